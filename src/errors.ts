@@ -1,0 +1,340 @@
+/**
+ * Errors that users see. Every code has one entry below: a function that makes the error, with the cause and the cure that
+ * docs/errors.md prints. Nothing here knows the rest of the program.
+ */
+
+/** Where an error is: the file on disk and the place in the model (node, value, tensor, layer). */
+export interface ErrorPlace {
+  readonly file?: string;
+  readonly node?: string;
+  /** Free text such as the path from a node to the loss. */
+  readonly where?: string;
+}
+
+export interface ErrorText extends ErrorPlace {
+  readonly message: string;
+  /** Replaces the catalogue's cure where the way out depends on the case. */
+  readonly hint?: string;
+}
+
+/** An expected failure: printed as `error[CODE]: message`, exit status 1. */
+export class LoraifyError extends Error {
+  readonly code: string;
+  readonly hint: string;
+  readonly file: string | undefined;
+  readonly node: string | undefined;
+  readonly where: string | undefined;
+
+  constructor(code: string, text: ErrorText & { readonly hint: string }, options?: ErrorOptions) {
+    super(text.message, options);
+    this.name = 'LoraifyError';
+    this.code = code;
+    this.hint = text.hint;
+    this.file = text.file;
+    this.node = text.node;
+    this.where = text.where;
+  }
+}
+
+export interface CatalogueEntry {
+  readonly code: string;
+  readonly cause: string;
+  readonly cure: string;
+}
+
+const entries = new Map<string, CatalogueEntry>();
+
+/** Every code with its cause and cure, in order of definition: the source of docs/errors.md. */
+export const catalogue: ReadonlyMap<string, CatalogueEntry> = entries;
+
+function define<A extends readonly unknown[]>(
+  code: string,
+  cause: string,
+  cure: string,
+  text: (...args: A) => ErrorText,
+): (...args: A) => LoraifyError {
+  if (entries.has(code)) throw new Error(`error code ${code} is defined twice`);
+  entries.set(code, { code, cause, cure });
+  return (...args) => {
+    const t = text(...args);
+    return new LoraifyError(code, { ...t, hint: t.hint ?? cure });
+  };
+}
+
+/** `, did you mean "x" or "y"?` for the nearest names, or nothing. */
+export function didYouMean(wanted: string, known: Iterable<string>, most = 3): string {
+  const limit = Math.max(2, Math.floor(wanted.length * 0.4));
+  const near = [...known]
+    .map((name) => ({ name, d: editDistance(wanted.toLowerCase(), name.toLowerCase()) }))
+    .filter((c) => c.d <= limit)
+    .sort((a, b) => a.d - b.d)
+    .slice(0, most)
+    .map((c) => `"${c.name}"`);
+  return near.length === 0 ? '' : `, did you mean ${near.join(' or ')}?`;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const cost = a[i - 1] === b[j - 1] ? 0 : 1;
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + cost));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+// ---------------------------------------------------------------- files
+
+export const fileNotFound = define(
+  'FILE_NOT_FOUND',
+  'A file named on the command line, or one the package refers to, does not exist or cannot be opened.',
+  'check the path and the permissions',
+  (file: string, reason: string) => ({ message: `cannot open "${file}": ${reason}`, file }),
+);
+
+export const targetExists = define(
+  'TARGET_EXISTS',
+  'The output already exists.',
+  'choose another -o, or add --force to replace it',
+  (file: string) => ({ message: `"${file}" already exists`, file }),
+);
+
+export const targetNotOurs = define(
+  'TARGET_NOT_REPLACEABLE',
+  '--force replaces only an empty folder or a package made by loraify (a folder with a loraify.json), and never the source or a folder that contains it.',
+  'choose another -o',
+  (file: string, reason: string) => ({ message: `refusing to replace "${file}": ${reason}`, file }),
+);
+
+export const writeFailed = define(
+  'WRITE_FAILED',
+  'The output could not be written: no space, no permission, or a read-only file system. Nothing half-written is left.',
+  'free space or choose another -o',
+  (file: string, reason: string) => ({ message: `cannot write "${file}": ${reason}`, file }),
+);
+
+// ---------------------------------------------------------------- the model file
+
+export const badProtobuf = define(
+  'BAD_PROTOBUF',
+  'The file is not a well-formed ONNX protobuf: truncated, corrupt, or another format.',
+  'export or download the model again; onnx.checker.check_model tells more',
+  (file: string, reason: string) => ({ message: `not a valid ONNX file: ${reason}`, file }),
+);
+
+export const badModel = define(
+  'BAD_MODEL',
+  'The file decodes, but the graph is not a valid ONNX graph: a cycle, a value that is used but never defined, two definitions of one name, a type or a shape that cannot be.',
+  'export the model again; onnx.checker.check_model tells more',
+  (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
+);
+
+export const noOpset = define(
+  'NO_OPSET',
+  'The model does not say which operator set its nodes mean (no opset_import), or says it more than once with different versions.',
+  'add one opset_import entry per domain, for example with onnx.helper.make_opsetid, or export again',
+  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+);
+
+export const unsupportedVersion = define(
+  'UNSUPPORTED_VERSION',
+  'The IR version or an operator-set version lies outside what this release and ONNX Runtime understand (IR 3 to 13, opset 7 to 26).',
+  'convert the model with onnx.version_converter, or export it with an opset between 11 and 21',
+  (what: string, place: ErrorPlace = {}) => ({ message: what, ...place }),
+);
+
+export const externalDataOutside = define(
+  'EXTERNAL_DATA_OUTSIDE',
+  "A tensor's external data lies outside the model's folder: an absolute path, a path with .., a link, or a loader's private address.",
+  "put the data file beside the model and store its bare name as the tensor's location",
+  (tensor: string, location: string, reason: string, file?: string) => ({
+    message: `external data of tensor "${tensor}" at "${location}" is refused: ${reason}`,
+    ...(file === undefined ? {} : { file }),
+  }),
+);
+
+export const externalDataBounds = define(
+  'EXTERNAL_DATA_BOUNDS',
+  "A tensor's external data is missing, reaches beyond the end of its file, or does not have the length that its shape asks for.",
+  'copy the complete data file beside the model',
+  (tensor: string, reason: string, file?: string) => ({
+    message: `external data of tensor "${tensor}": ${reason}`,
+    ...(file === undefined ? {} : { file }),
+  }),
+);
+
+export const badTensor = define(
+  'BAD_TENSOR',
+  'A tensor is inconsistent: unknown data type, dims that overflow, or a payload of another length than its dims say.',
+  'export the model again',
+  (tensor: string, reason: string) => ({ message: `tensor "${tensor}": ${reason}` }),
+);
+
+export const textSyntax = define(
+  'TEXT_SYNTAX',
+  'A text model does not follow the ONNX textual syntax.',
+  "see the ONNX project's docs/Syntax.md",
+  (reason: string, line: number, column: number) => ({ message: `${line}:${column}: ${reason}` }),
+);
+
+export const textUnsupported = define(
+  'TEXT_UNSUPPORTED',
+  "The model holds something that ONNX's textual syntax cannot say.",
+  'use a protobuf viewer such as Netron for this model',
+  (what: string, place: ErrorPlace = {}) => ({ message: what, ...place }),
+);
+
+// ---------------------------------------------------------------- compile
+
+export const noLayers = define(
+  'NO_LAYERS',
+  'The model has no MatMul or Gemm with a constant weight that could be adapted.',
+  'loraify inspect lists the weighted operators and why each was left alone',
+  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+);
+
+export const noTargets = define(
+  'NO_TARGETS',
+  'Layers exist, but --target, --exclude or --layers leaves none of them.',
+  'loraify inspect lists the module paths; a target is an exact path, a suffix after a dot, or a /regular expression/',
+  (reason: string) => ({ message: reason }),
+);
+
+export const noGradient = define(
+  'NO_GRADIENT',
+  'An operator between a layer and the loss has no gradient rule.',
+  'choose targets behind this node (--target), or write only the adapted model with --emit model',
+  (reason: string, place: ErrorPlace) => ({ message: reason, ...place }),
+);
+
+export const unsupportedShape = define(
+  'UNSUPPORTED_SHAPE',
+  'A gradient or a loss needs to know something about a shape that the model does not say.',
+  'export with static ranks, or run shape inference on the model first',
+  (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
+);
+
+export const badLoss = define(
+  'BAD_LOSS',
+  'The loss asked for does not fit the output it is attached to.',
+  'loraify inspect shows the outputs and the loss that would be chosen; choose with --loss and --loss-output',
+  (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
+);
+
+export const badOption = define(
+  'BAD_OPTION',
+  'An option has a value that cannot work with this model or with the other options.',
+  'see loraify --help',
+  (reason: string, hint?: string) => ({ message: reason, ...(hint === undefined ? {} : { hint }) }),
+);
+
+export const opsetTooLow = define(
+  'OPSET_TOO_LOW',
+  "--opset is lower than the training graphs can have: they use the source's opset or 18, whichever is higher, more where an operator needs it.",
+  'leave --opset out, or raise it',
+  (reason: string) => ({ message: reason }),
+);
+
+// ---------------------------------------------------------------- adapters and packages
+
+export const badAdapter = define(
+  'BAD_ADAPTER',
+  'A PEFT adapter directory cannot be read: a file is missing or malformed.',
+  'a PEFT directory holds adapter_config.json and adapter_model.safetensors, as save_pretrained writes them',
+  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+);
+
+export const adapterMismatch = define(
+  'ADAPTER_MISMATCH',
+  'The adapter does not fit the model: a layer is missing, a key is unknown, or a shape differs.',
+  'compare the keys with the module paths that loraify inspect lists',
+  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+);
+
+export const adapterUnsupported = define(
+  'ADAPTER_UNSUPPORTED',
+  'The adapter uses a PEFT feature that this release cannot represent.',
+  'merge this part in PEFT first, or train the adapter without it',
+  (feature: string, reason: string, file?: string) => ({
+    message: `${feature}: ${reason}`,
+    ...(file === undefined ? {} : { file }),
+  }),
+);
+
+export const badPackage = define(
+  'BAD_PACKAGE',
+  'The folder is not a loraify package, or a file of it is missing or was changed.',
+  'compile the model again: loraify model.onnx -o DIR',
+  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+);
+
+export const badSafetensors = define(
+  'BAD_SAFETENSORS',
+  'A safetensors file is malformed: its header, an offset or a length is wrong.',
+  'write the file again with the safetensors library',
+  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+);
+
+export const notMergeable = define(
+  'NOT_MERGEABLE',
+  "A layer's weight is stored in a type or form that the merge cannot write.",
+  'keep the adapter as a branch: use model.onnx of the package, or loraify export',
+  (layer: string, reason: string) => ({ message: `layer "${layer}": ${reason}` }),
+);
+
+export const mergeMismatch = define(
+  'MERGE_MISMATCH',
+  'The merged model does not compute what base + adapter computes within tolerance, or not finite numbers.',
+  'look for a very large adapter, or use --no-verify to keep the result',
+  (reason: string) => ({ message: reason }),
+);
+
+// ---------------------------------------------------------------- data and runs
+
+export const badData = define(
+  'BAD_DATA',
+  "A data file does not match the package's inputs and labels, or is malformed.",
+  'loraify.json of the package lists the inputs and labels with types and shapes',
+  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+);
+
+export const providerMissing = define(
+  'PROVIDER_MISSING',
+  'The execution provider asked for cannot start on this machine.',
+  'use --ep cpu, or see the README section "GPU" for the two ways to get the CUDA provider',
+  (provider: string, reason: string, hint?: string) => ({
+    message: `execution provider "${provider}" cannot start: ${reason}`,
+    ...(hint === undefined ? {} : { hint }),
+  }),
+);
+
+export const runtimeFailed = define(
+  'RUNTIME_FAILED',
+  'ONNX Runtime refused to load or run a graph.',
+  'run loraify doctor, and report the message with the package manifest if the graph is ours',
+  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+);
+
+export const nonFinite = define(
+  'NON_FINITE',
+  'The loss or the gradient became infinite or not a number.',
+  'lower the learning rate, keep --max-grad-norm on, and check the data for extreme values',
+  (reason: string) => ({ message: reason }),
+);
+
+export const badCheckpoint = define(
+  'BAD_CHECKPOINT',
+  'There is no checkpoint to resume from, or it belongs to another package, data file or set of options.',
+  'start a new run with another -o, or resume with the options of the first run',
+  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+);
+
+export const runLocked = define(
+  'RUN_LOCKED',
+  'Another process is writing into this run folder.',
+  'wait for it, or choose another -o',
+  (file: string, owner: string) => ({ message: `"${file}" is in use by ${owner}`, file }),
+);

@@ -1,0 +1,167 @@
+/**
+ * Makes nodes in the notation of the operator table: `g.Add(g.MatMul(x, A), b)`. Results are detached: they join a graph when
+ * `Graph.adopt` reaches them from an output.
+ */
+import { constant, type Int, Node, Value } from './model.ts';
+import { type AttrsIn, attrFrom, isOpName, type OpName, operatorRow, operators } from './operators.ts';
+import { type DataType, isFloat, type Tensor, tensorOf } from './tensor.ts';
+
+type Args<T extends readonly string[]> = T extends readonly []
+  ? []
+  : T extends readonly [infer H extends string, ...infer R extends readonly string[]]
+    ? H extends `...${string}`
+      ? [readonly Value[]]
+      : H extends `${string}?`
+        ? [(Value | undefined)?, ...Args<R>]
+        : [Value, ...Args<R>]
+    : never;
+
+/** Arguments of a builder method: the inputs of the row in order (a variadic one as an array), then the attributes. */
+export type OpArgs<O extends OpName> = [...Args<(typeof operators)[O]['in']>, AttrsIn<O>?];
+
+type OpMethods = { readonly [O in OpName]: (...args: OpArgs<O>) => Value };
+
+export interface BuilderTools {
+  /** A node with several outputs, of any domain. Attributes of operators in the table may be plain values. */
+  node(init: {
+    op: string;
+    domain?: string;
+    inputs: readonly (Value | undefined)[];
+    attrs?: object;
+    outputs: number;
+  }): Value[];
+  /** Adds a node made elsewhere to this builder's care: names, provenance and types as for its own. */
+  own(node: Node): Node;
+  /** A constant; equal constants of one builder are one value. */
+  constant(dtype: DataType, dims: readonly number[], values: readonly number[]): Value;
+  /** A constant over a tensor that exists already. */
+  tensor(name: string, tensor: Tensor): Value;
+  /** int64 vector. */
+  ints(values: readonly number[]): Value;
+  /** int64 scalar. */
+  int(value: number): Value;
+  /** float32 scalar. */
+  float(value: number): Value;
+  /** A scalar of `ref`'s element type (through CastLike where that is unknown). */
+  like(ref: Value, value: number): Value;
+  /** Runs `body` with nodes named after `origin` and marked with this rule and gradient origin. */
+  within<T>(mark: Mark, body: () => T): T;
+}
+
+export interface Mark {
+  /** What the new values are named after: a value or node of the source. */
+  readonly origin: string;
+  /** `loraify.rule` of the nodes. */
+  readonly rule?: string;
+  /** `loraify.grad_of` of the nodes: the forward node they differentiate. */
+  readonly gradOf?: string;
+}
+
+export type Builder = OpMethods & BuilderTools;
+
+/** `infer` gives a new node's outputs their types; it runs once per node, as soon as the node is made. */
+export function createBuilder(infer: (node: Node) => void = () => {}): Builder {
+  const constants = new Map<string, Value>();
+  let mark: Mark = { origin: '' };
+
+  const own = (node: Node): Node => {
+    const base = mark.origin === '' ? node.op : `${mark.origin}.${node.op}`;
+    node.outputs.forEach((v, i) => {
+      if (v.name === '') v.name = i === 0 ? base : `${base}_${i}`;
+    });
+    if (node.name === '') node.name = node.outputs[0]?.name ?? base;
+    if (mark.rule !== undefined) node.metadata.set('loraify.rule', mark.rule);
+    if (mark.gradOf !== undefined) node.metadata.set('loraify.grad_of', mark.gradOf);
+    infer(node);
+    return node;
+  };
+
+  const tools: BuilderTools = {
+    own,
+    node: ({ op, domain = '', inputs, attrs = {}, outputs }) => {
+      const rows = domain === '' ? (operatorRow(op)?.attrs ?? {}) : {};
+      const list = Object.entries(attrs).flatMap(([name, value]) => {
+        if (value === undefined) return [];
+        const r = rows[name];
+        const attr = r === undefined ? guess(value) : attrFrom(r, value);
+        if (attr === undefined) throw new Error(`attribute ${name} of ${op} cannot be made from ${String(value)}`);
+        return [[name, attr] as const];
+      });
+      const ins = [...inputs];
+      while (ins.length > 0 && ins.at(-1) === undefined) ins.pop();
+      const outs = Array.from({ length: outputs }, () => new Value(''));
+      return own(new Node({ op, domain, inputs: ins, outputs: outs, attrs: list })).outputs;
+    },
+    constant: (dtype, dims, values) => {
+      const key = `${dtype}[${dims.join(',')}]${values.map((v) => (Object.is(v, -0) ? '-0' : v)).join(',')}`;
+      const found = constants.get(key);
+      if (found !== undefined) return found;
+      const text = values.length <= 8 ? values.map(String).join('_') : `${values.length}`;
+      const made = constant(
+        `const.${dtype}${dims.length > 0 ? `x${dims.join('x')}` : ''}.${text}`,
+        tensorOf(dtype, dims, values),
+      );
+      if (dtype === 'int64' && dims.length <= 1) made.elements = values;
+      constants.set(key, made);
+      return made;
+    },
+    tensor: (name, t) => constant(name, t),
+    ints: (values) => tools.constant('int64', [values.length], values),
+    int: (value) => tools.constant('int64', [], [value]),
+    float: (value) => tools.constant('float32', [], [value]),
+    like: (ref, value) => {
+      const dtype = ref.dtype;
+      if (dtype === undefined) return methods.CastLike(tools.float(value), ref);
+      return tools.constant(dtype, [], [isFloat(dtype) ? value : Math.trunc(value)]);
+    },
+    within: (next, body) => {
+      const before = mark;
+      mark = next;
+      try {
+        return body();
+      } finally {
+        mark = before;
+      }
+    },
+  };
+
+  const method = (op: string, row: { readonly in: readonly string[] }) => {
+    const variadicAt = row.in.findIndex((n) => n.startsWith('...'));
+    return (...args: readonly unknown[]): Value => {
+      const given = args.slice(0, row.in.length);
+      const attrs = args[row.in.length];
+      const inputs = given.flatMap((a, i): (Value | undefined)[] =>
+        i === variadicAt && Array.isArray(a)
+          ? a.filter((v): v is Value => v instanceof Value)
+          : [a instanceof Value ? a : undefined],
+      );
+      const [out] = tools.node({
+        op,
+        inputs,
+        attrs: typeof attrs === 'object' && attrs !== null ? attrs : {},
+        outputs: 1,
+      });
+      if (out === undefined) throw new Error(`${op} has no output`);
+      return out;
+    };
+  };
+  const made: { -readonly [O in OpName]?: OpMethods[O] } = {};
+  for (const [op, row] of Object.entries(operators)) if (isOpName(op)) made[op] = method(op, row);
+  if (!isComplete(made)) throw new Error('the operator table and the builder differ');
+  const methods: OpMethods = made;
+  return Object.assign(methods, tools);
+}
+
+const isComplete = (m: { readonly [O in OpName]?: OpMethods[O] }): m is OpMethods =>
+  Object.keys(operators).every((op) => op in m);
+
+function guess(value: unknown): ReturnType<typeof attrFrom> {
+  if (typeof value === 'string') return { kind: 'string', value: new TextEncoder().encode(value) };
+  if (typeof value === 'number') return Number.isInteger(value) ? { kind: 'int', value } : { kind: 'float', value };
+  if (Array.isArray(value)) {
+    const list: readonly unknown[] = value;
+    const ints = list.filter((v): v is Int => typeof v === 'number' || typeof v === 'bigint');
+    return { kind: 'ints', value: ints };
+  }
+  return undefined;
+}

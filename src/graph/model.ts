@@ -1,0 +1,418 @@
+/**
+ * What a model is: values joined by nodes, in graphs. No protobuf, no file system, no ONNX Runtime.
+ *
+ * A node refers to its inputs as objects, so a value captured by a subgraph is the outer graph's value itself and names matter
+ * only where a model is read or written. Nodes made by a builder are detached: they exist in no graph until `Graph.adopt` is
+ * called with something that reaches them, so a rule may mention results that nobody asked for.
+ */
+import { badModel } from '../errors.ts';
+import type { DataType, Tensor } from './tensor.ts';
+
+/** A length: known, symbolic (equal names are equal lengths) or unknown. */
+export type Dim = number | string | null;
+
+export interface TensorType {
+  readonly kind: 'tensor' | 'sparse';
+  /** undefined: the element type is not known. */
+  readonly dtype: DataType | undefined;
+  /** undefined: not even the rank is known. */
+  readonly shape: readonly Dim[] | undefined;
+  /** Per-dim denotations, where the source has any. */
+  readonly denotations?: readonly (string | undefined)[];
+}
+
+export type ValueType =
+  | TensorType
+  | { readonly kind: 'sequence' | 'optional'; readonly elem: ValueType | undefined }
+  | { readonly kind: 'map'; readonly key: DataType; readonly value: ValueType | undefined }
+  | { readonly kind: 'opaque'; readonly domain: string; readonly name: string };
+
+export const tensorType = (dtype: DataType | undefined, shape: readonly Dim[] | undefined): TensorType => ({
+  kind: 'tensor',
+  dtype,
+  shape,
+});
+
+/** Wire bytes of fields that this version does not know; written back as they were. */
+export type Unknown = readonly Uint8Array[];
+
+/** A value: a graph input, an initializer, or an output of a node. */
+export class Value {
+  name: string;
+  type: ValueType | undefined;
+  /** The node that makes it, undefined for inputs and initializers. */
+  producer: Node | undefined;
+  /** The constant's content where the value is an initializer. */
+  tensor: Tensor | undefined;
+  /** Known elements of a small integer tensor (shape arithmetic), filled in by shape inference. */
+  elements: readonly Dim[] | undefined;
+  /** The source declared this value's type in value_info, so a writer should too. */
+  declared = false;
+  denotation = '';
+  docString = '';
+  readonly metadata: Map<string, string> = new Map();
+  unknown: Unknown = [];
+  /** Nodes of graphs (not detached ones) that read this value, with the input's position. */
+  readonly uses: Set<Use> = new Set();
+
+  constructor(name: string, type?: ValueType) {
+    this.name = name;
+    this.type = type;
+  }
+
+  get dtype(): DataType | undefined {
+    if (this.type === undefined) return this.tensor?.dtype;
+    return this.type.kind === 'tensor' ? this.type.dtype : undefined;
+  }
+
+  /** The shape of a tensor, undefined where even the rank is unknown. */
+  get shape(): readonly Dim[] | undefined {
+    if (this.type === undefined) return this.tensor?.dims;
+    return this.type.kind === 'tensor' ? this.type.shape : undefined;
+  }
+}
+
+export interface Use {
+  readonly node: Node;
+  readonly index: number;
+}
+
+/** An initializer value. */
+export function constant(name: string, tensor: Tensor): Value {
+  const v = new Value(name, tensorType(tensor.dtype, tensor.dims));
+  v.tensor = tensor;
+  return v;
+}
+
+/** Integers are numbers where they are safe, bigint beyond (Slice's 2^63-1, say). */
+export type Int = number | bigint;
+
+export type AttrValue =
+  | { readonly kind: 'float'; readonly value: number }
+  | { readonly kind: 'int'; readonly value: Int }
+  /** UTF-8 by convention, kept as bytes because files exist that hold others. */
+  | { readonly kind: 'string'; readonly value: Uint8Array }
+  | { readonly kind: 'tensor'; readonly value: Tensor; readonly name: string }
+  | { readonly kind: 'graph'; readonly value: Graph }
+  | { readonly kind: 'floats'; readonly value: readonly number[] }
+  | { readonly kind: 'ints'; readonly value: readonly Int[] }
+  | { readonly kind: 'strings'; readonly value: readonly Uint8Array[] }
+  | { readonly kind: 'tensors'; readonly value: readonly { readonly tensor: Tensor; readonly name: string }[] }
+  | { readonly kind: 'graphs'; readonly value: readonly Graph[] }
+  | { readonly kind: 'type'; readonly value: ValueType }
+  | { readonly kind: 'types'; readonly value: readonly ValueType[] }
+  | { readonly kind: 'sparse'; readonly value: SparseTensor }
+  | { readonly kind: 'sparses'; readonly value: readonly SparseTensor[] }
+  /** In a function body: the caller's attribute of this name. `type` is AttributeProto.AttributeType. */
+  | { readonly kind: 'ref'; readonly value: string; readonly type: number };
+
+export type Attr = AttrValue & { readonly docString?: string; readonly unknown?: Unknown };
+
+export interface SparseTensor {
+  readonly values: { readonly name: string; readonly tensor: Tensor };
+  readonly indices: { readonly name: string; readonly tensor: Tensor };
+  readonly dims: readonly number[];
+}
+
+/** What the LoRA rewrite knows about one adapted weight. Plain data: it is shared by every clone of the graph. */
+export interface Layer {
+  /** Module path as PEFT users know it, for example `encoder.layer.0.attention.self.query`. */
+  readonly path: string;
+  /** Name of the stored tensor that a merge changes. */
+  readonly weight: string;
+  /** How the stored tensor lies: [in, out] or [out, in] (after a Reshape, if one stands between, made it two-dimensional). */
+  readonly layout: 'in_out' | 'out_in';
+  readonly in: number;
+  readonly out: number;
+  readonly rank: number;
+  readonly alpha: number;
+  /** The factor on (x·A)·B. */
+  readonly scale: number;
+  /** Names of A [in, rank] and B [rank, out] in model.onnx. */
+  readonly A: string;
+  readonly B: string;
+}
+
+export interface NodeInit {
+  readonly op: string;
+  readonly domain?: string;
+  readonly overload?: string;
+  readonly name?: string;
+  readonly inputs?: readonly (Value | undefined)[];
+  readonly outputs?: readonly Value[];
+  readonly attrs?: Iterable<readonly [string, Attr]>;
+}
+
+/** One application of an operator or function. */
+export class Node {
+  op: string;
+  /** '' is the default domain ai.onnx. */
+  domain: string;
+  overload: string;
+  name: string;
+  docString = '';
+  readonly attrs: Map<string, Attr>;
+  readonly metadata: Map<string, string> = new Map();
+  unknown: Unknown = [];
+  /** Set on `loraify.Adapted` nodes only. */
+  layer: Layer | undefined;
+  /** The graph that holds it, undefined while detached. */
+  graph: Graph | undefined;
+  readonly outputs: Value[];
+  #inputs: (Value | undefined)[];
+
+  constructor(init: NodeInit) {
+    this.op = init.op;
+    this.domain = init.domain ?? '';
+    this.overload = init.overload ?? '';
+    this.name = init.name ?? '';
+    this.#inputs = [...(init.inputs ?? [])];
+    this.outputs = [...(init.outputs ?? [])];
+    this.attrs = new Map(init.attrs ?? []);
+    for (const o of this.outputs) o.producer = this;
+  }
+
+  /** Inputs in order; undefined where an optional one is left out. */
+  get inputs(): readonly (Value | undefined)[] {
+    return this.#inputs;
+  }
+
+  setInput(index: number, value: Value | undefined): void {
+    if (this.graph !== undefined) this.#unuse(index);
+    while (this.#inputs.length < index) this.#inputs.push(undefined);
+    this.#inputs[index] = value;
+    if (this.graph !== undefined) this.#use(index);
+  }
+
+  /** Graphs held as attributes (bodies of If, Loop, Scan). */
+  get bodies(): Graph[] {
+    return [...this.attrs.values()].flatMap((a) =>
+      a.kind === 'graph' ? [a.value] : a.kind === 'graphs' ? [...a.value] : [],
+    );
+  }
+
+  /** For messages: the name, or the first output where it has none. */
+  get label(): string {
+    return this.name || this.outputs[0]?.name || this.op;
+  }
+
+  attach(graph: Graph): void {
+    this.graph = graph;
+    this.#inputs.forEach((_, i) => {
+      this.#use(i);
+    });
+  }
+
+  detach(): void {
+    this.#inputs.forEach((_, i) => {
+      this.#unuse(i);
+    });
+    this.graph = undefined;
+  }
+
+  #use(index: number): void {
+    const v = this.#inputs[index];
+    if (v !== undefined) v.uses.add({ node: this, index });
+  }
+
+  #unuse(index: number): void {
+    const v = this.#inputs[index];
+    if (v === undefined) return;
+    for (const u of v.uses) if (u.node === this && u.index === index) v.uses.delete(u);
+  }
+}
+
+/** A list of nodes with inputs and outputs. Bodies of control flow are graphs too. */
+export class Graph {
+  name: string;
+  docString = '';
+  readonly inputs: Value[] = [];
+  readonly outputs: Value[] = [];
+  /** Values with a tensor. One that is also in `inputs` is an overridable default (IR 3 lists all of them so). */
+  readonly initializers: Value[] = [];
+  readonly sparseInitializers: SparseTensor[] = [];
+  readonly nodes: Node[] = [];
+  readonly metadata: Map<string, string> = new Map();
+  /** value_info entries whose name nothing in this graph defines; kept for a faithful copy. */
+  readonly strayInfo: Value[] = [];
+  readonly quantization: { readonly tensor: string; readonly parameters: ReadonlyMap<string, string> }[] = [];
+  unknown: Unknown = [];
+
+  constructor(name = 'graph') {
+    this.name = name;
+  }
+
+  append(...nodes: Node[]): void {
+    for (const n of nodes) {
+      n.attach(this);
+      this.nodes.push(n);
+    }
+  }
+
+  /** Inserts after `anchor` (at the start for undefined). */
+  insertAfter(anchor: Node | undefined, ...nodes: Node[]): void {
+    const at = anchor === undefined ? 0 : this.nodes.indexOf(anchor) + 1;
+    for (const n of nodes) n.attach(this);
+    this.nodes.splice(at, 0, ...nodes);
+  }
+
+  remove(node: Node): void {
+    const at = this.nodes.indexOf(node);
+    if (at >= 0) this.nodes.splice(at, 1);
+    node.detach();
+  }
+
+  /** Nodes of this graph and of all bodies below it, outer before inner. */
+  *allNodes(): Iterable<Node> {
+    for (const n of this.nodes) {
+      yield n;
+      for (const b of n.bodies) yield* b.allNodes();
+    }
+  }
+
+  /** This graph and all bodies below it. */
+  *allGraphs(): Iterable<Graph> {
+    yield this;
+    for (const n of this.nodes) for (const b of n.bodies) yield* b.allGraphs();
+  }
+
+  /**
+   * Replaces the node list by what the outputs need, in a stable topological order: nodes already here keep their relative
+   * order, detached ones stand as early after their inputs as they were made. Detached constants become initializers, unused
+   * initializers go. Names are made unique.
+   */
+  adopt(): void {
+    const here = new Map(this.nodes.map((n, i) => [n, i]));
+    const order: Node[] = [];
+    const state = new Map<Node, 'open' | 'done'>();
+    const outer = new Set<Value>();
+    const visit = (root: Node): void => {
+      const stack: { node: Node; next: number; needs: Node[] }[] = [];
+      const open = (node: Node): void => {
+        state.set(node, 'open');
+        stack.push({ node, next: 0, needs: producersOf(node) });
+      };
+      open(root);
+      for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+        const need = top.needs[top.next++];
+        if (need === undefined) {
+          state.set(top.node, 'done');
+          order.push(top.node);
+          stack.pop();
+        } else if (!state.has(need)) {
+          if (need.graph === undefined || need.graph === this) open(need);
+        } else if (state.get(need) === 'open') {
+          throw badModel(`the graph has a cycle through node "${need.label}"`, { node: need.label });
+        }
+      }
+    };
+    const reached = new Set<Node>();
+    const mark: Node[] = this.outputs.flatMap((o) => (o.producer === undefined ? [] : [o.producer]));
+    for (let n = mark.pop(); n !== undefined; n = mark.pop()) {
+      if (reached.has(n) || (n.graph !== undefined && n.graph !== this)) continue;
+      reached.add(n);
+      mark.push(...producersOf(n));
+    }
+    for (const n of [...reached].sort((a, b) => (here.get(a) ?? Infinity) - (here.get(b) ?? Infinity) || 0))
+      if (!state.has(n)) visit(n);
+    for (const n of this.nodes) n.detach();
+    this.nodes.length = 0;
+    this.append(...order);
+    const bodies = new Set<Value>(
+      order.flatMap((n) => n.bodies.flatMap((b) => [...b.allGraphs()].flatMap((g) => g.initializers))),
+    );
+    const read = new Set<Value>(this.outputs);
+    for (const n of this.allNodes()) for (const v of n.inputs) if (v !== undefined) read.add(v);
+    for (const n of this.allNodes()) for (const b of n.bodies) for (const v of b.outputs) read.add(v);
+    const constants = [...read].filter((v) => v.tensor !== undefined && v.producer === undefined && !bodies.has(v));
+    const known = new Set(this.initializers);
+    const kept = this.initializers.filter((v) => read.has(v));
+    this.initializers.length = 0;
+    this.initializers.push(...kept, ...constants.filter((v) => !known.has(v) && !outer.has(v)));
+    uniqueNames(this);
+  }
+}
+
+/** Nodes whose results `node` needs, those captured by its bodies included, in the order of the inputs. */
+export function producersOf(node: Node): Node[] {
+  const needs: Node[] = [];
+  for (const v of node.inputs) if (v?.producer !== undefined) needs.push(v.producer);
+  for (const body of node.bodies) {
+    const inside = new Set(body.allNodes());
+    for (const n of inside)
+      for (const v of n.inputs) if (v?.producer !== undefined && !inside.has(v.producer)) needs.push(v.producer);
+    for (const g of body.allGraphs())
+      for (const v of g.outputs) if (v.producer !== undefined && !inside.has(v.producer)) needs.push(v.producer);
+  }
+  return needs;
+}
+
+/** Gives every value and node of the graph a name of its own; names that are unique already stay. */
+export function uniqueNames(graph: Graph): void {
+  const taken = new Set<string>();
+  const settle = (v: Value): void => {
+    v.name = freshName(v.name || 'value', taken);
+    taken.add(v.name);
+  };
+  // Interface names first: they are the contract, whoever else asks for them.
+  const fixed = new Set<Value>([...graph.inputs, ...graph.outputs]);
+  for (const v of fixed) settle(v);
+  const each = (g: Graph): void => {
+    for (const v of g.initializers) if (!fixed.has(v)) settle(v);
+    if (g !== graph) for (const v of g.inputs) settle(v);
+    for (const n of g.nodes) {
+      for (const v of n.outputs) if (!fixed.has(v) && v.name !== '') settle(v);
+      for (const b of n.bodies) each(b);
+    }
+  };
+  each(graph);
+  const nodes = new Set<string>();
+  for (const n of graph.allNodes())
+    if (n.name !== '') {
+      n.name = freshName(n.name, nodes);
+      nodes.add(n.name);
+    }
+}
+
+/** `base`, or `base.1`, `base.2` … where it is taken. */
+export function freshName(base: string, taken: { has(name: string): boolean }): string {
+  if (!taken.has(base)) return base;
+  for (let i = 1; ; i++) if (!taken.has(`${base}.${i}`)) return `${base}.${i}`;
+}
+
+/** A model-local function (FunctionProto). Its body sees its own inputs only. */
+export interface FunctionDef {
+  readonly domain: string;
+  readonly name: string;
+  readonly overload: string;
+  /** Inputs, outputs and nodes of the body. */
+  readonly body: Graph;
+  /** Attributes without and with a default. */
+  readonly attributes: readonly string[];
+  readonly defaults: ReadonlyMap<string, Attr>;
+  readonly opsets: ReadonlyMap<string, number>;
+  readonly docString: string;
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly unknown: Unknown;
+}
+
+/** A whole file. */
+export interface Model {
+  irVersion: number;
+  readonly opsets: Map<string, number>;
+  graph: Graph;
+  functions: FunctionDef[];
+  producerName: string;
+  producerVersion: string;
+  domain: string;
+  modelVersion: Int;
+  docString: string;
+  readonly metadata: Map<string, string>;
+  /** training_info, configuration and fields of newer versions, as wire bytes. */
+  unknown: Unknown;
+}
+
+/** Points every use of `from` in graphs, and graph outputs that are `from`, to `to`. */
+export function replaceUses(from: Value, to: Value, except: (use: Use) => boolean = () => false): void {
+  for (const use of [...from.uses]) if (!except(use)) use.node.setInput(use.index, to);
+}
