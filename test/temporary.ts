@@ -1,0 +1,20 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll } from 'vitest';
+
+/** A fresh folder for the tests of one file; removed when they are done. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'loraify-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** For expect(...).toThrow: an error of this code whose message has all the fragments. */
+export function coded(code: string, ...fragments: readonly string[]): (error: unknown) => boolean {
+  return (error) =>
+    error instanceof Error &&
+    'code' in error &&
+    error.code === code &&
+    fragments.every((fragment) => error.message.includes(fragment));
+}
