@@ -238,6 +238,13 @@ export const opsetTooLow = define(
   (reason: string) => ({ message: reason }),
 );
 
+export const badPattern = define(
+  'BAD_PATTERN',
+  'A regular expression is malformed, or uses a part of the syntax of Python that has no exact counterpart in JavaScript.',
+  'rewrite the pattern with plain groups, classes and quantifiers, or list the module paths instead',
+  (pattern: string, what: string, reason: string) => ({ message: `${what} "${pattern}": ${reason}` }),
+);
+
 // ---------------------------------------------------------------- adapters and packages
 
 export const badAdapter = define(

@@ -1,0 +1,125 @@
+/** NumPy's array format (numpy/lib/format.py, versions 1 to 3): a Python dict literal, then the elements. */
+
+import { badData } from '../errors.ts';
+import { elementCount, type RawDtype, type RawTensor, rawDtypes } from './rawTensor.ts';
+
+const descriptors: Readonly<Record<string, RawDtype>> = {
+  f2: 'F16',
+  f4: 'F32',
+  f8: 'F64',
+  i1: 'I8',
+  i2: 'I16',
+  i4: 'I32',
+  i8: 'I64',
+  u1: 'U8',
+  u2: 'U16',
+  u4: 'U32',
+  u8: 'U64',
+  b1: 'BOOL',
+};
+
+const magic = '\x93NUMPY';
+
+/**
+ * Reads one array; big-endian elements are swapped and Fortran order is turned into C order.
+ * @param where what the array is, for messages: `array "x"`.
+ * Errors: BAD_DATA for anything malformed and for object, string, complex and structured types.
+ */
+export function parseNpy(bytes: Uint8Array, where: string, file?: string): RawTensor {
+  const fail = (reason: string): Error => badData(`${where}: ${reason}`, file);
+  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 12));
+  if (head.length < 10 || head.toString('latin1', 0, 6) !== magic) throw fail('it is not in .npy format');
+  const version = head[6] ?? 0;
+  if (version < 1 || version > 3) throw fail(`.npy version ${version} is unknown`);
+  const start = version === 1 ? 10 : 12;
+  if (head.length < start) throw fail('it is cut off');
+  const length = version === 1 ? head.readUInt16LE(8) : head.readUInt32LE(8);
+  if (length > 65536) throw fail(`a header of ${length} bytes is too long`);
+  if (start + length > bytes.length) throw fail('it is cut off');
+  const header = new TextDecoder().decode(bytes.subarray(start, start + length));
+
+  const { descr, fortran, shape } = parseHeader(header) ?? {};
+  if (descr === undefined || shape === undefined) throw fail(`the header ${header.trim()} is not understood`);
+  const dtype = descriptors[descr.slice(1)];
+  if (dtype === undefined || !'<>|='.includes(descr[0] ?? '')) {
+    throw fail(`elements of type ${descr} are not supported; save numbers or booleans`);
+  }
+  const count = elementCount(shape);
+  const data = bytes.subarray(start + length);
+  const size = rawDtypes[dtype];
+  if (count === undefined || count * size !== data.length) {
+    throw fail(`it has ${data.length} bytes of data, which is not ${dtype} [${shape.join(', ')}]`);
+  }
+  const native = descr[0] === '>' && size > 1 ? swapped(data, size) : data;
+  return { dtype, shape, data: fortran && shape.length > 1 ? toRowMajor(native, shape, size) : native };
+}
+
+/** One array as a .npy file (version 1, C order). Errors: BAD_DATA for bfloat16, which NumPy does not have. */
+export function encodeNpy(tensor: RawTensor): Uint8Array {
+  const code = Object.keys(descriptors).find((key) => descriptors[key] === tensor.dtype);
+  if (code === undefined) throw badData(`${tensor.dtype} cannot be stored in .npy format`);
+  const order = rawDtypes[tensor.dtype] === 1 ? '|' : '<';
+  const shape = tensor.shape.length === 1 ? `${tensor.shape[0]},` : tensor.shape.join(', ');
+  const text = `{'descr': '${order}${code}', 'fortran_order': False, 'shape': (${shape}), }`;
+  const start = Math.ceil((10 + text.length + 1) / 64) * 64;
+  const bytes = Buffer.alloc(start + tensor.data.length, ' ');
+  bytes.write(`${magic}\x01\x00`, 'latin1');
+  bytes.writeUInt16LE(start - 10, 8);
+  bytes.write(text, 10, 'latin1');
+  bytes[start - 1] = 0x0a;
+  bytes.set(tensor.data, start);
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+interface Header {
+  readonly descr: string;
+  readonly fortran: boolean;
+  readonly shape: readonly number[];
+}
+
+/** The three keys of the dict, in any order; undefined where one is missing or not as NumPy writes it. */
+function parseHeader(text: string): Header | undefined {
+  const descr = /'descr':\s*'([^']*)'/.exec(text)?.[1];
+  const fortran = /'fortran_order':\s*(True|False)/.exec(text)?.[1];
+  const shape = /'shape':\s*\(([\d,\sL]*)\)/.exec(text)?.[1];
+  if (descr === undefined || fortran === undefined || shape === undefined) return undefined;
+  const dims = shape.split(',').map((dim) => dim.trim().replace(/L$/, '')); // Python 2 wrote 3L
+  if (dims.at(-1) === '') dims.pop();
+  if (!dims.every((dim) => /^\d+$/.test(dim))) return undefined;
+  return { descr, fortran: fortran === 'True', shape: dims.map(Number) };
+}
+
+function swapped(data: Uint8Array, size: number): Uint8Array {
+  const out = new Uint8Array(data.length);
+  for (let i = 0; i < data.length; i += size) {
+    for (let k = 0; k < size; k++) out[i + k] = data[i + size - 1 - k] ?? 0;
+  }
+  return out;
+}
+
+/** Elements of `size` bytes with the first axis fastest, moved so that the last one is. */
+function toRowMajor(data: Uint8Array, shape: readonly number[], size: number): Uint8Array {
+  const out = new Uint8Array(data.length);
+  const strides: number[] = [];
+  let stride = size;
+  for (const dim of shape) {
+    strides.push(stride);
+    stride *= dim;
+  }
+  const index = shape.map(() => 0);
+  let from = 0;
+  for (let to = 0; to < out.length; to += size) {
+    for (let k = 0; k < size; k++) out[to + k] = data[from + k] ?? 0;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      const next = (index[axis] ?? 0) + 1;
+      from += strides[axis] ?? 0;
+      if (next < (shape[axis] ?? 0)) {
+        index[axis] = next;
+        break;
+      }
+      index[axis] = 0;
+      from -= next * (strides[axis] ?? 0);
+    }
+  }
+  return out;
+}

@@ -1,0 +1,16 @@
+/** The rule of PEFT's rank_pattern and alpha_pattern (peft/utils/other.py, get_pattern_key). */
+
+import { prefixMatcher } from './pythonRegex.ts';
+
+/**
+ * A function from a module path to the value of the first key that matches it: `(.*\.)?(KEY)$` from the beginning, in the
+ * order of the map; then a key that is the path itself; else undefined.
+ * @param what names the table in messages: `rank_pattern`. Errors: BAD_PATTERN.
+ */
+export function patternTable<T>(patterns: ReadonlyMap<string, T>, what: string): (path: string) => T | undefined {
+  const rules = [...patterns].map(([key, value]) => {
+    const match = prefixMatcher(`(.*\\.)?(${key})$`, `the key of ${what} in`);
+    return { match, value };
+  });
+  return (path) => rules.find(({ match }) => match(path) !== null)?.value ?? patterns.get(path);
+}
