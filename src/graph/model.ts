@@ -196,6 +196,18 @@ export class Node {
     return this.name || this.outputs[0]?.name || this.op;
   }
 
+  /** Cuts the input list to `length`. */
+  dropInputs(length: number): void {
+    for (let i = length; i < this.#inputs.length; i++) if (this.graph !== undefined) this.#unuse(i);
+    this.#inputs.length = Math.min(this.#inputs.length, length);
+  }
+
+  /** Makes this node the producer of `value` in place of its output there. */
+  replaceOutput(index: number, value: Value): void {
+    this.outputs[index] = value;
+    value.producer = this;
+  }
+
   attach(graph: Graph): void {
     this.graph = graph;
     this.#inputs.forEach((_, i) => {

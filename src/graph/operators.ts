@@ -5,7 +5,7 @@
  *
  * Facts: https://github.com/onnx/onnx/blob/main/docs/Operators.md. Longer than 300 lines because it is one table.
  */
-import type { Attr, Graph, Int, Node, SparseTensor, ValueType } from './model.ts';
+import type { Attr, Graph, Int, Node, SparseTensor, Value, ValueType } from './model.ts';
 import type { Tensor } from './tensor.ts';
 
 interface AttrTypes {
@@ -255,6 +255,18 @@ export const isOpName = (op: string): op is OpName => Object.hasOwn(operators, o
 export const operatorRow = (op: string): OpRow | undefined => (isOpName(op) ? operators[op] : undefined);
 
 type AttrRows<O extends OpName> = (typeof operators)[O] extends { readonly attrs: infer A } ? A : Record<never, never>;
+
+type Named<T extends readonly string[], V> = T extends readonly []
+  ? []
+  : T extends readonly [infer H extends string, ...infer R extends readonly string[]]
+    ? H extends `...${string}`
+      ? V[]
+      : [H extends `${string}?` ? V | undefined : V, ...Named<R, V>]
+    : never;
+
+/** Inputs of a node of this operator as a tuple: optional ones may be undefined, variadic ones are the rest. */
+export type InputsOf<O extends OpName> = Readonly<Named<(typeof operators)[O]['in'], Value>>;
+export type OutputsOf<O extends OpName> = Readonly<Named<(typeof operators)[O]['out'], Value>>;
 
 /** Attributes of an operator with defaults applied. */
 export type AttrsOf<O extends OpName> = {

@@ -1,0 +1,199 @@
+/**
+ * The LoRA rewrite, declaratively: each use of a chosen weight becomes one `loraify.Adapted` node that names its layer. Nothing
+ * is expanded here; `lower` does that, last.
+ */
+import { badModel } from '../errors.ts';
+import { cloneGraph } from '../graph/clone.ts';
+import { constant, type FunctionDef, freshName, type Layer, type Model, type Node, Value } from '../graph/model.ts';
+import type { Tensor } from '../graph/tensor.ts';
+import { internalDomain } from './adapted.ts';
+import { type ModulePath, modulePath, uniquePaths } from './targets.ts';
+import { findProducts, functionKey, type Product, type Skipped } from './weighted.ts';
+
+/** A weight with all products that read it: what may become a layer. */
+export interface Candidate {
+  readonly path: string;
+  readonly from: ModulePath['from'];
+  readonly products: readonly Product[];
+  readonly in: number;
+  readonly out: number;
+  readonly layout: 'in_out' | 'out_in';
+  /** Name of the stored tensor. */
+  readonly weight: string;
+  readonly stored: Value;
+}
+
+export interface Candidates {
+  readonly candidates: readonly Candidate[];
+  readonly skipped: readonly Skipped[];
+}
+
+/** Groups the weighted products of a model by weight, in order of first appearance. */
+export function findCandidates(model: Model): Candidates {
+  const { products, skipped } = findProducts(model);
+  const groups = new Map<Value, Product[]>();
+  const refused: Skipped[] = [];
+  for (const p of products) {
+    const group = groups.get(p.weight.stored);
+    const [first] = group ?? [];
+    if (group === undefined || first === undefined) groups.set(p.weight.stored, [p]);
+    else if (agrees(first, p)) group.push(p);
+    else
+      refused.push({
+        node: p.node.label,
+        op: p.node.op,
+        reason: `weight "${p.weight.stored.name}" is read as another matrix shape by "${first.node.label}"`,
+      });
+  }
+  const lists = [...groups.values()].flatMap((g) => (g[0] === undefined ? [] : [{ group: g, first: g[0] }]));
+  const paths = lists.map(({ first }) => modulePath(first));
+  const unique = uniquePaths(paths.map((p) => p.path));
+  const candidates = lists.map(
+    ({ group, first }, i): Candidate => ({
+      path: unique[i] ?? first.node.label,
+      from: paths[i]?.from ?? 'fallback',
+      products: group,
+      in: first.in,
+      out: first.out,
+      layout: first.layout,
+      weight: first.weight.stored.name,
+      stored: first.weight.stored,
+    }),
+  );
+  return { candidates, skipped: [...skipped, ...refused] };
+}
+
+/** Two readings of one tensor that are the same matrix or its transpose. */
+const agrees = (a: Product, b: Product): boolean =>
+  a.layout === b.layout ? a.in === b.in && a.out === b.out : a.in === b.out && a.out === b.in;
+
+/** A chosen layer with the initial content of A [in, rank] and B [rank, out], float32. */
+export interface Chosen {
+  readonly candidate: Candidate;
+  readonly layer: Layer;
+  readonly A: Tensor;
+  readonly B: Tensor;
+}
+
+export const trainableMark = 'loraify.trainable';
+
+/**
+ * Turns every product of the chosen layers into an Adapted node and adds A and B to the main graph. Changes the model in place.
+ */
+export function adapt(model: Model, chosen: readonly Chosen[]): void {
+  const inFunctions = new Map<Node, Item[]>();
+  for (const { candidate, layer, A, B } of chosen) {
+    const [a, b] = [trainable(layer.A, A), trainable(layer.B, B)];
+    model.graph.initializers.push(a, b);
+    for (const product of candidate.products) {
+      const flip = product.layout !== layer.layout;
+      const item: Item = { product, calls: product.calls, layer, flip, a, b };
+      const [outermost] = product.calls;
+      if (outermost === undefined) mark(product.node, item, a, b);
+      else inFunctions.set(outermost.node, [...(inFunctions.get(outermost.node) ?? []), item]);
+    }
+  }
+  const variants = new Map<string, Variant>();
+  for (const [call, items] of inFunctions) thread(model, call, items, variants);
+  const used = new Set(
+    [...model.graph.allNodes(), ...model.functions.flatMap((f) => [...f.body.allNodes()])].map((n) => functionKey(n)),
+  );
+  const before = new Set([...variants.values()].map((v) => v.source));
+  model.functions = model.functions.filter((f) => !before.has(f) || used.has(functionKey(f)));
+}
+
+function trainable(name: string, tensor: Tensor): Value {
+  return constant(name, { ...tensor, metadata: new Map([[trainableMark, 'true']]) });
+}
+
+interface Item {
+  readonly product: Product;
+  /** Calls still to descend, from the current scope. */
+  readonly calls: Product['calls'];
+  readonly layer: Layer;
+  /** The product reads the transpose of the layer's matrix. */
+  readonly flip: boolean;
+  readonly a: Value;
+  readonly b: Value;
+}
+
+/** Makes the node Adapted: inputs x, W, A, B and Gemm's C; attributes base, side, flip beside the operator's own. */
+function mark(node: Node, { product, layer, flip }: Item, a: Value, b: Value): void {
+  const [left, right, c] = node.inputs;
+  const [x, w] = product.side === 'right' ? [left, right] : [right, left];
+  node.attrs.set('base', { kind: 'string', value: new TextEncoder().encode(node.op) });
+  node.attrs.set('side', { kind: 'int', value: product.side === 'right' ? 0 : 1 });
+  node.attrs.set('flip', { kind: 'int', value: flip ? 1 : 0 });
+  node.op = 'Adapted';
+  node.domain = internalDomain;
+  node.layer = layer;
+  node.setInput(0, x);
+  node.setInput(1, w);
+  node.setInput(2, a);
+  node.setInput(3, b);
+  if (c !== undefined) node.setInput(4, c);
+}
+
+interface Variant {
+  readonly source: FunctionDef;
+  readonly fn: FunctionDef;
+}
+
+/**
+ * Functions cannot capture, so A and B travel as added inputs. A call whose layers differ in kind from another call's gets a
+ * variant of the function of its own.
+ */
+function thread(model: Model, call: Node, items: readonly Item[], variants: Map<string, Variant>): void {
+  const source = items[0]?.calls[0]?.fn;
+  if (source === undefined) throw badModel(`call "${call.label}" leads nowhere`, { node: call.label });
+  const layers = [...new Set(items.map((i) => i.layer))];
+  const signature = JSON.stringify([functionKey(source), items.map((i) => describe(i, layers))]);
+  let variant = variants.get(signature);
+  if (variant === undefined) {
+    variant = { source, fn: build(model, source, items, layers, variants) };
+    variants.set(signature, variant);
+    model.functions.push(variant.fn);
+  }
+  const given = new Map(items.map((i) => [i.layer, i]));
+  const arity = source.body.inputs.length;
+  call.op = variant.fn.name;
+  call.overload = variant.fn.overload;
+  layers.forEach((layer, i) => {
+    call.setInput(arity + 2 * i, given.get(layer)?.a);
+    call.setInput(arity + 2 * i + 1, given.get(layer)?.b);
+  });
+}
+
+/** What must be equal for two calls to share one variant. */
+function describe(item: Item, layers: readonly Layer[]): unknown {
+  const way = item.calls.map(({ node }) => node.label);
+  const at = [...(item.calls.at(-1)?.fn.body.allNodes() ?? [])].indexOf(item.product.node);
+  return [way.slice(1), at, layers.indexOf(item.layer), item.layer.rank, item.layer.scale, item.flip, item.product.side];
+}
+
+function build(model: Model, source: FunctionDef, items: readonly Item[], layers: readonly Layer[], variants: Map<string, Variant>): FunctionDef {
+  const { graph: body, nodes } = cloneGraph(source.body);
+  const taken = new Set(model.functions.filter((f) => f.domain === source.domain).map((f) => f.name));
+  const inputs = new Map(
+    layers.map((layer): [Layer, readonly [Value, Value]] => {
+      const names = new Set([...body.inputs, ...[...body.allNodes()].flatMap((n) => n.outputs)].map((v) => v.name));
+      const pair = [new Value(freshName(layer.A, names)), new Value(freshName(layer.B, names))] as const;
+      body.inputs.push(...pair);
+      return [layer, pair];
+    }),
+  );
+  const nested = new Map<Node, Item[]>();
+  for (const item of items) {
+    const [a, b] = inputs.get(item.layer) ?? [item.a, item.b];
+    const rest = item.calls.slice(1);
+    const [next] = rest;
+    const inner = { ...item, calls: rest, a, b };
+    const node = nodes.get(next?.node ?? item.product.node);
+    if (node === undefined) throw badModel(`function ${source.name} changed while it was copied`);
+    if (next === undefined) mark(node, inner, a, b);
+    else nested.set(node, [...(nested.get(node) ?? []), inner]);
+  }
+  for (const [node, list] of nested) thread(model, node, list, variants);
+  return { ...source, name: freshName(`${source.name}_lora`, taken), body };
+}
+

@@ -1,0 +1,91 @@
+/** Elementwise operators. Each rule is the derivative alone; sums over broadcast axes are the walk's. */
+import { dataTypeNumber, numbersOf } from '../../../graph/tensor.ts';
+import type { Value } from '../../../graph/model.ts';
+import { grad, stop } from '../rules.ts';
+
+grad('Identity', ({ dy }) => [dy]);
+grad('Add', ({ dy }) => [dy, dy]);
+grad('Sub', ({ dy, g }) => [dy, g.Neg(dy)]);
+grad('Mul', ({ inputs: [a, b], dy, g }) => [g.Mul(dy, b), g.Mul(dy, a)]);
+grad('Div', ({ inputs: [, b], outputs: [y], dy, g }) => {
+  const da = g.Div(dy, b);
+  return [da, g.Neg(g.Mul(da, y))];
+});
+grad('Neg', ({ dy, g }) => [g.Neg(dy)]);
+grad('Sum', ({ inputs, dy }) => inputs.map(() => dy));
+grad('Mean', ({ inputs, dy, g }) => {
+  const share = g.Mul(dy, g.like(dy, 1 / inputs.length));
+  return inputs.map(() => share);
+});
+
+// x^e: e·x^(e-1) to the base; x^e·ln x to the exponent, where x > 0 (elsewhere the derivative does not exist).
+grad('Pow', ({ inputs: [x, e], outputs: [y], dy, g }) => {
+  const de = (): Value => {
+    const positive = g.Greater(x, g.like(x, 0));
+    return g.Mul(dy, g.Mul(y, g.Where(positive, g.Log(g.Where(positive, x, g.like(x, 1))), g.like(x, 0))));
+  };
+  const fixed = e.tensor === undefined || e.tensor.byteLength > 8 ? undefined : numbersOf(e.tensor);
+  const n = fixed?.length === 1 ? fixed[0] : undefined;
+  if (n === 1) return [dy, de()];
+  if (n === 2) return [g.Mul(dy, g.Mul(x, g.like(x, 2))), de()];
+  if (n !== undefined) return [g.Mul(dy, g.Mul(g.Pow(x, g.like(x, n - 1)), g.like(x, n))), de()];
+  const exponent = e.dtype === x.dtype ? e : g.CastLike(e, x);
+  return [g.Mul(dy, g.Mul(exponent, g.Pow(x, g.Sub(exponent, g.like(x, 1))))), de()];
+});
+grad('Sqrt', ({ outputs: [y], dy, g }) => [g.Div(g.Mul(dy, g.like(y, 0.5)), y)]);
+grad('Exp', ({ outputs: [y], dy, g }) => [g.Mul(dy, y)]);
+grad('Log', ({ inputs: [x], dy, g }) => [g.Div(dy, x)]);
+grad('Reciprocal', ({ outputs: [y], dy, g }) => [g.Neg(g.Mul(dy, g.Mul(y, y)))]);
+grad('Sin', ({ inputs: [x], dy, g }) => [g.Mul(dy, g.Cos(x))]);
+grad('Cos', ({ inputs: [x], dy, g }) => [g.Neg(g.Mul(dy, g.Sin(x)))]);
+grad('Abs', ({ inputs: [x], dy, g }) => [g.Mul(dy, g.Sign(x))]);
+// erf'(x) = 2/sqrt(pi)·exp(-x²)
+grad('Erf', ({ inputs: [x], dy, g }) => [
+  g.Mul(dy, g.Mul(g.Exp(g.Neg(g.Mul(x, x))), g.like(x, 2 / Math.sqrt(Math.PI)))),
+]);
+grad('Tanh', ({ outputs: [y], dy, g }) => [g.Mul(dy, g.Sub(g.like(y, 1), g.Mul(y, y)))]);
+grad('Sigmoid', ({ outputs: [y], dy, g }) => [g.Mul(dy, g.Mul(y, g.Sub(g.like(y, 1), y)))]);
+grad('Relu', ({ outputs: [y], dy, g }) => [g.Where(g.Greater(y, g.like(y, 0)), dy, g.like(y, 0))]);
+grad('LeakyRelu', ({ inputs: [x], attrs: { alpha }, dy, g }) => [
+  g.Where(g.Greater(x, g.like(x, 0)), dy, g.Mul(dy, g.like(x, alpha))),
+]);
+grad('Softplus', ({ inputs: [x], dy, g }) => [g.Mul(dy, g.Sigmoid(x))]);
+
+// Ties share the gradient, as torch.maximum and amax do.
+for (const op of ['Max', 'Min'] as const)
+  grad(op, ({ inputs, outputs: [y], dy, g }) => {
+    const hits = inputs.map((x) => g.CastLike(g.Equal(x, y), dy));
+    const share = g.Div(dy, hits.reduce((a, b) => g.Add(a, b)));
+    return hits.map((hit) => g.Mul(share, hit));
+  });
+
+grad('Clip', ({ inputs: [x, low, high], dy, g }) => {
+  const above = low === undefined ? undefined : g.GreaterOrEqual(x, low);
+  const below = high === undefined ? undefined : g.LessOrEqual(x, high);
+  const inside = above !== undefined && below !== undefined ? g.And(above, below) : (above ?? below);
+  const zero = g.like(x, 0);
+  return [
+    inside === undefined ? dy : g.Where(inside, dy, zero),
+    above === undefined ? undefined : g.Where(above, zero, dy),
+    below === undefined ? undefined : g.Where(below, zero, dy),
+  ];
+});
+grad('Where', ({ inputs: [c], dy, g }) => [undefined, g.Where(c, dy, g.like(dy, 0)), g.Where(c, g.like(dy, 0), dy)]);
+grad('Cast', ({ inputs: [x], dy, g }) => [
+  x.dtype === undefined ? g.CastLike(dy, x) : g.Cast(dy, { to: dataTypeNumber(x.dtype) }),
+]);
+grad('CastLike', ({ inputs: [x], dy, g }) => [g.CastLike(dy, x)]);
+// Inference form: the upgrade pass made it an identity, this keeps a mask output harmless.
+grad('Dropout', ({ dy }) => [dy]);
+
+// prettier-ignore
+stop(
+  'And', 'Or', 'Xor', 'Not', 'Equal', 'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'IsNaN', 'IsInf',
+  'BitShift', 'BitwiseAnd', 'BitwiseNot', 'BitwiseOr', 'BitwiseXor', 'BitCast',
+  'Floor', 'Ceil', 'Round', 'Sign', 'Shape', 'Size', 'Range', 'ConstantOfShape', 'EyeLike', 'Constant', 'OneHot', 'NonZero',
+  'ArgMax', 'ArgMin', 'Hardmax', 'Unique', 'Multinomial', 'Bernoulli',
+  'RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike', 'NonMaxSuppression',
+  'QuantizeLinear', 'DynamicQuantizeLinear', 'ConvInteger', 'MatMulInteger', 'QLinearConv', 'QLinearMatMul',
+  'StringConcat', 'StringNormalizer', 'StringSplit', 'RegexFullMatch', 'TfIdfVectorizer', 'ImageDecoder',
+  'BlackmanWindow', 'HammingWindow', 'HannWindow', 'MelWeightMatrix', 'SequenceLength', 'OptionalHasElement',
+);

@@ -1,0 +1,44 @@
+/** Operators that move elements without changing them: the gradient moves them back. */
+import { grad } from '../rules.ts';
+
+for (const op of ['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze'] as const)
+  grad(op, ({ inputs: [x], dy, g }) => [g.reshapeLike(dy, x)]);
+
+grad('Transpose', ({ inputs: [x], attrs: { perm }, dy, g }) => {
+  const order = perm ?? Array.from({ length: g.rank(x) }, (_, i) => g.rank(x) - 1 - i);
+  return [g.Transpose(dy, { perm: order.map((_, i) => order.indexOf(i)) })];
+});
+// The walk sums over the axes that were expanded.
+grad('Expand', ({ dy }) => [dy]);
+grad('Concat', ({ inputs, attrs: { axis = 0 }, dy, g }) => {
+  const lengths = inputs.map((x) => x.shape?.at(axis));
+  const split = lengths.every((n) => typeof n === 'number')
+    ? g.ints(lengths)
+    : g.Concat(
+        inputs.map((x) => g.dim(x, axis)),
+        { axis: 0 },
+      );
+  return inputs.length === 1 ? [dy] : g.node({ op: 'Split', inputs: [dy, split], attrs: { axis }, outputs: inputs.length });
+});
+grad(
+  'Split',
+  ({ outputs, attrs: { axis }, dys, g }) => [
+    g.Concat(
+      [...outputs].map((y, i) => dys[i] ?? g.zerosLike(y)),
+      { axis },
+    ),
+  ],
+  { many: true },
+);
+// Each axis of the result holds `repeats` copies: apart they are an axis of their own, and are summed.
+grad('Tile', ({ inputs: [x, repeats], dy, g }) => {
+  const n = g.rank(x);
+  const parts = Array.from({ length: n }, (_, i) => [g.Gather(repeats, g.ints([i])), g.dim(x, i)]).flat();
+  if (n === 0) return [dy];
+  const apart = g.Reshape(dy, g.Concat(parts, { axis: 0 }));
+  return [g.ReduceSum(apart, g.ints(Array.from({ length: n }, (_, i) => 2 * i)), { keepdims: 0 })];
+});
+grad('Trilu', ({ inputs: [, k], attrs: { upper }, dy, g }) => [g.Trilu(dy, k, { upper })]);
+grad('CumSum', ({ inputs: [, axis], attrs: { exclusive, reverse }, dy, g }) => [
+  g.CumSum(dy, axis, { exclusive, reverse: 1 - reverse }),
+]);

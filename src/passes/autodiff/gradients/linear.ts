@@ -1,0 +1,65 @@
+/** Products, and the adapted product. Weights are never transposed or copied: Gemm's flags say how they lie. */
+import { unsupportedShape } from '../../../errors.ts';
+import type { Value } from '../../../graph/model.ts';
+import { adaptedForm } from '../../adapted.ts';
+import { grad, gradRaw } from '../rules.ts';
+
+grad('MatMul', ({ inputs: [a, b], dy, g }) => {
+  const [p, q] = [g.rank(a), g.rank(b)];
+  if (p === 1 && q === 1) return [g.Mul(dy, b), g.Mul(dy, a)];
+  // A vector operand is a matrix of one row or column, whose axis the result lacks.
+  const row = p === 1 ? g.Unsqueeze(a, g.ints([0])) : a;
+  const column = q === 1 ? g.Unsqueeze(b, g.ints([1])) : b;
+  const d = p === 1 ? g.Unsqueeze(dy, g.ints([-2])) : q === 1 ? g.Unsqueeze(dy, g.ints([-1])) : dy;
+  // A frozen matrix beside a batch: one product over all rows that reads it as it lies.
+  const width = b.shape?.[1];
+  const depth = b.shape?.[0];
+  const flat = p > 2 && q === 2 && typeof width === 'number' && typeof depth === 'number';
+  const rows = (v: Value, n: number): Value => g.Reshape(v, g.ints([-1, n]));
+  const da = flat
+    ? g.reshapeLike(g.Gemm(rows(dy, width), b, undefined, { transB: 1 }), a)
+    : p <= 2 && q === 2
+      ? g.Gemm(d, column, undefined, { transB: 1 })
+      : g.MatMul(d, g.T(column));
+  const db = flat
+    ? g.Gemm(rows(a, depth), rows(dy, width), undefined, { transA: 1 })
+    : p === 2 && q === 2
+      ? g.Gemm(a, d, undefined, { transA: 1 })
+      : g.MatMul(g.T(row), d);
+  const vector = (v: Value, ref: Value): Value => {
+    const extra = g.rank(v) - 2;
+    const summed = extra > 0 ? g.ReduceSum(v, g.ints(Array.from({ length: extra }, (_, i) => i)), { keepdims: 0 }) : v;
+    return g.reshapeLike(summed, ref);
+  };
+  return [p === 1 ? vector(da, a) : da, q === 1 ? vector(db, b) : db];
+});
+
+grad('Gemm', ({ inputs: [a, b, c], attrs: { alpha, beta, transA, transB }, dy, g }) => {
+  const da = transA === 0 ? g.Gemm(dy, b, undefined, { alpha, transB: 1 - transB }) : g.Gemm(b, dy, undefined, { alpha, transA: transB, transB: 1 });
+  const db = transB === 0 ? g.Gemm(a, dy, undefined, { alpha, transA: 1 - transA }) : g.Gemm(dy, a, undefined, { alpha, transA: 1, transB: transA });
+  return [da, db, c === undefined ? undefined : beta === 1 ? dy : g.Mul(dy, g.like(dy, beta))];
+});
+
+/**
+ * y = x·W + s·(x·A)·B + C with W frozen: dB = s·(xA)ᵀdy, dA = xᵀdh, dx = dy·Wᵀ + dh·Aᵀ, where dh = s·dy·Bᵀ. Over rows, so that
+ * each is one two-dimensional product.
+ */
+gradRaw('loraify.Adapted', ({ node, inputs, dy, g }) => {
+  const { x, w, a, b, c, transW, scale, rank } = adaptedForm(node);
+  const [depth, width] = [a.shape?.[0], b.shape?.[1]];
+  if (typeof depth !== 'number' || typeof width !== 'number')
+    throw unsupportedShape('an adapter of unknown shape', { node: node.label });
+  const [x2, dy2] = [g.rows(x, depth), g.rows(dy, width)];
+  const dh = g.Gemm(dy2, b, undefined, { alpha: scale, transB: 1 });
+  const h = g.reshapeLike(g.rows(g.MatMul(x2, a), rank), dh);
+  const base = transW === 1 ? g.Gemm(dy2, w) : g.Gemm(dy2, w, undefined, { transB: 1 });
+  const dx = g.Gemm(dh, a, base, { transB: 1 });
+  const grads: (Value | undefined)[] = [
+    g.reshapeLike(dx, x),
+    undefined,
+    g.Gemm(x2, dh, undefined, { transA: 1 }),
+    g.Gemm(h, dy2, undefined, { alpha: scale, transA: 1 }),
+    c === undefined ? undefined : dy,
+  ];
+  return grads.slice(0, inputs.length);
+});

@@ -1,0 +1,61 @@
+/** Reductions over axes, and the softmax family. `unreduce` puts the reduced axes back. */
+import type { Value } from '../../../graph/model.ts';
+import { grad } from '../rules.ts';
+
+grad('ReduceSum', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
+  g.unreduce(dy, x, axes, keepdims, noop),
+]);
+grad('ReduceMean', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => {
+  const known = (v: Value): number | undefined =>
+    v.shape?.reduce<number | undefined>((n, d) => (typeof d === 'number' && n !== undefined ? n * d : undefined), 1);
+  const size = (v: Value): Value => g.CastLike(g.Size(v), dy);
+  const fixed = axes?.elements?.map((a) => (typeof a === 'number' ? x.shape?.at(a) : undefined));
+  const count = fixed?.reduce<number | undefined>((n, d) => (typeof d === 'number' && n !== undefined ? n * d : undefined), 1);
+  const [all, kept] = [known(x), known(dy)];
+  const share = count !== undefined && count > 0 ? g.like(dy, 1 / count) : all !== undefined && kept !== undefined && all > 0 ? g.like(dy, kept / all) : g.Div(size(dy), size(x));
+  return [g.unreduce(g.Mul(dy, share), x, axes, keepdims, noop)];
+});
+grad('ReduceSumSquare', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
+  g.Mul(g.Mul(x, g.like(x, 2)), g.unreduce(dy, x, axes, keepdims, noop)),
+]);
+grad('ReduceL1', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
+  g.Mul(g.Sign(x), g.unreduce(dy, x, axes, keepdims, noop)),
+]);
+// x/|x|; zero where the norm is (the subgradient torch gives).
+grad('ReduceL2', ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => {
+  const zero = g.Equal(y, g.like(y, 0));
+  const share = g.Where(zero, g.like(y, 0), g.Div(dy, g.Where(zero, g.like(y, 1), y)));
+  return [g.Mul(x, g.unreduce(share, x, axes, keepdims, noop))];
+});
+grad('ReduceLogSum', ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
+  g.unreduce(g.Mul(dy, g.Exp(g.Neg(y))), x, axes, keepdims, noop),
+]);
+grad('ReduceLogSumExp', ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
+  g.Mul(g.Exp(g.Sub(x, g.unreduce(y, x, axes, keepdims, noop))), g.unreduce(dy, x, axes, keepdims, noop)),
+]);
+// Ties share the gradient, as torch.amax and amin do.
+for (const op of ['ReduceMax', 'ReduceMin'] as const)
+  grad(op, ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => {
+    const hit = g.CastLike(g.Equal(x, g.unreduce(y, x, axes, keepdims, noop)), dy);
+    const count = g.ReduceSum(hit, axes, { keepdims, noop_with_empty_axes: noop });
+    return [g.Mul(hit, g.unreduce(g.Div(dy, count), x, axes, keepdims, noop))];
+  });
+// The product of the others: y/x, or where x is the only zero the product of the rest.
+grad('ReduceProd', ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => {
+  const [zero, one] = [g.like(x, 0), g.like(x, 1)];
+  const isZero = g.Equal(x, zero);
+  const safe = g.Where(isZero, one, x);
+  const back = (v: Value): Value => g.unreduce(v, x, axes, keepdims, noop);
+  const zeros = g.ReduceSum(g.CastLike(isZero, x), axes, { keepdims, noop_with_empty_axes: noop });
+  const rest = g.ReduceProd(safe, axes, { keepdims, noop_with_empty_axes: noop });
+  const alone = g.Where(back(g.Equal(zeros, one)), back(rest), zero);
+  return [g.Mul(back(dy), g.Where(isZero, alone, g.Div(back(y), safe)))];
+});
+
+grad('Softmax', ({ outputs: [y], attrs: { axis }, dy, g }) => {
+  const s = g.Mul(dy, y);
+  return [g.Sub(s, g.Mul(y, g.ReduceSum(s, g.ints([axis]), { keepdims: 1 })))];
+});
+grad('LogSoftmax', ({ outputs: [y], attrs: { axis }, dy, g }) => [
+  g.Sub(dy, g.Mul(g.Exp(y), g.ReduceSum(dy, g.ints([axis]), { keepdims: 1 }))),
+]);

@@ -1,0 +1,101 @@
+/**
+ * The registry of gradient rules. A rule holds the calculus only: accumulation, un-broadcasting, arity, pruning and provenance
+ * live in walk.ts. Lookup: rule, decomposition, stop list, coded error.
+ */
+import type { Builder } from '../../graph/builder.ts';
+import type { Attr, Node, Value } from '../../graph/model.ts';
+import { type AttrsOf, attrsOf, type InputsOf, isOpName, type OpName, type OutputsOf, operatorRow } from '../../graph/operators.ts';
+import { badModel } from '../../errors.ts';
+import type { GradTools } from './tools.ts';
+
+/** What a rule sees of the node it differentiates. `g` makes nodes; results nobody reaches cost nothing. */
+export interface Site<I, O, A> {
+  readonly node: Node;
+  readonly inputs: I;
+  readonly outputs: O;
+  readonly attrs: A;
+  /** Gradient of the first output, of that output's shape. */
+  readonly dy: Value;
+  /** Gradients of all outputs; undefined where nothing depends on one. */
+  readonly dys: readonly (Value | undefined)[];
+  readonly g: Builder & GradTools;
+}
+
+export type SiteOf<O extends OpName> = Site<InputsOf<O>, OutputsOf<O>, AttrsOf<O>>;
+/** A node of another domain than ai.onnx: attributes as they are. */
+export type RawSite = Site<readonly (Value | undefined)[], readonly Value[], ReadonlyMap<string, Attr>>;
+
+/** Gradients in the order of the inputs; undefined: none, on purpose. May be shorter than the inputs. */
+export type Gradients = readonly (Value | undefined)[];
+/** The same computation in simpler operators: the outputs that the body gives, in order. */
+export type Body = readonly (Value | undefined)[];
+
+export interface Rule {
+  readonly kind: 'grad' | 'decompose';
+  /** The rule reads `dys`, so a node whose first output has no gradient is fine. */
+  readonly many: boolean;
+  readonly apply: (site: RawSite) => Gradients;
+}
+
+const rules = new Map<string, Rule>();
+const bodies = new Map<string, Rule>();
+const stops = new Set<string>();
+
+export const ruleKey = (node: Node): string => (node.domain === '' ? node.op : `${node.domain}.${node.op}`);
+export const gradRule = (node: Node): Rule | undefined => rules.get(ruleKey(node));
+export const decomposition = (node: Node): Rule | undefined => bodies.get(ruleKey(node));
+export const isStopped = (node: Node): boolean => stops.has(ruleKey(node));
+
+/** State of an operator for docs and `inspect`: by rule, by decomposition, stopped on purpose, or not differentiable yet. */
+export function gradientState(key: string): 'rule' | 'decomposition' | 'stopped' | undefined {
+  if (rules.has(key)) return 'rule';
+  if (bodies.has(key)) return 'decomposition';
+  return stops.has(key) ? 'stopped' : undefined;
+}
+
+function typed<O extends OpName>(op: O, rule: (site: SiteOf<O>) => Gradients): Rule['apply'] {
+  return (site) => {
+    if (!fits(op, site)) throw badModel(`${op} "${site.node.label}" lacks a required input`, { node: site.node.label });
+    return rule({ ...site, inputs: site.inputs, outputs: site.outputs, attrs: attrsOf(site.node, op) });
+  };
+}
+
+type Shaped<O extends OpName> = RawSite & { readonly inputs: InputsOf<O>; readonly outputs: OutputsOf<O> };
+
+/** The arity that the typed tuples promise. */
+function fits<O extends OpName>(op: O, site: RawSite): site is Shaped<O> {
+  const row = operatorRow(op);
+  const ok = (names: readonly string[], values: readonly (Value | undefined)[]): boolean =>
+    names.every((n, i) => n.endsWith('?') || n.startsWith('...') || values[i] !== undefined);
+  return isOpName(op) && row !== undefined && ok(row.in, site.inputs) && ok(row.out, site.outputs);
+}
+
+function put(map: Map<string, Rule>, key: string, rule: Rule): void {
+  if (map.has(key)) throw new Error(`${key} has two rules`);
+  map.set(key, rule);
+}
+
+/** A gradient rule for operators with one differentiable output, or whose other outputs' gradients `dys` it reads. */
+export function grad<O extends OpName>(op: O, rule: (site: SiteOf<O>) => Gradients, options: { many?: boolean } = {}): void {
+  put(rules, op, { kind: 'grad', many: options.many ?? false, apply: typed(op, rule) });
+}
+
+/** A gradient rule for an operator of another domain, for example `loraify.Adapted`. */
+export function gradRaw(key: string, rule: (site: RawSite) => Gradients, options: { many?: boolean } = {}): void {
+  put(rules, key, { kind: 'grad', many: options.many ?? false, apply: rule });
+}
+
+/** A body in simpler operators, differentiated instead of the node; the forward keeps the node. `dy` is not given. */
+export function decompose<O extends OpName>(op: O, body: (site: Omit<SiteOf<O>, 'dy' | 'dys'>) => Body): void {
+  put(bodies, op, { kind: 'decompose', many: true, apply: typed(op, body) });
+}
+
+/** As `decompose`, for other domains. */
+export function decomposeRaw(key: string, body: (site: Omit<RawSite, 'dy' | 'dys'>) => Body): void {
+  put(bodies, key, { kind: 'decompose', many: true, apply: body });
+}
+
+/** Operators whose derivative is zero or that have none, on purpose: nothing flows through them. */
+export function stop(...keys: readonly string[]): void {
+  for (const k of keys) stops.add(k);
+}

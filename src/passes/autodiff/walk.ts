@@ -1,0 +1,194 @@
+/**
+ * Reverse-mode differentiation: one walk over the nodes between the loss and the values asked for. Accumulation, un-broadcasting,
+ * pruning, arity checks and provenance live here, once for all rules (linearity of the vector-Jacobian product in dy).
+ */
+import { badModel, noGradient, unsupportedShape } from '../../errors.ts';
+import type { Builder } from '../../graph/builder.ts';
+import { type Node, producersOf, Value } from '../../graph/model.ts';
+import { isFloat } from '../../graph/tensor.ts';
+import { type Gradients, decomposition, gradRule, isStopped, type Rule, ruleKey } from './rules.ts';
+import { gradTools, stopMark } from './tools.ts';
+
+export interface GradientRequest {
+  readonly g: Builder;
+  /** Outputs with the gradient that flows into each. */
+  readonly seeds: readonly (readonly [Value, Value])[];
+  /** Values whose gradient is asked for. Nothing before them is visited. */
+  readonly wrt: readonly Value[];
+}
+
+/**
+ * Gradients of sum(seed · output) with respect to `wrt`, as detached values. A value that the outputs do not depend on is absent.
+ * Throws NO_GRADIENT where an operator on a path between both has no rule.
+ */
+export function gradients({ g, seeds, wrt }: GradientRequest): Map<Value, Value> {
+  const ends = new Set(wrt);
+  const order = between(
+    seeds.map(([v]) => v),
+    ends,
+  );
+  const active = activeValues(order, wrt);
+  const sums = new Map<Value, Value[]>();
+  const give = (to: Value, dv: Value): void => {
+    const list = sums.get(to);
+    if (list === undefined) sums.set(to, [dv]);
+    else list.push(dv);
+  };
+  const total = (v: Value): Value | undefined => {
+    const list = sums.get(v);
+    if (list === undefined) return undefined;
+    const sum = list.reduce((a, b) => g.Add(a, b));
+    sums.set(v, [sum]);
+    return sum;
+  };
+  for (const [v, dv] of seeds) if (active.has(v)) give(v, dv);
+
+  for (const node of order.toReversed()) {
+    if (!node.outputs.some((o) => active.has(o) && !ends.has(o) && sums.has(o))) continue;
+    const forward = node.metadata.get('loraify.grad_of') ?? node.label;
+    g.within({ origin: `grad.${node.outputs[0]?.name ?? node.label}`, rule: `grad/${ruleKey(node)}`, gradOf: forward }, () => {
+      const dys = node.outputs.map((o) => (active.has(o) && !ends.has(o) ? total(o) : undefined));
+      const dxs = differentiate(node, dys, g, order, active);
+      if (dxs.length > node.inputs.length)
+        throw new Error(`the rule of ${ruleKey(node)} gives ${dxs.length} gradients for ${node.inputs.length} inputs`);
+      node.inputs.forEach((x, i) => {
+        const dx = dxs[i];
+        if (x === undefined || dx === undefined || !active.has(x)) return;
+        give(x, gradTools(g, needRank(node)).sumTo(dx, x));
+      });
+    });
+  }
+  const result = new Map<Value, Value>();
+  for (const v of wrt) {
+    const dv = g.within({ origin: `grad.${v.name}`, rule: 'grad/sum' }, () => total(v));
+    if (dv !== undefined) result.set(v, dv);
+  }
+  return result;
+}
+
+const needRank =
+  (node: Node) =>
+  (v: Value): never => {
+    throw unsupportedShape(`the gradient of ${node.op} needs the rank of "${v.name}", which is not known`, { node: node.label });
+  };
+
+function differentiate(
+  node: Node,
+  dys: readonly (Value | undefined)[],
+  g: Builder,
+  order: readonly Node[],
+  active: ReadonlySet<Value>,
+): Gradients {
+  const rule = gradRule(node) ?? decomposition(node);
+  if (rule === undefined) throw refusal(node, order, active);
+  const tools = Object.assign({}, g, gradTools(g, needRank(node)));
+  const [first] = dys;
+  const dy = first ?? node.outputs[0];
+  if (dy === undefined) throw badModel(`node "${node.label}" has no output`, { node: node.label });
+  if (first === undefined && !rule.many)
+    throw noGradient(`${ruleKey(node)} is differentiated through its first output only`, place(node, order, active));
+  const later = dys.findIndex((d, i) => i > 0 && d !== undefined);
+  if (later > 0 && !rule.many)
+    throw noGradient(`output ${later} of ${ruleKey(node)} has no gradient rule`, place(node, order, active));
+  const site = { node, inputs: node.inputs, outputs: node.outputs, attrs: node.attrs, dy, dys, g: tools };
+  return rule.kind === 'grad' ? rule.apply(site) : throughBody(rule, site);
+}
+
+/** The gradient of a composite operator: its body is built beside the node, on stand-ins for the inputs, and differentiated. */
+function throughBody(rule: Rule, site: Parameters<Rule['apply']>[0]): Gradients {
+  const { node, dys, g } = site;
+  // Stand-ins keep the walk inside the body, also where one value feeds two inputs.
+  const stands = node.inputs.map((x) => (x === undefined ? undefined : standIn(x)));
+  const outputs = rule.apply({ ...site, inputs: stands });
+  const seeds = outputs.flatMap((o, i) => {
+    const d = dys[i];
+    return o === undefined || d === undefined ? [] : [[o, d] as const];
+  });
+  const wrt = stands.filter((s) => s !== undefined);
+  const found = gradients({ g, seeds, wrt });
+  const real = new Map(stands.flatMap((s, i) => (s === undefined ? [] : [[s, node.inputs[i]] as const])));
+  const swapped = new Set<Node>();
+  const swap = (v: Value): Value => {
+    const todo: Node[] = v.producer === undefined ? [] : [v.producer];
+    for (let n = todo.pop(); n !== undefined; n = todo.pop()) {
+      if (swapped.has(n) || n.graph !== undefined) continue;
+      swapped.add(n);
+      n.inputs.forEach((x, i) => {
+        if (x !== undefined && real.has(x)) n.setInput(i, real.get(x));
+      });
+      todo.push(...producersOf(n));
+    }
+    return real.get(v) ?? v;
+  };
+  return stands.map((s) => {
+    const d = s === undefined ? undefined : found.get(s);
+    return d === undefined ? undefined : swap(d);
+  });
+}
+
+function standIn(x: Value): Value {
+  const v = new Value(x.name, x.type);
+  v.elements = x.elements;
+  return v;
+}
+
+/** Nodes that the outputs need, in topological order, ending at `wrt`. */
+function between(outputs: readonly Value[], wrt: ReadonlySet<Value>): Node[] {
+  const order: Node[] = [];
+  const seen = new Set<Node>();
+  const stack: { node: Node; next: number; needs: readonly Node[] }[] = [];
+  const open = (v: Value): void => {
+    const node = v.producer;
+    if (node === undefined || wrt.has(v) || seen.has(node)) return;
+    seen.add(node);
+    stack.push({ node, next: 0, needs: producersOf(node) });
+  };
+  for (const v of outputs) {
+    open(v);
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+      const need = top.needs[top.next++];
+      if (need === undefined) {
+        order.push(top.node);
+        stack.pop();
+      } else if (!seen.has(need) && !need.outputs.every((o) => wrt.has(o))) {
+        seen.add(need);
+        stack.push({ node: need, next: 0, needs: producersOf(need) });
+      }
+    }
+  }
+  return order;
+}
+
+/** Values that carry a derivative from `wrt`: float results of nodes that are not stopped. */
+function activeValues(order: readonly Node[], wrt: readonly Value[]): Set<Value> {
+  const active = new Set(wrt);
+  for (const node of order) {
+    if (isStopped(node) || node.metadata.has(stopMark)) continue;
+    const reads = node.inputs.some((v) => v !== undefined && active.has(v)) || captures(node).some((v) => active.has(v));
+    if (!reads) continue;
+    for (const o of node.outputs) if (o.dtype === undefined || isFloat(o.dtype)) active.add(o);
+  }
+  return active;
+}
+
+function captures(node: Node): Value[] {
+  return node.bodies.flatMap((b) => [...b.allNodes()].flatMap((n) => n.inputs.filter((v) => v !== undefined)));
+}
+
+function refusal(node: Node, order: readonly Node[], active: ReadonlySet<Value>): Error {
+  return noGradient(`no gradient rule for ${ruleKey(node)}`, place(node, order, active));
+}
+
+/** The way from this node to the loss, for the message. */
+function place(node: Node, order: readonly Node[], active: ReadonlySet<Value>): { node: string; where: string } {
+  const path: string[] = [];
+  const carried = new Set(node.outputs.filter((o) => active.has(o)));
+  for (const n of order.slice(order.indexOf(node) + 1)) {
+    if (!n.inputs.some((v) => v !== undefined && carried.has(v))) continue;
+    path.push(`${n.op} "${n.label}"`);
+    carried.clear();
+    for (const o of n.outputs) carried.add(o);
+  }
+  const shown = path.length > 6 ? [...path.slice(0, 3), `… ${path.length - 5} more …`, ...path.slice(-2)] : path;
+  return { node: node.label, where: `on the path to the loss: ${[`${node.op} "${node.label}"`, ...shown].join(' -> ')}` };
+}

@@ -1,0 +1,136 @@
+/**
+ * Brings every Adapted node of a training graph into its one training form (adapted.ts): the weight on the right, read where it
+ * is stored, activations in rows. Left factors turn into right ones by yᵀ = xᵀ·Wᵀ, Gemm's flags and alpha into nodes beside.
+ */
+import { noGradient, unsupportedShape } from '../errors.ts';
+import type { Builder } from '../graph/builder.ts';
+import { constant, type Graph, Node, replaceUses, Value } from '../graph/model.ts';
+import { internalDomain, isAdapted } from './adapted.ts';
+
+/** In place; detached nodes join through `graph.adopt()` afterwards. */
+export function canonicalize(graph: Graph, g: Builder): void {
+  const views = new Map<string, Value>();
+  for (const node of [...graph.allNodes()])
+    if (isAdapted(node)) {
+      if (node.graph !== graph)
+        throw noGradient(`the adapted product "${node.label}" stands inside a control-flow body`, {
+          node: node.label,
+          where: 'gradients through If, Loop and Scan are not derived by this release',
+        });
+      rewrite(graph, node, g, views);
+    }
+}
+
+function number(node: Node, name: string, otherwise: number): number {
+  const attr = node.attrs.get(name);
+  return attr?.kind === 'int' || attr?.kind === 'float' ? Number(attr.value) : otherwise;
+}
+
+function rewrite(graph: Graph, node: Node, g: Builder, views: Map<string, Value>): void {
+  const [x, operand, a0, b0, c] = node.inputs;
+  const y = node.outputs[0];
+  const layer = node.layer;
+  if (x === undefined || operand === undefined || a0 === undefined || b0 === undefined || y === undefined || layer === undefined) return;
+  const side = number(node, 'side', 0);
+  const flip = number(node, 'flip', 0) === 1;
+  const [transA, transB] = [number(node, 'transA', 0), number(node, 'transB', 0)];
+  const [alpha, beta] = [number(node, 'alpha', 1), number(node, 'beta', 1)];
+  const label = node.label;
+  g.within({ origin: y.name, rule: 'canonical/adapted' }, () => {
+    const turn = (v: Value): Value => transposed(g, v, label);
+    const [a, b] = flip ? [turn(b0), turn(a0)] : [a0, b0];
+    const isVector = x.shape?.length === 1;
+    // Right: x, or its transpose for transA. Left: the columns of the right factor are the rows wanted.
+    const rows = side === 0 ? (transA === 1 ? turn(x) : x) : transB === 1 || isVector ? x : turn(x);
+    const { w, transW } = storedWeight(operand, side === 0 ? transB : 1 - transA, flip ? layer.layout !== 'out_in' : layer.layout === 'out_in', [layer.in, layer.out], views);
+    const plain = side === 0 && alpha === 1 && beta === 1;
+    const made = new Node({
+      op: 'Adapted',
+      domain: internalDomain,
+      name: node.name,
+      inputs: plain && c !== undefined ? [rows, w, a, b, c] : [rows, w, a, b],
+      outputs: [new Value(`${y.name}.adapted`)],
+      attrs: [
+        ['base', { kind: 'string', value: new TextEncoder().encode('MatMul') }],
+        ['side', { kind: 'int', value: 0 }],
+        ['transW', { kind: 'int', value: transW }],
+      ],
+    });
+    made.layer = layer;
+    for (const [k, v] of node.metadata) made.metadata.set(k, v);
+    const [product] = g.own(made).outputs;
+    if (product === undefined) return;
+    const oriented = side === 0 || isVector ? product : turn(product);
+    const scaled = alpha === 1 ? oriented : g.Mul(oriented, g.like(oriented, alpha));
+    const bias = c === undefined || plain ? undefined : beta === 1 ? c : g.Mul(c, g.like(c, beta));
+    const result = bias === undefined ? scaled : g.Add(scaled, bias);
+    result.type ??= y.type;
+    replaceUses(y, result);
+    graph.outputs.forEach((o, i) => {
+      if (o === y) graph.outputs[i] = result;
+    });
+    for (const n of graph.allNodes())
+      for (const body of n.bodies)
+        body.outputs.forEach((o, i) => {
+          if (o === y) body.outputs[i] = result;
+        });
+    const { name } = y;
+    y.name = `${name}.replaced`;
+    result.name = name;
+  });
+}
+
+/**
+ * The stored tensor itself where only Identity, Transpose and Reshape stand between (a view with its dims set, no copy), or the
+ * last computed form of it.
+ */
+function storedWeight(
+  operand: Value,
+  trans: number,
+  storedOutIn: boolean,
+  [depth, width]: readonly [number, number],
+  views: Map<string, Value>,
+): { w: Value; transW: number } {
+  let flipped = trans === 1;
+  let at = operand;
+  while (at.tensor === undefined && at.producer !== undefined) {
+    const { op, inputs } = at.producer;
+    const [source] = inputs;
+    if (source === undefined || (op !== 'Identity' && op !== 'Transpose' && op !== 'Reshape')) break;
+    if (op === 'Transpose' && at.producer.inputs[0]?.shape?.length === 2) flipped = !flipped;
+    else if (op !== 'Identity') {
+      const stored = constantBehind(at);
+      if (stored === undefined) break;
+      at = stored;
+      break;
+    }
+    at = source;
+  }
+  if (at.tensor === undefined) return { w: at, transW: flipped ? 1 : 0 };
+  const dims = storedOutIn ? [width, depth] : [depth, width];
+  if (at.tensor.dims.join() === dims.join()) return { w: at, transW: storedOutIn ? 1 : 0 };
+  const key = `${at.name}:${dims.join()}`;
+  const view = views.get(key) ?? constant(`${at.name}.matrix`, { ...at.tensor, dims });
+  views.set(key, view);
+  return { w: view, transW: storedOutIn ? 1 : 0 };
+}
+
+/** The initializer behind a chain of pure layout changes, undefined where anything else stands between. */
+function constantBehind(value: Value): Value | undefined {
+  let at = value;
+  while (at.tensor === undefined) {
+    const op = at.producer?.op;
+    const source = at.producer?.inputs[0];
+    if (source === undefined || (op !== 'Identity' && op !== 'Transpose' && op !== 'Reshape')) return undefined;
+    at = source;
+  }
+  return at;
+}
+
+function transposed(g: Builder, v: Value, label: string): Value {
+  const rank = v.shape?.length;
+  if (rank === undefined) throw unsupportedShape(`the rank of "${v.name}" is not known`, { node: label });
+  if (rank < 2) return v;
+  const perm = Array.from({ length: rank }, (_, i) => i);
+  return g.Transpose(v, { perm: [...perm.slice(0, rank - 2), rank - 1, rank - 2] });
+}

@@ -1,0 +1,103 @@
+/**
+ * What an adapted product becomes in model.onnx: the base operator as it was, with the low-rank branch beside it.
+ *
+ *   y = base(x, W);  y' = y + s·(x·A)·B        (right factor; for a left factor W·x: y' = y + s·Bᵀ·(Aᵀ·x))
+ *
+ * The branch computes in float32 whatever the base's type; base and branch are summed in float32 and cast back, as PEFT does.
+ */
+import { type Builder, createBuilder } from '../graph/builder.ts';
+import type { Graph, Model, Node } from '../graph/model.ts';
+import { Value } from '../graph/model.ts';
+import { dataTypeNumber, tensorOf } from '../graph/tensor.ts';
+import { adaptedForm, isAdapted } from './adapted.ts';
+
+/** Expands every Adapted node of the model, bodies and functions included. In place. */
+export function lowerBeside(model: Model): void {
+  const types = weightTypes(model);
+  // Scalars of the main graph and its bodies are shared initializers; functions can hold none, so theirs are Constant nodes.
+  const shared = createBuilder();
+  const initial = (x: number): Value => {
+    const v = shared.float(x);
+    if (!model.graph.initializers.includes(v)) model.graph.initializers.push(v);
+    return v;
+  };
+  const inline = (x: number, g: Builder): Value => g.Constant({ value: tensorOf('float32', [], [x]) });
+  for (const graph of [model.graph, ...model.functions.map((f) => f.body)])
+    for (const g of [...graph.allGraphs()])
+      for (const node of [...g.nodes]) if (isAdapted(node)) expand(g, node, types.get(node), graph === model.graph ? initial : inline);
+}
+
+/** Element types of the weights, where they can be known before shape inference. */
+function weightTypes(model: Model): Map<Node, Value['dtype']> {
+  const found = new Map<Node, Value['dtype']>();
+  for (const node of model.graph.allNodes()) if (isAdapted(node)) found.set(node, node.inputs[1]?.dtype ?? node.outputs[0]?.dtype);
+  return found;
+}
+
+function intAttr(node: Node, name: string): number {
+  const attr = node.attrs.get(name);
+  return attr?.kind === 'int' ? Number(attr.value) : 0;
+}
+
+function floatAttr(node: Node, name: string, otherwise: number): number {
+  const attr = node.attrs.get(name);
+  return attr?.kind === 'float' ? attr.value : otherwise;
+}
+
+function expand(graph: Graph, node: Node, dtype: Value['dtype'], scalar: (x: number, g: Builder) => Value): void {
+  const { x, w, a, b, c, scale } = adaptedForm(node);
+  const y = node.outputs[0] ?? new Value('y');
+  const attr = node.attrs.get('base');
+  const op = attr?.kind === 'string' ? new TextDecoder().decode(attr.value) : 'MatMul';
+  const side = intAttr(node, 'side');
+  const flip = intAttr(node, 'flip') === 1;
+  const [transA, transB] = [intAttr(node, 'transA'), intAttr(node, 'transB')];
+  const factor = scale * (op === 'Gemm' ? floatAttr(node, 'alpha', 1) : 1);
+
+  // The base operator again, under its own name.
+  node.op = op;
+  node.domain = '';
+  node.layer = undefined;
+  for (const name of ['base', 'side', 'flip']) node.attrs.delete(name);
+  node.setInput(0, side === 0 ? x : w);
+  node.setInput(1, side === 0 ? w : x);
+  node.setInput(2, c);
+  node.dropInputs(c === undefined ? 2 : 3);
+  const base = new Value(`${y.name}.base`, y.type);
+  node.replaceOutput(0, base);
+
+  const made: Node[] = [];
+  const g = createBuilder((n) => {
+    made.push(n);
+  });
+  g.within({ origin: `${y.name}.lora`, rule: `lower/${op === 'Gemm' ? 'gemm' : 'matmul'}${side === 0 ? '' : '-left'}` }, () => {
+    const narrow = dtype !== undefined && dtype !== 'float32';
+    const wide = (v: Value): Value => (narrow ? g.Cast(v, { to: dataTypeNumber('float32') }) : v);
+    const delta = side === 0 ? right(g, wide(x), a, b, flip, transA) : left(g, wide(x), a, b, flip, transB);
+    const scaled = factor === 1 ? delta : g.Mul(delta, scalar(factor, g));
+    const sum = g.Add(wide(base), scaled);
+    const result = narrow ? g.Cast(sum, { to: dataTypeNumber(dtype) }) : sum;
+    const last = result.producer;
+    if (last === undefined) return;
+    result.producer = undefined;
+    last.replaceOutput(0, y);
+    last.name = `${node.label}.lora`;
+  });
+  graph.insertAfter(node, ...made);
+}
+
+/** x·D with D = A·B, or its transpose where the product reads the transposed weight. */
+function right(g: Builder, x: Value, a: Value, b: Value, flip: boolean, transA: number): Value {
+  const rows = transA === 1 ? g.Transpose(x, { perm: [1, 0] }) : x;
+  const [first, second] = flip ? [swap(g, b), swap(g, a)] : [a, b];
+  return g.MatMul(g.MatMul(rows, first), second);
+}
+
+/** D·x with D = (A·B)ᵀ, or A·B where the product reads the transposed weight. */
+function left(g: Builder, x: Value, a: Value, b: Value, flip: boolean, transB: number): Value {
+  const columns = transB === 1 ? g.Transpose(x, { perm: [1, 0] }) : x;
+  const [first, second] = flip ? [b, a] : [swap(g, a), swap(g, b)];
+  return g.MatMul(second, g.MatMul(first, columns));
+}
+
+const swap = (g: Builder, v: Value): Value => g.Transpose(v, { perm: [1, 0] });

@@ -1,0 +1,90 @@
+/**
+ * Module paths: the names under which PEFT users know a layer, recovered from what each exporter leaves in the file
+ * (TorchScript: node names; the torch exporter: metadata; optimizers: initializer names).
+ */
+import type { Node, Value } from '../graph/model.ts';
+import type { Product } from './weighted.ts';
+
+export type PathSource = 'folded_from' | 'initializer' | 'name_scopes' | 'node name' | 'fallback';
+
+export interface ModulePath {
+  readonly path: string;
+  readonly from: PathSource;
+}
+
+/** The module path of a product: first hit of folded_from, initializer name, name_scopes, node name, whatever name there is. */
+export function modulePath(product: Product): ModulePath {
+  const { node, weight } = product;
+  const stored = weight.stored;
+  const prefix = product.calls.map((c) => fromNodeName(c.node.name) ?? '').filter((p) => p !== '');
+  // A matrix that an embedding reads too is named after the embedding, so the node knows better.
+  const shared = [...stored.uses].some((u) => u.node.op === 'Gather');
+  const byWeight = shared ? undefined : (named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name)));
+  const byNode = named('name_scopes', fromScopes(node)) ?? named('node name', fromNodeName(node.name, prefix));
+  const late = named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name));
+  return byWeight ?? byNode ?? late ?? { path: fallback(product), from: 'fallback' };
+}
+
+const named = (from: PathSource, path: string | undefined): ModulePath | undefined =>
+  path === undefined || path === '' ? undefined : { path, from };
+
+/** Paths made unique in order: a second `x` becomes `x.1`. */
+export function uniquePaths(paths: readonly string[]): string[] {
+  const taken = new Set(paths);
+  const used = new Set<string>();
+  return paths.map((p) => {
+    let name = p;
+    for (let i = 1; used.has(name) || (name !== p && taken.has(name)); i++) name = `${p}.${i}`;
+    used.add(name);
+    return name;
+  });
+}
+
+/** The torch exporter's optimizer says which parameters a folded constant came from. */
+function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
+  const values = [stored, ...chain.flatMap((n) => n.outputs)];
+  for (const v of values) {
+    const list = pythonList(v.metadata.get('pkg.onnxscript.optimizer.folded_from'));
+    const weight = list.find((s) => s.endsWith('.weight'));
+    if (weight !== undefined) return weight.slice(0, -'.weight'.length);
+  }
+  return undefined;
+}
+
+/** `a.b.weight`, also as optimizers and model builders suffix it. */
+function fromInitializer(name: string): string | undefined {
+  const hit = /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul)?\.weight(?:_transposed|_Q4|_Q8)?$/.exec(name);
+  return hit?.[1];
+}
+
+/** The torch exporter's scopes: the last entry names the node itself or, in other writers, its module. */
+function fromScopes(node: Node): string | undefined {
+  const torch = pythonList(node.metadata.get('pkg.torch.onnx.name_scopes'));
+  if (torch.length >= 2) return dropWrapper(torch.at(-2));
+  const script = pythonList(node.metadata.get('pkg.onnxscript.name_scopes')).filter((s) => s !== '');
+  return script.length === 0 ? undefined : dropWrapper(script.join('.'));
+}
+
+/** `/model/layers.0/self_attn/q_proj/MatMul` -> `model.layers.0.self_attn.q_proj`. */
+function fromNodeName(name: string, prefix: readonly string[] = []): string | undefined {
+  const [first = ''] = name.split(';');
+  const segments = first.split('/').filter((s) => s !== '');
+  if (segments.length < 2) return undefined;
+  segments.pop();
+  // Keras writes a dense layer on 3-D input as a Tensordot of its own.
+  if (segments.length > 1 && segments.at(-1) === 'Tensordot') segments.pop();
+  return dropWrapper([...prefix, ...segments].join('.'));
+}
+
+const dropWrapper = (path: string | undefined): string | undefined => path?.replace(/\.base_layer$/, '');
+
+function fallback({ node, weight, calls }: Product): string {
+  const name = node.name || (weight.stored.producer === undefined ? weight.stored.name : '') || node.label;
+  return [...calls.map((c) => c.node.label), name].join('.').replaceAll('/', '.').replace(/^\.+/, '');
+}
+
+/** Strings of a Python list literal; [] for anything else. */
+function pythonList(text: string | undefined): string[] {
+  if (text === undefined || !/^\s*\[.*\]\s*$/s.test(text)) return [];
+  return [...text.matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"/gs)].map((m) => m[1] ?? m[2] ?? '');
+}
