@@ -61,6 +61,7 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--warmup", type=int, default=5, help="untimed steps first")
     parser.add_argument("--steps", type=int, default=20, help="timed steps")
-    parser.add_argument("--attention", choices=["sdpa", "eager"], default="sdpa", help="sdpa is the default of transformers; on few CPU threads eager is the faster one: take the better as the peer")
+    parser.add_argument("--attention", choices=["sdpa", "eager"], default="sdpa",
+                        help="sdpa is the default of transformers; on few CPU threads eager is the faster one: take the better as the peer")
     parser.add_argument("--save-init", type=Path, metavar="DIR", help="write the adapter before step 0, to start another peer from it")
     print(json.dumps(measure(**vars(parser.parse_args()))))
