@@ -48,6 +48,8 @@ export const dataTypeText = (t: DataType): string => dataTypes[t].text;
 export const dataTypeBits = (t: DataType): number => dataTypes[t].bits;
 /** The type with this TensorProto number, undefined for UNDEFINED (0) and unknown numbers. */
 export const dataTypeFromNumber = (n: number): DataType | undefined => byNumber.get(n);
+/** The types' names in ONNX's textual syntax. */
+export const dataTypeTexts: readonly string[] = [...byText.keys()];
 export const dataTypeFromText = (s: string): DataType | undefined => byText.get(s);
 export const isFloat = (t: DataType): boolean => ['float32', 'float64', 'float16', 'bfloat16'].includes(t);
 

@@ -1,0 +1,2 @@
+/** Model -> files. */
+export { type PrintOptions, printModel, printModelPieces } from './text.ts';

@@ -1,0 +1,2 @@
+/** Files -> Model. */
+export { type ElidedOption, type ElidedTensor, parseText, type TextOptions } from './text.ts';
