@@ -44,6 +44,8 @@ export interface BuilderTools {
   float(value: number): Value;
   /** A scalar of `ref`'s element type (through CastLike where that is unknown). */
   like(ref: Value, value: number): Value;
+  /** int64 vector of one element: the length that this symbol stands for, where a graph input has it. */
+  symbol(name: string): Value | undefined;
   /** Runs `body` with nodes named after `origin` and marked with this rule and gradient origin. */
   within<T>(mark: Mark, body: () => T): T;
 }
@@ -59,8 +61,12 @@ export interface Mark {
 
 export type Builder = OpMethods & BuilderTools;
 
-/** `infer` gives a new node's outputs their types; it runs once per node, as soon as the node is made. */
-export function createBuilder(infer: (node: Node) => void = () => {}): Builder {
+/**
+ * `infer` gives a new node's outputs their types; it runs once per node, as soon as the node is made. Symbolic lengths are looked
+ * up among `inputs`, so that all shapes of a graph come from a few nodes.
+ */
+export function createBuilder(infer: (node: Node) => void = () => {}, inputs: readonly Value[] = []): Builder {
+  const symbols = new Map<string, Value>();
   const constants = new Map<string, Value>();
   let mark: Mark = { origin: '' };
 
@@ -113,6 +119,17 @@ export function createBuilder(infer: (node: Node) => void = () => {}): Builder {
       const dtype = ref.dtype;
       if (dtype === undefined) return methods.CastLike(tools.float(value), ref);
       return tools.constant(dtype, [], [isFloat(dtype) ? value : Math.trunc(value)]);
+    },
+    symbol: (name) => {
+      const found = symbols.get(name);
+      if (found !== undefined) return found;
+      const source = inputs.find((v) => v.shape?.includes(name));
+      if (source === undefined) return undefined;
+      const axis = source.shape?.indexOf(name) ?? 0;
+      const made = tools.within({ origin: `dim.${name}` }, () => methods.Gather(methods.Shape(source), tools.ints([axis])));
+      made.elements = [name];
+      symbols.set(name, made);
+      return made;
     },
     within: (next, body) => {
       const before = mark;

@@ -62,7 +62,8 @@ export function cloneValue(value: Value): Value {
   return copy;
 }
 
-function copyGraph(graph: Graph, map: CloneMap, change: AttrChange = (a) => a): Graph {
+/** A copy of a graph that fills `map`: what each value and node became. */
+export function copyGraph(graph: Graph, map: CloneMap, change: AttrChange = (a) => a): Graph {
   const copy = new Graph(graph.name);
   copy.docString = graph.docString;
   copy.unknown = graph.unknown;

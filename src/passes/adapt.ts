@@ -3,7 +3,7 @@
  * is expanded here; `lower` does that, last.
  */
 import { badModel } from '../errors.ts';
-import { cloneGraph } from '../graph/clone.ts';
+import { cloneMap, copyGraph } from '../graph/clone.ts';
 import { constant, type FunctionDef, freshName, type Layer, type Model, type Node, Value } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { internalDomain } from './adapted.ts';
@@ -172,7 +172,8 @@ function describe(item: Item, layers: readonly Layer[]): unknown {
 }
 
 function build(model: Model, source: FunctionDef, items: readonly Item[], layers: readonly Layer[], variants: Map<string, Variant>): FunctionDef {
-  const { graph: body, nodes } = cloneGraph(source.body);
+  const map = cloneMap();
+  const body = copyGraph(source.body, map);
   const taken = new Set(model.functions.filter((f) => f.domain === source.domain).map((f) => f.name));
   const inputs = new Map(
     layers.map((layer): [Layer, readonly [Value, Value]] => {
@@ -188,7 +189,7 @@ function build(model: Model, source: FunctionDef, items: readonly Item[], layers
     const rest = item.calls.slice(1);
     const [next] = rest;
     const inner = { ...item, calls: rest, a, b };
-    const node = nodes.get(next?.node ?? item.product.node);
+    const node = map.nodes.get(next?.node ?? item.product.node);
     if (node === undefined) throw badModel(`function ${source.name} changed while it was copied`);
     if (next === undefined) mark(node, inner, a, b);
     else nested.set(node, [...(nested.get(node) ?? []), inner]);

@@ -39,11 +39,19 @@ export const stopMark = 'loraify.stop';
 
 export function gradTools(g: Builder, needRank: (v: Value) => never): GradTools {
   const tools: GradTools = {
-    shapeOf: (v) => (isStatic(v.shape) ? g.ints(v.shape) : g.Shape(v)),
+    shapeOf: (v) => {
+      if (isStatic(v.shape)) return g.ints(v.shape);
+      const lengths = v.shape?.map((d) => (typeof d === 'number' ? g.ints([d]) : d === null ? undefined : g.symbol(d)));
+      if (lengths?.every((d) => d !== undefined) !== true) return g.Shape(v);
+      const [only] = lengths;
+      if (lengths.length === 1 && only !== undefined) return only;
+      return g.Concat(lengths, { axis: 0 });
+    },
     dim: (v, axis) => {
       const d = v.shape?.at(axis);
       if (typeof d === 'number') return g.ints([d]);
-      return g.Gather(g.Shape(v), g.ints([axis]));
+      const known = typeof d === 'string' ? g.symbol(d) : undefined;
+      return known ?? g.Gather(g.Shape(v), g.ints([axis]));
     },
     zerosLike: (v) => g.Expand(g.like(v, 0), tools.shapeOf(v)),
     stop: (v) => {
