@@ -1,0 +1,5 @@
+/** Adapters in and out: the room's public face. */
+
+export { effectiveScale, type PeftConfig, parsePeftConfig, type Scaled } from './peftConfig.ts';
+export { type PeftAdapter, type PeftLayer, readPeft } from './peftRead.ts';
+export { type FlatLayer, type PeftContent, peftFiles, writePeft } from './peftWrite.ts';

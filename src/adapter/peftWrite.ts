@@ -1,0 +1,149 @@
+/** PEFT adapter directories, written as PeftModel.save_pretrained of PEFT 0.21 does (without its README.md). */
+
+import { join } from 'node:path';
+import { badAdapter } from '../errors.ts';
+import { writeFileAtomic } from '../formats/files.ts';
+import { escapePattern } from '../formats/pythonRegex.ts';
+import { bytesOf, type RawTensor } from '../formats/rawTensor.ts';
+import { encodeSafetensors } from '../formats/safetensors.ts';
+import { pythonJson } from './peftConfig.ts';
+import { configName, weightsName } from './peftRead.ts';
+import { transposed } from './transposed.ts';
+
+/** A layer of the flat state; the manifest's layers have these fields. */
+export interface FlatLayer {
+  readonly path: string;
+  readonly in: number;
+  readonly out: number;
+  readonly rank: number;
+  readonly alpha: number;
+  /** Offsets in float32 elements: A is [in, rank] and B is [rank, out], both row-major. */
+  readonly A: { readonly offset: number };
+  readonly B: { readonly offset: number };
+}
+
+export interface PeftContent {
+  readonly layers: readonly FlatLayer[];
+  /** The flat vector that the offsets count in. */
+  readonly params: Float32Array;
+  /** How scale comes from alpha; `alpha` (no division) is told to PEFT as lora_alpha = alpha · rank. */
+  readonly scaling: 'standard' | 'rslora' | 'alpha';
+  /** All paths of weighted modules, adapted or not: a target that is also a suffix of another one must be anchored. */
+  readonly knownPaths: Iterable<string>;
+  readonly dropout?: number;
+  /** The manifest's `init`: only `gaussian` has a name of its own in PEFT. */
+  readonly init?: string;
+}
+
+/**
+ * The two files of a PEFT directory, the weights first. Equal content gives equal bytes.
+ * Errors: BAD_ADAPTER where two layers have one path or a tensor lies outside `params`.
+ */
+export function peftFiles(content: PeftContent): { readonly name: string; readonly chunks: readonly Uint8Array[] }[] {
+  return [
+    { name: weightsName, chunks: encodeSafetensors(peftTensors(content)) },
+    { name: configName, chunks: [Buffer.from(pythonJson(peftConfig(content), new Set(['lora_dropout'])))] },
+  ];
+}
+
+/** Writes both files into an existing directory, each whole or not at all. Errors: as peftFiles, WRITE_FAILED. */
+export function writePeft(directory: string, content: PeftContent): void {
+  for (const { name, chunks } of peftFiles(content)) writeFileAtomic(join(directory, name), chunks);
+}
+
+function peftTensors({ layers, params }: PeftContent): [string, RawTensor][] {
+  const paths = new Set<string>();
+  return layers.flatMap(({ path, in: inputs, out, rank, A, B }): [string, RawTensor][] => {
+    if (paths.has(path)) throw badAdapter(`two layers have the module path "${path}"`);
+    paths.add(path);
+    const slice = (offset: number, length: number): Float32Array => {
+      const values = params.subarray(offset, offset + length);
+      if (offset < 0 || values.length < length) {
+        throw badAdapter(`the layer "${path}" lies outside the ${params.length} parameters`);
+      }
+      return values;
+    };
+    const a = transposed(slice(A.offset, inputs * rank), inputs, rank);
+    const b = transposed(slice(B.offset, rank * out), rank, out);
+    return [
+      [`base_model.model.${path}.lora_A.weight`, { dtype: 'F32', shape: [rank, inputs], data: bytesOf(a) }],
+      [`base_model.model.${path}.lora_B.weight`, { dtype: 'F32', shape: [out, rank], data: bytesOf(b) }],
+    ];
+  });
+}
+
+/** Every field that PEFT 0.21 saves. */
+function peftConfig({ layers, scaling, knownPaths, dropout, init }: PeftContent): Record<string, unknown> {
+  const alphaOf = (layer: FlatLayer): number => (scaling === 'alpha' ? layer.alpha * layer.rank : layer.alpha);
+  const rank = mostCommon(layers.map((layer) => layer.rank)) ?? 8;
+  const alpha = mostCommon(layers.map(alphaOf)) ?? 8;
+  const anchored = (layer: FlatLayer): string => `^${escapePattern(layer.path)}`;
+  return {
+    alora_invocation_tokens: null,
+    alpha_pattern: Object.fromEntries(layers.filter((l) => alphaOf(l) !== alpha).map((l) => [anchored(l), alphaOf(l)])),
+    arrow_config: null,
+    auto_mapping: null,
+    base_model_name_or_path: null,
+    bias: 'none',
+    corda_config: null,
+    ensure_weight_tying: false,
+    eva_config: null,
+    exclude_modules: null,
+    fan_in_fan_out: false,
+    inference_mode: true,
+    init_lora_weights: init === 'gaussian' ? init : true,
+    kasa_config: null,
+    layer_replication: null,
+    layers_pattern: null,
+    layers_to_transform: null,
+    loftq_config: {},
+    lora_alpha: alpha,
+    lora_bias: false,
+    lora_dropout: dropout ?? 0,
+    lora_ga_config: null,
+    megatron_config: null,
+    megatron_core: 'megatron.core',
+    modules_to_save: null,
+    monteclora_config: null,
+    peft_type: 'LORA',
+    peft_version: '0.21.2',
+    qalora_group_size: 16,
+    r: rank,
+    rank_pattern: Object.fromEntries(layers.filter((l) => l.rank !== rank).map((l) => [anchored(l), l.rank])),
+    revision: null,
+    target_modules: targetModules(
+      layers.map((layer) => layer.path),
+      knownPaths,
+    ),
+    target_parameters: null,
+    task_type: null,
+    trainable_token_indices: null,
+    use_bdlora: null,
+    use_dora: false,
+    use_qalora: false,
+    use_rslora: scaling === 'rslora',
+    velora_config: null,
+  };
+}
+
+/** The paths themselves; one anchored expression where PEFT's suffix rule would take a module that has no adapter. */
+function targetModules(paths: readonly string[], knownPaths: Iterable<string>): readonly string[] | string {
+  const adapted = new Set(paths);
+  for (const path of knownPaths) {
+    if (adapted.has(path)) continue;
+    for (let dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) {
+      if (adapted.has(path.slice(dot + 1))) return `^(?:${paths.map(escapePattern).join('|')})$`;
+    }
+  }
+  return paths;
+}
+
+/** The most frequent value, the first one of equals; undefined for none. */
+function mostCommon(values: readonly number[]): number | undefined {
+  const counts = new Map<number, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].reduce<[number, number] | undefined>(
+    (best, c) => (best && best[1] >= c[1] ? best : c),
+    undefined,
+  )?.[0];
+}
