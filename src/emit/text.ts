@@ -3,7 +3,7 @@
  * equal nodes, attributes, types and tensors. What the syntax has no place for stands in comments; what it cannot say at all
  * is an error.
  */
-import { textUnsupported } from '../errors.ts';
+import { type ErrorPlace, textUnsupported } from '../errors.ts';
 import { isIdentifier, isQualified, isTypeWord, nameText, quoted, tensorTypeText } from '../formats/onnxText.ts';
 import type { Attr, FunctionDef, Graph, Model, Node, Value } from '../graph/model.ts';
 import { attrValue, typed } from './textAttr.ts';
@@ -30,7 +30,7 @@ export function printModel(model: Model, options: PrintOptions = {}): string {
 }
 
 export function* printModelPieces(model: Model, options: PrintOptions = {}): Iterable<string> {
-  yield checked(`${header(modelFields(model))}\n`, 'the header');
+  yield checked(`${header(modelFields(model))}\n`, { where: 'the header' });
   if (options.comments !== false) yield* commentLines(modelNotes(model), '');
   yield* graphPieces(model.graph, '', options);
   yield '\n';
@@ -64,7 +64,7 @@ function header(fields: readonly string[]): string {
 }
 
 function* functionPieces(f: FunctionDef, options: PrintOptions): Iterable<string> {
-  const where = `function ${f.domain}.${f.name}`;
+  const place = { where: `function ${f.domain}.${f.name}` };
   const fields = [
     `domain: ${quoted(f.domain)}`,
     ...(f.overload === '' ? [] : [`overload: ${quoted(f.overload)}`]),
@@ -72,27 +72,27 @@ function* functionPieces(f: FunctionDef, options: PrintOptions): Iterable<string
     ...(f.docString === '' ? [] : [`doc_string: ${quoted(f.docString)}`]),
   ];
   const defaults = [...f.defaults].map(([name, attr]) => {
-    if (attr.kind === 'graph') throw textUnsupported(`${where}: the default of attribute "${name}" is a graph`);
-    return `${nameText(name)}${attrValue(attr, `the default of "${name}"`, where, options.full)}`;
+    if (attr.kind === 'graph') throw textUnsupported(`the default of attribute "${name}" is a graph`, place);
+    return `${nameText(name)}${attrValue(attr, `the default of "${name}"`, place, options.full)}`;
   });
   const attrs = [...f.attributes.map(nameText), ...defaults];
-  yield checked(`${header(fields)}\n${nameText(f.name)} `, where);
-  if (attrs.length > 0) yield checked(`<${attrs.join(', ')}> `, where);
-  const typed = (v: Value): string => (v.declared ? valueInfo(v, where) : nameText(v.name));
-  yield checked(signature(f.body.inputs.map(typed), f.body.outputs.map(typed), ''), where);
+  yield checked(`${header(fields)}\n${nameText(f.name)} `, place);
+  if (attrs.length > 0) yield checked(`<${attrs.join(', ')}> `, place);
+  const typed = (v: Value): string => (v.declared ? valueInfo(v, place) : nameText(v.name));
+  yield checked(signature(f.body.inputs.map(typed), f.body.outputs.map(typed), ''), place);
   const interfaceValues = new Set([...f.body.inputs, ...f.body.outputs]);
   const infos = declaredValues(f.body).filter((v) => !interfaceValues.has(v));
-  yield* infoList([], infos, '', where, options);
+  yield* infoList([], infos, '', place, options);
   yield* nodeList(f.body, '', options, f.metadata);
   yield '\n';
 }
 
 function* graphPieces(g: Graph, pad: string, options: PrintOptions): Iterable<string> {
-  const where = `graph "${g.name}"`;
-  if (g.sparseInitializers.length > 0) throw textUnsupported(`${where} has sparse initializers`);
-  const infos = (values: readonly Value[]): string[] => values.map((v) => valueInfo(v, where));
-  yield checked(`${nameText(g.name)} ${signature(infos(g.inputs), infos(g.outputs), pad)}`, where);
-  yield* infoList(g.initializers, declaredValues(g), pad, where, options);
+  const place = { where: `graph "${g.name}"` };
+  if (g.sparseInitializers.length > 0) throw textUnsupported('sparse initializers', place);
+  const infos = (values: readonly Value[]): string[] => values.map((v) => valueInfo(v, place));
+  yield checked(`${nameText(g.name)} ${signature(infos(g.inputs), infos(g.outputs), pad)}`, place);
+  yield* infoList(g.initializers, declaredValues(g), pad, place, options);
   yield* nodeList(g, pad, options);
 }
 
@@ -110,15 +110,15 @@ function declaredValues(g: Graph): Value[] {
   return [...new Set([...own, ...g.strayInfo])];
 }
 
-function valueInfo(v: Value, where: string): string {
-  return v.type === undefined ? nameText(v.name) : `${typed(v.type, `value "${v.name}"`, where)} ${nameText(v.name)}`;
+function valueInfo(v: Value, place: ErrorPlace): string {
+  return v.type === undefined ? nameText(v.name) : `${typed(v.type, `value "${v.name}"`, place)} ${nameText(v.name)}`;
 }
 
 function* infoList(
   initializers: readonly Value[],
   infos: readonly Value[],
   pad: string,
-  where: string,
+  place: ErrorPlace,
   options: PrintOptions,
 ): Iterable<string> {
   const entries = [
@@ -127,10 +127,10 @@ function* infoList(
   ];
   for (const [i, { v, tensor }] of entries.entries()) {
     yield `${pad}${i === 0 ? '<' : ' '}`;
-    if (tensor === undefined) yield checked(valueInfo(v, where), where);
+    if (tensor === undefined) yield checked(valueInfo(v, place), place);
     else {
-      yield checked(`${tensorTypeText(tensor.dtype, tensor.dims)} ${nameText(v.name)} = `, where);
-      for (const piece of contentPieces(tensor, options.full, `tensor "${v.name}"`)) yield checked(piece, where);
+      yield checked(`${tensorTypeText(tensor.dtype, tensor.dims)} ${nameText(v.name)} = `, place);
+      for (const piece of contentPieces(tensor, options.full, `tensor "${v.name}"`, place)) yield checked(piece, place);
     }
     const remark = options.comments === false || tensor === undefined ? '' : valueRemark(v);
     yield `${i + 1 < entries.length ? ',' : '>'}${remark === '' ? '' : `  # ${remark}`}\n`;
@@ -177,14 +177,14 @@ function* nodePieces(n: Node, pad: string, options: PrintOptions): Iterable<stri
   const remark = comments ? provenance(n) : '';
 
   const flat = attrs.flatMap(([name, attr]) =>
-    attr.kind === 'graph' ? [] : [`${name}${attrValue(attr, `attribute "${name}"`, n.label, options.full)}`],
+    attr.kind === 'graph' ? [] : [`${name}${attrValue(attr, `attribute "${name}"`, place, options.full)}`],
   );
   if (flat.length === attrs.length) {
     const list = flat.length === 0 ? '' : ` <${flat.join(', ')}>`;
-    yield `${withRemark(checked(`${start}${list} ${inputs}`, `node "${n.label}"`), remark)}\n`;
+    yield `${withRemark(checked(`${start}${list} ${inputs}`, place), remark)}\n`;
     return;
   }
-  yield `${withRemark(checked(`${start} ${inputs} <`, `node "${n.label}"`), remark)}\n`;
+  yield `${withRemark(checked(`${start} ${inputs} <`, place), remark)}\n`;
   const inner = pad + indent;
   for (const [i, [name, attr]] of attrs.entries()) {
     yield `${inner}${name}`;
@@ -192,7 +192,7 @@ function* nodePieces(n: Node, pad: string, options: PrintOptions): Iterable<stri
       checkBodyName(attr.value, n);
       yield ': graph = ';
       yield* graphPieces(attr.value, inner, options);
-    } else yield checked(attrValue(attr, `attribute "${name}"`, n.label, options.full), `node "${n.label}"`);
+    } else yield checked(attrValue(attr, `attribute "${name}"`, place, options.full), place);
     yield i + 1 < attrs.length ? ',\n' : '\n';
   }
   yield `${pad}>\n`;
@@ -211,7 +211,7 @@ function withRemark(line: string, remark: string): string {
 }
 
 /** The official parser ends its input at the first NUL. */
-function checked(text: string, where: string): string {
-  if (text.includes('\0')) throw textUnsupported('a string holds the character U+0000', { where });
+function checked(text: string, place: ErrorPlace): string {
+  if (text.includes('\0')) throw textUnsupported('a string holds the character U+0000', place);
   return text;
 }

@@ -1,6 +1,6 @@
 /** Tensors in ONNX's textual syntax: all elements in braces, or only a hash of them. */
 import { createHash } from 'node:crypto';
-import { textUnsupported } from '../errors.ts';
+import { type ErrorPlace, textUnsupported } from '../errors.ts';
 import { numberCodecs, quoted } from '../formats/onnxText.ts';
 import { chunks, elementCount, type Tensor } from '../graph/tensor.ts';
 
@@ -10,12 +10,12 @@ const inlineElements = 64;
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** A string literal; the syntax is text, so bytes that are not UTF-8 have no form. */
-export function stringText(bytes: Uint8Array, what: string, node?: string): string {
+export function stringText(bytes: Uint8Array, what: string, place: ErrorPlace): string {
   let s: string;
   try {
     s = utf8.decode(bytes);
   } catch {
-    throw textUnsupported(`${what} holds bytes that are not UTF-8`, node === undefined ? {} : { node });
+    throw textUnsupported(`${what} holds bytes that are not UTF-8`, place);
   }
   return quoted(s);
 }
@@ -25,7 +25,7 @@ export function* contentPieces(
   tensor: Tensor,
   full: boolean | undefined,
   what: string,
-  node?: string,
+  place: ErrorPlace,
 ): Iterable<string> {
   if (!full && elementCount(tensor.dims) > inlineElements) {
     // The form of external data, which the official parser reads and nothing mistakes for values.
@@ -33,7 +33,7 @@ export function* contentPieces(
     return;
   }
   yield '{';
-  if (tensor.payload.kind === 'strings') yield tensor.payload.values.map((s) => stringText(s, what, node)).join(', ');
+  if (tensor.payload.kind === 'strings') yield tensor.payload.values.map((s) => stringText(s, what, place)).join(', ');
   else yield* numberPieces(tensor);
   yield '}';
 }
