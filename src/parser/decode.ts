@@ -1,0 +1,142 @@
+/** ModelProto -> Model: names become objects, and everything that the rest of the program takes for granted is checked here. */
+import { badModel, badProtobuf, LoraifyError, noOpset, unsupportedVersion } from '../errors.ts';
+import type { FunctionDef, Model } from '../graph/model.ts';
+import type { ByteSource } from '../graph/tensor.ts';
+import { decodeMessage, fromLong, has, type Proto } from '../proto/index.ts';
+import { attribute } from './attributes.ts';
+import { type DecodeContext, decodeBody, decodeGraph } from './graphs.ts';
+import type { Place } from './place.ts';
+import { copies, stringMap } from './tensors.ts';
+
+/** What ONNX Runtime 1.30 loads; IR 3 is the first with opset_import. */
+const irVersions = { least: 3, most: 13 };
+/** Opset 7 is the first whose broadcasting is today's. */
+const opsets = { least: 7, most: 26 };
+
+/**
+ * Errors: BAD_PROTOBUF, BAD_MODEL, BAD_TENSOR, NO_OPSET, UNSUPPORTED_VERSION, EXTERNAL_DATA_*.
+ * `reduced` is what `skim` made of the source.
+ */
+export function decodeModel(source: ByteSource, reduced: Uint8Array, context: DecodeContext): Model {
+  const file = source.name;
+  try {
+    return model(decodeMessage('ModelProto', reduced), file, context);
+  } catch (error) {
+    if (error instanceof LoraifyError) throw error;
+    // protobufjs found what the skim does not look at. Anything else here is a defect of ours and must show itself.
+    if (error instanceof Error && isDecodeError(error)) throw badProtobuf(file, explain(error));
+    throw error;
+  }
+}
+
+const isDecodeError = (error: Error): boolean =>
+  error instanceof RangeError ||
+  error.name === 'ProtocolError' ||
+  /^(max depth exceeded|illegal tag|invalid (varint|tag|length|wire type|end group)|missing end group|illegal buffer)/.test(
+    error.message,
+  ) ||
+  /not valid for encoding|utf-?8/i.test(error.message);
+
+function explain(error: Error): string {
+  if (/utf-?8/i.test(error.message)) return 'a name or text is not valid UTF-8';
+  if (error.message === 'max depth exceeded') return 'messages are nested too deeply';
+  return error.message;
+}
+
+function model(proto: Proto<'ModelProto'>, file: string, context: DecodeContext): Model {
+  if (proto.graph === null || !has(proto, 'ir_version'))
+    throw badProtobuf(file, `it has no ${proto.graph === null ? 'graph' : 'ir_version'}`);
+  const irVersion = fromLong(proto.ir_version);
+  if (typeof irVersion === 'bigint' || irVersion < irVersions.least || irVersion > irVersions.most)
+    throw unsupportedVersion(`IR version ${irVersion} is not between ${irVersions.least} and ${irVersions.most}`, {
+      file,
+    });
+  if (proto.opset_import.length === 0) throw noOpset('the model has no opset_import', file);
+  const versions = opsetMap(proto.opset_import, 'the model', file);
+  const own = versions.get('');
+  if (own !== undefined && (own < opsets.least || own > opsets.most))
+    throw unsupportedVersion(`opset ${own} is not between ${opsets.least} and ${opsets.most}`, { file });
+
+  const local = new Set(proto.functions.map((f) => domainName(f.domain)));
+  const graph = decodeGraph(proto.graph, undefined, [7, 0], context);
+  for (const n of graph.allNodes()) mustImport(n, versions, local, file);
+  const functions = proto.functions.map((f, i) => functionDef(f, [25, i], file, context));
+  const ids = new Set<string>();
+  for (const f of functions) {
+    const id = `${f.domain}:${f.name}:${f.overload}`;
+    if (ids.has(id)) throw badModel(`function "${f.domain}.${f.name}" is defined twice`, { file });
+    ids.add(id);
+    const seen = new Map([...versions, ...f.opsets]);
+    for (const n of f.body.allNodes()) mustImport(n, seen, local, file);
+  }
+  return {
+    irVersion,
+    opsets: versions,
+    graph,
+    functions,
+    producerName: proto.producer_name,
+    producerVersion: proto.producer_version,
+    domain: proto.domain,
+    modelVersion: fromLong(proto.model_version),
+    docString: proto.doc_string,
+    metadata: stringMap(proto.metadata_props),
+    unknown: copies(proto.$unknowns ?? []),
+  };
+}
+
+/** "" and "ai.onnx" are one domain. */
+export const domainName = (domain: string): string => (domain === 'ai.onnx' ? '' : domain);
+
+/** Errors: NO_OPSET where a domain has two versions or one that is no version. */
+function opsetMap(imports: readonly Proto<'OperatorSetIdProto'>[], who: string, file: string): Map<string, number> {
+  const out = new Map<string, number>();
+  for (const entry of imports) {
+    const domain = domainName(entry.domain);
+    const version = fromLong(entry.version);
+    const before = out.get(domain);
+    const name = domain === '' ? 'ai.onnx' : domain;
+    if (typeof version === 'bigint' || version < 1)
+      throw noOpset(`${who} imports version ${version} of domain "${name}"`, file);
+    if (before !== undefined && before !== version)
+      throw noOpset(`${who} imports domain "${name}" twice, in versions ${before} and ${version}`, file);
+    out.set(domain, version);
+  }
+  return out;
+}
+
+function mustImport(
+  node: { readonly domain: string; readonly op: string; readonly label: string },
+  versions: ReadonlyMap<string, number>,
+  local: ReadonlySet<string>,
+  file: string,
+): void {
+  if (versions.has(node.domain) || local.has(node.domain)) return;
+  const domain = node.domain === '' ? 'ai.onnx' : node.domain;
+  throw noOpset(`node "${node.label}" (${node.op}) is of domain "${domain}", which has no opset_import`, file);
+}
+
+function functionDef(proto: Proto<'FunctionProto'>, place: Place, file: string, context: DecodeContext): FunctionDef {
+  const what = `function "${proto.domain}.${proto.name}"`;
+  if (proto.name === '') throw badModel('a function has no name', { file });
+  const body = decodeBody(proto, what, place, context);
+  return {
+    domain: domainName(proto.domain),
+    name: proto.name,
+    overload: proto.overload,
+    body,
+    attributes: [...proto.attribute],
+    defaults: new Map(
+      proto.attribute_proto.map((a, i) => [
+        a.name,
+        attribute(a, what, [...place, 11, i], {
+          tensor: context.tensor,
+          graph: (g, p) => decodeGraph(g, undefined, p, context),
+        }),
+      ]),
+    ),
+    opsets: opsetMap(proto.opset_import, what, file),
+    docString: proto.doc_string,
+    metadata: stringMap(proto.metadata_props),
+    unknown: copies(proto.$unknowns ?? []),
+  };
+}

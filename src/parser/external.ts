@@ -1,0 +1,145 @@
+/**
+ * External data: which file a tensor names, and whether it may. A model is input from strangers, so a name must lead to a regular
+ * file inside the model's own folder, without links on the way.
+ * Source: https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
+ */
+import { lstatSync, realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { externalDataBounds, externalDataOutside } from '../errors.ts';
+import type { ByteSource } from '../graph/tensor.ts';
+import { type FileSource, fileSource, reason } from './fileSource.ts';
+
+/** A data file of the source. */
+export interface ExternalFile {
+  /** Its name in the model: relative to the model's folder. */
+  readonly location: string;
+  /** Where it is on disk. */
+  readonly path: string;
+  readonly bytes: number;
+}
+
+export interface ExternalPlace {
+  readonly location: string;
+  readonly offset: number;
+  readonly length: number;
+  readonly source: ByteSource;
+}
+
+export interface ExternalData {
+  /** Finds a tensor's bytes. `needed` is what its dims ask for. Errors: EXTERNAL_DATA_OUTSIDE, EXTERNAL_DATA_BOUNDS. */
+  find(tensor: string, entries: ReadonlyMap<string, string>, needed: number): ExternalPlace;
+  /** Files named so far, in order of first use. */
+  readonly files: readonly ExternalFile[];
+  close(): void;
+}
+
+/** A data file that claims to be larger holds no weights: files with holes can claim any size. */
+const maxDataFileBytes = 2 ** 40;
+
+/** The location by which ONNX Runtime's own loaders mean "this address in memory". */
+const memoryAddress = '*/_ORT_MEM_ADDR_/*';
+
+/** `folder` is the model's; without one (a model in memory) no external data can be found. */
+export function externalData(folder: string | undefined, modelFile: string): ExternalData {
+  const found = new Map<string, { readonly file: ExternalFile; readonly source: ByteSource }>();
+  const opened: FileSource[] = [];
+
+  const open = (tensor: string, location: string): { readonly file: ExternalFile; readonly source: ByteSource } => {
+    const before = found.get(location);
+    if (before !== undefined) return before;
+    if (folder === undefined) throw externalDataBounds(tensor, 'the model is in memory, it has no folder', modelFile);
+    const path = checkedPath(folder, tensor, location, modelFile);
+    let bytes: number;
+    try {
+      const stat = lstatSync(path);
+      if (!stat.isFile()) throw externalDataOutside(tensor, location, 'it is not a regular file', modelFile);
+      bytes = stat.size;
+    } catch (error) {
+      if (error instanceof Error && 'hint' in error) throw error;
+      throw externalDataBounds(tensor, `the file "${location}" cannot be opened: ${reason(error)}`, modelFile);
+    }
+    if (bytes > maxDataFileBytes)
+      throw externalDataBounds(tensor, `the file "${location}" has ${bytes} bytes, the limit is 1 TiB`, modelFile);
+    let file: FileSource | undefined;
+    // Opened on the first read: a model may name thousands of files.
+    const source: ByteSource = {
+      name: path,
+      size: bytes,
+      read(offset, length) {
+        if (file === undefined) {
+          file = fileSource(path, { follow: false });
+          opened.push(file);
+        }
+        return file.read(offset, length);
+      },
+    };
+    const made = { file: { location, path, bytes }, source };
+    found.set(location, made);
+    return made;
+  };
+
+  return {
+    find(tensor, entries, needed) {
+      const location = entries.get('location') ?? '';
+      const offset = wholeNumber(tensor, 'offset', entries.get('offset') ?? '0', modelFile);
+      const declared = entries.get('length');
+      const length = declared === undefined ? needed : wholeNumber(tensor, 'length', declared, modelFile);
+      checkName(tensor, location, modelFile);
+      if (length !== needed)
+        throw externalDataBounds(tensor, `its length is ${length} bytes, its dims ask for ${needed}`, modelFile);
+      const { file, source } = open(tensor, location);
+      if (offset + length > file.bytes)
+        throw externalDataBounds(
+          tensor,
+          `it reaches to byte ${offset + length} of "${location}", which has ${file.bytes}`,
+          modelFile,
+        );
+      return { location, offset, length, source };
+    },
+    get files() {
+      return [...found.values()].map((f) => f.file);
+    },
+    close() {
+      for (const f of opened) f.close();
+    },
+  };
+}
+
+function wholeNumber(tensor: string, key: string, text: string, modelFile: string): number {
+  const n = /^[0-9]{1,16}$/.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isSafeInteger(n))
+    throw externalDataBounds(tensor, `${key} "${text}" is not a number of bytes`, modelFile);
+  return n;
+}
+
+/** What can be said of a location by its text alone; both kinds of separators count, whatever the system. */
+function checkName(tensor: string, location: string, modelFile: string): void {
+  const refuse = (why: string): never => {
+    throw externalDataOutside(tensor, location, why, modelFile);
+  };
+  if (location === '') refuse('it has no location');
+  if (location.includes(memoryAddress) || location.includes('_ORT_MEM_ADDR_')) refuse('it is an address in memory');
+  if (location.includes('\0')) refuse('its name holds a zero byte');
+  if (/^([/\\]|[A-Za-z]:)/.test(location)) refuse('it is an absolute path');
+  const parts = location.split(/[/\\]/);
+  if (parts.includes('..')) refuse('it leads out of the folder with ".."');
+  if (parts.every((p) => p === '' || p === '.')) refuse('it is no file name');
+}
+
+/** Walks from the folder to the file and refuses every link. */
+function checkedPath(folder: string, tensor: string, location: string, modelFile: string): string {
+  const base = realpathSync(folder);
+  const full = join(base, location);
+  const above: string[] = [];
+  for (let path = full; path !== base && path !== dirname(path); path = dirname(path)) above.unshift(path);
+  for (const path of above) {
+    let link: boolean;
+    try {
+      link = lstatSync(path).isSymbolicLink();
+    } catch (error) {
+      throw externalDataBounds(tensor, `the file "${location}" cannot be opened: ${reason(error)}`, modelFile);
+    }
+    if (link) throw externalDataOutside(tensor, location, 'there is a symbolic link on the way', modelFile);
+  }
+  return full;
+}

@@ -1,0 +1,75 @@
+/** A file or any other bytes -> Model, with what a writer needs to copy the source faithfully. */
+import { dirname } from 'node:path';
+import type { Model, Node } from '../graph/model.ts';
+import type { ByteSource, Tensor } from '../graph/tensor.ts';
+import { decodeModel } from './decode.ts';
+import { type ExternalFile, externalData } from './external.ts';
+import { fileSource } from './fileSource.ts';
+import type { Place } from './place.ts';
+import { skim } from './skim.ts';
+import { type PayloadStretch, tensorReader } from './tensors.ts';
+
+/** The bytes that a model came from. Tensors of the model read from it until it is closed. */
+export interface ModelSource {
+  readonly bytes: ByteSource;
+  /** External data files that tensors lie in. */
+  readonly externalFiles: readonly ExternalFile[];
+  /** Stretches of `bytes` that hold raw_data bytes of tensors above 1 KiB, in order of place. */
+  readonly stretches: readonly PayloadStretch[];
+  /** Where the tensor or node stands on the wire; undefined for one that was not read from here. */
+  placeOf(item: Tensor | Node): Place | undefined;
+  close(): void;
+}
+
+export interface Parsed {
+  readonly model: Model;
+  readonly source: ModelSource;
+}
+
+/**
+ * Reads a model file; payloads stay on disk. Errors: FILE_NOT_FOUND, BAD_PROTOBUF, BAD_MODEL, BAD_TENSOR, NO_OPSET,
+ * UNSUPPORTED_VERSION, EXTERNAL_DATA_OUTSIDE, EXTERNAL_DATA_BOUNDS.
+ */
+export function parseFile(path: string): Parsed {
+  const source = fileSource(path);
+  try {
+    return parseSource(source, dirname(path), () => source.close());
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
+
+/** Reads a model from bytes; `folder` is where its external data lies. `close` runs when the source is closed. */
+export function parseSource(source: ByteSource, folder?: string, close: () => void = () => {}): Parsed {
+  const { reduced, payloads } = skim(source);
+  const external = externalData(folder, source.name);
+  const places = new WeakMap<Tensor | Node, Place>();
+  try {
+    const reader = tensorReader(source, payloads, external);
+    const model = decodeModel(source, reduced, {
+      tensor: (proto, label, place) => {
+        const made = reader.read(proto, label);
+        places.set(made, place);
+        return made;
+      },
+      placed: (node, place) => places.set(node, place),
+    });
+    return {
+      model,
+      source: {
+        bytes: source,
+        externalFiles: [...external.files],
+        stretches: reader.stretches.toSorted((a, b) => a.offset - b.offset),
+        placeOf: (item) => places.get(item),
+        close() {
+          external.close();
+          close();
+        },
+      },
+    };
+  } catch (error) {
+    external.close();
+    throw error;
+  }
+}

@@ -1,0 +1,231 @@
+/**
+ * Elements of a TensorProto as raw_data bytes. raw_data and packed floats are ranges of the file; integers in varints are decoded
+ * as they are read. Packing: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (TensorProto).
+ */
+import { badTensor } from '../errors.ts';
+import type { ByteSource, DataType, Payload } from '../graph/tensor.ts';
+import type { Segment } from './skim.ts';
+
+export const rawField = 9;
+
+interface Storage {
+  readonly field: number;
+  /** Bytes of a fixed-width element on the wire; 0 for varints. */
+  readonly fixed: number;
+  /** Bytes that one wire element becomes in raw_data. */
+  readonly bytes: number;
+}
+
+const float = { field: 4, fixed: 4, bytes: 4 };
+const double = { field: 10, fixed: 8, bytes: 8 };
+const int32 = (bytes: number): Storage => ({ field: 5, fixed: 0, bytes });
+const uint64 = (bytes: number): Storage => ({ field: 11, fixed: 0, bytes });
+
+/** The typed field of each data type. Types below 8 bits come packed, one byte of raw_data per element of int32_data. */
+const typedField: Readonly<Record<DataType, Storage | undefined>> = {
+  float32: float,
+  complex64: float,
+  float64: double,
+  complex128: double,
+  int64: { field: 7, fixed: 0, bytes: 8 },
+  uint64: uint64(8),
+  uint32: uint64(4),
+  int32: int32(4),
+  int16: int32(2),
+  uint16: int32(2),
+  float16: int32(2),
+  bfloat16: int32(2),
+  int8: int32(1),
+  uint8: int32(1),
+  bool: int32(1),
+  float8e4m3fn: int32(1),
+  float8e4m3fnuz: int32(1),
+  float8e5m2: int32(1),
+  float8e5m2fnuz: int32(1),
+  float8e8m0: int32(1),
+  uint4: int32(1),
+  int4: int32(1),
+  float4e2m1: int32(1),
+  uint2: int32(1),
+  int2: int32(1),
+  string: undefined,
+};
+
+const fieldNames: Readonly<Record<number, string>> = {
+  4: 'float_data',
+  5: 'int32_data',
+  7: 'int64_data',
+  9: 'raw_data',
+  10: 'double_data',
+  11: 'uint64_data',
+};
+
+/** The typed field that ONNX prescribes for a data type: number, wire element width (0: varint), raw bytes per element. */
+export const storageOf = (dtype: DataType): Storage | undefined => typedField[dtype];
+
+/** A stretch of payload whose source bytes are the tensor's raw_data bytes. */
+export interface Verbatim {
+  readonly offset: number;
+  readonly bytes: number;
+  /** Where in the tensor's raw_data it stands. */
+  readonly at: number;
+}
+
+export interface Elements {
+  readonly payload: Payload;
+  /** Stretches of the source that hold raw_data bytes as they are. */
+  readonly verbatim: readonly Verbatim[];
+}
+
+/**
+ * The elements of a tensor with segments, `byteLength` bytes of raw_data. Reads varint payloads once, to count them.
+ * Errors: BAD_TENSOR.
+ */
+export function elementsOf(
+  source: ByteSource,
+  name: string,
+  dtype: DataType,
+  byteLength: number,
+  segments: readonly Segment[],
+): Elements {
+  const filled = segments.filter((s) => s.end > s.from);
+  const fields = new Set(filled.map((s) => s.field));
+  if (fields.size > 1)
+    throw badTensor(
+      name,
+      `it has elements in ${[...fields].map((f) => fieldNames[f]).join(' and ')}, only one may be used`,
+    );
+  const field = filled[0]?.field ?? rawField;
+  if (dtype === 'string') {
+    if (filled.length > 0) throw badTensor(name, `strings cannot lie in ${fieldNames[field]}`);
+    return { payload: { kind: 'strings', values: [] }, verbatim: [] };
+  }
+  const mustFit = (have: number, unit: string): void => {
+    if (have !== byteLength)
+      throw badTensor(name, `${fieldNames[field]} has ${unit}, its dims ask for ${byteLength} bytes`);
+  };
+  if (field === rawField) {
+    if (filled.length > 1) throw badTensor(name, 'raw_data stands twice');
+    const [only] = filled;
+    const have = only === undefined ? 0 : only.end - only.from;
+    mustFit(have, `${have} bytes`);
+    return ranges(source, byteLength, filled);
+  }
+  const storage = typedField[dtype];
+  if (storage === undefined || storage.field !== field)
+    throw badTensor(name, `${dtype} elements cannot lie in ${fieldNames[field]}`);
+  if (storage.fixed > 0) {
+    if (filled.some((s) => !s.tagged && (s.end - s.from) % storage.fixed !== 0))
+      throw badTensor(name, `${fieldNames[field]} is cut off within an element`);
+    const have = filled.reduce(
+      (n, s) => n + ((s.end - s.from) / (storage.fixed + (s.tagged ? 1 : 0))) * storage.fixed,
+      0,
+    );
+    mustFit(have, `${have} bytes`);
+    if (filled.every((s) => !s.tagged)) return ranges(source, byteLength, filled);
+    return computed(() => fixedElements(source, filled, storage.fixed));
+  }
+  const count = filled.reduce((n, s) => n + countVarints(source, name, s), 0);
+  mustFit(count * storage.bytes, `${count} elements (${count * storage.bytes} bytes)`);
+  return computed(() => varintElements(source, filled, storage.bytes));
+}
+
+const computed = (chunks: () => Iterable<Uint8Array>): Elements => ({
+  payload: { kind: 'computed', chunks },
+  verbatim: [],
+});
+
+function ranges(source: ByteSource, byteLength: number, segments: readonly Segment[]): Elements {
+  let at = 0;
+  const verbatim = segments.map((s) => {
+    const v = { offset: s.from, bytes: s.end - s.from, at };
+    at += v.bytes;
+    return v;
+  });
+  const [only] = verbatim;
+  if (verbatim.length <= 1 && byteLength > 0 && only !== undefined)
+    return { payload: { kind: 'range', source, offset: only.offset }, verbatim };
+  return { payload: { kind: 'computed', chunks: () => pieces(source, segments) }, verbatim };
+}
+
+const step = 1 << 20;
+
+function* pieces(source: ByteSource, segments: readonly Segment[]): Iterable<Uint8Array> {
+  for (const s of segments)
+    for (let at = s.from; at < s.end; at += step) yield source.read(at, Math.min(step, s.end - at));
+}
+
+function* fixedElements(source: ByteSource, segments: readonly Segment[], width: number): Iterable<Uint8Array> {
+  for (const s of segments) {
+    if (!s.tagged) {
+      yield* pieces(source, [s]);
+      continue;
+    }
+    const unit = (width + 1) * Math.floor(step / (width + 1));
+    for (let at = s.from; at < s.end; at += unit) {
+      const bytes = source.read(at, Math.min(unit, s.end - at));
+      const out = new Uint8Array((bytes.length / (width + 1)) * width);
+      for (let i = 1, o = 0; i < bytes.length; i += width + 1, o += width) out.set(bytes.subarray(i, i + width), o);
+      yield out;
+    }
+  }
+}
+
+/** Varints of a segment. Errors: BAD_TENSOR where one is cut off or longer than 10 bytes. */
+function countVarints(source: ByteSource, name: string, s: Segment): number {
+  let count = 0;
+  let length = 0;
+  // The walk that made a tagged segment has already read each of its varints; a tag looks like one more varint.
+  for (const bytes of pieces(source, [s]))
+    for (const b of bytes) {
+      length++;
+      if (b < 128) {
+        count++;
+        length = 0;
+      } else if (length >= 10) throw badTensor(name, 'an element is longer than 10 bytes');
+    }
+  if (length > 0) throw badTensor(name, 'its last element is cut off');
+  return s.tagged ? count / 2 : count;
+}
+
+/** Each varint as `width` little-endian bytes, higher bits dropped as C++ does when it narrows. */
+function* varintElements(source: ByteSource, segments: readonly Segment[], width: number): Iterable<Uint8Array> {
+  const out = new Uint8Array(step);
+  const view = new DataView(out.buffer);
+  let filled = 0;
+  for (const s of segments) {
+    let low = 0;
+    let high = 0;
+    let index = 0;
+    let isTag = s.tagged;
+    for (const bytes of pieces(source, [s])) {
+      for (const b of bytes) {
+        const bits = b & 127;
+        const shift = index * 7;
+        if (shift < 28) low |= bits << shift;
+        else if (shift === 28) {
+          low |= bits << 28;
+          high |= bits >> 4;
+        } else high |= bits << (shift - 32);
+        index++;
+        if (b >= 128) continue;
+        if (!isTag) {
+          if (filled + width > out.length) {
+            yield out.subarray(0, filled);
+            filled = 0;
+          }
+          if (width === 1) out[filled] = low & 255;
+          else if (width === 2) view.setUint16(filled, low & 0xffff, true);
+          else view.setInt32(filled, low, true);
+          if (width === 8) view.setInt32(filled + 4, high, true);
+          filled += width;
+        }
+        isTag = s.tagged && !isTag;
+        low = 0;
+        high = 0;
+        index = 0;
+      }
+    }
+  }
+  if (filled > 0) yield out.subarray(0, filled);
+}

@@ -1,0 +1,114 @@
+/** TensorProto -> Tensor, its elements by reference wherever they are more than a few. */
+import { badProtobuf, badTensor } from '../errors.ts';
+import {
+  type ByteSource,
+  bytesOf,
+  type DataType,
+  dataTypeFromNumber,
+  elementCount,
+  rawByteLength,
+  type Tensor,
+} from '../graph/tensor.ts';
+import { fromLong, type Proto } from '../proto/index.ts';
+import type { ExternalData } from './external.ts';
+import { elementsOf } from './payload.ts';
+import type { Segment } from './skim.ts';
+
+/** Tensors of at most this many bytes live inside graphs; larger ones are stored apart. */
+export const inlineBytes = 1024;
+
+/** A stretch of the source that holds a tensor's raw_data bytes as they are, so that the skeleton can leave it out. */
+export interface PayloadStretch {
+  readonly tensor: Tensor;
+  /** In the source. */
+  readonly offset: number;
+  readonly bytes: number;
+  /** In the tensor's raw_data. */
+  readonly at: number;
+}
+
+export interface TensorReader {
+  /** `label` is for messages where the tensor has no name. Errors: BAD_TENSOR, BAD_PROTOBUF, EXTERNAL_DATA_*. */
+  read(proto: Proto<'TensorProto'>, label: string): Tensor;
+  /** Stretches of all large tensors read so far. */
+  readonly stretches: readonly PayloadStretch[];
+}
+
+const externalLocation = 1;
+
+export function tensorReader(
+  source: ByteSource,
+  payloads: readonly (readonly Segment[])[],
+  external: ExternalData,
+): TensorReader {
+  const stretches: PayloadStretch[] = [];
+  return {
+    stretches,
+    read(proto, label) {
+      const name = proto.name || label;
+      const dtype = typeOf(proto, name);
+      const dims = dimsOf(proto.dims, name);
+      const byteLength = rawByteLength(dtype, dims, name);
+      const [number, ...more] = proto.cut;
+      const segments = number === undefined ? undefined : payloads[number];
+      if (segments === undefined || more.length > 0)
+        throw badProtobuf(source.name, `tensor "${name}" is written twice`);
+      const entries = new Map(proto.external_data.map((e) => [e.key, e.value]));
+      const common = {
+        dtype,
+        dims,
+        byteLength,
+        ...(proto.doc_string === '' ? {} : { docString: proto.doc_string }),
+        ...(proto.metadata_props.length === 0 ? {} : { metadata: stringMap(proto.metadata_props) }),
+      };
+      const unknown = proto.$unknowns === undefined ? {} : { unknown: copies(proto.$unknowns) };
+
+      if (proto.data_location === externalLocation) {
+        if (dtype === 'string') throw badTensor(name, 'strings cannot be external data');
+        if (segments.some((s) => s.end > s.from)) throw badTensor(name, 'it has elements besides its external data');
+        const { source: file, ...place } = external.find(name, entries, byteLength);
+        return {
+          ...common,
+          payload: { kind: 'range', source: file, offset: place.offset },
+          origin: { external: place, ...unknown },
+        };
+      }
+      if (proto.data_location !== 0) throw badTensor(name, `unknown data location ${proto.data_location}`);
+
+      const origin = proto.$unknowns === undefined ? {} : { origin: unknown };
+      const { payload, verbatim } = elementsOf(source, name, dtype, byteLength, segments);
+      if (dtype === 'string') {
+        const count = elementCount(dims, name);
+        if (proto.string_data.length !== count)
+          throw badTensor(name, `it has ${proto.string_data.length} strings, its dims ask for ${count}`);
+        return { ...common, payload: { kind: 'strings', values: copies(proto.string_data) }, ...origin };
+      }
+      if (proto.string_data.length > 0) throw badTensor(name, `${dtype} elements cannot lie in string_data`);
+      const tensor: Tensor = { ...common, payload, ...origin };
+      if (byteLength <= inlineBytes) return { ...tensor, payload: { kind: 'inline', bytes: bytesOf(tensor) } };
+      for (const v of verbatim) stretches.push({ tensor, ...v });
+      return tensor;
+    },
+  };
+}
+
+function typeOf(proto: Proto<'TensorProto'>, name: string): DataType {
+  const dtype = dataTypeFromNumber(proto.data_type);
+  if (dtype === undefined) throw badTensor(name, `unknown data type ${proto.data_type}`);
+  return dtype;
+}
+
+/** Errors: BAD_TENSOR for lengths that are negative or beyond 2^53. */
+export function dimsOf(dims: Proto<'TensorProto'>['dims'], name: string): number[] {
+  return dims.map((d) => {
+    const n = fromLong(d);
+    if (typeof n === 'bigint' || n < 0) throw badTensor(name, `dim ${n} is not a length`);
+    return n;
+  });
+}
+
+export const stringMap = (entries: readonly Proto<'StringStringEntryProto'>[]): Map<string, string> =>
+  new Map(entries.map((e) => [e.key, e.value]));
+
+/** Own copies of views into the decoded bytes, which can then be freed. */
+export const copies = (views: readonly Uint8Array[]): Uint8Array[] => views.map((v) => v.slice());

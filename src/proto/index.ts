@@ -1,0 +1,24 @@
+/** ONNX's messages and protobuf's wire format. */
+export { fromLong, toLong } from './int64.ts';
+export {
+  type ChangedMessage,
+  type ChangedPart,
+  type Piece,
+  pieceBytes,
+  type Replacement,
+  replacement,
+  rewrite,
+} from './rewrite.ts';
+export { cutField, decodeMessage, encodeMessage, has, type MessageName, type Proto, type ProtoInit } from './schema.ts';
+export { rememberTypeBytes, typeBytesOf } from './typeBytes.ts';
+export {
+  type Cursor,
+  cursorOver,
+  fieldBytes,
+  maxDepth,
+  maxFileBytes,
+  tagBytes,
+  varintBytes,
+  type WireField,
+  walkFields,
+} from './wire.ts';
