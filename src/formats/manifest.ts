@@ -1,0 +1,208 @@
+/** loraify.json, the manifest of a package: what its graphs are called, where each layer lies in the flat state, how it was made. */
+
+import { join } from 'node:path';
+import { z } from 'zod';
+import { badPackage } from '../errors.ts';
+import { readWhole } from './files.ts';
+
+export const manifestName = 'loraify.json';
+export const manifestFormat = 'loraify/1';
+
+const count = z.int().nonnegative();
+/** The bare name of a file of the package: nothing that could lead out of its folder. */
+const fileName = z
+  .string()
+  .regex(/^[^/\\\0]+$/)
+  .refine((name) => name !== '.' && name !== '..', 'must be the name of a file in the package');
+/** A size, a symbol, or null where the model says nothing. */
+const dims = z.array(z.union([count, z.string(), z.null()]));
+const pair = z.tuple([z.string(), z.string()]);
+
+const valueInfo = z.object({ name: z.string(), type: z.string(), shape: dims });
+
+/** A tensor inside the flat vector; `offset` counts float32 elements. */
+const slot = z.object({ name: z.string(), offset: count, shape: z.tuple([count, count]) });
+
+const layer = z.object({
+  path: z.string(),
+  /** The node's name, or its first output where it has none. */
+  node: z.string(),
+  op: z.string(),
+  /** The initializer that a merge changes. */
+  weight: z.string(),
+  nodes: z.array(z.string()),
+  layout: z.enum(['in_out', 'out_in']),
+  in: count,
+  out: count,
+  rank: z.int().positive(),
+  alpha: z.number(),
+  /** The factor on (x·A)·B. */
+  scale: z.number(),
+  /** [in, rank]. */
+  A: slot,
+  /** [rank, out]. */
+  B: slot,
+});
+
+/** `bytes` bytes of `file` (of the package) from `offset` belong at byte `at` of source.skeleton. */
+const splice = z.object({ at: count, bytes: count, file: fileName, offset: count });
+
+const schema = z.object({
+  format: z.literal(manifestFormat),
+  version: z.string(),
+  source: z.object({
+    file: z.string(),
+    bytes: count,
+    /** Of source.skeleton, hexadecimal. */
+    sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    opset: z.int(),
+    /** The source's own external data files, copied into the package. */
+    data: z.array(fileName).optional(),
+  }),
+  graphs: z.object({
+    model: fileName.optional(),
+    train: fileName.optional(),
+    train_k: fileName.optional(),
+    eval: fileName.optional(),
+    grad: fileName.optional(),
+    update: fileName.optional(),
+  }),
+  lora: z.object({
+    rank: z.int().positive(),
+    alpha: z.number(),
+    scaling: z.enum(['standard', 'rslora', 'alpha']),
+    init: z.string(),
+    seed: z.int(),
+    dropout: z.number(),
+  }),
+  layers: z.array(layer),
+  skipped: z.array(z.object({ node: z.string(), op: z.string(), reason: z.string() })),
+  /** Names of the state's inputs and outputs; `v` is absent for sgd. */
+  state: z.object({ size: count, params: pair, m: pair, v: pair.optional(), step: pair, lr: z.string() }),
+  /** The model's inputs that training, evaluation and prediction can be fed. */
+  inputs: z.array(valueInfo),
+  labels: valueInfo.optional(),
+  loss: z
+    .object({
+      kind: z.enum(['cross-entropy', 'causal-lm', 'mse', 'l1', 'huber', 'bce', 'output', 'external']),
+      /** The graph's output, and the value that the loss is attached to. */
+      output: z.string(),
+      tensor: z.string(),
+      chosen: z.string(),
+      classAxis: z.int().optional(),
+      ignoreIndex: z.int(),
+      labelSmoothing: z.number(),
+      classWeights: z.array(z.number()).optional(),
+    })
+    .optional(),
+  names: z.object({
+    loss: z.string(),
+    grad_norm: z.string(),
+    weight: z.string(),
+    grad: z.string(),
+    apply: z.string().optional(),
+    seed: z.string().optional(),
+  }),
+  optimizer: z.object({
+    kind: z.enum(['adamw', 'sgd']),
+    betas: z.tuple([z.number(), z.number()]),
+    eps: z.number(),
+    weightDecay: z.number(),
+    maxGradNorm: z.number(),
+    /** Of sgd. */
+    momentum: z.number().optional(),
+  }),
+  counts: z.object({ layers: count, trainable: count, total: count }),
+  splices: z.array(splice).optional(),
+  /** Inputs of the model that the training graphs fix, and to what. */
+  bound: z
+    .array(z.object({ name: z.string(), value: z.string(), type: z.string().optional(), shape: dims.optional() }))
+    .optional(),
+  /** The options of the compile, for people. */
+  options: z.record(z.string(), z.unknown()).optional(),
+});
+
+export type Manifest = z.infer<typeof schema>;
+export type ManifestLayer = z.infer<typeof layer>;
+export type ManifestSplice = z.infer<typeof splice>;
+export type ValueInfo = z.infer<typeof valueInfo>;
+export type GraphKind = keyof Manifest['graphs'];
+
+const maxBytes = 2 ** 28;
+
+/**
+ * The manifest of a package directory, checked.
+ * Errors: BAD_PACKAGE naming the field for anything missing or malformed, and for layers outside the state.
+ */
+export function readManifest(directory: string): Manifest {
+  const file = join(directory, manifestName);
+  let bytes: Uint8Array;
+  try {
+    bytes = readWhole(file, maxBytes, (size) => badPackage(`a manifest of ${size} bytes is too large`, file));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw badPackage(`"${directory}" is not a package: ${reason}`, file);
+  }
+  return parseManifest(new TextDecoder().decode(bytes), file);
+}
+
+/** readManifest for the text of one. */
+export function parseManifest(text: string, file?: string): Manifest {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw badPackage(`${manifestName} is not JSON: ${error instanceof Error ? error.message : error}`, file);
+  }
+  const format = typeof json === 'object' && json !== null && 'format' in json ? json.format : undefined;
+  if (format !== manifestFormat) {
+    throw badPackage(
+      `its format is ${JSON.stringify(format) ?? 'not said'}; this release reads "${manifestFormat}"`,
+      file,
+    );
+  }
+  const parsed = schema.safeParse(json);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw badPackage(`${manifestName}: ${fieldName(issue?.path ?? [])}: ${issue?.message ?? 'it is malformed'}`, file);
+  }
+  checkLayers(parsed.data, file);
+  return parsed.data;
+}
+
+/** The text of loraify.json. Equal manifests give equal text. Errors: BAD_PACKAGE where it would not be read back. */
+export function manifestText(manifest: Manifest): string {
+  const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
+  parseManifest(text);
+  return text;
+}
+
+/** The manifest as a JSON Schema (draft 2020-12). */
+export function manifestJsonSchema(): object {
+  return { title: 'loraify.json', ...z.toJSONSchema(schema, { io: 'input' }) };
+}
+
+function checkLayers({ layers, state }: Manifest, file: string | undefined): void {
+  const paths = new Set<string>();
+  for (const [i, l] of layers.entries()) {
+    const fail = (reason: string): Error => badPackage(`${manifestName}: layers[${i}] ("${l.path}") ${reason}`, file);
+    if (paths.has(l.path)) throw fail('has the path of another layer');
+    paths.add(l.path);
+    for (const [part, wanted, { shape, offset }] of [
+      ['A', [l.in, l.rank], l.A],
+      ['B', [l.rank, l.out], l.B],
+    ] as const) {
+      if (shape[0] !== wanted[0] || shape[1] !== wanted[1]) {
+        throw fail(`has ${part} of shape [${shape.join(', ')}], not [${wanted.join(', ')}]`);
+      }
+      if (offset + shape[0] * shape[1] > state.size)
+        throw fail(`has ${part} beyond the state's ${state.size} elements`);
+    }
+  }
+}
+
+/** `layers[3].A.offset`. */
+function fieldName(path: readonly PropertyKey[]): string {
+  const text = path.map((key) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('');
+  return text.replace(/^\./, '') || 'the whole';
+}
