@@ -45,13 +45,13 @@ grad('Gemm', ({ inputs: [a, b, c], attrs: { alpha, beta, transA, transB }, dy, g
  * each is one two-dimensional product.
  */
 gradRaw('loraify.Adapted', ({ node, inputs, dy, g }) => {
-  const { x, w, a, b, c, transW, scale, rank } = adaptedForm(node);
+  const { x, w, a, b, c, transW, scale } = adaptedForm(node);
   const [depth, width] = [a.shape?.[0], b.shape?.[1]];
   if (typeof depth !== 'number' || typeof width !== 'number')
     throw unsupportedShape('an adapter of unknown shape', { node: node.label });
   const [x2, dy2] = [g.rows(x, depth), g.rows(dy, width)];
   const dh = g.Gemm(dy2, b, undefined, { alpha: scale, transB: 1 });
-  const h = g.reshapeLike(g.rows(g.MatMul(x2, a), rank), dh);
+  const h = g.MatMul(x2, a);
   const base = transW === 1 ? g.Gemm(dy2, w) : g.Gemm(dy2, w, undefined, { transB: 1 });
   const dx = g.Gemm(dh, a, base, { transB: 1 });
   const grads: (Value | undefined)[] = [

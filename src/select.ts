@@ -1,0 +1,127 @@
+/** Which weights become layers, with which rank, alpha and start: the options of compile and inspect put together. */
+import { type InitKind, initialA, type PeftAdapter } from './adapter/index.ts';
+import { adapterMismatch, didYouMean, noTargets } from './errors.ts';
+import { freshName, type Layer, type Model } from './graph/model.ts';
+import { inlineTensor, type Tensor } from './graph/tensor.ts';
+import { type Candidate, type Chosen, patternValue, selector, unmatched } from './passes/index.ts';
+
+export type Scaling = 'standard' | 'rslora' | 'alpha';
+
+export interface SelectOptions {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly scaling: Scaling;
+  readonly init: InitKind;
+  readonly seed: number;
+  readonly target: readonly string[] | undefined;
+  readonly exclude: readonly string[] | undefined;
+  readonly layers: readonly number[] | undefined;
+  readonly rankPattern: Readonly<Record<string, number>>;
+  readonly alphaPattern: Readonly<Record<string, number>>;
+}
+
+export interface Selection {
+  readonly chosen: readonly Chosen[];
+  /** Why a candidate was left alone, by path. */
+  readonly left: ReadonlyMap<string, string>;
+  readonly warnings: readonly string[];
+}
+
+/** alpha/r (Hu et al. 2021), alpha/sqrt(r) (Kalajdzievski 2023), or alpha itself. */
+export const scaleOf = (scaling: Scaling, alpha: number, rank: number): number =>
+  scaling === 'standard' ? alpha / rank : scaling === 'rslora' ? alpha / Math.sqrt(rank) : alpha;
+
+/** Applies PEFT's selection rules. Throws NO_TARGETS where nothing is left. */
+export function selectLayers(model: Model, candidates: readonly Candidate[], options: SelectOptions): Selection {
+  const last = new Set(candidates.filter((c) => c.products.some((p) => p.node.outputs.some((o) => model.graph.outputs.includes(o)))).map((c) => c.path));
+  const select = selector({
+    ...(options.target === undefined ? {} : { targets: options.target }),
+    ...(options.exclude === undefined ? {} : { exclude: options.exclude }),
+    ...(options.layers === undefined ? {} : { layers: options.layers }),
+    outputLayers: last,
+  });
+  const rankOf = patternValue(new Map(Object.entries(options.rankPattern)), options.rank, 'rank_pattern');
+  const alphaOf = patternValue(new Map(Object.entries(options.alphaPattern)), options.alpha, 'alpha_pattern');
+  const left = new Map<string, string>();
+  const warnings: string[] = [];
+  const names = layerNames(model);
+  const chosen = candidates.flatMap((candidate): Chosen[] => {
+    const { path } = candidate;
+    const verdict = select(path);
+    if (verdict !== true) {
+      left.set(path, verdict);
+      return [];
+    }
+    const [rank, alpha] = [rankOf(path), alphaOf(path)];
+    if (rank > Math.min(candidate.in, candidate.out))
+      warnings.push(`rank ${rank} of "${path}" is more than its weight [${candidate.in}, ${candidate.out}] can use`);
+    const layer = layerOf(candidate, rank, alpha, scaleOf(options.scaling, alpha, rank), names);
+    return [{ candidate, layer, ...tensors(layer, initialA(options.init, candidate.in, rank, options.seed, path), undefined) }];
+  });
+  const paths = candidates.map((c) => c.path);
+  for (const t of unmatched(options.target ?? [], paths))
+    if (t.toLowerCase() !== 'all-linear') warnings.push(`target "${t}" matches no layer${didYouMean(t, paths)}`);
+  if (chosen.length === 0 && candidates.length > 0)
+    throw noTargets(`none of the ${candidates.length} layers is selected${options.target === undefined ? '' : `: ${warnings.join('; ') || options.target.join(', ')}`}`);
+  return { chosen, left, warnings };
+}
+
+/** Takes layers, ranks, scales and content from a PEFT adapter. Throws ADAPTER_MISMATCH by name. */
+export function selectFromAdapter(model: Model, candidates: readonly Candidate[], adapter: PeftAdapter, file: string): Selection {
+  const names = layerNames(model);
+  const byCandidate = new Map<Candidate, string>();
+  const missing: string[] = [];
+  for (const path of adapter.tensors.keys()) {
+    const found = matching(candidates, path);
+    if (found === undefined) missing.push(`"${path}"${didYouMean(path, candidates.map((c) => c.path))}`);
+    else if (byCandidate.has(found)) throw adapterMismatch(`"${path}" and "${byCandidate.get(found)}" both fit layer "${found.path}"`, file);
+    else byCandidate.set(found, path);
+  }
+  if (missing.length > 0) throw adapterMismatch(`the model has no layer for ${missing.slice(0, 5).join('; ')}${missing.length > 5 ? ` and ${missing.length - 5} more` : ''}`, file);
+  const left = new Map<string, string>();
+  const chosen = candidates.flatMap((candidate): Chosen[] => {
+    const key = byCandidate.get(candidate);
+    const found = key === undefined ? undefined : adapter.tensors.get(key);
+    if (found === undefined) {
+      left.set(candidate.path, 'not in the adapter');
+      return [];
+    }
+    if (found.in !== candidate.in || found.out !== candidate.out)
+      throw adapterMismatch(`"${key}" is for a weight [${found.in}, ${found.out}], but layer "${candidate.path}" is [${candidate.in}, ${candidate.out}]`, file);
+    const layer = layerOf(candidate, found.rank, found.alpha, found.scale, names);
+    return [{ candidate, layer, ...tensors(layer, found.A, found.B) }];
+  });
+  return { chosen, left, warnings: [] };
+}
+
+/** The layer with this path, or the only one of which one path is the other's suffix (exports add or drop a wrapper). */
+function matching(candidates: readonly Candidate[], path: string): Candidate | undefined {
+  const exact = candidates.find((c) => c.path === path);
+  if (exact !== undefined) return exact;
+  const near = candidates.filter((c) => c.path.endsWith(`.${path}`) || path.endsWith(`.${c.path}`));
+  return near.length === 1 ? near[0] : undefined;
+}
+
+function layerNames(model: Model): (name: string) => string {
+  const taken = new Set<string>();
+  for (const g of [model.graph, ...model.functions.map((f) => f.body)].flatMap((b) => [...b.allGraphs()]))
+    for (const v of [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)]) taken.add(v.name);
+  return (name) => {
+    const free = freshName(name, taken);
+    taken.add(free);
+    return free;
+  };
+}
+
+function layerOf(c: Candidate, rank: number, alpha: number, scale: number, name: (wanted: string) => string): Layer {
+  const { path, weight, layout } = c;
+  return { path, weight, layout, in: c.in, out: c.out, rank, alpha, scale, A: name(`${path}.lora_A`), B: name(`${path}.lora_B`) };
+}
+
+function tensors(layer: Layer, a: Float32Array, b: Float32Array | undefined): { A: Tensor; B: Tensor } {
+  const bytes = (v: Float32Array): Uint8Array => new Uint8Array(v.buffer, v.byteOffset, v.byteLength);
+  return {
+    A: inlineTensor('float32', [layer.in, layer.rank], bytes(a)),
+    B: inlineTensor('float32', [layer.rank, layer.out], bytes(b ?? new Float32Array(layer.rank * layer.out))),
+  };
+}
