@@ -87,9 +87,9 @@ function attributeValue(
     case 'sparses':
       return { kind, value: proto.sparse_tensors.map((s, i) => sparse(s, what, [...place, 23, i], tensor)) };
     case 'type':
-      return { kind, value: must(typeFromBytes(proto.tp, what) ?? null) };
+      return { kind, value: must(typeFromBytes(proto.tp, what).type ?? null) };
     case 'types':
-      return { kind, value: proto.type_protos.map((b) => must(typeFromBytes(b, what) ?? null)) };
+      return { kind, value: proto.type_protos.map((b) => must(typeFromBytes(b, what).type ?? null)) };
   }
 }
 
@@ -127,8 +127,9 @@ export function sparse(
 }
 
 /** A type from TypeProto bytes, which it remembers. Errors: BAD_MODEL; protobufjs's own for malformed bytes. */
-export function typeFromBytes(bytes: Uint8Array, what: string): ValueType | undefined {
-  const type = valueType(decodeMessage('TypeProto', bytes), what);
+export function typeFromBytes(bytes: Uint8Array, what: string): { type: ValueType | undefined; denotation: string } {
+  const proto = decodeMessage('TypeProto', bytes);
+  const type = valueType(proto, what);
   if (type !== undefined) rememberTypeBytes(type, bytes.slice());
-  return type;
+  return { type, denotation: proto.denotation };
 }

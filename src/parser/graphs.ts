@@ -168,8 +168,9 @@ function declare(graph: Graph, scope: Scope, infos: readonly Proto<'ValueInfoPro
 }
 
 function describe(v: Value, info: Proto<'ValueInfoProto'>): void {
-  const type = typeFromBytes(info.type, `value "${info.name}"`);
+  const { type, denotation } = typeFromBytes(info.type, `value "${info.name}"`);
   if (type !== undefined) v.type = type;
+  if (denotation !== '') v.denotation = denotation;
   if (info.doc_string !== '') v.docString = info.doc_string;
   setAll(v.metadata, info.metadata_props);
   if (info.$unknowns !== undefined) v.unknown = copies(info.$unknowns);

@@ -1,0 +1,229 @@
+/**
+ * Outputs that are there whole or not at all. Everything is built beside its target under a hidden name and renamed. When an
+ * output is replaced, the old one is `<target>.old` for a moment; `recover` puts things right after a crash in that moment.
+ *
+ * Folders are not flushed to the disk: a package can be made again from its source, and flushing gigabytes of weights would cost
+ * more than writing them. Single files are.
+ */
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import { LoraifyError, targetExists, targetNotOurs, writeFailed } from '../errors.ts';
+
+export interface TargetOptions {
+  /** Replace what is there, if it is ours. */
+  readonly force?: boolean;
+  /** Files and folders that must survive: the source model, the package that is read. */
+  readonly protect?: readonly string[];
+}
+
+export interface FolderOptions extends TargetOptions {
+  /** The file by which a folder is known to be ours. */
+  readonly marker?: string;
+}
+
+export interface FileOptions extends TargetOptions {
+  /** Whether the file that is there is of the kind that would be written; by default any regular file is. */
+  readonly sameKind?: (path: string) => boolean;
+}
+
+/** In a folder that is being replaced: tells our `.old` from a copy that a user made. */
+const replacedMark = '.loraify-replaced';
+
+/** Whether the target may be written, before any work is done. Errors: TARGET_EXISTS, TARGET_NOT_REPLACEABLE. */
+export function checkFolderTarget(target: string, options: FolderOptions = {}): void {
+  recover(target);
+  const stat = lstatSync(target, { throwIfNoEntry: false });
+  if (stat === undefined) return;
+  if (options.force !== true) throw targetExists(target);
+  if (stat.isSymbolicLink()) throw targetNotOurs(target, 'it is a symbolic link');
+  if (!stat.isDirectory()) throw targetNotOurs(target, 'it is a file, not a folder');
+  refuseProtected(target, options.protect ?? []);
+  const names = readdirSync(target);
+  const marker = options.marker ?? 'loraify.json';
+  if (names.length > 0 && !names.includes(marker)) throw targetNotOurs(target, `it has files but no ${marker}`);
+  if (existsSync(`${target}.old`)) throw targetNotOurs(target, `"${basename(target)}.old" is in the way`);
+}
+
+/** As checkFolderTarget, for a single file. */
+export function checkFileTarget(target: string, options: FileOptions = {}): void {
+  const stat = lstatSync(target, { throwIfNoEntry: false });
+  if (stat === undefined) return;
+  if (options.force !== true) throw targetExists(target);
+  if (stat.isSymbolicLink()) throw targetNotOurs(target, 'it is a symbolic link');
+  if (!stat.isFile()) throw targetNotOurs(target, 'it is not a regular file');
+  refuseProtected(target, options.protect ?? []);
+  if (options.sameKind?.(target) === false) throw targetNotOurs(target, 'it is a file of another kind');
+}
+
+/** `target` must neither be one of the paths nor contain it. */
+function refuseProtected(target: string, paths: readonly string[]): void {
+  const real = realpathSync(target);
+  for (const path of paths) {
+    if (!existsSync(path)) continue;
+    for (const inside of [realpathSync(path), resolve(path)])
+      if (inside === real || inside.startsWith(real + sep)) throw targetNotOurs(target, `it is or holds "${path}"`);
+  }
+}
+
+/**
+ * Builds a folder with `write` and puts it at `target`. On any error nothing is left and what was there stays. Errors:
+ * TARGET_EXISTS, TARGET_NOT_REPLACEABLE, WRITE_FAILED, and what `write` throws.
+ */
+export async function createFolder<T>(
+  target: string,
+  options: FolderOptions,
+  write: (folder: string) => T | Promise<T>,
+): Promise<T> {
+  checkFolderTarget(target, options);
+  return building(target, async (temporary) => {
+    attempt(target, () => mkdirSync(temporary));
+    const result = await write(temporary);
+    checkFolderTarget(target, options);
+    attempt(target, () => replaceFolder(temporary, target));
+    return result;
+  });
+}
+
+/**
+ * Writes one file with `write` (which gets the path to write to) and puts it at `target`. Errors: as createFolder.
+ */
+export async function createFile<T>(
+  target: string,
+  options: FileOptions,
+  write: (path: string) => T | Promise<T>,
+): Promise<T> {
+  checkFileTarget(target, options);
+  return building(target, async (temporary) => {
+    const result = await write(temporary);
+    checkFileTarget(target, options);
+    attempt(target, () => {
+      flush(temporary);
+      renameSync(temporary, target);
+    });
+    return result;
+  });
+}
+
+/** Runs `make` with a hidden name beside the target that is removed whatever happens, exit included. */
+async function building<T>(target: string, make: (temporary: string) => Promise<T>): Promise<T> {
+  const full = resolve(target);
+  const parent = dirname(full);
+  const madeParent = attempt(target, () => mkdirSync(parent, { recursive: true }));
+  removeAbandoned(parent, basename(full));
+  const temporary = join(parent, `.${basename(full)}.loraify-${process.pid}-${++builds}`);
+  const clean = (): void => rmSync(temporary, { recursive: true, force: true });
+  process.on('exit', clean);
+  try {
+    return await make(temporary);
+  } catch (error) {
+    clean();
+    if (madeParent !== undefined) removeEmpty(parent, madeParent);
+    throw error;
+  } finally {
+    process.off('exit', clean);
+  }
+}
+
+let builds = 0;
+
+/** Old out of the way, new in, old gone: at every moment one of them is there under a name that `recover` knows. */
+function replaceFolder(from: string, target: string): void {
+  if (lstatSync(target, { throwIfNoEntry: false }) === undefined) {
+    renameSync(from, target);
+    return;
+  }
+  const old = `${target}.old`;
+  writeFileSync(join(target, replacedMark), '');
+  renameSync(target, old);
+  try {
+    renameSync(from, target);
+  } catch (error) {
+    renameSync(old, target);
+    rmSync(join(target, replacedMark), { force: true });
+    throw error;
+  }
+  rmSync(old, { recursive: true, force: true });
+}
+
+/**
+ * Finishes or undoes a replacement that a crash cut short. `opening`: the target is about to be read, so where it is missing even
+ * an unmarked `.old` package is taken back.
+ */
+export function recover(target: string, opening = false): void {
+  const old = `${target}.old`;
+  if (!existsSync(old)) return;
+  const marked = existsSync(join(old, replacedMark));
+  const there = existsSync(target);
+  if (!marked && (there || !opening || !existsSync(join(old, 'loraify.json')))) return;
+  attempt(target, () => {
+    if (there) rmSync(old, { recursive: true, force: true });
+    else {
+      renameSync(old, target);
+      rmSync(join(target, replacedMark), { force: true });
+    }
+  });
+}
+
+/** What processes that no longer run left beside the target. */
+function removeAbandoned(parent: string, base: string): void {
+  const prefix = `.${base}.loraify-`;
+  for (const name of readdirSync(parent)) {
+    if (!name.startsWith(prefix)) continue;
+    const pid = Number(name.slice(prefix.length).split('-')[0]);
+    if (Number.isInteger(pid) && pid > 0 && !isRunning(pid))
+      rmSync(join(parent, name), { recursive: true, force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}
+
+/** Removes folders from `deepest` up to `top` that were made for an output that did not come to be. */
+function removeEmpty(deepest: string, top: string): void {
+  for (let path = deepest; !relative(top, path).startsWith('..'); path = dirname(path)) {
+    if (!existsSync(path) || readdirSync(path).length > 0) return;
+    rmSync(path, { recursive: true });
+  }
+}
+
+function flush(path: string): void {
+  const fd = openSync(path, 'r+');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function attempt<T>(target: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof LoraifyError) throw error;
+    throw writeFailed(target, reason(error));
+  }
+}
+
+/** What went wrong, without Node's call and path. */
+export function reason(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.split(', ')[0] ?? message;
+}

@@ -1,0 +1,158 @@
+/**
+ * Where the weights of a package lie. Every tensor is stored once, however many graphs read it: data files of the source are
+ * copied whole and referred to at the places they had, everything else streams into one file, aligned for mapping.
+ */
+import { createHash } from 'node:crypto';
+import { closeSync, constants, copyFileSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { badModel, LoraifyError, writeFailed } from '../errors.ts';
+import { freshName, type Graph, type Model } from '../graph/model.ts';
+import { chunks, type Tensor } from '../graph/tensor.ts';
+import type { Placement, Placements } from './encodeTensor.ts';
+import { reason } from './package.ts';
+
+/** Tensors of at most this many bytes stay inside the graphs. */
+export const inlineBytes = 1024;
+
+/** Mapping into memory wants page boundaries (https://onnx.ai/onnx/repo-docs/ExternalData.html). */
+const alignment = 4096;
+
+/** Initializers with this mark are trained: they stay inside model.onnx. */
+const trainableMark = 'loraify.trainable';
+
+/** Names in a package that a data file of the source cannot have. */
+const packageNames: ReadonlySet<string> = new Set([
+  ...['model', 'train', 'train_k', 'eval', 'grad', 'update'].map((n) => `${n}.onnx`),
+  'loraify.json',
+  'source.skeleton',
+  'adapter',
+]);
+
+/** A data file of the source: `location` as the model names it, `path` where it is now. */
+export interface DataFile {
+  readonly location: string;
+  readonly path: string;
+}
+
+export interface WeightsPlan {
+  readonly placements: Placements;
+  /** Data files to copy whole. */
+  readonly copies: readonly DataFile[];
+  /** The file that this package adds, undefined where nothing goes into it. `bytes` is its size. */
+  readonly file: { readonly name: string; readonly bytes: number; readonly tensors: readonly Tensor[] } | undefined;
+}
+
+/**
+ * Places all tensors above 1 KiB of all the models, in order of first use; trainable ones, strings and sparse tensors stay inside.
+ * `dataFiles` are those of the source. Errors: BAD_MODEL where one of them has the name of a file of the package.
+ */
+export function planWeights(models: readonly Model[], dataFiles: readonly DataFile[] = []): WeightsPlan {
+  for (const f of dataFiles) {
+    const [first] = f.location.split(/[/\\]/).filter((p) => p !== '.' && p !== '');
+    if (first !== undefined && packageNames.has(first.toLowerCase()))
+      throw badModel(`its data file "${f.location}" has the name of a file that the package writes; rename it`);
+  }
+  const locations = new Set(dataFiles.map((f) => f.location));
+  const name = freshName('weights.bin', locations);
+  const placements = new Map<Tensor, Placement>();
+  const byContent = new Map<string, Placement>();
+  const tensors: Tensor[] = [];
+  let bytes = 0;
+  for (const t of models.flatMap((m) => [...largeTensors(m)])) {
+    if (placements.has(t)) continue;
+    const kept = inSource(t, locations);
+    const key = kept === undefined ? contentKey(t) : undefined;
+    const before = key === undefined ? kept : byContent.get(key);
+    if (before !== undefined) {
+      placements.set(t, before);
+      continue;
+    }
+    const offset = Math.ceil(bytes / alignment) * alignment;
+    const placement = { location: name, offset, length: t.byteLength };
+    placements.set(t, placement);
+    if (key !== undefined) byContent.set(key, placement);
+    tensors.push(t);
+    bytes = offset + t.byteLength;
+  }
+  return { placements, copies: dataFiles, file: tensors.length === 0 ? undefined : { name, bytes, tensors } };
+}
+
+/** The place that the source's own data file gives it, if the tensor is still what the source declared. */
+function inSource(t: Tensor, locations: ReadonlySet<string>): Placement | undefined {
+  const declared = t.origin?.external;
+  if (declared === undefined || !locations.has(declared.location)) return undefined;
+  const same = t.payload.kind === 'range' && t.payload.offset === declared.offset && t.byteLength === declared.length;
+  return same ? declared : undefined;
+}
+
+/** Equal keys are equal bytes; undefined where finding out would mean reading a weight. */
+function contentKey(t: Tensor): string | undefined {
+  if (t.payload.kind === 'range') return `${t.payload.source.name}:${t.payload.offset}:${t.byteLength}`;
+  if (t.payload.kind === 'inline') return createHash('sha256').update(t.payload.bytes).digest('hex');
+  return undefined;
+}
+
+function* largeTensors(model: Model): Iterable<Tensor> {
+  yield* graphTensors(model.graph);
+  for (const f of model.functions) yield* graphTensors(f.body);
+}
+
+function* graphTensors(graph: Graph): Iterable<Tensor> {
+  for (const v of graph.initializers)
+    if (v.tensor !== undefined && !v.metadata.has(trainableMark) && isLarge(v.tensor)) yield v.tensor;
+  for (const n of graph.nodes)
+    for (const a of n.attrs.values()) {
+      // Only Constant's value: elsewhere loaders do not look for external data in attributes.
+      if (a.kind === 'tensor' && n.op === 'Constant' && n.domain === '' && isLarge(a.value)) yield a.value;
+      else if (a.kind === 'graph') yield* graphTensors(a.value);
+      else if (a.kind === 'graphs') for (const g of a.value) yield* graphTensors(g);
+    }
+}
+
+const isLarge = (t: Tensor): boolean =>
+  t.byteLength > inlineBytes && t.payload.kind !== 'strings' && t.metadata?.has(trainableMark) !== true;
+
+/**
+ * Copies and writes what the plan says into `folder`. Memory does not depend on the weights. Errors: WRITE_FAILED, and those of
+ * the sources that are read.
+ */
+export function writeWeights(plan: WeightsPlan, folder: string): void {
+  for (const { location, path } of plan.copies) {
+    const to = join(folder, location);
+    try {
+      mkdirSync(dirname(to), { recursive: true });
+      copyFileSync(path, to, constants.COPYFILE_FICLONE);
+    } catch (error) {
+      throw writeFailed(to, reason(error));
+    }
+  }
+  if (plan.file === undefined) return;
+  const { name, bytes, tensors } = plan.file;
+  const to = join(folder, name);
+  try {
+    const fd = openSync(to, 'wx');
+    try {
+      for (const t of tensors) {
+        let at = plan.placements.get(t)?.offset ?? 0;
+        for (const chunk of chunks(t)) {
+          writeAt(fd, chunk, at);
+          at += chunk.length;
+        }
+      }
+      // The gaps between tensors are never written: they read as zeros.
+      ftruncateSync(fd, bytes);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    if (error instanceof LoraifyError) throw error;
+    throw writeFailed(to, reason(error));
+  }
+}
+
+/** All of the bytes, however many calls that takes. */
+export function writeAt(fd: number, bytes: Uint8Array, position: number): void {
+  let done = 0;
+  while (done < bytes.length)
+    done += writeSync(fd, bytes, done, Math.min(bytes.length - done, 2 ** 30), position + done);
+}
