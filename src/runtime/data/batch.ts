@@ -1,0 +1,116 @@
+/** Rows stacked into the tensors of one batch. */
+
+import { badData, badOption, didYouMean } from '../../errors.ts';
+import type { NumericArray } from '../../formats/rawTensor.ts';
+import { convert, type ElementType, newArray } from './convert.ts';
+import type { Dataset, Field, Row, RowValue } from './dataset.ts';
+
+export interface BatchOptions {
+  /** What fills short rows, by name; 0 for other inputs and for float labels. */
+  readonly pad?: Readonly<Record<string, number>> | undefined;
+  /** What fills short integer labels. Default -100. */
+  readonly ignoreIndex?: number | undefined;
+  /** Open axes are cut to this length. */
+  readonly maxLength?: number | undefined;
+}
+
+export interface BatchTensor {
+  readonly type: ElementType;
+  readonly dims: readonly number[];
+  /** In C order; float16 as bit patterns, bool as bytes, int64 as bigint. */
+  readonly data: NumericArray;
+}
+
+/**
+ * The rows of `indices` as one tensor per field, [indices.length, ...row]. An open axis takes the longest row of the batch.
+ * Errors: BAD_OPTION for a pad value of an unknown name or out of its type's range; BAD_DATA from reading a row.
+ */
+export function batch(
+  dataset: Dataset,
+  indices: ArrayLike<number>,
+  options: BatchOptions = {},
+): Record<string, BatchTensor> {
+  checkOptions(dataset.fields, options);
+  const rows: Row[] = Array.from(indices, (index) => dataset.row(index));
+  const tensors: Record<string, BatchTensor> = {};
+  for (const field of dataset.fields) {
+    const values = rows.map((row) => {
+      const value = row.get(field.name);
+      if (value === undefined) throw badData(`a row lacks "${field.name}"`, dataset.file);
+      return value;
+    });
+    tensors[field.name] = stack(field, values, options);
+  }
+  return tensors;
+}
+
+function stack(field: Field, values: readonly RowValue[], options: BatchOptions): BatchTensor {
+  const shape = field.shape.map((dim, axis) => {
+    if (typeof dim === 'number') return dim;
+    const longest = values.reduce((most, value) => Math.max(most, value.shape[axis] ?? 0), 0);
+    return Math.min(longest, options.maxLength ?? longest);
+  });
+  const size = shape.reduce((a, b) => a * b, 1);
+  const data = newArray(field.type, values.length * size);
+  const ragged = values.some((value) => value.shape.some((length, axis) => length < (shape[axis] ?? 0)));
+  if (ragged) fill(data, padding(field, options));
+  for (const [i, value] of values.entries()) copyBlock(data, i * size, shape, value.data, 0, value.shape, 0);
+  return { type: field.type, dims: [values.length, ...shape], data };
+}
+
+/** The pad value as an element; labels of a float type have no ignore index. */
+function padding(field: Field, options: BatchOptions): number | bigint {
+  const ignore = field.isLabels && /^u?int/.test(field.type) ? (options.ignoreIndex ?? -100) : 0;
+  const value = options.pad?.[field.name] ?? ignore;
+  const fail = (reason: string): Error => badOption(`the pad value of "${field.name}": ${reason}`);
+  return convert(field.type, [value], fail)[0] ?? 0;
+}
+
+function fill(data: NumericArray, value: number | bigint): void {
+  if (data instanceof BigInt64Array || data instanceof BigUint64Array) data.fill(BigInt(value));
+  else data.fill(Number(value));
+}
+
+/** Copies what both blocks have in common; whole runs at a time where the inner axes are equal. */
+function copyBlock(
+  to: NumericArray,
+  toStart: number,
+  toShape: readonly number[],
+  from: NumericArray,
+  fromStart: number,
+  fromShape: readonly number[],
+  axis: number,
+): void {
+  const toInner = toShape.slice(axis + 1).reduce((a, b) => a * b, 1);
+  const fromInner = fromShape.slice(axis + 1).reduce((a, b) => a * b, 1);
+  const count = axis < toShape.length ? Math.min(toShape[axis] ?? 0, fromShape[axis] ?? 0) : 1;
+  const equal = toShape.slice(axis + 1).every((length, i) => length === fromShape[axis + 1 + i]);
+  if (equal) {
+    copyRun(to, toStart, from, fromStart, count * toInner);
+    return;
+  }
+  for (let i = 0; i < count; i++) {
+    copyBlock(to, toStart + i * toInner, toShape, from, fromStart + i * fromInner, fromShape, axis + 1);
+  }
+}
+
+function copyRun(to: NumericArray, toStart: number, from: NumericArray, fromStart: number, length: number): void {
+  const part = from.subarray(fromStart, fromStart + length);
+  const toBig = to instanceof BigInt64Array || to instanceof BigUint64Array;
+  if (part instanceof BigInt64Array || part instanceof BigUint64Array) {
+    if (toBig) to.set(part, toStart);
+  } else if (!toBig) to.set(part, toStart);
+}
+
+function checkOptions(fields: readonly Field[], { pad, maxLength }: BatchOptions): void {
+  const names = fields.map((field) => field.name);
+  for (const name of Object.keys(pad ?? {})) {
+    if (!names.includes(name)) {
+      const near = didYouMean(name, names) || `; there are ${names.map((n) => `"${n}"`).join(', ')}`;
+      throw badOption(`there is no input "${name}" to pad${near}`);
+    }
+  }
+  if (maxLength !== undefined && !(Number.isInteger(maxLength) && maxLength > 0)) {
+    throw badOption(`the maximum length must be a positive integer, not ${maxLength}`);
+  }
+}

@@ -1,0 +1,115 @@
+/** Files of whole columns, .npz and .safetensors: one array per input, whose first axis counts the rows. */
+
+import { badData } from '../../errors.ts';
+import { readNpz } from '../../formats/npz.ts';
+import { elementCount, elements, type RawDtype, rawDtypes } from '../../formats/rawTensor.ts';
+import { openSafetensors } from '../../formats/safetensors.ts';
+import { convert, type ElementType } from './convert.ts';
+import { checkShape, checkSymbols, columnOf, type Dataset, type Field, type Row, type RowValue } from './dataset.ts';
+
+interface Column {
+  readonly dtype: RawDtype;
+  readonly shape: readonly number[];
+  /** `length` bytes of the column's data from `offset`. */
+  bytes(offset: number, length: number): Uint8Array;
+}
+
+/** An .npz file, in memory. Errors: FILE_NOT_FOUND, BAD_DATA. */
+export function openNpz(file: string, fields: readonly Field[]): Dataset {
+  const names = new Set<string>();
+  const wanted = new Set(fields.flatMap((field) => field.columns));
+  const arrays = readNpz(file, (name) => {
+    names.add(name);
+    return wanted.has(name);
+  });
+  const column = (name: string): Column | undefined => {
+    const array = arrays.get(name);
+    return array && { ...array, bytes: (offset, length) => array.data.subarray(offset, offset + length) };
+  };
+  return columnsDataset(file, fields, names, column, () => {});
+}
+
+/** A .safetensors file; rows are read from the file when they are asked for. Errors: FILE_NOT_FOUND, BAD_SAFETENSORS, BAD_DATA. */
+export function openSafetensorsData(file: string, fields: readonly Field[]): Dataset {
+  const source = openSafetensors(file);
+  const column = (name: string): Column | undefined => {
+    const range = source.tensors.get(name);
+    return range && { ...range, bytes: (offset, length) => source.readBytes(range.start + offset, length) };
+  };
+  try {
+    return columnsDataset(file, fields, new Set(source.tensors.keys()), column, source.close);
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
+
+function columnsDataset(
+  file: string,
+  fields: readonly Field[],
+  names: ReadonlySet<string>,
+  column: (name: string) => Column | undefined,
+  close: () => void,
+): Dataset {
+  let rows: { count: number; name: string } | undefined;
+  const readers = fields.map((field) => {
+    const name = columnOf(field, names, 'the file', file);
+    const { dtype, shape, bytes } = column(name) ?? { dtype: 'F32', shape: [], bytes: () => new Uint8Array() };
+    const [count, ...rest] = shape;
+    if (count === undefined) throw badData(`"${name}" is a scalar; its first axis must count the rows`, file);
+    checkShape(field, rest, (reason) => badData(`each row of ${reason}`, file));
+    rows ??= { count, name };
+    if (rows.count !== count) {
+      throw badData(`"${rows.name}" has ${rows.count} rows, but "${name}" has ${count}`, file);
+    }
+    const size = (elementCount(rest) ?? 0) * rawDtypes[dtype];
+    const read = (index: number): RowValue => {
+      const values = elements({ dtype, data: bytes(index * size, size) });
+      const fail = (reason: string): Error => badData(`row ${index} of "${name}": ${reason}`, file);
+      return { shape: rest, data: isSame(dtype, field.type) ? values : convert(field.type, values, fail) };
+    };
+    return { name: field.name, shape: rest, read, total: isTotal(dtype, field.type) };
+  });
+  const count = rows?.count ?? 0;
+  const shapes = new Map(readers.map(({ name, shape }) => [name, { shape }]));
+  checkSymbols(fields, shapes, (reason) => badData(reason, file));
+  // A conversion that may fail is tried now, not hours later in the middle of an epoch.
+  for (const { read, total } of readers) {
+    for (let i = 0; i < count && !total; i++) read(i);
+  }
+  return {
+    file,
+    rows: count,
+    fields,
+    row(index): Row {
+      if (!Number.isInteger(index) || index < 0 || index >= count) throw badData(`there is no row ${index}`, file);
+      return new Map(readers.map(({ name, read }) => [name, read(index)]));
+    },
+    close,
+  };
+}
+
+const sameType: Readonly<Partial<Record<RawDtype, ElementType>>> = {
+  F32: 'float32',
+  F64: 'float64',
+  I8: 'int8',
+  I16: 'int16',
+  I32: 'int32',
+  I64: 'int64',
+  U8: 'uint8',
+  U16: 'uint16',
+  U32: 'uint32',
+  U64: 'uint64',
+};
+
+function isSame(dtype: RawDtype, type: ElementType): boolean {
+  return sameType[dtype] === type;
+}
+
+/** No value of `dtype` can be refused as `type`. */
+function isTotal(dtype: RawDtype, type: ElementType): boolean {
+  if (isSame(dtype, type) || type === 'float64') return true;
+  if (type === 'float32') return dtype !== 'F64';
+  if (type === 'int64') return dtype !== 'U64' && !/^B?F/.test(dtype);
+  return type === 'float16' && ['F16', 'I8', 'U8', 'I16', 'BOOL'].includes(dtype);
+}

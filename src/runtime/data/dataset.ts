@@ -1,0 +1,116 @@
+/** What a data file is to the trainer: rows with one value per model input, and labels. */
+
+import { badData, didYouMean } from '../../errors.ts';
+import type { NumericArray } from '../../formats/rawTensor.ts';
+import { type ElementType, isElementType } from './convert.ts';
+
+/** An input or the labels as the manifest describes them. */
+export interface FieldSpec {
+  readonly name: string;
+  readonly type: string;
+  /** The first axis counts rows. Numbers are fixed sizes; a symbol or null may differ from row to row. */
+  readonly shape: readonly (number | string | null)[];
+}
+
+export interface DataSpec {
+  readonly inputs: readonly FieldSpec[];
+  /** Absent where none are needed: prediction, or a model that computes its own loss. */
+  readonly labels?: FieldSpec | undefined;
+}
+
+export interface DataOptions {
+  /** The column of the labels, in place of the manifest's name, `labels` or `label`. */
+  readonly labelColumn?: string | undefined;
+  /** Bytes of converted rows that a .jsonl reader keeps; rows beyond are read again when needed. Default 256 MiB. */
+  readonly cacheBytes?: number | undefined;
+}
+
+export interface Field {
+  readonly name: string;
+  readonly type: ElementType;
+  /** The manifest's shape without the axis of rows. */
+  readonly shape: readonly (number | string | null)[];
+  readonly isLabels: boolean;
+  /** The columns it may be in, the first one present counts. */
+  readonly columns: readonly string[];
+}
+
+export interface RowValue {
+  readonly shape: readonly number[];
+  /** In C order; float16 as bit patterns in uint16, bool as uint8. Not to be changed. */
+  readonly data: NumericArray;
+}
+
+export type Row = ReadonlyMap<string, RowValue>;
+
+export interface Dataset {
+  readonly file: string;
+  readonly rows: number;
+  /** The inputs in the manifest's order, then the labels. */
+  readonly fields: readonly Field[];
+  /** Row 0 .. rows - 1, by the manifest's names. Errors: BAD_DATA naming the row, where it was not checked at opening. */
+  row(index: number): Row;
+  close(): void;
+}
+
+/** The fields of a spec. Errors: BAD_DATA for a type that JavaScript cannot feed and for a value without an axis of rows. */
+export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
+  const field = ({ name, type, shape }: FieldSpec, columns: readonly string[], isLabels: boolean): Field => {
+    if (!isElementType(type)) throw badData(`"${name}" has the type ${type}, which a data file cannot hold`);
+    if (shape.length === 0)
+      throw badData(`"${name}" is a scalar: without an axis of rows it cannot come from a data file`);
+    return { name, type, shape: shape.slice(1), isLabels, columns };
+  };
+  const { inputs, labels } = spec;
+  const fields = inputs.map((input) => field(input, [input.name], false));
+  if (labels !== undefined) {
+    const columns = options.labelColumn === undefined ? [labels.name, 'labels', 'label'] : [options.labelColumn];
+    // A name that an input has cannot mean the labels.
+    const free = columns.filter((c) => c === options.labelColumn || !inputs.some((input) => input.name === c));
+    fields.push(field(labels, free, true));
+  }
+  return fields;
+}
+
+/** The column that holds a field. Errors: BAD_DATA that names what is there instead. */
+export function columnOf(field: Field, available: ReadonlySet<string>, where: string, file: string): string {
+  const found = field.columns.find((column) => available.has(column));
+  if (found !== undefined) return found;
+  const [wanted = field.name] = field.columns;
+  const near = didYouMean(wanted, available);
+  const there = [...available].slice(0, 20).map((name) => `"${name}"`);
+  const rest = near || (there.length === 0 ? '; there is nothing else' : `; there are ${there.join(', ')}`);
+  throw badData(`${where} lacks the ${field.isLabels ? 'labels' : 'input'} "${wanted}"${rest}`, file);
+}
+
+/** Checks one value's shape against its field. `fail` makes the error from a reason. */
+export function checkShape(field: Field, shape: readonly number[], fail: (reason: string) => Error): void {
+  const fits =
+    shape.length === field.shape.length &&
+    field.shape.every((dim, axis) => typeof dim !== 'number' || dim === shape[axis]);
+  if (!fits) {
+    const wanted = field.shape.map((dim) => dim ?? '?').join(', ');
+    throw fail(`"${field.name}" has the shape [${shape.join(', ')}], not [${wanted}]`);
+  }
+}
+
+/** Checks that axes with one symbol have one length within a row: the tokens and their mask, say. */
+export function checkSymbols(
+  fields: readonly Field[],
+  row: ReadonlyMap<string, Pick<RowValue, 'shape'>>,
+  fail: (reason: string) => Error,
+): void {
+  const seen = new Map<string, { length: number; name: string }>();
+  for (const field of fields) {
+    const shape = row.get(field.name)?.shape ?? [];
+    for (const [axis, symbol] of field.shape.entries()) {
+      if (typeof symbol !== 'string') continue;
+      const length = shape[axis] ?? 0;
+      const other = seen.get(symbol);
+      if (other === undefined) seen.set(symbol, { length, name: field.name });
+      else if (other.length !== length) {
+        throw fail(`"${other.name}" and "${field.name}" differ in length (${symbol} is ${other.length} and ${length})`);
+      }
+    }
+  }
+}

@@ -1,0 +1,41 @@
+/** Data files: one reader per format, chosen by the extension. */
+
+import { extname } from 'node:path';
+import { badData } from '../../errors.ts';
+import { openNpz, openSafetensorsData } from './columns.ts';
+import { openCsv } from './csv.ts';
+import { type DataOptions, type DataSpec, type Dataset, type Field, fieldsOf } from './dataset.ts';
+import { openJsonl } from './jsonl.ts';
+
+export { type BatchOptions, type BatchTensor, batch } from './batch.ts';
+export type { ElementType } from './convert.ts';
+export type { DataOptions, DataSpec, Dataset, Field, FieldSpec, Row, RowValue } from './dataset.ts';
+export { type BatchOrder, batchOrder, type OrderOptions, permutation } from './order.ts';
+
+type Reader = (file: string, fields: readonly Field[], options: DataOptions) => Dataset | Promise<Dataset>;
+
+const readers: Readonly<Record<string, Reader>> = {
+  '.jsonl': openJsonl,
+  '.npz': openNpz,
+  '.safetensors': openSafetensorsData,
+  '.csv': openCsv,
+};
+
+/**
+ * Opens a data file for the manifest's inputs and labels; columns of other names are passed over. Every value is checked
+ * before this returns, so that training does not stop in the middle.
+ * Errors: FILE_NOT_FOUND; BAD_DATA for an unknown format, a missing column, a malformed row (by its line), no rows at all.
+ */
+export async function openData(file: string, spec: DataSpec, options: DataOptions = {}): Promise<Dataset> {
+  const extension = extname(file).toLowerCase();
+  const known = Object.keys(readers).join(', ');
+  if (extension === '.parquet') throw badData(`.parquet is not supported yet; convert it to one of ${known}`, file);
+  const reader = readers[extension];
+  if (reader === undefined) throw badData(`"${extension}" is not a data format; known are ${known}`, file);
+  const dataset = await reader(file, fieldsOf(spec, options), options);
+  if (dataset.rows === 0) {
+    dataset.close();
+    throw badData('the file has no rows', file);
+  }
+  return dataset;
+}

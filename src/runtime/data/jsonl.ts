@@ -1,0 +1,131 @@
+/** JSON Lines: one object per row, input name -> nested array. */
+
+import { badData } from '../../errors.ts';
+import { type FileReader, openReader } from '../../formats/files.ts';
+import { convert } from './convert.ts';
+import { checkShape, checkSymbols, columnOf, type DataOptions, type Dataset, type Field, type Row } from './dataset.ts';
+
+/** A line must fit into a string and be parsed at once. */
+const maxLineBytes = 2 ** 28;
+const chunkBytes = 2 ** 20;
+
+/**
+ * Reads and checks every line once. Converted rows are kept up to `cacheBytes`; of the others only the place in the file.
+ * Errors: FILE_NOT_FOUND; BAD_DATA naming the line.
+ */
+export function openJsonl(file: string, fields: readonly Field[], options: DataOptions): Dataset {
+  const reader = openReader(file);
+  try {
+    let budget = options.cacheBytes ?? 2 ** 28;
+    const places: { readonly offset: number; readonly length: number; readonly line: number }[] = [];
+    const kept: (Row | undefined)[] = [];
+    for (const { offset, bytes, line } of linesOf(reader)) {
+      const row = parseRow(bytes, line, fields, file);
+      if (row === undefined) continue;
+      budget -= rowBytes(row);
+      places.push({ offset, length: bytes.length, line });
+      kept.push(budget > 0 ? row : undefined);
+    }
+    return {
+      file,
+      rows: places.length,
+      fields,
+      row(index) {
+        const place = places[index];
+        if (place === undefined) throw badData(`there is no row ${index}`, file);
+        const row = kept[index] ?? parseRow(reader.read(place.offset, place.length), place.line, fields, file);
+        if (row === undefined) throw badData(`line ${place.line} was changed while the file was in use`, file);
+        return row;
+      },
+      close: reader.close,
+    };
+  } catch (error) {
+    reader.close();
+    throw error;
+  }
+}
+
+/** The lines with their offsets, without line ends; the last one may lack its end. */
+function* linesOf(reader: FileReader): Generator<{ offset: number; bytes: Uint8Array; line: number }> {
+  let line = 1;
+  let start = 0;
+  let pieces: Uint8Array[] = [];
+  let length = 0;
+  for (let at = 0; at < reader.size; ) {
+    const chunk = reader.read(at, Math.min(chunkBytes, reader.size - at));
+    if (chunk.length === 0) break;
+    let from = 0;
+    for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, from)) {
+      const bytes =
+        pieces.length === 0 ? chunk.subarray(from, end) : Buffer.concat([...pieces, chunk.subarray(from, end)]);
+      yield { offset: start, bytes, line };
+      pieces = [];
+      length = 0;
+      line += 1;
+      from = end + 1;
+      start = at + from;
+    }
+    pieces.push(chunk.subarray(from));
+    length += chunk.length - from;
+    if (length > maxLineBytes) throw badData(`line ${line} is longer than ${maxLineBytes} bytes`, reader.file);
+    at += chunk.length;
+  }
+  if (length > 0) yield { offset: start, bytes: Buffer.concat(pieces), line };
+}
+
+/** undefined for a blank line. */
+function parseRow(bytes: Uint8Array, line: number, fields: readonly Field[], file: string): Row | undefined {
+  const fail = (reason: string): Error => badData(`line ${line}: ${reason}`, file);
+  let json: unknown;
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes); // drops a byte order mark
+    if (text.trim() === '') return undefined;
+    json = JSON.parse(text);
+  } catch (error) {
+    throw fail(`not JSON in UTF-8 (${error instanceof Error ? error.message : error})`);
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw fail('not a JSON object');
+  const columns = new Map<string, unknown>(Object.entries(json));
+  const names = new Set(columns.keys());
+  const row = new Map<string, { shape: number[]; data: ReturnType<typeof convert> }>();
+  for (const field of fields) {
+    const column = columnOf(field, names, `line ${line}`, file);
+    const within = (reason: string): Error => fail(`"${column}": ${reason}`);
+    const { shape, values } = flatten(columns.get(column), field, within);
+    checkShape(field, shape, fail);
+    row.set(field.name, { shape, data: convert(field.type, values, within) });
+  }
+  checkSymbols(fields, row, fail);
+  return row;
+}
+
+/** A nested array as its shape and its leaves in C order; every level must have arrays of one length. */
+function flatten(
+  value: unknown,
+  field: Field,
+  fail: (reason: string) => Error,
+): { shape: number[]; values: readonly unknown[] } {
+  const shape: number[] = [];
+  let level: readonly unknown[] = [value];
+  for (const [axis, dim] of field.shape.entries()) {
+    const next: unknown[] = [];
+    let length: number | undefined;
+    for (const item of level) {
+      if (!Array.isArray(item)) throw fail(`it is nested ${axis} deep, not ${field.shape.length}`);
+      length ??= item.length;
+      if (item.length !== length) throw fail(`arrays of ${length} and of ${item.length} elements stand side by side`);
+      for (const inner of item) next.push(inner);
+    }
+    // Below an empty array nothing tells the sizes.
+    shape.push(length ?? (typeof dim === 'number' ? dim : 0));
+    level = next;
+  }
+  if (level.some((leaf) => Array.isArray(leaf))) throw fail(`it is nested deeper than ${field.shape.length}`);
+  return { shape, values: level };
+}
+
+function rowBytes(row: Row): number {
+  let bytes = 200; // the map itself, roughly
+  for (const { data } of row.values()) bytes += data.byteLength + 200;
+  return bytes;
+}
