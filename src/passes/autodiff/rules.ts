@@ -2,10 +2,19 @@
  * The registry of gradient rules. A rule holds the calculus only: accumulation, un-broadcasting, arity, pruning and provenance
  * live in walk.ts. Lookup: rule, decomposition, stop list, coded error.
  */
+
+import { badModel } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import type { Attr, Node, Value } from '../../graph/model.ts';
-import { type AttrsOf, attrsOf, type InputsOf, isOpName, type OpName, type OutputsOf, operatorRow } from '../../graph/operators.ts';
-import { badModel } from '../../errors.ts';
+import {
+  type AttrsOf,
+  attrsOf,
+  type InputsOf,
+  isOpName,
+  type OpName,
+  type OutputsOf,
+  operatorRow,
+} from '../../graph/operators.ts';
 import type { GradTools } from './tools.ts';
 
 /** What a rule sees of the node it differentiates. `g` makes nodes; results nobody reaches cost nothing. */
@@ -76,7 +85,11 @@ function put(map: Map<string, Rule>, key: string, rule: Rule): void {
 }
 
 /** A gradient rule for operators with one differentiable output, or whose other outputs' gradients `dys` it reads. */
-export function grad<O extends OpName>(op: O, rule: (site: SiteOf<O>) => Gradients, options: { many?: boolean } = {}): void {
+export function grad<O extends OpName>(
+  op: O,
+  rule: (site: SiteOf<O>) => Gradients,
+  options: { many?: boolean } = {},
+): void {
   put(rules, op, { kind: 'grad', many: options.many ?? false, apply: typed(op, rule) });
 }
 

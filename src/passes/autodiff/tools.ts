@@ -1,8 +1,10 @@
 /** What gradient rules need beside the operators: shapes at run time, zeros, sums back to a broadcast shape. */
 import type { Builder } from '../../graph/builder.ts';
-import type { Dim, Value } from '../../graph/model.ts';
+import { type Dim, type Node, tensorType, Value } from '../../graph/model.ts';
+import type { DataType } from '../../graph/tensor.ts';
+import { type Lengths, lengthTools } from './lengths.ts';
 
-export interface GradTools {
+export interface GradTools extends Lengths {
   /** int64 vector with v's shape: a constant where all dims are known. */
   shapeOf(v: Value): Value;
   /** int64 vector of one element: the length of this axis (may be negative). */
@@ -17,6 +19,16 @@ export interface GradTools {
   rank(v: Value): number;
   /** A non-negative axis. */
   axis(v: Value, axis: number): number;
+  /** All axes from `from` on. */
+  axesFrom(v: Value, from: number): number[];
+  /** An optional output of a forward node, added where the node leaves it out. */
+  output(
+    of: Node,
+    index: number,
+    dtype: DataType | undefined,
+    shape: readonly Dim[] | undefined,
+    suffix: string,
+  ): Value;
   /** v with all axes but the last merged: [rows, width]. */
   rows(v: Value, width: number): Value;
   /** v reshaped to ref's shape; v itself where the shapes are known to be equal. */
@@ -39,6 +51,7 @@ export const stopMark = 'loraify.stop';
 
 export function gradTools(g: Builder, needRank: (v: Value) => never): GradTools {
   const tools: GradTools = {
+    ...lengthTools(g, (v) => tools.rank(v)),
     shapeOf: (v) => {
       if (isStatic(v.shape)) return g.ints(v.shape);
       const lengths = v.shape?.map((d) => (typeof d === 'number' ? g.ints([d]) : d === null ? undefined : g.symbol(d)));
@@ -67,6 +80,15 @@ export function gradTools(g: Builder, needRank: (v: Value) => never): GradTools 
     },
     rank: (v) => v.shape?.length ?? needRank(v),
     axis: (v, axis) => (axis < 0 ? axis + tools.rank(v) : axis),
+    axesFrom: (v, from) => Array.from({ length: tools.rank(v) - from }, (_, i) => from + i),
+    output: (of, index, dtype, shape, suffix) => {
+      const found = of.outputs[index];
+      if (found !== undefined && found.name !== '') return found;
+      while (of.outputs.length < index) of.replaceOutput(of.outputs.length, new Value(''));
+      const made = new Value(`${of.outputs[0]?.name ?? of.label}.${suffix}`, tensorType(dtype, shape));
+      of.replaceOutput(index, made);
+      return made;
+    },
     rows: (v, width) => (v.shape?.length === 2 ? v : g.Reshape(v, g.ints([-1, width]))),
     reshapeLike: (v, ref) => (sameShape(v.shape, ref.shape) ? v : g.Reshape(v, tools.shapeOf(ref))),
     sumTo: (dy, x) => {

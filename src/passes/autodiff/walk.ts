@@ -6,7 +6,7 @@ import { badModel, noGradient, unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import { type Node, producersOf, Value } from '../../graph/model.ts';
 import { isFloat } from '../../graph/tensor.ts';
-import { type Gradients, decomposition, gradRule, isStopped, type Rule, ruleKey } from './rules.ts';
+import { decomposition, type Gradients, gradRule, isStopped, type Rule, ruleKey } from './rules.ts';
 import { gradTools, stopMark } from './tools.ts';
 
 export interface GradientRequest {
@@ -46,17 +46,22 @@ export function gradients({ g, seeds, wrt }: GradientRequest): Map<Value, Value>
   for (const node of order.toReversed()) {
     if (!node.outputs.some((o) => active.has(o) && !ends.has(o) && sums.has(o))) continue;
     const forward = node.metadata.get('loraify.grad_of') ?? node.label;
-    g.within({ origin: `grad.${node.outputs[0]?.name ?? node.label}`, rule: `grad/${ruleKey(node)}`, gradOf: forward }, () => {
-      const dys = node.outputs.map((o) => (active.has(o) && !ends.has(o) ? total(o) : undefined));
-      const dxs = differentiate(node, dys, g, order, active);
-      if (dxs.length > node.inputs.length)
-        throw new Error(`the rule of ${ruleKey(node)} gives ${dxs.length} gradients for ${node.inputs.length} inputs`);
-      node.inputs.forEach((x, i) => {
-        const dx = dxs[i];
-        if (x === undefined || dx === undefined || !active.has(x)) return;
-        give(x, gradTools(g, needRank(node)).sumTo(dx, x));
-      });
-    });
+    g.within(
+      { origin: `grad.${node.outputs[0]?.name ?? node.label}`, rule: `grad/${ruleKey(node)}`, gradOf: forward },
+      () => {
+        const dys = node.outputs.map((o) => (active.has(o) && !ends.has(o) ? total(o) : undefined));
+        const dxs = differentiate(node, dys, g, order, active);
+        if (dxs.length > node.inputs.length)
+          throw new Error(
+            `the rule of ${ruleKey(node)} gives ${dxs.length} gradients for ${node.inputs.length} inputs`,
+          );
+        node.inputs.forEach((x, i) => {
+          const dx = dxs[i];
+          if (x === undefined || dx === undefined || !active.has(x)) return;
+          give(x, gradTools(g, needRank(node)).sumTo(dx, x));
+        });
+      },
+    );
   }
   const result = new Map<Value, Value>();
   for (const v of wrt) {
@@ -69,7 +74,9 @@ export function gradients({ g, seeds, wrt }: GradientRequest): Map<Value, Value>
 const needRank =
   (node: Node) =>
   (v: Value): never => {
-    throw unsupportedShape(`the gradient of ${node.op} needs the rank of "${v.name}", which is not known`, { node: node.label });
+    throw unsupportedShape(`the gradient of ${node.op} needs the rank of "${v.name}", which is not known`, {
+      node: node.label,
+    });
   };
 
 function differentiate(
@@ -164,7 +171,8 @@ function activeValues(order: readonly Node[], wrt: readonly Value[]): Set<Value>
   const active = new Set(wrt);
   for (const node of order) {
     if (isStopped(node) || node.metadata.has(stopMark)) continue;
-    const reads = node.inputs.some((v) => v !== undefined && active.has(v)) || captures(node).some((v) => active.has(v));
+    const reads =
+      node.inputs.some((v) => v !== undefined && active.has(v)) || captures(node).some((v) => active.has(v));
     if (!reads) continue;
     for (const o of node.outputs) if (o.dtype === undefined || isFloat(o.dtype)) active.add(o);
   }
@@ -190,5 +198,8 @@ function place(node: Node, order: readonly Node[], active: ReadonlySet<Value>): 
     for (const o of n.outputs) carried.add(o);
   }
   const shown = path.length > 6 ? [...path.slice(0, 3), `… ${path.length - 5} more …`, ...path.slice(-2)] : path;
-  return { node: node.label, where: `on the path to the loss: ${[`${node.op} "${node.label}"`, ...shown].join(' -> ')}` };
+  return {
+    node: node.label,
+    where: `on the path to the loss: ${[`${node.op} "${node.label}"`, ...shown].join(' -> ')}`,
+  };
 }

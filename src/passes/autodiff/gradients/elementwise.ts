@@ -1,6 +1,7 @@
 /** Elementwise operators. Each rule is the derivative alone; sums over broadcast axes are the walk's. */
-import { dataTypeNumber, numbersOf } from '../../../graph/tensor.ts';
+
 import type { Value } from '../../../graph/model.ts';
+import { dataTypeNumber, numbersOf } from '../../../graph/tensor.ts';
 import { grad, stop } from '../rules.ts';
 
 grad('Identity', ({ dy }) => [dy]);
@@ -55,7 +56,10 @@ grad('Softplus', ({ inputs: [x], dy, g }) => [g.Mul(dy, g.Sigmoid(x))]);
 for (const op of ['Max', 'Min'] as const)
   grad(op, ({ inputs, outputs: [y], dy, g }) => {
     const hits = inputs.map((x) => g.CastLike(g.Equal(x, y), dy));
-    const share = g.Div(dy, hits.reduce((a, b) => g.Add(a, b)));
+    const share = g.Div(
+      dy,
+      hits.reduce((a, b) => g.Add(a, b)),
+    );
     return hits.map((hit) => g.Mul(share, hit));
   });
 
@@ -80,12 +84,62 @@ grad('Dropout', ({ dy }) => [dy]);
 
 // prettier-ignore
 stop(
-  'And', 'Or', 'Xor', 'Not', 'Equal', 'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'IsNaN', 'IsInf',
-  'BitShift', 'BitwiseAnd', 'BitwiseNot', 'BitwiseOr', 'BitwiseXor', 'BitCast',
-  'Floor', 'Ceil', 'Round', 'Sign', 'Shape', 'Size', 'Range', 'ConstantOfShape', 'EyeLike', 'Constant', 'OneHot', 'NonZero',
-  'ArgMax', 'ArgMin', 'Hardmax', 'Unique', 'Multinomial', 'Bernoulli',
-  'RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike', 'NonMaxSuppression',
-  'QuantizeLinear', 'DynamicQuantizeLinear', 'ConvInteger', 'MatMulInteger', 'QLinearConv', 'QLinearMatMul',
-  'StringConcat', 'StringNormalizer', 'StringSplit', 'RegexFullMatch', 'TfIdfVectorizer', 'ImageDecoder',
-  'BlackmanWindow', 'HammingWindow', 'HannWindow', 'MelWeightMatrix', 'SequenceLength', 'OptionalHasElement',
+  'And',
+  'Or',
+  'Xor',
+  'Not',
+  'Equal',
+  'Greater',
+  'GreaterOrEqual',
+  'Less',
+  'LessOrEqual',
+  'IsNaN',
+  'IsInf',
+  'BitShift',
+  'BitwiseAnd',
+  'BitwiseNot',
+  'BitwiseOr',
+  'BitwiseXor',
+  'BitCast',
+  'Floor',
+  'Ceil',
+  'Round',
+  'Sign',
+  'Shape',
+  'Size',
+  'Range',
+  'ConstantOfShape',
+  'EyeLike',
+  'Constant',
+  'OneHot',
+  'NonZero',
+  'ArgMax',
+  'ArgMin',
+  'Hardmax',
+  'Unique',
+  'Multinomial',
+  'Bernoulli',
+  'RandomNormal',
+  'RandomNormalLike',
+  'RandomUniform',
+  'RandomUniformLike',
+  'NonMaxSuppression',
+  'QuantizeLinear',
+  'DynamicQuantizeLinear',
+  'ConvInteger',
+  'MatMulInteger',
+  'QLinearConv',
+  'QLinearMatMul',
+  'StringConcat',
+  'StringNormalizer',
+  'StringSplit',
+  'RegexFullMatch',
+  'TfIdfVectorizer',
+  'ImageDecoder',
+  'BlackmanWindow',
+  'HammingWindow',
+  'HannWindow',
+  'MelWeightMatrix',
+  'SequenceLength',
+  'OptionalHasElement',
 );

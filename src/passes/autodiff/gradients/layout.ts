@@ -18,7 +18,9 @@ grad('Concat', ({ inputs, attrs: { axis = 0 }, dy, g }) => {
         inputs.map((x) => g.dim(x, axis)),
         { axis: 0 },
       );
-  return inputs.length === 1 ? [dy] : g.node({ op: 'Split', inputs: [dy, split], attrs: { axis }, outputs: inputs.length });
+  return inputs.length === 1
+    ? [dy]
+    : g.node({ op: 'Split', inputs: [dy, split], attrs: { axis }, outputs: inputs.length });
 });
 grad(
   'Split',
@@ -42,3 +44,12 @@ grad('Trilu', ({ inputs: [, k], attrs: { upper }, dy, g }) => [g.Trilu(dy, k, { 
 grad('CumSum', ({ inputs: [, axis], attrs: { exclusive, reverse }, dy, g }) => [
   g.CumSum(dy, axis, { exclusive, reverse: 1 - reverse }),
 ]);
+
+// [N, C·b·b, H, W] and [N, C, H·b, W·b]: blocks go to depth first (DCR) or channel first (CRD).
+grad('SpaceToDepth', ({ attrs: { blocksize }, dy, g }) => [g.DepthToSpace(dy, { blocksize })]);
+grad('DepthToSpace', ({ inputs: [x], attrs: { blocksize: b = 1, mode }, dy, g }) => {
+  if (mode === 'DCR') return [g.SpaceToDepth(dy, { blocksize: b })];
+  const [n, c, h, w] = [g.length(dy, 0), g.length(dy, 1), g.length(x, 2), g.length(x, 3)];
+  const apart = g.Reshape(dy, g.vector([n, c, h, b, w, b]));
+  return [g.reshapeLike(g.Transpose(apart, { perm: [0, 1, 3, 5, 2, 4] }), x)];
+});

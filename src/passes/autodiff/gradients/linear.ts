@@ -35,8 +35,14 @@ grad('MatMul', ({ inputs: [a, b], dy, g }) => {
 });
 
 grad('Gemm', ({ inputs: [a, b, c], attrs: { alpha, beta, transA, transB }, dy, g }) => {
-  const da = transA === 0 ? g.Gemm(dy, b, undefined, { alpha, transB: 1 - transB }) : g.Gemm(b, dy, undefined, { alpha, transA: transB, transB: 1 });
-  const db = transB === 0 ? g.Gemm(a, dy, undefined, { alpha, transA: 1 - transA }) : g.Gemm(dy, a, undefined, { alpha, transA: 1, transB: transA });
+  const da =
+    transA === 0
+      ? g.Gemm(dy, b, undefined, { alpha, transB: 1 - transB })
+      : g.Gemm(b, dy, undefined, { alpha, transA: transB, transB: 1 });
+  const db =
+    transB === 0
+      ? g.Gemm(a, dy, undefined, { alpha, transA: 1 - transA })
+      : g.Gemm(dy, a, undefined, { alpha, transA: 1, transB: transA });
   return [da, db, c === undefined ? undefined : beta === 1 ? dy : g.Mul(dy, g.like(dy, beta))];
 });
 

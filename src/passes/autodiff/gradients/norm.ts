@@ -1,6 +1,8 @@
 /** Normalizations with a closed-form gradient that saves little: the normalized value is recomputed from the input. */
-import { Value } from '../../../graph/model.ts';
-import { grad } from '../rules.ts';
+import type { Builder } from '../../../graph/builder.ts';
+import type { Value } from '../../../graph/model.ts';
+import { decompose, grad } from '../rules.ts';
+import type { GradTools } from '../tools.ts';
 
 /**
  * n = (x - mean)·inv, y = n·scale + B: dx = inv·(dn - mean(dn) - n·mean(dn·n)) with dn = dy·scale (Ba, Kiros, Hinton 2016).
@@ -9,32 +11,15 @@ import { grad } from '../rules.ts';
 grad('LayerNormalization', ({ node, inputs: [x, scale, bias], attrs: { axis }, dy, g }) => {
   const first = g.axis(x, axis);
   const axes = g.ints(Array.from({ length: g.rank(x) - first }, (_, i) => first + i));
-  const mean = output(node, 1);
-  const inv = output(node, 2);
+  // Shape of both: x's, with the normalized axes 1.
+  const shape = x.shape?.map((d, i) => (i < first ? d : 1));
+  const mean = g.output(node, 1, x.dtype, shape, 'mean');
+  const inv = g.output(node, 2, x.dtype, shape, 'inv_std');
   const average = (v: Value): Value => g.ReduceMean(v, axes, { keepdims: 1 });
   const n = g.Mul(g.Sub(x, mean), inv);
   const dn = g.Mul(dy, scale);
   const dx = g.Mul(inv, g.Sub(g.Sub(dn, average(dn)), g.Mul(n, average(g.Mul(dn, n)))));
   return [dx, g.Mul(dy, n), bias === undefined ? undefined : dy];
-
-  /** An optional output of the forward node, added where it was left out. Shape: x's, normalized axes 1. */
-  function output(of: typeof node, index: number): Value {
-    const found = of.outputs[index];
-    if (found !== undefined && found.name !== '') return found;
-    const made = new Value(`${of.outputs[0]?.name ?? of.label}.${index === 1 ? 'mean' : 'inv_std'}`, {
-      kind: 'tensor',
-      dtype: x.dtype,
-      shape: x.shape?.map((d, i) => (i < first ? d : 1)),
-    });
-    made.producer = of;
-    while (of.outputs.length < index) {
-      const gap = new Value('');
-      gap.producer = of;
-      of.outputs.push(gap);
-    }
-    of.outputs[index] = made;
-    return made;
-  }
 });
 
 /** As above without the mean (Zhang, Sennrich 2019). */
@@ -58,3 +43,38 @@ grad('BatchNormalization', ({ inputs: [x, scale, , mean, variance], attrs: { eps
   const normalized = g.Mul(g.Sub(x, perChannel(mean)), perChannel(inv));
   return [g.Mul(dy, perChannel(g.Mul(scale, inv))), total(g.Mul(dy, normalized)), total(dy)];
 });
+
+/** (v - mean)·inverse deviation over these axes. */
+function standardized(g: Builder & GradTools, v: Value, axes: readonly number[], epsilon: number): Value {
+  const average = (u: Value): Value => g.ReduceMean(u, g.ints(axes), { keepdims: 1 });
+  const centred = g.Sub(v, average(v));
+  return g.Div(centred, g.Sqrt(g.Add(average(g.Mul(centred, centred)), g.like(v, epsilon))));
+}
+
+/** Per sample and channel over the spatial axes (Ulyanov, Vedaldi, Lempitsky 2016). */
+decompose('InstanceNormalization', ({ inputs: [x, scale, bias], attrs: { epsilon }, g }) => {
+  const n = standardized(g, x, g.axesFrom(x, 2), epsilon);
+  return [g.Add(g.Mul(n, channelwise(g, scale, x)), channelwise(g, bias, x))];
+});
+
+/** Per sample and group of channels (Wu, He 2018); scale and bias per channel, as from opset 21. */
+decompose('GroupNormalization', ({ inputs: [x, scale, bias], attrs: { num_groups: groups = 1, epsilon }, g }) => {
+  const inGroups = g.Reshape(x, g.vector([g.length(x, 0), groups, g.over(g.times(...g.lengths(x, 1)), groups)]));
+  const n = g.reshapeLike(standardized(g, inGroups, [2], epsilon), x);
+  return [g.Add(g.Mul(n, channelwise(g, scale, x)), channelwise(g, bias, x))];
+});
+
+/** A vector over the channels (axis 1), shaped to broadcast against x. */
+const channelwise = (g: Builder & GradTools, v: Value, x: Value): Value =>
+  g.Reshape(v, g.ints([-1, ...new Array<number>(g.rank(x) - 2).fill(1)]));
+
+// The function body of the standard adds 1e-9 to the deviation.
+decompose('MeanVarianceNormalization', ({ inputs: [x], attrs: { axes }, g }) => {
+  const average = (u: Value): Value => g.ReduceMean(u, g.ints(axes), { keepdims: 1 });
+  const centred = g.Sub(x, average(x));
+  return [g.Div(centred, g.Add(g.Sqrt(average(g.Mul(centred, centred))), g.like(x, 1e-9)))];
+});
+
+decompose('LpNormalization', ({ inputs: [x], attrs: { axis, p }, g }) => [
+  g.Div(x, (p === 1 ? g.ReduceL1 : g.ReduceL2)(x, g.ints([axis]), { keepdims: 1 })),
+]);

@@ -10,9 +10,17 @@ grad('ReduceMean', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes
     v.shape?.reduce<number | undefined>((n, d) => (typeof d === 'number' && n !== undefined ? n * d : undefined), 1);
   const size = (v: Value): Value => g.CastLike(g.Size(v), dy);
   const fixed = axes?.elements?.map((a) => (typeof a === 'number' ? x.shape?.at(a) : undefined));
-  const count = fixed?.reduce<number | undefined>((n, d) => (typeof d === 'number' && n !== undefined ? n * d : undefined), 1);
+  const count = fixed?.reduce<number | undefined>(
+    (n, d) => (typeof d === 'number' && n !== undefined ? n * d : undefined),
+    1,
+  );
   const [all, kept] = [known(x), known(dy)];
-  const share = count !== undefined && count > 0 ? g.like(dy, 1 / count) : all !== undefined && kept !== undefined && all > 0 ? g.like(dy, kept / all) : g.Div(size(dy), size(x));
+  const share =
+    count !== undefined && count > 0
+      ? g.like(dy, 1 / count)
+      : all !== undefined && kept !== undefined && all > 0
+        ? g.like(dy, kept / all)
+        : g.Div(size(dy), size(x));
   return [g.unreduce(g.Mul(dy, share), x, axes, keepdims, noop)];
 });
 grad('ReduceSumSquare', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
@@ -30,9 +38,12 @@ grad('ReduceL2', ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_wit
 grad('ReduceLogSum', ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
   g.unreduce(g.Mul(dy, g.Exp(g.Neg(y))), x, axes, keepdims, noop),
 ]);
-grad('ReduceLogSumExp', ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
-  g.Mul(g.Exp(g.Sub(x, g.unreduce(y, x, axes, keepdims, noop))), g.unreduce(dy, x, axes, keepdims, noop)),
-]);
+grad(
+  'ReduceLogSumExp',
+  ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
+    g.Mul(g.Exp(g.Sub(x, g.unreduce(y, x, axes, keepdims, noop))), g.unreduce(dy, x, axes, keepdims, noop)),
+  ],
+);
 // Ties share the gradient, as torch.amax and amin do.
 for (const op of ['ReduceMax', 'ReduceMin'] as const)
   grad(op, ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => {

@@ -1,0 +1,76 @@
+/** Activation functions and further elementwise ones: the derivative alone. */
+import type { Builder } from '../../../graph/builder.ts';
+import type { Value } from '../../../graph/model.ts';
+import { grad } from '../rules.ts';
+
+/** `yes` where x > limit, else `no`. */
+const above = (g: Builder, x: Value, limit: number, yes: Value, no: Value): Value =>
+  g.Where(g.Greater(x, g.like(x, limit)), yes, no);
+
+grad('Elu', ({ inputs: [x], outputs: [y], attrs: { alpha }, dy, g }) => [
+  above(g, x, 0, dy, g.Mul(dy, g.Add(y, g.like(y, alpha)))),
+]);
+grad('Selu', ({ inputs: [x], outputs: [y], attrs: { alpha, gamma }, dy, g }) => [
+  g.Mul(dy, above(g, x, 0, g.like(y, gamma), g.Add(y, g.like(y, alpha * gamma)))),
+]);
+// exp(x/alpha), 1 from 0 on: y/alpha + 1 where y is negative.
+grad('Celu', ({ inputs: [x], outputs: [y], attrs: { alpha }, dy, g }) => [
+  above(g, x, 0, dy, g.Mul(dy, g.Add(g.Div(y, g.like(y, alpha)), g.like(y, 1)))),
+]);
+grad('HardSigmoid', ({ outputs: [y], attrs: { alpha }, dy, g }) => {
+  const inside = g.And(g.Greater(y, g.like(y, 0)), g.Less(y, g.like(y, 1)));
+  return [g.Where(inside, g.Mul(dy, g.like(dy, alpha)), g.like(dy, 0))];
+});
+// x·clip(x/6 + 1/2, 0, 1)
+grad('HardSwish', ({ inputs: [x], dy, g }) => {
+  const inside = g.Mul(dy, g.Add(g.Mul(x, g.like(x, 1 / 3)), g.like(x, 0.5)));
+  return [above(g, x, -3, above(g, x, 3, dy, inside), g.like(dy, 0))];
+});
+// x·tanh(softplus(x)) (Misra 2019)
+grad('Mish', ({ inputs: [x], dy, g }) => {
+  const t = g.Tanh(g.Softplus(x));
+  return [g.Mul(dy, g.Add(t, g.Mul(g.Mul(x, g.Sigmoid(x)), g.Sub(g.like(x, 1), g.Mul(t, t)))))];
+});
+// x·s with s = sigmoid(alpha·x): s + alpha·x·s·(1 - s)
+grad('Swish', ({ inputs: [x], attrs: { alpha }, dy, g }) => {
+  const z = g.Mul(x, g.like(x, alpha));
+  const s = g.Sigmoid(z);
+  return [g.Mul(dy, g.Add(s, g.Mul(g.Mul(z, s), g.Sub(g.like(x, 1), s))))];
+});
+// Hendrycks, Gimpel 2016: x·P(x) with P the normal distribution, or its tanh form.
+grad('Gelu', ({ inputs: [x], attrs: { approximate }, dy, g }) => {
+  const n = (value: number): Value => g.like(x, value);
+  const square = g.Mul(x, x);
+  if (approximate !== 'tanh') {
+    const p = g.Mul(g.Add(g.Erf(g.Mul(x, n(Math.SQRT1_2))), n(1)), n(0.5));
+    const density = g.Mul(g.Exp(g.Mul(square, n(-0.5))), n(1 / Math.sqrt(2 * Math.PI)));
+    return [g.Mul(dy, g.Add(p, g.Mul(x, density)))];
+  }
+  const c = Math.sqrt(2 / Math.PI);
+  const t = g.Tanh(g.Mul(x, g.Add(g.Mul(square, n(0.044715 * c)), n(c))));
+  const slope = g.Mul(g.Mul(x, g.Add(g.Mul(square, n(3 * 0.044715 * c)), n(c))), g.Sub(n(1), g.Mul(t, t)));
+  return [g.Mul(dy, g.Mul(g.Add(g.Add(t, n(1)), slope), n(0.5)))];
+});
+grad('PRelu', ({ inputs: [x, slope], dy, g }) => {
+  const negative = g.Less(x, g.like(x, 0));
+  return [g.Where(negative, g.Mul(dy, slope), dy), g.Where(negative, g.Mul(dy, x), g.like(dy, 0))];
+});
+grad('ThresholdedRelu', ({ inputs: [x], attrs: { alpha }, dy, g }) => [above(g, x, alpha, dy, g.like(dy, 0))]);
+grad('Shrink', ({ inputs: [x], attrs: { lambd }, dy, g }) => [above(g, g.Abs(x), lambd, dy, g.like(dy, 0))]);
+// x/(1 + |x|)
+grad('Softsign', ({ inputs: [x], dy, g }) => {
+  const d = g.Add(g.Abs(x), g.like(x, 1));
+  return [g.Div(dy, g.Mul(d, d))];
+});
+
+grad('Tan', ({ outputs: [y], dy, g }) => [g.Mul(dy, g.Add(g.Mul(y, y), g.like(y, 1)))]);
+grad('Asin', ({ inputs: [x], dy, g }) => [g.Div(dy, g.Sqrt(g.Sub(g.like(x, 1), g.Mul(x, x))))]);
+grad('Acos', ({ inputs: [x], dy, g }) => [g.Neg(g.Div(dy, g.Sqrt(g.Sub(g.like(x, 1), g.Mul(x, x)))))]);
+grad('Atan', ({ inputs: [x], dy, g }) => [g.Div(dy, g.Add(g.Mul(x, x), g.like(x, 1)))]);
+grad('Sinh', ({ inputs: [x], dy, g }) => [g.Mul(dy, g.Cosh(x))]);
+grad('Cosh', ({ inputs: [x], dy, g }) => [g.Mul(dy, g.Sinh(x))]);
+grad('Asinh', ({ inputs: [x], dy, g }) => [g.Div(dy, g.Sqrt(g.Add(g.Mul(x, x), g.like(x, 1))))]);
+grad('Acosh', ({ inputs: [x], dy, g }) => [g.Div(dy, g.Sqrt(g.Sub(g.Mul(x, x), g.like(x, 1))))]);
+grad('Atanh', ({ inputs: [x], dy, g }) => [g.Div(dy, g.Sub(g.like(x, 1), g.Mul(x, x)))]);
+// y = a - q·b with q constant almost everywhere
+grad('Mod', ({ inputs: [a, b], outputs: [y], dy, g }) => [dy, g.Mul(dy, g.Div(g.Sub(y, a), b))]);

@@ -1,0 +1,234 @@
+/**
+ * Operators that pick or place elements. What was picked is put back among zeros: by Pad where it is a block, by a Gather of the
+ * inverse where the picks are known and distinct, by ScatterElements otherwise. Never by ScatterND with reduction add: ONNX
+ * Runtime's CPU kernel adds from several threads without a lock and loses updates (onnxruntime issue 23396).
+ */
+import { unsupportedShape } from '../../../errors.ts';
+import type { Builder } from '../../../graph/builder.ts';
+import type { Node, Value } from '../../../graph/model.ts';
+import { knownInts, type Length } from '../lengths.ts';
+import { decompose, grad } from '../rules.ts';
+import type { GradTools } from '../tools.ts';
+
+type G = Builder & GradTools;
+
+/** A block at `starts` of these axes, zeros around it, in x's shape. */
+function placed(g: G, block: Value, x: Value, axes: readonly number[], starts: readonly Length[]): Value {
+  const ends = axes.map((a, i) => g.minus(g.minus(g.length(x, a), starts[i] ?? 0), g.length(block, a)));
+  if ([...starts, ...ends].every((l) => l === 0)) return block;
+  return g.Pad(block, g.vector([...starts, ...ends]), undefined, g.ints(axes));
+}
+
+/** dy, picked from x along `axis` at the positions of a vector, added back: zeros elsewhere, repeated positions add up. */
+function returned(g: G, dy: Value, x: Value, axis: number, positions: Value): Value {
+  const total = x.shape?.[axis];
+  const known = typeof total === 'number' ? knownInts(positions)?.map((p) => (p < 0 ? p + total : p)) : undefined;
+  if (typeof total === 'number' && known !== undefined && new Set(known).size === known.length) {
+    const from = Array.from({ length: total }, (_, i) => known.indexOf(i));
+    if (!from.includes(-1)) return g.Gather(dy, g.ints(from), { axis });
+    const more = g.Pad(dy, g.ints([0, 1]), undefined, g.ints([axis]));
+    const last = known.length;
+    return g.Gather(more, g.ints(from.map((i) => (i < 0 ? last : i))), { axis });
+  }
+  const column = [-1, ...new Array<number>(g.rank(x) - axis - 1).fill(1)];
+  const spread = g.Expand(g.Reshape(positions, g.ints(column)), g.shapeOf(dy));
+  return g.ScatterElements(g.zerosLike(x), spread, dy, { axis, reduction: 'add' });
+}
+
+grad('Gather', ({ inputs: [x, indices], attrs: { axis: a }, dy, g }) => {
+  const axis = g.axis(x, a);
+  const count = indices.shape?.every((d) => d === 1) ? 1 : g.times(...g.lengths(indices));
+  const one = count === 1;
+  // The axes of the indices become one.
+  const lined = [...g.lengths(x, 0, axis), count, ...g.lengths(x, axis + 1)];
+  const picked =
+    indices.shape?.length === 1
+      ? dy
+      : one && indices.shape?.length === 0
+        ? g.Unsqueeze(dy, g.ints([axis]))
+        : g.shaped(dy, lined);
+  if (!one) return [returned(g, picked, x, axis, indices)];
+  const position = g.element(indices.shape?.length === 1 ? indices : g.Reshape(indices, g.ints([1])), 0);
+  const at = knownInts(indices)?.[0] ?? position;
+  return [placed(g, picked, x, [axis], [g.fromStart(at, g.length(x, axis))])];
+});
+
+grad('GatherElements', ({ inputs: [x, indices], attrs: { axis }, dy, g }) => [
+  g.ScatterElements(g.zerosLike(x), indices, dy, { axis, reduction: 'add' }),
+]);
+
+/** Positions along the last axis of `indices` as one position in the first axes of `data`, merged: [batch..., picks] flat. */
+function merged(
+  g: G,
+  node: Node,
+  data: Value,
+  indices: Value,
+  batch: number,
+): { rows: Value; total: Length; depth: number } {
+  const depth = indices.shape?.at(-1);
+  if (typeof depth !== 'number')
+    throw unsupportedShape(`${node.op} with an unknown number of indexed axes has no gradient`, { node: node.label });
+  const sizes = g.lengths(data, batch, batch + depth);
+  const strides = sizes.map((_, i) => g.times(...sizes.slice(i + 1)));
+  const positive = g.Where(g.Less(indices, g.int(0)), g.Add(indices, g.vector(sizes)), indices);
+  const flat = g.ReduceSum(g.Mul(positive, g.vector(strides)), g.ints([-1]), { keepdims: 0 });
+  const before = g.times(...g.lengths(data, 0, batch));
+  const total = g.times(before, ...sizes);
+  if (batch === 0) return { rows: g.Reshape(flat, g.ints([-1])), total, depth };
+  const picks = g.times(...g.lengths(indices, batch, -1));
+  const step = g.times(...sizes);
+  const offset = g.Mul(g.Range(g.int(0), g.scalar(before), g.int(1)), g.vector([step]));
+  const perBatch = g.Add(g.Reshape(flat, g.vector([before, picks])), g.Unsqueeze(offset, g.ints([1])));
+  return { rows: g.Reshape(perBatch, g.ints([-1])), total, depth };
+}
+
+grad('GatherND', ({ node, inputs: [x, indices], attrs: { batch_dims: batch }, dy, g }) => {
+  const { rows, total, depth } = merged(g, node, x, indices, batch);
+  const width = g.times(...g.lengths(x, batch + depth));
+  const count = g.times(...g.lengths(indices, 0, -1));
+  const updates = g.Reshape(dy, g.vector([count, width]));
+  const spread = g.Expand(g.Unsqueeze(rows, g.ints([1])), g.vector([count, width]));
+  const zeros = g.Expand(g.like(x, 0), g.vector([total, width]));
+  return [g.reshapeLike(g.ScatterElements(zeros, spread, updates, { axis: 0, reduction: 'add' }), x)];
+});
+
+decompose('Scatter', ({ inputs: [data, indices, updates], attrs: { axis }, g }) => [
+  g.ScatterElements(data, indices, updates, { axis }),
+]);
+
+/** y = data with `updates` put at, or combined with, what is there. The reductions' ties share, as torch.scatter_reduce does. */
+grad('ScatterElements', ({ inputs: [data, indices, updates], outputs: [y], attrs: { axis, reduction }, dy, g }) => {
+  const gather = (v: Value): Value => g.GatherElements(v, indices, { axis });
+  const scatter = (v: Value, u: Value, by: string): Value => g.ScatterElements(v, indices, u, { axis, reduction: by });
+  if (reduction === 'add') return [dy, undefined, gather(dy)];
+  if (reduction === 'none') return [scatter(dy, g.zerosLike(updates), 'none'), undefined, gather(dy)];
+  const [zero, one] = [g.like(dy, 0), g.like(dy, 1)];
+  if (reduction === 'mul') {
+    // The product of the others: y/v, or where v is the only zero the product of the rest.
+    const nonzero = (v: Value): Value => g.Where(g.Equal(v, zero), one, v);
+    const isZero = (v: Value): Value => g.CastLike(g.Equal(v, zero), dy);
+    const rest = scatter(nonzero(data), nonzero(updates), 'mul');
+    const zeros = scatter(isZero(data), isZero(updates), 'add');
+    const others = (v: Value, r: Value, z: Value): Value => g.Where(g.Equal(z, isZero(v)), g.Div(r, nonzero(v)), zero);
+    return [
+      g.Mul(dy, others(data, rest, zeros)),
+      undefined,
+      g.Mul(gather(dy), others(updates, gather(rest), gather(zeros))),
+    ];
+  }
+  const [hit, hits] = [g.CastLike(g.Equal(data, y), dy), g.CastLike(g.Equal(updates, gather(y)), dy)];
+  const share = g.Div(dy, scatter(hit, hits, 'add'));
+  return [g.Mul(share, hit), undefined, g.Mul(gather(share), hits)];
+});
+
+grad('ScatterND', ({ node, inputs: [, indices, updates], attrs: { reduction }, dy, g }) => {
+  if (reduction !== 'none' && reduction !== 'add')
+    throw unsupportedShape(`ScatterND with reduction ${reduction} has no gradient`, { node: node.label });
+  const kept = reduction === 'add' ? dy : g.ScatterND(dy, indices, g.zerosLike(updates));
+  return [kept, undefined, g.GatherND(dy, indices)];
+});
+
+/** Every |step|-th position from the lowest is dy, in dy's order reversed where the step is negative. */
+grad('Slice', ({ node, inputs: [x, starts, , axes, steps], dy, g }) => {
+  const size = starts.shape?.[0];
+  const list =
+    axes === undefined ? (typeof size === 'number' ? g.axesFrom(x, 0).slice(0, size) : undefined) : knownInts(axes);
+  if (list === undefined) throw unsupportedShape('the gradient of Slice needs its axes', { node: node.label });
+  const along = list.map((a) => g.axis(x, a));
+  const sizes = along.map((a) => g.length(x, a));
+  const firsts = along.map((_, i) => g.fromStart(g.element(starts, i), sizes[i] ?? 0));
+  const step = along.map((_, i) => (steps === undefined ? 1 : knownInts(steps)?.[i]));
+  let [block, lows] = [dy, firsts];
+  along.forEach((axis, i) => {
+    const by = step[i];
+    const n = g.length(dy, axis);
+    if (by === undefined) throw unsupportedShape('the gradient of Slice needs its steps', { node: node.label });
+    if (by < 0) {
+      block = g.Slice(block, g.ints([-1]), g.ints([-(2 ** 53)]), g.ints([axis]), g.ints([-1]));
+      lows = lows.with(i, g.plus(g.least(firsts[i] ?? 0, g.minus(sizes[i] ?? 0, 1)), g.times(g.minus(n, 1), by)));
+    }
+    if (Math.abs(by) > 1) block = apart(g, block, axis, Math.abs(by));
+  });
+  const at = lows.map((low, i) => g.most(g.least(low, sizes[i] ?? 0), 0));
+  return [placed(g, block, x, along, at)];
+});
+
+/** Zeros after each element along the axis: its length times `by`. */
+function apart(g: G, v: Value, axis: number, by: number): Value {
+  const wide = g.Pad(g.Unsqueeze(v, g.ints([axis + 1])), g.ints([0, by - 1]), undefined, g.ints([axis + 1]));
+  const shape = g.lengths(v).map((l, i) => (i === axis ? g.times(l, by) : l));
+  return g.Reshape(wide, g.vector(shape));
+}
+
+/**
+ * Constant padding: what was added is cut off, what a negative pad cut comes back as zero, so the pads change sign. The other
+ * modes are gathers with repeated positions, axis by axis.
+ */
+grad('Pad', ({ node, inputs: [x, pads, value, axes], attrs: { mode }, dy, g }) => {
+  if (mode === 'constant') {
+    const dx = g.Pad(dy, g.Neg(pads), undefined, axes);
+    const total = (v: Value): Value => g.ReduceSum(v, undefined, { keepdims: 0 });
+    return [dx, undefined, value === undefined ? undefined : g.reshapeLike(g.Sub(total(dy), total(dx)), value)];
+  }
+  const list = axes === undefined ? g.axesFrom(x, 0) : knownInts(axes)?.map((a) => g.axis(x, a));
+  if (list === undefined) throw unsupportedShape('the gradient of Pad needs its axes', { node: node.label });
+  const begins = list.map((_, i) => g.element(pads, i));
+  const grown = list.map((_, i) => begins[i] !== 0 || g.element(pads, i + list.length) !== 0);
+  // Each axis in turn: before it is undone dy has the padded length there, after it x's.
+  const dx = list.reduce((d, axis, i) => {
+    if (grown[i] === false) return d;
+    const n = g.length(x, axis);
+    const at = g.Sub(g.Range(g.int(0), g.scalar(g.length(dy, axis)), g.int(1)), g.vector([begins[i] ?? 0]));
+    const source = mirrored(g, mode, at, g.vector([n]), g.vector([g.minus(n, 1)]));
+    const target = g.lengths(d).map((l, j) => (j === axis ? n : l));
+    const spread = g.Expand(
+      g.Reshape(source, g.ints([-1, ...new Array<number>(g.rank(x) - axis - 1).fill(1)])),
+      g.shapeOf(d),
+    );
+    const zeros = g.Expand(g.like(x, 0), g.vector(target));
+    return g.ScatterElements(zeros, spread, d, { axis, reduction: 'add' });
+  }, dy);
+  return [dx];
+});
+
+/** The position inside that a position outside repeats. */
+function mirrored(g: G, mode: string, at: Value, length: Value, last: Value): Value {
+  if (mode === 'wrap') return g.Mod(at, length);
+  if (mode === 'edge') return g.Max([g.Min([at, last]), g.ints([0])]);
+  const period = g.Max([g.Mul(last, g.ints([2])), g.ints([1])]);
+  const inside = g.Mod(at, period);
+  return g.Min([inside, g.Sub(period, inside)]);
+}
+
+/**
+ * update[b, s] stands at (write_indices[b] + s) mod L of the sequence axis; the rest is past_cache. Linear mode never reaches L,
+ * so both modes are one.
+ */
+grad('TensorScatter', ({ inputs: [past, update, start], attrs: { axis: a }, dy, g }) => {
+  const axis = g.axis(past, a);
+  const [length, count] = [g.length(past, axis), g.length(update, axis)];
+  const line = (n: Length): Value => g.Range(g.int(0), g.scalar(n), g.int(1));
+  const first = start === undefined ? g.ints([0]) : start;
+  const column = g.Unsqueeze(first, g.ints([1]));
+  const written = g.Less(g.Mod(g.Sub(line(length), column), g.vector([length])), g.vector([count]));
+  const shape = g
+    .lengths(past)
+    .map((_, i) => (i === axis ? length : i === 0 && start !== undefined ? g.length(past, 0) : 1));
+  const dPast = g.Where(g.Reshape(written, g.vector(shape)), g.like(dy, 0), dy);
+  const at = g.Mod(g.Add(line(count), column), g.vector([length]));
+  const spread = g.Reshape(at, g.vector(shape.map((l, i) => (i === axis ? count : l))));
+  return [dPast, g.GatherElements(dy, g.Expand(spread, g.shapeOf(update)), { axis })];
+});
+
+grad('Compress', ({ inputs: [x, condition], attrs: { axis: a }, dy, g }) => {
+  const picks = g.Reshape(g.NonZero(condition), g.ints([-1]));
+  if (a !== undefined) return [returned(g, dy, x, g.axis(x, a), picks)];
+  const flat = g.Reshape(x, g.ints([-1]));
+  return [g.reshapeLike(returned(g, dy, flat, 0, picks), x)];
+});
+
+grad('ReverseSequence', ({ inputs: [, lengths], attrs, dy, g }) => [g.ReverseSequence(dy, lengths, attrs)]);
+
+grad('TopK', ({ node, inputs: [x], attrs: { axis }, outputs: [y], dy, g }) => [
+  g.ScatterElements(g.zerosLike(x), g.output(node, 1, 'int64', y.shape, 'indices'), dy, { axis }),
+]);

@@ -1,0 +1,100 @@
+/** Pools: what a window gathered goes back to where it came from. */
+import { unsupportedShape } from '../../../errors.ts';
+import type { Builder } from '../../../graph/builder.ts';
+import type { Value } from '../../../graph/model.ts';
+import type { Length } from '../lengths.ts';
+import { decompose, grad } from '../rules.ts';
+import type { GradTools } from '../tools.ts';
+import { type Windows, widen, windows } from '../windows.ts';
+
+type G = Builder & GradTools;
+
+/** The forward node says which element it took: its position in the flat input. */
+grad('MaxPool', ({ node, inputs: [x], attrs, dy, g }) => {
+  const flat = (v: Value): Value => g.Reshape(v, g.ints([-1]));
+  // Positions in column-major order would need turning; a second pool is simpler and as rare.
+  const own = attrs.storage_order === 0 ? g.output(node, 1, 'int64', dy.shape, 'indices') : undefined;
+  const [, again] =
+    own === undefined ? g.node({ op: 'MaxPool', inputs: [x], attrs: { ...attrs, storage_order: 0 }, outputs: 2 }) : [];
+  const picks = own ?? again ?? dy;
+  const zeros = g.Expand(g.like(x, 0), g.vector([g.times(...g.lengths(x))]));
+  return [g.reshapeLike(g.ScatterElements(zeros, flat(picks), flat(dy), { axis: 0, reduction: 'add' }), x)];
+});
+
+/** Each window's gradient divided by the elements it averaged, spread by a kernel of ones. */
+grad('AveragePool', ({ node, inputs: [x], attrs, dy, g }) => {
+  const kernel = attrs.kernel_shape;
+  if (kernel === undefined) throw unsupportedShape('AveragePool without kernel_shape', { node: node.label });
+  const w = windows(g, x, dy, kernel, attrs);
+  const share = g.Div(dy, counts(g, x, dy, kernel, attrs, w));
+  const alone = g.Reshape(share, g.vector([g.times(...g.lengths(x, 0, 2)), 1, ...g.lengths(dy, 2)]));
+  const ones = g.Expand(g.like(x, 1), g.ints([1, 1, ...kernel]));
+  return [g.reshapeLike(widen(g, alone, ones, w, 1), x)];
+});
+
+interface PoolAttrs {
+  readonly auto_pad: string;
+  readonly ceil_mode: number;
+  readonly count_include_pad: number;
+  readonly pads: readonly number[] | undefined;
+}
+
+/** Elements that each window averages, shaped to divide dy. Windows never count what lies beyond the pads. */
+function counts(g: G, x: Value, dy: Value, kernel: readonly number[], attrs: PoolAttrs, w: Windows): Value {
+  const unpadded =
+    attrs.auto_pad === 'VALID' || (attrs.auto_pad === 'NOTSET' && (attrs.pads ?? []).every((p) => p === 0));
+  if (attrs.ceil_mode === 0 && (attrs.count_include_pad === 1 || unpadded))
+    return g.like(
+      dy,
+      kernel.reduce((a, b) => a * b, 1),
+    );
+  const perAxis = kernel.map((k, i) => {
+    const size = g.length(x, i + 2);
+    const begin = w.begins[i] ?? 0;
+    // With pads counted the first element is position 0, without them the pads' end.
+    const [low, high]: [Length, Length] =
+      attrs.count_include_pad === 0
+        ? [begin, g.plus(begin, size)]
+        : [
+            0,
+            g.plus(
+              g.plus(begin, size),
+              attrs.auto_pad === 'NOTSET' ? (attrs.pads?.[i + kernel.length] ?? 0) : (w.ends[i] ?? 0),
+            ),
+          ];
+    const n = g.length(dy, i + 2);
+    const starts = g.Mul(g.Range(g.int(0), g.scalar(n), g.int(1)), g.int(w.strides[i] ?? 1));
+    const taps = g.ints(Array.from({ length: k }, (_, j) => j * (w.dilations[i] ?? 1)));
+    const places = g.Add(g.Unsqueeze(starts, g.ints([1])), taps);
+    const inside = g.And(g.GreaterOrEqual(places, g.vector([low])), g.Less(places, g.vector([high])));
+    const count = g.ReduceSum(g.CastLike(inside, dy), g.ints([1]), { keepdims: 0 });
+    return g.Reshape(count, g.ints([-1, ...new Array<number>(kernel.length - 1 - i).fill(1)]));
+  });
+  return perAxis.reduce((a, b) => g.Mul(a, b));
+}
+
+decompose('GlobalAveragePool', ({ inputs: [x], g }) => [g.ReduceMean(x, g.ints(g.axesFrom(x, 2)), { keepdims: 1 })]);
+decompose('GlobalMaxPool', ({ inputs: [x], g }) => [g.ReduceMax(x, g.ints(g.axesFrom(x, 2)), { keepdims: 1 })]);
+decompose('GlobalLpPool', ({ inputs: [x], attrs: { p }, g }) => {
+  const sum = g.ReduceSum(g.Pow(g.Abs(x), g.like(x, p)), g.ints(g.axesFrom(x, 2)), { keepdims: 1 });
+  return [g.Pow(sum, g.like(x, 1 / p))];
+});
+
+/** (Σ|x|^p)^(1/p) over each window: the average without the division. */
+decompose('LpPool', ({ node, inputs: [x], attrs: { p, ceil_mode, ...attrs }, g }) => {
+  if (ceil_mode !== 0 || attrs.kernel_shape === undefined)
+    throw unsupportedShape('LpPool with ceil_mode has no gradient', { node: node.label });
+  const size = attrs.kernel_shape.reduce((a, b) => a * b, 1);
+  const mean = g.AveragePool(g.Pow(g.Abs(x), g.like(x, p)), { ...attrs, count_include_pad: 1 });
+  return [g.Pow(g.Mul(mean, g.like(x, size)), g.like(x, 1 / p))];
+});
+
+/** Krizhevsky et al. 2012: x / (bias + alpha/size · Σ x² over neighbouring channels)^beta. */
+decompose('LRN', ({ inputs: [x], attrs: { alpha, beta, bias, size = 1 }, g }) => {
+  const [batch, channels] = g.lengths(x, 0, 2);
+  const column = g.Reshape(g.Mul(x, x), g.vector([batch ?? 1, 1, channels ?? 1, g.times(...g.lengths(x, 2))]));
+  const pads = [Math.floor((size - 1) / 2), 0, Math.ceil((size - 1) / 2), 0];
+  const mean = g.AveragePool(column, { kernel_shape: [size, 1], pads, count_include_pad: 1 });
+  const around = g.Add(g.Mul(g.reshapeLike(mean, x), g.like(x, alpha)), g.like(x, bias));
+  return [g.Mul(x, g.Pow(around, g.like(x, -beta)))];
+});

@@ -1,0 +1,16 @@
+/** Reverse-mode differentiation of ONNX graphs. Importing it registers every family of rules. */
+import './gradients/activations.ts';
+import './gradients/attention.ts';
+import './gradients/conv.ts';
+import './gradients/einsum.ts';
+import './gradients/elementwise.ts';
+import './gradients/indexing.ts';
+import './gradients/layout.ts';
+import './gradients/linear.ts';
+import './gradients/losses.ts';
+import './gradients/norm.ts';
+import './gradients/pool.ts';
+import './gradients/reduce.ts';
+
+export { gradientState } from './rules.ts';
+export { type GradientRequest, gradients } from './walk.ts';
