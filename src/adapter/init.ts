@@ -11,7 +11,13 @@ export type InitKind = (typeof initKinds)[number];
  * U(±1/sqrt(rank)), the same call on a tensor stored [in, rank] as the textbook LoRALayer has it. `gaussian`: N(0, 1/rank), the
  * standard deviation of PEFT's init_lora_weights="gaussian" (peft/tuners/lora/layer.py).
  */
-export function initialA(kind: InitKind, fanIn: number, rank: number, seed: number, path: string): Float32Array<ArrayBuffer> {
+export function initialA(
+  kind: InitKind,
+  fanIn: number,
+  rank: number,
+  seed: number,
+  path: string,
+): Float32Array<ArrayBuffer> {
   const random = stream(seed, `${path}.lora_A`);
   const a = new Float32Array(fanIn * rank);
   if (kind === 'gaussian') {
