@@ -21,6 +21,9 @@ export interface Candidate {
   /** Name of the stored tensor. */
   readonly weight: string;
   readonly stored: Value;
+  /** MatMul or Gemm, and the labels of all nodes; kept because `adapt` changes the nodes. */
+  readonly op: string;
+  readonly nodes: readonly string[];
 }
 
 export interface Candidates {
@@ -58,6 +61,8 @@ export function findCandidates(model: Model): Candidates {
       layout: first.layout,
       weight: first.weight.stored.name,
       stored: first.weight.stored,
+      op: first.node.op,
+      nodes: [...new Set(group.map((p) => [...p.calls.map((c) => c.node.label), p.node.label].join('/')))],
     }),
   );
   return { candidates, skipped: [...skipped, ...refused] };

@@ -7,7 +7,7 @@
  */
 import { type Builder, createBuilder } from '../graph/builder.ts';
 import type { Graph, Model, Node } from '../graph/model.ts';
-import { Value } from '../graph/model.ts';
+import { uniqueNames, Value } from '../graph/model.ts';
 import { dataTypeNumber, tensorOf } from '../graph/tensor.ts';
 import { adaptedForm, isAdapted } from './adapted.ts';
 
@@ -25,6 +25,7 @@ export function lowerBeside(model: Model): void {
   for (const graph of [model.graph, ...model.functions.map((f) => f.body)])
     for (const g of [...graph.allGraphs()])
       for (const node of [...g.nodes]) if (isAdapted(node)) expand(g, node, types.get(node), graph === model.graph ? initial : inline);
+  for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) uniqueNames(graph);
 }
 
 /** Element types of the weights, where they can be known before shape inference. */
@@ -90,14 +91,24 @@ function expand(graph: Graph, node: Node, dtype: Value['dtype'], scalar: (x: num
 function right(g: Builder, x: Value, a: Value, b: Value, flip: boolean, transA: number): Value {
   const rows = transA === 1 ? g.Transpose(x, { perm: [1, 0] }) : x;
   const [first, second] = flip ? [swap(g, b), swap(g, a)] : [a, b];
-  return g.MatMul(g.MatMul(rows, first), second);
+  return called(g.MatMul(called(g.MatMul(rows, first), 'xA'), second), 'xAB');
 }
 
 /** D·x with D = (A·B)ᵀ, or A·B where the product reads the transposed weight. */
 function left(g: Builder, x: Value, a: Value, b: Value, flip: boolean, transB: number): Value {
   const columns = transB === 1 ? g.Transpose(x, { perm: [1, 0] }) : x;
   const [first, second] = flip ? [b, a] : [swap(g, a), swap(g, b)];
-  return g.MatMul(second, g.MatMul(first, columns));
+  return called(g.MatMul(second, called(g.MatMul(first, columns), 'Ax')), 'BAx');
 }
 
-const swap = (g: Builder, v: Value): Value => g.Transpose(v, { perm: [1, 0] });
+function swap(g: Builder, v: Value): Value {
+  const out = g.Transpose(v, { perm: [1, 0] });
+  return called(out, `T_${v.name}`);
+}
+
+/** Names a step of the branch after what it is: the output's name is `<y>.lora.<what>`. */
+function called(v: Value, what: string): Value {
+  v.name = v.name.replace(/[^.]*$/, what);
+  if (v.producer !== undefined) v.producer.name = v.name;
+  return v;
+}

@@ -1,0 +1,148 @@
+/**
+ * What a user can have done: each function is a short chain of rooms.
+ *
+ *   parse -> candidates -> select -> adapt -+-> lower beside the base -> model.onnx
+ *                                           +-> prepare -> train, train_k, eval, grad, update
+ *   weights planned once for all graphs -> package
+ */
+import { writeFileSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { readPeft, writePeft } from './adapter/index.ts';
+import { checkFolderTarget, createFolder, encodeModel, planWeights, writeWeights } from './emit/index.ts';
+import { noLayers } from './errors.ts';
+import { type Manifest, manifestFormat, manifestName, manifestText } from './formats/manifest.ts';
+import { cloneModel } from './graph/clone.ts';
+import type { Layer, Model } from './graph/model.ts';
+import { bytesOf } from './graph/tensor.ts';
+import { dumper } from './dump.ts';
+import { buildManifest } from './manifest.ts';
+import { type CompileOptions, type Emittable, emitted, type ResolvedOptions, resolveOptions } from './options.ts';
+import { parseFile } from './parser/index.ts';
+import {
+  adapt,
+  buildTraining,
+  type Candidates,
+  findCandidates,
+  lowerBeside,
+  type Prepared,
+  prepare,
+  type StateLayout,
+  stateLayout,
+  type TrainingGraph,
+  verify,
+} from './passes/index.ts';
+import { type Selection, selectFromAdapter, selectLayers } from './select.ts';
+import { version } from './version.ts';
+
+export interface Compiled {
+  readonly graphs: ReadonlyMap<Emittable, Model>;
+  readonly found: Candidates;
+  readonly selection: Selection;
+  readonly layers: readonly Layer[];
+  readonly layout: StateLayout;
+  /** Absent where only `model` is emitted. */
+  readonly prepared: Prepared | undefined;
+}
+
+/** Model -> all graphs of a package, in memory; weights stay where they are. `model` is changed. */
+export function compileModel(model: Model, options: ResolvedOptions, trace?: (pass: string, model: Model) => void): Compiled {
+  const found = findCandidates(model);
+  if (found.candidates.length === 0) throw noLayers(whyNone(found));
+  const selection =
+    options.adapter === undefined
+      ? selectLayers(model, found.candidates, { ...options, target: options.target, exclude: options.exclude, layers: options.layers })
+      : selectFromAdapter(model, found.candidates, readPeft(options.adapter), options.adapter);
+  const layers = selection.chosen.map((c) => c.layer);
+  adapt(model, selection.chosen);
+  verify(model, { internal: true });
+  trace?.('adapt', model);
+
+  const graphs = new Map<Emittable, Model>();
+  const wanted = emitted(options);
+  if (wanted.includes('model')) {
+    const { model: beside } = cloneModel(model);
+    lowerBeside(beside);
+    // Initializers that are no inputs exist since IR 4.
+    beside.irVersion = Math.max(beside.irVersion, 4);
+    verify(beside);
+    trace?.('model', beside);
+    graphs.set('model', beside);
+  }
+  const training = wanted.filter((w): w is TrainingGraph => w !== 'model');
+  const prepared = training.length === 0 ? undefined : prepare(model, layers, trainingOptions(options, trace));
+  if (prepared !== undefined) for (const which of training) graphs.set(which, buildTraining(prepared, which));
+  return { graphs, found, selection, layers, layout: stateLayout(layers), prepared };
+}
+
+function whyNone({ skipped }: Candidates): string {
+  const [first] = skipped;
+  if (first === undefined) return 'the model has no MatMul or Gemm at all';
+  return `none of the ${skipped.length} MatMul and Gemm nodes has a weight that can be adapted; "${first.node}": ${first.reason}`;
+}
+
+function trainingOptions(options: ResolvedOptions, trace: ((pass: string, model: Model) => void) | undefined): Prepared['options'] {
+  return {
+    choice: { loss: options.loss, lossOutput: options.lossOutput, classAxis: options.classAxis },
+    loss: { ignoreIndex: options.ignoreIndex, labelSmoothing: options.labelSmoothing, classWeights: options.classWeights },
+    optimizer: {
+      kind: options.optimizer,
+      betas: options.betas,
+      eps: options.eps,
+      weightDecay: options.weightDecay,
+      maxGradNorm: options.maxGradNorm,
+      momentum: options.momentum,
+    },
+    opset: options.opset,
+    ...(trace === undefined ? {} : { trace }),
+  };
+}
+
+export interface CompileResult {
+  /** The package directory (what it would be, for a dry run). */
+  readonly dir: string;
+  readonly manifest: Manifest;
+  /** What to tell the user: layers, skipped nodes with reasons, warnings. */
+  readonly warnings: readonly string[];
+  /** Bytes of each file written, by name. */
+  readonly files: Readonly<Record<string, number>>;
+}
+
+/**
+ * Compiles an ONNX file into a package directory: the adapted model, training graphs that stock ONNX Runtime executes, the
+ * weights once, the initial adapter and a manifest. Nothing is written unless everything could be built.
+ *
+ * Errors: those of parsing, NO_LAYERS, NO_TARGETS, NO_GRADIENT, BAD_LOSS, BAD_OPTION, ADAPTER_MISMATCH, TARGET_EXISTS, WRITE_FAILED.
+ */
+export async function compile(file: string, options: CompileOptions = {}): Promise<CompileResult> {
+  const resolved = resolveOptions(options);
+  const dir = resolved.out ?? defaultOut(file);
+  const target = { force: resolved.force, protect: [file, ...(resolved.adapter === undefined ? [] : [resolved.adapter])], marker: manifestName };
+  if (!resolved.dryRun) checkFolderTarget(dir, target);
+  const { model, source } = parseFile(file);
+  try {
+    const compiled = compileModel(model, resolved, dumper(resolved.dump));
+    const plan = planWeights([...compiled.graphs.values()], source.externalFiles);
+    const files: Record<string, number> = {};
+    const params = initialParams(compiled);
+    const describe = (skeleton: SkeletonInfo): Manifest => buildManifest({ file: basename(file), format: manifestFormat, version, source, model, compiled, options: resolved, skeleton });
+    if (resolved.dryRun) return { dir, manifest: describe({ sha256: '0'.repeat(64), splices: [] }), warnings: compiled.selection.warnings, files };
+    const manifest = await createFolder(dir, target, async (folder) => {
+      writeWeights(plan, folder);
+      for (const [name, graph] of compiled.graphs) {
+        const bytes = encodeModel(graph, plan.placements);
+        writeFileSync(join(folder, `${name}.onnx`), bytes);
+        files[`${name}.onnx`] = bytes.length;
+      }
+      const skeleton = writeSkeleton(source, plan, folder);
+      const made = describe(skeleton);
+      writeAdapter(join(folder, 'adapter'), made, params, compiled);
+      writeFileSync(join(folder, manifestName), manifestText(made));
+      return made;
+    });
+    return { dir, manifest, warnings: compiled.selection.warnings, files };
+  } finally {
+    source.close();
+  }
+}
+
+const defaultOut = (file: string): string => resolve(`${basename(file).replace(/\.onnx$/, '')}.lora`);

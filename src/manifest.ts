@@ -1,0 +1,143 @@
+/** What loraify.json says about a compiled model. */
+import type { Manifest, ManifestSplice, ValueInfo } from './formats/manifest.ts';
+import type { Model, Value } from './graph/model.ts';
+import { elementCount, isFloat } from './graph/tensor.ts';
+import type { Compiled } from './loraify.ts';
+import type { ResolvedOptions } from './options.ts';
+
+export interface ManifestInputs {
+  /** The source's file name. */
+  readonly file: string;
+  readonly bytes: number;
+  readonly data: readonly string[];
+  readonly format: Manifest['format'];
+  readonly version: string;
+  readonly model: Model;
+  readonly compiled: Compiled;
+  readonly options: ResolvedOptions;
+  readonly skeleton: { readonly sha256: string; readonly splices: readonly ManifestSplice[] };
+}
+
+export function buildManifest(m: ManifestInputs): Manifest {
+  const { compiled, options, model } = m;
+  const { layout, prepared, selection, found } = compiled;
+  const reference = compiled.graphs.get('train') ?? compiled.graphs.get('grad') ?? compiled.graphs.get('eval');
+  const names = prepared?.names;
+  const name = (key: keyof NonNullable<typeof names>): string => names?.[key] ?? key;
+  const pair = (key: 'lora_params' | 'lora_m' | 'lora_v' | 'lora_step'): [string, string] => [name(key), `${name(key)}_next`];
+  const own = new Set(model.graph.inputs.map((v) => v.name));
+  const trainable = layout.size;
+  return {
+    format: m.format,
+    version: m.version,
+    source: {
+      file: m.file,
+      bytes: m.bytes,
+      sha256: m.skeleton.sha256,
+      opset: model.opsets.get('') ?? 0,
+      ...(m.data.length === 0 ? {} : { data: [...m.data] }),
+    },
+    graphs: Object.fromEntries([...compiled.graphs.keys()].map((g) => [g, `${g}.onnx`])),
+    lora: {
+      rank: options.rank,
+      alpha: options.alpha,
+      scaling: options.scaling,
+      init: options.init,
+      seed: options.seed,
+      dropout: options.dropout,
+    },
+    layers: selection.chosen.map(({ candidate, layer }, i) => {
+      const slot = layout.slots[i];
+      const at = (s: 'A' | 'B', fallback: [number, number]) => ({
+        name: layer[s],
+        offset: slot?.[s].offset ?? 0,
+        shape: slot === undefined ? fallback : ([...slot[s].shape] as [number, number]),
+      });
+      return {
+        path: layer.path,
+        node: candidate.nodes[0] ?? layer.path,
+        op: candidate.op,
+        weight: layer.weight,
+        nodes: [...candidate.nodes],
+        layout: layer.layout,
+        in: layer.in,
+        out: layer.out,
+        rank: layer.rank,
+        alpha: layer.alpha,
+        scale: layer.scale,
+        A: at('A', [layer.in, layer.rank]),
+        B: at('B', [layer.rank, layer.out]),
+      };
+    }),
+    skipped: [
+      ...found.candidates.flatMap((c) => {
+        const reason = selection.left.get(c.path);
+        return reason === undefined ? [] : c.nodes.map((node) => ({ node, op: c.op, reason: `${c.path}: ${reason}` }));
+      }),
+      ...found.skipped,
+    ],
+    state: {
+      size: layout.size,
+      params: pair('lora_params'),
+      m: pair('lora_m'),
+      ...(options.optimizer === 'adamw' ? { v: pair('lora_v') } : {}),
+      step: pair('lora_step'),
+      lr: name('lora_lr'),
+    },
+    inputs: (reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined)).filter((v) => own.has(v.name)).map(info),
+    ...labelsOf(reference, names?.labels),
+    ...(prepared === undefined
+      ? {}
+      : {
+          loss: {
+            kind: prepared.choice.kind,
+            output: prepared.choice.output,
+            tensor: prepared.choice.tensor,
+            chosen: prepared.choice.reason,
+            classAxis: prepared.choice.classAxis,
+            ignoreIndex: options.ignoreIndex,
+            labelSmoothing: options.labelSmoothing,
+            ...(options.classWeights === undefined ? {} : { classWeights: options.classWeights }),
+          },
+        }),
+    names: {
+      loss: name('loss'),
+      grad_norm: name('grad_norm'),
+      weight: name('weight'),
+      grad: name('lora_grad'),
+      apply: name('lora_apply'),
+    },
+    optimizer: {
+      kind: options.optimizer,
+      betas: [...options.betas],
+      eps: options.eps,
+      weightDecay: options.weightDecay,
+      maxGradNorm: options.maxGradNorm,
+      ...(options.optimizer === 'sgd' ? { momentum: options.momentum } : {}),
+    },
+    counts: { layers: selection.chosen.length, trainable, total: trainable + parameterCount(model, compiled) },
+    splices: [...m.skeleton.splices],
+  };
+}
+
+/** Elements of the source's weights: floating-point tensors of rank 1 and more, and packed weights of layers. */
+export function parameterCount(model: Model, { found, layers }: Pick<Compiled, 'found' | 'layers'>): number {
+  const added = new Set(layers.flatMap((l) => [l.A, l.B]));
+  const graphs = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
+  const tensors = new Set(graphs.flatMap((g) => g.initializers.filter((v) => !added.has(v.name)).map((v) => v.tensor)));
+  const packed = new Set(found.candidates.map((c) => c.stored.tensor));
+  for (const c of found.candidates) for (const p of c.products) tensors.add(p.weight.tensor);
+  let total = 0;
+  for (const t of tensors)
+    if (t !== undefined && t.dims.length > 0 && (isFloat(t.dtype) || packed.has(t))) total += elementCount(t.dims);
+  return total;
+}
+
+export function info(v: Value): ValueInfo {
+  return { name: v.name, type: v.dtype ?? 'float32', shape: [...(v.shape ?? [])] };
+}
+
+function labelsOf(reference: Model | undefined, name: string | undefined): { labels?: ValueInfo } {
+  const found = reference?.graph.inputs.find((v) => v.name === name);
+  return found === undefined ? {} : { labels: info(found) };
+}

@@ -1,0 +1,84 @@
+/** The options of a compile: what a user may say, with defaults and checks, for the library and the command line alike. */
+import { z } from 'zod';
+import { initKinds } from './adapter/index.ts';
+import { badOption } from './errors.ts';
+import { lossKinds, type TrainingGraph, trainingGraphs } from './passes/index.ts';
+
+export const scalings = ['standard', 'rslora', 'alpha'] as const;
+export const emittable = ['model', ...trainingGraphs] as const;
+export type Emittable = 'model' | TrainingGraph;
+
+const finite = z.number().refine(Number.isFinite, 'must be a finite number');
+const positive = finite.refine((x) => x > 0, 'must be positive');
+const fraction = finite.refine((x) => x >= 0 && x < 1, 'must be at least 0 and below 1');
+const names = z.array(z.string().min(1));
+
+const schema = z.strictObject({
+  /** Rank of every branch. Never clipped. */
+  rank: z.int().positive().default(8),
+  /** LoRA alpha. */
+  alpha: finite.default(16),
+  scaling: z.enum(scalings).default('standard'),
+  init: z.enum(initKinds).default('kaiming'),
+  /** Everything random comes from it. */
+  seed: z.int().default(0),
+  /** Exact paths, suffixes behind a dot, `/full-match expressions/`; absent: every weighted MatMul and Gemm. */
+  target: names.optional(),
+  exclude: names.optional(),
+  /** PEFT's layers_to_transform. */
+  layers: z.array(z.int().nonnegative()).optional(),
+  rankPattern: z.record(z.string(), z.int().positive()).default({}),
+  alphaPattern: z.record(z.string(), finite).default({}),
+  /** A PEFT directory to start from; its ranks, alphas and targets replace the options'. */
+  adapter: z.string().optional(),
+  dropout: fraction.default(0),
+  loss: z.enum(['auto', ...lossKinds]).default('auto'),
+  lossOutput: z.string().optional(),
+  classAxis: z.int().default(-1),
+  ignoreIndex: z.int().default(-100),
+  labelSmoothing: finite.refine((x) => x >= 0 && x <= 1, 'must be between 0 and 1').default(0),
+  /** One weight per class. On the command line a JSON file. */
+  classWeights: z.array(finite.refine((x) => x >= 0, 'must not be negative')).optional(),
+  optimizer: z.enum(['adamw', 'sgd']).default('adamw'),
+  betas: z.tuple([fraction, fraction]).default([0.9, 0.999]),
+  eps: positive.default(1e-8),
+  weightDecay: finite.refine((x) => x >= 0, 'must not be negative').default(0),
+  /** Global L2 norm at which gradients are clipped; 0 switches it off. */
+  maxGradNorm: finite.refine((x) => x >= 0, 'must not be negative').default(1),
+  /** Of sgd. */
+  momentum: fraction.default(0.9),
+  emit: z.array(z.enum(['all', ...emittable])).default(['all']),
+  /** Of the training graphs. */
+  opset: z.int().optional(),
+  /** The package directory; absent: `./<model name without .onnx>.lora`. */
+  out: z.string().optional(),
+  /** Replace an existing package. */
+  force: z.boolean().default(false),
+  /** Say what would be done, write nothing. */
+  dryRun: z.boolean().default(false),
+  /** Write the text of the model after every pass into this folder. */
+  dump: z.string().optional(),
+});
+
+/** Options as one writes them: all may be left out. */
+export type CompileOptions = z.input<typeof schema>;
+/** Options with every default filled in. */
+export type ResolvedOptions = z.output<typeof schema>;
+
+/** Fills in defaults. Throws BAD_OPTION naming the option. */
+export function resolveOptions(options: CompileOptions): ResolvedOptions {
+  const defined = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
+  const result = schema.safeParse(defined);
+  if (result.success) {
+    if (result.data.dropout > 0)
+      throw badOption('dropout is not available in this release', 'leave --dropout out; weight decay and early stopping regularize too');
+    return result.data;
+  }
+  const [issue] = result.error.issues;
+  const where = issue?.path.join('.') ?? '';
+  throw badOption(where === '' ? (issue?.message ?? 'an option is wrong') : `option ${where}: ${issue?.message}`);
+}
+
+/** The graphs to write. */
+export const emitted = (options: ResolvedOptions): readonly Emittable[] =>
+  options.emit.includes('all') ? emittable : emittable.filter((e) => options.emit.includes(e));
