@@ -160,14 +160,18 @@ export type ProtoInit<N extends MessageName> = {
     | undefined;
 } & { readonly $unknowns?: readonly Uint8Array[] };
 
+/** proto2's features, and names checked to be UTF-8: protobufjs would replace what is not. */
+const dialect = {
+  edition: '2023',
+  options: { features: { field_presence: 'EXPLICIT', repeated_field_encoding: 'EXPANDED', utf8_validation: 'VERIFY' } },
+};
+
 const root = protobuf.Root.fromJSON({
-  options: {
-    features: { field_presence: 'EXPLICIT', repeated_field_encoding: 'EXPANDED', utf8_validation: 'VERIFY' },
-  },
   nested: Object.fromEntries(
     Object.entries(messages).map(([name, fields]) => [
       name,
       {
+        ...dialect,
         fields: Object.fromEntries(
           Object.entries(fields).map(([field, [id, type]]) => [
             field,
