@@ -327,7 +327,11 @@ export class Graph {
     }
     for (const n of [...reached].sort((a, b) => (here.get(a) ?? Infinity) - (here.get(b) ?? Infinity) || 0))
       if (!state.has(n)) visit(n);
-    for (const n of this.nodes) n.detach();
+    for (const n of this.nodes) {
+      n.detach();
+      // Bodies of a node that goes read nothing any more.
+      if (!state.has(n)) for (const b of n.bodies) for (const inner of [...b.allNodes()]) inner.detach();
+    }
     this.nodes.length = 0;
     this.append(...order);
     const bodies = new Set<Value>(

@@ -1,0 +1,63 @@
+/** Nodes that hand a value on, and nodes that nobody needs. */
+import { type Graph, type Model, type Node, replaceUses, type Value } from '../../graph/model.ts';
+import { outputsOf } from './constants.ts';
+import { smallOf } from './fold/small.ts';
+import { setNodes } from './splice.ts';
+
+/** Removes Identity, and Dropout as it is at inference. In place. */
+export function removeIdentities(model: Model): void {
+  const results = outputsOf(model);
+  for (const graph of [...model.graph.allGraphs()]) {
+    const nodes = graph.nodes.filter((n) => !(handsOn(n) && bypass(n, graph, results)));
+    if (nodes.length !== graph.nodes.length) setNodes(graph, nodes);
+  }
+}
+
+function handsOn(node: Node): boolean {
+  if (node.domain !== '') return false;
+  if (node.op === 'Identity') return true;
+  const [, mask] = node.outputs;
+  if (node.op !== 'Dropout' || (mask !== undefined && mask.uses.size > 0)) return false;
+  return node.inputs[2] === undefined || smallOf(node.inputs[2])?.values[0] === 0;
+}
+
+/** True where the node can go. A graph's output keeps its value and name: whoever made the input makes it now. */
+function bypass(node: Node, graph: Graph, results: ReadonlySet<Value>): boolean {
+  const [x] = node.inputs;
+  const [y, mask] = node.outputs;
+  if (x === undefined || y === undefined || (mask !== undefined && results.has(mask))) return false;
+  if (!results.has(y)) {
+    x.type ??= y.type;
+    replaceUses(y, x);
+    return true;
+  }
+  const maker = x.producer;
+  if (maker === undefined || maker.graph !== graph || results.has(x)) return false;
+  maker.outputs[maker.outputs.indexOf(x)] = y;
+  y.producer = maker;
+  y.type ??= x.type;
+  y.elements ??= x.elements;
+  replaceUses(x, y);
+  return true;
+}
+
+/** Removes nodes and initializers that no output depends on, bodies included; gives everything a name of its own. In place. */
+export function removeDead(model: Model): void {
+  // Inner graphs first: what only a dead inner node reads is dead too.
+  for (const graph of [...model.graph.allGraphs()].reverse()) if (graph !== model.graph) prune(graph, outputsOf(model));
+  model.graph.adopt();
+}
+
+function prune(graph: Graph, results: ReadonlySet<Value>): void {
+  const live = new Set<Node>();
+  for (const n of graph.nodes.toReversed())
+    if (n.outputs.some((v) => results.has(v) || [...v.uses].some((u) => u.node.graph !== graph || live.has(u.node))))
+      live.add(n);
+  setNodes(
+    graph,
+    graph.nodes.filter((n) => live.has(n)),
+  );
+  const kept = graph.initializers.filter((v) => v.uses.size > 0 || results.has(v));
+  graph.initializers.length = 0;
+  graph.initializers.push(...kept);
+}

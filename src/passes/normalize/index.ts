@@ -1,0 +1,106 @@
+/**
+ * Brings a model into the one form that shape rules, gradient rules and losses know: one opset, no functions, constants as
+ * initializers, shape arithmetic folded. The source model itself is never changed: callers pass a copy.
+ */
+import { opsetTooLow, unsupportedVersion } from '../../errors.ts';
+import type { Model, Node } from '../../graph/model.ts';
+import { inferNode, inferShapes } from '../shapes.ts';
+import { verify } from '../verify.ts';
+import { removeDead, removeIdentities } from './cleanup.ts';
+import { constantsToInitializers, fixDefaults } from './constants.ts';
+import { fold } from './fold.ts';
+import { inlineFunctions } from './functions.ts';
+import { upgradeModel } from './upgrade.ts';
+import { upgrades } from './upgrades/index.ts';
+
+export interface NormalizeOptions {
+  /** Opset of the result: at least the source's and 18. */
+  readonly opset?: number;
+}
+
+const oldest = 7;
+const newest = 26;
+const least = 18;
+
+/** In place. Throws OPSET_TOO_LOW, UNSUPPORTED_VERSION or BAD_MODEL. */
+export function normalize(model: Model, options: NormalizeOptions = {}): void {
+  const from = model.opsets.get('') ?? least;
+  model.opsets.set('', from);
+  const state: State = { versions: new Map(), from, wanted: options.opset };
+  for (const step of steps) {
+    step(model, state);
+    // Nodes of several opsets beside each other fit no single table.
+    if (state.versions.size === 0) verify(model, { internal: true });
+  }
+}
+
+interface State {
+  versions: ReadonlyMap<Node, number>;
+  readonly from: number;
+  readonly wanted: number | undefined;
+}
+
+const steps: readonly ((model: Model, state: State) => void)[] = [
+  // Bodies of functions become ordinary nodes before anything looks at nodes; each remembers the opset it was written for.
+  (model, state) => {
+    state.versions = inlineFunctions(model);
+  },
+  // Constants have one form before rules ask for their content.
+  fixDefaults,
+  constantsToInitializers,
+  // Types are inferred node by node on the way, because some old forms can be rewritten better with a known rank.
+  (model, state) => {
+    const to = targetOpset(state);
+    upgradeModel(model, { rules: upgrades, from: state.from, to, versions: state.versions, infer: inferNode });
+    state.versions = new Map();
+    model.opsets.set('', to);
+    model.irVersion = Math.max(model.irVersion, irVersionOf(to));
+    settle(model);
+  },
+  removeIdentities,
+  // Folding shows branches whose condition is constant, and these show more to fold.
+  (model) => {
+    inferShapes(model.graph);
+    while (fold(model, inferNode)) removeIdentities(model);
+    settle(model);
+  },
+  (model) => {
+    removeDead(model);
+    dropUnusedDomains(model);
+    model.graph.strayInfo.length = 0;
+  },
+];
+
+/** Constants that a step made join the graph, and names become unique. */
+const settle = (model: Model): void => model.graph.adopt();
+
+function targetOpset({ from, wanted, versions }: State): number {
+  const sources = [from, ...versions.values()];
+  const lowest = Math.min(...sources);
+  if (lowest < oldest)
+    throw unsupportedVersion(`the model uses opset ${lowest}; the oldest one understood is ${oldest}`);
+  const needed = Math.max(least, ...sources);
+  if (wanted !== undefined && wanted < needed)
+    throw opsetTooLow(`opset ${wanted} was asked for, but the training graphs need at least ${needed}`);
+  const target = wanted ?? needed;
+  if (target > newest)
+    throw unsupportedVersion(`opset ${target} is newer than ${newest}, the newest that ONNX Runtime loads`);
+  return target;
+}
+
+/** The IR version that came with an opset, and at least 8: initializers need not be inputs. https://onnx.ai/onnx/repo-docs/Versioning.html */
+function irVersionOf(opset: number): number {
+  const released: readonly (readonly [number, number])[] = [
+    [25, 13],
+    [24, 12],
+    [23, 11],
+    [21, 10],
+    [19, 9],
+  ];
+  return released.find(([from]) => opset >= from)?.[1] ?? 8;
+}
+
+function dropUnusedDomains(model: Model): void {
+  const used = new Set(['', ...[...model.graph.allNodes()].map((n) => n.domain)]);
+  for (const domain of [...model.opsets.keys()]) if (!used.has(domain)) model.opsets.delete(domain);
+}
