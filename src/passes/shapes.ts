@@ -1,0 +1,54 @@
+/**
+ * Type and symbolic shape inference: each value's element type, lengths as numbers or symbolic expressions, and the elements of
+ * the small integer tensors that shapes are computed with. Rules by family are in shapes/; this file is the walk.
+ *
+ * It never throws: what is not known stays undefined, and a model that contradicts itself is left for ONNX Runtime to refuse.
+ */
+import { type Dim, type Graph, type Node, tensorType, type Value } from '../graph/model.ts';
+import './shapes/attention.ts';
+import './shapes/elementwise.ts';
+import './shapes/generators.ts';
+import './shapes/indexing.ts';
+import './shapes/layout.ts';
+import './shapes/linear.ts';
+import './shapes/norm.ts';
+import './shapes/reduce.ts';
+import './shapes/spatial.ts';
+import { elementsOf, mostElements, shapeRule, type Typed } from './shapes/rule.ts';
+import { refine } from './shapes/types.ts';
+
+/**
+ * Gives the outputs of one node their types (and `elements` for small integer tensors) from the inputs' types. Never throws for
+ * what it does not know: leaves undefined. Keeps what is already known where that says more. Recurses into bodies (If, Loop,
+ * Scan) after typing their inputs.
+ */
+export function inferNode(node: Node): void {
+  const rule = shapeRule(node);
+  if (rule === undefined) return;
+  const site = { node, inputs: node.inputs, count: node.outputs.length, attrs: undefined, infer: inferShapes };
+  const typed = rule(site);
+  node.outputs.forEach((v, i) => {
+    settle(v, typed[i]);
+  });
+}
+
+/** inferNode over a graph in order; also types initializers. */
+export function inferShapes(graph: Graph): void {
+  for (const v of graph.initializers) {
+    if (v.tensor !== undefined) v.type = refine(v.type, tensorType(v.tensor.dtype, v.tensor.dims));
+    elementsOf(v);
+  }
+  for (const node of graph.nodes) inferNode(node);
+}
+
+function settle(v: Value, typed: Typed | undefined): void {
+  if (typed === undefined) return;
+  v.type = refine(v.type, typed.type);
+  const { elements } = typed;
+  if (elements === undefined || elements.length > mostElements || !elements.some((d) => d !== null)) return;
+  const known = v.elements;
+  v.elements = known?.length === elements.length ? elements.map((d, i) => better(d, known[i] ?? null)) : elements;
+}
+
+const better = (inferred: Dim, known: Dim): Dim =>
+  typeof inferred === 'number' ? inferred : typeof known === 'number' ? known : (inferred ?? known);

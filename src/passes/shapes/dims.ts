@@ -1,0 +1,235 @@
+/**
+ * Algebra of lengths. A symbolic length is a string: a plain symbol of the source, or an expression in one canonical form, so that
+ * equal expressions are equal strings: `N*S`, `P+S`, `S-1`, `floor((H-1)/2)+1`, `min(512,S)`. Internally a polynomial with integer
+ * coefficients over atoms (symbols and the functions floor, min and max). null is a length nobody knows.
+ *
+ * Only strings printed here are read as expressions. A symbol that a source calls "a*b" is an atom like any other.
+ * Every atom stands for a length, so it is never negative.
+ */
+import type { Dim } from '../../graph/model.ts';
+
+interface Term {
+  readonly coef: number;
+  /** Sorted; an atom stands as often as its power. */
+  readonly atoms: readonly string[];
+}
+
+/** Terms by their atoms; no zero coefficients. */
+type Poly = ReadonlyMap<string, Term>;
+
+/** Expressions printed so far. They are pure functions of their text, so sharing them between models changes nothing. */
+const expressions = new Map<string, Poly>();
+/** Atoms that are functions printed here; those need no quotes inside an expression. */
+const functions = new Map<string, { readonly name: 'floor' | 'min' | 'max'; readonly args: readonly Dim[] }>();
+
+const keyOf = (atoms: readonly string[]): string => atoms.join('\0');
+const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+function parse(dim: number | string): Poly {
+  if (typeof dim === 'number') return poly([{ coef: dim, atoms: [] }]);
+  return expressions.get(dim) ?? poly([{ coef: 1, atoms: [dim] }]);
+}
+
+function poly(terms: Iterable<Term>): Poly {
+  const out = new Map<string, Term>();
+  for (const t of terms) {
+    const key = keyOf(t.atoms);
+    const coef = (out.get(key)?.coef ?? 0) + t.coef;
+    if (coef === 0) out.delete(key);
+    else out.set(key, { coef, atoms: t.atoms });
+  }
+  return out;
+}
+
+function spell(atom: string): string {
+  return functions.has(atom) || /^[A-Za-z_][\w.]*$/.test(atom) ? atom : JSON.stringify(atom);
+}
+
+/** Positive terms first, higher degrees before lower ones, then by name. */
+function order(a: Term, b: Term): number {
+  const sign = Number(a.coef < 0) - Number(b.coef < 0);
+  return sign || b.atoms.length - a.atoms.length || byName(keyOf(a.atoms), keyOf(b.atoms));
+}
+
+function print(p: Poly): Dim {
+  const terms = [...p.values()].sort(order);
+  if (terms.some((t) => !Number.isSafeInteger(t.coef))) return null;
+  const [first] = terms;
+  if (first === undefined) return 0;
+  if (terms.length === 1 && first.atoms.length === 0) return first.coef;
+  const [alone] = first.atoms;
+  if (terms.length === 1 && first.atoms.length === 1 && first.coef === 1 && alone !== undefined) return alone;
+  let text = '';
+  for (const { coef, atoms } of terms) {
+    const size = Math.abs(coef);
+    const factors = [...(size === 1 && atoms.length > 0 ? [] : [String(size)]), ...atoms.map(spell)];
+    text += `${coef < 0 ? '-' : text === '' ? '' : '+'}${factors.join('*')}`;
+  }
+  expressions.set(text, p);
+  return text;
+}
+
+const scale = (t: Term, by: Term): Term => ({
+  coef: t.coef * by.coef,
+  atoms: [...t.atoms, ...by.atoms].sort(byName),
+});
+
+export function add(a: Dim, b: Dim): Dim {
+  if (a === null || b === null) return null;
+  if (typeof a === 'number' && typeof b === 'number') return safe(a + b);
+  return print(poly([...parse(a).values(), ...parse(b).values()]));
+}
+
+export const neg = (a: Dim): Dim => mul(a, -1);
+export const sub = (a: Dim, b: Dim): Dim => add(a, neg(b));
+
+export function mul(a: Dim, b: Dim): Dim {
+  if (a === 0 || b === 0) return 0;
+  if (a === null || b === null) return null;
+  if (typeof a === 'number' && typeof b === 'number') return safe(a * b);
+  const right = [...parse(b).values()];
+  return print(poly([...parse(a).values()].flatMap((t) => right.map((u) => scale(t, u)))));
+}
+
+const safe = (n: number): Dim => (Number.isSafeInteger(n) ? (n === 0 ? 0 : n) : null);
+
+export const product = (dims: readonly Dim[]): Dim => dims.reduce<Dim>(mul, 1);
+export const sum = (dims: readonly Dim[]): Dim => dims.reduce<Dim>(add, 0);
+
+/** a / b where b divides a as a polynomial, otherwise null. A symbolic b counts as not zero. */
+export function divExact(a: Dim, b: Dim): Dim {
+  if (a === null || b === null || b === 0) return null;
+  if (typeof a === 'number' && typeof b === 'number') return a % b === 0 ? safe(a / b) : null;
+  const divisor = parse(b);
+  const lead = leading(divisor);
+  let rest = parse(a);
+  const quotient: Term[] = [];
+  for (let t = leading(rest); t !== undefined; t = leading(rest)) {
+    const q = lead === undefined ? undefined : divideTerm(t, lead);
+    if (q === undefined) return null;
+    quotient.push(q);
+    const taken = [...divisor.values()].map((u) => scale(u, { coef: -q.coef, atoms: q.atoms }));
+    rest = poly([...rest.values(), ...taken]);
+  }
+  return print(poly(quotient));
+}
+
+/** The first term in graded lexicographic order, which multiplication keeps: what makes the division end. */
+function leading(p: Poly): Term | undefined {
+  const names = [...new Set([...p.values()].flatMap((t) => t.atoms))].sort(byName);
+  const power = (t: Term, name: string): number => t.atoms.filter((a) => a === name).length;
+  const compare = (a: Term, b: Term): number => {
+    if (a.atoms.length !== b.atoms.length) return b.atoms.length - a.atoms.length;
+    for (const n of names) if (power(a, n) !== power(b, n)) return power(b, n) - power(a, n);
+    return 0;
+  };
+  return [...p.values()].sort(compare)[0];
+}
+
+function divideTerm(a: Term, b: Term): Term | undefined {
+  if (a.coef % b.coef !== 0) return undefined;
+  const atoms = [...a.atoms];
+  for (const atom of b.atoms) {
+    const at = atoms.indexOf(atom);
+    if (at < 0) return undefined;
+    atoms.splice(at, 1);
+  }
+  return { coef: a.coef / b.coef, atoms };
+}
+
+/** True where a is known not to be negative, whatever its symbols are. */
+export function isNonNegative(a: Dim): boolean {
+  return a !== null && [...parse(a).values()].every((t) => t.coef >= 0);
+}
+
+/** a / n rounded down. */
+export function floorDiv(a: Dim, n: Dim): Dim {
+  if (a === null || n === null || n === 0) return null;
+  if (typeof a === 'number' && typeof n === 'number') return Math.floor(a / n);
+  if (typeof n === 'string' || n < 0) return divExact(a, n);
+  const terms = [...parse(a).values()];
+  const whole = poly(terms.map((t) => ({ coef: Math.floor(t.coef / n), atoms: t.atoms })));
+  const rest = poly(terms.map((t) => ({ coef: t.coef - n * Math.floor(t.coef / n), atoms: t.atoms })));
+  const left = print(rest);
+  if (typeof left === 'number') return print(whole);
+  if (left === null) return null;
+  const inner = rest.size > 1 ? `(${left})` : expressions.has(left) ? left : spell(left);
+  return add(print(whole), call('floor', `floor(${inner}/${n})`, [left, n]));
+}
+
+/** a / n rounded up. */
+export const ceilDiv = (a: Dim, n: Dim): Dim =>
+  typeof n === 'number' && n > 0 ? floorDiv(add(a, n - 1), n) : neg(floorDiv(neg(a), n));
+
+/** a / b rounded towards zero, as ONNX divides integers. */
+export function truncDiv(a: Dim, b: Dim): Dim {
+  if (typeof a === 'number' && typeof b === 'number') return b === 0 ? null : safe(Math.trunc(a / b));
+  const exact = divExact(a, b);
+  return exact ?? (isNonNegative(a) && isNonNegative(b) ? floorDiv(a, b) : null);
+}
+
+/** The remainder with the divisor's sign, as ONNX's Mod on integers. */
+export function mod(a: Dim, b: Dim): Dim {
+  if (b === null || b === 0) return null;
+  if (typeof a === 'number' && typeof b === 'number') return a - b * Math.floor(a / b);
+  if (divExact(a, b) !== null) return 0;
+  return typeof b === 'number' && b > 0 ? sub(a, mul(b, floorDiv(a, b))) : null;
+}
+
+function call(name: 'floor' | 'min' | 'max', text: string, args: readonly Dim[]): string {
+  functions.set(text, { name, args });
+  return text;
+}
+
+function extreme(name: 'min' | 'max', a: Dim, b: Dim): Dim {
+  if (a === null || b === null) return null;
+  if (typeof a === 'number' && typeof b === 'number') return Math[name](a, b);
+  const aIsLess = isNonNegative(sub(b, a));
+  if (aIsLess || isNonNegative(sub(a, b))) return aIsLess === (name === 'min') ? a : b;
+  const args = [a, b].sort(
+    (p, q) => Number(typeof p === 'string') - Number(typeof q === 'string') || byName(`${p}`, `${q}`),
+  );
+  const text = args.map((d) => (typeof d === 'string' && !expressions.has(d) ? spell(d) : String(d)));
+  return call(name, `${name}(${text.join(',')})`, args);
+}
+
+/** The smaller of both; a function of both where that depends on a symbol. */
+export const min = (a: Dim, b: Dim): Dim => extreme('min', a, b);
+export const max = (a: Dim, b: Dim): Dim => extreme('max', a, b);
+
+/** True where `a` is `min(n, b)` with a known n > 0: what a table of n rows has left for a sequence of b. */
+function cutFrom(a: Dim, b: Dim): boolean {
+  if (typeof a !== 'string') return false;
+  const f = functions.get(a);
+  return f?.name === 'min' && f.args.includes(b) && f.args.some((d) => typeof d === 'number' && d > 0);
+}
+
+/** The length of two axes that broadcast. What the model would refuse at run time is not considered. */
+export function broadcastDim(a: Dim, b: Dim): Dim {
+  if (a === 1) return b;
+  if (b === 1 || a === b) return a;
+  if (typeof a === 'number') return typeof b === 'number' ? null : a;
+  if (typeof b === 'number') return b;
+  // min(n, S) is S, or 1 beside 1, or does not broadcast with S at all.
+  if (cutFrom(a, b)) return b;
+  return cutFrom(b, a) ? a : null;
+}
+
+/** The shape that all shapes broadcast to, undefined where a rank is unknown. */
+export function broadcast(...shapes: readonly (readonly Dim[] | undefined)[]): Dim[] | undefined {
+  let out: Dim[] = [];
+  for (const s of shapes) {
+    if (s === undefined) return undefined;
+    const rank = Math.max(out.length, s.length);
+    const at = (list: readonly Dim[], i: number): Dim => {
+      const d = list[i - (rank - list.length)];
+      return d === undefined ? 1 : d;
+    };
+    const left = out;
+    out = Array.from({ length: rank }, (_, i) => broadcastDim(at(left, i), at(s, i)));
+  }
+  return out;
+}
+
+export const isStatic = (shape: readonly Dim[] | undefined): shape is readonly number[] =>
+  shape?.every((d) => typeof d === 'number') ?? false;

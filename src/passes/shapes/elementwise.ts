@@ -1,0 +1,189 @@
+/** Operators that work element by element: broadcasting, and arithmetic on known elements (shape arithmetic). */
+import type { Dim, Value } from '../../graph/model.ts';
+import { type DataType, dataTypeFromNumber } from '../../graph/tensor.ts';
+import { add, broadcast, isNonNegative, isStatic, max, min, mod, mul, neg, sub, truncDiv } from './dims.ts';
+import { elementsOrNulls, isIndex, like, mostElements, out, type Rule, type Shape, shape, shapeRaw } from './rule.ts';
+
+/** One input, one output of the same type. */
+shapeRaw(
+  [
+    ...['Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'BitwiseNot', 'Ceil', 'Celu', 'Clip', 'Cos', 'Cosh'],
+    ...['Elu', 'Erf', 'Exp', 'Floor', 'Gelu', 'HardSigmoid', 'HardSwish', 'LeakyRelu', 'Log', 'Mish', 'Reciprocal'],
+    ...['Relu', 'Round', 'Selu', 'Shrink', 'Sigmoid', 'Sin', 'Sinh', 'Softplus', 'Softsign', 'Sqrt', 'Swish', 'Tan'],
+    ...['Tanh', 'ThresholdedRelu', 'com.microsoft.Gelu', 'com.microsoft.QuickGelu', 'com.microsoft.FastGelu'],
+    ...['com.microsoft.BiasGelu'],
+  ],
+  ({ inputs: [x] }) => [like(x)],
+);
+
+shapeRaw(['IsInf', 'IsNaN'], ({ inputs: [x] }) => [out('bool', x?.shape)]);
+
+/** A function of each element where the elements are known. */
+function unary(op: (d: Dim) => Dim): Rule {
+  return ({ inputs: [x] }) => [{ ...like(x), elements: elementsOrNulls(x)?.map(op) }];
+}
+shapeRaw('Neg', unary(neg));
+shapeRaw(
+  'Abs',
+  unary((d) => (typeof d === 'number' ? Math.abs(d) : isNonNegative(d) ? d : null)),
+);
+shapeRaw(
+  'Sign',
+  unary((d) => (typeof d === 'number' ? Math.sign(d) : null)),
+);
+shapeRaw(
+  'Not',
+  unary((d) => (typeof d === 'number' ? 1 - d : null)),
+);
+
+type Fold = (a: Dim, b: Dim) => Dim;
+
+/** Elements of `v` as it looks when broadcast to `shape`. */
+function spread(v: Value | undefined, shape: readonly number[]): readonly Dim[] | undefined {
+  const [list, from] = [elementsOrNulls(v), v?.shape];
+  if (list === undefined || !isStatic(from)) return undefined;
+  const size = shape.reduce((n, d) => n * d, 1);
+  if (size > mostElements) return undefined;
+  const lead = shape.length - from.length;
+  return Array.from({ length: size }, (_, flat) => {
+    let [index, stride, rest] = [0, 1, flat];
+    for (let i = shape.length - 1; i >= 0; i--) {
+      const d = shape[i] ?? 1;
+      const here = from[i - lead] ?? 1;
+      if (i >= lead && here !== 1) index += (rest % d) * stride;
+      if (i >= lead) stride *= here;
+      rest = Math.floor(rest / d);
+    }
+    return list[index] ?? null;
+  });
+}
+
+/** Elements of an elementwise function of `values`, undefined where they are not integers or not few. */
+function combine(values: readonly (Value | undefined)[], shape: Shape, fold: Fold): Dim[] | undefined {
+  if (!isStatic(shape) || !values.every((v) => isIndex(v?.dtype))) return undefined;
+  const lists = values.map((v) => spread(v, shape));
+  const [first, ...rest] = lists;
+  if (first === undefined) return undefined;
+  return first.map((a, i) => rest.reduce<Dim>((acc, list) => fold(acc, list?.[i] ?? null), a));
+}
+
+/** Operands broadcast to one shape; `fold` joins two known elements, `dtype` is the result's type where it differs. */
+function broadcasting(fold: Fold = () => null, dtype?: DataType): Rule {
+  return ({ inputs }) => {
+    const dims = broadcast(...inputs.map((v) => v?.shape));
+    return [out(dtype ?? inputs.find((v) => v?.dtype !== undefined)?.dtype, dims, combine(inputs, dims, fold))];
+  };
+}
+
+shapeRaw('Add', broadcasting(add));
+shapeRaw('Sub', broadcasting(sub));
+shapeRaw('Mul', broadcasting(mul));
+shapeRaw('Div', broadcasting(truncDiv));
+shapeRaw('Min', broadcasting(min));
+shapeRaw('Max', broadcasting(max));
+shapeRaw('Sum', broadcasting(add));
+shape('Mod', (site) => broadcasting(site.attrs.fmod === 0 ? mod : undefined)(site));
+shapeRaw(['BitShift', 'BitwiseAnd', 'BitwiseOr', 'BitwiseXor', 'Mean', 'StringConcat'], broadcasting());
+// The result has the base's type, whatever the exponent's; a slope is broadcast to the input, never the other way.
+shapeRaw('Pow', ({ inputs: [x, y] }) => [out(x?.dtype, broadcast(x?.shape, y?.shape))]);
+shapeRaw('PRelu', ({ inputs: [x] }) => [like(x)]);
+
+/** 1 or 0 where both are numbers, or where the sign of the difference does not depend on the symbols. */
+const compare =
+  (test: (difference: number) => boolean): Fold =>
+  (a, b) => {
+    const d = sub(a, b);
+    return typeof d === 'number' ? Number(test(d)) : null;
+  };
+
+/** As `compare`, deciding also lengths against negative numbers: S = -1 is false, S > -1 is true. */
+function decide(test: (difference: number) => boolean): Fold {
+  const plain = compare(test);
+  return (a, b) => {
+    const known = plain(a, b);
+    if (known !== null || a === null || b === null) return known;
+    // A difference of at least one, or of at most minus one, tests as that does.
+    if (isNonNegative(sub(sub(a, b), 1)) && test(1) === test(2)) return Number(test(1));
+    if (isNonNegative(sub(sub(b, a), 1)) && test(-1) === test(-2)) return Number(test(-1));
+    return null;
+  };
+}
+
+shapeRaw(
+  'Equal',
+  broadcasting(
+    decide((d) => d === 0),
+    'bool',
+  ),
+);
+shapeRaw(
+  'Less',
+  broadcasting(
+    decide((d) => d < 0),
+    'bool',
+  ),
+);
+shapeRaw(
+  'LessOrEqual',
+  broadcasting(
+    decide((d) => d <= 0),
+    'bool',
+  ),
+);
+shapeRaw(
+  'Greater',
+  broadcasting(
+    decide((d) => d > 0),
+    'bool',
+  ),
+);
+shapeRaw(
+  'GreaterOrEqual',
+  broadcasting(
+    decide((d) => d >= 0),
+    'bool',
+  ),
+);
+
+const both = (a: Dim, b: Dim): Dim => (a === 0 || b === 0 ? 0 : a === 1 && b === 1 ? 1 : null);
+const either = (a: Dim, b: Dim): Dim => (a === 1 || b === 1 ? 1 : a === 0 && b === 0 ? 0 : null);
+const odd = (a: Dim, b: Dim): Dim => (typeof a === 'number' && typeof b === 'number' ? Number(a !== b) : null);
+shapeRaw('And', broadcasting(both, 'bool'));
+shapeRaw('Or', broadcasting(either, 'bool'));
+shapeRaw('Xor', broadcasting(odd, 'bool'));
+
+shapeRaw('Where', ({ inputs: [condition, x, y] }) => {
+  const dims = broadcast(condition?.shape, x?.shape, y?.shape);
+  const dtype = x?.dtype ?? y?.dtype;
+  if (!isStatic(dims) || !isIndex(dtype)) return [out(dtype, dims)];
+  const [c, a, b] = [spread(condition, dims), spread(x, dims), spread(y, dims)];
+  const pick = (i: number): Dim => {
+    const [p, q] = [a?.[i] ?? null, b?.[i] ?? null];
+    return c?.[i] === 1 || p === q ? p : c?.[i] === 0 ? q : null;
+  };
+  return [
+    out(
+      dtype,
+      dims,
+      c?.map((_, i) => pick(i)),
+    ),
+  ];
+});
+
+/** Elements after a cast between integer types. A bool says only whether an element is zero. */
+function castElements(v: Value | undefined, to: DataType | undefined): readonly Dim[] | undefined {
+  if (!isIndex(v?.dtype) || !isIndex(to)) return undefined;
+  const fits = (d: Dim): Dim => (to === 'int32' && typeof d === 'number' && d !== (d | 0) ? null : d);
+  const truth = (d: Dim): Dim => (typeof d === 'number' ? Number(d !== 0) : null);
+  return elementsOrNulls(v)?.map(to === 'bool' && v?.dtype !== 'bool' ? truth : fits);
+}
+
+shape('Cast', ({ inputs: [x], attrs: { to } }) => {
+  const dtype = to === undefined ? undefined : dataTypeFromNumber(to);
+  return [out(dtype, x?.shape, castElements(x, dtype))];
+});
+shapeRaw('CastLike', ({ inputs: [x, target] }) => [out(target?.dtype, x?.shape, castElements(x, target?.dtype))]);
+shape('BitCast', ({ inputs: [x], attrs: { to } }) => [
+  out(to === undefined ? undefined : dataTypeFromNumber(to), x?.shape),
+]);
+shapeRaw('Identity', ({ inputs: [x] }) => [{ ...like(x), elements: elementsOrNulls(x) }]);

@@ -1,0 +1,106 @@
+/** Products of matrices, and Einsum. */
+import type { Dim, Value } from '../../graph/model.ts';
+import { broadcast, broadcastDim } from './dims.ts';
+import { dimAt, intAttr, out, type Shape, shape, shapeRaw, stringAttr } from './rule.ts';
+
+/** The shape of a product as NumPy's matmul defines it: vectors gain an axis that the result lacks. */
+export function matmulShape(a: Shape, b: Shape): Shape {
+  if (a === undefined || b === undefined || a.length === 0 || b.length === 0) return undefined;
+  const batch = broadcast(a.slice(0, -2), b.slice(0, -2)) ?? [];
+  return [...batch, ...(a.length > 1 ? [dimAt(a, -2)] : []), ...(b.length > 1 ? [dimAt(b, -1)] : [])];
+}
+
+/** The last two axes swapped. */
+const swapped = (dims: Shape): Shape =>
+  dims === undefined || dims.length < 2 ? dims : [...dims.slice(0, -2), dimAt(dims, -1), dimAt(dims, -2)];
+const turned = (dims: Shape, flag: number): Shape => (flag === 0 ? dims : swapped(dims));
+
+shapeRaw('MatMul', ({ inputs: [a, b] }) => [out(a?.dtype ?? b?.dtype, matmulShape(a?.shape, b?.shape))]);
+shapeRaw('MatMulInteger', ({ inputs: [a, b] }) => [out('int32', matmulShape(a?.shape, b?.shape))]);
+shapeRaw('QLinearMatMul', ({ inputs }) => [out(inputs[7]?.dtype, matmulShape(inputs[0]?.shape, inputs[3]?.shape))]);
+
+/** Both operands have two axes, so the result has, whatever else is known. */
+const gemmShape = (a: Shape, b: Shape, transA: number, transB: number): Dim[] => [
+  dimAt(a, transA === 0 ? 0 : 1),
+  dimAt(b, transB === 0 ? 1 : 0),
+];
+
+shape('Gemm', ({ inputs: [a, b], attrs: { transA, transB } }) => [
+  out(a?.dtype ?? b?.dtype, gemmShape(a?.shape, b?.shape, transA, transB)),
+]);
+shapeRaw('com.microsoft.FusedGemm', ({ node, inputs: [a, b] }) => [
+  out(a?.dtype ?? b?.dtype, gemmShape(a?.shape, b?.shape, intAttr(node, 'transA', 0), intAttr(node, 'transB', 0))),
+]);
+
+// transBatchA moves the first axis before the last one: [M, B.., K] reads as [B.., M, K].
+shapeRaw(['com.microsoft.FusedMatMul', 'com.microsoft.TransposeMatMul'], ({ node, inputs: [a, b] }) => {
+  const side = (v: Value | undefined, name: string): Shape => {
+    const dims = v?.shape;
+    const moved = intAttr(node, `transBatch${name}`, 0) === 1 && dims !== undefined && dims.length > 2;
+    const rows = moved ? [...dims.slice(1, -1), dimAt(dims, 0), dimAt(dims, -1)] : dims;
+    return turned(rows, intAttr(node, `trans${name}`, 0));
+  };
+  return [out(a?.dtype ?? b?.dtype, matmulShape(side(a, 'A'), side(b, 'B')))];
+});
+
+// The quantized weight is [K, N]; its packed shape says nothing, the attributes do.
+shapeRaw(['com.microsoft.MatMulNBits', 'com.microsoft.MatMulBnb4'], ({ node, inputs: [a] }) => {
+  const n = intAttr(node, 'N') ?? null;
+  return [out(a?.dtype, a?.shape === undefined ? undefined : [...a.shape.slice(0, -1), n])];
+});
+
+/** The product it stands for, with W transposed first where `transW` says so; `side` 1 is W·x. C broadcasts to the result. */
+shapeRaw('loraify.Adapted', ({ node, inputs: [x, w] }) => {
+  const weight = turned(w?.shape, intAttr(node, 'transW', 0));
+  const dtype = x?.dtype ?? w?.dtype;
+  if (stringAttr(node, 'base', 'MatMul') === 'Gemm')
+    return [out(dtype, gemmShape(x?.shape, weight, intAttr(node, 'transA', 0), intAttr(node, 'transB', 0)))];
+  const [a, b] = intAttr(node, 'side', 0) === 1 ? [weight, x?.shape] : [x?.shape, weight];
+  return [out(dtype, matmulShape(a, b))];
+});
+
+shapeRaw('Det', ({ inputs: [x] }) => [out(x?.dtype, x?.shape?.slice(0, -2))]);
+
+/** Labels of one operand's axes; "." stands for each axis that an ellipsis covers, counted from the right. */
+function labelsOf(term: string, rank: number | undefined): string[] | undefined {
+  const plain = term.replace('...', '');
+  if (!term.includes('...')) return [...term];
+  if (rank === undefined || rank < plain.length) return undefined;
+  const covered = rank - plain.length;
+  const before = term.indexOf('...');
+  const dots = Array.from({ length: covered }, (_, i) => `.${covered - i}`);
+  return [...plain.slice(0, before), ...dots, ...plain.slice(before)];
+}
+
+shape('Einsum', ({ inputs, attrs: { equation } }) => {
+  const dtype = inputs.find((v) => v?.dtype !== undefined)?.dtype;
+  const [left = '', right] = (equation ?? '').replaceAll(' ', '').split('->');
+  const terms = left.split(',').map((t, i) => labelsOf(t, inputs[i]?.shape?.length));
+  const lengths = new Map<string, Dim>();
+  const seen = new Map<string, number>();
+  for (const [i, labels] of terms.entries()) {
+    if (labels === undefined) return [out(dtype, undefined)];
+    for (const [axis, label] of labels.entries()) {
+      const d = inputs[i]?.shape?.length === labels.length ? dimAt(inputs[i]?.shape, axis) : null;
+      const known = lengths.get(label);
+      lengths.set(label, known === undefined ? d : broadcastDim(known, d));
+      seen.set(label, (seen.get(label) ?? 0) + 1);
+    }
+  }
+  const dots = [...lengths.keys()].filter((l) => l.startsWith('.'));
+  const covered = dots.sort((a, b) => Number(b.slice(1)) - Number(a.slice(1)));
+  // Without an arrow: the ellipsis, then the labels that occur once, in alphabetical order.
+  const once = [...seen].flatMap(([l, n]) => (n === 1 && !l.startsWith('.') ? [l] : [])).sort();
+  const result = right === undefined ? [...covered, ...once] : rightLabels(right, covered);
+  return [
+    out(
+      dtype,
+      result.map((l) => lengths.get(l) ?? null),
+    ),
+  ];
+});
+
+function rightLabels(term: string, covered: readonly string[]): string[] {
+  const [before = '', after] = term.split('...');
+  return [...before, ...(after === undefined ? [] : [...covered, ...after])];
+}

@@ -1,0 +1,143 @@
+/**
+ * The registry of shape rules. A rule says what the outputs of one operator are, given its inputs; what it does not know it
+ * leaves undefined (a type), undefined (a rank) or null (a length). Operators are in their forms of opset 18 and later.
+ */
+import type { Dim, Graph, Node, Value, ValueType } from '../../graph/model.ts';
+import { type AttrsOf, attrsOf, type OpName } from '../../graph/operators.ts';
+import { type DataType, numbersOf } from '../../graph/tensor.ts';
+import { product } from './dims.ts';
+
+export type Shape = readonly Dim[] | undefined;
+
+/** What is known about one output. */
+export interface Typed {
+  readonly type: ValueType | undefined;
+  /** Elements of a small integer or bool tensor, flattened. */
+  readonly elements?: readonly Dim[] | undefined;
+}
+
+export interface Site<A> {
+  readonly node: Node;
+  readonly inputs: readonly (Value | undefined)[];
+  /** How many outputs the node has. */
+  readonly count: number;
+  readonly attrs: A;
+  /** Infers a body, whose inputs the rule has typed. */
+  readonly infer: (body: Graph) => void;
+}
+
+export type Rule = (site: Site<unknown>) => readonly (Typed | undefined)[];
+
+const rules = new Map<string, Rule>();
+
+export const shapeRule = (node: Node): Rule | undefined =>
+  rules.get(node.domain === '' ? node.op : `${node.domain}.${node.op}`);
+
+/** Operators that have a rule, as the registry keys them. */
+export const shapeRuleKeys = (): string[] => [...rules.keys()];
+
+function put(key: string, rule: Rule): void {
+  if (rules.has(key)) throw new Error(`${key} has two shape rules`);
+  rules.set(key, rule);
+}
+
+/** The rule of an operator of the default domain, or of several with the same attributes. */
+export function shape<O extends OpName>(
+  ops: O | readonly O[],
+  rule: (site: Site<AttrsOf<O>>) => readonly (Typed | undefined)[],
+): void {
+  for (const op of typeof ops === 'string' ? [ops] : ops)
+    put(op, (site) => rule({ ...site, attrs: attrsOf(site.node, op) }));
+}
+
+/** The rule of operators outside the table (`com.microsoft.Gelu`), or of many with different attributes that it does not read. */
+export function shapeRaw(keys: string | readonly string[], rule: Rule): void {
+  for (const key of typeof keys === 'string' ? [keys] : keys) put(key, rule);
+}
+
+export const out = (dtype: DataType | undefined, dims: Shape, elements?: readonly Dim[] | undefined): Typed => ({
+  type: { kind: 'tensor', dtype, shape: dims },
+  elements,
+});
+
+/** An output like `v`, elements aside. */
+export const like = (v: Value | undefined): Typed =>
+  v?.type === undefined ? out(v?.dtype, v?.shape) : { type: v.type };
+
+/** Most elements of a tensor that are followed. */
+export const mostElements = 64;
+
+/** The numbers of a constant with few elements: an initializer or the output of a Constant. */
+export function constantsOf(v: Value | undefined): readonly number[] | undefined {
+  const attr = v?.producer?.op === 'Constant' && v.producer.domain === '' ? v.producer.attrs.get('value') : undefined;
+  const tensor = v?.tensor ?? (attr?.kind === 'tensor' ? attr.value : undefined);
+  if (tensor === undefined) return undefined;
+  const size = tensor.dims.reduce((n, d) => n * d, 1);
+  return size <= mostElements ? numbersOf(tensor) : undefined;
+}
+
+export const isIndex = (t: DataType | undefined): boolean => t === 'int64' || t === 'int32' || t === 'bool';
+
+/** Known elements of an integer tensor; a constant's are read and remembered. */
+export function elementsOf(v: Value | undefined): readonly Dim[] | undefined {
+  if (v === undefined || v.elements !== undefined) return v?.elements;
+  if (v.tensor === undefined || !isIndex(v.tensor.dtype)) return undefined;
+  v.elements = constantsOf(v);
+  return v.elements;
+}
+
+/** As elementsOf, with unknown elements spelled out where only their number is known. */
+export function elementsOrNulls(v: Value | undefined): readonly Dim[] | undefined {
+  const size = v?.shape === undefined ? null : product(v.shape);
+  return (
+    elementsOf(v) ?? (typeof size === 'number' && size <= mostElements ? new Array<Dim>(size).fill(null) : undefined)
+  );
+}
+
+/** Elements that are all numbers. */
+export function numbersIn(v: Value | undefined): readonly number[] | undefined {
+  const list = elementsOf(v);
+  const numbers = list?.filter((d) => typeof d === 'number');
+  return numbers?.length === list?.length ? numbers : undefined;
+}
+
+/** The only element of a scalar or of a vector of one; null where unknown. */
+export function scalarIn(v: Value | undefined): Dim {
+  const list = elementsOf(v);
+  return list?.length === 1 ? (list[0] ?? null) : null;
+}
+
+/** A non-negative axis, undefined where it lies outside. */
+export function axisIn(axis: number, rank: number): number | undefined {
+  const a = axis < 0 ? axis + rank : axis;
+  return Number.isInteger(a) && a >= 0 && a < rank ? a : undefined;
+}
+
+/** All as non-negative axes, undefined where one lies outside. */
+export function axesIn(axes: readonly number[], rank: number): number[] | undefined {
+  const list = axes.flatMap((a) => axisIn(a, rank) ?? []);
+  return list.length === axes.length ? list : undefined;
+}
+
+export const unknownDims = (rank: number): Dim[] => new Array<Dim>(rank).fill(null);
+
+/** `dims` with one length replaced. */
+export const withDim = (dims: readonly Dim[], axis: number, d: Dim): Dim[] =>
+  dims.map((old, i) => (i === axis ? d : old));
+
+/** The length at an axis (from the end where negative); null where unknown or absent. */
+export const dimAt = (dims: Shape, axis: number): Dim => dims?.at(axis) ?? null;
+
+/** An int attribute of an operator outside the table. */
+export function intAttr(node: Node, name: string): number | undefined;
+export function intAttr(node: Node, name: string, fallback: number): number;
+export function intAttr(node: Node, name: string, fallback?: number): number | undefined {
+  const attr = node.attrs.get(name);
+  return attr?.kind === 'int' ? Number(attr.value) : fallback;
+}
+
+/** A string attribute of an operator outside the table. */
+export function stringAttr(node: Node, name: string, fallback: string): string {
+  const attr = node.attrs.get(name);
+  return attr?.kind === 'string' ? new TextDecoder().decode(attr.value) : fallback;
+}

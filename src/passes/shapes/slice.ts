@@ -1,0 +1,67 @@
+/** Lengths of slices, also where bounds or lengths are symbolic. */
+import type { Dim } from '../../graph/model.ts';
+import { add, ceilDiv, isNonNegative, max, min, sub } from './dims.ts';
+
+/** Exporters write "to the end" as the largest int32 or int64; int64 may have been rounded. */
+const far = 2147483647;
+
+/** A bound counted from the start and clamped to [0, d]; null where that depends on a sign nobody knows. */
+function resolve(bound: Dim, d: Dim): Dim {
+  if (bound === null || d === null) return null;
+  if (typeof bound === 'number') {
+    if (bound >= far) return d;
+    if (bound <= -far) return 0;
+    // A symbolic length counts as at least one: [1:] and [:-1] leave S-1.
+    if (typeof d === 'string' && bound === -1) return sub(d, 1);
+    if (typeof d === 'string' && bound === 1) return 1;
+    return bound < 0 ? max(add(d, bound), 0) : min(bound, d);
+  }
+  if (isNonNegative(bound)) return min(bound, d);
+  return bound !== null && isNonNegative(sub(0, bound)) ? max(add(d, bound), 0) : shortened(bound, d);
+}
+
+/** Bounds like S-1 on an axis of S: not negative for the same reason as above. */
+function shortened(bound: Dim, d: Dim): Dim {
+  return sub(d, bound) === 1 ? bound : null;
+}
+
+/** The length that Slice leaves of an axis of length d. */
+export function sliceLength(d: Dim, start: Dim, end: Dim, step: Dim): Dim {
+  if (typeof step !== 'number' || step === 0) return null;
+  if (typeof d === 'number' && typeof start === 'number' && typeof end === 'number') {
+    const [from, to] = bounds(d, start, end, step);
+    return Math.max(0, Math.ceil((to - from) / step));
+  }
+  if (step < 0) return reversed(d, start, end) ? ceilDiv(d, -step) : null;
+  const [from, to] = [resolve(start, d), resolve(end, d)];
+  const length = sub(to, from);
+  if (length === null) return null;
+  return ceilDiv(isNonNegative(length) || length === sub(d, 1) ? length : max(length, 0), step);
+}
+
+/** From the last element to the first. */
+const reversed = (d: Dim, start: Dim, end: Dim): boolean =>
+  (start === -1 || (typeof start === 'number' && start >= far) || (start !== null && start === sub(d, 1))) &&
+  typeof end === 'number' &&
+  end <= -far;
+
+/** Start and end as the specification clamps them for known lengths. */
+function bounds(d: number, start: number, end: number, step: number): [number, number] {
+  const clamp = (b: number, low: number, high: number): number => Math.min(Math.max(b < 0 ? b + d : b, low), high);
+  return step > 0 ? [clamp(start, 0, d), clamp(end, 0, d)] : [clamp(start, 0, d - 1), clamp(end, -1, d - 1)];
+}
+
+/** The elements that Slice keeps of a vector. */
+export function sliceElements(list: readonly Dim[] | undefined, start: Dim, end: Dim, step: Dim): Dim[] | undefined {
+  if (
+    list === undefined ||
+    typeof start !== 'number' ||
+    typeof end !== 'number' ||
+    typeof step !== 'number' ||
+    step === 0
+  )
+    return undefined;
+  const [from, to] = bounds(list.length, start, end, step);
+  const length = Math.max(0, Math.ceil((to - from) / step));
+  return Array.from({ length }, (_, i) => list[from + i * step] ?? null);
+}
