@@ -3,7 +3,7 @@
  * `Graph.adopt` reaches them from an output.
  */
 import { constant, type Int, Node, Value } from './model.ts';
-import { type AttrsIn, attrFrom, isOpName, type OpName, operatorRow, operators } from './operators.ts';
+import { type AttrsIn, attrFrom, isDefaultAttr, isOpName, type OpName, operatorRow, operators } from './operators.ts';
 import { type DataType, isFloat, type Tensor, tensorOf } from './tensor.ts';
 
 type Args<T extends readonly string[]> = T extends readonly []
@@ -96,13 +96,15 @@ export function createBuilder(infer: (node: Node) => void = () => {}, inputs: re
       const ins = [...inputs];
       while (ins.length > 0 && ins.at(-1) === undefined) ins.pop();
       const outs = Array.from({ length: outputs }, () => new Value(''));
-      return own(new Node({ op, domain, inputs: ins, outputs: outs, attrs: list })).outputs;
+      const node = new Node({ op, domain, inputs: ins, outputs: outs, attrs: list });
+      for (const name of [...node.attrs.keys()]) if (isDefaultAttr(node, name)) node.attrs.delete(name);
+      return own(node).outputs;
     },
     constant: (dtype, dims, values) => {
       const key = `${dtype}[${dims.join(',')}]${values.map((v) => (Object.is(v, -0) ? '-0' : v)).join(',')}`;
       const found = constants.get(key);
       if (found !== undefined) return found;
-      const text = values.length <= 8 ? values.map(String).join('_') : `${values.length}`;
+      const text = values.length <= 8 ? values.map((v) => (dtype === 'float32' ? shortest(v) : String(v))).join('_') : `${values.length}`;
       const made = constant(
         `const.${dtype}${dims.length > 0 ? `x${dims.join('x')}` : ''}.${text}`,
         tensorOf(dtype, dims, values),
@@ -167,6 +169,16 @@ export function createBuilder(infer: (node: Node) => void = () => {}, inputs: re
   if (!isComplete(made)) throw new Error('the operator table and the builder differ');
   const methods: OpMethods = made;
   return Object.assign(methods, tools);
+}
+
+/** The shortest decimal that is the same float32. */
+function shortest(value: number): string {
+  const wanted = Math.fround(value);
+  for (let digits = 1; digits < 9; digits++) {
+    const text = String(Number(wanted.toPrecision(digits)));
+    if (Math.fround(Number(text)) === wanted) return text;
+  }
+  return String(Number(wanted.toPrecision(9)));
 }
 
 const isComplete = (m: { readonly [O in OpName]?: OpMethods[O] }): m is OpMethods =>

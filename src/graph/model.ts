@@ -143,8 +143,12 @@ export interface NodeInit {
   readonly attrs?: Iterable<readonly [string, Attr]>;
 }
 
+let made = 0;
+
 /** One application of an operator or function. */
 export class Node {
+  /** Order of creation: what a graph is sorted by where nothing else decides. */
+  readonly serial = made++;
   op: string;
   /** '' is the default domain ai.onnx. */
   domain: string;
@@ -290,14 +294,13 @@ export class Graph {
 
   /**
    * Replaces the node list by what the outputs need, in a stable topological order: nodes already here keep their relative
-   * order, detached ones stand as early after their inputs as they were made. Detached constants become initializers, unused
+   * order, detached ones follow in the order they were made, or stand before the first that needs them. Detached constants become initializers, unused
    * initializers go. Names are made unique.
    */
   adopt(): void {
     const here = new Map(this.nodes.map((n, i) => [n, i]));
     const order: Node[] = [];
     const state = new Map<Node, 'open' | 'done'>();
-    const outer = new Set<Value>();
     const visit = (root: Node): void => {
       const stack: { node: Node; next: number; needs: Node[] }[] = [];
       const open = (node: Node): void => {
@@ -318,6 +321,8 @@ export class Graph {
         }
       }
     };
+    // Nodes that are here come first, in their order; detached ones follow in the order they were made.
+    const rank = (n: Node): number => here.get(n) ?? here.size + n.serial;
     const reached = new Set<Node>();
     const mark: Node[] = this.outputs.flatMap((o) => (o.producer === undefined ? [] : [o.producer]));
     for (let n = mark.pop(); n !== undefined; n = mark.pop()) {
@@ -325,7 +330,7 @@ export class Graph {
       reached.add(n);
       mark.push(...producersOf(n));
     }
-    for (const n of [...reached].sort((a, b) => (here.get(a) ?? Infinity) - (here.get(b) ?? Infinity) || 0))
+    for (const n of [...reached].sort((a, b) => rank(a) - rank(b)))
       if (!state.has(n)) visit(n);
     for (const n of this.nodes) {
       n.detach();
@@ -344,7 +349,7 @@ export class Graph {
     const known = new Set(this.initializers);
     const kept = this.initializers.filter((v) => read.has(v));
     this.initializers.length = 0;
-    this.initializers.push(...kept, ...constants.filter((v) => !known.has(v) && !outer.has(v)));
+    this.initializers.push(...kept, ...constants.filter((v) => !known.has(v)));
     uniqueNames(this);
   }
 }

@@ -100,11 +100,17 @@ export function adapt(model: Model, chosen: readonly Chosen[]): void {
   }
   const variants = new Map<string, Variant>();
   for (const [call, items] of inFunctions) thread(model, call, items, variants);
-  const used = new Set(
-    [...model.graph.allNodes(), ...model.functions.flatMap((f) => [...f.body.allNodes()])].map((n) => functionKey(n)),
-  );
-  const before = new Set([...variants.values()].map((v) => v.source));
-  model.functions = model.functions.filter((f) => !before.has(f) || used.has(functionKey(f)));
+  const replaced = new Set([...variants.values()].map((v) => v.source));
+  dropUncalled(model, replaced);
+}
+
+/** Removes functions of `which` that nothing calls any more, and those that only they called. */
+function dropUncalled(model: Model, which: ReadonlySet<FunctionDef>): void {
+  for (let before = -1; before !== model.functions.length; ) {
+    before = model.functions.length;
+    const called = new Set([...model.graph.allNodes(), ...model.functions.flatMap((f) => [...f.body.allNodes()])].map((n) => functionKey(n)));
+    model.functions = model.functions.filter((f) => !which.has(f) || called.has(functionKey(f)));
+  }
 }
 
 function trainable(name: string, tensor: Tensor): Value {

@@ -44,6 +44,11 @@ function errorText(error: unknown): string {
   return [`error[${error.code}]: ${error.message}`, ...place, `hint: ${error.hint}`, ''].join('\n');
 }
 
+/** A file that nothing compares any more is as wrong as a changed one. A missing one fails where it is compared. */
+function stale(folder: string, files: readonly string[]): void {
+  expect(readdirSync(folder).filter((f) => !files.includes(f))).toEqual([]);
+}
+
 for (const area of areas) {
   const folders = readdirSync(join(root, area), { withFileTypes: true }).filter((d) => d.isDirectory());
   describe.each(folders.map((d) => d.name))(`${area}/%s`, (name) => {
@@ -58,7 +63,7 @@ for (const area of areas) {
           text = errorText(error);
         }
         await expect(text).toMatchFileSnapshot(join(c.folder, 'error.txt'));
-        expect(readdirSync(c.folder).sort()).toEqual(['error.txt', 'input.onnx.txt', 'options.json']);
+        stale(c.folder, ['error.txt', 'input.onnx.txt', 'options.json']);
       });
       return;
     }
@@ -76,7 +81,7 @@ for (const area of areas) {
       ];
       if (skipped.length > 0) await expect(`${skipped.join('\n')}\n`).toMatchFileSnapshot(join(c.folder, 'skipped.txt'));
       const files = ['input.onnx.txt', 'options.json', ...(skipped.length > 0 ? ['skipped.txt'] : []), ...c.stages.map((s) => `${s}.onnx.txt`)];
-      expect(readdirSync(c.folder).sort()).toEqual(files.sort());
+      stale(c.folder, files);
     });
 
     it('prints what it parses', () => {
@@ -85,8 +90,8 @@ for (const area of areas) {
         if (!existsSync(file)) continue;
         const model = compiled(c).graphs.get(stage);
         if (model === undefined) throw new Error(`no graph ${basename(file)}`);
-        const full = printModel(model, { full: true });
-        expect(printModel(parseText(full), { full: true })).toBe(full);
+        const full = printModel(model, { full: true, comments: false });
+        expect(printModel(parseText(full), { full: true, comments: false })).toBe(full);
       }
     });
 

@@ -1,0 +1,187 @@
+/** Runs golden graphs on ONNX Runtime: what a text means, beside what it looks like. */
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { expect } from 'vitest';
+import { encodeModel } from '../../src/emit/index.ts';
+import type { Model, Value } from '../../src/graph/model.ts';
+import { stream } from '../../src/graph/random.ts';
+import { bytesOf, tensorOf } from '../../src/graph/tensor.ts';
+import { type Compiled, compileModel } from '../../src/loraify.ts';
+import { type CompileOptions, resolveOptions } from '../../src/options.ts';
+import { parseText } from '../../src/parser/index.ts';
+
+type Feeds = Record<string, Tensor>;
+
+const lengths: Record<string, number> = { N: 3, S: 5, T: 4, K: 2 };
+
+/** Sessions as the graphs are, so that a difference is ours. */
+export const open = (model: Model): Promise<InferenceSession> =>
+  InferenceSession.create(encodeModel(model), { graphOptimizationLevel: 'disabled', intraOpNumThreads: 1, logSeverityLevel: 3 });
+
+async function run(model: Model, feeds: Feeds): Promise<Feeds> {
+  const session = await open(model);
+  const wanted = Object.fromEntries(session.inputNames.map((n) => [n, feeds[n]]).filter(([, t]) => t !== undefined));
+  const result = await session.run(wanted);
+  await session.release();
+  return result;
+}
+
+/** Seeded inputs of a graph's types; symbols and unknown lengths get small numbers. */
+function randomFeeds(inputs: readonly Value[], integers = 3): Feeds {
+  const random = stream(7, 'golden');
+  return Object.fromEntries(
+    inputs
+      .filter((v) => v.tensor === undefined)
+      .map((v) => {
+        const dims = (v.shape ?? []).map((d) => (typeof d === 'number' ? d : (lengths[d ?? ''] ?? 2)));
+        const size = dims.reduce((n, d) => n * d, 1);
+        if (v.dtype === 'int64') return [v.name, new Tensor('int64', BigInt64Array.from({ length: size }, () => BigInt(random.integer(integers))), dims)];
+        if (v.dtype === 'bool') return [v.name, new Tensor('bool', new Uint8Array(size).fill(1), dims)];
+        return [v.name, new Tensor('float32', Float32Array.from({ length: size }, () => random.normal()), dims)];
+      }),
+  );
+}
+
+function floats(t: Tensor | undefined): Float32Array {
+  if (!(t?.data instanceof Float32Array)) throw new Error(`expected float32, got ${t?.type}`);
+  return t.data;
+}
+
+/** ||a - b|| / ||b||. */
+export function distance(a: Float32Array, b: Float32Array): number {
+  let [d, n] = [0, 0];
+  a.forEach((x, i) => {
+    d += (x - (b[i] ?? 0)) ** 2;
+    n += (b[i] ?? 0) ** 2;
+  });
+  return Math.sqrt(d) / (Math.sqrt(n) || 1);
+}
+
+/** Replaces the content of B by seeded noise. */
+function fillB(model: Model, compiled: Compiled): Map<string, Float32Array> {
+  const random = stream(11, 'B');
+  return new Map(
+    compiled.layers.map((layer) => {
+      const value = model.graph.initializers.find((v) => v.name === layer.B);
+      const content = Float32Array.from({ length: layer.rank * layer.out }, () => 0.3 * random.normal());
+      if (value !== undefined) value.tensor = tensorOf('float32', [layer.rank, layer.out], [...content]);
+      return [layer.path, content];
+    }),
+  );
+}
+
+/** The source with W + scale·A·B written into its weights: the definition that a branch is held against. */
+function merged(text: string, compiled: Compiled, bs: ReadonlyMap<string, Float32Array>): Model | undefined {
+  const model = parseText(text);
+  const values = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
+  for (const { layer, A } of compiled.selection.chosen) {
+    const a = new Float32Array(bytesOf(A).buffer);
+    const b = bs.get(layer.path) ?? new Float32Array();
+    const stored = values.flatMap((g) => [...g.initializers, ...g.nodes.flatMap((n) => n.outputs)]).find((v) => v.name === layer.weight);
+    const attr = stored?.producer?.attrs.get('value');
+    const tensor = stored?.tensor ?? (attr?.kind === 'tensor' ? attr.value : undefined);
+    if (stored === undefined || tensor === undefined) throw new Error(`no weight ${layer.weight}`);
+    // A quantized weight cannot take the change; an embedding that shares it must not.
+    if (tensor.dtype !== 'float32' && tensor.dtype !== 'float64') return undefined;
+    if ([...stored.uses].some((u) => u.node.op === 'Gather')) return undefined;
+    const old = tensor.dtype === 'float32' ? [...new Float32Array(bytesOf(tensor).buffer)] : [...new Float64Array(bytesOf(tensor).buffer)];
+    for (let i = 0; i < layer.in; i++)
+      for (let o = 0; o < layer.out; o++) {
+        let sum = 0;
+        for (let k = 0; k < layer.rank; k++) sum += (a[i * layer.rank + k] ?? 0) * (b[k * layer.out + o] ?? 0);
+        const at = layer.layout === 'in_out' ? i * layer.out + o : o * layer.in + i;
+        old[at] = (old[at] ?? 0) + layer.scale * sum;
+      }
+    const changed = tensorOf(tensor.dtype, tensor.dims, old);
+    if (stored.tensor !== undefined) stored.tensor = changed;
+    else stored.producer?.attrs.set('value', { kind: 'tensor', value: changed, name: '' });
+  }
+  return model;
+}
+
+/** B = 0: the source's outputs to the bit. B ≠ 0: those of the source with merged weights, and not those of the source. */
+export async function checkAdapted(text: string, options: CompileOptions): Promise<void> {
+  const compiled = compileModel(parseText(text), resolveOptions({ ...options, emit: ['model'] }));
+  const model = compiled.graphs.get('model');
+  if (model === undefined) throw new Error('no model');
+  const source = parseText(text);
+  const feeds = randomFeeds(source.graph.inputs);
+  const base = await run(source, feeds);
+  const zero = await run(model, feeds);
+  expect(Object.keys(zero)).toEqual(Object.keys(base));
+  for (const [name, t] of Object.entries(base)) expect(floats(zero[name]), `${name} at B = 0`).toEqual(floats(t));
+
+  const bs = fillB(model, compiled);
+  const adapted = await run(model, feeds);
+  const reference = merged(text, compiled, bs);
+  const moved = Object.entries(adapted).map(([name, t]) => distance(floats(t), floats(base[name])));
+  expect(Math.max(...moved), 'the adapter changes an output').toBeGreaterThan(1e-2);
+  if (reference === undefined) return;
+  const expected = await run(reference, feeds);
+  // Two roundings of float32 in another order.
+  for (const [name, t] of Object.entries(expected)) expect(distance(floats(adapted[name]), floats(t)), name).toBeLessThan(1e-5);
+}
+
+/**
+ * The gradient of grad.onnx against central differences of eval.onnx along random directions; train.onnx against grad.onnx and
+ * update.onnx; train_k.onnx against two steps of train.onnx.
+ */
+export async function checkGradient(text: string, options: CompileOptions): Promise<void> {
+  const { graphs, layout, prepared, selection } = compileModel(parseText(text), resolveOptions({ ...options, emit: ['all'] }));
+  const [grad, evaluation, train, update, scan] = (['grad', 'eval', 'train', 'update', 'train_k'] as const).map((g) => graphs.get(g));
+  if (!grad || !evaluation || !train || !update || !scan || !prepared) throw new Error('a graph is missing');
+  const { names } = prepared;
+  const random = stream(5, 'state');
+  const params = new Float32Array(layout.size);
+  selection.chosen.forEach(({ A }, i) => {
+    const slot = layout.slots[i];
+    if (slot === undefined) return;
+    params.set(new Float32Array(bytesOf(A).buffer), slot.A.offset);
+    for (let k = 0; k < slot.B.shape[0] * slot.B.shape[1]; k++) params[slot.B.offset + k] = 0.3 * random.normal();
+  });
+  const vector = (data: Float32Array): Tensor => new Tensor('float32', data, [data.length]);
+  const scalar = (x: number): Tensor => new Tensor('float32', Float32Array.of(x), []);
+  const batch = randomFeeds(grad.graph.inputs);
+  const p = { [names.lora_params]: vector(params) };
+  const g0 = await run(grad, { ...batch, ...p });
+  const gradient = floats(g0[names.lora_grad]);
+  const lossName = grad.graph.outputs[0]?.name ?? names.loss;
+
+  if (prepared.choice.kind !== 'external') {
+    const loss = async (at: Float32Array): Promise<number> => floats((await run(evaluation, { ...batch, [names.lora_params]: vector(at) }))[names.loss])[0] ?? Number.NaN;
+    for (let trial = 0; trial < 3; trial++) {
+      const direction = Float32Array.from(params, () => random.normal());
+      // Float32 losses near 1: 1e-2 balances rounding (1e-7 / 1e-2) against curvature (1e-4).
+      const h = 1e-2 / Math.sqrt(params.length);
+      const slope = ((await loss(params.map((x, i) => x + h * (direction[i] ?? 0)))) - (await loss(params.map((x, i) => x - h * (direction[i] ?? 0))))) / (2 * h);
+      const dot = gradient.reduce((n, x, i) => n + x * (direction[i] ?? 0), 0);
+      const size = Math.hypot(...gradient) * Math.sqrt(params.length);
+      expect(Math.abs(slope - dot) / Math.max(size, 1e-3), `direction ${trial}: ${slope} against ${dot}`).toBeLessThan(2e-3);
+    }
+  }
+
+  const noise = (): Float32Array => Float32Array.from(params, () => 0.01 * random.normal());
+  const state = { ...p, [names.lora_m]: vector(noise()), [names.lora_v]: vector(noise().map((x) => x * x)), [names.lora_step]: scalar(3) };
+  const lr = { [names.lora_lr]: scalar(0.01) };
+  const whole = await run(train, { ...batch, ...state, ...lr });
+  const halves = await run(update, { ...state, ...lr, [names.lora_grad]: vector(gradient) });
+  expect(floats(whole[lossName])).toEqual(floats(g0[lossName]));
+  for (const [name, t] of Object.entries(halves)) expect(floats(whole[name]), name).toEqual(floats(t));
+
+  const next = (r: Feeds): Feeds => Object.fromEntries(Object.keys(state).flatMap((k) => (r[`${k}_next`] === undefined ? [] : [[k, r[`${k}_next`] ?? scalar(0)]])));
+  const second = await run(train, { ...batch, ...next(whole), ...lr });
+  const twice = (t: Tensor): Tensor => {
+    const dims = [2, ...t.dims];
+    if (t.data instanceof BigInt64Array) return new Tensor('int64', BigInt64Array.from([...t.data, ...t.data]), dims);
+    if (t.data instanceof Uint8Array) return new Tensor('bool', Uint8Array.from([...t.data, ...t.data]), dims);
+    return new Tensor('float32', Float32Array.from([...floats(t), ...floats(t)]), dims);
+  };
+  const fed = new Set(scan.graph.inputs.map((v) => v.name));
+  const stacked = Object.fromEntries(Object.entries({ ...batch, ...lr }).filter(([n]) => fed.has(n) && n !== names.lora_params).map(([n, t]) => [n, twice(t)]));
+  const both = await run(scan, { ...stacked, ...state, [names.lora_apply]: new Tensor('bool', Uint8Array.of(1, 1), [2]) });
+  for (const [name, t] of Object.entries(next(second))) expect(floats(both[`${name}_next`]), `${name} after two steps of the Scan`).toEqual(floats(t));
+  expect([...floats(both[names.grad_norm])]).toEqual([...floats(whole[names.grad_norm]), ...floats(second[names.grad_norm])]);
+
+  // A step that only gathers, then one that applies: the same batch twice has the gradient of one.
+  const gathered = await run(scan, { ...stacked, ...state, [names.lora_apply]: new Tensor('bool', Uint8Array.of(0, 1), [2]) });
+  for (const [name, t] of Object.entries(next(whole))) expect(distance(floats(gathered[`${name}_next`]), floats(t)), `${name} gathered`).toBeLessThan(1e-5);
+}
