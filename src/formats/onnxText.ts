@@ -62,6 +62,9 @@ export const isTypeWord = (s: string): boolean => words.has(s) || dataTypeFromTe
 
 export const isIdentifier = (s: string): boolean => /^[A-Za-z_][A-Za-z0-9_]*$/.test(s);
 
+/** "" and "ai.onnx" are one domain. */
+export const domainOf = (domain: string): string => (domain === 'ai.onnx' ? '' : domain);
+
 export const isQualified = (s: string): boolean => s.split('.').every(isIdentifier);
 
 /** A name as it is written: bare where that is unambiguous. The only escapes are \" and \\; line breaks stand for themselves. */

@@ -184,7 +184,7 @@ function setAll(into: Map<string, string>, entries: readonly Proto<'StringString
  * Puts the nodes into a stable topological order where the file has them in another (ONNX asks for a sorted list, loaders take
  * any). Errors: BAD_MODEL for a cycle.
  */
-function sort(graph: Graph): void {
+export function sort(graph: Graph): void {
   const place = new Map(graph.nodes.map((n, i) => [n, i]));
   const needs = graph.nodes.map((n) => producersOf(n).filter((p) => place.has(p)));
   if (needs.every((list, i) => list.every((p) => (place.get(p) ?? i) < i))) return;

@@ -1,6 +1,8 @@
 /** ONNX's textual syntax -> Model: names become values, through the scopes of graphs and their bodies. */
 import { badModel, didYouMean, noOpset } from '../errors.ts';
+import { domainOf } from '../formats/onnxText.ts';
 import { type Attr, constant, type FunctionDef, Graph, type Model, Node, Value } from '../graph/model.ts';
+import { sort } from './graphs.ts';
 import { type Name, TextLexer } from './textLexer.ts';
 import { parseModel } from './textSyntax.ts';
 import type { AttrSyntax, FunctionSyntax, GraphSyntax, Header, InfoSyntax } from './textTree.ts';
@@ -35,7 +37,8 @@ export function parseText(text: string, options: TextOptions = {}): Model {
 
 function opsetsOf(header: Header, lex: TextLexer): Map<string, number> {
   const opsets = new Map<string, number>();
-  for (const { domain, version, at } of header.opsets) {
+  for (const { domain: written, version, at } of header.opsets) {
+    const domain = domainOf(written);
     const before = opsets.get(domain);
     if (before !== undefined && before !== version)
       throw noOpset(`${place(lex, at)}: domain "${domain}" is imported in versions ${before} and ${version}`);
@@ -49,7 +52,7 @@ function functionOf(lex: TextLexer, f: FunctionSyntax): FunctionDef {
   // In a function all types are annotations beside the interface, which is names only.
   for (const v of [...body.inputs, ...body.outputs]) v.declared = v.declared || v.type !== undefined;
   return {
-    domain: f.texts.get('domain') ?? '',
+    domain: domainOf(f.texts.get('domain') ?? ''),
     name: f.body.name,
     overload: f.texts.get('overload') ?? '',
     body,
@@ -79,6 +82,7 @@ class Scope {
   }
 
   define(value: Value, at: number): Value {
+    if (value.name === '') throw badModel('a value has no name', { where: place(this.#lex, at) });
     if (this.own.has(value.name))
       throw badModel(`"${value.name}" is defined twice in one graph`, { where: place(this.#lex, at) });
     this.own.set(value.name, value);
@@ -109,7 +113,7 @@ function buildGraph(lex: TextLexer, tree: GraphSyntax, outer: Scope | undefined)
   const scope = new Scope(lex, outer);
   for (const info of tree.inputs) graph.inputs.push(scope.define(new Value(info.name, info.type), info.at));
   for (const info of [...tree.inputs, ...tree.infos]) addInitializer(graph, scope, info);
-  // All outputs are defined before anything is read, so that a wrong order is a question for the verifier.
+  // All outputs are defined before anything is read: files exist in which a reader stands before what it reads.
   const outputs = tree.nodes.map((n) =>
     n.outputs.map((o) => (o.name === '' ? new Value('') : scope.define(new Value(o.name), o.at))),
   );
@@ -123,7 +127,7 @@ function buildGraph(lex: TextLexer, tree: GraphSyntax, outer: Scope | undefined)
     const label = n.name || n.outputs[0]?.name || n.op;
     const node = new Node({
       op: n.op,
-      domain: n.domain,
+      domain: domainOf(n.domain),
       overload: n.overload,
       name: n.name,
       inputs: n.inputs.map((name) =>
@@ -134,6 +138,7 @@ function buildGraph(lex: TextLexer, tree: GraphSyntax, outer: Scope | undefined)
     });
     graph.append(node);
   }
+  sort(graph);
   return graph;
 }
 

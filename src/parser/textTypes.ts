@@ -90,7 +90,9 @@ function parseShape(lex: TextLexer): Dim[] | undefined {
     if (lex.matches('?')) dims.push(null);
     else {
       const name = lex.optionalName();
-      dims.push(name === undefined ? integer(lex, lex.literal('as a dimension')) : name.name);
+      const dim = name === undefined ? integer(lex, lex.literal('as a dimension')) : name.name || null;
+      // Exporters write -1 where they mean "unknown".
+      dims.push(typeof dim === 'number' && dim < 0 ? null : dim);
     }
   } while (lex.matches(','));
   lex.expect(']', 'after the dimensions');

@@ -90,6 +90,20 @@ lines", metadata_props: ["k" : "v", "l": ""]> g () => () {}`);
     expect(node(graph, 2).attrs.get('b')).toEqual({ kind: 'int', value: 2 });
   });
 
+  test('nodes are put into the order of what they need', () => {
+    const { graph } = settles('g (float x) => (z) { z = Op (y) y = Op (x) }');
+    expect(graph.nodes.map((n) => n.outputs[0]?.name)).toEqual(['y', 'z']);
+  });
+
+  test('ai.onnx is the default domain, negative and empty dims are unknown, as in files', () => {
+    const { graph, opsets } = settles(
+      '<opset_import: ["ai.onnx" : 18]> g (float[-1,"",0] x) => (y) { y = ai.onnx.Op (x) }',
+    );
+    expect([...opsets]).toEqual([['', 18]]);
+    expect(graph.inputs[0]?.type).toMatchObject({ shape: [null, null, 0] });
+    expect(node(graph, 0).domain).toBe('');
+  });
+
   test('attributes with and without their types', () => {
     const { graph } = settles(`g () => () { y = Op <
       i = 3, j: int = -9223372036854775808, f = 1.5, g: float = 2, h = -inf, fs: floats = [1, 2.5, nan], is = [1, 2],
@@ -297,6 +311,7 @@ describe('errors have a place and a way out', () => {
       '1:30',
       'y',
     ],
+    ['g (float "") => () {}', 'a value has no name', '1:10', undefined],
     ['g () => (z) {}', 'the graph returns "z", which nothing defines', '1:10', undefined],
     ['g (float x) => () { x = Op () }', '"x" is defined twice in one graph', '1:21', undefined],
     ['g () => () <float x = {1}, float x = {2}> {}', '"x" is defined twice in one graph', '1:34', undefined],
@@ -315,6 +330,10 @@ describe('errors have a place and a way out', () => {
   test('one domain in two versions', () => {
     expect(code('<opset_import: ["" : 3, "" : 4]> g () => () {}').code).toBe('NO_OPSET');
     expect(parseText('<opset_import: ["" : 3, "" : 3]> g () => () {}').opsets.get('')).toBe(3);
+  });
+
+  test('a cycle', () => {
+    expect(code('g () => () { x = Op (y) y = Op (x) }')).toMatchObject({ code: 'BAD_MODEL', node: 'x' });
   });
 
   test('hostile nesting', () => {
