@@ -6,13 +6,19 @@
  */
 import { type Dim, type Graph, type Node, tensorType, type Value } from '../graph/model.ts';
 import './shapes/attention.ts';
+import './shapes/contrib.ts';
+import './shapes/control.ts';
 import './shapes/elementwise.ts';
 import './shapes/generators.ts';
 import './shapes/indexing.ts';
 import './shapes/layout.ts';
 import './shapes/linear.ts';
 import './shapes/norm.ts';
+import './shapes/recurrent.ts';
 import './shapes/reduce.ts';
+import './shapes/resize.ts';
+import './shapes/sequence.ts';
+import './shapes/signal.ts';
 import './shapes/spatial.ts';
 import { elementsOf, mostElements, shapeRule, type Typed } from './shapes/rule.ts';
 import { refine } from './shapes/types.ts';

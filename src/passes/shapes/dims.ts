@@ -145,7 +145,7 @@ export function isNonNegative(a: Dim): boolean {
 /** a / n rounded down. */
 export function floorDiv(a: Dim, n: Dim): Dim {
   if (a === null || n === null || n === 0) return null;
-  if (typeof a === 'number' && typeof n === 'number') return Math.floor(a / n);
+  if (typeof a === 'number' && typeof n === 'number') return safe(Math.floor(a / n));
   if (typeof n === 'string' || n < 0) return divExact(a, n);
   const terms = [...parse(a).values()];
   const whole = poly(terms.map((t) => ({ coef: Math.floor(t.coef / n), atoms: t.atoms })));
@@ -171,7 +171,7 @@ export function truncDiv(a: Dim, b: Dim): Dim {
 /** The remainder with the divisor's sign, as ONNX's Mod on integers. */
 export function mod(a: Dim, b: Dim): Dim {
   if (b === null || b === 0) return null;
-  if (typeof a === 'number' && typeof b === 'number') return a - b * Math.floor(a / b);
+  if (typeof a === 'number' && typeof b === 'number') return safe(a - b * Math.floor(a / b));
   if (divExact(a, b) !== null) return 0;
   return typeof b === 'number' && b > 0 ? sub(a, mul(b, floorDiv(a, b))) : null;
 }

@@ -83,7 +83,7 @@ shapeRaw('Min', broadcasting(min));
 shapeRaw('Max', broadcasting(max));
 shapeRaw('Sum', broadcasting(add));
 shape('Mod', (site) => broadcasting(site.attrs.fmod === 0 ? mod : undefined)(site));
-shapeRaw(['BitShift', 'BitwiseAnd', 'BitwiseOr', 'BitwiseXor', 'Mean', 'StringConcat'], broadcasting());
+shapeRaw(['BitShift', 'BitwiseAnd', 'BitwiseOr', 'BitwiseXor', 'Mean'], broadcasting());
 // The result has the base's type, whatever the exponent's; a slope is broadcast to the input, never the other way.
 shapeRaw('Pow', ({ inputs: [x, y] }) => [out(x?.dtype, broadcast(x?.shape, y?.shape))]);
 shapeRaw('PRelu', ({ inputs: [x] }) => [like(x)]);

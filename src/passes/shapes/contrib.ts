@@ -1,0 +1,36 @@
+/** Contributed operators that ONNX Runtime's optimizer and quantizer write, beside those with a standard relative. */
+import { broadcast, divExact } from './dims.ts';
+import { matmulShape } from './linear.ts';
+import { dimAt, intAttr, like, out, shapeRaw } from './rule.ts';
+
+// Quantized elementwise operators: each operand is followed by its scale and zero point, then come the result's.
+shapeRaw(['com.microsoft.QLinearAdd', 'com.microsoft.QLinearMul'], ({ inputs: [a, , , b] }) => [
+  out(a?.dtype, broadcast(a?.shape, b?.shape)),
+]);
+shapeRaw(
+  ['com.microsoft.QLinearSigmoid', 'com.microsoft.QLinearLeakyRelu', 'com.microsoft.QLinearSoftmax'],
+  ({ inputs: [x] }) => [like(x)],
+);
+
+shapeRaw('com.microsoft.DynamicQuantizeMatMul', ({ inputs: [a, b] }) => [
+  out(a?.dtype, matmulShape(a?.shape, b?.shape)),
+]);
+shapeRaw('com.microsoft.MatMulIntegerToFloat', ({ inputs: [a, b, scale] }) => [
+  out(scale?.dtype, matmulShape(a?.shape, b?.shape)),
+]);
+
+// [B, S, 2 * D]: one half gates the other.
+shapeRaw('com.microsoft.BiasSplitGelu', ({ inputs: [x] }) => [
+  out(x?.dtype, x?.shape === undefined ? undefined : [...x.shape.slice(0, -1), divExact(dimAt(x.shape, -1), 2)]),
+]);
+shapeRaw('com.microsoft.BiasAdd', ({ inputs: [x] }) => [like(x)]);
+
+// Blocks of a quantized table: the attribute says along which axis rows are gathered.
+shapeRaw('com.microsoft.GatherBlockQuantized', ({ node, inputs: [data, indices, scales] }) => {
+  const [dims, at, axis] = [data?.shape, indices?.shape, intAttr(node, 'gather_axis', 0)];
+  if (dims === undefined || at === undefined || axis !== 0) return [out(scales?.dtype, undefined)];
+  // A table of bytes holds 8 / bits elements in each.
+  const packed = data?.dtype === 'uint8' ? 8 / intAttr(node, 'bits', 4) : 1;
+  const last = dimAt(dims, -1);
+  return [out(scales?.dtype, [...at, ...dims.slice(1, -1), typeof last === 'number' ? last * packed : null])];
+});
