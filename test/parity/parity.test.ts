@@ -1,0 +1,126 @@
+/**
+ * The numbers PyTorch + PEFT gets, on stock ONNX Runtime: losses, gradient norms and tensors, ten AdamW steps, final adapter.
+ * The tolerances are float32's: expected.json says how far PyTorch's own float32 run is from float64.
+ */
+import { join } from 'node:path';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { describe, expect, it } from 'vitest';
+import { encodeModel } from '../../src/emit/index.ts';
+import { elementCount, toFloat32 } from '../../src/formats/rawTensor.ts';
+import type { Model } from '../../src/graph/model.ts';
+import { compileModel } from '../../src/loraify.ts';
+import { resolveOptions } from '../../src/options.ts';
+import { parseFile } from '../../src/parser/index.ts';
+import { distance } from '../golden/execute.ts';
+import { describeShared, sharedPath } from '../shared.ts';
+import { type Pack, readPack } from './pack.ts';
+
+const open = (model: Model | undefined): Promise<InferenceSession> => {
+  if (model === undefined) throw new Error('a graph is missing');
+  return InferenceSession.create(encodeModel(model), { intraOpNumThreads: 1, enableMemPattern: false, logSeverityLevel: 3 });
+};
+const vector = (data: Float32Array): Tensor => new Tensor('float32', data, [data.length]);
+const scalar = (x: number): Tensor => new Tensor('float32', Float32Array.of(x), []);
+const floats = (t: Tensor | undefined): Float32Array => {
+  if (!(t?.data instanceof Float32Array)) throw new Error(`expected float32, got ${t?.type}`);
+  return t.data;
+};
+
+/** Only the feeds that a graph takes. */
+const only = (session: InferenceSession, feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> =>
+  Object.fromEntries(Object.entries(feeds).filter(([name]) => session.inputNames.includes(name)));
+
+function packTests(folder: string, base = folder): void {
+  const pack: Pack = readPack(folder, base);
+  const { model } = parseFile(join(base, 'base.onnx'));
+  const { graphs, layers, layout } = compileModel(
+    model,
+    resolveOptions({ adapter: join(folder, 'init'), maxGradNorm: 0, weightDecay: pack.expected.optimizer.weight_decay }),
+  );
+  const initial = new Float32Array(layout.size);
+  const final = new Float32Array(layout.size);
+  for (const { layer, A, B } of layout.slots)
+    for (const [to, from] of [
+      [initial, pack.init],
+      [final, pack.final],
+    ] as const) {
+      to.set(from.tensors.get(layer.path)?.A ?? [], A.offset);
+      to.set(from.tensors.get(layer.path)?.B ?? [], B.offset);
+    }
+
+  it('adapts the modules that PEFT adapts', () => {
+    expect(layers.map((l) => l.path).sort()).toEqual([...pack.init.tensors.keys()].sort());
+  });
+
+  it('has the gradient of every tensor at the first step', async () => {
+    const session = await open(graphs.get('grad'));
+    const out = await session.run(only(session, { ...pack.batches[0], lora_params: vector(initial) }));
+    const gradient = floats(out.lora_grad);
+    for (const { layer, A, B } of layout.slots)
+      for (const [slot, key] of [
+        [A, `base_model.model.${layer.path}.lora_A.weight`],
+        [B, `base_model.model.${layer.path}.lora_B.weight`],
+      ] as const) {
+        const theirs = pack.grads0.get(key);
+        if (theirs === undefined) throw new Error(`no gradient ${key}`);
+        const stored = toFloat32(theirs);
+        const [rows, columns] = slot.shape;
+        const ours = gradient.slice(slot.offset, slot.offset + (elementCount(slot.shape) ?? 0));
+        // PEFT stores both transposed.
+        const turned = Float32Array.from(ours, (_, i) => stored[(i % columns) * rows + Math.floor(i / columns)] ?? 0);
+        const zero = turned.every((x) => x === 0);
+        if (zero) expect(Math.max(...ours.map(Math.abs)), key).toBe(0);
+        else expect(distance(ours, turned), key).toBeLessThan(1e-4);
+      }
+  });
+
+  it('takes ten steps with the same losses and norms, to the same adapter', async () => {
+    const session = await open(graphs.get('train'));
+    let state: Record<string, Tensor> = {
+      lora_params: vector(initial),
+      lora_m: vector(new Float32Array(layout.size)),
+      lora_v: vector(new Float32Array(layout.size)),
+      lora_step: scalar(0),
+    };
+    for (const [i, batch] of pack.batches.entries()) {
+      const out = await session.run(only(session, { ...batch, ...state, lora_lr: scalar(pack.expected.optimizer.lr) }));
+      const [loss, norm] = [floats(out.loss)[0] ?? Number.NaN, floats(out.grad_norm)[0] ?? Number.NaN];
+      const [theirs, theirNorm] = [pack.expected.losses[i] ?? 0, pack.expected.grad_norms[i] ?? 0];
+      expect(Math.abs(loss - theirs) / theirs, `loss of step ${i}: ${loss} against ${theirs}`).toBeLessThan(1e-4);
+      expect(Math.abs(norm - theirNorm) / theirNorm, `norm of step ${i}: ${norm} against ${theirNorm}`).toBeLessThan(1e-4);
+      state = Object.fromEntries(Object.keys(state).map((k) => [k, out[`${k}_next`] ?? scalar(0)]));
+    }
+    const ours = floats(state.lora_params);
+    for (const { layer, A, B } of layout.slots)
+      for (const slot of [A, B]) {
+        const part = (v: Float32Array): Float32Array => v.slice(slot.offset, slot.offset + slot.shape[0] * slot.shape[1]);
+        const [mine, theirs, start] = [part(ours), part(final), part(initial)];
+        const change = Math.hypot(...theirs.map((x, k) => x - (start[k] ?? 0)));
+        const off = Math.hypot(...theirs.map((x, k) => x - (mine[k] ?? 0)));
+        expect(off / change, `${slot.name} of ${layer.path}`).toBeLessThan(2e-3);
+      }
+  });
+
+  it('gives the logits of the final adapter', async () => {
+    const session = await open(graphs.get('eval'));
+    for (const [name, params] of [
+      ['init_logits', initial],
+      ['merged_logits', final],
+      ['adapter_logits', final],
+    ] as const) {
+      const theirs = pack.logits.get(name === 'merged_logits' ? 'logits' : name);
+      if (theirs === undefined) continue;
+      const out = await session.run(only(session, { ...pack.batches[0], lora_params: vector(params) }));
+      expect(distance(floats(out.logits), theirs), name).toBeLessThan(1e-5);
+    }
+  });
+}
+
+describe('peft-pack', () => packTests(join(import.meta.dirname, '../../fixtures/peft-pack')));
+
+const shared = ['mlp_classifier', 'bert_cls', 'gpt2_lm', 'llama_lm'];
+const variants = ['bert_cls', 'llama_lm'];
+describeShared('shared packs', ['parity'], () => {
+  describe.each(shared)('%s', (name) => packTests(sharedPath('parity', name)));
+  describe.each(variants)('%s, B at random', (name) => packTests(sharedPath('parity', name, 'random_b'), sharedPath('parity', name)));
+});
