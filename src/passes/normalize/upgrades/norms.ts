@@ -5,27 +5,29 @@ import type { Value } from '../../../graph/model.ts';
 import { type Upgrade, upgrade } from '../upgrade.ts';
 
 export const normUpgrades: readonly Upgrade[] = [
-  // Five outputs meant training; ONNX Runtime computes the inference form, which is also what a frozen model means.
+  // Five outputs meant training, and Y is normalized by the batch then, whether or not the statistics are read.
   upgrade('BatchNormalization', { until: 13 }, ({ node, x, inputs, attrs, g, again }) => {
-    const read = node.outputs.slice(1).find((v) => v.uses.size > 0);
-    if (read !== undefined)
-      throw unsupportedVersion(`BatchNormalization in training form: its statistics "${read.name}" are read`, {
+    const training = node.outputs.length > 1;
+    const saved = node.outputs.slice(3).find((v) => v.uses.size > 0);
+    if (saved !== undefined)
+      throw unsupportedVersion(`BatchNormalization gives "${saved.name}", which no newer form does`, {
         node: node.label,
       });
     const [, scale, bias, mean, variance] = inputs;
-    if (attrs.int('spatial') === 0 && scale && bias && mean && variance) {
+    if (attrs.int('spatial') === 0 && scale && bias && mean && variance && !training) {
       // One statistic per position, not per channel: plain broadcasting over the batch.
       const deviation = g.Sqrt(g.Add(variance, g.like(variance, attrs.float('epsilon') ?? 1e-5)));
       return g.Add(g.Mul(g.Div(g.Sub(x, mean), deviation), scale), bias);
     }
-    return again({ without: ['spatial'], outputs: 1 });
+    return again({ without: ['spatial'], ...(training ? { outputs: 3, attrs: { training_mode: 1 } } : {}) });
   }),
 
-  // At inference, which is all that the old forms say, the data passes and the mask is all ones.
+  // At inference, which is all that the old forms say, the data passes. What the mask holds is left open; ONNX Runtime
+  // fills it with false.
   upgrade('Dropout', { until: 11 }, ({ node, x, from, g }) => {
     if (node.outputs.length < 2) return x;
-    const ones = g.Expand(g.constant('bool', [], [1]), g.Shape(x));
-    return [x, from < 10 ? g.CastLike(ones, x) : ones];
+    const mask = g.Expand(g.constant('bool', [], [0]), g.Shape(x));
+    return [x, from < 10 ? g.CastLike(mask, x) : mask];
   }),
 
   // Scale and bias per group are deprecated, and no provider has a kernel: write the body out.
