@@ -11,5 +11,13 @@ export {
   recover,
   type TargetOptions,
 } from './package.ts';
+export {
+  type Skeleton,
+  type Splice,
+  type SplicedSource,
+  skeletonName,
+  splicedSource,
+  writeSkeleton,
+} from './skeleton.ts';
 export { type PrintOptions, printModel, printModelPieces } from './text.ts';
 export { type DataFile, planWeights, type WeightsPlan, writeWeights } from './weights.ts';

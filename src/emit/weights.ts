@@ -8,11 +8,9 @@ import { dirname, join } from 'node:path';
 import { badModel, LoraifyError, writeFailed } from '../errors.ts';
 import { freshName, type Graph, type Model } from '../graph/model.ts';
 import { chunks, type Tensor } from '../graph/tensor.ts';
+import { inlineBytes } from '../proto/index.ts';
 import type { Placement, Placements } from './encodeTensor.ts';
 import { reason } from './package.ts';
-
-/** Tensors of at most this many bytes stay inside the graphs. */
-export const inlineBytes = 1024;
 
 /** Mapping into memory wants page boundaries (https://onnx.ai/onnx/repo-docs/ExternalData.html). */
 const alignment = 4096;
@@ -36,6 +34,8 @@ export interface DataFile {
 
 export interface WeightsPlan {
   readonly placements: Placements;
+  /** Where bytes that a tensor reads from a source lie now; `key` is what `rangeKey` says. */
+  readonly ranges: ReadonlyMap<string, Placement>;
   /** Data files to copy whole. */
   readonly copies: readonly DataFile[];
   /** The file that this package adds, undefined where nothing goes into it. `bytes` is its size. */
@@ -74,7 +74,12 @@ export function planWeights(models: readonly Model[], dataFiles: readonly DataFi
     tensors.push(t);
     bytes = offset + t.byteLength;
   }
-  return { placements, copies: dataFiles, file: tensors.length === 0 ? undefined : { name, bytes, tensors } };
+  return {
+    placements,
+    ranges: byContent,
+    copies: dataFiles,
+    file: tensors.length === 0 ? undefined : { name, bytes, tensors },
+  };
 }
 
 /** The place that the source's own data file gives it, if the tensor is still what the source declared. */
@@ -87,10 +92,13 @@ function inSource(t: Tensor, locations: ReadonlySet<string>): Placement | undefi
 
 /** Equal keys are equal bytes; undefined where finding out would mean reading a weight. */
 function contentKey(t: Tensor): string | undefined {
-  if (t.payload.kind === 'range') return `${t.payload.source.name}:${t.payload.offset}:${t.byteLength}`;
+  if (t.payload.kind === 'range') return rangeKey(t.payload.source.name, t.payload.offset, t.byteLength);
   if (t.payload.kind === 'inline') return createHash('sha256').update(t.payload.bytes).digest('hex');
   return undefined;
 }
+
+/** Names a range of a source. */
+export const rangeKey = (source: string, offset: number, bytes: number): string => `${source}:${offset}:${bytes}`;
 
 function* largeTensors(model: Model): Iterable<Tensor> {
   yield* graphTensors(model.graph);

@@ -2,8 +2,8 @@
 import { badModel } from '../errors.ts';
 import type { Attr, AttrValue, Graph, SparseTensor, ValueType } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
-import { decodeMessage, fromLong, has, type Proto, rememberTypeBytes } from '../proto/index.ts';
-import type { Place } from './place.ts';
+import { decodeMessage, fromLong, has, type Place, type Proto, rememberTypeBytes } from '../proto/index.ts';
+
 import { copies, dimsOf } from './tensors.ts';
 import { valueType } from './types.ts';
 

@@ -2,10 +2,10 @@
 import { badModel, badProtobuf, LoraifyError, noOpset, unsupportedVersion } from '../errors.ts';
 import type { FunctionDef, Model } from '../graph/model.ts';
 import type { ByteSource } from '../graph/tensor.ts';
-import { decodeMessage, fromLong, has, type Proto } from '../proto/index.ts';
+import { decodeMessage, fromLong, has, type Place, type Proto } from '../proto/index.ts';
 import { attribute } from './attributes.ts';
 import { type DecodeContext, decodeBody, decodeGraph } from './graphs.ts';
-import type { Place } from './place.ts';
+
 import { copies, stringMap } from './tensors.ts';
 
 /** What ONNX Runtime 1.30 loads; IR 3 is the first with opset_import. */

@@ -7,16 +7,8 @@ import { lstatSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { externalDataBounds, externalDataOutside } from '../errors.ts';
 import type { ByteSource } from '../graph/tensor.ts';
+import type { ExternalFile } from '../proto/index.ts';
 import { type FileSource, fileSource, reason } from './fileSource.ts';
-
-/** A data file of the source. */
-export interface ExternalFile {
-  /** Its name in the model: relative to the model's folder. */
-  readonly location: string;
-  /** Where it is on disk. */
-  readonly path: string;
-  readonly bytes: number;
-}
 
 export interface ExternalPlace {
   readonly location: string;

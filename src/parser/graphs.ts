@@ -2,9 +2,9 @@
 import { badModel } from '../errors.ts';
 import { type Attr, Graph, Node, producersOf, tensorType, Value } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
-import type { Proto } from '../proto/index.ts';
+import type { Place, Proto } from '../proto/index.ts';
 import { attribute, sparse, typeFromBytes } from './attributes.ts';
-import type { Place } from './place.ts';
+
 import { copies, stringMap } from './tensors.ts';
 
 export interface DecodeContext {

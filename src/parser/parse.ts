@@ -2,24 +2,13 @@
 import { dirname } from 'node:path';
 import type { Model, Node } from '../graph/model.ts';
 import type { ByteSource, Tensor } from '../graph/tensor.ts';
+import type { ModelSource, Place } from '../proto/index.ts';
 import { decodeModel } from './decode.ts';
-import { type ExternalFile, externalData } from './external.ts';
+import { externalData } from './external.ts';
 import { fileSource } from './fileSource.ts';
-import type { Place } from './place.ts';
-import { skim } from './skim.ts';
-import { type PayloadStretch, tensorReader } from './tensors.ts';
 
-/** The bytes that a model came from. Tensors of the model read from it until it is closed. */
-export interface ModelSource {
-  readonly bytes: ByteSource;
-  /** External data files that tensors lie in. */
-  readonly externalFiles: readonly ExternalFile[];
-  /** Stretches of `bytes` that hold raw_data bytes of tensors above 1 KiB, in order of place. */
-  readonly stretches: readonly PayloadStretch[];
-  /** Where the tensor or node stands on the wire; undefined for one that was not read from here. */
-  placeOf(item: Tensor | Node): Place | undefined;
-  close(): void;
-}
+import { skim } from './skim.ts';
+import { tensorReader } from './tensors.ts';
 
 export interface Parsed {
   readonly model: Model;
@@ -60,6 +49,7 @@ export function parseSource(source: ByteSource, folder?: string, close: () => vo
       source: {
         bytes: source,
         externalFiles: [...external.files],
+        externalTensors: reader.externalTensors,
         stretches: reader.stretches.toSorted((a, b) => a.offset - b.offset),
         placeOf: (item) => places.get(item),
         close() {

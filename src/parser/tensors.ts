@@ -9,29 +9,18 @@ import {
   rawByteLength,
   type Tensor,
 } from '../graph/tensor.ts';
-import { fromLong, type Proto } from '../proto/index.ts';
+import { fromLong, inlineBytes, type PayloadStretch, type Proto } from '../proto/index.ts';
 import type { ExternalData } from './external.ts';
 import { elementsOf } from './payload.ts';
 import type { Segment } from './skim.ts';
-
-/** Tensors of at most this many bytes live inside graphs; larger ones are stored apart. */
-export const inlineBytes = 1024;
-
-/** A stretch of the source that holds a tensor's raw_data bytes as they are, so that the skeleton can leave it out. */
-export interface PayloadStretch {
-  readonly tensor: Tensor;
-  /** In the source. */
-  readonly offset: number;
-  readonly bytes: number;
-  /** In the tensor's raw_data. */
-  readonly at: number;
-}
 
 export interface TensorReader {
   /** `label` is for messages where the tensor has no name. Errors: BAD_TENSOR, BAD_PROTOBUF, EXTERNAL_DATA_*. */
   read(proto: Proto<'TensorProto'>, label: string): Tensor;
   /** Stretches of all large tensors read so far. */
   readonly stretches: readonly PayloadStretch[];
+  /** Tensors in data files, of any size. */
+  readonly externalTensors: readonly Tensor[];
 }
 
 const externalLocation = 1;
@@ -42,8 +31,10 @@ export function tensorReader(
   external: ExternalData,
 ): TensorReader {
   const stretches: PayloadStretch[] = [];
+  const externalTensors: Tensor[] = [];
   return {
     stretches,
+    externalTensors,
     read(proto, label) {
       const name = proto.name || label;
       const dtype = typeOf(proto, name);
@@ -67,11 +58,13 @@ export function tensorReader(
         if (dtype === 'string') throw badTensor(name, 'strings cannot be external data');
         if (segments.some((s) => s.end > s.from)) throw badTensor(name, 'it has elements besides its external data');
         const { source: file, ...place } = external.find(name, entries, byteLength);
-        return {
+        const tensor: Tensor = {
           ...common,
           payload: { kind: 'range', source: file, offset: place.offset },
           origin: { external: place, ...unknown },
         };
+        externalTensors.push(tensor);
+        return tensor;
       }
       if (proto.data_location !== 0) throw badTensor(name, `unknown data location ${proto.data_location}`);
 

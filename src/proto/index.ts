@@ -10,6 +10,7 @@ export {
   rewrite,
 } from './rewrite.ts';
 export { cutField, decodeMessage, encodeMessage, has, type MessageName, type Proto, type ProtoInit } from './schema.ts';
+export { type ExternalFile, inlineBytes, type ModelSource, type PayloadStretch, type Place } from './source.ts';
 export { rememberTypeBytes, typeBytesOf } from './typeBytes.ts';
 export {
   type Cursor,

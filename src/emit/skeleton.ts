@@ -1,0 +1,181 @@
+/**
+ * The source file without what the package stores anyway: `source.skeleton` holds its wire bytes, the stretches that lie in the
+ * package's weight files cut out, and the splices say where each came from. Put together again they equal the source to the byte,
+ * so that a merge can write everything it does not change exactly as it was.
+ */
+import { createHash } from 'node:crypto';
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { badPackage, LoraifyError, writeFailed } from '../errors.ts';
+import { type FileReader, openReader } from '../formats/files.ts';
+import type { ByteSource } from '../graph/tensor.ts';
+import type { ModelSource } from '../proto/index.ts';
+import { reason } from './package.ts';
+import { rangeKey, type WeightsPlan } from './weights.ts';
+
+export const skeletonName = 'source.skeleton';
+
+/** `bytes` bytes of `file` (of the package) from `offset` belong at byte `at` of the skeleton. */
+export interface Splice {
+  readonly at: number;
+  readonly bytes: number;
+  readonly file: string;
+  readonly offset: number;
+}
+
+export interface Skeleton {
+  /** Of the skeleton file, hexadecimal. */
+  readonly sha256: string;
+  /** In ascending order of `at`. */
+  readonly splices: readonly Splice[];
+}
+
+const step = 1 << 20;
+
+/** Writes `folder`/source.skeleton. Weights that the plan does not store stay in it. Errors: WRITE_FAILED. */
+export function writeSkeleton(source: ModelSource, plan: WeightsPlan, folder: string): Skeleton {
+  const { bytes } = source;
+  const splices: Splice[] = [];
+  const hash = createHash('sha256');
+  const to = join(folder, skeletonName);
+  try {
+    const fd = openSync(to, 'wx');
+    try {
+      let written = 0;
+      const copy = (from: number, end: number): void => {
+        for (let at = from; at < end; at += step) {
+          const chunk = bytes.read(at, Math.min(step, end - at));
+          hash.update(chunk);
+          let done = 0;
+          while (done < chunk.length) done += writeSync(fd, chunk, done);
+        }
+        written += Math.max(0, end - from);
+      };
+      let at = 0;
+      for (const s of source.stretches) {
+        const place =
+          plan.placements.get(s.tensor) ??
+          (s.at === 0 ? plan.ranges.get(rangeKey(bytes.name, s.offset, s.tensor.byteLength)) : undefined);
+        if (place === undefined) continue;
+        copy(at, s.offset);
+        splices.push({ at: written, bytes: s.bytes, file: place.location, offset: place.offset + s.at });
+        at = s.offset + s.bytes;
+      }
+      copy(at, bytes.size);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    if (error instanceof LoraifyError) throw error;
+    throw writeFailed(to, reason(error));
+  }
+  return { sha256: hash.digest('hex'), splices };
+}
+
+export interface SplicedSource extends ByteSource {
+  close(): void;
+}
+
+/** A stretch of the whole: `length` bytes of `file` from `offset`, at `start`. */
+interface Part {
+  readonly start: number;
+  readonly length: number;
+  readonly file: FileReader;
+  readonly offset: number;
+}
+
+/**
+ * The source file as it was, read from a package. Errors: BAD_PACKAGE where the skeleton was changed or a splice leads outside
+ * of the package's files.
+ */
+export function splicedSource(folder: string, skeleton: Skeleton): SplicedSource {
+  const readers = new Map<string, FileReader>();
+  const close = (): void => {
+    for (const r of readers.values()) r.close();
+  };
+  const open = (name: string): FileReader => {
+    const found = readers.get(name);
+    if (found !== undefined) return found;
+    if (name.split(/[/\\]/).includes('..') || /^([/\\]|[A-Za-z]:)/.test(name))
+      throw badPackage(`"${name}" is no file of the package`, folder);
+    const made = openReader(join(folder, name));
+    readers.set(name, made);
+    return made;
+  };
+  try {
+    const base = open(skeletonName);
+    if (hashOf(base) !== skeleton.sha256) throw badPackage(`${skeletonName} was changed`, folder);
+    const parts = layOut(base, skeleton.splices, open, folder);
+    const last = parts.at(-1);
+    return {
+      name: join(folder, skeletonName),
+      size: last === undefined ? 0 : last.start + last.length,
+      read: (offset, length) => read(parts, offset, length),
+      close,
+    };
+  } catch (error) {
+    close();
+    if (error instanceof LoraifyError && error.code === 'FILE_NOT_FOUND') throw badPackage(error.message, folder);
+    throw error;
+  }
+}
+
+function layOut(
+  base: FileReader,
+  splices: readonly Splice[],
+  open: (name: string) => FileReader,
+  folder: string,
+): Part[] {
+  const parts: Part[] = [];
+  let start = 0;
+  const add = (file: FileReader, offset: number, length: number): void => {
+    if (length > 0) parts.push({ start, length, file, offset });
+    start += length;
+  };
+  let at = 0;
+  for (const s of splices) {
+    const file = open(s.file);
+    if (s.at < at || s.at > base.size || s.offset + s.bytes > file.size)
+      throw badPackage(`${s.bytes} bytes of "${s.file}" at ${s.offset} cannot be part of the source`, folder);
+    add(base, at, s.at - at);
+    add(file, s.offset, s.bytes);
+    at = s.at;
+  }
+  add(base, at, base.size - at);
+  return parts;
+}
+
+function read(parts: readonly Part[], offset: number, length: number): Uint8Array {
+  let index = partAt(parts, offset);
+  const first = parts[index];
+  if (first !== undefined && offset + length <= first.start + first.length)
+    return first.file.read(first.offset + offset - first.start, length);
+  const out = new Uint8Array(length);
+  for (let done = 0; done < length; index++) {
+    const part = parts[index];
+    if (part === undefined) return out.subarray(0, done);
+    const skip = offset + done - part.start;
+    const bytes = part.file.read(part.offset + skip, Math.min(length - done, part.length - skip));
+    out.set(bytes, done);
+    done += bytes.length;
+  }
+  return out;
+}
+
+/** The last part that begins at or before `offset`. */
+function partAt(parts: readonly Part[], offset: number): number {
+  let low = 0;
+  let high = parts.length - 1;
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if ((parts[middle]?.start ?? 0) <= offset) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+function hashOf(file: FileReader): string {
+  const hash = createHash('sha256');
+  for (let at = 0; at < file.size; at += step) hash.update(file.read(at, Math.min(step, file.size - at)));
+  return hash.digest('hex');
+}
