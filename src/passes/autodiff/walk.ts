@@ -51,10 +51,10 @@ export function gradients({ g, seeds, wrt }: GradientRequest): Map<Value, Value>
       () => {
         const dys = node.outputs.map((o) => (active.has(o) && !ends.has(o) ? total(o) : undefined));
         const dxs = differentiate(node, dys, g, order, active);
-        if (dxs.length > node.inputs.length)
-          throw new Error(
-            `the rule of ${ruleKey(node)} gives ${dxs.length} gradients for ${node.inputs.length} inputs`,
-          );
+        // An optional input may be left out; its gradient is then undefined.
+        const count = dxs.findLastIndex((d) => d !== undefined) + 1;
+        if (count > node.inputs.length)
+          throw new Error(`the rule of ${ruleKey(node)} gives ${count} gradients for ${node.inputs.length} inputs`);
         node.inputs.forEach((x, i) => {
           const dx = dxs[i];
           if (x === undefined || dx === undefined || !active.has(x)) return;

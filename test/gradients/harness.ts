@@ -1,0 +1,281 @@
+/**
+ * Numeric gradient checks: an operator's forward pass runs on ONNX Runtime, its gradient by the rules too, and both must agree
+ * along one random direction per input (as HIPS/autograd's test_util does) with the central difference of sum(y · cotangent).
+ */
+import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import { expect } from 'vitest';
+import { encodeModel } from '../../src/emit/index.ts';
+import { LoraifyError } from '../../src/errors.ts';
+import { createBuilder } from '../../src/graph/builder.ts';
+import { type Dim, Graph, type Model, tensorType, Value } from '../../src/graph/model.ts';
+import type { OpName } from '../../src/graph/operators.ts';
+import { gradients } from '../../src/passes/autodiff/index.ts';
+import { inferNode } from '../../src/passes/shapes.ts';
+
+/** How much the graph inputs say about their shapes. Equal lengths have equal symbols. */
+export const modes = ['static', 'symbolic', 'unknown', 'unranked'] as const;
+export type Mode = (typeof modes)[number];
+
+type Next = () => number;
+export type Domain = (next: Next, index: number, count: number) => number;
+type Kind = 'float' | 'int64' | 'int32' | 'bool';
+
+/** One input of the operator. */
+export interface Arg {
+  readonly kind: Kind;
+  readonly shape: readonly number[];
+  readonly values: Domain | readonly number[];
+  /** An initializer rather than a graph input. */
+  readonly fixed: boolean;
+}
+
+export interface Case {
+  readonly op: OpName;
+  /** undefined: left out. */
+  readonly in: readonly (Arg | undefined)[];
+  readonly attrs?: object;
+  /** What is special about this row. */
+  readonly is?: string;
+  /** Outputs of the node, and those of them that the loss reads. */
+  readonly outputs?: number;
+  readonly loss?: readonly number[];
+  /** Operator set, 18 unless the operator is younger. */
+  readonly opset?: number;
+  /** float64 where ONNX Runtime's CPU provider has the kernels. */
+  readonly dtype?: 'float64' | 'float32';
+  /** Linear in each single input, so that any step is exact. */
+  readonly linear?: boolean;
+  readonly step?: number;
+  readonly tolerance?: number;
+  /** Modes this row runs in, all by default. */
+  readonly modes?: readonly Mode[];
+  /** Inputs without a derivative here (an integer exponent, a target index given as float). */
+  readonly skip?: readonly number[];
+}
+
+// ---------------------------------------------------------------- domains
+
+export const normal: Domain = (next) => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+export const between =
+  (low: number, high: number): Domain =>
+  (next) =>
+    low + (high - low) * next();
+export const positive = between(0.5, 2);
+/** Off zero, where many functions have a kink. */
+export const offZero: Domain = (next) => (next() < 0.5 ? -1 : 1) * (0.2 + 1.8 * next());
+/** Values at least 0.1 apart in shuffled order, none near zero: no ties for maxima. */
+export const distinct: Domain = (next, i, n) => ((i * coprime(n) + 3) % n) * 0.1 - 0.05 * n + 0.025 + next() * 0.02;
+
+/** A multiplier that visits all residues of n, far from 1. */
+function coprime(n: number): number {
+  const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+  for (let k = Math.floor(n * 0.618) + 1; k > 1; k--) if (gcd(k, n) === 1) return k;
+  return 1;
+}
+
+export const f = (shape: readonly number[], values: Domain | readonly number[] = normal): Arg => ({
+  kind: 'float',
+  shape,
+  values,
+  fixed: false,
+});
+const whole =
+  (kind: Kind, fixed: boolean) =>
+  (values: readonly number[], shape: readonly number[] = [values.length]): Arg => ({ kind, shape, values, fixed });
+/** Integers as a constant, and as graph inputs. */
+export const k = whole('int64', true);
+export const int64 = whole('int64', false);
+export const int32 = whole('int32', false);
+export const bool = whole('bool', false);
+/** A constant of floats. */
+export const fixed = (shape: readonly number[], values: Domain | readonly number[] = normal): Arg => ({
+  kind: 'float',
+  shape,
+  values,
+  fixed: true,
+});
+
+// ---------------------------------------------------------------- running
+
+/** Seeded numbers in [0, 1): mulberry32. */
+export function random(seed: number): Next {
+  let a = seed;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+interface Data {
+  readonly type: 'float64' | 'float32' | 'int64' | 'int32' | 'bool';
+  readonly dims: readonly number[];
+  readonly values: readonly number[];
+}
+
+const ortTensor = ({ type, dims, values }: Data): OrtTensor => {
+  switch (type) {
+    case 'float64':
+      return new OrtTensor(type, Float64Array.from(values), dims);
+    case 'float32':
+      return new OrtTensor(type, Float32Array.from(values), dims);
+    case 'int64':
+      return new OrtTensor(type, BigInt64Array.from(values, BigInt), dims);
+    case 'int32':
+      return new OrtTensor(type, Int32Array.from(values), dims);
+    case 'bool':
+      return new OrtTensor(type, Uint8Array.from(values), dims);
+  }
+};
+
+function numbers(t: OrtTensor): number[] {
+  if (typeof t.data === 'string' || t.data instanceof Array) throw new Error('no numbers');
+  return Array.from<number | bigint, number>(t.data, Number);
+}
+
+export async function session(model: Model): Promise<InferenceSession> {
+  return InferenceSession.create(encodeModel(model), { intraOpNumThreads: 1, logSeverityLevel: 4 });
+}
+
+export function modelOf(graph: Graph, opset: number): Model {
+  return {
+    irVersion: 10,
+    opsets: new Map([['', opset]]),
+    graph,
+    functions: [],
+    producerName: '',
+    producerVersion: '',
+    domain: '',
+    modelVersion: 0,
+    docString: '',
+    metadata: new Map(),
+    unknown: [],
+  };
+}
+
+function declared(shape: readonly number[], mode: Mode): readonly Dim[] | undefined {
+  if (mode === 'unranked') return undefined;
+  return shape.map((d) => (mode === 'static' ? d : mode === 'symbolic' ? `d${d}` : null));
+}
+
+export interface Outcome {
+  /** Largest error relative to the sum of the products' magnitudes, over inputs. */
+  readonly error: number;
+  /** The walk refused with a coded error, which is a right answer where the rank is unknown. */
+  readonly refused: boolean;
+  /** Operators of the gradient graph. */
+  readonly ops: ReadonlySet<string>;
+}
+
+/** Runs one row in one mode; throws where numbers or shapes are wrong. */
+export async function check(c: Case, mode: Mode): Promise<Outcome> {
+  const type = c.dtype ?? 'float64';
+  const next = random(c.in.length * 7919 + [...(c.op + (c.is ?? ''))].reduce((a, ch) => a * 31 + ch.charCodeAt(0), 7));
+  const draw = (arg: Arg): Data => {
+    const count = size(arg.shape);
+    const { values } = arg;
+    const list =
+      typeof values === 'function' ? Array.from({ length: count }, (_, i) => values(next, i, count)) : [...values];
+    return { type: arg.kind === 'float' ? type : arg.kind, dims: arg.shape, values: list };
+  };
+  const data = c.in.map((arg) => (arg === undefined ? undefined : draw(arg)));
+
+  const g = createBuilder(inferNode);
+  const graph = new Graph('check');
+  const args = c.in.map((arg, i): Value | undefined => {
+    const d = data[i];
+    if (arg === undefined || d === undefined) return undefined;
+    if (arg.fixed) return g.constant(d.type, d.dims, d.values);
+    const v = new Value(`x${i}`, tensorType(d.type, declared(arg.shape, mode)));
+    graph.inputs.push(v);
+    return v;
+  });
+  const outs = g.node({ op: c.op, inputs: args, attrs: c.attrs ?? {}, outputs: c.outputs ?? 1 });
+  const read = (c.loss ?? [0]).map((i) => outs[i]).filter((v) => v !== undefined);
+  graph.outputs.push(...read);
+  graph.adopt();
+  const opset = c.opset ?? 18;
+  const forward = await session(modelOf(graph, opset));
+  const feeds = Object.fromEntries(
+    args.flatMap((v, i) => {
+      const d = data[i];
+      return v === undefined || d === undefined || v.tensor !== undefined ? [] : [[v.name, ortTensor(d)] as const];
+    }),
+  );
+  const names = read.map((v) => v.name);
+  const first = await forward.run(feeds);
+  const cotangents = names.map((name): Data => {
+    const t = first[name];
+    if (t === undefined) throw new Error(`no output ${name}`);
+    return { type, dims: t.dims, values: Array.from({ length: size(t.dims) }, () => normal(next, 0, 1)) };
+  });
+  const loss = async (changed: Record<string, OrtTensor>): Promise<number> => {
+    const y = await forward.run({ ...feeds, ...changed });
+    return names.reduce((sum, name, j) => sum + dot(numbers(y[name] ?? ortTensor(cotangents[j] ?? nothing)), cotangents[j]?.values ?? []), 0);
+  };
+
+  const seeds = read.map((y, j) => {
+    const known = y.shape?.map((d, i) => d ?? (mode === 'static' ? (cotangents[j]?.dims[i] ?? null) : null));
+    const dy = new Value(`dy${j}`, tensorType(type, known));
+    graph.inputs.push(dy);
+    return [y, dy] as const;
+  });
+  const wrt = args.flatMap((v, i) => (v !== undefined && v.tensor === undefined && c.in[i]?.kind === 'float' ? [v] : []));
+  let found: Map<Value, Value>;
+  try {
+    found = gradients({ g, seeds, wrt });
+  } catch (error) {
+    if (mode === 'unranked' && error instanceof LoraifyError && error.code === 'UNSUPPORTED_SHAPE')
+      return { error: 0, refused: true, ops: new Set() };
+    throw error;
+  }
+  const results = [...found.values()].map((dv) => g.Identity(dv));
+  graph.outputs.push(...results);
+  const before = new Set(graph.nodes);
+  graph.adopt();
+  const ops = new Set(graph.nodes.filter((n) => !before.has(n)).map((n) => n.op));
+  const backward = await session(modelOf(graph, opset));
+  const dys = Object.fromEntries(cotangents.map((d, j) => [`dy${j}`, ortTensor(d)]));
+  const got = await backward.run({ ...feeds, ...dys });
+
+  const step = c.step ?? (type === 'float64' ? 1e-5 : c.linear ? 1 : 1e-2);
+  const tolerance = c.tolerance ?? (type === 'float64' ? 1e-7 : c.linear ? 1e-5 : 1e-3);
+  const names2 = new Map([...found.keys()].map((v, i) => [v, results[i]?.name ?? '']));
+  let worst = 0;
+  for (const [i, v] of args.entries()) {
+    const d = data[i];
+    if (v === undefined || d === undefined || !wrt.includes(v) || c.skip?.includes(i)) continue;
+    const direction = d.values.map(() => normal(next, 0, 1));
+    const moved = (by: number): Record<string, OrtTensor> => ({
+      [v.name]: ortTensor({ ...d, values: d.values.map((x, j) => x + by * (direction[j] ?? 0)) }),
+    });
+    const numeric = ((await loss(moved(step))) - (await loss(moved(-step)))) / (2 * step);
+    const dx = got[names2.get(v) ?? ''];
+    if (dx !== undefined) expect(dx.dims, `shape of the gradient of input ${i}`).toEqual(d.dims);
+    const values = dx === undefined ? d.values.map(() => 0) : numbers(dx);
+    const analytic = dot(values, direction);
+    const scale = Math.max(1, values.reduce((sum, x, j) => sum + Math.abs(x * (direction[j] ?? 0)), 0));
+    const error = Math.abs(numeric - analytic) / scale;
+    if (!(error <= tolerance))
+      throw new Error(`input ${i}: numeric ${numeric}, by rule ${analytic}, error ${error} > ${tolerance}`);
+    worst = Math.max(worst, error);
+  }
+  return { error: worst, refused: false, ops };
+}
+
+const nothing: Data = { type: 'float32', dims: [0], values: [] };
+
+function dot(a: readonly number[], b: readonly number[]): number {
+  if (a.length !== b.length) throw new Error(`${a.length} values against ${b.length}`);
+  return a.reduce((sum, x, i) => sum + x * (b[i] ?? 0), 0);
+}
+
+/** For titles: `Gemm transB=1, broadcast C`. */
+export function title(c: Case): string {
+  const attrs = Object.entries(c.attrs ?? {}).map(([key, v]) => `${key}=${Array.isArray(v) ? `[${v}]` : v}`);
+  const shapes = c.in.map((a) => (a === undefined ? '-' : `[${a.shape}]`)).join(' ');
+  return [`${c.op} ${shapes}`, ...attrs, ...(c.is === undefined ? [] : [c.is])].join(', ');
+}
