@@ -119,7 +119,7 @@ function buildGraph(lex: TextLexer, tree: GraphSyntax, outer: Scope | undefined)
   );
   for (const info of tree.outputs) {
     const value = scope.resolve(info, 'the graph returns');
-    if (scope.own.has(info.name)) value.type ??= info.type;
+    value.type ??= info.type;
     graph.outputs.push(value);
   }
   for (const info of tree.infos) if (info.tensor === undefined) declare(graph, scope, info);

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { printModel } from '../../src/emit/index.ts';
 import { LoraifyError } from '../../src/errors.ts';
@@ -334,6 +335,30 @@ describe('errors have a place and a way out', () => {
 
   test('a cycle', () => {
     expect(code('g () => () { x = Op (y) y = Op (x) }')).toMatchObject({ code: 'BAD_MODEL', node: 'x' });
+  });
+
+  test('damaged text is refused with a code, whatever the damage', () => {
+    const text = `<ir_version: 9, opset_import: ["" : 18]> g (float[N,2] x, bool c = {1}) => (seq(float[]) y)
+      <int4[3] w = {33, 3}, string[1] s = {"a\\"b"}, float[2] f = {1.5, -nan}> {
+      ["n"] t, "" = a.b.Op:o <i = -3, l: floats = [1, 2e5], v = float[1] k {1}, r: int = @q> (x, , w) # note
+      y = If (c) <then_branch = b () => (z) { z = Op (t) }> } <domain: "d"> f <a, b = 1> (q) => (r) { r = A (q) }`;
+    expect(() => parseText(text)).not.toThrow();
+    const piece = fc.oneof(
+      fc.constantFrom('"', '{', '}', '<', '>', '[', ']', '(', ')', '=', ',', '-', '.', '@', ':', '#', ''),
+      fc.string(),
+    );
+    const edit = fc.tuple(fc.nat(text.length), fc.nat(6), piece);
+    fc.assert(
+      fc.property(fc.array(edit, { minLength: 1, maxLength: 3 }), (edits) => {
+        const damaged = edits.reduce((t, [at, length, by]) => t.slice(0, at) + by + t.slice(at + length), text);
+        try {
+          parseText(damaged);
+        } catch (e) {
+          expect(e).toBeInstanceOf(LoraifyError);
+        }
+      }),
+      { numRuns: 3000 },
+    );
   });
 
   test('hostile nesting', () => {
