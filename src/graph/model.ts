@@ -144,6 +144,7 @@ export interface NodeInit {
 }
 
 let made = 0;
+const none: readonly Graph[] = [];
 
 /** One application of an operator or function. */
 export class Node {
@@ -189,10 +190,13 @@ export class Node {
   }
 
   /** Graphs held as attributes (bodies of If, Loop, Scan). */
-  get bodies(): Graph[] {
-    return [...this.attrs.values()].flatMap((a) =>
-      a.kind === 'graph' ? [a.value] : a.kind === 'graphs' ? [...a.value] : [],
-    );
+  get bodies(): readonly Graph[] {
+    let found: Graph[] | undefined;
+    for (const a of this.attrs.values()) {
+      if (a.kind === 'graph') found = [...(found ?? []), a.value];
+      else if (a.kind === 'graphs') found = [...(found ?? []), ...a.value];
+    }
+    return found ?? none;
   }
 
   /** For messages: the name, or the first output where it has none. */
@@ -276,6 +280,15 @@ export class Graph {
     const at = this.nodes.indexOf(node);
     if (at >= 0) this.nodes.splice(at, 1);
     node.detach();
+  }
+
+  /** Removes many nodes at once. */
+  removeAll(nodes: ReadonlySet<Node>): void {
+    if (nodes.size === 0) return;
+    const kept = this.nodes.filter((n) => !nodes.has(n));
+    for (const n of nodes) n.detach();
+    this.nodes.length = 0;
+    this.nodes.push(...kept);
   }
 
   /** Nodes of this graph and of all bodies below it, outer before inner. */
@@ -370,10 +383,9 @@ export function producersOf(node: Node): Node[] {
 
 /** Gives every value and node of the graph a name of its own; names that are unique already stay. */
 export function uniqueNames(graph: Graph): void {
-  const taken = new Set<string>();
+  const fresh = nameGiver();
   const settle = (v: Value): void => {
-    v.name = freshName(v.name || 'value', taken);
-    taken.add(v.name);
+    v.name = fresh(v.name || 'value');
   };
   // Interface names first: they are the contract, whoever else asks for them.
   const fixed = new Set<Value>([...graph.inputs, ...graph.outputs]);
@@ -387,12 +399,23 @@ export function uniqueNames(graph: Graph): void {
     }
   };
   each(graph);
-  const nodes = new Set<string>();
-  for (const n of graph.allNodes())
-    if (n.name !== '') {
-      n.name = freshName(n.name, nodes);
-      nodes.add(n.name);
+  const freshNode = nameGiver();
+  for (const n of graph.allNodes()) if (n.name !== '') n.name = freshNode(n.name);
+}
+
+/** As `freshName` over everything it gave before, without trying every number again. */
+function nameGiver(): (base: string) => string {
+  const taken = new Set<string>();
+  const counts = new Map<string, number>();
+  return (base) => {
+    let name = base;
+    for (let i = counts.get(base) ?? 1; taken.has(name); i++) {
+      name = `${base}.${i}`;
+      counts.set(base, i + 1);
     }
+    taken.add(name);
+    return name;
+  };
 }
 
 /** `base`, or `base.1`, `base.2` … where it is taken. */

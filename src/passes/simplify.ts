@@ -11,6 +11,21 @@ const random = new Set(['RandomNormal', 'RandomNormalLike', 'RandomUniform', 'Ra
  */
 export function simplify(graph: Graph): void {
   const outputs = new Set(graph.outputs);
+  // A value that a body hands out is no use of a node, so such outputs are looked up here.
+  const handedOut = new Map<Value, Graph[]>();
+  for (const n of graph.nodes)
+    for (const body of n.bodies)
+      for (const g of body.allGraphs()) for (const o of g.outputs) handedOut.set(o, [...(handedOut.get(o) ?? []), g]);
+  const redirect = (node: Node, values: readonly (Value | undefined)[]): void => {
+    node.outputs.forEach((o, i) => {
+      const to = values[i];
+      if (to === undefined || o === to) return;
+      replaceUses(o, to);
+      for (const g of handedOut.get(o) ?? []) g.outputs.forEach((b, j) => void (b === o && (g.outputs[j] = to)));
+    });
+    gone.add(node);
+  };
+  const gone = new Set<Node>();
   const ids = new Map<Value, number>();
   const id = (v: Value | undefined): string => {
     if (v === undefined) return '-';
@@ -19,11 +34,11 @@ export function simplify(graph: Graph): void {
     return String(known);
   };
   const seen = new Map<string, Node>();
-  for (const node of [...graph.nodes]) {
+  for (const node of graph.nodes) {
     const [x] = node.inputs;
     const [y] = node.outputs;
     if (node.op === 'Identity' && node.domain === '' && x !== undefined && y !== undefined && !outputs.has(y)) {
-      redirect(graph, node, [x]);
+      redirect(node, [x]);
       continue;
     }
     if (node.bodies.length > 0 || (node.domain === '' && random.has(node.op))) continue;
@@ -31,21 +46,9 @@ export function simplify(graph: Graph): void {
     const twin = seen.get(key);
     const fits = twin !== undefined && node.outputs.every((o, i) => o.name === '' || (twin.outputs[i] !== undefined && twin.outputs[i]?.name !== ''));
     if (twin === undefined || !fits) seen.set(key, node);
-    else if (!node.outputs.some((o) => outputs.has(o))) redirect(graph, node, twin.outputs);
+    else if (!node.outputs.some((o) => outputs.has(o))) redirect(node, twin.outputs);
   }
-}
-
-function redirect(graph: Graph, node: Node, values: readonly (Value | undefined)[]): void {
-  node.outputs.forEach((o, i) => {
-    const to = values[i];
-    if (to === undefined || o === to) return;
-    replaceUses(o, to);
-    // A value that a body hands out is no use of a node.
-    for (const n of graph.nodes)
-      for (const body of n.bodies)
-        for (const g of body.allGraphs()) g.outputs.forEach((b, j) => void (b === o && (g.outputs[j] = to)));
-  });
-  graph.remove(node);
+  graph.removeAll(gone);
 }
 
 const attrsKey = (node: Node): string =>

@@ -7,7 +7,9 @@ import type { Builder } from '../../graph/builder.ts';
 import { type Node, producersOf, Value } from '../../graph/model.ts';
 import { isFloat } from '../../graph/tensor.ts';
 import { decomposition, type Gradients, gradRule, isStopped, type Rule, ruleKey } from './rules.ts';
-import { gradTools, stopMark } from './tools.ts';
+import { gradTools, type GradTools, stopMark } from './tools.ts';
+
+type Tools = Builder & GradTools;
 
 export interface GradientRequest {
   readonly g: Builder;
@@ -43,14 +45,23 @@ export function gradients({ g, seeds, wrt }: GradientRequest): Map<Value, Value>
   };
   for (const [v, dv] of seeds) if (active.has(v)) give(v, dv);
 
+  // One set of tools for all rules; a refusal names the node at hand.
+  let current: Node | undefined;
+  const rankOf = (v: Value): never => {
+    const { op, label } = current ?? { op: 'a node', label: v.name };
+    throw unsupportedShape(`the gradient of ${op} needs the rank of "${v.name}", which is not known`, { node: label });
+  };
+  const tools: Tools = Object.assign({}, g, gradTools(g, rankOf));
+
   for (const node of order.toReversed()) {
+    current = node;
     if (!node.outputs.some((o) => active.has(o) && !ends.has(o) && sums.has(o))) continue;
     const forward = node.metadata.get('loraify.grad_of') ?? node.label;
     g.within(
       { origin: `grad.${node.outputs[0]?.name ?? node.label}`, rule: `grad/${ruleKey(node)}`, gradOf: forward },
       () => {
         const dys = node.outputs.map((o) => (active.has(o) && !ends.has(o) ? total(o) : undefined));
-        const dxs = differentiate(node, dys, g, order, active);
+        const dxs = differentiate(node, dys, tools, order, active);
         // An optional input may be left out; its gradient is then undefined.
         const count = dxs.findLastIndex((d) => d !== undefined) + 1;
         if (count > node.inputs.length)
@@ -58,7 +69,7 @@ export function gradients({ g, seeds, wrt }: GradientRequest): Map<Value, Value>
         node.inputs.forEach((x, i) => {
           const dx = dxs[i];
           if (x === undefined || dx === undefined || !active.has(x)) return;
-          give(x, gradTools(g, needRank(node)).sumTo(dx, x));
+          give(x, tools.sumTo(dx, x));
         });
       },
     );
@@ -71,24 +82,15 @@ export function gradients({ g, seeds, wrt }: GradientRequest): Map<Value, Value>
   return result;
 }
 
-const needRank =
-  (node: Node) =>
-  (v: Value): never => {
-    throw unsupportedShape(`the gradient of ${node.op} needs the rank of "${v.name}", which is not known`, {
-      node: node.label,
-    });
-  };
-
 function differentiate(
   node: Node,
   dys: readonly (Value | undefined)[],
-  g: Builder,
+  g: Tools,
   order: readonly Node[],
   active: ReadonlySet<Value>,
 ): Gradients {
   const rule = gradRule(node) ?? decomposition(node);
   if (rule === undefined) throw refusal(node, order, active);
-  const tools = Object.assign({}, g, gradTools(g, needRank(node)));
   const [first] = dys;
   const dy = first ?? node.outputs[0];
   if (dy === undefined) throw badModel(`node "${node.label}" has no output`, { node: node.label });
@@ -97,7 +99,7 @@ function differentiate(
   const later = dys.findIndex((d, i) => i > 0 && d !== undefined);
   if (later > 0 && !rule.many)
     throw noGradient(`output ${later} of ${ruleKey(node)} has no gradient rule`, place(node, order, active));
-  const site = { node, inputs: node.inputs, outputs: node.outputs, attrs: node.attrs, dy, dys, g: tools };
+  const site = { node, inputs: node.inputs, outputs: node.outputs, attrs: node.attrs, dy, dys, g };
   return rule.kind === 'grad' ? rule.apply(site) : throughBody(rule, site);
 }
 
