@@ -1,0 +1,225 @@
+/**
+ * Graphs of one package and the trainable state they advance. Lives in the worker: `run` of onnxruntime-node blocks its thread.
+ *
+ * State goes in as inputs and comes out in buffers of its own that onnxruntime-node has copied, so no buffer is ever fed and
+ * fetched at once (which would corrupt the state silently), and the state before a run outlives it until the new one is accepted.
+ */
+
+import { join } from 'node:path';
+import type { InferenceSession, Tensor } from 'onnxruntime-node';
+import { badPackage, LoraifyError, runtimeFailed } from '../errors.ts';
+import type { GraphKind, Manifest } from '../formats/manifest.ts';
+import { isElementType } from './data/convert.ts';
+import type { BatchTensor } from './data/index.ts';
+import { gatheredGradient } from './gathered.ts';
+import type { Feeds, OutputInfo, Request, Result, RunResult, StepSettings, TrainingState } from './protocol.ts';
+import { onnxRuntime, openSession, ortReason } from './session.ts';
+
+/** Weights of this many bytes are not kept twice. */
+const packingLimit = 2 ** 30;
+
+type Opening = Extract<Request, { kind: 'open' }>;
+
+export interface Executor {
+  /** Errors: BAD_PACKAGE for a graph that the package lacks, RUNTIME_FAILED. */
+  handle(request: Exclude<Request, Opening>): Promise<Result>;
+}
+
+export async function createExecutor({ directory, manifest, provider, threads }: Opening): Promise<Executor> {
+  const ort = await onnxRuntime();
+  const sessions = new Map<GraphKind, Promise<InferenceSession>>();
+  const gathered = gatheredGradient(manifest.state.size);
+  const names = manifest.names;
+  const lossName = manifest.loss?.kind === 'external' ? undefined : names.loss;
+  let current: TrainingState | undefined;
+
+  const session = (graph: GraphKind): Promise<InferenceSession> => {
+    const known = sessions.get(graph);
+    if (known !== undefined) return known;
+    const file = manifest.graphs[graph];
+    if (file === undefined) {
+      throw badPackage(`the package has no ${graph} graph; compile with --emit all`, directory);
+    }
+    const disablePrepacking = manifest.counts.total * 4 > packingLimit;
+    const opened = openSession(join(directory, file), { provider, threads, disablePrepacking });
+    sessions.set(graph, opened);
+    return opened;
+  };
+
+  /** Feeds what the graph asks for and nothing else; a graph lacks inputs that nothing in it depends on. */
+  const run = async (
+    graph: GraphKind,
+    feeds: ReadonlyMap<string, Tensor>,
+    outputs: readonly string[],
+  ): Promise<Run> => {
+    const s = await session(graph);
+    const given: Record<string, Tensor> = {};
+    for (const name of s.inputNames) {
+      const tensor = feeds.get(name);
+      if (tensor === undefined) throw runtimeFailed(`the ${graph} graph has an input "${name}" that nothing feeds`);
+      given[name] = tensor;
+    }
+    try {
+      return runOf(await s.run(given, outputs), graph);
+    } catch (error) {
+      if (error instanceof LoraifyError) throw error;
+      throw runtimeFailed(`the ${graph} graph: ${ortReason(error)}`, manifest.graphs[graph]);
+    }
+  };
+
+  const tensors = (feeds: Feeds): Map<string, Tensor> =>
+    new Map(
+      Object.entries(feeds).map(([name, tensor]) => [name, new ort.Tensor(tensor.type, tensor.data, tensor.dims)]),
+    );
+  const float = (values: Float32Array, dims: readonly number[]): Tensor => new ort.Tensor('float32', values, dims);
+  const state = (): TrainingState => {
+    if (current === undefined) throw new Error('no state was set');
+    return current;
+  };
+  const stateFeeds = (feeds: Map<string, Tensor>): Map<string, Tensor> => {
+    const { params, m, v, step } = state();
+    const { state: s } = manifest;
+    feeds.set(s.params[0], float(params, [params.length]));
+    feeds.set(s.m[0], float(m, [m.length]));
+    if (s.v !== undefined && v !== undefined) feeds.set(s.v[0], float(v, [v.length]));
+    return feeds.set(s.step[0], float(Float32Array.of(step), []));
+  };
+  const { params, m, v, step } = manifest.state;
+  const nextNames = [params, m, ...(v === undefined ? [] : [v]), step].map(([, next]) => next);
+  /** The results of a run that took optimizer steps; its state is kept if every number is finite. */
+  const accept = (out: Run, losses: ArrayLike<number> | undefined): RunResult => {
+    const norms = out.floats(names.grad_norm);
+    const steps = Array.from(norms, (gradNorm, i) => ({
+      loss: losses === undefined ? Number.NaN : (losses[i] ?? Number.NaN),
+      gradNorm,
+    }));
+    const finite = steps.every(
+      ({ loss, gradNorm }) => Number.isFinite(gradNorm) && (losses === undefined || Number.isFinite(loss)),
+    );
+    if (finite) {
+      current = {
+        params: out.floats(params[1]),
+        m: out.floats(m[1]),
+        v: v === undefined ? undefined : out.floats(v[1]),
+        step: out.floats(step[1])[0] ?? Number.NaN,
+      };
+    }
+    return { steps, finite };
+  };
+  const stepOutputs = [...(lossName === undefined ? [] : [lossName]), names.grad_norm, ...nextNames];
+  const settingFeeds = (
+    feeds: Map<string, Tensor>,
+    settings: readonly StepSettings[],
+    dims: readonly number[],
+  ): void => {
+    feeds.set(
+      manifest.state.lr,
+      float(
+        Float32Array.from(settings, (s) => s.lr),
+        dims,
+      ),
+    );
+    if (names.seed !== undefined) {
+      feeds.set(
+        names.seed,
+        new ort.Tensor(
+          'int32',
+          Int32Array.from(settings, (s) => s.seed),
+          dims,
+        ),
+      );
+    }
+  };
+
+  return {
+    async handle(request) {
+      const { kind } = request;
+      switch (kind) {
+        case 'describe': {
+          const { inputNames, outputMetadata } = await session(request.graph);
+          const outputs = outputMetadata.flatMap((o): OutputInfo[] =>
+            o.isTensor ? [{ name: o.name, type: o.type, shape: o.shape }] : [],
+          );
+          return { kind, inputs: [...inputNames], outputs };
+        }
+        case 'setState':
+          current = request.state;
+          gathered.clear();
+          return { kind };
+        case 'getState':
+          return { kind, state: state() };
+        case 'step': {
+          const feeds = stateFeeds(tensors(request.feeds));
+          settingFeeds(feeds, [request], []);
+          const out = await run('train', feeds, stepOutputs);
+          return { kind, ...accept(out, lossName === undefined ? undefined : out.floats(lossName)) };
+        }
+        case 'steps': {
+          const feeds = stateFeeds(tensors(request.feeds));
+          const count = request.settings.length;
+          settingFeeds(feeds, request.settings, [count]);
+          feeds.set(
+            names.apply ?? 'lora_apply',
+            new ort.Tensor('bool', Uint8Array.from(request.apply, Number), [count]),
+          );
+          const out = await run('train_k', feeds, stepOutputs);
+          return { kind, ...accept(out, lossName === undefined ? undefined : out.floats(lossName)) };
+        }
+        case 'gather': {
+          const feeds = stateFeeds(tensors(request.feeds));
+          settingFeeds(feeds, [{ lr: 0, seed: request.seed }], []);
+          const out = await run('grad', feeds, [
+            ...(lossName === undefined ? [] : [lossName]),
+            names.weight,
+            names.grad,
+          ]);
+          const weight = out.floats(names.weight)[0] ?? 0;
+          gathered.add(out.floats(names.grad), weight);
+          return { kind, loss: lossName === undefined ? Number.NaN : (out.floats(lossName)[0] ?? Number.NaN), weight };
+        }
+        case 'update': {
+          const feeds = stateFeeds(new Map());
+          settingFeeds(feeds, [{ lr: request.lr, seed: 0 }], []);
+          const grad = gathered.take();
+          feeds.set(names.grad, float(grad, [grad.length]));
+          return { kind, ...accept(await run('update', feeds, [names.grad_norm, ...nextNames]), undefined) };
+        }
+        case 'evaluate': {
+          const feeds = stateFeeds(tensors(request.feeds));
+          const scalars = [...(lossName === undefined ? [] : [lossName]), names.weight];
+          const out = await run('eval', feeds, [...scalars, ...request.outputs]);
+          return {
+            kind,
+            loss: lossName === undefined ? Number.NaN : (out.floats(lossName)[0] ?? Number.NaN),
+            weight: out.floats(names.weight)[0] ?? 0,
+            outputs: Object.fromEntries(request.outputs.map((name) => [name, out.tensor(name)])),
+          };
+        }
+      }
+    },
+  };
+}
+
+/** The outputs of one run. */
+interface Run {
+  floats(name: string): Float32Array;
+  tensor(name: string): BatchTensor;
+}
+
+function runOf(outputs: InferenceSession.OnnxValueMapType, graph: GraphKind): Run {
+  const tensor = (name: string): BatchTensor => {
+    const value = outputs[name];
+    if (value === undefined) throw runtimeFailed(`the ${graph} graph has no output "${name}"`);
+    const { type, dims, data } = value;
+    if (!isElementType(type) || Array.isArray(data)) throw runtimeFailed(`output "${name}" has the type ${type}`);
+    return { type, dims: [...dims], data };
+  };
+  return {
+    tensor,
+    floats(name) {
+      const { data, type } = tensor(name);
+      if (data instanceof Float32Array) return data;
+      throw runtimeFailed(`output "${name}" of the ${graph} graph is ${type}, not float32`);
+    },
+  };
+}

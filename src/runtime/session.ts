@@ -1,0 +1,82 @@
+/** Sessions of ONNX Runtime with the settings that training graphs need. The only place that loads onnxruntime-node. */
+
+import { createRequire } from 'node:module';
+import type { InferenceSession } from 'onnxruntime-node';
+import { runtimeFailed } from '../errors.ts';
+
+export type Ort = typeof import('onnxruntime-node');
+
+let loading: Promise<Ort> | undefined;
+
+/** ONNX Runtime, loaded on first use. Errors: RUNTIME_FAILED where its native library cannot be loaded. */
+export function onnxRuntime(): Promise<Ort> {
+  loading ??= import('onnxruntime-node').then(
+    (ort) => {
+      // Must be said before the first call: providers that cannot start would print to stderr otherwise.
+      ort.env.logLevel = 'fatal';
+      return ort;
+    },
+    (error: unknown) => {
+      throw runtimeFailed(`onnxruntime-node cannot be loaded: ${ortReason(error)}`);
+    },
+  );
+  return loading;
+}
+
+/** The version of onnxruntime-node that is installed. */
+export function onnxRuntimeVersion(): string {
+  const found: unknown = createRequire(import.meta.url)('onnxruntime-node/package.json');
+  const version = typeof found === 'object' && found !== null && 'version' in found ? found.version : undefined;
+  return typeof version === 'string' ? version : 'unknown';
+}
+
+export interface SessionSettings {
+  /** One provider; ONNX Runtime adds the CPU's for operators that it lacks. */
+  readonly provider: string;
+  /** Threads of one operator; absent: one per core. */
+  readonly threads?: number | undefined;
+  /** Keep no second, packed copy of the weights: half the memory, slower products. */
+  readonly disablePrepacking?: boolean | undefined;
+}
+
+/** Opens a graph file; external data is mapped from beside it. Errors: RUNTIME_FAILED. */
+export async function openSession(file: string, settings: SessionSettings): Promise<InferenceSession> {
+  const ort = await onnxRuntime();
+  try {
+    return await ort.InferenceSession.create(file, sessionOptions(settings));
+  } catch (error) {
+    throw runtimeFailed(`ONNX Runtime cannot load "${file}": ${ortReason(error)}`, file);
+  }
+}
+
+function sessionOptions({ provider, threads, disablePrepacking }: SessionSettings): InferenceSession.SessionOptions {
+  return {
+    executionProviders: [provider],
+    graphOptimizationLevel: 'all',
+    // One pattern is kept per combination of input shapes, for ever; batches differ in length.
+    enableMemPattern: false,
+    executionMode: 'sequential',
+    interOpNumThreads: 1,
+    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+    logSeverityLevel: 4,
+    extra: {
+      session: {
+        ...(disablePrepacking === true ? { disable_prepacking: '1' } : {}),
+        // Weights stay out of the arena, which grows by powers of two.
+        use_device_allocator_for_initializers: '1',
+      },
+      // Folding would replace a Cast or DequantizeLinear of a frozen weight by a second, wide copy of it.
+      optimization: { disable_specified_optimizers: 'ConstantFolding' },
+    },
+  };
+}
+
+/** ONNX Runtime's message in one line, without the places in its sources. */
+export function ortReason(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const plain = text
+    .replace(/^\S*onnxruntime_src\S+:\d+ (?:.*? was false\. )?/s, '')
+    .replace(/\s+/g, ' ')
+    .trim();
+  return plain.length > 600 ? `${plain.slice(0, 600)} ...` : plain;
+}
