@@ -294,11 +294,48 @@ const cases: Readonly<Record<string, Case>> = {
                     else_branch = e () => (float[3] b) { b = ReduceMean <axes = [0], keepdims = 0> (x) }> }`,
     ops: 'If ReduceMean ReduceMean',
   },
-  'Gemm, OneHot, Cast and others keep their form': {
+  'Gemm, OneHot, Cast keep their form': {
     opset: 10,
-    graph: `(float[2,3] x) => (float[2,2,5] y) <float[3,2] w = {1, 2, 3, 4, 5, 6}, float[2] b = {1, 2}, int64 depth = {5}, float[2] on = {0, 1}>
+    graph: `(float[2,3] x) => (float[2,2,5] y)
+      <float[3,2] w = {1, 2, 3, 4, 5, 6}, float[2] b = {1, 2}, int64 depth = {5}, float[2] on = {0, 1}>
       { p = Gemm <alpha = 0.1> (x, w, b) q = Cast <to = 7> (p) y = OneHot (q, depth, on) }`,
     ops: 'Gemm Cast OneHot',
+  },
+  'OneHot of negative indices': {
+    opset: 9,
+    graph: `(float[2] x) => (float[2,3] y) <int64[2] i = {-1, 2}, int64 depth = {3}, float[2] on = {0, 1}>
+      { p = OneHot (i, depth, on) q = Unsqueeze <axes = [1]> (x) y = Mul (p, q) }`,
+    ops: 'OneHot Unsqueeze Mul',
+  },
+  'AveragePool with automatic padding': {
+    opset: 10,
+    graph: `(float[1,1,5,5] x) => (float[1,1,3,3] y)
+      { y = AveragePool <kernel_shape = [2, 2], strides = [2, 2], auto_pad = "SAME_LOWER", count_include_pad = 1> (x) }`,
+    ops: 'AveragePool',
+  },
+  'MaxPool with rounding up': {
+    opset: 10,
+    graph: `(float[1,1,6,6] x) => (float[1,1,3,3] y, int64[1,1,3,3] i)
+      { y, i = MaxPool <kernel_shape = [3, 3], strides = [2, 2], ceil_mode = 1> (x) }`,
+    ops: 'MaxPool',
+  },
+  'ConvTranspose with automatic padding': {
+    opset: 10,
+    graph: `(float[1,1,3,3] x) => (float[1,1,6,6] y) <float[1,1,3,3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}>
+      { y = ConvTranspose <strides = [2, 2], auto_pad = "SAME_UPPER", output_shape = [6, 6]> (x, w) }`,
+    ops: 'ConvTranspose',
+  },
+  'Resize with a mode that was dropped': {
+    opset: 11,
+    graph: `(float[1,1,4,4] x) => (float[1,1,8,6] y) <float[0] roi = {}, float[4] s = {1, 1, 2, 1.5}>
+      { y = Resize <coordinate_transformation_mode = "tf_half_pixel_for_nn", nearest_mode = "floor"> (x, roi, s) }`,
+    ops: 'Resize',
+  },
+  'Resize to sizes': {
+    opset: 11,
+    graph: `(float[1,1,4,4] x) => (float[1,1,3,6] y) <float[0] roi = {}, float[0] s = {}, int64[4] z = {1, 1, 3, 6}>
+      { y = Resize <mode = "cubic", coordinate_transformation_mode = "align_corners"> (x, roi, s, z) }`,
+    ops: 'Resize',
   },
 };
 

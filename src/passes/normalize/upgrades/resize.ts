@@ -10,13 +10,20 @@ import { type Upgrade, upgrade } from '../upgrade.ts';
 
 export const resizeUpgrades: readonly Upgrade[] = [
   upgrade(['Upsample', 'Resize'], { until: 10 }, ({ node, x, inputs, attrs, g }) => {
-    const given = attrs.floats('scales');
-    const scales = given === undefined ? inputs[1] : g.constant('float32', [given.length], given);
+    const listed = attrs.floats('scales');
+    const scales = listed === undefined ? inputs[1] : g.constant('float32', [listed.length], listed);
     if (scales === undefined) throw badModel(`node "${node.label}" (${node.op}) has no scales`, { node: node.label });
     const mode = attrs.str('mode') ?? 'nearest';
     return mode === 'nearest' ? nearest(g, x, scales) : resize(g, x, scales, { mode: 'linear' });
   }),
+
+  // Opset 11 said "none" with an empty tensor, which files of later opsets still do.
+  upgrade('Resize', { until: 26, always: true }, ({ x, inputs: [, roi, scales, sizes], again }) =>
+    again({ inputs: [x, given(roi), given(scales), given(sizes)] }),
+  ),
 ];
+
+const given = (v: Value | undefined): Value | undefined => (v?.tensor?.dims.includes(0) ? undefined : v);
 
 const resize = (g: Builder, x: Value, scales: Value, attrs: { mode: string; nearest_mode?: string }): Value =>
   g.Resize(x, undefined, scales, undefined, { coordinate_transformation_mode: 'asymmetric', ...attrs });
