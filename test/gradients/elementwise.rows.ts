@@ -12,12 +12,18 @@ const pairs: readonly (readonly [readonly number[], readonly number[]])[] = [
     [2, 1],
     [1, 3],
   ],
-  [[4, 1, 3], [2, 1]],
+  [
+    [4, 1, 3],
+    [2, 1],
+  ],
   [s, []],
   [[], []],
   [[1], s],
   [[0, 3], [3]],
-  [[0, 3], [1, 1]],
+  [
+    [0, 3],
+    [1, 1],
+  ],
 ];
 const binary = (op: Case['op'], a = normal, b = normal): Case[] =>
   pairs.map(([p, q]) => ({ op, in: [f(p, a), f(q, b)] }));
@@ -72,7 +78,15 @@ export const rows: readonly Case[] = [
   { op: 'Where', in: [bool([1, 0, 1, 0, 0, 1], s), f(s), f(s)] },
   { op: 'Where', in: [bool([1, 0], [2, 1]), f([3]), f([])] },
   { op: 'Where', in: [bool([1, 0, 1], [3]), f([1]), f([2, 1])] },
-  { op: 'Cast', in: [f(s)], attrs: { to: 1 }, dtype: 'float64', step: 1, tolerance: 1e-6, is: 'float64 to float32 rounds' },
+  {
+    op: 'Cast',
+    in: [f(s)],
+    attrs: { to: 1 },
+    dtype: 'float64',
+    step: 1,
+    tolerance: 1e-6,
+    is: 'float64 to float32 rounds',
+  },
   { op: 'Cast', in: [f(s)], attrs: { to: 11 }, dtype: 'float32', linear: true },
   { op: 'CastLike', in: [f(s), fixed([], [0])] },
   { op: 'Dropout', in: [f(s)] },
@@ -87,7 +101,9 @@ export const rows: readonly Case[] = [
   ...unary('Swish', normal, { ...float32, opset: 24, attrs: { alpha: 0.7 } }),
   ...unary('Gelu', normal, { ...float32, opset: 20 }),
   ...unary('Gelu', normal, { ...float32, opset: 20, attrs: { approximate: 'tanh' } }),
-  ...[[2, 3], [3], [1, 1], [1]].map((slope): Case => ({ op: 'PRelu', in: [f(s, offZero), f(slope, positive)], ...float32 })),
+  ...[[2, 3], [3], [1, 1], [1]].map(
+    (slope): Case => ({ op: 'PRelu', in: [f(s, offZero), f(slope, positive)], ...float32 }),
+  ),
   ...unary('ThresholdedRelu', offZero, { ...float32, attrs: { alpha: 0.1 } }),
   ...unary('Shrink', offZero, { ...float32, linear: true, step: 0.05, attrs: { lambd: 0.1, bias: 0.05 } }),
   ...unary('Softsign', offZero, float32),

@@ -27,6 +27,8 @@ export interface Arg {
   readonly values: Domain | readonly number[];
   /** An initializer rather than a graph input. */
   readonly fixed: boolean;
+  /** The last length is known in every mode but unranked: it says how many axes an index has. */
+  readonly sized?: boolean;
 }
 
 export interface Case {
@@ -87,6 +89,7 @@ export const k = whole('int64', true);
 export const int64 = whole('int64', false);
 export const int32 = whole('int32', false);
 export const bool = whole('bool', false);
+export const sized = (arg: Arg): Arg => ({ ...arg, sized: true });
 /** A constant of floats. */
 export const fixed = (shape: readonly number[], values: Domain | readonly number[] = normal): Arg => ({
   kind: 'float',
@@ -156,9 +159,10 @@ export function modelOf(graph: Graph, opset: number): Model {
   };
 }
 
-function declared(shape: readonly number[], mode: Mode): readonly Dim[] | undefined {
+function declared({ shape, sized: last }: Arg, mode: Mode): readonly Dim[] | undefined {
   if (mode === 'unranked') return undefined;
-  return shape.map((d) => (mode === 'static' ? d : mode === 'symbolic' ? `d${d}` : null));
+  const keeps = (i: number): boolean => mode === 'static' || (last === true && i === shape.length - 1);
+  return shape.map((d, i) => (keeps(i) ? d : mode === 'symbolic' ? `d${d}` : null));
 }
 
 export interface Outcome {
@@ -183,13 +187,13 @@ export async function check(c: Case, mode: Mode): Promise<Outcome> {
   };
   const data = c.in.map((arg) => (arg === undefined ? undefined : draw(arg)));
 
-  const g = createBuilder(inferNode);
   const graph = new Graph('check');
+  const g = createBuilder(inferNode, graph.inputs);
   const args = c.in.map((arg, i): Value | undefined => {
     const d = data[i];
     if (arg === undefined || d === undefined) return undefined;
     if (arg.fixed) return g.constant(d.type, d.dims, d.values);
-    const v = new Value(`x${i}`, tensorType(d.type, declared(arg.shape, mode)));
+    const v = new Value(`x${i}`, tensorType(d.type, declared(arg, mode)));
     graph.inputs.push(v);
     return v;
   });
@@ -214,7 +218,10 @@ export async function check(c: Case, mode: Mode): Promise<Outcome> {
   });
   const loss = async (changed: Record<string, OrtTensor>): Promise<number> => {
     const y = await forward.run({ ...feeds, ...changed });
-    return names.reduce((sum, name, j) => sum + dot(numbers(y[name] ?? ortTensor(cotangents[j] ?? nothing)), cotangents[j]?.values ?? []), 0);
+    return names.reduce(
+      (sum, name, j) => sum + dot(numbers(y[name] ?? ortTensor(cotangents[j] ?? nothing)), cotangents[j]?.values ?? []),
+      0,
+    );
   };
 
   const seeds = read.map((y, j) => {
@@ -223,7 +230,9 @@ export async function check(c: Case, mode: Mode): Promise<Outcome> {
     graph.inputs.push(dy);
     return [y, dy] as const;
   });
-  const wrt = args.flatMap((v, i) => (v !== undefined && v.tensor === undefined && c.in[i]?.kind === 'float' ? [v] : []));
+  const wrt = args.flatMap((v, i) =>
+    v !== undefined && v.tensor === undefined && c.in[i]?.kind === 'float' ? [v] : [],
+  );
   let found: Map<Value, Value>;
   try {
     found = gradients({ g, seeds, wrt });
@@ -257,7 +266,10 @@ export async function check(c: Case, mode: Mode): Promise<Outcome> {
     if (dx !== undefined) expect(dx.dims, `shape of the gradient of input ${i}`).toEqual(d.dims);
     const values = dx === undefined ? d.values.map(() => 0) : numbers(dx);
     const analytic = dot(values, direction);
-    const scale = Math.max(1, values.reduce((sum, x, j) => sum + Math.abs(x * (direction[j] ?? 0)), 0));
+    const scale = Math.max(
+      1,
+      values.reduce((sum, x, j) => sum + Math.abs(x * (direction[j] ?? 0)), 0),
+    );
     const error = Math.abs(numeric - analytic) / scale;
     if (!(error <= tolerance))
       throw new Error(`input ${i}: numeric ${numeric}, by rule ${analytic}, error ${error} > ${tolerance}`);

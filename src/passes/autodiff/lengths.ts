@@ -73,7 +73,8 @@ export function lengthTools(g: Builder, rank: (v: Value) => number): Lengths {
   const tools: Lengths = {
     length: (v, axis) => {
       const d = v.shape?.at(axis);
-      return typeof d === 'number' ? d : g.Gather(g.Shape(v), g.ints([axis]));
+      if (typeof d === 'number') return d;
+      return (typeof d === 'string' ? g.symbol(d) : undefined) ?? g.Gather(g.Shape(v), g.ints([axis]));
     },
     lengths: (v, start = 0, end) =>
       Array.from({ length: rank(v) }, (_, i) => i)
@@ -102,7 +103,7 @@ export function lengthTools(g: Builder, rank: (v: Value) => number): Lengths {
     scalar: (l) => (typeof l === 'number' ? g.int(l) : g.Squeeze(l)),
     shaped: (v, list) => {
       // Zero copies the length at its place, so that a dynamic batch needs no arithmetic.
-      const copied = list.map((l, i) => (typeof l !== 'number' && isLengthOf(l, v, i) ? 0 : l));
+      const copied = list.map((l, i) => (typeof l !== 'number' && isLengthOf(g, l, v, i) ? 0 : l));
       return g.Reshape(v, tools.vector(list.includes(0) ? list : copied));
     },
   };
@@ -110,7 +111,9 @@ export function lengthTools(g: Builder, rank: (v: Value) => number): Lengths {
 }
 
 /** True where `l` was made by `length(v, axis)`. */
-function isLengthOf(l: Value, v: Value, axis: number): boolean {
+function isLengthOf(g: Builder, l: Value, v: Value, axis: number): boolean {
+  const d = v.shape?.[axis];
+  if (typeof d === 'string' && g.symbol(d) === l) return true;
   const [shape, index] = l.producer?.op === 'Gather' ? l.producer.inputs : [];
   return shape?.producer?.op === 'Shape' && shape.producer.inputs[0] === v && knownInts(index)?.[0] === axis;
 }

@@ -90,7 +90,12 @@ export function gradTools(g: Builder, needRank: (v: Value) => never): GradTools 
       return made;
     },
     rows: (v, width) => (v.shape?.length === 2 ? v : g.Reshape(v, g.ints([-1, width]))),
-    reshapeLike: (v, ref) => (sameShape(v.shape, ref.shape) ? v : g.Reshape(v, tools.shapeOf(ref))),
+    reshapeLike: (v, ref) => {
+      if (sameShape(v.shape, ref.shape)) return v;
+      // A length of zero would mean "copy" to Reshape.
+      const full = isStatic(ref.shape) && !ref.shape.includes(0);
+      return g.Reshape(v, tools.shapeOf(ref), full ? {} : { allowzero: 1 });
+    },
     sumTo: (dy, x) => {
       const [from, to] = [dy.shape, x.shape];
       if (sameShape(from, to)) return dy;

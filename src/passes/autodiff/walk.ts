@@ -7,7 +7,7 @@ import type { Builder } from '../../graph/builder.ts';
 import { type Node, producersOf, Value } from '../../graph/model.ts';
 import { isFloat } from '../../graph/tensor.ts';
 import { decomposition, type Gradients, gradRule, isStopped, type Rule, ruleKey } from './rules.ts';
-import { gradTools, type GradTools, stopMark } from './tools.ts';
+import { type GradTools, gradTools, stopMark } from './tools.ts';
 
 type Tools = Builder & GradTools;
 

@@ -207,7 +207,8 @@ shapeRaw('Tile', ({ inputs: [x, repeats] }) => {
 
 shapeRaw('Pad', ({ inputs: [x, pads, , axes] }) => {
   const dims = x?.shape;
-  if (dims === undefined) return [out(x?.dtype, rankFrom(pads)?.slice(0, (lengthOf(pads) ?? 0) / 2))];
+  if (dims === undefined)
+    return [out(x?.dtype, axes === undefined ? rankFrom(pads)?.slice(0, (lengthOf(pads) ?? 0) / 2) : undefined)];
   const given = axes === undefined ? dims.map((_, i) => i) : numbersIn(axes);
   const at = given === undefined ? undefined : axesIn(given, dims.length);
   const list = elementsOf(pads);

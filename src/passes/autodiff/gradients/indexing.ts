@@ -7,7 +7,7 @@ import { unsupportedShape } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Node, Value } from '../../../graph/model.ts';
 import { knownInts, type Length } from '../lengths.ts';
-import { decompose, grad } from '../rules.ts';
+import { grad } from '../rules.ts';
 import type { GradTools } from '../tools.ts';
 
 type G = Builder & GradTools;
@@ -91,10 +91,6 @@ grad('GatherND', ({ node, inputs: [x, indices], attrs: { batch_dims: batch }, dy
   const zeros = g.Expand(g.like(x, 0), g.vector([total, width]));
   return [g.reshapeLike(g.ScatterElements(zeros, spread, updates, { axis: 0, reduction: 'add' }), x)];
 });
-
-decompose('Scatter', ({ inputs: [data, indices, updates], attrs: { axis }, g }) => [
-  g.ScatterElements(data, indices, updates, { axis }),
-]);
 
 /** y = data with `updates` put at, or combined with, what is there. The reductions' ties share, as torch.scatter_reduce does. */
 grad('ScatterElements', ({ inputs: [data, indices, updates], outputs: [y], attrs: { axis, reduction }, dy, g }) => {

@@ -1,6 +1,7 @@
 /** Normalizations with a closed-form gradient that saves little: the normalized value is recomputed from the input. */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
+import { dataTypeFromNumber } from '../../../graph/tensor.ts';
 import { decompose, grad } from '../rules.ts';
 import type { GradTools } from '../tools.ts';
 
@@ -8,26 +9,34 @@ import type { GradTools } from '../tools.ts';
  * n = (x - mean)·inv, y = n·scale + B: dx = inv·(dn - mean(dn) - n·mean(dn·n)) with dn = dy·scale (Ba, Kiros, Hinton 2016).
  * Mean and inverse deviation come from the forward node's own further outputs.
  */
-grad('LayerNormalization', ({ node, inputs: [x, scale, bias], attrs: { axis }, dy, g }) => {
-  const first = g.axis(x, axis);
-  const axes = g.ints(Array.from({ length: g.rank(x) - first }, (_, i) => first + i));
-  // Shape of both: x's, with the normalized axes 1.
-  const shape = x.shape?.map((d, i) => (i < first ? d : 1));
-  const mean = g.output(node, 1, x.dtype, shape, 'mean');
-  const inv = g.output(node, 2, x.dtype, shape, 'inv_std');
-  const average = (v: Value): Value => g.ReduceMean(v, axes, { keepdims: 1 });
-  const n = g.Mul(g.Sub(x, mean), inv);
-  const dn = g.Mul(dy, scale);
+grad('LayerNormalization', ({ node, inputs: [x0, scale, bias], attrs: { axis, stash_type, epsilon }, dy: dy0, g }) => {
+  const first = g.axis(x0, axis);
+  const average = (v: Value): Value => g.ReduceMean(v, g.ints(g.axesFrom(x0, first)), { keepdims: 1 });
+  // Both further outputs have the stash type; a wider input is worth its own statistics.
+  const stash = dataTypeFromNumber(stash_type);
+  const wide = x0.dtype === 'float64' && stash !== 'float64';
+  const [x, dy] =
+    x0.dtype === stash || wide ? [x0, dy0] : [g.Cast(x0, { to: stash_type }), g.Cast(dy0, { to: stash_type })];
+  const shape = x0.shape?.map((d, i) => (i < first ? d : 1));
+  const mean = wide ? average(x) : g.output(node, 1, stash, shape, 'mean');
+  const centred = g.Sub(x, mean);
+  const inv = wide ? inverse(g, average(g.Mul(centred, centred)), epsilon) : g.output(node, 2, stash, shape, 'inv_std');
+  const n = g.Mul(centred, inv);
+  const dn = g.Mul(dy, scale.dtype === dy.dtype ? scale : g.CastLike(scale, dy));
   const dx = g.Mul(inv, g.Sub(g.Sub(dn, average(dn)), g.Mul(n, average(g.Mul(dn, n)))));
-  return [dx, g.Mul(dy, n), bias === undefined ? undefined : dy];
+  const back = (v: Value): Value => (x === x0 ? v : g.CastLike(v, dy0));
+  return [back(dx), back(g.Mul(dy, n)), bias === undefined ? undefined : dy0];
 });
+
+const inverse = (g: Builder, variance: Value, epsilon: number): Value =>
+  g.Reciprocal(g.Sqrt(g.Add(variance, g.like(variance, epsilon))));
 
 /** As above without the mean (Zhang, Sennrich 2019). */
 grad('RMSNormalization', ({ inputs: [x, scale], attrs: { axis, epsilon }, dy, g }) => {
   const first = g.axis(x, axis);
   const axes = g.ints(Array.from({ length: g.rank(x) - first }, (_, i) => first + i));
   const average = (v: Value): Value => g.ReduceMean(v, axes, { keepdims: 1 });
-  const inv = g.Reciprocal(g.Sqrt(g.Add(average(g.Mul(x, x)), g.like(x, epsilon))));
+  const inv = inverse(g, average(g.Mul(x, x)), epsilon);
   const n = g.Mul(x, inv);
   const dn = g.Mul(dy, scale);
   return [g.Mul(inv, g.Sub(dn, g.Mul(n, average(g.Mul(dn, n))))), g.Mul(dy, n)];
@@ -35,13 +44,13 @@ grad('RMSNormalization', ({ inputs: [x, scale], attrs: { axis, epsilon }, dy, g 
 
 /** Inference form: an affine map per channel (axis 1). */
 grad('BatchNormalization', ({ inputs: [x, scale, , mean, variance], attrs: { epsilon }, dy, g }) => {
-  const n = g.rank(x);
-  const perChannel = (v: Value): Value => g.Reshape(v, g.ints([-1, ...new Array<number>(Math.max(0, n - 2)).fill(1)]));
-  const inv = g.Reciprocal(g.Sqrt(g.Add(variance, g.like(variance, epsilon))));
-  const axes = g.ints(Array.from({ length: n }, (_, i) => i).filter((i) => i !== 1));
+  const axes = g.ints([0, ...g.axesFrom(x, 1).slice(1)].slice(0, g.rank(x)));
   const total = (v: Value): Value => g.ReduceSum(v, axes, { keepdims: 0 });
-  const normalized = g.Mul(g.Sub(x, perChannel(mean)), perChannel(inv));
-  return [g.Mul(dy, perChannel(g.Mul(scale, inv))), total(g.Mul(dy, normalized)), total(dy)];
+  const inv = inverse(g, variance, epsilon);
+  const normalized = g.Mul(g.Sub(x, channelwise(g, mean, x)), channelwise(g, inv, x));
+  const [gain, dScale, dBias] = [g.Mul(scale, inv), total(g.Mul(dy, normalized)), total(dy)];
+  const dVariance = g.Mul(g.Mul(dScale, g.Mul(gain, inv)), g.like(inv, -0.5));
+  return [g.Mul(dy, channelwise(g, gain, x)), dScale, dBias, g.Neg(g.Mul(dBias, gain)), dVariance];
 });
 
 /** (v - mean)·inverse deviation over these axes. */
@@ -66,7 +75,7 @@ decompose('GroupNormalization', ({ inputs: [x, scale, bias], attrs: { num_groups
 
 /** A vector over the channels (axis 1), shaped to broadcast against x. */
 const channelwise = (g: Builder & GradTools, v: Value, x: Value): Value =>
-  g.Reshape(v, g.ints([-1, ...new Array<number>(g.rank(x) - 2).fill(1)]));
+  g.Reshape(v, g.ints([-1, ...new Array<number>(Math.max(0, g.rank(x) - 2)).fill(1)]));
 
 // The function body of the standard adds 1e-9 to the deviation.
 decompose('MeanVarianceNormalization', ({ inputs: [x], attrs: { axes }, g }) => {

@@ -9,7 +9,10 @@ grad('ReduceMean', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes
   const known = (v: Value): number | undefined =>
     v.shape?.reduce<number | undefined>((n, d) => (typeof d === 'number' && n !== undefined ? n * d : undefined), 1);
   const size = (v: Value): Value => g.CastLike(g.Size(v), dy);
-  const fixed = axes?.elements?.map((a) => (typeof a === 'number' ? x.shape?.at(a) : undefined));
+  const fixed =
+    axes?.elements?.length === 0
+      ? undefined
+      : axes?.elements?.map((a) => (typeof a === 'number' ? x.shape?.at(a) : undefined));
   const count = fixed?.reduce<number | undefined>(
     (n, d) => (typeof d === 'number' && n !== undefined ? n * d : undefined),
     1,

@@ -1,0 +1,4 @@
+import { rows } from './attention.rows.ts';
+import { gradientTable } from './table.ts';
+
+gradientTable('attention', rows);

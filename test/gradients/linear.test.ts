@@ -1,0 +1,4 @@
+import { rows } from './linear.rows.ts';
+import { gradientTable } from './table.ts';
+
+gradientTable('products', rows);

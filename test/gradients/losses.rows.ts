@@ -1,0 +1,50 @@
+/** Einsum, and losses as nodes. */
+import { type Case, f, int64, offZero, positive } from './harness.ts';
+
+const one = { linear: true, step: 1, tolerance: 1e-12 } as const;
+const e = (equation: string, ...shapes: readonly (readonly number[])[]): Case => ({
+  op: 'Einsum',
+  in: shapes.map((s) => f(s)),
+  attrs: { equation },
+  ...one,
+});
+const reductions = ['mean', 'sum', 'none'] as const;
+const labels = int64([0, 2, 1, 2]);
+const cells = int64([0, 2, 1, 2, 1, 1], [2, 3]);
+
+export const rows: readonly Case[] = [
+  e('ij,jk->ik', [2, 3], [3, 4]),
+  e('ij,jk', [2, 3], [3, 4]),
+  e('bij,bjk->bik', [2, 3, 4], [2, 4, 5]),
+  e('bhid,bhjd->bhij', [2, 2, 3, 4], [2, 2, 5, 4]),
+  e('i,j->ij', [2], [3]),
+  e('ij->ji', [2, 3]),
+  e('ij->i', [2, 3]),
+  e('ij->', [2, 3]),
+  e('ba', [2, 3]),
+  e('i,i->', [3], [3]),
+  e('ij,kl->il', [2, 3], [4, 5]),
+  e('...ij,...jk->...ik', [2, 3, 4], [2, 4, 5]),
+  e('...ij,jk->...ik', [2, 3, 4], [4, 5]),
+  e(' b i , i o -> b o ', [2, 3], [3, 4]),
+  e('ij,jk,kl->il', [2, 3], [3, 4], [4, 2]),
+  ...reductions.flatMap((reduction): Case[] => [
+    { op: 'NegativeLogLikelihoodLoss', in: [f([4, 3]), labels], attrs: { reduction } },
+    { op: 'NegativeLogLikelihoodLoss', in: [f([4, 3]), labels, f([3], positive)], attrs: { reduction } },
+    {
+      op: 'NegativeLogLikelihoodLoss',
+      in: [f([2, 3, 3]), cells, f([3], positive)],
+      attrs: { reduction, ignore_index: 1 },
+    },
+    { op: 'SoftmaxCrossEntropyLoss', in: [f([4, 3]), labels], attrs: { reduction } },
+    { op: 'SoftmaxCrossEntropyLoss', in: [f([4, 3]), labels, f([3], positive)], attrs: { reduction, ignore_index: 2 } },
+    {
+      op: 'SoftmaxCrossEntropyLoss',
+      in: [f([2, 3, 3]), cells],
+      attrs: { reduction, ignore_index: -1 },
+      outputs: 2,
+      loss: [0, 1],
+    },
+  ]),
+];
+void offZero;

@@ -1,0 +1,4 @@
+import { rows } from './losses.rows.ts';
+import { gradientTable } from './table.ts';
+
+gradientTable('Einsum and losses', rows);

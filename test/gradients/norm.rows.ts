@@ -1,0 +1,44 @@
+/** Normalizations. Scales lie off zero so that every term counts. */
+import { type Case, f, offZero, positive } from './harness.ts';
+
+const float32 = { dtype: 'float32' } as const;
+
+export const rows: readonly Case[] = [
+  ...[-1, 1, 2, 0, -2].flatMap((axis): Case[] => {
+    const tail = [2, 3, 4].slice(axis < 0 ? axis : axis === 0 ? 0 : axis);
+    return [
+      { op: 'LayerNormalization', in: [f([2, 3, 4]), f(tail, offZero), f(tail)], attrs: { axis } },
+      { op: 'LayerNormalization', in: [f([2, 3, 4]), f(tail, offZero)], attrs: { axis, epsilon: 0.1 } },
+      { op: 'RMSNormalization', in: [f([2, 3, 4]), f(tail, offZero)], attrs: { axis, epsilon: 0.1 }, opset: 23 },
+    ];
+  }),
+  { op: 'LayerNormalization', in: [f([0, 3]), f([3], offZero), f([3])] },
+  ...[
+    [2, 3, 4, 5],
+    [2, 3],
+    [4, 3, 5],
+    [0, 3, 2],
+  ].map(
+    (x): Case => ({
+      op: 'BatchNormalization',
+      in: [f(x), f([3], offZero), f([3]), f([3]), f([3], positive)],
+      attrs: { epsilon: 0.2 },
+    }),
+  ),
+  { op: 'InstanceNormalization', in: [f([2, 3, 4]), f([3], offZero), f([3])], attrs: { epsilon: 0.1 }, ...float32 },
+  { op: 'InstanceNormalization', in: [f([2, 3, 4, 2]), f([3], offZero), f([3])], ...float32 },
+  ...[1, 2, 4].map(
+    (num_groups): Case => ({
+      op: 'GroupNormalization',
+      in: [f([2, 4, 3, 2]), f([4], offZero), f([4])],
+      attrs: { num_groups, epsilon: 0.1 },
+      opset: 21,
+      ...float32,
+    }),
+  ),
+  { op: 'MeanVarianceNormalization', in: [f([2, 3, 2, 2])], ...float32 },
+  { op: 'MeanVarianceNormalization', in: [f([2, 3, 4])], attrs: { axes: [1] }, ...float32 },
+  ...[1, 2].flatMap((p) =>
+    [0, -1].map((axis): Case => ({ op: 'LpNormalization', in: [f([3, 4], offZero)], attrs: { p, axis } })),
+  ),
+];

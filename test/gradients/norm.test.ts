@@ -1,0 +1,4 @@
+import { rows } from './norm.rows.ts';
+import { gradientTable } from './table.ts';
+
+gradientTable('normalizations', rows);

@@ -1,0 +1,4 @@
+import { rows } from './pool.rows.ts';
+import { gradientTable } from './table.ts';
+
+gradientTable('pools', rows);
