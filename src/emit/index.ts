@@ -1,6 +1,8 @@
 /** Model -> files. */
 export { encodeModel } from './encode.ts';
 export type { Placement, Placements } from './encodeTensor.ts';
+export { type Merged, mergeWeights, type UntieEdit, type WeightEdit } from './merge.ts';
+export type { Delta } from './mergeMath.ts';
 export {
   checkFileTarget,
   checkFolderTarget,

@@ -67,13 +67,15 @@ export function checkFileTarget(target: string, options: FileOptions = {}): void
   if (options.sameKind?.(target) === false) throw targetNotOurs(target, 'it is a file of another kind');
 }
 
-/** `target` must neither be one of the paths nor contain it. */
+/** `target` must neither be one of the paths nor contain it, nor be a part of one. */
 function refuseProtected(target: string, paths: readonly string[]): void {
   const real = realpathSync(target);
   for (const path of paths) {
     if (!existsSync(path)) continue;
-    for (const inside of [realpathSync(path), resolve(path)])
-      if (inside === real || inside.startsWith(real + sep)) throw targetNotOurs(target, `it is or holds "${path}"`);
+    for (const other of [realpathSync(path), resolve(path)]) {
+      if (other === real || other.startsWith(real + sep)) throw targetNotOurs(target, `it is or holds "${path}"`);
+      if (real.startsWith(other + sep)) throw targetNotOurs(target, `it is a part of "${path}"`);
+    }
   }
 }
 
@@ -97,7 +99,8 @@ export async function createFolder<T>(
 }
 
 /**
- * Writes one file with `write` (which gets the path to write to) and puts it at `target`. Errors: as createFolder.
+ * Writes one file with `write`, which gets the path to write to, in a folder of its own under the file's own name. Files that it
+ * puts beside it, named after it (`<file>.data`), come along. Errors: as createFolder.
  */
 export async function createFile<T>(
   target: string,
@@ -106,11 +109,17 @@ export async function createFile<T>(
 ): Promise<T> {
   checkFileTarget(target, options);
   return building(target, async (temporary) => {
-    const result = await write(temporary);
-    checkFileTarget(target, options);
+    attempt(target, () => mkdirSync(temporary));
+    const name = basename(resolve(target));
+    const result = await write(join(temporary, name));
+    // The companions first: whoever sees the new file finds what it refers to.
+    const names = [...readdirSync(temporary).filter((n) => n !== name), name];
+    const place = (n: string): string => join(dirname(resolve(target)), n);
+    for (const n of names) checkFileTarget(place(n), n === name ? options : { ...options, sameKind: () => true });
     attempt(target, () => {
-      flush(temporary);
-      renameSync(temporary, target);
+      for (const n of names) flush(join(temporary, n));
+      for (const n of names) renameSync(join(temporary, n), place(n));
+      rmSync(temporary, { recursive: true });
     });
     return result;
   });

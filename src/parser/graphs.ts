@@ -71,7 +71,8 @@ export function decodeGraph(
   for (const info of proto.output) {
     const v = resolve(scope, info.name);
     if (v === undefined) throw badModel(`output "${info.name}" of ${what} is not defined`);
-    describe(v, info);
+    // An input or an outer value that is handed out keeps the type that it came with.
+    describe(v, info, !inputs.has(v) && scope.own.has(info.name));
     graph.outputs.push(v);
   }
   for (const q of proto.quantization_annotation)
@@ -167,9 +168,9 @@ function declare(graph: Graph, scope: Scope, infos: readonly Proto<'ValueInfoPro
   }
 }
 
-function describe(v: Value, info: Proto<'ValueInfoProto'>): void {
+function describe(v: Value, info: Proto<'ValueInfoProto'>, retype = true): void {
   const { type, denotation } = typeFromBytes(info.type, `value "${info.name}"`);
-  if (type !== undefined) v.type = type;
+  if (type !== undefined && (retype || v.type === undefined)) v.type = type;
   if (denotation !== '') v.denotation = denotation;
   if (info.doc_string !== '') v.docString = info.doc_string;
   setAll(v.metadata, info.metadata_props);

@@ -4,64 +4,8 @@
  */
 import { badTensor } from '../errors.ts';
 import type { ByteSource, DataType, Payload } from '../graph/tensor.ts';
+import { payloadFieldNames as fieldNames, rawField, typedFieldOf } from '../proto/index.ts';
 import type { Segment } from './skim.ts';
-
-export const rawField = 9;
-
-interface Storage {
-  readonly field: number;
-  /** Bytes of a fixed-width element on the wire; 0 for varints. */
-  readonly fixed: number;
-  /** Bytes that one wire element becomes in raw_data. */
-  readonly bytes: number;
-}
-
-const float = { field: 4, fixed: 4, bytes: 4 };
-const double = { field: 10, fixed: 8, bytes: 8 };
-const int32 = (bytes: number): Storage => ({ field: 5, fixed: 0, bytes });
-const uint64 = (bytes: number): Storage => ({ field: 11, fixed: 0, bytes });
-
-/** The typed field of each data type. Types below 8 bits come packed, one byte of raw_data per element of int32_data. */
-const typedField: Readonly<Record<DataType, Storage | undefined>> = {
-  float32: float,
-  complex64: float,
-  float64: double,
-  complex128: double,
-  int64: { field: 7, fixed: 0, bytes: 8 },
-  uint64: uint64(8),
-  uint32: uint64(4),
-  int32: int32(4),
-  int16: int32(2),
-  uint16: int32(2),
-  float16: int32(2),
-  bfloat16: int32(2),
-  int8: int32(1),
-  uint8: int32(1),
-  bool: int32(1),
-  float8e4m3fn: int32(1),
-  float8e4m3fnuz: int32(1),
-  float8e5m2: int32(1),
-  float8e5m2fnuz: int32(1),
-  float8e8m0: int32(1),
-  uint4: int32(1),
-  int4: int32(1),
-  float4e2m1: int32(1),
-  uint2: int32(1),
-  int2: int32(1),
-  string: undefined,
-};
-
-const fieldNames: Readonly<Record<number, string>> = {
-  4: 'float_data',
-  5: 'int32_data',
-  7: 'int64_data',
-  9: 'raw_data',
-  10: 'double_data',
-  11: 'uint64_data',
-};
-
-/** The typed field that ONNX prescribes for a data type: number, wire element width (0: varint), raw bytes per element. */
-export const storageOf = (dtype: DataType): Storage | undefined => typedField[dtype];
 
 /** A stretch of payload whose source bytes are the tensor's raw_data bytes. */
 export interface Verbatim {
@@ -111,7 +55,7 @@ export function elementsOf(
     mustFit(have, `${have} bytes`);
     return ranges(source, byteLength, filled);
   }
-  const storage = typedField[dtype];
+  const storage = typedFieldOf(dtype);
   if (storage === undefined || storage.field !== field)
     throw badTensor(name, `${dtype} elements cannot lie in ${fieldNames[field]}`);
   if (storage.fixed > 0) {

@@ -10,6 +10,7 @@ import {
   type Cursor,
   cursorOver,
   cutField,
+  elementWire,
   maxDepth,
   maxFileBytes,
   pieceBytes,
@@ -76,16 +77,6 @@ const inner: Readonly<Record<Kind, ReadonlyMap<number, { readonly kind: Kind; re
   ]),
   tensor: new Map(),
 };
-
-/** Wire type of one unpacked element, for the payload fields; raw_data is always length-delimited. */
-const elementWire: ReadonlyMap<number, number> = new Map([
-  [4, 5],
-  [5, 0],
-  [7, 0],
-  [9, 2],
-  [10, 1],
-  [11, 0],
-]);
 
 /** Errors: BAD_PROTOBUF, and BAD_MODEL for a graph that is too large without its weights. */
 export function skim(source: ByteSource): Skimmed {

@@ -1,8 +1,11 @@
 /** ONNX's messages and protobuf's wire format. */
 export { fromLong, toLong } from './int64.ts';
+export { type Change, type Changes, changes } from './locate.ts';
+export { elementWire, payloadFieldNames, rawField, type TypedField, typedFieldOf } from './payloadFields.ts';
 export {
   type ChangedMessage,
   type ChangedPart,
+  insertion,
   type Piece,
   pieceBytes,
   type Replacement,
@@ -11,6 +14,7 @@ export {
 } from './rewrite.ts';
 export { cutField, decodeMessage, encodeMessage, has, type MessageName, type Proto, type ProtoInit } from './schema.ts';
 export { type ExternalFile, inlineBytes, type ModelSource, type PayloadStretch, type Place } from './source.ts';
+export { fieldStream, joined, type Stream, streamOf } from './stream.ts';
 export { rememberTypeBytes, typeBytesOf } from './typeBytes.ts';
 export {
   type Cursor,

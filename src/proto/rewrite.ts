@@ -2,15 +2,14 @@
  * A message copied with some places changed. Only the places and the messages around them are held: the result is a list of
  * pieces, most of which say "these bytes of the source".
  */
+import type { Stream } from './stream.ts';
 import { tagBytes, varintBytes } from './wire.ts';
 
-/** Bytes that replace [at, end) of the source. `write` yields exactly `length` bytes, each time it is called. */
-export interface Replacement {
+/** Bytes that replace [at, end) of the source. */
+export interface Replacement extends Stream {
   readonly kind: 'replacement';
   readonly at: number;
   readonly end: number;
-  readonly length: number;
-  readonly write: () => Iterable<Uint8Array>;
 }
 
 /** A length-delimited field (tag at `at`, inside from `from` to `end`) in which something changes. `parts` in order of place. */
@@ -27,7 +26,7 @@ export type ChangedPart = Replacement | ChangedMessage;
 
 export type Piece =
   | { readonly kind: 'copy'; readonly offset: number; readonly length: number }
-  | { readonly kind: 'new'; readonly length: number; readonly write: () => Iterable<Uint8Array> };
+  | ({ readonly kind: 'new' } & Stream);
 
 export const replacement = (at: number, end: number, bytes: Uint8Array): Replacement => ({
   kind: 'replacement',
@@ -36,6 +35,8 @@ export const replacement = (at: number, end: number, bytes: Uint8Array): Replace
   length: bytes.length,
   write: () => [bytes],
 });
+
+export const insertion = (at: number, stream: Stream): Replacement => ({ kind: 'replacement', at, end: at, ...stream });
 
 /** The whole of [from, end) with the parts changed and the length prefixes around them put right. */
 export function rewrite(from: number, end: number, parts: readonly ChangedPart[]): Piece[] {

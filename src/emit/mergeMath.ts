@@ -1,0 +1,190 @@
+/** W + scale·A·B, block by block: float64 accumulation, one rounding to the type of W. */
+import { mergeMismatch } from '../errors.ts';
+import { chunks, halfToNumber, type Tensor } from '../graph/tensor.ts';
+
+/** What is added to a weight. */
+export interface Delta {
+  /** [in, rank], row-major. */
+  readonly A: Float32Array;
+  /** [rank, out], row-major. */
+  readonly B: Float32Array;
+  readonly in: number;
+  readonly out: number;
+  readonly scale: number;
+  /** How the weight lies: [in, out] or [out, in]. */
+  readonly layout: 'in_out' | 'out_in';
+}
+
+/** Reads and writes elements of one type in little-endian bytes. */
+interface Codec {
+  readonly bytes: number;
+  get(view: DataView, at: number): number;
+  /** Rounds once, ties to even. */
+  set(view: DataView, at: number, value: number): void;
+}
+
+const codecs: Readonly<Partial<Record<Tensor['dtype'], Codec>>> = {
+  float32: {
+    bytes: 4,
+    get: (v, at) => v.getFloat32(at, true),
+    set: (v, at, x) => v.setFloat32(at, x, true),
+  },
+  float64: {
+    bytes: 8,
+    get: (v, at) => v.getFloat64(at, true),
+    set: (v, at, x) => v.setFloat64(at, x, true),
+  },
+  float16: {
+    bytes: 2,
+    get: (v, at) => halfToNumber(v.getUint16(at, true)),
+    set: (v, at, x) => v.setUint16(at, roundToHalf(x), true),
+  },
+  bfloat16: {
+    bytes: 2,
+    get: (v, at) => wide(v.getUint16(at, true) << 16),
+    set: (v, at, x) => v.setUint16(at, roundToBfloat(x), true),
+  },
+};
+
+/** Whether a weight of this type can be written. */
+export const canMerge = (dtype: Tensor['dtype']): boolean => codecs[dtype] !== undefined;
+
+const scratch = new DataView(new ArrayBuffer(4));
+
+function wide(bits: number): number {
+  scratch.setInt32(0, bits);
+  return scratch.getFloat32(0);
+}
+
+/**
+ * Bits of a float32 from which a narrower type can be rounded as if from the number itself: what the float32 cannot hold goes
+ * into its last bit (rounding to odd).
+ */
+function oddFloatBits(x: number): number {
+  const f = Math.fround(x);
+  scratch.setFloat32(0, f);
+  const bits = scratch.getUint32(0);
+  if (f === x || Number.isNaN(x)) return bits;
+  return (Math.abs(f) > Math.abs(x) ? bits - 1 : bits) | 1;
+}
+
+/** bfloat16 bits of a number, ties to even, through no other rounding. */
+export function roundToBfloat(x: number): number {
+  if (Number.isNaN(x)) return 0x7fc0;
+  const bits = oddFloatBits(x) >>> 0;
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+/** IEEE binary16 bits of a number, ties to even, through no other rounding. */
+export function roundToHalf(x: number): number {
+  if (Number.isNaN(x)) return 0x7e00;
+  const bits = oddFloatBits(x) >>> 0;
+  const sign = (bits >>> 16) & 0x8000;
+  const exponent = ((bits >>> 23) & 255) - 112;
+  const fraction = bits & 0x7fffff;
+  if (exponent >= 31) return sign | 0x7c00;
+  // Below the normal range the leading one moves into the fraction; the bits that fall out stay in the last one.
+  const shift = exponent > 0 ? 13 : 14 - exponent;
+  if (shift > 25) return sign;
+  const whole = exponent > 0 ? (exponent << 23) | fraction : fraction | 0x800000;
+  const kept = whole >>> shift;
+  const rest = whole & ((1 << shift) - 1);
+  const half = 1 << (shift - 1);
+  return sign | (kept + (rest > half || (rest === half && (kept & 1) === 1) ? 1 : 0));
+}
+
+const blockBytes = 1 << 20;
+
+/**
+ * raw_data of the changed weight, in blocks of whole rows (about 1 MiB, at least a row). Errors: MERGE_MISMATCH where an element
+ * is not finite or beyond the type.
+ */
+export function* mergedBlocks(tensor: Tensor, deltas: readonly Delta[], layer: string): Iterable<Uint8Array> {
+  const codec = codecs[tensor.dtype];
+  const [first] = deltas;
+  if (codec === undefined || first === undefined) throw new Error(`a ${tensor.dtype} weight cannot be changed`);
+  const columns = first.layout === 'in_out' ? first.out : first.in;
+  const sides = deltas.map((d) => factors(d, columns, layer));
+  const rowBytes = columns * codec.bytes;
+  const rows = Math.max(1, Math.floor(blockBytes / rowBytes));
+  const sum = new Float64Array(columns);
+  let row = 0;
+  for (const block of inBlocks(tensor, rows * rowBytes)) {
+    const view = new DataView(block.buffer, block.byteOffset, block.byteLength);
+    for (let at = 0; at < block.length; at += rowBytes, row++) {
+      sum.fill(0);
+      for (const side of sides) addRow(sum, side, row);
+      for (let j = 0, p = at; j < columns; j++, p += codec.bytes) {
+        const change = sum[j] ?? 0;
+        // Nothing to add: -0 stays -0.
+        if (change === 0) continue;
+        codec.set(view, p, codec.get(view, p) + change);
+        if (!Number.isFinite(codec.get(view, p)))
+          throw mergeMismatch(
+            `layer "${layer}": element [${row}, ${j}] of the merged weight is not a finite ${tensor.dtype}`,
+          );
+      }
+    }
+    yield block;
+  }
+}
+
+/** scale·A·B as left [rows, rank] times right [rank, columns] in the weight's own layout. */
+interface Factors {
+  readonly left: Float64Array;
+  readonly right: Float64Array;
+  readonly rank: number;
+}
+
+function factors(d: Delta, columns: number, layer: string): Factors {
+  if (!d.A.every(Number.isFinite) || !d.B.every(Number.isFinite))
+    throw mergeMismatch(`layer "${layer}": the adapter holds numbers that are not finite`);
+  const rank = d.in === 0 ? 0 : d.A.length / d.in;
+  const rows = d.layout === 'in_out' ? d.in : d.out;
+  const left = new Float64Array(rows * rank);
+  const right = new Float64Array(rank * columns);
+  for (let k = 0; k < rank; k++) {
+    for (let i = 0; i < d.in; i++) {
+      const a = d.A[i * rank + k] ?? 0;
+      if (d.layout === 'in_out') left[i * rank + k] = a * d.scale;
+      else right[k * columns + i] = a;
+    }
+    for (let o = 0; o < d.out; o++) {
+      const b = d.B[k * d.out + o] ?? 0;
+      if (d.layout === 'in_out') right[k * columns + o] = b;
+      else left[o * rank + k] = b * d.scale;
+    }
+  }
+  return { left, right, rank };
+}
+
+function addRow(sum: Float64Array, { left, right, rank }: Factors, row: number): void {
+  const columns = sum.length;
+  for (let k = 0; k < rank; k++) {
+    const a = left[row * rank + k] ?? 0;
+    if (a === 0) continue;
+    const base = k * columns;
+    for (let j = 0; j < columns; j++) sum[j] = (sum[j] ?? 0) + a * (right[base + j] ?? 0);
+  }
+}
+
+/** A tensor's raw_data in fresh pieces of exactly `size` bytes, the last one excepted. */
+function* inBlocks(tensor: Tensor, size: number): Iterable<Uint8Array> {
+  let block = new Uint8Array(Math.min(size, tensor.byteLength));
+  let filled = 0;
+  let left = tensor.byteLength;
+  for (const chunk of chunks(tensor)) {
+    let at = 0;
+    while (at < chunk.length) {
+      const n = Math.min(chunk.length - at, block.length - filled);
+      block.set(chunk.subarray(at, at + n), filled);
+      at += n;
+      filled += n;
+      if (filled < block.length) continue;
+      left -= filled;
+      yield block;
+      block = new Uint8Array(Math.min(size, left));
+      filled = 0;
+    }
+  }
+}
