@@ -5,6 +5,7 @@
  * It never throws: what is not known stays undefined, and a model that contradicts itself is left for ONNX Runtime to refuse.
  */
 import { type Dim, type Graph, type Node, tensorType, type Value } from '../graph/model.ts';
+import type { DataType } from '../graph/tensor.ts';
 import './shapes/attention.ts';
 import './shapes/contrib.ts';
 import './shapes/control.ts';
@@ -50,10 +51,17 @@ export function inferShapes(graph: Graph): void {
 function settle(v: Value, typed: Typed | undefined): void {
   if (typed === undefined) return;
   v.type = refine(v.type, typed.type);
-  const { elements } = typed;
-  if (elements === undefined || elements.length > mostElements || !elements.some((d) => d !== null)) return;
+  if (typed.elements === undefined || typed.elements.length > mostElements) return;
   const known = v.elements;
-  v.elements = known?.length === elements.length ? elements.map((d, i) => better(d, known[i] ?? null)) : elements;
+  const kept = known?.length === typed.elements.length ? known : undefined;
+  const elements = typed.elements.map((d, i) => better(exact(v.dtype, d), kept?.[i] ?? null));
+  if (elements.some((d) => d !== null)) v.elements = elements;
+}
+
+/** What overflows its type at run time, or is not exact here, is not known. */
+function exact(dtype: DataType | undefined, d: Dim): Dim {
+  if (typeof d !== 'number') return d;
+  return Number.isSafeInteger(d) && (dtype !== 'int32' || d === (d | 0)) ? d : null;
 }
 
 const better = (inferred: Dim, known: Dim): Dim =>

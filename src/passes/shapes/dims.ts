@@ -4,7 +4,7 @@
  * coefficients over atoms (symbols and the functions floor, min and max). null is a length nobody knows.
  *
  * Only strings printed here are read as expressions. A symbol that a source calls "a*b" is an atom like any other.
- * Every atom stands for a length, so it is never negative.
+ * A symbol stands for a length, so it is never negative.
  */
 import type { Dim } from '../../graph/model.ts';
 
@@ -139,7 +139,12 @@ function divideTerm(a: Term, b: Term): Term | undefined {
 
 /** True where a is known not to be negative, whatever its symbols are. */
 export function isNonNegative(a: Dim): boolean {
-  return a !== null && [...parse(a).values()].every((t) => t.coef >= 0);
+  return a !== null && [...parse(a).values()].every((t) => t.coef >= 0 && t.atoms.every(isLength));
+}
+
+function isLength(atom: string): boolean {
+  const f = functions.get(atom);
+  return f === undefined || (f.name === 'max' ? f.args.some(isNonNegative) : f.args.every(isNonNegative));
 }
 
 /** a / n rounded down. */

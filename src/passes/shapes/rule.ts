@@ -78,12 +78,16 @@ export function constantsOf(v: Value | undefined): readonly number[] | undefined
 
 export const isIndex = (t: DataType | undefined): boolean => t === 'int64' || t === 'int32' || t === 'bool';
 
-/** Known elements of an integer tensor; a constant's are read and remembered. */
+/**
+ * Known elements of an integer tensor. A constant's are read from it: there, and only there, numbers beyond 2^53 (which mean "to
+ * the end") stand rounded.
+ */
 export function elementsOf(v: Value | undefined): readonly Dim[] | undefined {
-  if (v === undefined || v.elements !== undefined) return v?.elements;
-  if (v.tensor === undefined || !isIndex(v.tensor.dtype)) return undefined;
-  v.elements = constantsOf(v);
-  return v.elements;
+  const known = v?.elements;
+  if (v === undefined || (known !== undefined && !known.includes(null)) || !isIndex(v.dtype)) return known;
+  const own = constantsOf(v);
+  if (own !== undefined && v.tensor !== undefined) v.elements = own;
+  return own ?? known;
 }
 
 /** As elementsOf, with unknown elements spelled out where only their number is known. */

@@ -39,16 +39,19 @@ export function sliceLength(d: Dim, start: Dim, end: Dim, step: Dim): Dim {
   return ceilDiv(isNonNegative(length) || length === sub(d, 1) ? length : max(length, 0), step);
 }
 
+/** ONNX Runtime takes exactly these ends as "to where the step leads", also for negative steps (cpu/tensor/slice_helper.h). */
+const isOpenEnd = (end: Dim): boolean => end === far || end === 2 ** 63;
+
 /** From the last element to the first. */
 const reversed = (d: Dim, start: Dim, end: Dim): boolean =>
   (start === -1 || (typeof start === 'number' && start >= far) || (start !== null && start === sub(d, 1))) &&
-  typeof end === 'number' &&
-  end <= -far;
+  (isOpenEnd(end) || (typeof end === 'number' && end <= -far));
 
 /** Start and end as the specification clamps them for known lengths. */
 function bounds(d: number, start: number, end: number, step: number): [number, number] {
   const clamp = (b: number, low: number, high: number): number => Math.min(Math.max(b < 0 ? b + d : b, low), high);
-  return step > 0 ? [clamp(start, 0, d), clamp(end, 0, d)] : [clamp(start, 0, d - 1), clamp(end, -1, d - 1)];
+  if (step > 0) return [clamp(start, 0, d), clamp(end, 0, d)];
+  return [clamp(start, 0, d - 1), isOpenEnd(end) ? -1 : clamp(end, -1, d - 1)];
 }
 
 /** The elements that Slice keeps of a vector. */

@@ -1,0 +1,13 @@
+/** Random cases of each operator, run on ONNX Runtime. */
+import { describe, it } from 'vitest';
+import { cases } from './cases.ts';
+import { check } from './oracle.ts';
+
+const samples = 6;
+
+describe('agrees with ONNX Runtime', () => {
+  for (const [name, make] of Object.entries(cases))
+    it(name, async () => {
+      for (let seed = 1; seed <= samples; seed++) await check(make, seed, !name.startsWith('~'));
+    });
+});
