@@ -36,8 +36,8 @@ export interface Engine {
   step(feeds: Feeds, settings: StepSettings): Promise<RunResult>;
   /** settings.length micro-steps in one run (train_k.onnx); feeds are stacked along a first axis. */
   steps(feeds: Feeds, settings: readonly StepSettings[], apply: readonly boolean[]): Promise<RunResult>;
-  /** The gradient of a batch (grad.onnx), kept in the worker until `update`. */
-  gather(feeds: Feeds, seed: number): Promise<{ readonly loss: number; readonly weight: number }>;
+  /** The gradient of a batch (grad.onnx), kept in the worker until `update`; `first` forgets those kept before. */
+  gather(feeds: Feeds, seed: number, first: boolean): Promise<{ readonly loss: number; readonly weight: number }>;
   /** One optimizer step with the gathered gradients (update.onnx); losses are NaN. */
   update(lr: number): Promise<RunResult>;
   /** Forward and loss at the current state (eval.onnx), with the model's outputs that are named. */
@@ -118,7 +118,7 @@ export async function openEngine(directory: string, manifest: Manifest, options:
     getState: async () => (await ask({ kind: 'getState' })).state,
     step: (feeds, settings) => ask({ kind: 'step', feeds, ...settings }, buffersOf(feeds)),
     steps: (feeds, settings, apply) => ask({ kind: 'steps', feeds, settings, apply }, buffersOf(feeds)),
-    gather: (feeds, seed) => ask({ kind: 'gather', feeds, seed }, buffersOf(feeds)),
+    gather: (feeds, seed, first) => ask({ kind: 'gather', feeds, seed, first }, buffersOf(feeds)),
     update: (lr) => ask({ kind: 'update', lr }),
     evaluate: (feeds, outputs) => ask({ kind: 'evaluate', feeds, outputs }, buffersOf(feeds)),
     close: async () => {

@@ -8,7 +8,7 @@
 import { join } from 'node:path';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { badPackage, LoraifyError, runtimeFailed } from '../errors.ts';
-import type { GraphKind, Manifest } from '../formats/manifest.ts';
+import type { GraphKind } from '../formats/manifest.ts';
 import { isElementType } from './data/convert.ts';
 import type { BatchTensor } from './data/index.ts';
 import { gatheredGradient } from './gathered.ts';
@@ -166,6 +166,7 @@ export async function createExecutor({ directory, manifest, provider, threads }:
           return { kind, ...accept(out, lossName === undefined ? undefined : out.floats(lossName)) };
         }
         case 'gather': {
+          if (request.first) gathered.clear();
           const feeds = stateFeeds(tensors(request.feeds));
           settingFeeds(feeds, [{ lr: 0, seed: request.seed }], []);
           const out = await run('grad', feeds, [

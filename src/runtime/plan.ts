@@ -51,7 +51,8 @@ export function trainingPlan(options: PlanOptions): Plan {
   const { rows, batchSize, gradAccum, fixedBatch, seed } = options;
   const order = batchOrder({ rows, batchSize, seed, shuffle: options.shuffle });
   const perEpoch = fixedBatch ? Math.floor(rows / batchSize) : order.batchesPerEpoch;
-  if (perEpoch === 0) throw badOption(`the model's batch size is fixed to ${batchSize}, but there are only ${rows} rows`);
+  if (perEpoch === 0)
+    throw badOption(`the model's batch size is fixed to ${batchSize}, but there are only ${rows} rows`);
   if (!Number.isSafeInteger(gradAccum) || gradAccum < 1) {
     throw badOption(`--grad-accum must be a positive integer, not ${gradAccum}`);
   }

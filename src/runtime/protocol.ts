@@ -61,8 +61,8 @@ export type Request =
       readonly settings: readonly StepSettings[];
       readonly apply: readonly boolean[];
     }
-  /** Adds a batch's gradient to those gathered, weighted by how many elements its mean runs over. */
-  | { readonly kind: 'gather'; readonly feeds: Feeds; readonly seed: number }
+  /** Adds a batch's gradient to those gathered, weighted by how many elements its mean runs over; `first` forgets them first. */
+  | { readonly kind: 'gather'; readonly feeds: Feeds; readonly seed: number; readonly first: boolean }
   /** One optimizer step with the mean of the gradients gathered; forgets them. */
   | { readonly kind: 'update'; readonly lr: number }
   | { readonly kind: 'evaluate'; readonly feeds: Feeds; readonly outputs: readonly string[] };

@@ -11,6 +11,7 @@ export { type BatchOptions, type BatchTensor, batch } from './batch.ts';
 export type { ElementType } from './convert.ts';
 export type { DataOptions, DataSpec, Dataset, Field, FieldSpec, Row, RowValue } from './dataset.ts';
 export { type BatchOrder, batchOrder, type OrderOptions, permutation } from './order.ts';
+export { type PlainRow, rowsDataset } from './rows.ts';
 
 type Reader = (file: string, fields: readonly Field[], options: DataOptions) => Dataset | Promise<Dataset>;
 

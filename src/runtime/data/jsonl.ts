@@ -2,8 +2,8 @@
 
 import { badData } from '../../errors.ts';
 import { type FileReader, openReader } from '../../formats/files.ts';
-import { convert } from './convert.ts';
-import { checkShape, checkSymbols, columnOf, type DataOptions, type Dataset, type Field, type Row } from './dataset.ts';
+import type { DataOptions, Dataset, Field, Row } from './dataset.ts';
+import { readRow } from './rows.ts';
 
 /** A line must fit into a string and be parsed at once. */
 const maxLineBytes = 2 ** 28;
@@ -85,43 +85,7 @@ function parseRow(bytes: Uint8Array, line: number, fields: readonly Field[], fil
     throw fail(`not JSON in UTF-8 (${error instanceof Error ? error.message : error})`);
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw fail('not a JSON object');
-  const columns = new Map<string, unknown>(Object.entries(json));
-  const names = new Set(columns.keys());
-  const row = new Map<string, { shape: number[]; data: ReturnType<typeof convert> }>();
-  for (const field of fields) {
-    const column = columnOf(field, names, `line ${line}`, file);
-    const within = (reason: string): Error => fail(`"${column}": ${reason}`);
-    const { shape, values } = flatten(columns.get(column), field, within);
-    checkShape(field, shape, fail);
-    row.set(field.name, { shape, data: convert(field.type, values, within) });
-  }
-  checkSymbols(fields, row, fail);
-  return row;
-}
-
-/** A nested array as its shape and its leaves in C order; every level must have arrays of one length. */
-function flatten(
-  value: unknown,
-  field: Field,
-  fail: (reason: string) => Error,
-): { shape: number[]; values: readonly unknown[] } {
-  const shape: number[] = [];
-  let level: readonly unknown[] = [value];
-  for (const [axis, dim] of field.shape.entries()) {
-    const next: unknown[] = [];
-    let length: number | undefined;
-    for (const item of level) {
-      if (!Array.isArray(item)) throw fail(`it is nested ${axis} deep, not ${field.shape.length}`);
-      length ??= item.length;
-      if (item.length !== length) throw fail(`arrays of ${length} and of ${item.length} elements stand side by side`);
-      for (const inner of item) next.push(inner);
-    }
-    // Below an empty array nothing tells the sizes.
-    shape.push(length ?? (typeof dim === 'number' ? dim : 0));
-    level = next;
-  }
-  if (level.some((leaf) => Array.isArray(leaf))) throw fail(`it is nested deeper than ${field.shape.length}`);
-  return { shape, values: level };
+  return readRow(json, fields, `line ${line}`, file);
 }
 
 function rowBytes(row: Row): number {

@@ -1,0 +1,81 @@
+/** Rows as objects: input name -> nested array. What a line of .jsonl holds, and what the library is given. */
+
+import { types } from 'node:util';
+import { badData } from '../../errors.ts';
+import { convert } from './convert.ts';
+import {
+  checkShape,
+  checkSymbols,
+  columnOf,
+  type DataOptions,
+  type DataSpec,
+  type Dataset,
+  type Field,
+  fieldsOf,
+  type Row,
+} from './dataset.ts';
+
+/** A row: input name -> number or nested array of numbers (typed arrays for the innermost axis), and the labels. */
+export type PlainRow = Readonly<Record<string, unknown>>;
+
+/** Rows in memory as a dataset; every value is checked and converted now. Errors: BAD_DATA naming the row. */
+export function rowsDataset(rows: Iterable<PlainRow>, spec: DataSpec, options: DataOptions = {}): Dataset {
+  const name = 'rows';
+  const fields = fieldsOf(spec, options);
+  const kept = Array.from(rows, (row, i) => readRow(row, fields, `row ${i}`, name));
+  if (kept.length === 0) throw badData('there are no rows', name);
+  return {
+    file: name,
+    rows: kept.length,
+    fields,
+    row(index) {
+      const row = kept[index];
+      if (row === undefined) throw badData(`there is no row ${index}`, name);
+      return row;
+    },
+    close() {},
+  };
+}
+
+/** One row, checked. @param where what the row is, for messages: `line 3`. Errors: BAD_DATA. */
+export function readRow(object: object, fields: readonly Field[], where: string, file: string): Row {
+  const fail = (reason: string): Error => badData(`${where}: ${reason}`, file);
+  const columns = new Map<string, unknown>(Object.entries(object));
+  const names = new Set(columns.keys());
+  const row = new Map<string, { shape: number[]; data: ReturnType<typeof convert> }>();
+  for (const field of fields) {
+    const column = columnOf(field, names, where, file);
+    const within = (reason: string): Error => fail(`"${column}": ${reason}`);
+    const { shape, values } = flatten(columns.get(column), field, within);
+    checkShape(field, shape, fail);
+    row.set(field.name, { shape, data: convert(field.type, values, within) });
+  }
+  checkSymbols(fields, row, fail);
+  return row;
+}
+
+/** A nested array as its shape and its leaves in C order; every level must have arrays of one length. */
+function flatten(
+  value: unknown,
+  field: Field,
+  fail: (reason: string) => Error,
+): { shape: number[]; values: readonly unknown[] } {
+  const shape: number[] = [];
+  let level: readonly unknown[] = [value];
+  for (const [axis, dim] of field.shape.entries()) {
+    const next: unknown[] = [];
+    let length: number | undefined;
+    for (const given of level) {
+      const item = types.isTypedArray(given) ? Array.from<unknown>(given) : given;
+      if (!Array.isArray(item)) throw fail(`it is nested ${axis} deep, not ${field.shape.length}`);
+      length ??= item.length;
+      if (item.length !== length) throw fail(`arrays of ${length} and of ${item.length} elements stand side by side`);
+      for (const inner of item) next.push(inner);
+    }
+    // Below an empty array nothing tells the sizes.
+    shape.push(length ?? (typeof dim === 'number' ? dim : 0));
+    level = next;
+  }
+  if (level.some((leaf) => Array.isArray(leaf))) throw fail(`it is nested deeper than ${field.shape.length}`);
+  return { shape, values: level };
+}
