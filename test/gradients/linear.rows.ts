@@ -69,6 +69,8 @@ const flags = [0, 1];
 
 export const rows: readonly Case[] = [
   ...pairs.map(([a, b]): Case => ({ op: 'MatMul', in: [f(a), f(b)], ...one })),
+  // Over a batch this contracts nothing, and ONNX Runtime 1.30 leaves the result of its fused Transpose and MatMul unwritten then.
+  { op: 'MatMul', in: [f([5, 0, 3]), f([3, 4])], ...one, modes: ['static'] },
   ...flags.flatMap((transA) =>
     flags.flatMap((transB) =>
       [undefined, [], [4], [2, 1], [1, 4], [2, 4]].map(

@@ -102,9 +102,12 @@ export function lengthTools(g: Builder, rank: (v: Value) => number): Lengths {
     },
     scalar: (l) => (typeof l === 'number' ? g.int(l) : g.Squeeze(l)),
     shaped: (v, list) => {
-      // Zero copies the length at its place, so that a dynamic batch needs no arithmetic.
+      const known = list.every((l) => typeof l === 'number');
+      if (known && !list.includes(0)) return g.Reshape(v, tools.vector(list));
+      // To Reshape a zero means that it copies the length at its place, which a dynamic batch needs no arithmetic for.
       const copied = list.map((l, i) => (typeof l !== 'number' && isLengthOf(g, l, v, i) ? 0 : l));
-      return g.Reshape(v, tools.vector(list.includes(0) ? list : copied));
+      const copies = !list.includes(0) && copied.every((l) => typeof l === 'number');
+      return g.Reshape(v, tools.vector(copies ? copied : list), copies ? {} : { allowzero: 1 });
     },
   };
   return tools;

@@ -111,7 +111,7 @@ export function gradTools(g: Builder, needRank: (v: Value) => never): GradTools 
       if (axes.length === 0) return dy;
       const onlyLead = axes.every((i) => i < lead);
       const summed = g.ReduceSum(dy, g.ints(axes), { keepdims: onlyLead ? 0 : 1 });
-      return onlyLead || lead === 0 ? summed : g.Reshape(summed, tools.shapeOf(x));
+      return onlyLead || lead === 0 ? summed : tools.reshapeLike(summed, x);
     },
     unreduce: (dy, x, axes, keepdims, noop) => {
       const empty = axes === undefined || axes.shape?.[0] === 0;
@@ -131,7 +131,7 @@ export function gradTools(g: Builder, needRank: (v: Value) => never): GradTools 
     const padded = g.Concat([g.Expand(g.ints([1]), lead), target], { axis: 0 });
     const differs = g.Not(g.Equal(padded, from));
     const axes = g.Reshape(g.NonZero(differs), g.ints([-1]));
-    return g.Reshape(g.ReduceSum(dy, axes, { keepdims: 1, noop_with_empty_axes: 1 }), target);
+    return g.Reshape(g.ReduceSum(dy, axes, { keepdims: 1, noop_with_empty_axes: 1 }), target, { allowzero: 1 });
   };
   return tools;
 }

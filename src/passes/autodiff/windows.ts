@@ -107,23 +107,21 @@ export function kernelGrad(g: G, from: Value, small: Value, w: Windows, group: n
   const tail = spatial(w);
   const [batch, channels, out] = [g.length(big, 0), g.length(big, 1), g.length(small, 1)];
   const grouped = (v: Value, width: Length): Value =>
-    g.Reshape(v, g.vector([batch, group, g.over(width, group), ...g.lengths(v, 2)]));
+    g.shaped(v, [batch, group, g.over(width, group), ...g.lengths(v, 2)]);
   const swap = [1, 0, ...tail];
   const after = tail.map((a) => a + 1);
   const x =
     group === 1
       ? g.Transpose(big, { perm: swap })
-      : g.Reshape(
-          g.Transpose(grouped(big, channels), { perm: [2, 1, 0, ...after] }),
-          g.vector([g.over(channels, group), g.times(group, batch), ...g.lengths(big, 2)]),
-        );
+      : g.shaped(g.Transpose(grouped(big, channels), { perm: [2, 1, 0, ...after] }), [
+          g.over(channels, group),
+          g.times(group, batch),
+          ...g.lengths(big, 2),
+        ]);
   const kernel =
     group === 1
       ? g.Transpose(small, { perm: swap })
-      : g.Reshape(
-          g.Transpose(grouped(small, out), { perm: [1, 2, 0, ...after] }),
-          g.vector([out, batch, ...g.lengths(small, 2)]),
-        );
+      : g.shaped(g.Transpose(grouped(small, out), { perm: [1, 2, 0, ...after] }), [out, batch, ...g.lengths(small, 2)]);
   const dw = g.Conv(x, kernel, undefined, { strides: w.dilations, dilations: w.strides, group, pads });
   return g.Transpose(dw, { perm: swap });
 }

@@ -88,9 +88,8 @@ decompose('Attention', ({ inputs: [q0, k0, v0, mask, pastKey, pastValue, valid],
   const [batch, heads, queries, size] = sizesOf(g, q);
   const [, shared, total] = sizesOf(g, keys);
   const grouped = (v: Value, width: Length): Value =>
-    heads === shared ? v : g.Reshape(v, g.vector([batch, shared, g.over(g.times(heads, queries), shared), width]));
-  const back = (v: Value, width: Length): Value =>
-    heads === shared ? v : g.Reshape(v, g.vector([batch, heads, queries, width]));
+    heads === shared ? v : g.shaped(v, [batch, shared, g.over(g.times(heads, queries), shared), width]);
+  const back = (v: Value, width: Length): Value => (heads === shared ? v : g.shaped(v, [batch, heads, queries, width]));
   const scale = attrs.scale ?? (typeof size === 'number' ? 1 / Math.sqrt(size) : undefined);
   const factor = scale === undefined ? g.Reciprocal(g.Sqrt(g.CastLike(g.vector([size]), q))) : g.like(q, scale);
   const raw = back(g.MatMul(grouped(g.Mul(q, factor), size), g.T(keys)), total);
@@ -143,7 +142,7 @@ grad('RotaryEmbedding', ({ inputs: [x, cos, sin, at], attrs, dy, g }) => {
   if (at === undefined) return [dx, dCos, dSin];
   const width = g.length(cos, -1);
   const rows = (v: Value, cache: Value): Value => {
-    const flat = g.Reshape(v, g.vector([g.times(...g.lengths(at)), width]));
+    const flat = g.shaped(v, [g.times(...g.lengths(at)), width]);
     const spread = g.Expand(g.Reshape(at, g.ints([-1, 1])), g.shapeOf(flat));
     return g.ScatterElements(g.zerosLike(cache), spread, flat, { axis: 0, reduction: 'add' });
   };

@@ -78,7 +78,7 @@ function merged(
   const picks = g.times(...g.lengths(indices, batch, -1));
   const step = g.times(...sizes);
   const offset = g.Mul(g.Range(g.int(0), g.scalar(before), g.int(1)), g.vector([step]));
-  const perBatch = g.Add(g.Reshape(flat, g.vector([before, picks])), g.Unsqueeze(offset, g.ints([1])));
+  const perBatch = g.Add(g.shaped(flat, [before, picks]), g.Unsqueeze(offset, g.ints([1])));
   return { rows: g.Reshape(perBatch, g.ints([-1])), total, depth };
 }
 
@@ -86,7 +86,7 @@ grad('GatherND', ({ node, inputs: [x, indices], attrs: { batch_dims: batch }, dy
   const { rows, total, depth } = merged(g, node, x, indices, batch);
   const width = g.times(...g.lengths(x, batch + depth));
   const count = g.times(...g.lengths(indices, 0, -1));
-  const updates = g.Reshape(dy, g.vector([count, width]));
+  const updates = g.shaped(dy, [count, width]);
   const spread = g.Expand(g.Unsqueeze(rows, g.ints([1])), g.vector([count, width]));
   const zeros = g.Expand(g.like(x, 0), g.vector([total, width]));
   return [g.reshapeLike(g.ScatterElements(zeros, spread, updates, { axis: 0, reduction: 'add' }), x)];
@@ -153,7 +153,7 @@ grad('Slice', ({ node, inputs: [x, starts, , axes, steps], dy, g }) => {
 function apart(g: G, v: Value, axis: number, by: number): Value {
   const wide = g.Pad(g.Unsqueeze(v, g.ints([axis + 1])), g.ints([0, by - 1]), undefined, g.ints([axis + 1]));
   const shape = g.lengths(v).map((l, i) => (i === axis ? g.times(l, by) : l));
-  return g.Reshape(wide, g.vector(shape));
+  return g.shaped(wide, shape);
 }
 
 /**
@@ -210,9 +210,12 @@ grad('TensorScatter', ({ inputs: [past, update, start], attrs: { axis: a }, dy, 
   const shape = g
     .lengths(past)
     .map((_, i) => (i === axis ? length : i === 0 && start !== undefined ? g.length(past, 0) : 1));
-  const dPast = g.Where(g.Reshape(written, g.vector(shape)), g.like(dy, 0), dy);
+  const dPast = g.Where(g.shaped(written, shape), g.like(dy, 0), dy);
   const at = g.Mod(g.Add(line(count), column), g.vector([length]));
-  const spread = g.Reshape(at, g.vector(shape.map((l, i) => (i === axis ? count : l))));
+  const spread = g.shaped(
+    at,
+    shape.map((l, i) => (i === axis ? count : l)),
+  );
   return [dPast, g.GatherElements(dy, g.Expand(spread, g.shapeOf(update)), { axis })];
 });
 

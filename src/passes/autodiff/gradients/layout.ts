@@ -35,9 +35,11 @@ grad(
 // Each axis of the result holds `repeats` copies: apart they are an axis of their own, and are summed.
 grad('Tile', ({ inputs: [x, repeats], dy, g }) => {
   const n = g.rank(x);
-  const parts = Array.from({ length: n }, (_, i) => [g.Gather(repeats, g.ints([i])), g.dim(x, i)]).flat();
   if (n === 0) return [dy];
-  const apart = g.Reshape(dy, g.Concat(parts, { axis: 0 }));
+  const apart = g.shaped(
+    dy,
+    g.lengths(x).flatMap((l, i) => [g.element(repeats, i), l]),
+  );
   return [g.ReduceSum(apart, g.ints(Array.from({ length: n }, (_, i) => 2 * i)), { keepdims: 0 })];
 });
 grad('Trilu', ({ inputs: [, k], attrs: { upper }, dy, g }) => [g.Trilu(dy, k, { upper })]);
@@ -50,6 +52,6 @@ grad('SpaceToDepth', ({ attrs: { blocksize }, dy, g }) => [g.DepthToSpace(dy, { 
 grad('DepthToSpace', ({ inputs: [x], attrs: { blocksize: b = 1, mode }, dy, g }) => {
   if (mode === 'DCR') return [g.SpaceToDepth(dy, { blocksize: b })];
   const [n, c, h, w] = [g.length(dy, 0), g.length(dy, 1), g.length(x, 2), g.length(x, 3)];
-  const apart = g.Reshape(dy, g.vector([n, c, h, b, w, b]));
+  const apart = g.shaped(dy, [n, c, h, b, w, b]);
   return [g.reshapeLike(g.Transpose(apart, { perm: [0, 1, 3, 5, 2, 4] }), x)];
 });

@@ -68,7 +68,7 @@ decompose('InstanceNormalization', ({ inputs: [x, scale, bias], attrs: { epsilon
 
 /** Per sample and group of channels (Wu, He 2018); scale and bias per channel, as from opset 21. */
 decompose('GroupNormalization', ({ inputs: [x, scale, bias], attrs: { num_groups: groups = 1, epsilon }, g }) => {
-  const inGroups = g.Reshape(x, g.vector([g.length(x, 0), groups, g.over(g.times(...g.lengths(x, 1)), groups)]));
+  const inGroups = g.shaped(x, [g.length(x, 0), groups, g.over(g.times(...g.lengths(x, 1)), groups)]);
   const n = g.reshapeLike(standardized(g, inGroups, [2], epsilon), x);
   return [g.Add(g.Mul(n, channelwise(g, scale, x)), channelwise(g, bias, x))];
 });

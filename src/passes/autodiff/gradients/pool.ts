@@ -27,7 +27,7 @@ grad('AveragePool', ({ node, inputs: [x], attrs, dy, g }) => {
   if (kernel === undefined) throw unsupportedShape('AveragePool without kernel_shape', { node: node.label });
   const w = windows(g, x, dy, kernel, attrs);
   const share = g.Div(dy, counts(g, x, dy, kernel, attrs, w));
-  const alone = g.Reshape(share, g.vector([g.times(...g.lengths(x, 0, 2)), 1, ...g.lengths(dy, 2)]));
+  const alone = g.shaped(share, [g.times(...g.lengths(x, 0, 2)), 1, ...g.lengths(dy, 2)]);
   const ones = g.Expand(g.like(x, 1), g.ints([1, 1, ...kernel]));
   return [g.reshapeLike(widen(g, alone, ones, w, 1), x)];
 });
@@ -92,7 +92,7 @@ decompose('LpPool', ({ node, inputs: [x], attrs: { p, ceil_mode, ...attrs }, g }
 /** Krizhevsky et al. 2012: x / (bias + alpha/size · Σ x² over neighbouring channels)^beta. */
 decompose('LRN', ({ inputs: [x], attrs: { alpha, beta, bias, size = 1 }, g }) => {
   const [batch, channels] = g.lengths(x, 0, 2);
-  const column = g.Reshape(g.Mul(x, x), g.vector([batch ?? 1, 1, channels ?? 1, g.times(...g.lengths(x, 2))]));
+  const column = g.shaped(g.Mul(x, x), [batch ?? 1, 1, channels ?? 1, g.times(...g.lengths(x, 2))]);
   const pads = [Math.floor((size - 1) / 2), 0, Math.ceil((size - 1) / 2), 0];
   const mean = g.AveragePool(column, { kernel_shape: [size, 1], pads, count_include_pad: 1 });
   const around = g.Add(g.Mul(g.reshapeLike(mean, x), g.like(x, alpha)), g.like(x, bias));
