@@ -1,6 +1,6 @@
 /** W + scale·A·B, block by block: float64 accumulation, one rounding to the type of W. */
 import { mergeMismatch } from '../errors.ts';
-import { chunks, halfToNumber, type Tensor } from '../graph/tensor.ts';
+import { bfloatToNumber, chunks, halfToNumber, type Tensor } from '../graph/tensor.ts';
 
 /** What is added to a weight. */
 export interface Delta {
@@ -15,46 +15,63 @@ export interface Delta {
   readonly layout: 'in_out' | 'out_in';
 }
 
-/** Reads and writes elements of one type in little-endian bytes. */
+/** Adds to elements of one type in little-endian bytes, which is what JavaScript's arrays are on every machine it runs on. */
 interface Codec {
   readonly bytes: number;
-  get(view: DataView, at: number): number;
-  /** Rounds once, ties to even. */
-  set(view: DataView, at: number, value: number): void;
+  /** Adds `change` to the row of elements that begins at element `at`. Returns the index of one that is not finite then, or -1. */
+  addRow(block: Uint8Array<ArrayBuffer>, at: number, change: Float64Array): number;
+}
+
+const floats = (bytes: number, view: (block: Uint8Array<ArrayBuffer>) => Float32Array | Float64Array): Codec => ({
+  bytes,
+  addRow(block, at, change) {
+    const w = view(block);
+    let bad = -1;
+    for (let j = 0; j < change.length; j++) {
+      const c = change[j] ?? 0;
+      // Nothing to add: -0 stays -0.
+      if (c === 0) continue;
+      const sum = (w[at + j] ?? 0) + c;
+      w[at + j] = sum;
+      if (!Number.isFinite(w[at + j])) bad = j;
+    }
+    return bad;
+  },
+});
+
+/** 16-bit types: a table of all their values one way, rounding the other. */
+function narrow(toNumber: (bits: number) => number, round: (x: number) => number): Codec {
+  let table: Float32Array | undefined;
+  return {
+    bytes: 2,
+    addRow(block, at, change) {
+      table ??= Float32Array.from({ length: 65536 }, (_, bits) => toNumber(bits));
+      const w = new Uint16Array(block.buffer);
+      let bad = -1;
+      for (let j = 0; j < change.length; j++) {
+        const c = change[j] ?? 0;
+        if (c === 0) continue;
+        const bits = round((table[w[at + j] ?? 0] ?? 0) + c);
+        w[at + j] = bits;
+        if (!Number.isFinite(table[bits])) bad = j;
+      }
+      return bad;
+    },
+  };
 }
 
 const codecs: Readonly<Partial<Record<Tensor['dtype'], Codec>>> = {
-  float32: {
-    bytes: 4,
-    get: (v, at) => v.getFloat32(at, true),
-    set: (v, at, x) => v.setFloat32(at, x, true),
-  },
-  float64: {
-    bytes: 8,
-    get: (v, at) => v.getFloat64(at, true),
-    set: (v, at, x) => v.setFloat64(at, x, true),
-  },
-  float16: {
-    bytes: 2,
-    get: (v, at) => halfToNumber(v.getUint16(at, true)),
-    set: (v, at, x) => v.setUint16(at, roundToHalf(x), true),
-  },
-  bfloat16: {
-    bytes: 2,
-    get: (v, at) => wide(v.getUint16(at, true) << 16),
-    set: (v, at, x) => v.setUint16(at, roundToBfloat(x), true),
-  },
+  float32: floats(4, (block) => new Float32Array(block.buffer)),
+  float64: floats(8, (block) => new Float64Array(block.buffer)),
+  float16: narrow(halfToNumber, roundToHalf),
+  bfloat16: narrow(bfloatToNumber, roundToBfloat),
 };
 
 /** Whether a weight of this type can be written. */
 export const canMerge = (dtype: Tensor['dtype']): boolean => codecs[dtype] !== undefined;
 
-const scratch = new DataView(new ArrayBuffer(4));
-
-function wide(bits: number): number {
-  scratch.setInt32(0, bits);
-  return scratch.getFloat32(0);
-}
+const single = new Float32Array(1);
+const singleBits = new Uint32Array(single.buffer);
 
 /**
  * Bits of a float32 from which a narrower type can be rounded as if from the number itself: what the float32 cannot hold goes
@@ -62,8 +79,8 @@ function wide(bits: number): number {
  */
 function oddFloatBits(x: number): number {
   const f = Math.fround(x);
-  scratch.setFloat32(0, f);
-  const bits = scratch.getUint32(0);
+  single[0] = f;
+  const bits = singleBits[0] ?? 0;
   if (f === x || Number.isNaN(x)) return bits;
   return (Math.abs(f) > Math.abs(x) ? bits - 1 : bits) | 1;
 }
@@ -110,20 +127,14 @@ export function* mergedBlocks(tensor: Tensor, deltas: readonly Delta[], layer: s
   const sum = new Float64Array(columns);
   let row = 0;
   for (const block of inBlocks(tensor, rows * rowBytes)) {
-    const view = new DataView(block.buffer, block.byteOffset, block.byteLength);
-    for (let at = 0; at < block.length; at += rowBytes, row++) {
+    for (let at = 0; at < block.length / codec.bytes; at += columns, row++) {
       sum.fill(0);
       for (const side of sides) addRow(sum, side, row);
-      for (let j = 0, p = at; j < columns; j++, p += codec.bytes) {
-        const change = sum[j] ?? 0;
-        // Nothing to add: -0 stays -0.
-        if (change === 0) continue;
-        codec.set(view, p, codec.get(view, p) + change);
-        if (!Number.isFinite(codec.get(view, p)))
-          throw mergeMismatch(
-            `layer "${layer}": element [${row}, ${j}] of the merged weight is not a finite ${tensor.dtype}`,
-          );
-      }
+      const bad = codec.addRow(block, at, sum);
+      if (bad >= 0)
+        throw mergeMismatch(
+          `layer "${layer}": element [${row}, ${bad}] of the merged weight is not a finite ${tensor.dtype}`,
+        );
     }
     yield block;
   }
@@ -169,7 +180,7 @@ function addRow(sum: Float64Array, { left, right, rank }: Factors, row: number):
 }
 
 /** A tensor's raw_data in fresh pieces of exactly `size` bytes, the last one excepted. */
-function* inBlocks(tensor: Tensor, size: number): Iterable<Uint8Array> {
+function* inBlocks(tensor: Tensor, size: number): Iterable<Uint8Array<ArrayBuffer>> {
   let block = new Uint8Array(Math.min(size, tensor.byteLength));
   let filled = 0;
   let left = tensor.byteLength;
