@@ -1,5 +1,5 @@
 /** Elementwise operators. Tolerances: the harness's own unless a row says otherwise. */
-import { between, bool, type Case, distinct, f, fixed, int64, normal, offZero, positive } from './harness.ts';
+import { between, bool, type Case, distinct, f, fixed, int64, normal, offZero, positive, uint8 } from './harness.ts';
 
 const s = [2, 3];
 /** Pairs of shapes that broadcast in every way: equal, leading, ones, both, scalar, empty. */
@@ -116,4 +116,16 @@ export const rows: readonly Case[] = [
   ...unary('Asinh', normal, float32),
   ...unary('Acosh', between(1.2, 3), float32),
   ...unary('Atanh', between(-0.9, 0.9), float32),
+  { op: 'Range', in: [f([], [0.5]), fixed([], [3]), f([], [0.4])] },
+  { op: 'OneHot', in: [int64([0, 2, 7]), int64([3], []), f([2])], ...float32, linear: true },
+  { op: 'OneHot', in: [int64([0, 2, 1, 1], [2, 2]), int64([3]), f([2])], attrs: { axis: 1 }, ...float32, linear: true },
+  { op: 'DequantizeLinear', in: [uint8([1, 5, 9, 200]), f([], positive), uint8([7], [])], ...float32, linear: true },
+  { op: 'DequantizeLinear', in: [uint8([1, 5, 9, 200, 3, 2], [2, 3]), f([3], positive)], ...float32, linear: true },
+  {
+    op: 'DequantizeLinear',
+    in: [uint8([1, 5, 9, 200, 3, 2], [2, 3]), f([2], positive), uint8([7, 3])],
+    attrs: { axis: 0 },
+    ...float32,
+    linear: true,
+  },
 ];

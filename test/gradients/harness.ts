@@ -6,7 +6,7 @@ import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { expect } from 'vitest';
 import { encodeModel } from '../../src/emit/index.ts';
 import { LoraifyError } from '../../src/errors.ts';
-import { createBuilder } from '../../src/graph/builder.ts';
+import { type Builder, createBuilder } from '../../src/graph/builder.ts';
 import { type Dim, Graph, type Model, tensorType, Value } from '../../src/graph/model.ts';
 import type { OpName } from '../../src/graph/operators.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
@@ -18,7 +18,7 @@ export type Mode = (typeof modes)[number];
 
 type Next = () => number;
 export type Domain = (next: Next, index: number, count: number) => number;
-type Kind = 'float' | 'int64' | 'int32' | 'bool';
+type Kind = 'float' | 'int64' | 'int32' | 'uint8' | 'bool';
 
 /** One input of the operator. */
 export interface Arg {
@@ -89,6 +89,7 @@ export const k = whole('int64', true);
 export const int64 = whole('int64', false);
 export const int32 = whole('int32', false);
 export const bool = whole('bool', false);
+export const uint8 = whole('uint8', false);
 export const sized = (arg: Arg): Arg => ({ ...arg, sized: true });
 /** A constant of floats. */
 export const fixed = (shape: readonly number[], values: Domain | readonly number[] = normal): Arg => ({
@@ -113,8 +114,8 @@ export function random(seed: number): Next {
 
 const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
-interface Data {
-  readonly type: 'float64' | 'float32' | 'int64' | 'int32' | 'bool';
+export interface Data {
+  readonly type: 'float64' | 'float32' | 'int64' | 'int32' | 'uint8' | 'bool';
   readonly dims: readonly number[];
   readonly values: readonly number[];
 }
@@ -129,12 +130,13 @@ const ortTensor = ({ type, dims, values }: Data): OrtTensor => {
       return new OrtTensor(type, BigInt64Array.from(values, BigInt), dims);
     case 'int32':
       return new OrtTensor(type, Int32Array.from(values), dims);
+    case 'uint8':
     case 'bool':
       return new OrtTensor(type, Uint8Array.from(values), dims);
   }
 };
 
-function numbers(t: OrtTensor): number[] {
+export function numbers(t: OrtTensor): number[] {
   if (typeof t.data === 'string' || t.data instanceof Array) throw new Error('no numbers');
   return Array.from<number | bigint, number>(t.data, Number);
 }
@@ -174,22 +176,28 @@ export interface Outcome {
   readonly ops: ReadonlySet<string>;
 }
 
-/** Runs one row in one mode; throws where numbers or shapes are wrong. */
-export async function check(c: Case, mode: Mode): Promise<Outcome> {
-  const type = c.dtype ?? 'float64';
+/** The row's inputs, the same in each mode. */
+export function dataOf(c: Case): (Data | undefined)[] {
   const next = random(c.in.length * 7919 + [...(c.op + (c.is ?? ''))].reduce((a, ch) => a * 31 + ch.charCodeAt(0), 7));
-  const draw = (arg: Arg): Data => {
+  return c.in.map((arg) => {
+    if (arg === undefined) return undefined;
     const count = size(arg.shape);
     const { values } = arg;
     const list =
       typeof values === 'function' ? Array.from({ length: count }, (_, i) => values(next, i, count)) : [...values];
-    return { type: arg.kind === 'float' ? type : arg.kind, dims: arg.shape, values: list };
-  };
-  const data = c.in.map((arg) => (arg === undefined ? undefined : draw(arg)));
+    return { type: arg.kind === 'float' ? (c.dtype ?? 'float64') : arg.kind, dims: arg.shape, values: list };
+  });
+}
 
-  const graph = new Graph('check');
-  const g = createBuilder(inferNode, graph.inputs);
-  const args = c.in.map((arg, i): Value | undefined => {
+/** The operator's inputs as constants and inputs of the graph. */
+export function argumentsOf(
+  c: Case,
+  data: readonly (Data | undefined)[],
+  mode: Mode,
+  graph: Graph,
+  g: Builder,
+): (Value | undefined)[] {
+  return c.in.map((arg, i): Value | undefined => {
     const d = data[i];
     if (arg === undefined || d === undefined) return undefined;
     if (arg.fixed) return g.constant(d.type, d.dims, d.values);
@@ -197,18 +205,34 @@ export async function check(c: Case, mode: Mode): Promise<Outcome> {
     graph.inputs.push(v);
     return v;
   });
+}
+
+export function feedsOf(
+  args: readonly (Value | undefined)[],
+  data: readonly (Data | undefined)[],
+): Record<string, OrtTensor> {
+  const entries = args.flatMap((v, i) => {
+    const d = data[i];
+    return v === undefined || d === undefined || v.tensor !== undefined ? [] : [[v.name, ortTensor(d)] as const];
+  });
+  return Object.fromEntries(entries);
+}
+
+/** Runs one row in one mode; throws where numbers or shapes are wrong. */
+export async function check(c: Case, mode: Mode): Promise<Outcome> {
+  const type = c.dtype ?? 'float64';
+  const next = random(99);
+  const data = dataOf(c);
+  const graph = new Graph('check');
+  const g = createBuilder(inferNode, graph.inputs);
+  const args = argumentsOf(c, data, mode, graph, g);
   const outs = g.node({ op: c.op, inputs: args, attrs: c.attrs ?? {}, outputs: c.outputs ?? 1 });
   const read = (c.loss ?? [0]).map((i) => outs[i]).filter((v) => v !== undefined);
   graph.outputs.push(...read);
   graph.adopt();
   const opset = c.opset ?? 18;
   const forward = await session(modelOf(graph, opset));
-  const feeds = Object.fromEntries(
-    args.flatMap((v, i) => {
-      const d = data[i];
-      return v === undefined || d === undefined || v.tensor !== undefined ? [] : [[v.name, ortTensor(d)] as const];
-    }),
-  );
+  const feeds = feedsOf(args, data);
   const names = read.map((v) => v.name);
   const first = await forward.run(feeds);
   const cotangents = names.map((name): Data => {

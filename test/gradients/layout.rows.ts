@@ -62,4 +62,11 @@ export const rows: readonly Case[] = [
   row('CumSum', [f([2, 4]), k([-2], [])]),
   ...['DCR', 'CRD'].map((mode) => row('DepthToSpace', [f([2, 8, 2, 3])], { blocksize: 2, mode })),
   row('SpaceToDepth', [f([2, 2, 4, 6])], { blocksize: 2 }),
+  ...[0, 1].flatMap((exclusive) =>
+    [0, 1].map(
+      (reverse): Case => ({ op: 'CumProd', in: [f([2, 4]), k([1], [])], attrs: { exclusive, reverse }, opset: 26 }),
+    ),
+  ),
+  { op: 'CumProd', in: [f([2, 3], [0, 2, 3, 0, 0, 1]), k([-1], [])], opset: 26, is: 'zeros' },
+  { op: 'CumProd', in: [f([3, 2]), k([0], [])], opset: 26 },
 ];

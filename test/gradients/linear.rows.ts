@@ -53,10 +53,6 @@ const pairs: readonly (readonly [readonly number[], readonly number[]])[] = [
     [3, 4],
   ],
   [
-    [5, 0, 3],
-    [3, 4],
-  ],
-  [
     [0, 2, 3],
     [0, 3, 4],
   ],

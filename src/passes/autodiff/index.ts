@@ -11,6 +11,8 @@ import './gradients/losses.ts';
 import './gradients/norm.ts';
 import './gradients/pool.ts';
 import './gradients/reduce.ts';
+import './gradients/spatial.ts';
 
+export { pending } from './pending.ts';
 export { gradientState } from './rules.ts';
 export { type GradientRequest, gradients } from './walk.ts';

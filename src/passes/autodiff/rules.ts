@@ -55,6 +55,9 @@ export const gradRule = (node: Node): Rule | undefined => rules.get(ruleKey(node
 export const decomposition = (node: Node): Rule | undefined => bodies.get(ruleKey(node));
 export const isStopped = (node: Node): boolean => stops.has(ruleKey(node));
 
+/** All operators that have a rule, a body or a stop; one that had two would come twice. */
+export const ruleKeys = (): readonly string[] => [...rules.keys(), ...bodies.keys(), ...stops];
+
 /** State of an operator for docs and `inspect`: by rule, by decomposition, stopped on purpose, or not differentiable yet. */
 export function gradientState(key: string): 'rule' | 'decomposition' | 'stopped' | undefined {
   if (rules.has(key)) return 'rule';

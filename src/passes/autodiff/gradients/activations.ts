@@ -1,4 +1,5 @@
 /** Activation functions and further elementwise ones: the derivative alone. */
+import { unsupportedShape } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import { grad } from '../rules.ts';
@@ -67,10 +68,32 @@ grad('Tan', ({ outputs: [y], dy, g }) => [g.Mul(dy, g.Add(g.Mul(y, y), g.like(y,
 grad('Asin', ({ inputs: [x], dy, g }) => [g.Div(dy, g.Sqrt(g.Sub(g.like(x, 1), g.Mul(x, x))))]);
 grad('Acos', ({ inputs: [x], dy, g }) => [g.Neg(g.Div(dy, g.Sqrt(g.Sub(g.like(x, 1), g.Mul(x, x)))))]);
 grad('Atan', ({ inputs: [x], dy, g }) => [g.Div(dy, g.Add(g.Mul(x, x), g.like(x, 1)))]);
-grad('Sinh', ({ inputs: [x], dy, g }) => [g.Mul(dy, g.Cosh(x))]);
+// cosh = sqrt(1 + sinh²), which every provider has
+grad('Sinh', ({ outputs: [y], dy, g }) => [g.Mul(dy, g.Sqrt(g.Add(g.Mul(y, y), g.like(y, 1))))]);
 grad('Cosh', ({ inputs: [x], dy, g }) => [g.Mul(dy, g.Sinh(x))]);
 grad('Asinh', ({ inputs: [x], dy, g }) => [g.Div(dy, g.Sqrt(g.Add(g.Mul(x, x), g.like(x, 1))))]);
 grad('Acosh', ({ inputs: [x], dy, g }) => [g.Div(dy, g.Sqrt(g.Sub(g.Mul(x, x), g.like(x, 1))))]);
 grad('Atanh', ({ inputs: [x], dy, g }) => [g.Div(dy, g.Sub(g.like(x, 1), g.Mul(x, x)))]);
 // y = a - q·b with q constant almost everywhere
 grad('Mod', ({ inputs: [a, b], outputs: [y], dy, g }) => [dy, g.Mul(dy, g.Div(g.Sub(y, a), b))]);
+
+// start + i·delta
+grad('Range', ({ dy, g }) => {
+  const sum = (v: Value): Value => g.ReduceSum(v, undefined, { keepdims: 0 });
+  const steps = g.CastLike(g.Range(g.int(0), g.Size(dy), g.int(1)), dy);
+  return [sum(dy), undefined, sum(g.Mul(dy, steps))];
+});
+// values = [off, on]
+grad('OneHot', ({ inputs: [indices, depth, values], attrs: { axis }, dy, g }) => {
+  const hot = g.OneHot(indices, depth, g.CastLike(g.constant('float32', [2], [0, 1]), values), { axis });
+  const sum = (v: Value): Value => g.Reshape(g.ReduceSum(v, undefined, { keepdims: 0 }), g.ints([1]));
+  const on = sum(g.Mul(dy, hot));
+  return [undefined, undefined, g.Concat([g.Sub(sum(dy), on), on], { axis: 0 })];
+});
+/** (x - zero point)·scale. The quantized integers are data; the scale may be per tensor or per index of an axis. */
+grad('DequantizeLinear', ({ node, inputs: [x, scale], outputs: [y], attrs: { axis, block_size }, dy, g }) => {
+  if (block_size !== 0) throw unsupportedShape('the gradient of a blocked scale is missing', { node: node.label });
+  if (scale.shape?.length === 0) return [undefined, g.Div(g.Mul(dy, y), scale)];
+  const others = g.axesFrom(x, 0).filter((a) => a !== g.axis(x, axis));
+  return [undefined, g.Div(g.ReduceSum(g.Mul(dy, y), g.ints(others), { keepdims: 0 }), scale)];
+});

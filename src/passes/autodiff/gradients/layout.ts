@@ -1,5 +1,7 @@
 /** Operators that move elements without changing them: the gradient moves them back. */
-import { grad } from '../rules.ts';
+import { unsupportedShape } from '../../../errors.ts';
+import { knownInts } from '../lengths.ts';
+import { decompose, grad } from '../rules.ts';
 
 for (const op of ['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze'] as const)
   grad(op, ({ inputs: [x], dy, g }) => [g.reshapeLike(dy, x)]);
@@ -54,4 +56,17 @@ grad('DepthToSpace', ({ inputs: [x], attrs: { blocksize: b = 1, mode }, dy, g })
   const [n, c, h, w] = [g.length(dy, 0), g.length(dy, 1), g.length(x, 2), g.length(x, 3)];
   const apart = g.shaped(dy, [n, c, h, b, w, b]);
   return [g.reshapeLike(g.Transpose(apart, { perm: [0, 1, 3, 5, 2, 4] }), x)];
+});
+
+// Element i is the product of those j that count for it: before or at i, reversed after or at it.
+decompose('CumProd', ({ inputs: [x, axis], attrs: { exclusive, reverse }, g }) => {
+  const at = knownInts(axis)?.[0];
+  if (at === undefined) throw unsupportedShape('the gradient of CumProd needs its axis');
+  const along = g.axis(x, at);
+  const line = g.Range(g.int(0), g.scalar(g.length(x, along)), g.int(1));
+  const [j, i] = reverse === 1 ? [g.Unsqueeze(line, g.ints([1])), line] : [line, g.Unsqueeze(line, g.ints([1]))];
+  const counts = exclusive === 1 ? g.Less(j, i) : g.LessOrEqual(j, i);
+  const square = g.Unsqueeze(counts, g.ints(g.axesFrom(x, along + 1).map((_, k) => k + 2)));
+  const factors = g.Where(square, g.Unsqueeze(x, g.ints([along])), g.like(x, 1));
+  return [g.ReduceProd(factors, g.ints([along + 1]), { keepdims: 0 })];
 });

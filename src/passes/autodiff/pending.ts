@@ -1,0 +1,37 @@
+/** Operators that have a useful derivative and no rule yet, with what is missing: for docs and messages. */
+import type { OpName } from '../../graph/operators.ts';
+
+const body = 'its body is a graph of its own';
+const sequence = 'it holds a sequence or an optional, not a tensor';
+const recurrent = 'steps of the recurrence have to be unrolled or scanned backwards';
+
+export const pending: ReadonlyMap<OpName, string> = new Map<OpName, string>([
+  ['Col2Im', 'the transposed gathering of blocks'],
+  ['ConcatFromSequence', sequence],
+  ['DFT', 'the transform of the gradient, with the one-sided form'],
+  ['DeformConv', 'sampling at learned offsets'],
+  ['Det', 'needs an inverse, which ONNX does not have'],
+  ['DynamicQuantizeLinear', 'the scale depends on the data, the integers do not pass a gradient'],
+  ['GRU', recurrent],
+  ['GridSample', 'sampling at given places'],
+  ['If', body],
+  ['LSTM', recurrent],
+  ['Loop', body],
+  ['MaxRoiPool', 'no indices of the maxima'],
+  ['Optional', sequence],
+  ['OptionalGetElement', sequence],
+  ['RNN', recurrent],
+  ['RoiAlign', 'sampling at given places'],
+  ['STFT', 'overlapping frames of DFT'],
+  ['Scan', body],
+  ['Scatter', 'ScatterElements since opset 11, which normalization makes of it'],
+  ['SequenceAt', sequence],
+  ['SequenceConstruct', sequence],
+  ['SequenceEmpty', sequence],
+  ['SequenceErase', sequence],
+  ['SequenceInsert', sequence],
+  ['SequenceMap', sequence],
+  ['SplitToSequence', sequence],
+  ['Unique', 'repeated values share a gradient'],
+  ['Upsample', 'Resize since opset 10, which normalization makes of it'],
+]);

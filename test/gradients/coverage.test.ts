@@ -1,0 +1,33 @@
+import { describe, expect, it } from 'vitest';
+import { isOpName, operators } from '../../src/graph/operators.ts';
+import { gradientState, pending } from '../../src/passes/autodiff/index.ts';
+import { ruleKeys } from '../../src/passes/autodiff/rules.ts';
+import { allRows } from './rows.ts';
+
+/** Rules that other tests check, with the test. */
+const elsewhere = new Map([['loraify.Adapted', 'adapted.test.ts']]);
+
+describe('coverage of the operator table', () => {
+  const names = Object.keys(operators).filter(isOpName);
+
+  it.each(names)('%s is differentiated, stopped or on the list of what is missing, and on one list only', (op) => {
+    expect([gradientState(op) !== undefined, pending.has(op)].filter(Boolean)).toHaveLength(1);
+  });
+
+  it('an operator has one of rule, decomposition and stop', () => {
+    const all = [...ruleKeys()];
+    expect(all.length).toBe(new Set(all).size);
+  });
+
+  it('every rule and every decomposition has a row in a numeric table', () => {
+    const tested = new Set<string>(allRows.filter((r) => r.modes?.length !== 0).map((r) => r.op));
+    const missing = [...ruleKeys()].filter(
+      (key) => gradientState(key) !== 'stopped' && !tested.has(key) && !elsewhere.has(key),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  it('what is missing has a reason', () => {
+    for (const [op, reason] of pending) expect(reason, op).not.toBe('');
+  });
+});

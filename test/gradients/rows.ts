@@ -1,0 +1,27 @@
+/** All tables. */
+import { rows as attention } from './attention.rows.ts';
+import { rows as conv } from './conv.rows.ts';
+import { rows as elementwise } from './elementwise.rows.ts';
+import type { Case } from './harness.ts';
+import { rows as indexing } from './indexing.rows.ts';
+import { rows as layout } from './layout.rows.ts';
+import { rows as linear } from './linear.rows.ts';
+import { rows as losses } from './losses.rows.ts';
+import { rows as norm } from './norm.rows.ts';
+import { rows as pool } from './pool.rows.ts';
+import { rows as reduce } from './reduce.rows.ts';
+import { rows as spatial } from './spatial.rows.ts';
+
+export const allRows: readonly Case[] = [
+  ...elementwise,
+  ...linear,
+  ...reduce,
+  ...layout,
+  ...indexing,
+  ...norm,
+  ...conv,
+  ...pool,
+  ...spatial,
+  ...attention,
+  ...losses,
+];
