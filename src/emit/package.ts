@@ -44,7 +44,7 @@ const replacedMark = '.loraify-replaced';
 /** Whether the target may be written, before any work is done. Errors: TARGET_EXISTS, TARGET_NOT_REPLACEABLE. */
 export function checkFolderTarget(target: string, options: FolderOptions = {}): void {
   recover(target);
-  const stat = lstatSync(target, { throwIfNoEntry: false });
+  const stat = attempt(target, () => lstatSync(target, { throwIfNoEntry: false }));
   if (stat === undefined) return;
   if (options.force !== true) throw targetExists(target);
   if (stat.isSymbolicLink()) throw targetNotOurs(target, 'it is a symbolic link');
@@ -58,7 +58,7 @@ export function checkFolderTarget(target: string, options: FolderOptions = {}): 
 
 /** As checkFolderTarget, for a single file. */
 export function checkFileTarget(target: string, options: FileOptions = {}): void {
-  const stat = lstatSync(target, { throwIfNoEntry: false });
+  const stat = attempt(target, () => lstatSync(target, { throwIfNoEntry: false }));
   if (stat === undefined) return;
   if (options.force !== true) throw targetExists(target);
   if (stat.isSymbolicLink()) throw targetNotOurs(target, 'it is a symbolic link');
@@ -139,7 +139,8 @@ async function building<T>(target: string, make: (temporary: string) => Promise<
   } catch (error) {
     clean();
     if (madeParent !== undefined) removeEmpty(parent, madeParent);
-    throw error;
+    // A full disk shows itself wherever somebody writes.
+    throw isSystemError(error) ? writeFailed(target, reason(error)) : error;
   } finally {
     process.off('exit', clean);
   }
@@ -221,6 +222,9 @@ function flush(path: string): void {
     closeSync(fd);
   }
 }
+
+const isSystemError = (error: unknown): boolean =>
+  error instanceof Error && 'syscall' in error && !(error instanceof LoraifyError);
 
 function attempt<T>(target: string, action: () => T): T {
   try {

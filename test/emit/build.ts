@@ -38,8 +38,15 @@ export function chain(weights: readonly { name: string; tensor: Tensor }[], irVe
   return emptyModel(graph, irVersion);
 }
 
-export const concat = (...parts: readonly (Uint8Array | readonly number[])[]): Uint8Array =>
-  Uint8Array.from(parts.flatMap((p) => [...p]));
+export function concat(...parts: readonly (Uint8Array | readonly number[])[]): Uint8Array {
+  const out = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
+  let at = 0;
+  for (const p of parts) {
+    out.set(p, at);
+    at += p.length;
+  }
+  return out;
+}
 
 /** A message made by hand: what a test wants on the wire, in its order. */
 export const message = (field: number, ...parts: readonly (Uint8Array | readonly number[])[]): Uint8Array =>
