@@ -24,11 +24,11 @@ describe('decompositions', () => {
     const data = dataOf(row);
     const args = argumentsOf(row, data, 'static', graph, g);
     const outs = g.node({ op: row.op, inputs: args, attrs: row.attrs ?? {}, outputs: row.outputs ?? 1 });
-    const node = outs[0]?.producer;
+    const [dy] = outs;
+    const node = dy?.producer;
     const body = node === undefined ? undefined : decomposition(node);
-    if (node === undefined || body === undefined) throw new Error('no body');
+    if (dy === undefined || node === undefined || body === undefined) throw new Error('no body');
     const tools = Object.assign({}, g, gradTools(g, refuse));
-    const dy = outs[0];
     const made = body.apply({ node, inputs: args, outputs: outs, attrs: node.attrs, dy, dys: [], g: tools });
     const pairs = (row.loss ?? [0]).flatMap((i) => {
       const [own, other] = [outs[i], made[i]];

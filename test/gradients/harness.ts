@@ -221,19 +221,61 @@ export function feedsOf(
 /** Runs one row in one mode; throws where numbers or shapes are wrong. */
 export async function check(c: Case, mode: Mode): Promise<Outcome> {
   const type = c.dtype ?? 'float64';
-  const next = random(99);
   const data = dataOf(c);
   const graph = new Graph('check');
   const g = createBuilder(inferNode, graph.inputs);
   const args = argumentsOf(c, data, mode, graph, g);
   const outs = g.node({ op: c.op, inputs: args, attrs: c.attrs ?? {}, outputs: c.outputs ?? 1 });
-  const read = (c.loss ?? [0]).map((i) => outs[i]).filter((v) => v !== undefined);
-  graph.outputs.push(...read);
+  const outputs = (c.loss ?? [0]).map((i) => outs[i]).filter((v) => v !== undefined);
+  const inputs = new Map(
+    args.flatMap((v, i) => {
+      const d = data[i];
+      return v === undefined || d === undefined || v.tensor !== undefined ? [] : [[v, d] as const];
+    }),
+  );
+  const wrt = args.filter((v, i) => v !== undefined && inputs.has(v) && c.in[i]?.kind === 'float');
+  const exact = c.linear === true;
+  return checkGraph({
+    graph,
+    g,
+    outputs,
+    inputs,
+    wrt: wrt.filter((v) => v !== undefined),
+    skip: (c.skip ?? []).map((i) => args[i]).filter((v) => v !== undefined),
+    opset: c.opset ?? 18,
+    type,
+    mode,
+    step: c.step ?? (type === 'float64' ? 1e-5 : exact ? 1 : 1e-2),
+    tolerance: c.tolerance ?? (type === 'float64' ? 1e-7 : exact ? 1e-5 : 1e-3),
+  });
+}
+
+export interface Check {
+  /** Holds the inputs; outputs are set here. */
+  readonly graph: Graph;
+  readonly g: Builder;
+  /** What the loss reads, and what the gradients start from where that is another value with the same numbers. */
+  readonly outputs: readonly Value[];
+  readonly seeded?: readonly Value[];
+  readonly inputs: ReadonlyMap<Value, Data>;
+  readonly wrt: readonly Value[];
+  readonly skip?: readonly Value[];
+  readonly opset: number;
+  readonly type: 'float64' | 'float32';
+  readonly mode: Mode;
+  readonly step: number;
+  readonly tolerance: number;
+}
+
+/** The gradients of sum(outputs · random cotangents) against central differences. */
+export async function checkGraph(c: Check): Promise<Outcome> {
+  const { graph, g, outputs, type, step } = c;
+  const next = random(99);
+  graph.outputs.push(...outputs);
   graph.adopt();
-  const opset = c.opset ?? 18;
-  const forward = await session(modelOf(graph, opset));
-  const feeds = feedsOf(args, data);
-  const names = read.map((v) => v.name);
+  const forward = await session(modelOf(graph, c.opset));
+  const feeds = Object.fromEntries([...c.inputs].map(([v, d]) => [v.name, ortTensor(d)]));
+  const names = outputs.map((v) => v.name);
   const first = await forward.run(feeds);
   const cotangents = names.map((name): Data => {
     const t = first[name];
@@ -242,71 +284,83 @@ export async function check(c: Case, mode: Mode): Promise<Outcome> {
   });
   const loss = async (changed: Record<string, OrtTensor>): Promise<number> => {
     const y = await forward.run({ ...feeds, ...changed });
-    return names.reduce(
-      (sum, name, j) => sum + dot(numbers(y[name] ?? ortTensor(cotangents[j] ?? nothing)), cotangents[j]?.values ?? []),
-      0,
-    );
+    return cotangents.reduce((sum, d, j) => {
+      const t = y[names[j] ?? ''];
+      return t === undefined ? Number.NaN : sum + dot(numbers(t), d.values);
+    }, 0);
   };
 
-  const seeds = read.map((y, j) => {
-    const known = y.shape?.map((d, i) => d ?? (mode === 'static' ? (cotangents[j]?.dims[i] ?? null) : null));
+  const seeds = (c.seeded ?? outputs).map((y, j) => {
+    const known = y.shape?.map((d, i) => (c.mode === 'static' ? (cotangents[j]?.dims[i] ?? d) : d));
     const dy = new Value(`dy${j}`, tensorType(type, known));
     graph.inputs.push(dy);
     return [y, dy] as const;
   });
-  const wrt = args.flatMap((v, i) =>
-    v !== undefined && v.tensor === undefined && c.in[i]?.kind === 'float' ? [v] : [],
-  );
   let found: Map<Value, Value>;
   try {
-    found = gradients({ g, seeds, wrt });
+    found = gradients({ g, seeds, wrt: c.wrt });
   } catch (error) {
-    if (mode === 'unranked' && error instanceof LoraifyError && error.code === 'UNSUPPORTED_SHAPE')
+    if (c.mode === 'unranked' && error instanceof LoraifyError && error.code === 'UNSUPPORTED_SHAPE')
       return { error: 0, refused: true, ops: new Set() };
     throw error;
   }
-  const results = [...found.values()].map((dv) => g.Identity(dv));
-  graph.outputs.push(...results);
+  const results = new Map([...found].map(([v, dv]) => [v, g.Identity(dv)] as const));
+  graph.outputs.push(...results.values());
   const before = new Set(graph.nodes);
   graph.adopt();
   const ops = new Set(graph.nodes.filter((n) => !before.has(n)).map((n) => n.op));
-  const backward = await session(modelOf(graph, opset));
+  const backward = await session(modelOf(graph, c.opset));
   const dys = Object.fromEntries(cotangents.map((d, j) => [`dy${j}`, ortTensor(d)]));
   const got = await backward.run({ ...feeds, ...dys });
 
-  const step = c.step ?? (type === 'float64' ? 1e-5 : c.linear ? 1 : 1e-2);
-  const tolerance = c.tolerance ?? (type === 'float64' ? 1e-7 : c.linear ? 1e-5 : 1e-3);
-  const names2 = new Map([...found.keys()].map((v, i) => [v, results[i]?.name ?? '']));
   let worst = 0;
-  for (const [i, v] of args.entries()) {
-    const d = data[i];
-    if (v === undefined || d === undefined || !wrt.includes(v) || c.skip?.includes(i)) continue;
+  for (const v of c.wrt) {
+    const d = c.inputs.get(v);
+    if (d === undefined || c.skip?.includes(v)) continue;
     const direction = d.values.map(() => normal(next, 0, 1));
     const moved = (by: number): Record<string, OrtTensor> => ({
       [v.name]: ortTensor({ ...d, values: d.values.map((x, j) => x + by * (direction[j] ?? 0)) }),
     });
     const numeric = ((await loss(moved(step))) - (await loss(moved(-step)))) / (2 * step);
-    const dx = got[names2.get(v) ?? ''];
-    if (dx !== undefined) expect(dx.dims, `shape of the gradient of input ${i}`).toEqual(d.dims);
+    const dx = got[results.get(v)?.name ?? ''];
+    if (dx !== undefined) expect(dx.dims, `shape of the gradient of ${v.name}`).toEqual(d.dims);
     const values = dx === undefined ? d.values.map(() => 0) : numbers(dx);
     const analytic = dot(values, direction);
-    const scale = Math.max(
-      1,
-      values.reduce((sum, x, j) => sum + Math.abs(x * (direction[j] ?? 0)), 0),
-    );
-    const error = Math.abs(numeric - analytic) / scale;
-    if (!(error <= tolerance))
-      throw new Error(`input ${i}: numeric ${numeric}, by rule ${analytic}, error ${error} > ${tolerance}`);
+    const magnitude = values.reduce((sum, x, j) => sum + Math.abs(x * (direction[j] ?? 0)), 0);
+    const error = Math.abs(numeric - analytic) / Math.max(1, magnitude);
+    if (!(error <= c.tolerance))
+      throw new Error(`${v.name}: numeric ${numeric}, by rule ${analytic}, error ${error} > ${c.tolerance}`);
     worst = Math.max(worst, error);
   }
   return { error: worst, refused: false, ops };
 }
 
-const nothing: Data = { type: 'float32', dims: [0], values: [] };
-
 function dot(a: readonly number[], b: readonly number[]): number {
   if (a.length !== b.length) throw new Error(`${a.length} values against ${b.length}`);
   return a.reduce((sum, x, i) => sum + x * (b[i] ?? 0), 0);
+}
+
+/** Float inputs of a hand-made graph, with their data. */
+export function variables(
+  graph: Graph,
+  shapes: Readonly<Record<string, readonly number[]>>,
+  mode: Mode = 'static',
+  domain: Domain = normal,
+  type: 'float64' | 'float32' = 'float64',
+): { values: Value[]; inputs: Map<Value, Data> } {
+  const next = random(5);
+  const inputs = new Map<Value, Data>();
+  for (const [name, shape] of Object.entries(shapes)) {
+    const v = new Value(name, tensorType(type, declared(f(shape), mode)));
+    graph.inputs.push(v);
+    const count = size(shape);
+    inputs.set(v, {
+      type,
+      dims: shape,
+      values: Array.from({ length: count }, (_, i) => domain(next, i, count)),
+    });
+  }
+  return { values: [...inputs.keys()], inputs };
 }
 
 /** For titles: `Gemm transB=1, broadcast C`. */
