@@ -26,14 +26,14 @@ const unchanged: Readonly<Record<string, string>> = {
     AveragePool 11 22, BatchNormalization 15, Clip 13, ConvTranspose 11, MaxPool 12 22, OneHot 11
   `,
   'a new attribute or input whose default is the old meaning': `
-    ArgMax 12, ArgMin 12, Attention 24 25, AveragePool 10 19, Cast 19 24, CastLike 19 24, Constant 11 12, DepthToSpace
+    ArgMax 12, ArgMin 12, Attention 24 25, AveragePool 10 19, Cast 19 24, Constant 11 12, DepthToSpace
     11, DequantizeLinear 13 21 23, GRU 14, GatherND 12, Gemm 11, LSTM 14, LpPool 18, MaxPool 8 10, OptionalHasElement
     18, Pad 18, QuantizeLinear 13 19 21 23, RNN 14, Reshape 14, ScatterElements 16, ScatterND 16, Shape 15,
     TopK 11
   `,
   'more element types, or other words': `
     Abs 13, Acos 22, Acosh 22, Add 13 14, ArgMax 13, ArgMin 13, Asin 22, Asinh 22, Atan 22, Atanh 22, Bernoulli 22,
-    Cast 9 13 21 23 25, CastLike 21 23 25, Ceil 13, Clip 12, Concat 13, Constant 9 13 19 21 23 24 25, ConstantOfShape
+    Cast 9 13 21 23 25, Ceil 13, Clip 12, Concat 13, Constant 9 13 19 21 23 24 25, ConstantOfShape
     20 21 23 24 25, Conv 11 22, ConvTranspose 22, Cos 22, Cosh 22, CumSum 14, DeformConv 22, DepthToSpace 13,
     DequantizeLinear 19 24 25, Det 22, Div 13 14, Dropout 13 22, Elu 22, Equal 11 13 19, Erf 13, Exp 13, Expand 13,
     EyeLike 22, Flatten 9 13 21 23 24 25, Floor 13, GRU 22, Gather 13, GatherElements 13, GatherND 13, Gemm 9 13,

@@ -1,10 +1,11 @@
-/** Nodes that hand a value on, and nodes that nobody needs. */
+/** Nodes that hand a value on, and nodes that nobody needs. In place. */
 import { type Graph, type Model, type Node, replaceUses, type Value } from '../../graph/model.ts';
+import { attrsOf } from '../../graph/operators.ts';
 import { outputsOf } from './constants.ts';
 import { smallOf } from './fold/small.ts';
 import { setNodes } from './splice.ts';
 
-/** Removes Identity, and Dropout as it is at inference. In place. */
+/** Removes nodes whose output is their input: Identity, Dropout at inference, casts and reshapes to what is there already. */
 export function removeIdentities(model: Model): void {
   const results = outputsOf(model);
   for (const graph of [...model.graph.allGraphs()]) {
@@ -15,11 +16,33 @@ export function removeIdentities(model: Model): void {
 
 function handsOn(node: Node): boolean {
   if (node.domain !== '') return false;
-  if (node.op === 'Identity') return true;
-  const [, mask] = node.outputs;
-  if (node.op !== 'Dropout' || (mask !== undefined && mask.uses.size > 0)) return false;
-  return node.inputs[2] === undefined || smallOf(node.inputs[2])?.values[0] === 0;
+  const [x, option, training] = node.inputs;
+  const [y, mask] = node.outputs;
+  switch (node.op) {
+    case 'Identity':
+      return true;
+    case 'Dropout':
+      return (mask === undefined || mask.uses.size === 0) && (training === undefined || isFalse(training));
+    case 'Cast':
+      return x?.dtype !== undefined && x.dtype === y?.dtype;
+    case 'Concat':
+      return node.inputs.length === 1;
+    case 'Expand':
+    case 'Reshape':
+      return option !== undefined && sameShape(x, y);
+    case 'Transpose':
+      return attrsOf(node, 'Transpose').perm?.every((p, i) => p === i) === true;
+    default:
+      return false;
+  }
 }
+
+const isFalse = (v: Value): boolean => smallOf(v)?.values[0] === 0;
+
+const sameShape = (a: Value | undefined, b: Value | undefined): boolean =>
+  a?.shape !== undefined &&
+  a.shape.length === b?.shape?.length &&
+  a.shape.every((d, i) => d !== null && d === b.shape?.[i]);
 
 /** True where the node can go. A graph's output keeps its value and name: whoever made the input makes it now. */
 function bypass(node: Node, graph: Graph, results: ReadonlySet<Value>): boolean {

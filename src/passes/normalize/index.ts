@@ -10,6 +10,7 @@ import { removeDead, removeIdentities } from './cleanup.ts';
 import { constantsToInitializers, fixDefaults } from './constants.ts';
 import { fold } from './fold.ts';
 import { inlineFunctions } from './functions.ts';
+import { shareLengths } from './share.ts';
 import { upgradeModel } from './upgrade.ts';
 import { upgrades } from './upgrades/index.ts';
 
@@ -57,11 +58,12 @@ const steps: readonly ((model: Model, state: State) => void)[] = [
     model.irVersion = Math.max(model.irVersion, irVersionOf(to));
     settle(model);
   },
-  removeIdentities,
   // Folding shows branches whose condition is constant, and these show more to fold.
   (model) => {
     inferShapes(model.graph);
-    while (fold(model, inferNode)) removeIdentities(model);
+    do removeIdentities(model);
+    while (fold(model, inferNode));
+    shareLengths(model);
     settle(model);
   },
   (model) => {

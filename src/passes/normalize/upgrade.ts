@@ -48,7 +48,8 @@ export interface Upgrade {
   readonly until: number;
   /** The form is rewritten even where the target opset still has it. */
   readonly always: boolean;
-  readonly rewrite: (site: UpgradeSite) => Value | readonly (Value | undefined)[];
+  /** New values of the outputs; undefined where this node can stay as it is. */
+  readonly rewrite: (site: UpgradeSite) => Value | readonly (Value | undefined)[] | undefined;
 }
 
 /** A rule for one operator or several that changed alike. */
@@ -83,15 +84,15 @@ function upgradeGraph(graph: Graph, plan: UpgradePlan, g: Builder): void {
     for (const body of node.bodies) upgradeGraph(body, plan, g);
     const from = plan.versions.get(node) ?? plan.from;
     const rule = node.domain === '' ? ruleFor(node.op, from, plan) : undefined;
-    if (rule === undefined) {
+    const mark = { origin: node.outputs[0]?.name ?? node.label, rule: `upgrade/${node.op}` };
+    const result = rule === undefined ? undefined : g.within(mark, () => rule.rewrite(siteOf(node, from, g)));
+    if (result === undefined) {
       plan.infer(node);
       nodes.push(node);
       continue;
     }
     changed = true;
-    const mark = { origin: node.outputs[0]?.name ?? node.label, rule: `upgrade/${node.op}` };
-    const values = [g.within(mark, () => rule.rewrite(siteOf(node, from, g)))].flat();
-    const made = standIn(node, values);
+    const made = standIn(node, [result].flat());
     const heir = node.outputs[0]?.producer;
     if (heir !== undefined && heir !== node) inherit(heir, node);
     for (const n of made) if (n.op === 'Identity' && n.domain === '') plan.infer(n);

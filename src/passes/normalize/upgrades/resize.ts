@@ -18,9 +18,10 @@ export const resizeUpgrades: readonly Upgrade[] = [
   }),
 
   // Opset 11 said "none" with an empty tensor, which files of later opsets still do.
-  upgrade('Resize', { until: 26, always: true }, ({ x, inputs: [, roi, scales, sizes], again }) =>
-    again({ inputs: [x, given(roi), given(scales), given(sizes)] }),
-  ),
+  upgrade('Resize', { until: 26, always: true }, ({ x, inputs: [, roi, scales, sizes], again }) => {
+    const rest = [given(roi), given(scales), given(sizes)];
+    return rest.every((v, i) => v === [roi, scales, sizes][i]) ? undefined : again({ inputs: [x, ...rest] });
+  }),
 ];
 
 const given = (v: Value | undefined): Value | undefined => (v?.tensor?.dims.includes(0) ? undefined : v);
