@@ -5,16 +5,24 @@
  *                                           +-> prepare -> train, train_k, eval, grad, update
  *   weights planned once for all graphs -> package
  */
-import { writeFileSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { readPeft, writePeft } from './adapter/index.ts';
-import { checkFolderTarget, createFolder, encodeModel, planWeights, writeWeights } from './emit/index.ts';
+import { adapterFolder, peftContent } from './adapters.ts';
+import { dumper } from './dump.ts';
+import {
+  checkFolderTarget,
+  createFolder,
+  encodeModel,
+  planWeights,
+  writeSkeleton,
+  writeWeights,
+} from './emit/index.ts';
 import { noLayers } from './errors.ts';
 import { type Manifest, manifestFormat, manifestName, manifestText } from './formats/manifest.ts';
 import { cloneModel } from './graph/clone.ts';
 import type { Layer, Model } from './graph/model.ts';
 import { bytesOf } from './graph/tensor.ts';
-import { dumper } from './dump.ts';
 import { buildManifest } from './manifest.ts';
 import { type CompileOptions, type Emittable, emitted, type ResolvedOptions, resolveOptions } from './options.ts';
 import { parseFile } from './parser/index.ts';
@@ -45,13 +53,14 @@ export interface Compiled {
 }
 
 /** Model -> all graphs of a package, in memory; weights stay where they are. `model` is changed. */
-export function compileModel(model: Model, options: ResolvedOptions, trace?: (pass: string, model: Model) => void): Compiled {
+export function compileModel(
+  model: Model,
+  options: ResolvedOptions,
+  trace?: (pass: string, model: Model) => void,
+): Compiled {
   const found = findCandidates(model);
   if (found.candidates.length === 0) throw noLayers(whyNone(found));
-  const selection =
-    options.adapter === undefined
-      ? selectLayers(model, found.candidates, { ...options, target: options.target, exclude: options.exclude, layers: options.layers })
-      : selectFromAdapter(model, found.candidates, readPeft(options.adapter), options.adapter);
+  const selection = select(model, found, options);
   const layers = selection.chosen.map((c) => c.layer);
   adapt(model, selection.chosen);
   verify(model, { internal: true });
@@ -74,16 +83,30 @@ export function compileModel(model: Model, options: ResolvedOptions, trace?: (pa
   return { graphs, found, selection, layers, layout: stateLayout(layers), prepared };
 }
 
+export function select(model: Model, { candidates }: Candidates, options: ResolvedOptions): Selection {
+  if (options.adapter !== undefined)
+    return selectFromAdapter(model, candidates, readPeft(options.adapter), options.adapter);
+  const { target, exclude, layers } = options;
+  return selectLayers(model, candidates, { ...options, target, exclude, layers });
+}
+
 function whyNone({ skipped }: Candidates): string {
   const [first] = skipped;
   if (first === undefined) return 'the model has no MatMul or Gemm at all';
   return `none of the ${skipped.length} MatMul and Gemm nodes has a weight that can be adapted; "${first.node}": ${first.reason}`;
 }
 
-function trainingOptions(options: ResolvedOptions, trace: ((pass: string, model: Model) => void) | undefined): Prepared['options'] {
+export function trainingOptions(
+  options: ResolvedOptions,
+  trace: ((pass: string, model: Model) => void) | undefined,
+): Prepared['options'] {
   return {
     choice: { loss: options.loss, lossOutput: options.lossOutput, classAxis: options.classAxis },
-    loss: { ignoreIndex: options.ignoreIndex, labelSmoothing: options.labelSmoothing, classWeights: options.classWeights },
+    loss: {
+      ignoreIndex: options.ignoreIndex,
+      labelSmoothing: options.labelSmoothing,
+      classWeights: options.classWeights,
+    },
     optimizer: {
       kind: options.optimizer,
       betas: options.betas,
@@ -101,9 +124,9 @@ export interface CompileResult {
   /** The package directory (what it would be, for a dry run). */
   readonly dir: string;
   readonly manifest: Manifest;
-  /** What to tell the user: layers, skipped nodes with reasons, warnings. */
+  /** What a user should know though nothing failed. */
   readonly warnings: readonly string[];
-  /** Bytes of each file written, by name. */
+  /** Bytes of each graph written, by file name; empty for a dry run. */
   readonly files: Readonly<Record<string, number>>;
 }
 
@@ -116,26 +139,43 @@ export interface CompileResult {
 export async function compile(file: string, options: CompileOptions = {}): Promise<CompileResult> {
   const resolved = resolveOptions(options);
   const dir = resolved.out ?? defaultOut(file);
-  const target = { force: resolved.force, protect: [file, ...(resolved.adapter === undefined ? [] : [resolved.adapter])], marker: manifestName };
+  const { adapter } = resolved;
+  const target = {
+    force: resolved.force,
+    protect: [file, ...(adapter === undefined ? [] : [adapter])],
+    marker: manifestName,
+  };
   if (!resolved.dryRun) checkFolderTarget(dir, target);
   const { model, source } = parseFile(file);
   try {
     const compiled = compileModel(model, resolved, dumper(resolved.dump));
     const plan = planWeights([...compiled.graphs.values()], source.externalFiles);
     const files: Record<string, number> = {};
-    const params = initialParams(compiled);
-    const describe = (skeleton: SkeletonInfo): Manifest => buildManifest({ file: basename(file), format: manifestFormat, version, source, model, compiled, options: resolved, skeleton });
-    if (resolved.dryRun) return { dir, manifest: describe({ sha256: '0'.repeat(64), splices: [] }), warnings: compiled.selection.warnings, files };
-    const manifest = await createFolder(dir, target, async (folder) => {
+    const data = source.externalFiles.map((f) => f.location);
+    const common = {
+      file: basename(file),
+      bytes: source.bytes.size,
+      data,
+      format: manifestFormat,
+      version,
+      model,
+      compiled,
+      options: resolved,
+    } as const;
+    if (resolved.dryRun) {
+      const manifest = buildManifest({ ...common, skeleton: { sha256: '0'.repeat(64), splices: [] } });
+      return { dir, manifest, warnings: compiled.selection.warnings, files };
+    }
+    const manifest = await createFolder(dir, target, (folder) => {
       writeWeights(plan, folder);
       for (const [name, graph] of compiled.graphs) {
         const bytes = encodeModel(graph, plan.placements);
         writeFileSync(join(folder, `${name}.onnx`), bytes);
         files[`${name}.onnx`] = bytes.length;
       }
-      const skeleton = writeSkeleton(source, plan, folder);
-      const made = describe(skeleton);
-      writeAdapter(join(folder, 'adapter'), made, params, compiled);
+      const made = buildManifest({ ...common, skeleton: writeSkeleton(source, plan, folder) });
+      mkdirSync(join(folder, adapterFolder));
+      writePeft(join(folder, adapterFolder), peftContent(made, initialParams(compiled)));
       writeFileSync(join(folder, manifestName), manifestText(made));
       return made;
     });
@@ -145,4 +185,16 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
   }
 }
 
-const defaultOut = (file: string): string => resolve(`${basename(file).replace(/\.onnx$/, '')}.lora`);
+const defaultOut = (file: string): string => `${basename(file).replace(/\.onnx$/, '')}.lora`;
+
+/** The flat state at the start. */
+function initialParams({ selection, layout }: Compiled): Float32Array {
+  const params = new Float32Array(layout.size);
+  selection.chosen.forEach(({ A, B }, i) => {
+    const slots = layout.slots[i];
+    if (slots === undefined) return;
+    params.set(new Float32Array(bytesOf(A).buffer), slots.A.offset);
+    params.set(new Float32Array(bytesOf(B).buffer), slots.B.offset);
+  });
+  return params;
+}

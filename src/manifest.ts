@@ -24,7 +24,10 @@ export function buildManifest(m: ManifestInputs): Manifest {
   const reference = compiled.graphs.get('train') ?? compiled.graphs.get('grad') ?? compiled.graphs.get('eval');
   const names = prepared?.names;
   const name = (key: keyof NonNullable<typeof names>): string => names?.[key] ?? key;
-  const pair = (key: 'lora_params' | 'lora_m' | 'lora_v' | 'lora_step'): [string, string] => [name(key), `${name(key)}_next`];
+  const pair = (key: 'lora_params' | 'lora_m' | 'lora_v' | 'lora_step'): [string, string] => [
+    name(key),
+    `${name(key)}_next`,
+  ];
   const own = new Set(model.graph.inputs.map((v) => v.name));
   const trainable = layout.size;
   return {
@@ -84,7 +87,9 @@ export function buildManifest(m: ManifestInputs): Manifest {
       step: pair('lora_step'),
       lr: name('lora_lr'),
     },
-    inputs: (reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined)).filter((v) => own.has(v.name)).map(info),
+    inputs: (reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined))
+      .filter((v) => own.has(v.name))
+      .map(info),
     ...labelsOf(reference, names?.labels),
     ...(prepared === undefined
       ? {}

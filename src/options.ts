@@ -71,7 +71,10 @@ export function resolveOptions(options: CompileOptions): ResolvedOptions {
   const result = schema.safeParse(defined);
   if (result.success) {
     if (result.data.dropout > 0)
-      throw badOption('dropout is not available in this release', 'leave --dropout out; weight decay and early stopping regularize too');
+      throw badOption(
+        'dropout is not available in this release',
+        'leave --dropout out; weight decay and early stopping regularize too',
+      );
     return result.data;
   }
   const [issue] = result.error.issues;

@@ -33,7 +33,11 @@ export const scaleOf = (scaling: Scaling, alpha: number, rank: number): number =
 
 /** Applies PEFT's selection rules. Throws NO_TARGETS where nothing is left. */
 export function selectLayers(model: Model, candidates: readonly Candidate[], options: SelectOptions): Selection {
-  const last = new Set(candidates.filter((c) => c.products.some((p) => p.node.outputs.some((o) => model.graph.outputs.includes(o)))).map((c) => c.path));
+  const last = new Set(
+    candidates
+      .filter((c) => c.products.some((p) => p.node.outputs.some((o) => model.graph.outputs.includes(o))))
+      .map((c) => c.path),
+  );
   const select = selector({
     ...(options.target === undefined ? {} : { targets: options.target }),
     ...(options.exclude === undefined ? {} : { exclude: options.exclude }),
@@ -56,28 +60,52 @@ export function selectLayers(model: Model, candidates: readonly Candidate[], opt
     if (rank > Math.min(candidate.in, candidate.out))
       warnings.push(`rank ${rank} of "${path}" is more than its weight [${candidate.in}, ${candidate.out}] can use`);
     const layer = layerOf(candidate, rank, alpha, scaleOf(options.scaling, alpha, rank), names);
-    return [{ candidate, layer, ...tensors(layer, initialA(options.init, candidate.in, rank, options.seed, path), undefined) }];
+    return [
+      {
+        candidate,
+        layer,
+        ...tensors(layer, initialA(options.init, candidate.in, rank, options.seed, path), undefined),
+      },
+    ];
   });
   const paths = candidates.map((c) => c.path);
   for (const t of unmatched(options.target ?? [], paths))
     if (t.toLowerCase() !== 'all-linear') warnings.push(`target "${t}" matches no layer${didYouMean(t, paths)}`);
   if (chosen.length === 0 && candidates.length > 0)
-    throw noTargets(`none of the ${candidates.length} layers is selected${options.target === undefined ? '' : `: ${warnings.join('; ') || options.target.join(', ')}`}`);
+    throw noTargets(
+      `none of the ${candidates.length} layers is selected${options.target === undefined ? '' : `: ${warnings.join('; ') || options.target.join(', ')}`}`,
+    );
   return { chosen, left, warnings };
 }
 
 /** Takes layers, ranks, scales and content from a PEFT adapter. Throws ADAPTER_MISMATCH by name. */
-export function selectFromAdapter(model: Model, candidates: readonly Candidate[], adapter: PeftAdapter, file: string): Selection {
+export function selectFromAdapter(
+  model: Model,
+  candidates: readonly Candidate[],
+  adapter: PeftAdapter,
+  file: string,
+): Selection {
   const names = layerNames(model);
   const byCandidate = new Map<Candidate, string>();
   const missing: string[] = [];
   for (const path of adapter.tensors.keys()) {
     const found = matching(candidates, path);
-    if (found === undefined) missing.push(`"${path}"${didYouMean(path, candidates.map((c) => c.path))}`);
-    else if (byCandidate.has(found)) throw adapterMismatch(`"${path}" and "${byCandidate.get(found)}" both fit layer "${found.path}"`, file);
+    if (found === undefined)
+      missing.push(
+        `"${path}"${didYouMean(
+          path,
+          candidates.map((c) => c.path),
+        )}`,
+      );
+    else if (byCandidate.has(found))
+      throw adapterMismatch(`"${path}" and "${byCandidate.get(found)}" both fit layer "${found.path}"`, file);
     else byCandidate.set(found, path);
   }
-  if (missing.length > 0) throw adapterMismatch(`the model has no layer for ${missing.slice(0, 5).join('; ')}${missing.length > 5 ? ` and ${missing.length - 5} more` : ''}`, file);
+  if (missing.length > 0)
+    throw adapterMismatch(
+      `the model has no layer for ${missing.slice(0, 5).join('; ')}${missing.length > 5 ? ` and ${missing.length - 5} more` : ''}`,
+      file,
+    );
   const left = new Map<string, string>();
   const chosen = candidates.flatMap((candidate): Chosen[] => {
     const key = byCandidate.get(candidate);
@@ -87,7 +115,10 @@ export function selectFromAdapter(model: Model, candidates: readonly Candidate[]
       return [];
     }
     if (found.in !== candidate.in || found.out !== candidate.out)
-      throw adapterMismatch(`"${key}" is for a weight [${found.in}, ${found.out}], but layer "${candidate.path}" is [${candidate.in}, ${candidate.out}]`, file);
+      throw adapterMismatch(
+        `"${key}" is for a weight [${found.in}, ${found.out}], but layer "${candidate.path}" is [${candidate.in}, ${candidate.out}]`,
+        file,
+      );
     const layer = layerOf(candidate, found.rank, found.alpha, found.scale, names);
     return [{ candidate, layer, ...tensors(layer, found.A, found.B) }];
   });
@@ -115,7 +146,18 @@ function layerNames(model: Model): (name: string) => string {
 
 function layerOf(c: Candidate, rank: number, alpha: number, scale: number, name: (wanted: string) => string): Layer {
   const { path, weight, layout } = c;
-  return { path, weight, layout, in: c.in, out: c.out, rank, alpha, scale, A: name(`${path}.lora_A`), B: name(`${path}.lora_B`) };
+  return {
+    path,
+    weight,
+    layout,
+    in: c.in,
+    out: c.out,
+    rank,
+    alpha,
+    scale,
+    A: name(`${path}.lora_A`),
+    B: name(`${path}.lora_B`),
+  };
 }
 
 function tensors(layer: Layer, a: Float32Array, b: Float32Array | undefined): { A: Tensor; B: Tensor } {

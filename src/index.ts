@@ -1,0 +1,20 @@
+/** The library's public face. Every command of the command line is one of these functions. */
+export { type ExportOptions, exportAdapter } from './adapters.ts';
+export { type CatalogueEntry, catalogue, LoraifyError } from './errors.ts';
+export type { Manifest, ManifestLayer } from './formats/manifest.ts';
+export { type InspectedLayer, type Inspection, inspect } from './inspect.ts';
+export { type CompileResult, compile } from './loraify.ts';
+export { type MergeOptions, type MergeResult, merge } from './merge.ts';
+export type { CompileOptions } from './options.ts';
+export { printModelText } from './packages.ts';
+export {
+  type EvaluateOptions,
+  evaluate,
+  type PredictOptions,
+  type PredictResult,
+  predict,
+  Trainer,
+  type TrainOptions,
+  train,
+} from './training.ts';
+export { version } from './version.ts';

@@ -1,0 +1,27 @@
+/** Opening what a user names: an ONNX file, or a package, which holds its source. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { printModel, splicedSource } from './emit/index.ts';
+import { type Manifest, manifestName, readManifest } from './formats/manifest.ts';
+import { type Parsed, parseFile, parseSource } from './parser/index.ts';
+
+/** An ONNX file, or the source inside a package. */
+export function openModel(file: string): Parsed {
+  return existsSync(join(file, manifestName)) ? openSource(file, readManifest(file)) : parseFile(file);
+}
+
+/** The source of a package, byte for byte as it was. */
+export function openSource(packageDir: string, manifest: Manifest): Parsed {
+  const spliced = splicedSource(packageDir, { sha256: manifest.source.sha256, splices: manifest.splices ?? [] });
+  return parseSource(spliced, packageDir, () => spliced.close());
+}
+
+/** The text of a model in ONNX's syntax. Throws TEXT_UNSUPPORTED for what the syntax cannot say. */
+export function printModelText(file: string, options: { full?: boolean } = {}): string {
+  const { model, source } = openModel(file);
+  try {
+    return printModel(model, { full: options.full ?? false });
+  } finally {
+    source.close();
+  }
+}
