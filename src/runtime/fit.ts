@@ -28,6 +28,8 @@ export interface Step {
 export interface RunPlanOptions {
   /** Steps done before. */
   readonly from: number;
+  /** The most batches of one optimizer step. */
+  readonly gradAccum: number;
   /** Optimizer steps in one run of the Scan graph. */
   readonly stepsPerRun: number;
   readonly batch: BatchOptions;
@@ -46,7 +48,7 @@ export async function* runPlan(
   dataset: Dataset,
   options: RunPlanOptions,
 ): AsyncGenerator<readonly Step[]> {
-  const vehicle = chooseVehicle(engine.manifest, plan, options.stepsPerRun);
+  const vehicle: Vehicle = vehicles[graphOf(engine.manifest, options.gradAccum, options.stepsPerRun)];
   const prepare = (step: number, most: number): Group => prepareGroup(engine, plan, dataset, options, step, most);
   const most = vehicle === 'scan' ? options.stepsPerRun : 1;
   let ahead: Group | undefined;
@@ -83,17 +85,19 @@ export async function* runPlan(
 
 type Vehicle = 'step' | 'halves' | 'scan';
 
-/** Which graphs carry out the steps: what is asked for, else what the package has. */
-function chooseVehicle({ graphs }: Manifest, plan: Plan, stepsPerRun: number): Vehicle {
-  const single = plan.at(0).batches.length === 1;
-  const halves = graphs.grad !== undefined && graphs.update !== undefined;
-  if (graphs.train_k !== undefined && stepsPerRun > 1) return 'scan';
-  if (graphs.train !== undefined && single) return 'step';
-  if (halves) return 'halves';
-  if (graphs.train_k !== undefined) return 'scan';
-  const wanted = single ? 'train, or grad and update' : 'grad and update';
-  throw badPackage(`the package lacks the graphs for this run (${wanted}); compile with --emit all`);
+/**
+ * The graph that a run with these options reads batches with: what is asked for, else what the package has.
+ * Errors: BAD_PACKAGE where it has none.
+ */
+export function graphOf({ graphs }: Manifest, gradAccum: number, stepsPerRun: number): 'train' | 'train_k' | 'grad' {
+  if (graphs.train_k !== undefined && stepsPerRun > 1) return 'train_k';
+  if (graphs.train !== undefined && gradAccum === 1) return 'train';
+  if (graphs.grad !== undefined && graphs.update !== undefined) return 'grad';
+  if (graphs.train_k !== undefined) return 'train_k';
+  throw badPackage('the package lacks the graphs for this training run; compile with --emit all');
 }
+
+const vehicles = { train: 'step', train_k: 'scan', grad: 'halves' } as const;
 
 interface Prepared {
   readonly plan: StepPlan;

@@ -1,0 +1,84 @@
+/** Rows for a graph of a package: what it needs of a data file, and in batches of which size. */
+
+import { badOption } from '../errors.ts';
+import type { GraphKind, ValueInfo } from '../formats/manifest.ts';
+import { type BatchOptions, type Dataset, openData, type PlainRow, rowsDataset } from './data/index.ts';
+import type { Engine } from './engine.ts';
+
+/** A data file by its name, rows in memory, or a dataset that is already open. */
+export type Data = string | Iterable<PlainRow> | Dataset;
+
+export interface RowOptions {
+  /** Default 8, or what the graphs have fixed. */
+  readonly batchSize?: number | undefined;
+  /** The column of the labels, in place of the manifest's name, `labels` or `label`. */
+  readonly labelColumn?: string | undefined;
+  /** Open axes are cut to this length. */
+  readonly maxLength?: number | undefined;
+  /** What fills short rows, by input; 0 by default, labels with the ignore index. */
+  readonly pad?: Readonly<Record<string, number>> | undefined;
+}
+
+export interface Rows {
+  readonly dataset: Dataset;
+  readonly batchSize: number;
+  /** The graphs have the batch size fixed. */
+  readonly fixedBatch: boolean;
+  readonly batch: BatchOptions;
+  /** Closes what was opened here. */
+  close(): void;
+}
+
+/**
+ * Opens data for a graph: the model's inputs that it reads, and labels where it takes them.
+ * Errors: FILE_NOT_FOUND, BAD_DATA, BAD_OPTION for a batch size that the graphs do not allow, those of the engine.
+ */
+export async function openRows(
+  engine: Engine,
+  graph: GraphKind,
+  data: Data,
+  options: RowOptions & { readonly withLabels?: boolean },
+): Promise<Rows> {
+  const { manifest } = engine;
+  const { inputs } = await engine.describe(graph);
+  const read = manifest.inputs.filter(({ name }) => inputs.includes(name));
+  const named = manifest.labels;
+  const labels = options.withLabels !== false && named !== undefined && inputs.includes(named.name) ? named : undefined;
+  const batchOptions = { pad: options.pad, maxLength: options.maxLength, ignoreIndex: manifest.loss?.ignoreIndex };
+  const size = batchSizeOf(labels === undefined ? read : [...read, labels], options.batchSize);
+  const spec = { inputs: read, labels };
+  const given = { labelColumn: options.labelColumn };
+  const dataset = await open(data, spec, given);
+  return { ...size, dataset, batch: batchOptions, close: () => (dataset === data ? undefined : dataset.close()) };
+}
+
+async function open(
+  data: Data,
+  ...how: [spec: Parameters<typeof openData>[1], options: Parameters<typeof openData>[2]]
+): Promise<Dataset> {
+  if (typeof data === 'string') return openData(data, ...how);
+  return isDataset(data) ? data : rowsDataset(data, ...how);
+}
+
+function isDataset(data: Exclude<Data, string>): data is Dataset {
+  return 'row' in data && 'fields' in data;
+}
+
+/** Errors: BAD_OPTION. */
+export function batchSizeOf(
+  values: readonly ValueInfo[],
+  wanted: number | undefined,
+): { readonly batchSize: number; readonly fixedBatch: boolean } {
+  if (wanted !== undefined && !(Number.isSafeInteger(wanted) && wanted > 0)) {
+    throw badOption(`the batch size must be a positive integer, not ${wanted}`);
+  }
+  for (const { name, shape } of values) {
+    const [rows] = shape;
+    if (typeof rows !== 'number') continue;
+    if (wanted !== undefined && wanted !== rows) {
+      throw badOption(`the model has the batch size of "${name}" fixed to ${rows}`, `use --batch-size ${rows}`);
+    }
+    return { batchSize: rows, fixedBatch: true };
+  }
+  return { batchSize: wanted ?? 8, fixedBatch: false };
+}
