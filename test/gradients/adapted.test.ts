@@ -1,60 +1,9 @@
-/** The adapted product's own rule, against central differences of the branch written out. */
 import { describe, it } from 'vitest';
-import { createBuilder } from '../../src/graph/builder.ts';
-import { Graph, type Layer, Node, Value } from '../../src/graph/model.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
-import { checkGraph, modes, variables } from './harness.ts';
-
-const layer: Layer = {
-  path: 'q',
-  weight: 'w',
-  layout: 'in_out',
-  in: 4,
-  out: 5,
-  rank: 2,
-  alpha: 3,
-  scale: 1.5,
-  A: 'a',
-  B: 'b',
-};
+import { adaptedCases, checkAdapted } from './adapted.ts';
+import { modes } from './harness.ts';
 
 describe('gradient of the adapted product', () => {
-  const shapes = [[3, 4], [2, 3, 4], [4], [0, 4], [1, 1, 2, 4]];
-  const cases = shapes.flatMap((x) => [0, 1].flatMap((transW) => [undefined, [5], [1]].map((c) => ({ x, transW, c }))));
-  it.each(cases)('x $x, transW $transW, C $c', async ({ x, transW, c }) => {
-    for (const mode of modes) {
-      const graph = new Graph('adapted');
-      const g = createBuilder(inferNode, graph.inputs);
-      const free = variables(graph, { x, ...(c === undefined ? {} : { c }) }, mode);
-      const fixed = variables(graph, { w: transW === 1 ? [5, 4] : [4, 5], a: [4, 2], b: [2, 5] });
-      const [xv, cv] = free.values;
-      const [w, a, b] = fixed.values;
-      if (xv === undefined || w === undefined || a === undefined || b === undefined) throw new Error('no inputs');
-      const branch = g.Mul(g.MatMul(g.MatMul(xv, a), b), g.like(xv, layer.scale));
-      const product = g.Add(g.MatMul(xv, transW === 1 ? g.Transpose(w, { perm: [1, 0] }) : w), branch);
-      const node = new Node({
-        op: 'Adapted',
-        domain: 'loraify',
-        inputs: [xv, w, a, b, cv],
-        outputs: [new Value('adapted')],
-        attrs: [['transW', { kind: 'int', value: transW }]],
-      });
-      node.layer = layer;
-      g.own(node);
-      await checkGraph({
-        graph,
-        g,
-        outputs: [cv === undefined ? product : g.Add(product, cv)],
-        seeded: node.outputs,
-        inputs: new Map([...free.inputs, ...fixed.inputs]),
-        wrt: [xv, a, b, ...(cv === undefined ? [] : [cv])],
-        opset: 18,
-        type: 'float64',
-        mode,
-        // Linear in each input alone.
-        step: 1,
-        tolerance: 1e-12,
-      });
-    }
+  it.each(adaptedCases)('x $x, transW $transW, C $c', async (row) => {
+    for (const mode of modes) await checkAdapted(row, mode);
   });
 });

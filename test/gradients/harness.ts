@@ -3,7 +3,6 @@
  * along one random direction per input (as HIPS/autograd's test_util does) with the central difference of sum(y · cotangent).
  */
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
-import { expect } from 'vitest';
 import { encodeModel } from '../../src/emit/index.ts';
 import { LoraifyError } from '../../src/errors.ts';
 import { type Builder, createBuilder } from '../../src/graph/builder.ts';
@@ -323,7 +322,8 @@ export async function checkGraph(c: Check): Promise<Outcome> {
     });
     const numeric = ((await loss(moved(step))) - (await loss(moved(-step)))) / (2 * step);
     const dx = got[results.get(v)?.name ?? ''];
-    if (dx !== undefined) expect(dx.dims, `shape of the gradient of ${v.name}`).toEqual(d.dims);
+    if (dx !== undefined && dx.dims.join() !== d.dims.join())
+      throw new Error(`${v.name} has shape [${d.dims}], its gradient [${dx.dims}]`);
     const values = dx === undefined ? d.values.map(() => 0) : numbers(dx);
     const analytic = dot(values, direction);
     const magnitude = values.reduce((sum, x, j) => sum + Math.abs(x * (direction[j] ?? 0)), 0);

@@ -1,0 +1,256 @@
+/**
+ * Mutation run over the gradient rules, outside CI: each mutant changes one expression of one rule (a sign, an operator, a dropped
+ * term, a swapped branch) in a copy of the sources; the numeric tables of the operators concerned must then fail. Prints the
+ * survivors. Node 22.18 and later run it as it is:
+ *   node scripts/mutate-gradients.ts [FILE …]        for example conv.ts norm.ts; all without names
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import ts from 'typescript';
+import { equivalent } from './mutants-equivalent.ts';
+
+interface Mutant {
+  readonly file: string;
+  readonly line: number;
+  readonly from: string;
+  readonly to: string;
+  /** The whole mutated text. */
+  readonly text: string;
+  /** Operators whose tables must notice. */
+  readonly ops: readonly string[];
+}
+
+/** Counterparts: each of these becomes the other. */
+const swaps: Readonly<Record<string, readonly string[]>> = {
+  Add: ['Sub'],
+  Sub: ['Add'],
+  Mul: ['Div'],
+  Div: ['Mul'],
+  Greater: ['Less'],
+  Less: ['Greater'],
+  GreaterOrEqual: ['LessOrEqual'],
+  LessOrEqual: ['GreaterOrEqual'],
+  Min: ['Max'],
+  Max: ['Min'],
+  And: ['Or'],
+  Sin: ['Cos'],
+  Cos: ['Sin'],
+  plus: ['minus'],
+  minus: ['plus'],
+  least: ['most'],
+  most: ['least'],
+};
+/** Calls that each of their operands may stand for: dropping a term or a factor. */
+const droppable = new Set(
+  'Add Sub Mul Div Neg Exp Sqrt Log Abs Sign Tanh Sigmoid Reciprocal ReduceSum ReduceMean Where Expand T And Max Min Mod'
+    .split(' ')
+    .concat(['plus', 'minus', 'times', 'over', 'least', 'most', 'fromStart', 'reshapeLike', 'unreduce']),
+);
+
+function mutantsOf(file: string, path: string): Mutant[] {
+  const text = readFileSync(path, 'utf8');
+  const source = ts.createSourceFile(path, text, ts.ScriptTarget.ES2023, true);
+  const every = ruleNames(source);
+  const found: Mutant[] = [];
+  const emit = (node: ts.Node, to: string): void => {
+    const start = node.getStart();
+    found.push({
+      file,
+      line: source.getLineAndCharacterOfPosition(start).line + 1,
+      from: node.getText(),
+      to,
+      text: text.slice(0, start) + to + text.slice(node.getEnd()),
+      ops: ruleOf(node) ?? every,
+    });
+  };
+  const visit = (node: ts.Node): void => {
+    if (ts.isCallExpression(node)) call(node, emit);
+    if (ts.isConditionalExpression(node))
+      for (const e of [node.whenTrue, node.whenFalse]) emit(node, `(${e.getText()})`);
+    if (ts.isBinaryExpression(node)) binary(node, emit);
+    if (ts.isArrayLiteralExpression(node) && isResult(node))
+      for (const e of node.elements) if (e.getText() !== 'undefined') emit(e, 'undefined');
+    if (
+      ts.isPropertyAssignment(node) &&
+      ts.isNumericLiteral(node.initializer) &&
+      ['0', '1'].includes(node.initializer.text)
+    )
+      emit(node.initializer, node.initializer.text === '1' ? '0' : '1');
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  return found;
+}
+
+function call(node: ts.CallExpression, emit: (n: ts.Node, to: string) => void): void {
+  const callee = node.expression;
+  if (!ts.isPropertyAccessExpression(callee)) return;
+  const name = callee.name.text;
+  const args = node.arguments.map((a) => a.getText());
+  for (const other of swaps[name] ?? []) emit(callee.name, other);
+  if (droppable.has(name))
+    for (const a of args)
+      if (!a.startsWith('{') && a !== 'undefined') emit(node, a.startsWith('[') ? `${a}[0]` : `(${a})`);
+  if (name === 'Where' && args.length === 3) emit(node, `${callee.getText()}(${args[0]}, ${args[2]}, ${args[1]})`);
+  const value = node.arguments[1];
+  if (name === 'like' && value !== undefined) emit(value, value.getText() === '0' ? '1' : `-(${value.getText()})`);
+}
+
+function binary(node: ts.BinaryExpression, emit: (n: ts.Node, to: string) => void): void {
+  const [a, b] = [node.left.getText(), node.right.getText()];
+  const other = new Map([
+    ['+', '-'],
+    ['-', '+'],
+    ['*', '/'],
+    ['/', '*'],
+    ['<', '>'],
+    ['>', '<'],
+    ['===', '!=='],
+    ['!==', '==='],
+    ['&&', '||'],
+    ['||', '&&'],
+  ]).get(node.operatorToken.getText());
+  if (other !== undefined) emit(node, `(${a} ${other} ${b})`);
+}
+
+/** An array that a rule returns: its elements are gradients. */
+function isResult(node: ts.ArrayLiteralExpression): boolean {
+  const { parent } = node;
+  return ts.isReturnStatement(parent) || (ts.isArrowFunction(parent) && ts.isCallExpression(parent.parent));
+}
+
+const registers = ['grad', 'gradRaw', 'decompose', 'decomposeRaw'];
+
+/** Operators of the registering call around a node. */
+function ruleOf(node: ts.Node): readonly string[] | undefined {
+  for (let n: ts.Node | undefined = node; n !== undefined; n = n.parent)
+    if (ts.isCallExpression(n) && registers.includes(n.expression.getText())) return namesOf(n);
+  return undefined;
+}
+
+function namesOf(register: ts.CallExpression): readonly string[] {
+  const [key] = register.arguments;
+  if (key !== undefined && ts.isStringLiteral(key)) return [key.text];
+  for (let n: ts.Node | undefined = register; n !== undefined; n = n.parent)
+    if (ts.isForOfStatement(n)) return [...n.expression.getText().matchAll(/'(\w+)'/g)].map((m) => m[1] ?? '');
+  return [];
+}
+
+function ruleNames(source: ts.SourceFile): readonly string[] {
+  const names: string[] = [];
+  const visit = (n: ts.Node): void => {
+    if (ts.isCallExpression(n) && registers.includes(n.expression.getText())) names.push(...namesOf(n));
+    ts.forEachChild(n, visit);
+  };
+  visit(source);
+  return names;
+}
+
+// ---------------------------------------------------------------- running
+
+const root = resolve(import.meta.dirname, '..');
+const families = 'src/passes/autodiff/gradients';
+/** Shared by two families, and mutated with them. */
+const windows = { path: 'src/passes/autodiff/windows.ts', ops: ['Conv', 'ConvTranspose', 'AveragePool'] };
+
+const transpile = (text: string): string =>
+  ts.transpileModule(text, {
+    compilerOptions: {
+      target: ts.ScriptTarget.ES2023,
+      module: ts.ModuleKind.ESNext,
+      rewriteRelativeImportExtensions: true,
+      verbatimModuleSyntax: true,
+    },
+  }).outputText;
+
+/** A copy of what the tables need, as JavaScript. */
+function copy(to: string): void {
+  const walk = (folder: string): void => {
+    mkdirSync(join(to, folder), { recursive: true });
+    for (const entry of readdirSync(join(root, folder), { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) walk(path);
+      else if (entry.name.endsWith('.test.ts')) continue;
+      else if (entry.name.endsWith('.ts'))
+        writeFileSync(join(to, path.replace(/\.ts$/, '.js')), transpile(readFileSync(join(root, path), 'utf8')));
+      else cpSync(join(root, path), join(to, path));
+    }
+  };
+  for (const folder of ['src', 'test/gradients']) walk(folder);
+  cpSync(join(root, 'package.json'), join(to, 'package.json'));
+  symlinkSync(join(root, 'node_modules'), join(to, 'node_modules'));
+  writeFileSync(join(to, 'run.js'), runner);
+}
+
+/** Fails at the first row of these operators that fails. */
+const runner = `
+import { modes, check, title } from './test/gradients/harness.js';
+import { allRows } from './test/gradients/rows.js';
+import { adaptedCases, checkAdapted } from './test/gradients/adapted.js';
+const ops = new Set(process.argv.slice(2));
+try {
+  if (ops.has('loraify.Adapted')) for (const c of adaptedCases) for (const m of modes) await checkAdapted(c, m);
+  for (const mode of modes)
+    for (const row of allRows) if (ops.has(row.op) && (row.modes ?? modes).includes(mode)) await check(row, mode);
+} catch (e) {
+  console.log(String(e));
+  process.exit(1);
+}
+`;
+
+/** 0: nothing noticed. A mutant that never ends counts as noticed. */
+function run(folder: string, ops: readonly string[]): Promise<number> {
+  return new Promise((done) => {
+    const child: ChildProcess = spawn(process.execPath, ['run.js', ...ops], { cwd: folder, stdio: 'ignore' });
+    const clock = setTimeout(() => child.kill('SIGKILL'), 120_000);
+    child.on('exit', (code) => {
+      clearTimeout(clock);
+      done(code ?? 1);
+    });
+  });
+}
+
+const wanted = process.argv.slice(2);
+const files = [...readdirSync(join(root, families)).map((f) => join(families, f)), windows.path].filter(
+  (f) => wanted.length === 0 || wanted.some((w) => f.endsWith(`/${w}`)),
+);
+const originals = new Map(files.map((f) => [f, readFileSync(join(root, f), 'utf8')]));
+const mutants = files.flatMap((f) => {
+  const list = mutantsOf(f, join(root, f));
+  return f === windows.path ? list.map((m) => ({ ...m, ops: windows.ops })) : list;
+});
+const known = (m: Mutant): boolean =>
+  equivalent.some((e) => m.file.endsWith(e.file) && m.from === e.from && m.to === e.to);
+const queue = mutants.filter((m) => !known(m));
+const survivors: Mutant[] = [];
+const temporary = mkdtempSync(join(tmpdir(), 'loraify-mutants-'));
+let count = 0;
+
+async function worker(name: string): Promise<void> {
+  const folder = join(temporary, name);
+  copy(folder);
+  if (name === '0') {
+    const all = [...new Set(mutants.flatMap((m) => m.ops))];
+    if ((await run(folder, all)) !== 0) throw new Error('the tables fail without a mutant');
+  }
+  for (let m = queue.shift(); m !== undefined; m = queue.shift()) {
+    const target = join(folder, m.file.replace(/\.ts$/, '.js'));
+    writeFileSync(target, transpile(m.text));
+    if ((await run(folder, m.ops)) === 0) {
+      survivors.push(m);
+      console.log(`survived ${m.file}:${m.line} (${m.ops.slice(0, 3)})\n  ${m.from}\n  ${m.to}`);
+    }
+    writeFileSync(target, transpile(originals.get(m.file) ?? ''));
+    if (++count % 50 === 0) console.error(`${count} of ${count + queue.length}`);
+  }
+}
+
+try {
+  await Promise.all(Array.from({ length: Number(process.env.WORKERS ?? 2) }, (_, i) => worker(String(i))));
+} finally {
+  rmSync(temporary, { recursive: true, force: true });
+}
+console.log(`${count} mutants, ${survivors.length} survived, ${mutants.length - count} known to be equivalent`);
+process.exitCode = survivors.length === 0 ? 0 : 1;
