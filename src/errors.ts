@@ -1,6 +1,6 @@
 /**
  * Errors that users see. Every code has one entry below: a function that makes the error, with the cause and the cure that
- * docs/errors.md prints. Nothing here knows the rest of the program.
+ * docs/errors.md prints. Nothing here knows the rest of the program. Longer than 300 lines because it is one list.
  */
 
 /** Where an error is: the file on disk and the place in the model (node, value, tensor, layer). */

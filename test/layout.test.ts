@@ -1,0 +1,185 @@
+/**
+ * The rooms of src/ and the one way in which they import each other (docs/architecture.md), and other rules of the house that
+ * a reader can rely on.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, dirname, join, posix } from 'node:path';
+import ts from 'typescript';
+import { describe, expect, it } from 'vitest';
+
+const root = join(import.meta.dirname, '..');
+
+/** Importing goes from a higher level to a lower one; rooms of one level do not import each other. */
+const levels: Readonly<Record<string, number>> = {
+  cli: 7,
+  index: 6,
+  loraify: 5,
+  parser: 4,
+  passes: 4,
+  emit: 4,
+  adapter: 4,
+  runtime: 4,
+  proto: 3,
+  formats: 3,
+  graph: 2,
+  errors: 1,
+};
+
+/** Rooms that others enter through their index.ts only. */
+const closed = new Set(['parser', 'passes', 'emit', 'adapter', 'runtime', 'proto']);
+
+/** What passes may know of files: how names are matched, nothing else. */
+const passesMayImport = new Set(['src/formats/pythonRegex.ts', 'src/formats/peftPattern.ts']);
+
+/** Packages with a home. */
+const homes: Readonly<Record<string, readonly string[]>> = {
+  protobufjs: ['proto', 'parser', 'emit'],
+  'onnxruntime-node': ['runtime'],
+  yargs: ['cli'],
+  'cli-progress': ['cli'],
+  'cli-table3': ['cli'],
+};
+
+const files = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+  .filter((f) => f.endsWith('.ts'))
+  .map((f) => posix.join('src', f.replaceAll('\\', '/')))
+  .sort();
+const texts = new Map(files.map((f) => [f, readFileSync(join(root, f), 'utf8')]));
+
+/** The room of a file: its folder, or for files directly in src: index, errors, and loraify for the rest. */
+function roomOf(file: string): string {
+  const [, first = '', second] = file.split('/');
+  if (second !== undefined) return first;
+  return first === 'index.ts' || first === 'errors.ts' ? basename(first, '.ts') : 'loraify';
+}
+
+interface Import {
+  readonly from: string;
+  /** A path from the root for a file of ours, else a package. */
+  readonly to: string;
+}
+
+const imports: readonly Import[] = [...texts].flatMap(([from, text]) =>
+  ts.preProcessFile(text, true, true).importedFiles.map(({ fileName: to }) => ({
+    from,
+    to: to.startsWith('.') ? posix.join(dirname(from), to) : to,
+  })),
+);
+
+const ours = (i: Import): boolean => i.to.startsWith('src/');
+const packageOf = (to: string): string => {
+  const [first = '', second = ''] = to.split('/');
+  return first.startsWith('@') ? `${first}/${second}` : first;
+};
+const show = ({ from, to }: Import): string => `${from} imports ${to}`;
+
+describe('rooms', () => {
+  it('are all known', () => {
+    expect([...new Set(files.map(roomOf))].filter((room) => levels[room] === undefined)).toEqual([]);
+    expect(imports.filter(ours).length).toBeGreaterThan(100);
+  });
+
+  it('import files that exist, inside src', () => {
+    const relative = imports.filter(({ to }) => to.startsWith('.') || to.includes('/..') || ours({ from: '', to }));
+    expect(relative.filter(({ to }) => !existsSync(join(root, to))).map(show)).toEqual([]);
+    expect(imports.filter(({ to }) => to.startsWith('..') || /^(test|dist|scripts)\//.test(to)).map(show)).toEqual([]);
+  });
+
+  it('import one way', () => {
+    const wrong = imports.filter(ours).filter(({ from, to }) => {
+      const [a, b] = [roomOf(from), roomOf(to)];
+      return a !== b && (levels[a] ?? 0) <= (levels[b] ?? 0);
+    });
+    expect(wrong.map(show)).toEqual([]);
+  });
+
+  it('are entered through their index.ts', () => {
+    const wrong = imports.filter(ours).filter(({ from, to }) => {
+      const room = roomOf(to);
+      return room !== roomOf(from) && closed.has(room) && to !== `src/${room}/index.ts`;
+    });
+    expect(wrong.map(show)).toEqual([]);
+  });
+
+  it('the command line knows the library by its public face', () => {
+    const wrong = imports.filter(ours).filter(({ from, to }) => {
+      return roomOf(from) === 'cli' && !['cli', 'index', 'errors'].includes(roomOf(to));
+    });
+    expect(wrong.map(show)).toEqual([]);
+  });
+
+  it('passes know neither protobuf nor files', () => {
+    const wrong = imports.filter(({ from, to }) => {
+      if (roomOf(from) !== 'passes') return false;
+      if (!ours({ from, to })) return to.startsWith('node:');
+      return ['proto', 'formats'].includes(roomOf(to)) && !passesMayImport.has(to);
+    });
+    expect(wrong.map(show)).toEqual([]);
+  });
+
+  it('the graph knows neither packages nor the system', () => {
+    const wrong = imports.filter((i) => ['graph', 'errors'].includes(roomOf(i.from)) && !ours(i));
+    expect(wrong.map(show)).toEqual([]);
+  });
+});
+
+describe('packages', () => {
+  it('stay in their rooms', () => {
+    const wrong = imports.filter(({ from, to }) => {
+      const home = homes[packageOf(to)];
+      return !to.startsWith('src/') && home !== undefined && !home.includes(roomOf(from));
+    });
+    expect(wrong.map(show)).toEqual([]);
+  });
+
+  it('are the dependencies of package.json, no more and no less', () => {
+    const { dependencies }: { dependencies: Record<string, string> } = JSON.parse(
+      readFileSync(join(root, 'package.json'), 'utf8'),
+    );
+    const used = imports.filter((i) => !ours(i) && !i.to.startsWith('node:')).map((i) => packageOf(i.to));
+    expect([...new Set(used)].sort()).toEqual(Object.keys(dependencies).sort());
+  });
+
+  it('ONNX Runtime is loaded on first use: importing the library or the command line does not load it', async () => {
+    await import('../src/index.ts');
+    for (const file of files.filter((f) => f.startsWith('src/cli/') && basename(f) !== 'bin.ts')) {
+      await import(join(root, file));
+    }
+    // The native libraries that this process has loaded.
+    if (process.report === undefined) return;
+    Object.assign(process.report, { excludeNetwork: true });
+    const { sharedObjects }: { sharedObjects?: string[] } = JSON.parse(JSON.stringify(process.report.getReport()));
+    expect(sharedObjects?.filter((so) => so.includes('onnxruntime'))).toEqual([]);
+  });
+});
+
+describe('files', () => {
+  it('have no default export and are no utils', () => {
+    expect(files.filter((f) => /\/(utils?|helpers?)\.ts$/.test(f))).toEqual([]);
+    expect([...texts].filter(([, text]) => /^export default\b/m.test(text)).map(([f]) => f)).toEqual([]);
+  });
+
+  it('have at most 300 lines, or say why at their head', () => {
+    const long = [...texts].filter(([, text]) => text.split('\n').length - 1 > 300);
+    const silent = long.filter(([, text]) => !/^\/\*\*(?:(?!\*\/)[\s\S])*Longer than 300 lines because/.test(text));
+    expect(silent.map(([f, text]) => `${f}: ${text.split('\n').length - 1}`)).toEqual([]);
+  });
+
+  it('name no path of one machine', () => {
+    const tracked = execFileSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8', maxBuffer: 1 << 26 })
+      .split('\0')
+      .filter((f) => f !== '' && !/\.(onnx|npz|safetensors|bin|png)$|^package-lock\.json$/.test(f))
+      .filter((f) => existsSync(join(root, f)));
+    // Home folders and build folders; written apart so that this file does not find itself.
+    const machine = new RegExp(
+      ['work', 'root', 'home', 'Users', 'tmp/bash'].map((d) => `(?<![\\w.)}\\]])/${d}[/_]`).join('|'),
+    );
+    const wrong = tracked.flatMap((f) =>
+      readFileSync(join(root, f), 'utf8')
+        .split('\n')
+        .flatMap((line, i) => (machine.test(line) ? [`${f}:${i + 1}: ${line.trim().slice(0, 100)}`] : [])),
+    );
+    expect(wrong).toEqual([]);
+  });
+});
