@@ -116,7 +116,7 @@ function readers(candidate: Candidate): { node: Node; input: number }[] {
         'another operator reads its weight through the same Transpose, Reshape or Cast',
       );
     const node = p.weight.chain[0] ?? p.node;
-    const input = node.inputs.findIndex((v) => v === candidate.stored);
+    const input = node.inputs.indexOf(candidate.stored);
     found.set(`${node.outputs[0]?.name}:${input}`, { node, input: Math.max(0, input) });
   }
   return [...found.values()];

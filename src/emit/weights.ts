@@ -7,8 +7,7 @@ import { closeSync, constants, copyFileSync, ftruncateSync, mkdirSync, openSync,
 import { dirname, join } from 'node:path';
 import { badModel, LoraifyError, writeFailed } from '../errors.ts';
 import { freshName, type Graph, type Model } from '../graph/model.ts';
-import { chunks, type Tensor } from '../graph/tensor.ts';
-import { inlineBytes } from '../proto/index.ts';
+import { chunks, inlineBytes, type Tensor } from '../graph/tensor.ts';
 import type { Placement, Placements } from './encodeTensor.ts';
 import { reason } from './package.ts';
 

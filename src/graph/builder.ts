@@ -104,7 +104,10 @@ export function createBuilder(infer: (node: Node) => void = () => {}, inputs: re
       const key = `${dtype}[${dims.join(',')}]${values.map((v) => (Object.is(v, -0) ? '-0' : v)).join(',')}`;
       const found = constants.get(key);
       if (found !== undefined) return found;
-      const text = values.length <= 8 ? values.map((v) => (dtype === 'float32' ? shortest(v) : String(v))).join('_') : `${values.length}`;
+      const text =
+        values.length <= 8
+          ? values.map((v) => (dtype === 'float32' ? shortest(v) : String(v))).join('_')
+          : `${values.length}`;
       const made = constant(
         `const.${dtype}${dims.length > 0 ? `x${dims.join('x')}` : ''}.${text}`,
         tensorOf(dtype, dims, values),
@@ -128,7 +131,9 @@ export function createBuilder(infer: (node: Node) => void = () => {}, inputs: re
       const source = inputs.find((v) => v.shape?.includes(name));
       if (source === undefined) return undefined;
       const axis = source.shape?.indexOf(name) ?? 0;
-      const made = tools.within({ origin: `dim.${name}` }, () => methods.Gather(methods.Shape(source), tools.ints([axis])));
+      const made = tools.within({ origin: `dim.${name}` }, () =>
+        methods.Gather(methods.Shape(source), tools.ints([axis])),
+      );
       made.elements = [name];
       symbols.set(name, made);
       return made;

@@ -4,6 +4,8 @@
  * A node refers to its inputs as objects, so a value captured by a subgraph is the outer graph's value itself and names matter
  * only where a model is read or written. Nodes made by a builder are detached: they exist in no graph until `Graph.adopt` is
  * called with something that reaches them, so a rule may mention results that nobody asked for.
+ *
+ * Longer than 300 lines because values, nodes and graphs keep each other's use-lists: one change touches all three.
  */
 import { badModel } from '../errors.ts';
 import type { DataType, Tensor } from './tensor.ts';
@@ -343,8 +345,7 @@ export class Graph {
       reached.add(n);
       mark.push(...producersOf(n));
     }
-    for (const n of [...reached].sort((a, b) => rank(a) - rank(b)))
-      if (!state.has(n)) visit(n);
+    for (const n of [...reached].sort((a, b) => rank(a) - rank(b))) if (!state.has(n)) visit(n);
     for (const n of this.nodes) {
       n.detach();
       // Bodies of a node that goes read nothing any more.

@@ -53,6 +53,9 @@ export const dataTypeTexts: readonly string[] = [...byText.keys()];
 export const dataTypeFromText = (s: string): DataType | undefined => byText.get(s);
 export const isFloat = (t: DataType): boolean => ['float32', 'float64', 'float16', 'bfloat16'].includes(t);
 
+/** Tensors of at most this many bytes stay inside the graph files of a package. */
+export const inlineBytes = 1024;
+
 /** Bytes that are read on demand: a file, a region of memory, or pieces of several files put together. */
 export interface ByteSource {
   /** For messages. */

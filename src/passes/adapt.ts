@@ -108,7 +108,9 @@ export function adapt(model: Model, chosen: readonly Chosen[]): void {
 function dropUncalled(model: Model, which: ReadonlySet<FunctionDef>): void {
   for (let before = -1; before !== model.functions.length; ) {
     before = model.functions.length;
-    const called = new Set([...model.graph.allNodes(), ...model.functions.flatMap((f) => [...f.body.allNodes()])].map((n) => functionKey(n)));
+    const called = new Set(
+      [...model.graph.allNodes(), ...model.functions.flatMap((f) => [...f.body.allNodes()])].map((n) => functionKey(n)),
+    );
     model.functions = model.functions.filter((f) => !which.has(f) || called.has(functionKey(f)));
   }
 }
@@ -179,10 +181,24 @@ function thread(model: Model, call: Node, items: readonly Item[], variants: Map<
 function describe(item: Item, layers: readonly Layer[]): unknown {
   const way = item.calls.map(({ node }) => node.label);
   const at = [...(item.calls.at(-1)?.fn.body.allNodes() ?? [])].indexOf(item.product.node);
-  return [way.slice(1), at, layers.indexOf(item.layer), item.layer.rank, item.layer.scale, item.flip, item.product.side];
+  return [
+    way.slice(1),
+    at,
+    layers.indexOf(item.layer),
+    item.layer.rank,
+    item.layer.scale,
+    item.flip,
+    item.product.side,
+  ];
 }
 
-function build(model: Model, source: FunctionDef, items: readonly Item[], layers: readonly Layer[], variants: Map<string, Variant>): FunctionDef {
+function build(
+  model: Model,
+  source: FunctionDef,
+  items: readonly Item[],
+  layers: readonly Layer[],
+  variants: Map<string, Variant>,
+): FunctionDef {
   const map = cloneMap();
   const body = copyGraph(source.body, map);
   const taken = new Set(model.functions.filter((f) => f.domain === source.domain).map((f) => f.name));
@@ -208,4 +224,3 @@ function build(model: Model, source: FunctionDef, items: readonly Item[], layers
   for (const [node, list] of nested) thread(model, node, list, variants);
   return { ...source, name: freshName(`${source.name}_lora`, taken), body };
 }
-

@@ -30,7 +30,15 @@ function rewrite(graph: Graph, node: Node, g: Builder, views: Map<string, Value>
   const [x, operand, a0, b0, c] = node.inputs;
   const y = node.outputs[0];
   const layer = node.layer;
-  if (x === undefined || operand === undefined || a0 === undefined || b0 === undefined || y === undefined || layer === undefined) return;
+  if (
+    x === undefined ||
+    operand === undefined ||
+    a0 === undefined ||
+    b0 === undefined ||
+    y === undefined ||
+    layer === undefined
+  )
+    return;
   const side = number(node, 'side', 0);
   const flip = number(node, 'flip', 0) === 1;
   const [transA, transB] = [number(node, 'transA', 0), number(node, 'transB', 0)];
@@ -42,7 +50,13 @@ function rewrite(graph: Graph, node: Node, g: Builder, views: Map<string, Value>
     const isVector = x.shape?.length === 1;
     // Right: x, or its transpose for transA. Left: the columns of the right factor are the rows wanted.
     const rows = side === 0 ? (transA === 1 ? turn(x) : x) : transB === 1 || isVector ? x : turn(x);
-    const { w, transW } = storedWeight(operand, side === 0 ? transB : 1 - transA, flip ? layer.layout !== 'out_in' : layer.layout === 'out_in', flip ? [layer.out, layer.in] : [layer.in, layer.out], views);
+    const { w, transW } = storedWeight(
+      operand,
+      side === 0 ? transB : 1 - transA,
+      flip ? layer.layout !== 'out_in' : layer.layout === 'out_in',
+      flip ? [layer.out, layer.in] : [layer.in, layer.out],
+      views,
+    );
     const plain = side === 0 && alpha === 1 && beta === 1;
     const made = new Node({
       op: 'Adapted',

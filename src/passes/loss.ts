@@ -31,7 +31,8 @@ export interface Attached {
 export function attachLoss(g: Builder, choice: ChosenLoss, options: LossOptions, labelName: string): Attached {
   return g.within({ origin: 'loss', rule: `loss/${choice.kind}` }, () => {
     const { kind, tensor } = choice;
-    if (kind === 'output') return { loss: scalar(g, tensor), weight: g.float(1), labels: undefined, seed: [tensor, g.like(tensor, 1)] };
+    if (kind === 'output')
+      return { loss: scalar(g, tensor), weight: g.float(1), labels: undefined, seed: [tensor, g.like(tensor, 1)] };
     if (kind === 'external') {
       const d = new Value(labelName, tensorType(tensor.dtype ?? 'float32', tensor.shape));
       return { loss: tensor, weight: g.float(1), labels: d, seed: [tensor, d] };
@@ -58,7 +59,8 @@ function crossEntropy(g: Builder, choice: ChosenLoss, options: LossOptions, labe
   const tools = gradTools(g, fail('cross-entropy'));
   const rank = tools.rank(tensor);
   const axis = tools.axis(tensor, choice.classAxis);
-  if (rank < 1 || axis < 0 || axis >= rank) throw badLoss(`class axis ${choice.classAxis} does not exist in "${tensor.name}"`);
+  if (rank < 1 || axis < 0 || axis >= rank)
+    throw badLoss(`class axis ${choice.classAxis} does not exist in "${tensor.name}"`);
   const classes = tensor.shape?.[axis] ?? null;
   if (kind === 'causal-lm' && (rank !== 3 || axis !== 2))
     throw badLoss(`causal-lm needs logits [N, S, C], but "${tensor.name}" has rank ${rank}`);
@@ -69,7 +71,8 @@ function crossEntropy(g: Builder, choice: ChosenLoss, options: LossOptions, labe
   const perm = [...Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis), axis];
   const front = last ? tensor : g.Transpose(tensor, { perm });
   const wide = front.dtype === 'float32' ? front : g.Cast(front, { to: 1 });
-  const width = typeof classes === 'number' ? g.ints([-1, classes]) : g.Concat([g.ints([-1]), tools.dim(front, -1)], { axis: 0 });
+  const width =
+    typeof classes === 'number' ? g.ints([-1, classes]) : g.Concat([g.ints([-1]), tools.dim(front, -1)], { axis: 0 });
   const z = rank === 2 ? wide : g.Reshape(wide, width);
 
   // The shift is one of the labels: logits of position i are held against label i + 1, the last position against none.
@@ -103,7 +106,8 @@ function crossEntropy(g: Builder, choice: ChosenLoss, options: LossOptions, labe
   let rowLoss = hard;
   let dz = hardGrad;
   if (e !== 0) {
-    const count = typeof classes === 'number' ? g.float(classes) : g.Cast(g.Reshape(tools.dim(z, 1), g.ints([])), { to: 1 });
+    const count =
+      typeof classes === 'number' ? g.float(classes) : g.Cast(g.Reshape(tools.dim(z, 1), g.ints([])), { to: 1 });
     const share = g.Div(g.float(e), count);
     const logSum = g.Log(sum);
     // sum_c w[c]·(-log p[c]) = W·log(sum) - sum_c w[c]·shift[c], with W the sum of weights.
@@ -121,7 +125,12 @@ function crossEntropy(g: Builder, choice: ChosenLoss, options: LossOptions, labe
   return { loss, weight, labels, seed: [tensor, seed] };
 }
 
-function classWeights(g: Builder, weights: readonly number[] | undefined, classes: unknown, name: string): Value | undefined {
+function classWeights(
+  g: Builder,
+  weights: readonly number[] | undefined,
+  classes: unknown,
+  name: string,
+): Value | undefined {
   if (weights === undefined) return undefined;
   if (typeof classes === 'number' && classes !== weights.length)
     throw badLoss(`${weights.length} class weights for the ${classes} classes of "${name}"`);
@@ -145,7 +154,10 @@ function pointwise(g: Builder, kind: 'mse' | 'l1' | 'huber' | 'bce', tensor: Val
     const soft = g.Log(g.Add(one, g.Exp(g.Neg(g.Abs(z)))));
     return [g.Add(g.Sub(g.Max([z, g.float(0)]), g.Mul(z, labels)), soft), g.Sub(g.Sigmoid(z), labels)];
   })();
-  const size = z.shape?.reduce<number | undefined>((n, s) => (typeof s === 'number' && n !== undefined ? n * s : undefined), 1);
+  const size = z.shape?.reduce<number | undefined>(
+    (n, s) => (typeof s === 'number' && n !== undefined ? n * s : undefined),
+    1,
+  );
   const weight = size !== undefined ? g.float(size) : g.Cast(g.Size(z), { to: 1 });
   const total = g.Max([weight, one]);
   const loss = g.Div(g.ReduceSum(each, undefined, { keepdims: 0 }), total);

@@ -32,7 +32,9 @@ export interface LossChoiceOptions {
 export function chooseLoss(graph: Graph, options: LossChoiceOptions): ChosenLoss {
   const candidates = options.lossOutput === undefined ? graph.outputs : [named(graph, options.lossOutput)];
   const adapted = new Set([...graph.allNodes()].filter(isAdapted));
-  const hit = candidates.map((o) => ({ output: o, value: throughIntegers(o) })).find(({ value }) => value !== undefined && dependsOn(value, adapted));
+  const hit = candidates
+    .map((o) => ({ output: o, value: throughIntegers(o) }))
+    .find(({ value }) => value !== undefined && dependsOn(value, adapted));
   if (hit?.value === undefined)
     throw badLoss(
       options.lossOutput === undefined
@@ -55,14 +57,26 @@ export function chooseLoss(graph: Graph, options: LossChoiceOptions): ChosenLoss
   const source = from?.inputs[0];
   if (from !== undefined && source !== undefined && from.domain === '') {
     if (from.op === 'Softmax' || from.op === 'LogSoftmax')
-      return pick('cross-entropy', source, `"${value.name}" comes from ${from.op}, so cross-entropy on what goes into it`, attrsOf(from, 'Softmax').axis);
-    if (from.op === 'Sigmoid') return pick('bce', source, `"${value.name}" comes from Sigmoid, so binary cross-entropy on what goes into it`);
+      return pick(
+        'cross-entropy',
+        source,
+        `"${value.name}" comes from ${from.op}, so cross-entropy on what goes into it`,
+        attrsOf(from, 'Softmax').axis,
+      );
+    if (from.op === 'Sigmoid')
+      return pick('bce', source, `"${value.name}" comes from Sigmoid, so binary cross-entropy on what goes into it`);
   }
   const classes = shape?.at(-1);
   const several = classes === undefined || classes === null || typeof classes === 'string' || classes > 1;
   if (/logit/i.test(value.name) && (shape?.length === 2 || shape?.length === 3) && several) {
     const table = shape.length === 3 ? languageModel(graph, value) : undefined;
-    if (table !== undefined) return pick('causal-lm', value, `"${value.name}" has one row per token of "input_ids" and as many columns as "${table}" has rows`, -1);
+    if (table !== undefined)
+      return pick(
+        'causal-lm',
+        value,
+        `"${value.name}" has one row per token of "input_ids" and as many columns as "${table}" has rows`,
+        -1,
+      );
     return pick('cross-entropy', value, `"${value.name}" is named like logits, ${shapeText(value)}`);
   }
   if (shape?.length === 2 && typeof classes === 'number' && classes > 1 && fromLayer(value))
@@ -70,7 +84,8 @@ export function chooseLoss(graph: Graph, options: LossChoiceOptions): ChosenLoss
   return pick('mse', value, `"${value.name}" (${shapeText(value)}) looks like neither logits nor probabilities`);
 }
 
-const shapeText = (v: Value): string => (v.shape === undefined ? 'of unknown rank' : `[${v.shape.map((d) => d ?? '?').join(', ')}]`);
+const shapeText = (v: Value): string =>
+  v.shape === undefined ? 'of unknown rank' : `[${v.shape.map((d) => d ?? '?').join(', ')}]`;
 
 function named(graph: Graph, name: string): Value {
   const found = graph.outputs.find((o) => o.name === name);
@@ -87,7 +102,8 @@ function explicit(kind: LossKind, output: Value, value: Value, classAxis: number
   if (from !== undefined && source !== undefined && from.domain === '') {
     if ((kind === 'cross-entropy' || kind === 'causal-lm') && (from.op === 'Softmax' || from.op === 'LogSoftmax'))
       return { ...asked, tensor: source, reason: `as asked, on what goes into ${from.op}` };
-    if (kind === 'bce' && from.op === 'Sigmoid') return { ...asked, tensor: source, reason: 'as asked, on what goes into Sigmoid' };
+    if (kind === 'bce' && from.op === 'Sigmoid')
+      return { ...asked, tensor: source, reason: 'as asked, on what goes into Sigmoid' };
   }
   return { ...asked, tensor: value };
 }
@@ -100,7 +116,26 @@ function throughIntegers(output: Value): Value | undefined {
     seen.add(at);
     if (at.dtype === undefined || isFloat(at.dtype)) return at;
     const producer: Node | undefined = at.producer;
-    if (producer === undefined || !['ArgMax', 'ArgMin', 'TopK', 'Cast', 'Identity', 'Squeeze', 'Unsqueeze', 'Reshape', 'Hardmax', 'Greater', 'GreaterOrEqual', 'Less', 'Round', 'Flatten'].includes(producer.op)) return undefined;
+    if (
+      producer === undefined ||
+      ![
+        'ArgMax',
+        'ArgMin',
+        'TopK',
+        'Cast',
+        'Identity',
+        'Squeeze',
+        'Unsqueeze',
+        'Reshape',
+        'Hardmax',
+        'Greater',
+        'GreaterOrEqual',
+        'Less',
+        'Round',
+        'Flatten',
+      ].includes(producer.op)
+    )
+      return undefined;
     at = producer.inputs[0];
   }
   return undefined;
@@ -130,7 +165,12 @@ function fromLayer(value: Value): boolean {
   const node = throughIdentity(value).producer;
   if (node === undefined) return false;
   if (isAdapted(node) || node.op === 'MatMul' || node.op === 'Gemm') return true;
-  return node.op === 'Add' && node.inputs.some((v) => v?.producer !== undefined && (isAdapted(v.producer) || ['MatMul', 'Gemm'].includes(v.producer.op)));
+  return (
+    node.op === 'Add' &&
+    node.inputs.some(
+      (v) => v?.producer !== undefined && (isAdapted(v.producer) || ['MatMul', 'Gemm'].includes(v.producer.op)),
+    )
+  );
 }
 
 /** The embedding table that input_ids reads, where logits [N, S, C] have its S and its height C. */

@@ -24,14 +24,16 @@ export function lowerBeside(model: Model): void {
   const inline = (x: number, g: Builder): Value => g.Constant({ value: tensorOf('float32', [], [x]) });
   for (const graph of [model.graph, ...model.functions.map((f) => f.body)])
     for (const g of [...graph.allGraphs()])
-      for (const node of [...g.nodes]) if (isAdapted(node)) expand(g, node, types.get(node), graph === model.graph ? initial : inline);
+      for (const node of [...g.nodes])
+        if (isAdapted(node)) expand(g, node, types.get(node), graph === model.graph ? initial : inline);
   for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) uniqueNames(graph);
 }
 
 /** Element types of the weights, where they can be known before shape inference. */
 function weightTypes(model: Model): Map<Node, Value['dtype']> {
   const found = new Map<Node, Value['dtype']>();
-  for (const node of model.graph.allNodes()) if (isAdapted(node)) found.set(node, node.inputs[1]?.dtype ?? node.outputs[0]?.dtype);
+  for (const node of model.graph.allNodes())
+    if (isAdapted(node)) found.set(node, node.inputs[1]?.dtype ?? node.outputs[0]?.dtype);
   return found;
 }
 
@@ -71,19 +73,22 @@ function expand(graph: Graph, node: Node, dtype: Value['dtype'], scalar: (x: num
   const g = createBuilder((n) => {
     made.push(n);
   });
-  g.within({ origin: `${y.name}.lora`, rule: `lower/${op === 'Gemm' ? 'gemm' : 'matmul'}${side === 0 ? '' : '-left'}` }, () => {
-    const narrow = dtype !== undefined && dtype !== 'float32';
-    const wide = (v: Value): Value => (narrow ? g.Cast(v, { to: dataTypeNumber('float32') }) : v);
-    const delta = side === 0 ? right(g, wide(x), a, b, flip, transA) : left(g, wide(x), a, b, flip, transB);
-    const scaled = factor === 1 ? delta : g.Mul(delta, scalar(factor, g));
-    const sum = g.Add(wide(base), scaled);
-    const result = narrow ? g.Cast(sum, { to: dataTypeNumber(dtype) }) : sum;
-    const last = result.producer;
-    if (last === undefined) return;
-    result.producer = undefined;
-    last.replaceOutput(0, y);
-    last.name = `${node.label}.lora`;
-  });
+  g.within(
+    { origin: `${y.name}.lora`, rule: `lower/${op === 'Gemm' ? 'gemm' : 'matmul'}${side === 0 ? '' : '-left'}` },
+    () => {
+      const narrow = dtype !== undefined && dtype !== 'float32';
+      const wide = (v: Value): Value => (narrow ? g.Cast(v, { to: dataTypeNumber('float32') }) : v);
+      const delta = side === 0 ? right(g, wide(x), a, b, flip, transA) : left(g, wide(x), a, b, flip, transB);
+      const scaled = factor === 1 ? delta : g.Mul(delta, scalar(factor, g));
+      const sum = g.Add(wide(base), scaled);
+      const result = narrow ? g.Cast(sum, { to: dataTypeNumber(dtype) }) : sum;
+      const last = result.producer;
+      if (last === undefined) return;
+      result.producer = undefined;
+      last.replaceOutput(0, y);
+      last.name = `${node.label}.lora`;
+    },
+  );
   graph.insertAfter(node, ...made);
 }
 

@@ -2,9 +2,10 @@
  * What an adapted product becomes in a training graph: products over rows, with scale and bias inside Gemm. The branch shares
  * x·A with the backward, which asks for the very same node.
  */
+
+import { unsupportedShape } from '../errors.ts';
 import type { Builder } from '../graph/builder.ts';
 import { type Graph, replaceUses } from '../graph/model.ts';
-import { unsupportedShape } from '../errors.ts';
 import { adaptedForm, isAdapted } from './adapted.ts';
 import { gradTools } from './autodiff/tools.ts';
 
@@ -25,8 +26,7 @@ export function lowerTraining(graph: Graph, g: Builder): void {
       const flat = x.shape?.length === 2;
       const rows = tools.rows(x, depth);
       const bias = flat ? c : undefined;
-      const base =
-        transW === 1 || bias !== undefined ? g.Gemm(rows, w, bias, { transB: transW }) : g.MatMul(rows, w);
+      const base = transW === 1 || bias !== undefined ? g.Gemm(rows, w, bias, { transB: transW }) : g.MatMul(rows, w);
       const sum = g.Gemm(g.MatMul(rows, a), b, base, { alpha: scale });
       const shaped = flat ? sum : g.Reshape(sum, leading(x, width));
       return c === undefined || bias !== undefined ? shaped : g.Add(shaped, c);
@@ -44,8 +44,11 @@ export function lowerTraining(graph: Graph, g: Builder): void {
       const lengths = shape?.slice(0, -1).map((d) => (typeof d === 'number' ? d : undefined));
       const open = lengths?.filter((d) => d === undefined).length;
       // One open length is what Reshape computes itself.
-      if (lengths !== undefined && open !== undefined && open <= 1) return g.ints([...lengths.map((d) => d ?? -1), last]);
-      const symbols = shape?.slice(0, -1).map((d) => (typeof d === 'number' ? g.ints([d]) : d === null ? undefined : g.symbol(d)));
+      if (lengths !== undefined && open !== undefined && open <= 1)
+        return g.ints([...lengths.map((d) => d ?? -1), last]);
+      const symbols = shape
+        ?.slice(0, -1)
+        .map((d) => (typeof d === 'number' ? g.ints([d]) : d === null ? undefined : g.symbol(d)));
       if (symbols?.every((d) => d !== undefined) === true) return g.Concat([...symbols, g.ints([last])], { axis: 0 });
       return g.Concat([g.Shape(v, { end: -1 }), g.ints([last])], { axis: 0 });
     }

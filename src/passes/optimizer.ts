@@ -40,7 +40,10 @@ export function optimizerStep(g: Builder, grad: Value, state: State, lr: Value, 
     const clipped =
       limit === 0 ? grad : g.Mul(grad, g.Min([g.float(1), g.Div(g.float(limit), g.Add(norm, g.float(1e-6)))]));
     const step = g.Add(state.step, g.float(1));
-    const next = options.kind === 'adamw' ? adamw(g, clipped, state, step, lr, options) : sgd(g, clipped, state, step, lr, options);
+    const next =
+      options.kind === 'adamw'
+        ? adamw(g, clipped, state, step, lr, options)
+        : sgd(g, clipped, state, step, lr, options);
     return { norm, next };
   });
 }
@@ -49,7 +52,8 @@ function adamw(g: Builder, grad: Value, state: State, step: Value, lr: Value, op
   const [beta1, beta2] = options.betas;
   const { params, m, v } = state;
   if (v === undefined) throw new Error('adamw has a second moment');
-  const mix = (old: Value, fresh: Value, beta: number): Value => g.Add(g.Mul(old, g.float(beta)), g.Mul(fresh, g.float(1 - beta)));
+  const mix = (old: Value, fresh: Value, beta: number): Value =>
+    g.Add(g.Mul(old, g.float(beta)), g.Mul(fresh, g.float(1 - beta)));
   const m1 = mix(m, grad, beta1);
   const v1 = mix(v, g.Mul(grad, grad), beta2);
   const [c1, c2] = [correction(g, step, beta1), correction(g, step, beta2)];

@@ -3,7 +3,15 @@ import type { Attr, Graph, Node, Value } from '../graph/model.ts';
 import { replaceUses } from '../graph/model.ts';
 
 /** Operators whose two runs may differ. */
-const random = new Set(['RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike', 'Multinomial', 'Bernoulli', 'Dropout']);
+const random = new Set([
+  'RandomNormal',
+  'RandomNormalLike',
+  'RandomUniform',
+  'RandomUniformLike',
+  'Multinomial',
+  'Bernoulli',
+  'Dropout',
+]);
 
 /**
  * Merges nodes that compute the same from the same inputs (a forward product that a gradient rule asked for again, shapes), and
@@ -21,7 +29,10 @@ export function simplify(graph: Graph): void {
       const to = values[i];
       if (to === undefined || o === to) return;
       replaceUses(o, to);
-      for (const g of handedOut.get(o) ?? []) g.outputs.forEach((b, j) => void (b === o && (g.outputs[j] = to)));
+      for (const g of handedOut.get(o) ?? [])
+        g.outputs.forEach((b, j) => {
+          if (b === o) g.outputs[j] = to;
+        });
     });
     gone.add(node);
   };
@@ -42,9 +53,18 @@ export function simplify(graph: Graph): void {
       continue;
     }
     if (node.bodies.length > 0 || (node.domain === '' && random.has(node.op))) continue;
-    const key = [node.domain, node.op, node.overload, node.inputs.map(id).join(), attrsKey(node), node.layer?.path].join('|');
+    const key = [
+      node.domain,
+      node.op,
+      node.overload,
+      node.inputs.map(id).join(),
+      attrsKey(node),
+      node.layer?.path,
+    ].join('|');
     const twin = seen.get(key);
-    const fits = twin !== undefined && node.outputs.every((o, i) => o.name === '' || (twin.outputs[i] !== undefined && twin.outputs[i]?.name !== ''));
+    const fits =
+      twin !== undefined &&
+      node.outputs.every((o, i) => o.name === '' || (twin.outputs[i] !== undefined && twin.outputs[i]?.name !== ''));
     if (twin === undefined || !fits) seen.set(key, node);
     else if (!node.outputs.some((o) => outputs.has(o))) redirect(node, twin.outputs);
   }

@@ -6,11 +6,12 @@ import { badOption } from '../errors.ts';
 import { type Builder, createBuilder } from '../graph/builder.ts';
 import { cloneModel } from '../graph/clone.ts';
 import { freshName, Graph, type Layer, type Model, tensorType, Value } from '../graph/model.ts';
+import { inlineBytes } from '../graph/tensor.ts';
 import { gradients } from './autodiff/index.ts';
 import { canonicalize } from './canonical.ts';
-import { lowerTraining } from './lowerTraining.ts';
 import { type Attached, attachLoss, type LossOptions } from './loss.ts';
 import { type ChosenLoss, chooseLoss, type LossChoiceOptions } from './lossChoice.ts';
+import { lowerTraining } from './lowerTraining.ts';
 import { normalize } from './normalize/index.ts';
 import { type OptimizerOptions, optimizerStep, type State, type Update } from './optimizer.ts';
 import { inferNode, inferShapes } from './shapes.ts';
@@ -33,7 +34,19 @@ export interface TrainingOptions {
 
 /** Final names of inputs and outputs, where a source that uses one already forced a suffix. */
 export type Names = Readonly<Record<ReservedName, string>>;
-const reserved = ['lora_params', 'lora_m', 'lora_v', 'lora_step', 'lora_lr', 'lora_grad', 'lora_apply', 'labels', 'loss', 'weight', 'grad_norm'] as const;
+const reserved = [
+  'lora_params',
+  'lora_m',
+  'lora_v',
+  'lora_step',
+  'lora_lr',
+  'lora_grad',
+  'lora_apply',
+  'labels',
+  'loss',
+  'weight',
+  'grad_norm',
+] as const;
 type ReservedName = (typeof reserved)[number];
 
 /** The normalized forward graph with canonical Adapted nodes, its loss and state: what every training graph is a copy of. */
@@ -42,7 +55,13 @@ export interface Prepared {
   readonly layout: StateLayout;
   readonly names: Names;
   readonly options: TrainingOptions;
-  readonly choice: { readonly kind: ChosenLoss['kind']; readonly output: string; readonly tensor: string; readonly reason: string; readonly classAxis: number };
+  readonly choice: {
+    readonly kind: ChosenLoss['kind'];
+    readonly output: string;
+    readonly tensor: string;
+    readonly reason: string;
+    readonly classAxis: number;
+  };
 }
 
 /** `adapted` is left as it is. Throws where normalization, shapes or the loss do not allow training. */
@@ -64,12 +83,22 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
     layout: stateLayout(layers),
     names,
     options,
-    choice: { kind: chosen.kind, output: chosen.output.name, tensor: chosen.tensor.name, reason: chosen.reason, classAxis: chosen.classAxis },
+    choice: {
+      kind: chosen.kind,
+      output: chosen.output.name,
+      tensor: chosen.tensor.name,
+      reason: chosen.reason,
+      classAxis: chosen.classAxis,
+    },
   };
 }
 
 function finalNames(graph: Graph, chosen: ChosenLoss): Names {
-  const taken = new Set([...graph.inputs, ...graph.outputs, ...graph.initializers, ...[...graph.allNodes()].flatMap((n) => n.outputs)].map((v) => v.name));
+  const taken = new Set(
+    [...graph.inputs, ...graph.outputs, ...graph.initializers, ...[...graph.allNodes()].flatMap((n) => n.outputs)].map(
+      (v) => v.name,
+    ),
+  );
   const name = (wanted: string): string => {
     const free = freshName(wanted, taken);
     taken.add(free);
@@ -125,7 +154,9 @@ function forward(p: Prepared): Forward {
 
 function gradientOf(f: Forward, p: Prepared): Value {
   const found = gradients({ g: f.g, seeds: [f.attached.seed], wrt: [...f.tensors.values()] });
-  const byName = new Map([...f.tensors].flatMap(([name, v]) => (found.has(v) ? [[name, found.get(v) ?? v] as const] : [])));
+  const byName = new Map(
+    [...f.tensors].flatMap(([name, v]) => (found.has(v) ? [[name, found.get(v) ?? v] as const] : [])),
+  );
   return pack(f.g, p.layout, byName);
 }
 
@@ -158,7 +189,12 @@ const nextEntries = (p: Prepared, next: State): [string, Value][] => [
 ];
 
 /** Outputs set, Adapted nodes lowered, equal nodes merged, unused inputs dropped, order made. */
-function finish(f: { model: Model; graph: Graph; g: Builder }, extra: readonly Value[], outputs: readonly Value[], keep: ReadonlySet<Value> = new Set()): void {
+function finish(
+  f: { model: Model; graph: Graph; g: Builder },
+  extra: readonly Value[],
+  outputs: readonly Value[],
+  keep: ReadonlySet<Value> = new Set(),
+): void {
   const { graph, g, model } = f;
   graph.outputs.length = 0;
   graph.outputs.push(...outputs);
@@ -182,7 +218,10 @@ function buildEval(p: Prepared): Model {
   const f = forward(p);
   const external = p.choice.kind === 'external';
   const own = [...f.graph.outputs];
-  const results = named(f.g, [...(external ? [] : [[p.names.loss, f.attached.loss] as const]), [p.names.weight, f.attached.weight]]);
+  const results = named(f.g, [
+    ...(external ? [] : [[p.names.loss, f.attached.loss] as const]),
+    [p.names.weight, f.attached.weight],
+  ]);
   finish(f, inputsOf(f), [...results, ...own.filter((o) => !results.includes(o)).map((o) => readable(f.g, o))]);
   return f.model;
 }
@@ -205,7 +244,11 @@ function lossEntry(f: Forward, p: Prepared): readonly (readonly [string, Value])
 function buildGrad(p: Prepared): Model {
   const f = forward(p);
   const grad = gradientOf(f, p);
-  finish(f, inputsOf(f), named(f.g, [...lossEntry(f, p), [p.names.weight, f.attached.weight], [p.names.lora_grad, grad]]));
+  finish(
+    f,
+    inputsOf(f),
+    named(f.g, [...lossEntry(f, p), [p.names.weight, f.attached.weight], [p.names.lora_grad, grad]]),
+  );
   return f.model;
 }
 
@@ -216,7 +259,12 @@ function buildTrain(p: Prepared): Model {
   const lr = scalarInput(p.names.lora_lr);
   const { norm, next } = optimizerStep(f.g, grad, state, lr, p.options.optimizer);
   const inputs = [...(f.attached.labels === undefined ? [] : [f.attached.labels]), ...stateValues(state), lr];
-  finish(f, inputs, named(f.g, [...lossEntry(f, p), [p.names.grad_norm, norm], ...nextEntries(p, next)]), new Set([...stateValues(state), lr]));
+  finish(
+    f,
+    inputs,
+    named(f.g, [...lossEntry(f, p), [p.names.grad_norm, norm], ...nextEntries(p, next)]),
+    new Set([...stateValues(state), lr]),
+  );
   return f.model;
 }
 
@@ -233,7 +281,12 @@ function buildUpdate(p: Prepared): Model {
   const lr = scalarInput(p.names.lora_lr);
   const { norm, next } = optimizerStep(g, grad, state, lr, p.options.optimizer);
   const inputs = [grad, ...stateValues(state), lr];
-  finish({ model, graph: model.graph, g }, inputs, named(g, [[p.names.grad_norm, norm], ...nextEntries(p, next)]), new Set(inputs));
+  finish(
+    { model, graph: model.graph, g },
+    inputs,
+    named(g, [[p.names.grad_norm, norm], ...nextEntries(p, next)]),
+    new Set(inputs),
+  );
   return model;
 }
 
@@ -281,7 +334,8 @@ function buildTrainK(p: Prepared): Model {
   // Scan wants the carried values first, then the scanned ones.
   const perStep = graph.inputs.filter((v) => !carried.includes(v));
   const unused = scanned.filter((v) => !graph.inputs.includes(v));
-  if (unused.length === scanned.length && scanned.length > 0 && perStep.length === 0) throw badOption('nothing to scan over');
+  if (unused.length === scanned.length && scanned.length > 0 && perStep.length === 0)
+    throw badOption('nothing to scan over');
   graph.inputs.length = 0;
   graph.inputs.push(...carried, ...perStep);
 
@@ -312,12 +366,13 @@ function buildTrainK(p: Prepared): Model {
     ...(norms === undefined ? [] : [[p.names.grad_norm, norms] as const]),
     ...nextEntries(p, state).map(([name], i) => [name, results[i] ?? zero] as const),
   ];
-  results.slice(states, carried.length).forEach((v) => void (v.name = `${v.name}.rest`));
+  for (const v of results.slice(states, carried.length)) v.name = `${v.name}.rest`;
   model.graph.inputs.push(...feeds.values());
   model.graph.outputs.push(...named(outer, entries));
-  // Frozen weights are captured: they are the outer graph's, shared by all steps.
-  model.graph.initializers.push(...graph.initializers);
-  graph.initializers.length = 0;
+  // Frozen weights are captured from outside. Small constants stay: ONNX Runtime's optimizer looks for those of a pattern in the
+  // graph of its nodes, and fuses a quantized Conv wrongly where it sees only some.
+  const own = graph.initializers.splice(0);
+  for (const v of own) ((v.tensor?.byteLength ?? 0) > inlineBytes ? model.graph : graph).initializers.push(v);
   graph.name = 'step';
   model.graph.adopt();
   inferShapes(model.graph);
@@ -336,7 +391,13 @@ function choose(g: Builder, apply: Value, { next }: Update, old: State): State {
   };
 }
 
-const builders = { train: buildTrain, train_k: buildTrainK, eval: buildEval, grad: buildGrad, update: buildUpdate } as const;
+const builders = {
+  train: buildTrain,
+  train_k: buildTrainK,
+  eval: buildEval,
+  grad: buildGrad,
+  update: buildUpdate,
+} as const;
 
 /** One of the training graphs. Throws NO_GRADIENT and the like; `prepared` stays usable. */
 export function buildTraining(prepared: Prepared, which: TrainingGraph): Model {

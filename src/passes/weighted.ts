@@ -2,7 +2,7 @@
  * Finds the weighted products of a model: MatMul and Gemm nodes with a constant matrix on one side, wherever they stand and
  * however the matrix arrives. What is left alone is recorded with the reason.
  */
-import { type FunctionDef, type Graph, type Model, type Node, type Value } from '../graph/model.ts';
+import type { FunctionDef, Graph, Model, Node, Value } from '../graph/model.ts';
 import { attrsOf } from '../graph/operators.ts';
 import { isFloat, numbersOf, type Tensor } from '../graph/tensor.ts';
 
@@ -86,19 +86,19 @@ export function findProducts(model: Model): Found {
     }
   };
 
-  const look = (node: Node, graph: Graph, calls: readonly Call[], args: Arguments): void => {
-    const skip = (reason: string): void => {
-      skipped.push({ node: node.label, op: node.op, reason });
-    };
+  const look = (node: Node, graph: Graph, calls: readonly Call[], args: Arguments): unknown => {
+    const skip = (reason: string): number => skipped.push({ node: node.label, op: node.op, reason });
     const [a, b] = [node.inputs[0], node.inputs[1]];
     if (a === undefined || b === undefined) return skip('an operand is missing');
     const [left, right] = [trace(a, args), trace(b, args)];
-    if (left.kind !== 'activation' && right.kind !== 'activation') return skip('both operands are constants: no input of the model passes through');
+    if (left.kind !== 'activation' && right.kind !== 'activation')
+      return skip('both operands are constants: no input of the model passes through');
     if (left.kind === 'activation' && right.kind === 'activation') return skip('both operands are activations');
     const side = right.kind === 'activation' ? 'left' : 'right';
     const traced = side === 'right' ? right : left;
-    if (traced.kind !== 'weight') return skip(traced.kind === 'unusable' ? traced.reason : 'both operands are activations');
-    products.push({ node, graph, calls, side, weight: traced.view, ...orientation(node, side, traced.view) });
+    if (traced.kind !== 'weight')
+      return skip(traced.kind === 'unusable' ? traced.reason : 'both operands are activations');
+    return products.push({ node, graph, calls, side, weight: traced.view, ...orientation(node, side, traced.view) });
   };
 
   visit(model.graph, [], new Map());
@@ -126,7 +126,12 @@ function orientation(node: Node, side: 'right' | 'left', w: WeightView): Pick<Pr
 function trace(operand: Value, args: Arguments): Traced {
   const chain: Node[] = [];
   let value = args.get(operand) ?? operand;
-  while (value.tensor === undefined && value.producer !== undefined && passes.has(value.producer.op) && value.producer.domain === '') {
+  while (
+    value.tensor === undefined &&
+    value.producer !== undefined &&
+    passes.has(value.producer.op) &&
+    value.producer.domain === ''
+  ) {
     chain.unshift(value.producer);
     const [source] = value.producer.inputs;
     if (source === undefined) return { kind: 'activation' };
@@ -145,16 +150,24 @@ function trace(operand: Value, args: Arguments): Traced {
     if (node.op === 'Transpose') {
       const { perm } = attrsOf(node, 'Transpose');
       const strides = stridesOf(dims, order);
-      if (strides === undefined) return { kind: 'unusable', reason: `${named} arrives through reshapes and transposes that no matrix layout describes` };
+      if (strides === undefined)
+        return {
+          kind: 'unusable',
+          reason: `${named} arrives through reshapes and transposes that no matrix layout describes`,
+        };
       const turn = perm ?? dims.map((_, i) => dims.length - 1 - i);
       order = turn.map((p) => ({ size: dims[p] ?? 1, stride: strides[p] ?? 0 })).filter((d) => d.size !== 1);
       dims = turn.map((p) => dims[p] ?? 1);
     } else if (node.op === 'Reshape') {
       const target = reshapeTarget(node, dims, args);
-      if (target === undefined) return { kind: 'unusable', reason: `${named} is reshaped to a shape that is computed at run time` };
+      if (target === undefined)
+        return { kind: 'unusable', reason: `${named} is reshaped to a shape that is computed at run time` };
       if (isContiguous(order)) order = contiguous(target);
       else if (target.filter((d) => d !== 1).join() !== dims.filter((d) => d !== 1).join())
-        return { kind: 'unusable', reason: `${named} arrives through reshapes and transposes that no matrix layout describes` };
+        return {
+          kind: 'unusable',
+          reason: `${named} arrives through reshapes and transposes that no matrix layout describes`,
+        };
       dims = target;
     }
   }
@@ -190,7 +203,8 @@ function contiguous(dims: readonly number[]): Strided {
     .filter((d) => d.size !== 1);
 }
 
-const isContiguous = (order: Strided): boolean => order.every((d, i) => d.stride === order.slice(i + 1).reduce((n, e) => n * e.size, 1));
+const isContiguous = (order: Strided): boolean =>
+  order.every((d, i) => d.stride === order.slice(i + 1).reduce((n, e) => n * e.size, 1));
 
 /** The stride of every dim, unit dims included. */
 function stridesOf(dims: readonly number[], order: Strided): readonly number[] | undefined {

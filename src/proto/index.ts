@@ -13,7 +13,7 @@ export {
   rewrite,
 } from './rewrite.ts';
 export { cutField, decodeMessage, encodeMessage, has, type MessageName, type Proto, type ProtoInit } from './schema.ts';
-export { type ExternalFile, inlineBytes, type ModelSource, type PayloadStretch, type Place } from './source.ts';
+export type { ExternalFile, ModelSource, PayloadStretch, Place } from './source.ts';
 export { fieldStream, joined, type Stream, streamOf } from './stream.ts';
 export { rememberTypeBytes, typeBytesOf } from './typeBytes.ts';
 export {

@@ -2,9 +2,6 @@
 import type { Node } from '../graph/model.ts';
 import type { ByteSource, Tensor } from '../graph/tensor.ts';
 
-/** Tensors of at most this many bytes live inside graphs; larger ones are stored apart. */
-export const inlineBytes = 1024;
-
 /**
  * Where a message stands on the wire: field number and index among the fields of that number, from the ModelProto inwards.
  * [7, 0, 5, 3] is graph.initializer[3].

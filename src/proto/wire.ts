@@ -137,6 +137,7 @@ function skipGroup(cursor: Cursor, number: number, end: number): void {
 
 /** Bytes of a varint. `value` is a non-negative safe integer. */
 export function varintBytes(value: number): Uint8Array {
+  if (value < 128) return Uint8Array.of(value);
   const out: number[] = [];
   let rest = value;
   while (rest >= 128) {
