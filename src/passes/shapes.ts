@@ -4,12 +4,12 @@
  *
  * It never throws: what is not known stays undefined, and a model that contradicts itself is left for ONNX Runtime to refuse.
  */
-import { type Dim, type Graph, type Node, tensorType, type Value } from '../graph/model.ts';
-import type { DataType } from '../graph/tensor.ts';
+import { type Graph, type Node, tensorType, type Value } from '../graph/model.ts';
 import './shapes/attention.ts';
 import './shapes/contrib.ts';
 import './shapes/control.ts';
 import './shapes/elementwise.ts';
+import { elementsOf, settleElements } from './shapes/elements.ts';
 import './shapes/generators.ts';
 import './shapes/indexing.ts';
 import './shapes/layout.ts';
@@ -21,7 +21,7 @@ import './shapes/resize.ts';
 import './shapes/sequence.ts';
 import './shapes/signal.ts';
 import './shapes/spatial.ts';
-import { elementsOf, mostElements, shapeRule, type Typed } from './shapes/rule.ts';
+import { shapeRule, type Typed } from './shapes/rule.ts';
 import { refine } from './shapes/types.ts';
 
 /**
@@ -43,7 +43,7 @@ export function inferNode(node: Node): void {
 export function inferShapes(graph: Graph): void {
   for (const v of graph.initializers) {
     if (v.tensor !== undefined) v.type = refine(v.type, tensorType(v.tensor.dtype, v.tensor.dims));
-    elementsOf(v);
+    if (v.dtype === 'int64' || v.dtype === 'int32' || v.dtype === 'bool') elementsOf(v);
   }
   for (const node of graph.nodes) inferNode(node);
 }
@@ -51,18 +51,5 @@ export function inferShapes(graph: Graph): void {
 function settle(v: Value, typed: Typed | undefined): void {
   if (typed === undefined) return;
   v.type = refine(v.type, typed.type);
-  if (typed.elements === undefined || typed.elements.length > mostElements) return;
-  const known = v.elements;
-  const kept = known?.length === typed.elements.length ? known : undefined;
-  const elements = typed.elements.map((d, i) => better(exact(v.dtype, d), kept?.[i] ?? null));
-  if (elements.some((d) => d !== null)) v.elements = elements;
+  settleElements(v, typed.elements);
 }
-
-/** What overflows its type at run time, or is not exact here, is not known. */
-function exact(dtype: DataType | undefined, d: Dim): Dim {
-  if (typeof d !== 'number') return d;
-  return Number.isSafeInteger(d) && (dtype !== 'int32' || d === (d | 0)) ? d : null;
-}
-
-const better = (inferred: Dim, known: Dim): Dim =>
-  typeof inferred === 'number' ? inferred : typeof known === 'number' ? known : (inferred ?? known);

@@ -1,7 +1,8 @@
 /** Attention in its standard form (opset 23 and 24) and in ONNX Runtime's contributed forms. */
 import type { Dim, Value } from '../../graph/model.ts';
 import { add, divExact, max, mul } from './dims.ts';
-import { dimAt, intAttr, like, out, type Shape, scalarIn, shape, shapeRaw } from './rule.ts';
+import { scalarIn } from './elements.ts';
+import { dimAt, intAttr, like, out, type Shape, shape, shapeRaw } from './rule.ts';
 
 /** Batch, heads, length and width of one operand, [B, H, S, D] or [B, S, H*D]. */
 interface Heads {

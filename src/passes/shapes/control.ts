@@ -1,6 +1,7 @@
 /** Control flow (If, Loop, Scan, SequenceMap): bodies are inferred with what holds in every run of them. */
 import type { Dim, Graph, Value, ValueType } from '../../graph/model.ts';
-import { axisIn, dimAt, elementsOf, out, type Shape, type Site, scalarIn, shape, type Typed } from './rule.ts';
+import { elementsOf, scalarIn } from './elements.ts';
+import { axisIn, dimAt, out, type Shape, type Site, shape, type Typed } from './rule.ts';
 import { common, refine, sameType } from './types.ts';
 
 const tensor = (dtype: Value['dtype'], dims: Shape): ValueType => ({ kind: 'tensor', dtype, shape: dims });

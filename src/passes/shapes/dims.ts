@@ -20,7 +20,7 @@ type Poly = ReadonlyMap<string, Term>;
 /** Expressions printed so far. They are pure functions of their text, so sharing them between models changes nothing. */
 const expressions = new Map<string, Poly>();
 /** Atoms that are functions printed here; those need no quotes inside an expression. */
-const functions = new Map<string, { readonly name: 'floor' | 'min' | 'max'; readonly args: readonly Dim[] }>();
+const functions = new Map<string, { readonly name: 'floor' | Extreme; readonly args: readonly Dim[] }>();
 
 const keyOf = (atoms: readonly string[]): string => atoms.join('\0');
 const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
@@ -181,21 +181,30 @@ export function mod(a: Dim, b: Dim): Dim {
   return typeof b === 'number' && b > 0 ? sub(a, mul(b, floorDiv(a, b))) : null;
 }
 
-function call(name: 'floor' | 'min' | 'max', text: string, args: readonly Dim[]): string {
+function call(name: 'floor' | Extreme, text: string, args: readonly Dim[]): string {
   functions.set(text, { name, args });
   return text;
 }
 
-function extreme(name: 'min' | 'max', a: Dim, b: Dim): Dim {
+type Extreme = 'min' | 'max';
+
+function extreme(name: Extreme, a: Dim, b: Dim): Dim {
   if (a === null || b === null) return null;
-  if (typeof a === 'number' && typeof b === 'number') return Math[name](a, b);
-  const aIsLess = isNonNegative(sub(b, a));
-  if (aIsLess || isNonNegative(sub(a, b))) return aIsLess === (name === 'min') ? a : b;
-  const args = [a, b].sort(
-    (p, q) => Number(typeof p === 'string') - Number(typeof q === 'string') || byName(`${p}`, `${q}`),
-  );
-  const text = args.map((d) => (typeof d === 'string' && !expressions.has(d) ? spell(d) : String(d)));
-  return call(name, `${name}(${text.join(',')})`, args);
+  // min(n, min(m, S)) is one minimum of three, of which those go that another one is never above.
+  const all = [...argsOf(name, a), ...argsOf(name, b)];
+  const wins = (p: Dim, q: Dim): boolean => isNonNegative(name === 'min' ? sub(q, p) : sub(p, q));
+  const args = all.filter((d, i) => !all.some((other, j) => i !== j && wins(other, d) && (!wins(d, other) || j < i)));
+  const [only] = args;
+  if (only !== undefined && args.length === 1) return only;
+  const text = (d: Dim): string => (typeof d === 'string' && !expressions.has(d) ? spell(d) : String(d));
+  const isText = (d: Dim): number => Number(typeof d === 'string');
+  args.sort((p, q) => isText(p) - isText(q) || byName(text(p), text(q)));
+  return call(name, `${name}(${args.map(text).join(',')})`, args);
+}
+
+function argsOf(name: Extreme, d: Dim): readonly Dim[] {
+  const f = typeof d === 'string' ? functions.get(d) : undefined;
+  return f?.name === name ? f.args : [d];
 }
 
 /** The smaller of both; a function of both where that depends on a symbol. */
@@ -206,7 +215,7 @@ export const max = (a: Dim, b: Dim): Dim => extreme('max', a, b);
 function cutFrom(a: Dim, b: Dim): boolean {
   if (typeof a !== 'string') return false;
   const f = functions.get(a);
-  return f?.name === 'min' && f.args.includes(b) && f.args.some((d) => typeof d === 'number' && d > 0);
+  return f?.name === 'min' && f.args.includes(b) && f.args.every((d) => d === b || (typeof d === 'number' && d > 0));
 }
 
 /** The length of two axes that broadcast. What the model would refuse at run time is not considered. */

@@ -1,15 +1,16 @@
 /** Operators that work element by element: broadcasting, and arithmetic on known elements (shape arithmetic). */
 import type { Dim, Value } from '../../graph/model.ts';
-import { type DataType, dataTypeFromNumber } from '../../graph/tensor.ts';
-import { add, broadcast, isNonNegative, isStatic, max, min, mod, mul, neg, sub, truncDiv } from './dims.ts';
-import { elementsOrNulls, isIndex, like, mostElements, out, type Rule, type Shape, shape, shapeRaw } from './rule.ts';
+import { type DataType, dataTypeFromNumber, isFloat } from '../../graph/tensor.ts';
+import { add, broadcast, divExact, isNonNegative, isStatic, max, min, mod, mul, neg, sub, truncDiv } from './dims.ts';
+import { elementsOrNulls, isFollowed, mostElements } from './elements.ts';
+import { like, out, type Rule, type Shape, shape, shapeRaw } from './rule.ts';
 
 /** One input, one output of the same type. */
 shapeRaw(
   [
-    ...['Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'BitwiseNot', 'Ceil', 'Celu', 'Clip', 'Cos', 'Cosh'],
-    ...['Elu', 'Erf', 'Exp', 'Floor', 'Gelu', 'HardSigmoid', 'HardSwish', 'LeakyRelu', 'Log', 'Mish', 'Reciprocal'],
-    ...['Relu', 'Round', 'Selu', 'Shrink', 'Sigmoid', 'Sin', 'Sinh', 'Softplus', 'Softsign', 'Sqrt', 'Swish', 'Tan'],
+    ...['Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'BitwiseNot', 'Celu', 'Clip', 'Cos', 'Cosh'],
+    ...['Elu', 'Erf', 'Exp', 'Gelu', 'HardSigmoid', 'HardSwish', 'LeakyRelu', 'Log', 'Mish', 'Reciprocal'],
+    ...['Relu', 'Selu', 'Shrink', 'Sigmoid', 'Sin', 'Sinh', 'Softplus', 'Softsign', 'Sqrt', 'Swish', 'Tan'],
     ...['Tanh', 'ThresholdedRelu', 'com.microsoft.Gelu', 'com.microsoft.QuickGelu', 'com.microsoft.FastGelu'],
     ...['com.microsoft.BiasGelu'],
   ],
@@ -22,6 +23,11 @@ shapeRaw(['IsInf', 'IsNaN'], ({ inputs: [x] }) => [out('bool', x?.shape)]);
 function unary(op: (d: Dim) => Dim): Rule {
   return ({ inputs: [x] }) => [{ ...like(x), elements: elementsOrNulls(x)?.map(op) }];
 }
+// Elements that are followed are whole.
+shapeRaw(
+  ['Ceil', 'Floor', 'Round'],
+  unary((d) => d),
+);
 shapeRaw('Neg', unary(neg));
 shapeRaw(
   'Abs',
@@ -40,10 +46,11 @@ type Fold = (a: Dim, b: Dim) => Dim;
 
 /** Elements of `v` as it looks when broadcast to `shape`. */
 function spread(v: Value | undefined, shape: readonly number[]): readonly Dim[] | undefined {
-  const [list, from] = [elementsOrNulls(v), v?.shape];
-  if (list === undefined || !isStatic(from)) return undefined;
   const size = shape.reduce((n, d) => n * d, 1);
-  if (size > mostElements) return undefined;
+  const from = v?.shape;
+  if (size > mostElements || !isStatic(from)) return undefined;
+  const list = elementsOrNulls(v);
+  if (list === undefined) return undefined;
   const lead = shape.length - from.length;
   return Array.from({ length: size }, (_, flat) => {
     let [index, stride, rest] = [0, 1, flat];
@@ -60,7 +67,7 @@ function spread(v: Value | undefined, shape: readonly number[]): readonly Dim[] 
 
 /** Elements of an elementwise function of `values`, undefined where they are not integers or not few. */
 function combine(values: readonly (Value | undefined)[], shape: Shape, fold: Fold): Dim[] | undefined {
-  if (!isStatic(shape) || !values.every((v) => isIndex(v?.dtype))) return undefined;
+  if (!isStatic(shape) || !values.every((v) => isFollowed(v?.dtype))) return undefined;
   const lists = values.map((v) => spread(v, shape));
   const [first, ...rest] = lists;
   if (first === undefined) return undefined;
@@ -77,8 +84,17 @@ function broadcasting(fold: Fold = () => null, dtype?: DataType): Rule {
 
 shapeRaw('Add', broadcasting(add));
 shapeRaw('Sub', broadcasting(sub));
-shapeRaw('Mul', broadcasting(mul));
-shapeRaw('Div', broadcasting(truncDiv));
+/** One function for integers, another for floats (and for what may be some). */
+const byType =
+  (integers: Fold, floats: Fold): Rule =>
+  (site) =>
+    broadcasting(site.inputs.some((v) => isFloat(v?.dtype ?? 'float32')) ? floats : integers)(site);
+// Zero times an unknown float may be NaN.
+shapeRaw(
+  'Mul',
+  byType(mul, (a, b) => (a === null || b === null ? null : mul(a, b))),
+);
+shapeRaw('Div', byType(truncDiv, divExact));
 shapeRaw('Min', broadcasting(min));
 shapeRaw('Max', broadcasting(max));
 shapeRaw('Sum', broadcasting(add));
@@ -155,7 +171,7 @@ shapeRaw('Xor', broadcasting(odd, 'bool'));
 shapeRaw('Where', ({ inputs: [condition, x, y] }) => {
   const dims = broadcast(condition?.shape, x?.shape, y?.shape);
   const dtype = x?.dtype ?? y?.dtype;
-  if (!isStatic(dims) || !isIndex(dtype)) return [out(dtype, dims)];
+  if (!isStatic(dims) || !isFollowed(dtype)) return [out(dtype, dims)];
   const [c, a, b] = [spread(condition, dims), spread(x, dims), spread(y, dims)];
   const pick = (i: number): Dim => {
     const [p, q] = [a?.[i] ?? null, b?.[i] ?? null];
@@ -172,10 +188,9 @@ shapeRaw('Where', ({ inputs: [condition, x, y] }) => {
 
 /** Elements after a cast between integer types. A bool says only whether an element is zero. */
 function castElements(v: Value | undefined, to: DataType | undefined): readonly Dim[] | undefined {
-  if (!isIndex(v?.dtype) || !isIndex(to)) return undefined;
-  const fits = (d: Dim): Dim => (to === 'int32' && typeof d === 'number' && d !== (d | 0) ? null : d);
+  if (!isFollowed(v?.dtype) || !isFollowed(to)) return undefined;
   const truth = (d: Dim): Dim => (typeof d === 'number' ? Number(d !== 0) : null);
-  return elementsOrNulls(v)?.map(to === 'bool' && v?.dtype !== 'bool' ? truth : fits);
+  return elementsOrNulls(v)?.map(to === 'bool' && v?.dtype !== 'bool' ? truth : (d) => d);
 }
 
 shape('Cast', ({ inputs: [x], attrs: { to } }) => {

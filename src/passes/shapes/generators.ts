@@ -1,25 +1,14 @@
 /** Operators that make tensors from attributes, shapes and lengths: constants, ranges, random numbers, Shape and Size. */
 import type { Dim, Value } from '../../graph/model.ts';
-import { type DataType, dataTypeFromNumber, numbersOf } from '../../graph/tensor.ts';
+import { type DataType, dataTypeFromNumber, isFloat, numbersOf } from '../../graph/tensor.ts';
 import { add, ceilDiv, floorDiv, isStatic, max, mul, product, sub } from './dims.ts';
-import {
-  constantsOf,
-  dimAt,
-  elementsOf,
-  isIndex,
-  mostElements,
-  out,
-  type Shape,
-  scalarIn,
-  shape,
-  shapeRaw,
-  unknownDims,
-} from './rule.ts';
+import { constantsOf, elementsOf, isFollowed, mostElements, scalarIn } from './elements.ts';
+import { dimAt, out, type Shape, shape, shapeRaw, unknownDims } from './rule.ts';
 
 shape('Constant', ({ attrs }) => {
   const { value, value_int, value_ints, value_float, value_floats, value_string, value_strings, sparse_value } = attrs;
   if (value !== undefined) {
-    const few = isIndex(value.dtype) && value.dims.reduce((n, d) => n * d, 1) <= mostElements;
+    const few = isFollowed(value.dtype) && value.dims.reduce((n, d) => n * d, 1) <= mostElements;
     return [out(value.dtype, value.dims, few ? numbersOf(value) : undefined)];
   }
   if (value_int !== undefined) return [out('int64', [], [value_int])];
@@ -40,7 +29,7 @@ function shapeIn(v: Value | undefined): Shape {
 shape('ConstantOfShape', ({ inputs: [lengths], attrs: { value } }) => {
   const [dims, dtype] = [shapeIn(lengths), value?.dtype ?? 'float32'];
   const size = isStatic(dims) ? product(dims) : null;
-  const few = typeof size === 'number' && size <= mostElements && isIndex(dtype) && value !== undefined;
+  const few = typeof size === 'number' && size <= mostElements && isFollowed(dtype) && value !== undefined;
   const fill = few ? (numbersOf(value)?.[0] ?? null) : null;
   return [out(dtype, dims, few ? new Array<Dim>(size).fill(fill) : undefined)];
 });
@@ -53,12 +42,13 @@ shapeRaw('Size', ({ inputs: [x] }) => [out('int64', [], x?.shape === undefined ?
 
 shapeRaw('Range', ({ inputs: [start, limit, delta] }) => {
   const dtype = start?.dtype ?? limit?.dtype ?? delta?.dtype;
-  if (!isIndex(dtype)) {
-    const [a = NaN, b = NaN, by = NaN] = [start, limit, delta].map((v) => constantsOf(v)?.[0]);
-    const count = Math.max(0, Math.ceil((b - a) / by));
+  const [a, b, by] = [scalarIn(start), scalarIn(limit), scalarIn(delta)];
+  if ((a === null || b === null || by === null) && dtype !== undefined && isFloat(dtype)) {
+    // Floats that are not whole: all three must be constants.
+    const [from = NaN, to = NaN, step = NaN] = [start, limit, delta].map((v) => constantsOf(v)?.[0]);
+    const count = Math.max(0, Math.ceil((to - from) / step));
     return [out(dtype, [Number.isSafeInteger(count) ? count : null])];
   }
-  const [a, b, by] = [scalarIn(start), scalarIn(limit), scalarIn(delta)];
   const length = max(ceilDiv(sub(b, a), by), 0);
   const few = typeof length === 'number' && length <= mostElements;
   return [out(dtype, [length], few ? Array.from({ length }, (_, i) => add(a, mul(by, i))) : undefined)];

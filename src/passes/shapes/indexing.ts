@@ -1,23 +1,12 @@
 /** Operators that read or write at given places: gathers, scatters, selections. */
 import type { Dim, Value } from '../../graph/model.ts';
 import { product } from './dims.ts';
-import {
-  axisIn,
-  dimAt,
-  elementsOrNulls,
-  isIndex,
-  like,
-  numbersIn,
-  out,
-  scalarIn,
-  shape,
-  shapeRaw,
-  withDim,
-} from './rule.ts';
+import { elementsOrNulls, isFollowed, numbersIn, scalarIn } from './elements.ts';
+import { axisIn, dimAt, like, out, shape, shapeRaw, withDim } from './rule.ts';
 
 /** Elements of a vector at known places. */
 function gathered(data: Value | undefined, indices: Value | undefined): Dim[] | undefined {
-  const [list, at] = [isIndex(data?.dtype) ? elementsOrNulls(data) : undefined, numbersIn(indices)];
+  const [list, at] = [isFollowed(data?.dtype) ? elementsOrNulls(data) : undefined, numbersIn(indices)];
   if (list === undefined || at === undefined || data?.shape?.length !== 1) return undefined;
   return at.map((i) => list.at(i) ?? null);
 }
@@ -46,7 +35,7 @@ shapeRaw(['Scatter', 'ScatterElements', 'TensorScatter', 'CumSum', 'CumProd'], (
 shape('ScatterND', ({ inputs: [data, indices, updates], attrs: { reduction } }) => {
   const [list, at, values] = [elementsOrNulls(data), numbersIn(indices), elementsOrNulls(updates)];
   const whole = data?.shape?.length === 1 && indices?.shape?.length === 2 && indices.shape[1] === 1;
-  if (!whole || !isIndex(data?.dtype) || list === undefined || at === undefined || reduction !== 'none')
+  if (!whole || !isFollowed(data?.dtype) || list === undefined || at === undefined || reduction !== 'none')
     return [like(data)];
   const written = [...list];
   at.forEach((place, i) => {
@@ -70,7 +59,7 @@ shape('TopK', ({ inputs: [x, k], attrs: { axis } }) => {
 });
 
 shapeRaw('NonZero', ({ inputs: [x] }) => {
-  const [rank, list] = [x?.shape?.length ?? null, isIndex(x?.dtype) ? numbersIn(x) : undefined];
+  const [rank, list] = [x?.shape?.length ?? null, isFollowed(x?.dtype) ? numbersIn(x) : undefined];
   const found = list?.flatMap((d, i) => (d !== 0 ? [i] : []));
   return [out('int64', [rank === 0 ? null : rank, found?.length ?? null], rank === 1 ? found : undefined)];
 });

@@ -1,16 +1,12 @@
 /** Operators that rearrange elements: reshapes, transposes, joins, cuts and repeats. */
 import type { Dim, Value } from '../../graph/model.ts';
 import { add, broadcast, divExact, floorDiv, isStatic, mul, product, sum } from './dims.ts';
+import { elementsOf, elementsOrNulls, isFollowed, mostElements, numbersIn } from './elements.ts';
 import {
   axesIn,
   axisIn,
   dimAt,
-  elementsOf,
-  elementsOrNulls,
-  isIndex,
   like,
-  mostElements,
-  numbersIn,
   out,
   type Shape,
   shape,
@@ -35,7 +31,7 @@ const rankFrom = (v: Value | undefined): Shape => {
 
 /** Elements pass through operators that keep their order. */
 const elementsIfIndex = (v: Value | undefined): readonly Dim[] | undefined =>
-  isIndex(v?.dtype) ? elementsOrNulls(v) : undefined;
+  isFollowed(v?.dtype) ? elementsOrNulls(v) : undefined;
 
 shape('Reshape', ({ inputs: [x, target], attrs: { allowzero } }) => {
   const wanted = elementsOf(target);

@@ -2,19 +2,8 @@
 import type { Dim, Value } from '../../graph/model.ts';
 import type { DataType } from '../../graph/tensor.ts';
 import { max, min, product, sum } from './dims.ts';
-import {
-  axesIn,
-  axisIn,
-  elementsOf,
-  isIndex,
-  like,
-  numbersIn,
-  out,
-  type Shape,
-  shape,
-  shapeRaw,
-  unknownDims,
-} from './rule.ts';
+import { elementsOf, isFollowed, numbersIn } from './elements.ts';
+import { axesIn, axisIn, like, out, type Shape, shape, shapeRaw, unknownDims } from './rule.ts';
 
 /** `dims` without these axes, or with 1 in their place. */
 const reducedShape = (dims: readonly Dim[], at: readonly number[], keep: boolean): Dim[] =>
@@ -50,7 +39,7 @@ shape(
   ],
   ({ node, inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes: noop } }) => {
     const dims = reduced(x, axes, keepdims !== 0, noop !== 0);
-    const list = isIndex(x?.dtype) ? elementsOf(x) : undefined;
+    const list = isFollowed(x?.dtype) ? elementsOf(x) : undefined;
     const fold = folds[node.op];
     const whole = list !== undefined && x?.shape?.length === 1 && dims !== undefined && product(dims) === 1;
     return [out(x?.dtype, dims, whole && fold !== undefined ? [fold(list)] : undefined)];

@@ -1,7 +1,8 @@
 /** Resize, and Upsample as old models have it. */
 import type { Dim } from '../../graph/model.ts';
 import { floorDiv, mul } from './dims.ts';
-import { axesIn, constantsOf, elementsOf, numbersIn, out, shape, shapeRaw, unknownDims } from './rule.ts';
+import { constantsOf, elementsOf, numbersIn } from './elements.ts';
+import { axesIn, out, shape, shapeRaw, unknownDims } from './rule.ts';
 
 /** Scales are floats: exact where the scaled length is a whole number, rounded down where both are known. */
 function scaled(d: Dim, by: number | undefined): Dim {

@@ -4,8 +4,7 @@
  */
 import type { Dim, Graph, Node, Value, ValueType } from '../../graph/model.ts';
 import { type AttrsOf, attrsOf, type OpName } from '../../graph/operators.ts';
-import { type DataType, numbersOf } from '../../graph/tensor.ts';
-import { product } from './dims.ts';
+import type { DataType } from '../../graph/tensor.ts';
 
 export type Shape = readonly Dim[] | undefined;
 
@@ -63,53 +62,6 @@ export const out = (dtype: DataType | undefined, dims: Shape, elements?: readonl
 /** An output like `v`, elements aside. */
 export const like = (v: Value | undefined): Typed =>
   v?.type === undefined ? out(v?.dtype, v?.shape) : { type: v.type };
-
-/** Most elements of a tensor that are followed. */
-export const mostElements = 64;
-
-/** The numbers of a constant with few elements: an initializer or the output of a Constant. */
-export function constantsOf(v: Value | undefined): readonly number[] | undefined {
-  const attr = v?.producer?.op === 'Constant' && v.producer.domain === '' ? v.producer.attrs.get('value') : undefined;
-  const tensor = v?.tensor ?? (attr?.kind === 'tensor' ? attr.value : undefined);
-  if (tensor === undefined) return undefined;
-  const size = tensor.dims.reduce((n, d) => n * d, 1);
-  return size <= mostElements ? numbersOf(tensor) : undefined;
-}
-
-export const isIndex = (t: DataType | undefined): boolean => t === 'int64' || t === 'int32' || t === 'bool';
-
-/**
- * Known elements of an integer tensor. A constant's are read from it: there, and only there, numbers beyond 2^53 (which mean "to
- * the end") stand rounded.
- */
-export function elementsOf(v: Value | undefined): readonly Dim[] | undefined {
-  const known = v?.elements;
-  if (v === undefined || (known !== undefined && !known.includes(null)) || !isIndex(v.dtype)) return known;
-  const own = constantsOf(v);
-  if (own !== undefined && v.tensor !== undefined) v.elements = own;
-  return own ?? known;
-}
-
-/** As elementsOf, with unknown elements spelled out where only their number is known. */
-export function elementsOrNulls(v: Value | undefined): readonly Dim[] | undefined {
-  const size = v?.shape === undefined ? null : product(v.shape);
-  return (
-    elementsOf(v) ?? (typeof size === 'number' && size <= mostElements ? new Array<Dim>(size).fill(null) : undefined)
-  );
-}
-
-/** Elements that are all numbers. */
-export function numbersIn(v: Value | undefined): readonly number[] | undefined {
-  const list = elementsOf(v);
-  const numbers = list?.filter((d) => typeof d === 'number');
-  return numbers?.length === list?.length ? numbers : undefined;
-}
-
-/** The only element of a scalar or of a vector of one; null where unknown. */
-export function scalarIn(v: Value | undefined): Dim {
-  const list = elementsOf(v);
-  return list?.length === 1 ? (list[0] ?? null) : null;
-}
 
 /** A non-negative axis, undefined where it lies outside. */
 export function axisIn(axis: number, rank: number): number | undefined {

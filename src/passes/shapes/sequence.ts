@@ -2,7 +2,8 @@
 import type { Dim, Value, ValueType } from '../../graph/model.ts';
 import { dataTypeFromNumber } from '../../graph/tensor.ts';
 import { divExact } from './dims.ts';
-import { axisIn, dimAt, elementsOf, out, scalarIn, shape, shapeRaw, type Typed, withDim } from './rule.ts';
+import { elementsOf, scalarIn } from './elements.ts';
+import { axisIn, dimAt, out, shape, shapeRaw, type Typed, withDim } from './rule.ts';
 import { common } from './types.ts';
 
 const tensor = (v: Value | undefined): ValueType => v?.type ?? { kind: 'tensor', dtype: v?.dtype, shape: v?.shape };

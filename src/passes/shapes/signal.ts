@@ -1,7 +1,8 @@
 /** Signals, text and images: operators at the edge of a model. */
 import type { Dim } from '../../graph/model.ts';
 import { add, broadcast, floorDiv, sub } from './dims.ts';
-import { axisIn, dimAt, like, out, scalarIn, shape, shapeRaw, withDim } from './rule.ts';
+import { scalarIn } from './elements.ts';
+import { axisIn, dimAt, like, out, shape, shapeRaw, withDim } from './rule.ts';
 
 /** Frequencies of a transform of `length` points: all, or the first half of a real signal's. */
 const bins = (length: Dim, onesided: boolean): Dim => (onesided ? add(floorDiv(length, 2), 1) : length);

@@ -2,7 +2,8 @@
 import type { Dim, Value } from '../../graph/model.ts';
 import type { DataType } from '../../graph/tensor.ts';
 import { add, ceilDiv, divExact, floorDiv, min, mul, product, sub } from './dims.ts';
-import { dimAt, elementsOf, like, out, type Shape, shape, shapeRaw, unknownDims } from './rule.ts';
+import { elementsOf } from './elements.ts';
+import { dimAt, like, out, type Shape, shape, shapeRaw, unknownDims } from './rule.ts';
 
 interface Window {
   readonly auto_pad?: string;

@@ -1,5 +1,6 @@
 /** Cases of convolutions, pools, normalizations, attention, recurrent layers. */
-import type { Choices, Make } from './oracle.ts';
+import type { Choices } from './choices.ts';
+import type { Make } from './oracle.ts';
 
 const window = (c: Choices): { strides: number[]; dilations: number[]; pads?: number[]; auto_pad?: string } => ({
   strides: [c.int(1, 3), c.int(1, 2)],

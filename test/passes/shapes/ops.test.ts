@@ -3,7 +3,8 @@ import { describe, it } from 'vitest';
 import { cases } from './cases.ts';
 import { check } from './oracle.ts';
 
-const samples = 6;
+/** Cases per operator; more for a longer search. */
+const samples = Number(process.env.SAMPLES ?? 6);
 
 describe('agrees with ONNX Runtime', () => {
   for (const [name, make] of Object.entries(cases))

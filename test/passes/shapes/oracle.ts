@@ -4,32 +4,9 @@ import { expect } from 'vitest';
 import { encodeModel } from '../../../src/emit/index.ts';
 import { type Builder, createBuilder } from '../../../src/graph/builder.ts';
 import { type Dim, Graph, type Model, tensorType, Value } from '../../../src/graph/model.ts';
-import { stream } from '../../../src/graph/random.ts';
 import { type DataType, isFloat, numberToHalf } from '../../../src/graph/tensor.ts';
 import { inferNode, inferShapes } from '../../../src/passes/shapes.ts';
-
-/** Seeded choices of a case. */
-export interface Choices {
-  int(from: number, to: number): number;
-  of<T>(list: readonly [T, ...T[]]): T;
-  flip(): boolean;
-  /** Lengths of a random shape. */
-  dims(fromRank: number, toRank: number, longest?: number): number[];
-  /** A shape that broadcasts with the given one: some lengths 1, some axes in front left out. */
-  broadcastable(dims: readonly number[]): number[];
-}
-
-export function choices(seed: number): Choices {
-  const random = stream(seed, 'shapes');
-  const int = (from: number, to: number): number => from + random.integer(to - from + 1);
-  return {
-    int,
-    of: (list) => list[int(0, list.length - 1)] ?? list[0],
-    flip: () => int(0, 1) === 1,
-    dims: (a, b, longest = 5) => Array.from({ length: int(a, b) }, () => int(1, longest)),
-    broadcastable: (dims) => dims.slice(int(0, dims.length)).map((d) => (int(0, 2) === 0 ? 1 : d)),
-  };
-}
+import { type Choices, choices } from './choices.ts';
 
 export type Feeds = Record<string, OrtTensor>;
 
@@ -162,12 +139,23 @@ function forget(v: Value): void {
 
 export type Symbols = ReadonlyMap<string, number>;
 
+/** What the symbols of declared inputs stand for. */
+export function symbolsOf(declared: ReadonlyMap<Value, Value['shape']>, feeds: Feeds): Symbols {
+  const symbols = new Map<string, number>();
+  for (const [v, dims] of declared)
+    dims?.forEach((d, i) => {
+      const length = feeds[v.name]?.dims[i];
+      if (typeof d === 'string' && length !== undefined) symbols.set(d, length);
+    });
+  return symbols;
+}
+
 /** A printed length as a number. */
 export function evaluate(dim: Dim, symbols: Symbols): number {
   const text = String(dim);
   const alone = symbols.get(text);
   if (alone !== undefined) return alone;
-  const names = [...symbols.keys()];
+  const names = [...symbols.keys()].filter((n) => /^[A-Za-z_]\w*$/.test(n));
   const call = new Function(...names, 'floor', 'min', 'max', `return ${text}`);
   return Number(call(...names.map((n) => symbols.get(n)), Math.floor, Math.min, Math.max));
 }
