@@ -6,10 +6,11 @@ import {
   type DataType,
   dataTypeFromNumber,
   elementCount,
+  inlineBytes,
   rawByteLength,
   type Tensor,
 } from '../graph/tensor.ts';
-import { fromLong, inlineBytes, type PayloadStretch, type Proto } from '../proto/index.ts';
+import { fromLong, type PayloadStretch, type Proto } from '../proto/index.ts';
 import type { ExternalData } from './external.ts';
 import { elementsOf } from './payload.ts';
 import type { Segment } from './skim.ts';
