@@ -1,8 +1,8 @@
 /** ModelProto -> Model: names become objects, and everything that the rest of the program takes for granted is checked here. */
-import { badModel, badProtobuf, LoraifyError, noOpset, unsupportedVersion } from '../errors.ts';
+import { badModel, badProtobuf, noOpset, unsupportedVersion } from '../errors.ts';
 import type { FunctionDef, Model } from '../graph/model.ts';
 import type { ByteSource } from '../graph/tensor.ts';
-import { decodeMessage, fromLong, has, type Place, type Proto } from '../proto/index.ts';
+import { decodeMessage, fromLong, has, isDecodeFailure, type Place, type Proto } from '../proto/index.ts';
 import { attribute } from './attributes.ts';
 import { type DecodeContext, decodeBody, decodeGraph } from './graphs.ts';
 
@@ -22,20 +22,11 @@ export function decodeModel(source: ByteSource, reduced: Uint8Array, context: De
   try {
     return model(decodeMessage('ModelProto', reduced), file, context);
   } catch (error) {
-    if (error instanceof LoraifyError) throw error;
-    // protobufjs found what the skim does not look at. Anything else here is a defect of ours and must show itself.
-    if (error instanceof Error && isDecodeError(error)) throw badProtobuf(file, explain(error));
+    // protobufjs found what the skim does not look at.
+    if (isDecodeFailure(error)) throw badProtobuf(file, explain(error));
     throw error;
   }
 }
-
-const isDecodeError = (error: Error): boolean =>
-  error instanceof RangeError ||
-  error.name === 'ProtocolError' ||
-  /^(max depth exceeded|illegal tag|invalid (varint|tag|length|wire type|end group)|missing end group|illegal buffer)/.test(
-    error.message,
-  ) ||
-  /not valid for encoding|utf-?8/i.test(error.message);
 
 function explain(error: Error): string {
   if (/utf-?8/i.test(error.message)) return 'a name or text is not valid UTF-8';

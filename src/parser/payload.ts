@@ -71,7 +71,7 @@ export function elementsOf(
   }
   const count = filled.reduce((n, s) => n + countVarints(source, name, s), 0);
   mustFit(count * storage.bytes, `${count} elements (${count * storage.bytes} bytes)`);
-  return computed(() => varintElements(source, filled, storage.bytes));
+  return computed(() => varintElements(source, filled, storage.bytes, byteLength));
 }
 
 const computed = (chunks: () => Iterable<Uint8Array>): Elements => ({
@@ -133,8 +133,13 @@ function countVarints(source: ByteSource, name: string, s: Segment): number {
 }
 
 /** Each varint as `width` little-endian bytes, higher bits dropped as C++ does when it narrows. */
-function* varintElements(source: ByteSource, segments: readonly Segment[], width: number): Iterable<Uint8Array> {
-  const out = new Uint8Array(step);
+function* varintElements(
+  source: ByteSource,
+  segments: readonly Segment[],
+  width: number,
+  byteLength: number,
+): Iterable<Uint8Array> {
+  const out = new Uint8Array(Math.min(step, byteLength));
   const view = new DataView(out.buffer);
   let filled = 0;
   for (const s of segments) {

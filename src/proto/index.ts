@@ -12,7 +12,16 @@ export {
   replacement,
   rewrite,
 } from './rewrite.ts';
-export { cutField, decodeMessage, encodeMessage, has, type MessageName, type Proto, type ProtoInit } from './schema.ts';
+export {
+  cutField,
+  decodeMessage,
+  encodeMessage,
+  has,
+  isDecodeFailure,
+  type MessageName,
+  type Proto,
+  type ProtoInit,
+} from './schema.ts';
 export type { ExternalFile, ModelSource, PayloadStretch, Place } from './source.ts';
 export { fieldStream, joined, type Stream, streamOf } from './stream.ts';
 export { rememberTypeBytes, typeBytesOf } from './typeBytes.ts';

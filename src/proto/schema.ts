@@ -183,16 +183,30 @@ const root = protobuf.Root.fromJSON({
   ),
 });
 
+const failures = new WeakSet<Error>();
+
+/** Whether an error says that bytes could not be decoded, and not that something here is wrong. */
+export const isDecodeFailure = (error: unknown): error is Error => error instanceof Error && failures.has(error);
+
+function attempt<T>(decode: () => T): T {
+  try {
+    return decode();
+  } catch (error) {
+    if (error instanceof Error) failures.add(error);
+    throw error;
+  }
+}
+
 /**
- * Decodes one message, unknown fields kept in `$unknowns`. Throws what protobufjs throws: the caller knows the file to blame.
- * `bytes` fields are views of the given array.
+ * Decodes one message, unknown fields kept in `$unknowns`. Throws what protobufjs throws (see isDecodeFailure): the caller knows
+ * the file to blame. `bytes` fields are views of the given array.
  */
 export function decodeMessage<N extends MessageName>(name: N, bytes: Uint8Array): Proto<N> {
   const type = root.lookupType(name);
   // A plain view: for a Buffer protobufjs would hand out Buffers, whose slice() shares memory.
   const reader = protobuf.Reader.create(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   reader.discardUnknown = false;
-  const message = type.decode(reader);
+  const message = attempt(() => type.decode(reader));
   const isProto = (m: object): m is Proto<N> => m instanceof type.ctor;
   if (!isProto(message)) throw new Error(`${name} was decoded as something else`);
   return message;

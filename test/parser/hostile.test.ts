@@ -389,7 +389,7 @@ describe('damage', () => {
     ])
       it(name, () => {
         const bytes = new Uint8Array(readFileSync(sharedPath('models', 'micro', `${name}.onnx`)));
-        const step = bytes.length > 5000 ? 97 : 3;
+        const step = bytes.length > 3000 ? 97 : 3;
         for (let n = 0; n < bytes.length; n += step) outcome(bytes.subarray(0, n));
         for (let n = 0; n < bytes.length; n += step) {
           const copy = bytes.slice();
