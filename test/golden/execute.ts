@@ -2,7 +2,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { expect } from 'vitest';
 import { encodeModel } from '../../src/emit/index.ts';
-import type { Model, Value } from '../../src/graph/model.ts';
+import { constant, type Model, replaceUses, type Value } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
 import { bytesOf, tensorOf } from '../../src/graph/tensor.ts';
 import { type Compiled, compileModel } from '../../src/loraify.ts';
@@ -15,7 +15,11 @@ const lengths: Record<string, number> = { N: 3, S: 5, T: 4, K: 2 };
 
 /** Sessions as the graphs are, so that a difference is ours. */
 export const open = (model: Model): Promise<InferenceSession> =>
-  InferenceSession.create(encodeModel(model), { graphOptimizationLevel: 'disabled', intraOpNumThreads: 1, logSeverityLevel: 3 });
+  InferenceSession.create(encodeModel(model), {
+    graphOptimizationLevel: 'disabled',
+    intraOpNumThreads: 1,
+    logSeverityLevel: 3,
+  });
 
 async function run(model: Model, feeds: Feeds): Promise<Feeds> {
   const session = await open(model);
@@ -34,14 +38,29 @@ function randomFeeds(inputs: readonly Value[], integers = 3): Feeds {
       .map((v) => {
         const dims = (v.shape ?? []).map((d) => (typeof d === 'number' ? d : (lengths[d ?? ''] ?? 2)));
         const size = dims.reduce((n, d) => n * d, 1);
-        if (v.dtype === 'int64') return [v.name, new Tensor('int64', BigInt64Array.from({ length: size }, () => BigInt(random.integer(integers))), dims)];
+        if (v.dtype === 'int64')
+          return [
+            v.name,
+            new Tensor(
+              'int64',
+              BigInt64Array.from({ length: size }, () => BigInt(random.integer(integers))),
+              dims,
+            ),
+          ];
         if (v.dtype === 'bool') return [v.name, new Tensor('bool', new Uint8Array(size).fill(1), dims)];
-        return [v.name, new Tensor('float32', Float32Array.from({ length: size }, () => random.normal()), dims)];
+        return [
+          v.name,
+          new Tensor(
+            'float32',
+            Float32Array.from({ length: size }, () => random.normal()),
+            dims,
+          ),
+        ];
       }),
   );
 }
 
-function floats(t: Tensor | undefined): Float32Array {
+export function floats(t: Tensor | undefined): Float32Array {
   if (!(t?.data instanceof Float32Array)) throw new Error(`expected float32, got ${t?.type}`);
   return t.data;
 }
@@ -69,21 +88,27 @@ function fillB(model: Model, compiled: Compiled): Map<string, Float32Array> {
   );
 }
 
-/** The source with W + scale·A·B written into its weights: the definition that a branch is held against. */
-function merged(text: string, compiled: Compiled, bs: ReadonlyMap<string, Float32Array>): Model | undefined {
-  const model = parseText(text);
+/**
+ * The source with W + scale·A·B written into its weights: the definition that a branch is held against. Changes `model`;
+ * undefined where a weight cannot take the change.
+ */
+export function mergedInto(model: Model, compiled: Compiled, bs: ReadonlyMap<string, Float32Array>): Model | undefined {
   const values = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
   for (const { layer, A } of compiled.selection.chosen) {
     const a = new Float32Array(bytesOf(A).buffer);
     const b = bs.get(layer.path) ?? new Float32Array();
-    const stored = values.flatMap((g) => [...g.initializers, ...g.nodes.flatMap((n) => n.outputs)]).find((v) => v.name === layer.weight);
+    const stored = values
+      .flatMap((g) => [...g.initializers, ...g.nodes.flatMap((n) => n.outputs)])
+      .find((v) => v.name === layer.weight);
     const attr = stored?.producer?.attrs.get('value');
     const tensor = stored?.tensor ?? (attr?.kind === 'tensor' ? attr.value : undefined);
     if (stored === undefined || tensor === undefined) throw new Error(`no weight ${layer.weight}`);
-    // A quantized weight cannot take the change; an embedding that shares it must not.
+    // A quantized weight cannot take the change.
     if (tensor.dtype !== 'float32' && tensor.dtype !== 'float64') return undefined;
-    if ([...stored.uses].some((u) => u.node.op === 'Gather')) return undefined;
-    const old = tensor.dtype === 'float32' ? [...new Float32Array(bytesOf(tensor).buffer)] : [...new Float64Array(bytesOf(tensor).buffer)];
+    const old =
+      tensor.dtype === 'float32'
+        ? [...new Float32Array(bytesOf(tensor).buffer)]
+        : [...new Float64Array(bytesOf(tensor).buffer)];
     for (let i = 0; i < layer.in; i++)
       for (let o = 0; o < layer.out; o++) {
         let sum = 0;
@@ -92,7 +117,12 @@ function merged(text: string, compiled: Compiled, bs: ReadonlyMap<string, Float3
         old[at] = (old[at] ?? 0) + layer.scale * sum;
       }
     const changed = tensorOf(tensor.dtype, tensor.dims, old);
-    if (stored.tensor !== undefined) stored.tensor = changed;
+    if ([...stored.uses].some((u) => u.node.op === 'Gather')) {
+      // An embedding that shares the weight stays as it is: the products get a copy.
+      const copy = constant(`${stored.name}.merged`, changed);
+      model.graph.initializers.push(copy);
+      replaceUses(stored, copy, (u) => u.node.op === 'Gather');
+    } else if (stored.tensor !== undefined) stored.tensor = changed;
     else stored.producer?.attrs.set('value', { kind: 'tensor', value: changed, name: '' });
   }
   return model;
@@ -112,13 +142,14 @@ export async function checkAdapted(text: string, options: CompileOptions): Promi
 
   const bs = fillB(model, compiled);
   const adapted = await run(model, feeds);
-  const reference = merged(text, compiled, bs);
+  const reference = mergedInto(parseText(text), compiled, bs);
   const moved = Object.entries(adapted).map(([name, t]) => distance(floats(t), floats(base[name])));
   expect(Math.max(...moved), 'the adapter changes an output').toBeGreaterThan(1e-2);
   if (reference === undefined) return;
   const expected = await run(reference, feeds);
   // Two roundings of float32 in another order.
-  for (const [name, t] of Object.entries(expected)) expect(distance(floats(adapted[name]), floats(t)), name).toBeLessThan(1e-5);
+  for (const [name, t] of Object.entries(expected))
+    expect(distance(floats(adapted[name]), floats(t)), name).toBeLessThan(1e-5);
 }
 
 /**
@@ -126,8 +157,13 @@ export async function checkAdapted(text: string, options: CompileOptions): Promi
  * update.onnx; train_k.onnx against two steps of train.onnx.
  */
 export async function checkGradient(text: string, options: CompileOptions): Promise<void> {
-  const { graphs, layout, prepared, selection } = compileModel(parseText(text), resolveOptions({ ...options, emit: ['all'] }));
-  const [grad, evaluation, train, update, scan] = (['grad', 'eval', 'train', 'update', 'train_k'] as const).map((g) => graphs.get(g));
+  const { graphs, layout, prepared, selection } = compileModel(
+    parseText(text),
+    resolveOptions({ ...options, emit: ['all'] }),
+  );
+  const [grad, evaluation, train, update, scan] = (['grad', 'eval', 'train', 'update', 'train_k'] as const).map((g) =>
+    graphs.get(g),
+  );
   if (!grad || !evaluation || !train || !update || !scan || !prepared) throw new Error('a graph is missing');
   const { names } = prepared;
   const random = stream(5, 'state');
@@ -147,27 +183,41 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
   const lossName = grad.graph.outputs[0]?.name ?? names.loss;
 
   if (prepared.choice.kind !== 'external') {
-    const loss = async (at: Float32Array): Promise<number> => floats((await run(evaluation, { ...batch, [names.lora_params]: vector(at) }))[names.loss])[0] ?? Number.NaN;
+    const loss = async (at: Float32Array): Promise<number> =>
+      floats((await run(evaluation, { ...batch, [names.lora_params]: vector(at) }))[names.loss])[0] ?? Number.NaN;
     for (let trial = 0; trial < 3; trial++) {
       const direction = Float32Array.from(params, () => random.normal());
       // Float32 losses near 1: 1e-2 balances rounding (1e-7 / 1e-2) against curvature (1e-4).
       const h = 1e-2 / Math.sqrt(params.length);
-      const slope = ((await loss(params.map((x, i) => x + h * (direction[i] ?? 0)))) - (await loss(params.map((x, i) => x - h * (direction[i] ?? 0))))) / (2 * h);
+      const slope =
+        ((await loss(params.map((x, i) => x + h * (direction[i] ?? 0)))) -
+          (await loss(params.map((x, i) => x - h * (direction[i] ?? 0))))) /
+        (2 * h);
       const dot = gradient.reduce((n, x, i) => n + x * (direction[i] ?? 0), 0);
       const size = Math.hypot(...gradient) * Math.sqrt(params.length);
-      expect(Math.abs(slope - dot) / Math.max(size, 1e-3), `direction ${trial}: ${slope} against ${dot}`).toBeLessThan(2e-3);
+      expect(Math.abs(slope - dot) / Math.max(size, 1e-3), `direction ${trial}: ${slope} against ${dot}`).toBeLessThan(
+        2e-3,
+      );
     }
   }
 
   const noise = (): Float32Array => Float32Array.from(params, () => 0.01 * random.normal());
-  const state = { ...p, [names.lora_m]: vector(noise()), [names.lora_v]: vector(noise().map((x) => x * x)), [names.lora_step]: scalar(3) };
+  const state = {
+    ...p,
+    [names.lora_m]: vector(noise()),
+    [names.lora_v]: vector(noise().map((x) => x * x)),
+    [names.lora_step]: scalar(3),
+  };
   const lr = { [names.lora_lr]: scalar(0.01) };
   const whole = await run(train, { ...batch, ...state, ...lr });
   const halves = await run(update, { ...state, ...lr, [names.lora_grad]: vector(gradient) });
   expect(floats(whole[lossName])).toEqual(floats(g0[lossName]));
   for (const [name, t] of Object.entries(halves)) expect(floats(whole[name]), name).toEqual(floats(t));
 
-  const next = (r: Feeds): Feeds => Object.fromEntries(Object.keys(state).flatMap((k) => (r[`${k}_next`] === undefined ? [] : [[k, r[`${k}_next`] ?? scalar(0)]])));
+  const next = (r: Feeds): Feeds =>
+    Object.fromEntries(
+      Object.keys(state).flatMap((k) => (r[`${k}_next`] === undefined ? [] : [[k, r[`${k}_next`] ?? scalar(0)]])),
+    );
   const second = await run(train, { ...batch, ...next(whole), ...lr });
   const twice = (t: Tensor): Tensor => {
     const dims = [2, ...t.dims];
@@ -176,12 +226,29 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
     return new Tensor('float32', Float32Array.from([...floats(t), ...floats(t)]), dims);
   };
   const fed = new Set(scan.graph.inputs.map((v) => v.name));
-  const stacked = Object.fromEntries(Object.entries({ ...batch, ...lr }).filter(([n]) => fed.has(n) && n !== names.lora_params).map(([n, t]) => [n, twice(t)]));
-  const both = await run(scan, { ...stacked, ...state, [names.lora_apply]: new Tensor('bool', Uint8Array.of(1, 1), [2]) });
-  for (const [name, t] of Object.entries(next(second))) expect(floats(both[`${name}_next`]), `${name} after two steps of the Scan`).toEqual(floats(t));
-  expect([...floats(both[names.grad_norm])]).toEqual([...floats(whole[names.grad_norm]), ...floats(second[names.grad_norm])]);
+  const stacked = Object.fromEntries(
+    Object.entries({ ...batch, ...lr })
+      .filter(([n]) => fed.has(n) && n !== names.lora_params)
+      .map(([n, t]) => [n, twice(t)]),
+  );
+  const both = await run(scan, {
+    ...stacked,
+    ...state,
+    [names.lora_apply]: new Tensor('bool', Uint8Array.of(1, 1), [2]),
+  });
+  for (const [name, t] of Object.entries(next(second)))
+    expect(floats(both[`${name}_next`]), `${name} after two steps of the Scan`).toEqual(floats(t));
+  expect([...floats(both[names.grad_norm])]).toEqual([
+    ...floats(whole[names.grad_norm]),
+    ...floats(second[names.grad_norm]),
+  ]);
 
   // A step that only gathers, then one that applies: the same batch twice has the gradient of one.
-  const gathered = await run(scan, { ...stacked, ...state, [names.lora_apply]: new Tensor('bool', Uint8Array.of(0, 1), [2]) });
-  for (const [name, t] of Object.entries(next(whole))) expect(distance(floats(gathered[`${name}_next`]), floats(t)), `${name} gathered`).toBeLessThan(1e-5);
+  const gathered = await run(scan, {
+    ...stacked,
+    ...state,
+    [names.lora_apply]: new Tensor('bool', Uint8Array.of(0, 1), [2]),
+  });
+  for (const [name, t] of Object.entries(next(whole)))
+    expect(distance(floats(gathered[`${name}_next`]), floats(t)), `${name} gathered`).toBeLessThan(1e-5);
 }
