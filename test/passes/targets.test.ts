@@ -8,7 +8,9 @@ import { describeShared, sharedPath } from '../shared.ts';
 
 const expected = z.object({
   targets: z.object({
-    map: z.array(z.object({ module: z.string(), node: z.string(), op: z.string(), weight: z.string(), layout: z.string() })),
+    map: z.array(
+      z.object({ module: z.string(), node: z.string(), op: z.string(), weight: z.string(), layout: z.string() }),
+    ),
   }),
 });
 
@@ -17,7 +19,9 @@ const packs = ['bert_cls', 'gpt2_lm', 'llama_lm', 'mlp_classifier'];
 describeShared('module paths of real models', ['parity', 'models'], () => {
   it.each(packs)('%s: every layer of PEFT is found, with its node, weight and layout', (pack) => {
     const { model } = parseFile(sharedPath(`parity/${pack}/base.onnx`));
-    const { map } = expected.parse(JSON.parse(readFileSync(sharedPath(`parity/${pack}/expected.json`), 'utf8'))).targets;
+    const { map } = expected.parse(
+      JSON.parse(readFileSync(sharedPath(`parity/${pack}/expected.json`), 'utf8')),
+    ).targets;
     const found = findCandidates(model).candidates.map((c) => ({
       module: c.path,
       node: c.products[0]?.node.name,
