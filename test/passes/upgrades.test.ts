@@ -294,6 +294,69 @@ const cases: Readonly<Record<string, Case>> = {
                     else_branch = e () => (float[3] b) { b = ReduceMean <axes = [0], keepdims = 0> (x) }> }`,
     ops: 'If ReduceMean ReduceMean',
   },
+  Affine: {
+    opset: 9,
+    graph: '(float[2,2,4,4] x) => (float[N,C,H,W] y) { y = Affine <alpha = 2.0, beta = 1.0> (x) }',
+    ops: 'Mul Add',
+    tolerance: 1e-6,
+  },
+  Scale: {
+    opset: 9,
+    graph: '(float[2,2,4,4] x) => (float[N,C,H,W] y) { y = Scale <scale = 2.0> (x) }',
+    ops: 'Mul',
+    tolerance: 1e-6,
+  },
+  ImageScaler: {
+    opset: 9,
+    graph: '(float[2,2,4,4] x) => (float[N,C,H,W] y) { y = ImageScaler <scale = 2.0, bias = [1.0, 2.0]> (x) }',
+    ops: 'Mul Add',
+    tolerance: 1e-6,
+  },
+  ScaledTanh: {
+    opset: 9,
+    graph: '(float[2,2,4,4] x) => (float[N,C,H,W] y) { y = ScaledTanh <alpha = 2.0, beta = 0.5> (x) }',
+    ops: 'Mul Tanh Mul',
+    tolerance: 1e-6,
+  },
+  ParametricSoftplus: {
+    opset: 9,
+    graph: '(float[2,2,4,4] x) => (float[N,C,H,W] y) { y = ParametricSoftplus <alpha = 2.0, beta = 0.5> (x) }',
+    ops: 'Mul Softplus Mul',
+    tolerance: 1e-6,
+  },
+  Crop: {
+    opset: 9,
+    graph: '(float[2,2,4,4] x) => (float[N,C,H,W] y) { y = Crop <border = [1, 0, 1, 2]> (x) }',
+    ops: 'Slice',
+    tolerance: 1e-6,
+  },
+  'Crop to a size': {
+    opset: 9,
+    graph: '(float[2,2,4,4] x) => (float[N,C,H,W] y) { y = Crop <border = [1, 2, 0, 0], scale = [2, 1]> (x) }',
+    ops: 'Slice',
+    tolerance: 1e-6,
+  },
+  'MeanVarianceNormalization of opset 8': {
+    opset: 8,
+    graph:
+      '(float[2,2,4,4] x) => (float[N,C,H,W] y) { y = MeanVarianceNormalization <across_channels = 0, normalize_variance = 1> (x) }',
+    ops: 'MeanVarianceNormalization',
+    tolerance: 1e-5,
+  },
+  'MeanVarianceNormalization across channels': {
+    opset: 8,
+    graph:
+      '(float[2,2,4,4] x) => (float[N,C,H,W] y) { y = MeanVarianceNormalization <across_channels = 1, normalize_variance = 1> (x) }',
+    ops: 'MeanVarianceNormalization',
+    tolerance: 1e-5,
+  },
+  'MeanVarianceNormalization of the mean only': {
+    opset: 8,
+    graph:
+      '(float[2,2,4,4] x) => (float[N,C,H,W] y) { y = MeanVarianceNormalization <across_channels = 1, normalize_variance = 0> (x) }',
+    ops: 'ReduceMean Sub',
+    tolerance: 1e-5,
+  },
   'Gemm, OneHot, Cast keep their form': {
     opset: 10,
     graph: `(float[2,3] x) => (float[2,2,5] y)
