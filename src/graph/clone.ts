@@ -72,6 +72,7 @@ export function copyGraph(graph: Graph, map: CloneMap, change: AttrChange = (a) 
   copy.inputs.push(...graph.inputs.map((v) => define(v, map)));
   copy.initializers.push(...graph.initializers.map((v) => define(v, map)));
   for (const n of graph.nodes) defineOutputs(n, map);
+  defineSparse(graph, map);
   copy.append(...graph.nodes.map((n) => copyNode(n, map, change)));
   copy.outputs.push(...graph.outputs.map((v) => lookup(v, map) ?? define(v, map)));
   copy.strayInfo.push(...graph.strayInfo.map(cloneValue));
@@ -106,6 +107,15 @@ function copyAttr(attr: Attr, map: CloneMap, change: AttrChange = (a) => a): Att
   if (attr.kind === 'graph') return { ...attr, value: copyGraph(attr.value, map, change) };
   if (attr.kind === 'graphs') return { ...attr, value: attr.value.map((g) => copyGraph(g, map, change)) };
   return attr;
+}
+
+/** Values of sparse initializers are in no list; only their readers know them. */
+function defineSparse(graph: Graph, map: CloneMap): void {
+  const names = new Set(graph.sparseInitializers.map((s) => s.values.name));
+  if (names.size === 0) return;
+  for (const n of graph.allNodes())
+    for (const v of n.inputs)
+      if (v !== undefined && v.producer === undefined && !map.values.has(v) && names.has(v.name)) define(v, map);
 }
 
 function defineOutputs(node: Node, map: CloneMap): void {

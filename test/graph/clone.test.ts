@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { cloneGraph, cloneMap, cloneModel, cloneNodes } from '../../src/graph/clone.ts';
 import { Graph, type Model, Node, Value } from '../../src/graph/model.ts';
+import { tensorOf } from '../../src/graph/tensor.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { verify } from '../../src/passes/verify.ts';
 import { describeModel } from '../sameModel.ts';
@@ -60,6 +61,23 @@ describe('cloneModel', () => {
     marked?.outputs[0]?.metadata.clear();
     expect(describeModel(source)).toEqual(before);
     verify(source);
+  });
+
+  it('copies what reads a sparse initializer', () => {
+    const source = parseText(
+      `<ir_version: 10, opset_import: ["" : 18]> main (float[2] x) => (float[2] y) <float[2] s = {0, 1}> { y = Add (x, s) }`,
+    );
+    const [s] = source.graph.initializers.splice(0);
+    const indices = { name: '', tensor: tensorOf('int64', [1], [1]) };
+    const values = { name: 's', tensor: tensorOf('float32', [1], [1]) };
+    source.graph.sparseInitializers.push({ values, indices, dims: [2] });
+    if (s === undefined) throw new Error('the text has changed');
+    s.tensor = undefined;
+    verify(source);
+    const { model } = cloneModel(source);
+    verify(model);
+    expect(model.graph.nodes[0]?.inputs[1]).not.toBe(s);
+    expect(s.uses.size).toBe(1);
   });
 
   it('copies graphs whose nodes are not in order', () => {
