@@ -154,7 +154,7 @@ const filled = on('ConstantOfShape', ({ value }, shape) => {
 const nonZero = on('NonZero', (_, x) => {
   const from = numbersIn(x.values);
   if (from === undefined || (!isInteger(x.dtype) && x.dtype !== 'bool')) return undefined;
-  const hits = [...positions(x.dims)].map((at) => [...at]).filter((_, i) => from[i] !== 0);
+  const hits = Array.from(positions(x.dims), (at) => [...at]).filter((_, i) => from[i] !== 0);
   return int64(
     [x.dims.length, hits.length],
     x.dims.flatMap((_, axis) => hits.map((at) => at[axis] ?? 0)),
