@@ -8,6 +8,16 @@ export { type MergeOptions, type MergeResult, merge } from './merge.ts';
 export type { CompileOptions } from './options.ts';
 export { printModelText } from './packages.ts';
 export {
+  type DoctorReport,
+  doctor,
+  type Evaluation,
+  type FitOptions,
+  logLine,
+  type Step,
+  type TrainEvent,
+  type TrainResult,
+} from './runtime/index.ts';
+export {
   type EvaluateOptions,
   evaluate,
   type PredictOptions,

@@ -1,0 +1,114 @@
+/** What a command is, and how its options become yargs' and come back typed. */
+
+import { readFileSync } from 'node:fs';
+import { parse as parseYaml } from 'yaml';
+import type { Options } from 'yargs';
+import { z } from 'zod';
+import { didYouMean, fileNotFound } from '../errors.ts';
+import { camel, kebab, optionMeta } from './options.ts';
+import { type Output, UsageError } from './output.ts';
+
+export interface CommandDefinition<S extends z.ZodRawShape> {
+  /** As yargs has it: `train <package>`; several where the first name may be left out. */
+  readonly usage: string | readonly string[];
+  readonly describe: string;
+  readonly options: S;
+  /** Returns the exit status where it is not 0. */
+  run(options: z.output<z.ZodObject<S>>, out: Output): Promise<number | undefined>;
+}
+
+export interface Command {
+  readonly usage: string | readonly string[];
+  readonly describe: string;
+  readonly positionals: Readonly<Record<string, Options>>;
+  readonly flags: Readonly<Record<string, Options>>;
+  /** @param given parsed flags by camelCase name, without defaults. */
+  execute(given: Readonly<Record<string, unknown>>, out: Output): Promise<number | undefined>;
+}
+
+export function command<S extends z.ZodRawShape>(definition: CommandDefinition<S>): Command {
+  const { usage, describe, options, run } = definition;
+  const metas = Object.entries(options).map(([name, schema]) => {
+    const meta = schema instanceof z.ZodType ? optionMeta.get(schema) : undefined;
+    if (meta === undefined) throw new Error(`option ${name} has no help`);
+    return [name, meta] as const;
+  });
+  const flagOf = ([name, meta]: (typeof metas)[number]): [string, Options] => [
+    kebab(name),
+    {
+      type: meta.type,
+      describe: meta.describe,
+      ...(meta.alias === undefined ? {} : { alias: meta.alias }),
+      ...(meta.default === undefined ? {} : { defaultDescription: meta.default }),
+      ...(meta.group === undefined ? {} : { group: meta.group }),
+      // Checked by the schema; yargs would refuse comma lists.
+      ...(meta.type === 'boolean' ? {} : { requiresArg: true }),
+    },
+  ];
+  const positional = metas.filter(([, meta]) => meta.positional === true);
+  const flags = metas.filter(([, meta]) => meta.positional !== true);
+  const keys = new Map([
+    ...metas.map(([name]) => [name, name] as const),
+    ...metas.flatMap(([name, { alias }]) => (alias === undefined ? [] : [[alias, name] as const])),
+  ]);
+  return {
+    usage,
+    describe,
+    positionals: Object.fromEntries(
+      positional.map(([name, meta]) => [kebab(name), { type: 'string', describe: meta.describe }]),
+    ),
+    flags: Object.fromEntries(flags.map(flagOf)),
+    execute(given, out) {
+      const config = typeof given.config === 'string' ? configValues(given.config, keys) : {};
+      const values = Object.fromEntries(metas.map(([name]) => [name, given[name] ?? config[name]]));
+      const parsed = z.object(options).safeParse(values);
+      if (!parsed.success) {
+        const [issue] = parsed.error.issues;
+        throw new UsageError(`--${kebab(String(issue?.path[0] ?? ''))} ${issue?.message}`);
+      }
+      return run(parsed.data, out);
+    },
+  };
+}
+
+/** Keys that say how to print rather than what to do; main reads them. */
+const global = ['json', 'quiet'];
+
+/** Options of a JSON or YAML file, by their names (kebab-case or camelCase) or short names. Unknown ones are refused. */
+function configValues(file: string, keys: ReadonlyMap<string, string>): Record<string, unknown> {
+  const values = readConfig(file);
+  const result: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(values)) {
+    const name = camel(key);
+    if (global.includes(name)) continue;
+    const known = keys.get(name);
+    const negated = name.startsWith('no') ? keys.get(`${name.charAt(2).toLowerCase()}${name.slice(3)}`) : undefined;
+    if (known !== undefined) result[known] = value ?? undefined;
+    else if (negated !== undefined && typeof value === 'boolean') result[negated] = !value;
+    else
+      throw new UsageError(
+        `${file}: there is no option "${key}"${didYouMean(kebab(name), [...keys.keys()].map(kebab))}`,
+      );
+  }
+  return result;
+}
+
+/** The object in a config file. JSON is YAML. */
+export function readConfig(file: string): object {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw fileNotFound(file, error instanceof Error ? (error.message.split(', ')[0] ?? '') : String(error));
+  }
+  let values: unknown;
+  try {
+    values = parseYaml(text);
+  } catch (error) {
+    throw new UsageError(`${file}: ${error instanceof Error ? error.message.split('\n')[0] : error}`);
+  }
+  if (values === null || values === undefined) return {};
+  if (typeof values !== 'object' || Array.isArray(values))
+    throw new UsageError(`${file} must hold an object of options`);
+  return values;
+}

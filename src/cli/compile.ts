@@ -1,0 +1,53 @@
+import { type CompileResult, compile } from '../index.ts';
+import { command } from './command.ts';
+import { compileOptions, libraryOptions } from './compileOptions.ts';
+import { required } from './options.ts';
+import { bytes, count, percent, plural } from './text.ts';
+
+export const compileCommand = command({
+  usage: ['compile <model>', '$0'],
+  describe: 'LoRA branches and training graphs -> a package directory',
+  options: { model: required({ positional: true, describe: 'ONNX file' }), ...compileOptions },
+  async run({ model, ...options }, out) {
+    const result = await compile(model, libraryOptions(options));
+    for (const text of result.warnings) out.warn(text);
+    const { dir, manifest, warnings, files } = result;
+    out.result(summary(model, result, options.dryRun === true), {
+      dir,
+      dryRun: options.dryRun === true,
+      warnings,
+      files,
+      manifest,
+    });
+    return 0;
+  },
+});
+
+function summary(model: string, { dir, manifest, files }: CompileResult, dryRun: boolean): string {
+  const { counts, layers, skipped, loss, optimizer, lora } = manifest;
+  const ranks = [...new Set(layers.map((l) => l.rank))];
+  const reasons = new Map<string, number>();
+  for (const { reason } of skipped) {
+    const kind = reason.slice(reason.indexOf(': ') + 1).trim();
+    reasons.set(kind, (reasons.get(kind) ?? 0) + 1);
+  }
+  const lines = [
+    `${model}: ${plural(counts.layers, 'layer')} adapted, rank ${ranks.join(', ')}, scaling ${lora.scaling}`,
+    `  trainable   ${count(counts.trainable)} of ${count(counts.total)} parameters (${percent(counts.trainable, counts.total)})`,
+    ...(loss === undefined
+      ? []
+      : [`  loss        ${loss.kind} on "${loss.tensor}" (${loss.chosen}); --loss and --loss-output change it`]),
+    `  optimizer   ${optimizer.kind}${optimizer.maxGradNorm === 0 ? '' : `, gradients clipped at norm ${optimizer.maxGradNorm}`}`,
+    ...[...reasons].map(([reason, n], i) => `  ${i === 0 ? 'left alone' : '          '}  ${count(n)} x ${reason}`),
+    ...(dryRun
+      ? [`nothing was written (--dry-run); the package would be ${dir}`]
+      : [
+          `  graphs      ${Object.entries(files)
+            .map(([name, size]) => `${name} ${bytes(size)}`)
+            .join(', ')}`,
+          `wrote ${dir}`,
+          `next: loraify train ${dir} --data FILE`,
+        ]),
+  ];
+  return lines.join('\n');
+}

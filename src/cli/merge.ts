@@ -1,0 +1,25 @@
+import { merge } from '../index.ts';
+import { command } from './command.ts';
+import { flag } from './options.ts';
+import { adapterOption, outputFile, packageArgument } from './runtimeOptions.ts';
+import { plural } from './text.ts';
+
+export const mergeCommand = command({
+  usage: 'merge <package>',
+  describe: 'fold an adapter into the base weights: the source model with those bytes changed',
+  options: {
+    ...packageArgument,
+    ...adapterOption,
+    ...outputFile,
+    verify: flag({ describe: '--no-verify: do not compare the result with base + adapter', default: 'true' }),
+  },
+  async run({ package: directory, ...options }, out) {
+    const result = await merge(directory, options);
+    for (const text of result.warnings) out.warn(text);
+    const { file, dataFile, layers, error } = result;
+    const checked = error === undefined ? 'not verified' : `equal to base + adapter within ${error.toExponential(1)}`;
+    const where = dataFile === undefined ? file : `${file} and ${dataFile}`;
+    out.result(`wrote ${where}: ${plural(layers, 'layer')} merged, ${checked}`, result);
+    return 0;
+  },
+});

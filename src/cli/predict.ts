@@ -1,0 +1,17 @@
+import { predict } from '../index.ts';
+import { command } from './command.ts';
+import { adapterOption, dataOptions, outputFile, packageArgument, runtimeOptions } from './runtimeOptions.ts';
+import { plural } from './text.ts';
+
+export const predictCommand = command({
+  usage: 'predict <package>',
+  describe: "the model's outputs for each row of a data file, as .npz or .jsonl",
+  options: { ...packageArgument, ...dataOptions, ...adapterOption, ...outputFile, ...runtimeOptions },
+  async run({ package: directory, ...options }, out) {
+    const result = await predict(directory, options);
+    if (result.leftOut.length > 0) out.warn(`left out, not one entry per row: ${result.leftOut.join(', ')}`);
+    const { file, rows, outputs, provider } = result;
+    out.result(`wrote ${file}: ${outputs.join(', ')} for ${plural(rows, 'row')}, on ${provider}`, result);
+    return 0;
+  },
+});

@@ -1,0 +1,17 @@
+import { printModelText } from '../index.ts';
+import { command } from './command.ts';
+import { flag, required } from './options.ts';
+
+export const printCommand = command({
+  usage: 'print <model>',
+  describe: "ONNX's official textual syntax on stdout",
+  options: {
+    model: required({ positional: true, describe: 'ONNX file or package' }),
+    full: flag({ describe: 'tensors above 64 elements too' }),
+  },
+  async run({ model, full = false }, out) {
+    const text = printModelText(model, { full });
+    out.result(text, { file: model, text });
+    return 0;
+  },
+});

@@ -1,0 +1,29 @@
+/** Options of the commands that run a package. */
+
+import { flag, integer, list, required, table, text } from './options.ts';
+
+export const packageArgument = { package: required({ positional: true, describe: 'package directory' }) };
+
+export const runtimeOptions = {
+  executionProvider: list({
+    alias: 'ep',
+    describe: 'cpu, cuda or webgpu; a list is an order of preference',
+    default: 'cpu',
+  }),
+  threads: integer({ describe: 'threads of one operator', default: 'one per core' }),
+};
+
+export const dataOptions = {
+  data: required({ describe: '.jsonl, .npz, .safetensors or .csv' }),
+  labelColumn: text({ describe: 'column of the labels', default: 'labels or label' }),
+  batchSize: integer({ describe: 'rows of a batch', default: '8' }),
+  maxLength: integer({ describe: 'longer rows are cut' }),
+  pad: table({ describe: 'INPUT=VALUE,... that short rows are filled with', default: '0' }),
+};
+
+export const outputFile = {
+  out: required({ alias: 'o', describe: 'file or directory to write' }),
+  force: flag({ describe: 'replace what is there' }),
+};
+
+export const adapterOption = { adapter: text({ describe: 'PEFT directory', default: "the package's own" }) };

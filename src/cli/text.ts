@@ -1,0 +1,28 @@
+/** Numbers and tables for people. */
+
+import Table from 'cli-table3';
+
+/** 1342468 -> 1,342,468. */
+export const count = (n: number): string => n.toLocaleString('en-US');
+
+export function bytes(n: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  const power = n < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(n) / 10));
+  const value = n / 2 ** (10 * power);
+  return `${power === 0 ? value : value.toPrecision(3)} ${units[power]}`;
+}
+
+export const percent = (part: number, whole: number): string => `${((100 * part) / whole).toPrecision(3)} %`;
+
+/** Five significant digits; very small numbers with an exponent. */
+export const short = (x: number): string => (Number.isFinite(x) ? String(Number(x.toPrecision(5))) : String(x));
+
+export const plural = (n: number, noun: string): string => `${count(n)} ${noun}${n === 1 ? '' : 's'}`;
+
+/** A table without colours and without lines between rows. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const chars = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' };
+  const made = new Table({ head: [...head], chars, style: { head: [], border: [] } });
+  for (const row of rows) made.push([...row]);
+  return made.toString();
+}

@@ -1,0 +1,79 @@
+import { logLine, type TrainEvent, type TrainResult, train } from '../index.ts';
+import { command } from './command.ts';
+import { onInterrupt } from './interrupt.ts';
+import { choice, flag, integer, number, text } from './options.ts';
+import type { Output } from './output.ts';
+import { trainProgress } from './progress.ts';
+import { dataOptions, packageArgument, runtimeOptions } from './runtimeOptions.ts';
+import { plural, short } from './text.ts';
+
+export const trainCommand = command({
+  usage: 'train <package>',
+  describe: 'train the adapter on ONNX Runtime',
+  options: {
+    ...packageArgument,
+    ...dataOptions,
+    epochs: number({ describe: 'passes over the data', default: '1' }),
+    steps: integer({ describe: 'optimizer steps in all, in place of --epochs' }),
+    learningRate: number({ alias: 'lr', describe: 'the peak', default: '1e-4' }),
+    schedule: choice(['constant', 'linear', 'cosine'], { describe: 'of the learning rate', default: 'constant' }),
+    warmup: number({ describe: 'below 1 a share of the steps, from 1 on their number', default: '0' }),
+    shuffle: flag({ describe: '--no-shuffle: rows in the order of the file', default: 'true' }),
+    seed: integer({ describe: 'of the shuffling', default: '0' }),
+    gradAccum: integer({ describe: 'batches per optimizer step', default: '1' }),
+    stepsPerRun: integer({
+      describe: 'optimizer steps in one run of ONNX Runtime',
+      default: '1 on the CPU, 8 elsewhere',
+    }),
+    adapter: text({ describe: 'PEFT directory to start from', default: "the package's own" }),
+    evalData: text({ describe: 'data file to evaluate on' }),
+    evalEvery: integer({ describe: 'steps between evaluations', default: 'an epoch' }),
+    saveEvery: integer({ describe: 'steps between checkpoints', default: '500' }),
+    patience: integer({ describe: 'stop after this many evaluations without a better one' }),
+    out: text({ alias: 'o', describe: 'run folder', default: '<package>.run' }),
+    resume: flag({ describe: 'go on from the last checkpoint of the run folder' }),
+    force: flag({ describe: 'replace an existing run folder' }),
+    ...runtimeOptions,
+  },
+  async run({ package: directory, ...options }, out) {
+    const stop = new AbortController();
+    const release = onInterrupt(() => {
+      out.note('stopping after this step; once more to stop now');
+      stop.abort();
+    });
+    const progress = trainProgress(out);
+    try {
+      const onEvent = (event: TrainEvent): void => {
+        progress.show(event);
+        if (out.json) jsonLine(event, out);
+      };
+      const result = await train(directory, { ...options, signal: stop.signal, onEvent });
+      progress.end();
+      if (out.json) out.line(JSON.stringify({ result }));
+      else out.line(summary(directory, result));
+      return result.stopped === 'interrupted' ? 130 : 0;
+    } finally {
+      progress.end();
+      release();
+    }
+  },
+});
+
+/** The lines of log.jsonl. */
+function jsonLine(event: TrainEvent, out: Output): void {
+  if (event.kind === 'step') out.line(JSON.stringify(logLine(event.step)));
+  if (event.kind === 'evaluation') {
+    const { loss, ...rest } = event.evaluation;
+    out.line(JSON.stringify({ step: event.step, eval_loss: loss, ...rest }));
+  }
+}
+
+function summary(directory: string, r: TrainResult): string {
+  const evaluated = r.evalLoss === undefined ? '' : `, best evaluation ${short(r.evalLoss)} at step ${r.bestStep}`;
+  const loss = r.loss === undefined ? '' : `, loss ${short(r.loss)}`;
+  const head = `${plural(r.steps, 'step')} (${short(r.epochs)} epochs) on ${r.provider}${loss}${evaluated}`;
+  if (r.stopped === 'interrupted')
+    return `interrupted after ${head}\nwrote ${r.checkpoint}; the same command with --resume goes on`;
+  const early = r.stopped === 'patience' ? '\nstopped early: no better evaluation (--patience)' : '';
+  return `${head}${early}\nwrote ${r.adapter}\nnext: loraify merge ${directory} --adapter ${r.adapter} -o merged.onnx`;
+}
