@@ -201,10 +201,13 @@ try {
 `;
 
 /** 0: nothing noticed. A mutant that never ends counts as noticed. */
-function run(folder: string, ops: readonly string[]): Promise<number> {
+function run(folder: string, ops: readonly string[], seconds = 120): Promise<number> {
   return new Promise((done) => {
-    const child: ChildProcess = spawn(process.execPath, ['run.js', ...ops], { cwd: folder, stdio: 'ignore' });
-    const clock = setTimeout(() => child.kill('SIGKILL'), 120_000);
+    const child: ChildProcess = spawn(process.execPath, ['run.js', ...ops], {
+      cwd: folder,
+      stdio: seconds > 120 ? 'inherit' : 'ignore',
+    });
+    const clock = setTimeout(() => child.kill('SIGKILL'), seconds * 1000);
     child.on('exit', (code) => {
       clearTimeout(clock);
       done(code ?? 1);
@@ -233,7 +236,7 @@ async function worker(name: string): Promise<void> {
   copy(folder);
   if (name === '0') {
     const all = [...new Set(mutants.flatMap((m) => m.ops))];
-    if ((await run(folder, all)) !== 0) throw new Error('the tables fail without a mutant');
+    if ((await run(folder, all, 900)) !== 0) throw new Error('the tables fail without a mutant');
   }
   for (let m = queue.shift(); m !== undefined; m = queue.shift()) {
     const target = join(folder, m.file.replace(/\.ts$/, '.js'));

@@ -59,5 +59,6 @@ export async function checkAdapted({ x, transW, c }: AdaptedCase, mode: Mode): P
     // Linear in each input alone.
     step: 1,
     tolerance: 1e-12,
+    exact: true,
   });
 }
