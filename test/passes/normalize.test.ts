@@ -145,6 +145,15 @@ describe('functions', () => {
     expect(model.graph.nodes.map((n) => [n.op, n.layer])).toEqual([['Adapted', layer]]);
   });
 
+  it('are told apart by their overloads', async () => {
+    await check(
+      `${mine} main (float[2,3] x) => (float[2,3] y) { a = mine.f:one (x) y = mine.f:two (a) }
+       <domain: "mine", overload: "one", opset_import: ["" : 18]> f (v) => (w) { w = Neg (v) }
+       <domain: "mine", overload: "two", opset_import: ["" : 18]> f (v) => (w) { w = Abs (v) }`,
+      'Neg Abs',
+    );
+  });
+
   it('that call themselves are refused', () => {
     const text = `${mine} main (float[2] x) => (float[2] y) { y = mine.a (x) }
       <domain: "mine", opset_import: ["" : 18, "mine" : 1]> a (v) => (w) { w = mine.b (v) }
@@ -228,6 +237,31 @@ describe('folding', () => {
        { y = If (c) <then_branch = t () => (float[3,2] a) { s = Shape (x) r = Gather (s, p) u = Neg (x) a = Reshape (x, r) },
                      else_branch = e () => (float[3,2] b) { b = Transpose (x) }> }`,
       'If Reshape Transpose',
+    );
+  });
+
+  it('knows that what a loop carries changes', async () => {
+    await check(
+      `${header(18)} main (float[2,3] x) => (int64 y, int64[4] z)
+       <int64 n = {4}, bool go = {1}, int64 zero = {0}, int64 one = {1}>
+       { y, z = Loop <body = b (int64 i, bool c, int64 v) => (bool d, int64 w, int64 u) { d = Identity (c) w = Add (v, one) u = Mul (w, w) }> (n, go, zero) }`,
+      'Loop Identity Add Mul',
+    );
+    await check(
+      `${header(18)} main (float[3,2] x) => (int64[1] y, float[3,1] z) <int64[1] one = {1}>
+       { y, z = Scan <num_scan_inputs = 1, body = b (int64[1] v, float[2] r) => (int64[1] w, float[1] q)
+         { w = Add (v, one) q = ReduceSum (r) }> (one, x) }`,
+      'Scan Add ReduceSum',
+    );
+  });
+
+  it('does not take one branch for the other', async () => {
+    await check(
+      `${header(18)} main (float[2,3] x, bool c) => (int64[1] y)
+       { v = If (c) <then_branch = t () => (int64[1] a) { a = Constant <value_ints = [1]> () },
+                     else_branch = e () => (int64[1] b) { b = Constant <value_ints = [2]> () }>
+         y = Add (v, v) }`,
+      'If Identity Identity Add',
     );
   });
 

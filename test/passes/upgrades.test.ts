@@ -4,6 +4,7 @@ import type { Model } from '../../src/graph/model.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { normalize } from '../../src/passes/normalize/index.ts';
 import { verify } from '../../src/passes/verify.ts';
+import { coded } from '../temporary.ts';
 import { compute, expectSame, type RunOptions } from './compute.ts';
 
 interface Case extends RunOptions {
@@ -287,6 +288,14 @@ const cases: Readonly<Record<string, Case>> = {
         { c = Add (a, b) d = Identity (c) }> ("", h, x) }`,
     ops: 'Scan Scan Add Identity',
   },
+  'Scan with a batch axis, backwards, with a body of its opset and a captured value': {
+    opset: 8,
+    graph: `(float[2,3] h, float[2,4,3] x, float[2,4,3] z) => (float[2,3] hn, float[2,4,1] y) <float[3] w = {1, 2, 3}>
+      { hn, y = Scan <num_scan_inputs = 2, directions = [1, 0], body = step (float[3] a, float[3] b, float[3] e) => (float[3] c, float[1] d)
+        { f = Mul (a, w) g = Add (f, b) c = Sub (g, e) d = ReduceSum <axes = [0]> (c) }> ("", h, x, z) }`,
+    ops: 'Scan Scan Mul Add Sub ReduceSum',
+    tolerance: 1e-6,
+  },
   'a body is upgraded too': {
     opset: 11,
     graph: `(bool c, float[2,3] x) => (float[N] y)
@@ -417,4 +426,29 @@ describe('upgrade', () => {
       expect(model.graph.outputs.map((v) => v.name)).toEqual(source.graph.outputs.map((v) => v.name));
       expectSame(await compute(model, c), await compute(source, c), c.tolerance);
     });
+});
+
+describe('an old form that has no newer one is refused', () => {
+  const refused = (opset: number, graph: string, ...fragments: string[]): void => {
+    const model = parseText(`<ir_version: 7, opset_import: ["" : ${opset}]> main ${graph}`);
+    expect(() => normalize(model)).toThrow(expect.toSatisfy(coded('UNSUPPORTED_VERSION', ...fragments)));
+  };
+
+  it('Scan with the lengths of its sequences', () => {
+    refused(
+      8,
+      `(float[2,4,3] x, int64[2] n) => (float[2,4,3] y)
+       { y = Scan <num_scan_inputs = 1, body = step (float[3] a) => (float[3] b) { b = Neg (a) }> (n, x) }`,
+      'sequence lengths',
+    );
+  });
+
+  it('BatchNormalization whose saved statistics are read', () => {
+    refused(
+      9,
+      `(float[2,3] x, float[3] s) => (float[2,3] y, float[3] z)
+       { y, a, b, c, d = BatchNormalization (x, s, s, s, s) z = Neg (d) }`,
+      '"d"',
+    );
+  });
 });

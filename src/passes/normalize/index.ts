@@ -69,7 +69,11 @@ const steps: readonly ((model: Model, state: State) => void)[] = [
   (model) => {
     removeDead(model);
     dropUnusedDomains(model);
-    model.graph.strayInfo.length = 0;
+    for (const graph of model.graph.allGraphs()) {
+      // Both speak of values by names that may be gone.
+      graph.strayInfo.length = 0;
+      graph.quantization.length = 0;
+    }
   },
 ];
 
