@@ -4,7 +4,7 @@
  */
 import { constant, type Int, Node, Value } from './model.ts';
 import { type AttrsIn, attrFrom, isDefaultAttr, isOpName, type OpName, operatorRow, operators } from './operators.ts';
-import { type DataType, isFloat, type Tensor, tensorOf } from './tensor.ts';
+import { bytesOf, type DataType, isFloat, type Tensor, tensorOf } from './tensor.ts';
 
 type Args<T extends readonly string[]> = T extends readonly []
   ? []
@@ -63,11 +63,17 @@ export type Builder = OpMethods & BuilderTools;
 
 /**
  * `infer` gives a new node's outputs their types; it runs once per node, as soon as the node is made. Symbolic lengths are looked
- * up among `inputs`, so that all shapes of a graph come from a few nodes.
+ * up among `inputs`, so that all shapes of a graph come from a few nodes. Constants that another builder made for the same graph
+ * are taken from `existing`.
  */
-export function createBuilder(infer: (node: Node) => void = () => {}, inputs: readonly Value[] = []): Builder {
+export function createBuilder(
+  infer: (node: Node) => void = () => {},
+  inputs: readonly Value[] = [],
+  existing: readonly Value[] = [],
+): Builder {
   const symbols = new Map<string, Value>();
   const constants = new Map<string, Value>();
+  const named = new Map(existing.map((v) => [v.name, v]));
   let mark: Mark = { origin: '' };
 
   const own = (node: Node): Node => {
@@ -108,10 +114,10 @@ export function createBuilder(infer: (node: Node) => void = () => {}, inputs: re
         values.length <= 8
           ? values.map((v) => (dtype === 'float32' ? shortest(v) : String(v))).join('_')
           : `${values.length}`;
-      const made = constant(
-        `const.${dtype}${dims.length > 0 ? `x${dims.join('x')}` : ''}.${text}`,
-        tensorOf(dtype, dims, values),
-      );
+      const name = `const.${dtype}${dims.length > 0 ? `x${dims.join('x')}` : ''}.${text}`;
+      const tensor = tensorOf(dtype, dims, values);
+      const before = named.get(name);
+      const made = before?.tensor !== undefined && sameTensor(before.tensor, tensor) ? before : constant(name, tensor);
       if (dtype === 'int64' && dims.length <= 1) made.elements = values;
       constants.set(key, made);
       return made;
@@ -175,6 +181,9 @@ export function createBuilder(infer: (node: Node) => void = () => {}, inputs: re
   const methods: OpMethods = made;
   return Object.assign(methods, tools);
 }
+
+const sameTensor = (a: Tensor, b: Tensor): boolean =>
+  a.dtype === b.dtype && a.dims.join() === b.dims.join() && bytesOf(a).every((x, i) => x === bytesOf(b)[i]);
 
 /** The shortest decimal that is the same float32. */
 function shortest(value: number): string {

@@ -167,6 +167,8 @@ export class Node {
   graph: Graph | undefined;
   readonly outputs: Value[];
   #inputs: (Value | undefined)[];
+  /** The entry of each input in its value's uses. */
+  readonly #uses: (Use | undefined)[] = [];
 
   constructor(init: NodeInit) {
     this.op = init.op;
@@ -234,13 +236,17 @@ export class Node {
 
   #use(index: number): void {
     const v = this.#inputs[index];
-    if (v !== undefined) v.uses.add({ node: this, index });
+    if (v === undefined) return;
+    const use: Use = { node: this, index };
+    this.#uses[index] = use;
+    v.uses.add(use);
   }
 
   #unuse(index: number): void {
-    const v = this.#inputs[index];
-    if (v === undefined) return;
-    for (const u of v.uses) if (u.node === this && u.index === index) v.uses.delete(u);
+    const use = this.#uses[index];
+    if (use === undefined) return;
+    this.#inputs[index]?.uses.delete(use);
+    this.#uses[index] = undefined;
   }
 }
 
@@ -346,24 +352,70 @@ export class Graph {
       mark.push(...producersOf(n));
     }
     for (const n of [...reached].sort((a, b) => rank(a) - rank(b))) if (!state.has(n)) visit(n);
-    for (const n of this.nodes) {
-      n.detach();
-      // Bodies of a node that goes read nothing any more.
-      if (!state.has(n)) for (const b of n.bodies) for (const inner of [...b.allNodes()]) inner.detach();
-    }
+    for (const n of this.nodes)
+      if (!state.has(n)) {
+        n.detach();
+        // Bodies of a node that goes read nothing any more.
+        for (const b of n.bodies) for (const inner of [...b.allNodes()]) inner.detach();
+      }
+    for (const n of order) if (n.graph === undefined) n.attach(this);
     this.nodes.length = 0;
-    this.append(...order);
-    const bodies = new Set<Value>(
-      order.flatMap((n) => n.bodies.flatMap((b) => [...b.allGraphs()].flatMap((g) => g.initializers))),
-    );
+    this.nodes.push(...order);
+    this.settle();
+  }
+
+  /** Adds the detached nodes that the outputs need behind those that are here, and settles the rest as `adopt` does. */
+  extend(): void {
+    const fresh = new Set<Node>();
+    const todo: Node[] = this.outputs.flatMap((o) => (o.producer === undefined ? [] : [o.producer]));
+    for (let n = todo.pop(); n !== undefined; n = todo.pop()) {
+      if (n.graph !== undefined || fresh.has(n)) continue;
+      fresh.add(n);
+      todo.push(...producersOf(n));
+    }
+    // A node is made after what it reads.
+    this.append(...[...fresh].sort((a, b) => a.serial - b.serial));
+    this.prune();
+  }
+
+  /** Removes nodes that nothing reads, last first, and settles initializers and names. */
+  prune(): void {
+    const handedOut = new Set<Value>(this.outputs);
+    for (const n of this.nodes)
+      for (const b of n.bodies) for (const g of b.allGraphs()) for (const v of g.outputs) handedOut.add(v);
+    const dead = new Set<Node>();
+    for (const n of this.nodes.toReversed()) {
+      if (n.outputs.some((v) => handedOut.has(v) || v.uses.size > 0)) continue;
+      dead.add(n);
+      n.detach();
+      for (const b of n.bodies) for (const inner of [...b.allNodes()]) inner.detach();
+    }
+    this.removeAll(dead);
+    this.settle();
+  }
+
+  /** Constants that are read become initializers, initializers that are not go; names are made unique. */
+  settle(): void {
+    const inside = new Set<Value>();
     const read = new Set<Value>(this.outputs);
-    for (const n of this.allNodes()) for (const v of n.inputs) if (v !== undefined) read.add(v);
-    for (const n of this.allNodes()) for (const b of n.bodies) for (const v of b.outputs) read.add(v);
-    const constants = [...read].filter((v) => v.tensor !== undefined && v.producer === undefined && !bodies.has(v));
+    const look = (g: Graph): void => {
+      for (const n of g.nodes) {
+        for (const v of n.inputs) if (v !== undefined) read.add(v);
+        for (const b of n.bodies) {
+          for (const v of b.initializers) inside.add(v);
+          for (const v of b.outputs) read.add(v);
+          look(b);
+        }
+      }
+    };
+    look(this);
     const known = new Set(this.initializers);
     const kept = this.initializers.filter((v) => read.has(v));
+    const added = [...read].filter(
+      (v) => v.tensor !== undefined && v.producer === undefined && !known.has(v) && !inside.has(v),
+    );
     this.initializers.length = 0;
-    this.initializers.push(...kept, ...constants.filter((v) => !known.has(v)));
+    this.initializers.push(...kept, ...added);
     uniqueNames(this);
   }
 }

@@ -1,0 +1,229 @@
+/**
+ * The training graphs, each on its own copy of the prepared forward: evaluation, gradient, one step, and the optimizer alone.
+ * The gradient graph is built once and finished; what comes after the gradient is added to copies of it.
+ */
+import { type Builder, createBuilder } from '../graph/builder.ts';
+import { cloneModel } from '../graph/clone.ts';
+import { Graph, type Model, tensorType, Value } from '../graph/model.ts';
+import { gradients } from './autodiff/index.ts';
+import { type Attached, attachLoss } from './loss.ts';
+import { chooseLoss } from './lossChoice.ts';
+import { lowerTraining } from './lowerTraining.ts';
+import { optimizerStep, type State } from './optimizer.ts';
+import { inferNode } from './shapes.ts';
+import { simplify } from './simplify.ts';
+import { pack, type StateLayout, unpack } from './state.ts';
+import type { Prepared } from './training.ts';
+import { verify } from './verify.ts';
+
+/** A forward with loss on its own copy of the graph, ready for gradients or outputs. */
+interface Forward {
+  readonly model: Model;
+  readonly graph: Graph;
+  readonly g: Builder;
+  readonly params: Value;
+  readonly tensors: ReadonlyMap<string, Value>;
+  readonly attached: Attached;
+}
+
+/** A flat float32 vector [P]. */
+export const vector = (name: string, layout: StateLayout): Value =>
+  new Value(name, tensorType('float32', [layout.size]));
+export const scalarInput = (name: string): Value => new Value(name, tensorType('float32', []));
+
+function forward(p: Prepared): Forward {
+  const { model } = cloneModel(p.model);
+  const { graph } = model;
+  const g = createBuilder(inferNode, graph.inputs);
+  const params = vector(p.names.lora_params, p.layout);
+  const tensors = unpack(g, p.layout, params);
+  for (const node of graph.nodes)
+    node.inputs.forEach((v, i) => {
+      const state = v?.tensor === undefined ? undefined : tensors.get(v.name);
+      if (state !== undefined) node.setInput(i, state);
+    });
+  const chosen = chooseLoss(graph, { ...p.options.choice, lossOutput: p.choice.output });
+  const attached = attachLoss(g, chosen, p.options.loss, p.names.labels);
+  return { model, graph, g, params, tensors, attached };
+}
+
+/** Gives values output names; a value that has one already, or is an input, is handed out through Identity. */
+export function named(g: Builder, entries: readonly (readonly [string, Value])[]): Value[] {
+  const used = new Set<Value>();
+  return entries.map(([name, v]) => {
+    const fixed = v.producer === undefined || used.has(v);
+    const out = fixed ? g.Identity(v) : v;
+    out.name = name;
+    used.add(out);
+    return out;
+  });
+}
+
+/** Outputs set, Adapted nodes lowered, equal nodes merged, unused inputs dropped, order made. */
+function finish(
+  f: { model: Model; graph: Graph; g: Builder },
+  extra: readonly Value[],
+  outputs: readonly Value[],
+): void {
+  const { graph, g, model } = f;
+  setOutputs(graph, outputs);
+  graph.adopt();
+  lowerTraining(graph, g);
+  graph.adopt();
+  simplify(graph);
+  graph.prune();
+  const read = new Set<Value>(graph.outputs);
+  for (const n of graph.allNodes()) for (const v of n.inputs) if (v !== undefined) read.add(v);
+  for (const n of graph.allNodes()) for (const b of n.bodies) for (const v of b.outputs) read.add(v);
+  setInputs(
+    graph,
+    [...graph.inputs, ...extra].filter((v) => read.has(v)),
+  );
+  graph.strayInfo.length = 0;
+  model.functions = [];
+  verify(model);
+}
+
+export function setInputs(graph: Graph, inputs: readonly Value[]): void {
+  graph.inputs.length = 0;
+  graph.inputs.push(...inputs);
+}
+
+export function setOutputs(graph: Graph, outputs: readonly Value[]): void {
+  graph.outputs.length = 0;
+  graph.outputs.push(...outputs);
+}
+
+/** Forward and loss, no backward: `loss`, `weight`, and the model's outputs under their own names. */
+export function buildEval(p: Prepared): Model {
+  const f = forward(p);
+  const own = [...f.graph.outputs];
+  const loss = p.choice.kind === 'external' ? [] : [[p.names.loss, f.attached.loss] as const];
+  const results = named(f.g, [...loss, [p.names.weight, f.attached.weight]]);
+  finish(f, inputsOf(f), [...results, ...own.filter((o) => !results.includes(o)).map((o) => readable(f.g, o))]);
+  return f.model;
+}
+
+/** bfloat16 cannot leave a graph in JavaScript. */
+function readable(g: Builder, v: Value): Value {
+  if (v.dtype !== 'bfloat16') return v;
+  const wide = g.Cast(v, { to: 1 });
+  wide.name = v.name;
+  v.name = `${v.name}.bfloat16`;
+  return wide;
+}
+
+const inputsOf = (f: Forward): Value[] => [...(f.attached.labels === undefined ? [] : [f.attached.labels]), f.params];
+
+/** The name of the loss output: `external` hands out the model's own output. */
+export const lossName = (p: Prepared): string => (p.choice.kind === 'external' ? p.choice.output : p.names.loss);
+
+/** `loss`, `weight`, `lora_grad`. */
+export function buildGrad(p: Prepared): Model {
+  const f = forward(p);
+  const found = gradients({ g: f.g, seeds: [f.attached.seed], wrt: [...f.tensors.values()] });
+  const byName = new Map(
+    [...f.tensors].flatMap(([name, v]) => (found.has(v) ? [[name, found.get(v) ?? v] as const] : [])),
+  );
+  const grad = pack(f.g, p.layout, byName);
+  finish(
+    f,
+    inputsOf(f),
+    named(f.g, [
+      [lossName(p), f.attached.loss],
+      [p.names.weight, f.attached.weight],
+      [p.names.lora_grad, grad],
+    ]),
+  );
+  return f.model;
+}
+
+/** A copy of the gradient graph that more can be added to. */
+export interface Differentiated {
+  readonly model: Model;
+  readonly graph: Graph;
+  readonly g: Builder;
+  readonly params: Value;
+  readonly loss: Value;
+  readonly weight: Value;
+  readonly grad: Value;
+}
+
+export function differentiated(p: Prepared): Differentiated {
+  const { model } = cloneModel(p.gradient());
+  const { graph } = model;
+  const [loss, weight, grad] = graph.outputs;
+  const params = graph.inputs.find((v) => v.name === p.names.lora_params) ?? vector(p.names.lora_params, p.layout);
+  if (loss === undefined || weight === undefined || grad === undefined)
+    throw new Error('the gradient graph is incomplete');
+  return { model, graph, g: createBuilder(inferNode, graph.inputs, graph.initializers), params, loss, weight, grad };
+}
+
+export const stateInputs = (p: Prepared, params: Value): State => ({
+  params,
+  m: vector(p.names.lora_m, p.layout),
+  v: p.options.optimizer.kind === 'adamw' ? vector(p.names.lora_v, p.layout) : undefined,
+  step: scalarInput(p.names.lora_step),
+});
+
+export const stateValues = (s: State): Value[] => [s.params, s.m, ...(s.v === undefined ? [] : [s.v]), s.step];
+
+export const nextEntries = (p: Prepared, next: State): [string, Value][] => [
+  [`${p.names.lora_params}_next`, next.params],
+  [`${p.names.lora_m}_next`, next.m],
+  ...(next.v === undefined ? [] : [[`${p.names.lora_v}_next`, next.v] as [string, Value]]),
+  [`${p.names.lora_step}_next`, next.step],
+];
+
+/** Inputs in their order: the model's and the labels as the gradient graph has them, then the state, then `rest`. */
+export const withState = (d: Differentiated, state: State, rest: readonly Value[]): Value[] => [
+  ...d.graph.inputs.filter((v) => v !== d.params),
+  ...stateValues(state),
+  ...rest,
+];
+
+/** One optimizer step. */
+export function buildTrain(p: Prepared): Model {
+  const d = differentiated(p);
+  const { g, graph, model } = d;
+  const state = stateInputs(p, d.params);
+  const lr = scalarInput(p.names.lora_lr);
+  const { norm, next } = optimizerStep(g, d.grad, state, lr, p.options.optimizer);
+  setInputs(graph, withState(d, state, [lr]));
+  release(d);
+  setOutputs(graph, [d.loss, ...named(g, [[p.names.grad_norm, norm], ...nextEntries(p, next)])]);
+  graph.extend();
+  verify(model);
+  return model;
+}
+
+/** The gradient graph's outputs that the graph at hand keeps inside go back to names of their own. */
+export function release(d: Differentiated): void {
+  for (const v of [d.weight, d.grad]) v.name = `grad.${v.name}`;
+}
+
+/** The optimizer alone. */
+export function buildUpdate(p: Prepared): Model {
+  const model = emptyModel(p.model, 'update');
+  const g = createBuilder(inferNode);
+  const grad = vector(p.names.lora_grad, p.layout);
+  const state = stateInputs(p, vector(p.names.lora_params, p.layout));
+  const lr = scalarInput(p.names.lora_lr);
+  const { norm, next } = optimizerStep(g, grad, state, lr, p.options.optimizer);
+  setInputs(model.graph, [grad, ...stateValues(state), lr]);
+  setOutputs(model.graph, named(g, [[p.names.grad_norm, norm], ...nextEntries(p, next)]));
+  model.graph.extend();
+  verify(model);
+  return model;
+}
+
+/** A model like this one with an empty graph. */
+export function emptyModel(like: Model, name: string): Model {
+  return {
+    ...like,
+    opsets: new Map(like.opsets),
+    metadata: new Map(like.metadata),
+    graph: new Graph(name),
+    functions: [],
+  };
+}
