@@ -4,10 +4,10 @@
  * survivors. Node 22.18 and later run it as it is:
  *   node scripts/mutate-gradients.ts [FILE …]        for example conv.ts norm.ts; all without names
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, fork } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import ts from 'typescript';
 import { equivalent } from './mutants-equivalent.ts';
 
@@ -153,7 +153,11 @@ function ruleNames(source: ts.SourceFile): readonly string[] {
 const root = resolve(import.meta.dirname, '..');
 const families = 'src/passes/autodiff/gradients';
 /** Shared by two families, and mutated with them. */
-const windows = { path: 'src/passes/autodiff/windows.ts', ops: ['Conv', 'ConvTranspose', 'AveragePool'] };
+const windows = {
+  path: 'src/passes/autodiff/windows.ts',
+  users: ['conv.ts', 'pool.ts'],
+  ops: ['Conv', 'ConvTranspose', 'AveragePool'],
+};
 
 const transpile = (text: string): string =>
   ts.transpileModule(text, {
@@ -165,7 +169,7 @@ const transpile = (text: string): string =>
     },
   }).outputText;
 
-/** A copy of what the tables need, as JavaScript. */
+/** A copy of what the tables need, as JavaScript, in which a rule may be registered again. */
 function copy(to: string): void {
   const walk = (folder: string): void => {
     mkdirSync(join(to, folder), { recursive: true });
@@ -174,52 +178,111 @@ function copy(to: string): void {
       if (entry.isDirectory()) walk(path);
       else if (entry.name.endsWith('.test.ts')) continue;
       else if (entry.name.endsWith('.ts'))
-        writeFileSync(join(to, path.replace(/\.ts$/, '.js')), transpile(readFileSync(join(root, path), 'utf8')));
+        writeFileSync(join(to, scriptName(path)), transpile(readFileSync(join(root, path), 'utf8')));
       else cpSync(join(root, path), join(to, path));
     }
   };
   for (const folder of ['src', 'test/gradients']) walk(folder);
+  const rules = join(to, 'src/passes/autodiff/rules.js');
+  writeFileSync(rules, readFileSync(rules, 'utf8').replace(/if \(map\.has\(key\)\)\s*throw .*two rules.*;/, ''));
   cpSync(join(root, 'package.json'), join(to, 'package.json'));
   symlinkSync(join(root, 'node_modules'), join(to, 'node_modules'));
   writeFileSync(join(to, 'run.js'), runner);
 }
 
-/** Fails at the first row of these operators that fails. */
+const scriptName = (path: string): string => path.replace(/\.ts$/, '.js');
+
+/** Registers rules, says whether a row of these operators fails, and registers the sources' rules again. */
 const runner = `
-import { modes, check, title } from './test/gradients/harness.js';
+import { modes, check } from './test/gradients/harness.js';
 import { allRows } from './test/gradients/rows.js';
 import { adaptedCases, checkAdapted } from './test/gradients/adapted.js';
-const ops = new Set(process.argv.slice(2));
-try {
-  if (ops.has('loraify.Adapted')) for (const c of adaptedCases) for (const m of modes) await checkAdapted(c, m);
-  for (const mode of modes)
-    for (const row of allRows) if (ops.has(row.op) && (row.modes ?? modes).includes(mode)) await check(row, mode);
-} catch (e) {
-  console.log(String(e));
-  process.exit(1);
-}
+let count = 0;
+process.on('message', async ({ mutated, originals, ops }) => {
+  const wanted = new Set(ops);
+  let failure;
+  try {
+    for (const file of mutated) await import(file);
+    if (wanted.has('loraify.Adapted')) for (const c of adaptedCases) for (const m of modes) await checkAdapted(c, m);
+    for (const mode of modes)
+      for (const row of allRows) if (wanted.has(row.op) && (row.modes ?? modes).includes(mode)) await check(row, mode);
+  } catch (e) {
+    failure = String(e);
+  }
+  for (const file of originals) await import(file + '?' + ++count);
+  process.send({ failure });
+});
 `;
 
-/** 0: nothing noticed. A mutant that never ends counts as noticed. */
-function run(folder: string, ops: readonly string[], seconds = 120): Promise<number> {
-  return new Promise((done) => {
-    const child: ChildProcess = spawn(process.execPath, ['run.js', ...ops], {
-      cwd: folder,
-      stdio: seconds > 120 ? 'inherit' : 'ignore',
+interface Request {
+  readonly mutated: readonly string[];
+  readonly originals: readonly string[];
+  readonly ops: readonly string[];
+}
+
+/** A process that runs one mutant after another; a new one is made where a mutant kills or hangs it. */
+class Runner {
+  readonly #folder: string;
+  #child: ChildProcess | undefined;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** The first failure, undefined where nothing noticed. */
+  run(request: Request, seconds: number): Promise<string | undefined> {
+    this.#child ??= fork(join(this.#folder, 'run.js'), [], {
+      cwd: this.#folder,
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     });
-    const clock = setTimeout(() => child.kill('SIGKILL'), seconds * 1000);
-    child.on('exit', (code) => {
-      clearTimeout(clock);
-      done(code ?? 1);
+    const child = this.#child;
+    return new Promise((done) => {
+      const end = (failure: string | undefined): void => {
+        clearTimeout(clock);
+        child.removeAllListeners();
+        done(failure);
+      };
+      const clock = setTimeout(() => {
+        this.stop();
+        end('it did not end');
+      }, seconds * 1000);
+      child.once('message', (m) => end(typeof m === 'object' && 'failure' in m ? String(m.failure) : undefined));
+      child.once('exit', () => {
+        this.#child = undefined;
+        end('the process ended');
+      });
+      child.send(request);
     });
-  });
+  }
+
+  stop(): void {
+    this.#child?.kill('SIGKILL');
+    this.#child = undefined;
+  }
+}
+
+/** Writes the mutant beside its original under a name of its own, and what imports it where it registers nothing itself. */
+function install(folder: string, m: Mutant, id: number): Request {
+  const renamed = (path: string): string => scriptName(path).replace(/\.js$/, `.${id}.js`);
+  const write = (path: string, text: string): string => {
+    const target = join(folder, renamed(path));
+    writeFileSync(target, text);
+    return `./${renamed(path)}`;
+  };
+  const own = write(m.file, transpile(m.text));
+  const users = m.file === windows.path ? windows.users.map((u) => join(families, u)) : [];
+  const name = basename(scriptName(m.file));
+  const through = users.map((u) =>
+    write(u, readFileSync(join(folder, scriptName(u)), 'utf8').replace(`/${name}`, `/${basename(renamed(m.file))}`)),
+  );
+  const originals = (users.length === 0 ? [m.file] : users).map((u) => `./${scriptName(u)}`);
+  return { mutated: users.length === 0 ? [own] : through, originals, ops: m.ops };
 }
 
 const wanted = process.argv.slice(2);
 const files = [...readdirSync(join(root, families)).map((f) => join(families, f)), windows.path].filter(
   (f) => wanted.length === 0 || wanted.some((w) => f.endsWith(`/${w}`)),
 );
-const originals = new Map(files.map((f) => [f, readFileSync(join(root, f), 'utf8')]));
 const mutants = files.flatMap((f) => {
   const list = mutantsOf(f, join(root, f));
   return f === windows.path ? list.map((m) => ({ ...m, ops: windows.ops })) : list;
@@ -234,20 +297,21 @@ let count = 0;
 async function worker(name: string): Promise<void> {
   const folder = join(temporary, name);
   copy(folder);
+  const runner = new Runner(folder);
   if (name === '0') {
-    const all = [...new Set(mutants.flatMap((m) => m.ops))];
-    if ((await run(folder, all, 900)) !== 0) throw new Error('the tables fail without a mutant');
+    const ops = [...new Set(mutants.flatMap((m) => m.ops))];
+    const failure = await runner.run({ mutated: [], originals: [], ops }, 900);
+    if (failure !== undefined) throw new Error(`the tables fail without a mutant: ${failure}`);
   }
   for (let m = queue.shift(); m !== undefined; m = queue.shift()) {
-    const target = join(folder, m.file.replace(/\.ts$/, '.js'));
-    writeFileSync(target, transpile(m.text));
-    if ((await run(folder, m.ops)) === 0) {
+    const failure = await runner.run(install(folder, m, ++count), 60);
+    if (failure === undefined) {
       survivors.push(m);
       console.log(`survived ${m.file}:${m.line} (${m.ops.slice(0, 3)})\n  ${m.from}\n  ${m.to}`);
     }
-    writeFileSync(target, transpile(originals.get(m.file) ?? ''));
-    if (++count % 50 === 0) console.error(`${count} of ${count + queue.length}`);
+    if (count % 100 === 0) console.error(`${count} of ${count + queue.length}`);
   }
+  runner.stop();
 }
 
 try {

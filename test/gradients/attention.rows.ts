@@ -55,6 +55,8 @@ export const rows: readonly Case[] = [
   ),
   a([...flat, undefined, undefined, undefined, int64([4, 6])], heads, { opset: 24 }),
   a([...flat, bool(mask([3, 6]), [3, 6]), undefined, undefined, int64([3, 6])], heads, { opset: 24 }),
+  a([...flat, undefined, undefined, undefined, int64([4, 6])], { ...heads, is_causal: 1 }, { opset: 24 }),
+  a([q4, k4, v4, f([3, 6])], { softmax_precision: 11 }),
   r([f([2, 4, 3, 6]), f([2, 3, 3]), f([2, 3, 3])]),
   r([f([2, 4, 3, 6]), f([8, 3]), f([8, 3]), at]),
   r([f([2, 4, 3, 6]), f([8, 3]), f([8, 3]), at], { interleaved: 1 }),
