@@ -37,10 +37,22 @@ export function readPack(folder: string, base = folder): Pack {
     return Object.fromEntries(own.map(([name, t]) => [name.slice(prefix.length), ortTensor(t)]));
   });
   const grads = openSafetensors(join(folder, 'grads0.safetensors'));
-  const grads0 = new Map([...grads.tensors.keys()].map((k) => [k, grads.read(k)] as const));
+  const grads0 = new Map(
+    [...grads.tensors.keys()].flatMap((k) => {
+      const tensor = grads.read(k);
+      return tensor === undefined ? [] : [[k, tensor] as const];
+    }),
+  );
   grads.close();
   const logits = new Map([...readNpz(join(folder, 'merged_logits.npz'))].map(([k, t]) => [k, toFloat32(t)]));
-  return { expected, batches, grads0, init: readPeft(join(folder, 'init')), final: readPeft(join(folder, 'final')), logits };
+  return {
+    expected,
+    batches,
+    grads0,
+    init: readPeft(join(folder, 'init')),
+    final: readPeft(join(folder, 'final')),
+    logits,
+  };
 }
 
 function ortTensor(t: RawTensor): Tensor {
