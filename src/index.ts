@@ -11,6 +11,7 @@ export {
   type DoctorReport,
   doctor,
   type Evaluation,
+  evaluationLine,
   type FitOptions,
   logLine,
   type Step,

@@ -1,4 +1,4 @@
-import { logLine, type TrainEvent, type TrainResult, train } from '../index.ts';
+import { evaluationLine, logLine, type TrainEvent, type TrainResult, train } from '../index.ts';
 import { command } from './command.ts';
 import { onInterrupt } from './interrupt.ts';
 import { choice, flag, integer, number, text } from './options.ts';
@@ -62,10 +62,7 @@ export const trainCommand = command({
 /** The lines of log.jsonl. */
 function jsonLine(event: TrainEvent, out: Output): void {
   if (event.kind === 'step') out.line(JSON.stringify(logLine(event.step)));
-  if (event.kind === 'evaluation') {
-    const { loss, ...rest } = event.evaluation;
-    out.line(JSON.stringify({ step: event.step, eval_loss: loss, ...rest }));
-  }
+  if (event.kind === 'evaluation') out.line(JSON.stringify(evaluationLine(event.step, event.evaluation)));
 }
 
 function summary(directory: string, r: TrainResult): string {

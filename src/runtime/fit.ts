@@ -34,7 +34,7 @@ export interface RunPlanOptions {
   readonly stepsPerRun: number;
   readonly batch: BatchOptions;
   /** Says for a number of steps done whether the caller wants the state as it is then: no run goes beyond it. */
-  readonly boundary?: (done: number) => boolean;
+  readonly boundary: (done: number) => boolean;
 }
 
 /**
@@ -128,7 +128,7 @@ function prepareGroup(
     shape ??= shapes[0];
     if (steps.length > 0 && shapes.some((s) => s !== shape)) break;
     steps.push({ plan: at, feeds, weights: feeds.map((f) => lossWeight(manifest, f)) });
-    if (shapes.some((s) => s !== shape) || boundary?.(step + steps.length) === true) break;
+    if (shapes.some((s) => s !== shape) || boundary(step + steps.length)) break;
   }
   return { steps };
 }

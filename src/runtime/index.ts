@@ -1,6 +1,7 @@
 /** Packages executed on ONNX Runtime: the room's public face. */
 
 export type { AdapterFile, AdapterFormat } from './checkpoint.ts';
+export { type Comparison, compareModels } from './compare.ts';
 export type { Dataset, PlainRow } from './data/index.ts';
 export { type DoctorReport, doctor } from './doctor.ts';
 export type { Evaluation } from './evaluate.ts';
@@ -9,6 +10,6 @@ export type { Prediction } from './predict.ts';
 export { predictionArrays, predictionLines } from './predictionFiles.ts';
 export type { TrainingState } from './protocol.ts';
 export type { Data, RowOptions } from './rows.ts';
-export { line as logLine, type TrainEvent, type TrainOptions, type TrainResult, train } from './train.ts';
+export { evaluationLine, logLine, train } from './train.ts';
 export { type FitOptions, openTrainer, type Trainer, type TrainerOptions } from './trainer.ts';
-export { type Comparison, compareModels } from './compare.ts';
+export type { TrainEvent, TrainOptions, TrainResult } from './trainOptions.ts';

@@ -14,11 +14,17 @@ export const providerNames = ['cpu', 'cuda', 'webgpu', 'tensorrt', 'dml', 'corem
 /** `ok`, or why the provider cannot start. */
 export type ProviderState = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 
+export interface ChosenProvider {
+  readonly name: string;
+  /** Those before it in the list, and why they cannot start. */
+  readonly passedOver: readonly { readonly name: string; readonly reason: string }[];
+}
+
 /**
  * The first provider of a list, in order of preference, that starts.
  * Errors: BAD_OPTION for a name that ONNX Runtime does not have; PROVIDER_MISSING where none starts, with each reason.
  */
-export async function chooseProvider(wanted: readonly string[]): Promise<string> {
+export async function chooseProvider(wanted: readonly string[]): Promise<ChosenProvider> {
   const list = wanted.length === 0 ? ['cpu'] : wanted;
   const unknown = list.find((name) => !providerNames.some((known) => known === name));
   if (unknown !== undefined) {
@@ -28,7 +34,7 @@ export async function chooseProvider(wanted: readonly string[]): Promise<string>
   const failures: { name: string; reason: string }[] = [];
   for (const name of list) {
     const state = await probeProvider(name);
-    if (state.ok) return name;
+    if (state.ok) return { name, passedOver: failures };
     failures.push({ name, reason: state.reason });
   }
   const [first] = failures;

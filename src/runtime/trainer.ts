@@ -12,7 +12,7 @@ import { graphOf, runPlan, type Step } from './fit.ts';
 import { type Plan, trainingPlan } from './plan.ts';
 import { type Prediction, predict } from './predict.ts';
 import type { TrainingState } from './protocol.ts';
-import { chooseProvider } from './providers.ts';
+import { type ChosenProvider, chooseProvider } from './providers.ts';
 import { type Data, openRows, type RowOptions, type Rows } from './rows.ts';
 import type { ScheduleKind } from './schedule.ts';
 
@@ -44,17 +44,22 @@ export interface FitOptions extends RowOptions {
   readonly gradAccum?: number | undefined;
   /** Optimizer steps in one run of ONNX Runtime. Default 1 on the CPU, 8 elsewhere. */
   readonly stepsPerRun?: number | undefined;
-  /** Steps of the plan that are done already: training goes on behind them. Default 0. */
-  readonly from?: number | undefined;
-  /** No run of several steps goes beyond a number of steps done for which this is true. */
-  readonly boundary?: ((done: number) => boolean) | undefined;
 }
 
 /** A fit whose data is open and whose steps are laid out. */
 export interface Fit {
   readonly plan: Plan;
-  /** Steps in the groups in which they ran. Errors as Trainer.fit. */
-  run(): AsyncGenerator<readonly Step[]>;
+  /**
+   * The steps behind the first `from`, in the groups in which they ran; no group goes beyond a number of steps done for which
+   * `boundary` is true. Errors as Trainer.fit.
+   */
+  run(from?: number, boundary?: (done: number) => boolean): AsyncGenerator<readonly Step[]>;
+  close(): void;
+}
+
+/** An evaluation whose data is open. */
+export interface PreparedEvaluation {
+  run(onProgress?: (rows: number) => void): Promise<Evaluation>;
   close(): void;
 }
 
@@ -64,6 +69,8 @@ export interface Trainer {
   readonly directory: string;
   /** The execution provider in use. */
   readonly provider: string;
+  /** Providers that were preferred and cannot start, with reasons. */
+  readonly passedOver: ChosenProvider['passedOver'];
   /**
    * Trains, one item per optimizer step. Leaving the loop stops after the step at hand.
    * Errors: BAD_DATA, BAD_OPTION, NON_FINITE (the state stays as it was before that step), BAD_PACKAGE, RUNTIME_FAILED.
@@ -73,6 +80,8 @@ export interface Trainer {
   prepareFit(data: Data, options?: FitOptions): Promise<Fit>;
   /** Loss and metrics of the parameters as they are now. Errors: BAD_DATA, BAD_OPTION, BAD_PACKAGE, RUNTIME_FAILED. */
   evaluate(data: Data, options?: RowOptions & { readonly onProgress?: (rows: number) => void }): Promise<Evaluation>;
+  /** evaluate in two parts, for data that is evaluated more than once. */
+  prepareEvaluation(data: Data, options?: RowOptions): Promise<PreparedEvaluation>;
   /** The model's outputs, row by row. Errors as evaluate. */
   predict(data: Data, options?: RowOptions & { readonly onProgress?: (rows: number) => void }): Promise<Prediction>;
   /** A copy of the state. */
@@ -98,7 +107,7 @@ export async function openTrainer(
     throw badOption(`the number of threads must be a positive integer, not ${threads}`);
   }
   const params = adapters.read(manifest, options.adapter ?? join(directory, 'adapter'));
-  const provider = await chooseProvider([options.executionProvider ?? 'cpu'].flat());
+  const { name: provider, passedOver } = await chooseProvider([options.executionProvider ?? 'cpu'].flat());
   const engine = await openEngine(directory, manifest, { provider, threads });
   const { size, v } = manifest.state;
   const zeros = (): Float32Array => new Float32Array(size);
@@ -113,19 +122,29 @@ export async function openTrainer(
     const rows = await openRows(engine, graphOf(manifest, gradAccum, stepsPerRun), data, fit);
     try {
       const plan = planOf(rows, fit);
-      const { from = 0, boundary } = fit;
-      const how = { from, gradAccum, stepsPerRun, batch: rows.batch, ...(boundary === undefined ? {} : { boundary }) };
-      return { plan, run: () => runPlan(engine, plan, rows.dataset, how), close: rows.close };
+      const how = { gradAccum, stepsPerRun, batch: rows.batch };
+      return {
+        plan,
+        run: (from = 0, boundary = () => false) => runPlan(engine, plan, rows.dataset, { ...how, from, boundary }),
+        close: rows.close,
+      };
     } catch (error) {
       rows.close();
       throw error;
     }
   };
 
+  const prepareEvaluation = async (data: Data, how: RowOptions = {}): Promise<PreparedEvaluation> => {
+    const rows = await openRows(engine, 'eval', data, how);
+    const { dataset, close } = rows;
+    return { run: (onProgress) => evaluate(engine, dataset, { ...rows, onProgress }), close };
+  };
+
   return {
     manifest,
     directory,
     provider,
+    passedOver,
     prepareFit,
     async *fit(data, fitOptions) {
       const fit = await prepareFit(data, fitOptions);
@@ -135,12 +154,13 @@ export async function openTrainer(
         fit.close();
       }
     },
+    prepareEvaluation,
     async evaluate(data, how = {}) {
-      const rows = await openRows(engine, 'eval', data, how);
+      const evaluation = await prepareEvaluation(data, how);
       try {
-        return await evaluate(engine, rows.dataset, { ...rows, onProgress: how.onProgress });
+        return await evaluation.run(how.onProgress);
       } finally {
-        rows.close();
+        evaluation.close();
       }
     },
     predict: (data, how = {}) => predict(engine, data, how),

@@ -16,7 +16,7 @@ import {
 } from './dataset.ts';
 
 /** A row: input name -> number or nested array of numbers (typed arrays for the innermost axis), and the labels. */
-export type PlainRow = Readonly<Record<string, unknown>>;
+export type PlainRow = object;
 
 /** Rows in memory as a dataset; every value is checked and converted now. Errors: BAD_DATA naming the row. */
 export function rowsDataset(rows: Iterable<PlainRow>, spec: DataSpec, options: DataOptions = {}): Dataset {
