@@ -26,10 +26,10 @@ export function peftContent(manifest: Manifest, params: Float32Array): PeftConte
 
 export interface ExportOptions {
   /** A PEFT directory; absent: the package's own initial adapter. */
-  readonly adapter?: string;
+  readonly adapter?: string | undefined;
   readonly format: 'peft';
   readonly out: string;
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
 }
 
 /**
@@ -46,7 +46,7 @@ export async function exportAdapter(
   const target = { force: options.force ?? false, protect: [packageDir, from], marker: 'adapter_config.json' };
   await createFolder(options.out, target, (folder) => writePeft(folder, peftContent(manifest, params)));
   const { model, source } = openSource(packageDir, manifest);
-  const fallback = findCandidates(model).candidates.filter(
+  const fallback = findCandidates(model, new Set(manifest.layers.map((l) => l.path))).candidates.filter(
     (c) => c.from === 'fallback' && manifest.layers.some((l) => l.path === c.path),
   );
   source.close();

@@ -1,4 +1,5 @@
 /** The weighted layers of a model, which would be adapted and why the rest not, and the loss that would be chosen. */
+import { type PeftAdapter, readPeft } from './adapter/index.ts';
 import { LoraifyError } from './errors.ts';
 import type { Manifest } from './formats/manifest.ts';
 import { cloneModel } from './graph/clone.ts';
@@ -55,8 +56,9 @@ export async function inspect(file: string, options: CompileOptions = {}): Promi
   const resolved = resolveOptions(options);
   const { model, source } = openModel(file);
   try {
-    const found = findCandidates(model);
-    const selection = selectedFrom(model, found, resolved);
+    const adapter = resolved.adapter === undefined ? undefined : readPeft(resolved.adapter);
+    const found = findCandidates(model, new Set(adapter?.tensors.keys()));
+    const selection = selectedFrom(model, found, resolved, adapter);
     const layers = selection.chosen.map((c) => c.layer);
     const byPath = new Map(layers.map((l) => [l.path, l]));
     const total = parameterCount(model, { found, layers: [] });
@@ -97,10 +99,15 @@ export async function inspect(file: string, options: CompileOptions = {}): Promi
 }
 
 /** As compile selects, but a selection of nothing is a result. */
-function selectedFrom(model: Model, found: Candidates, options: ResolvedOptions): Selection {
+function selectedFrom(
+  model: Model,
+  found: Candidates,
+  options: ResolvedOptions,
+  adapter: PeftAdapter | undefined,
+): Selection {
   if (found.candidates.length === 0) return { chosen: [], left: new Map(), warnings: [] };
   try {
-    return select(model, found, options);
+    return select(model, found, options, adapter);
   } catch (error) {
     if (!(error instanceof LoraifyError) || error.code !== 'NO_TARGETS') throw error;
     return {

@@ -7,7 +7,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { readPeft, writePeft } from './adapter/index.ts';
+import { type PeftAdapter, readPeft, writePeft } from './adapter/index.ts';
 import { adapterFolder, peftContent } from './adapters.ts';
 import { dumper } from './dump.ts';
 import {
@@ -58,9 +58,10 @@ export function compileModel(
   options: ResolvedOptions,
   trace?: (pass: string, model: Model) => void,
 ): Compiled {
-  const found = findCandidates(model);
+  const adapter = options.adapter === undefined ? undefined : readPeft(options.adapter);
+  const found = findCandidates(model, new Set(adapter?.tensors.keys()));
   if (found.candidates.length === 0) throw noLayers(whyNone(found));
-  const selection = select(model, found, options);
+  const selection = select(model, found, options, adapter);
   const layers = selection.chosen.map((c) => c.layer);
   adapt(model, selection.chosen);
   verify(model, { internal: true });
@@ -83,9 +84,15 @@ export function compileModel(
   return { graphs, found, selection, layers, layout: stateLayout(layers), prepared };
 }
 
-export function select(model: Model, { candidates }: Candidates, options: ResolvedOptions): Selection {
-  if (options.adapter !== undefined)
-    return selectFromAdapter(model, candidates, readPeft(options.adapter), options.adapter);
+/** The layers that the options, or a PEFT adapter in their place, choose. */
+export function select(
+  model: Model,
+  { candidates }: Candidates,
+  options: ResolvedOptions,
+  adapter: PeftAdapter | undefined,
+): Selection {
+  if (adapter !== undefined && options.adapter !== undefined)
+    return selectFromAdapter(model, candidates, adapter, options.adapter);
   const { target, exclude, layers } = options;
   return selectLayers(model, candidates, { ...options, target, exclude, layers });
 }

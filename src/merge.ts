@@ -13,12 +13,12 @@ import { compareModels } from './runtime/index.ts';
 
 export interface MergeOptions {
   /** A PEFT directory; absent: the package's own initial adapter. */
-  readonly adapter?: string;
+  readonly adapter?: string | undefined;
   /** The file to write. */
   readonly out: string;
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
   /** Run the result against base + adapter; default true. */
-  readonly verify?: boolean;
+  readonly verify?: boolean | undefined;
 }
 
 export interface MergeResult {
@@ -67,7 +67,9 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
 }
 
 function plan(model: Model, manifest: Manifest, params: Float32Array): { edits: WeightEdit[]; unties: UntieEdit[] } {
-  const byPath = new Map(findCandidates(model).candidates.map((c) => [c.path, c]));
+  const byPath = new Map(
+    findCandidates(model, new Set(manifest.layers.map((l) => l.path))).candidates.map((c) => [c.path, c]),
+  );
   const taken = new Set(
     [...model.graph.allGraphs()].flatMap((g) =>
       [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)].map((v) => v.name),

@@ -31,8 +31,11 @@ export interface Candidates {
   readonly skipped: readonly Skipped[];
 }
 
-/** Groups the weighted products of a model by weight, in order of first appearance. */
-export function findCandidates(model: Model): Candidates {
+/**
+ * Groups the weighted products of a model by weight, in order of first appearance. Exporters fold equal weights of several
+ * modules into one tensor: where `separate` names two or more of those modules, each is a candidate of its own.
+ */
+export function findCandidates(model: Model, separate: ReadonlySet<string> = new Set()): Candidates {
   const { products, skipped } = findProducts(model);
   const groups = new Map<Value, Product[]>();
   const refused: Skipped[] = [];
@@ -48,8 +51,12 @@ export function findCandidates(model: Model): Candidates {
         reason: `weight "${p.weight.stored.name}" is read as another matrix shape by "${first.node.label}"`,
       });
   }
-  const lists = [...groups.values()].flatMap((g) => (g[0] === undefined ? [] : [{ group: g, first: g[0] }]));
-  const paths = lists.map(({ first }) => modulePath(first));
+  const lists = [...groups.values()]
+    .flatMap((g) => modules(g, separate))
+    .flatMap((g) => (g[0] === undefined ? [] : [{ group: g, first: g[0] }]));
+  const paths = lists.map(({ group, first }) =>
+    modulePath(first, { preferNode: groups.get(first.weight.stored)?.length !== group.length }),
+  );
   const unique = uniquePaths(paths.map((p) => p.path));
   const candidates = lists.map(
     ({ group, first }, i): Candidate => ({
@@ -66,6 +73,16 @@ export function findCandidates(model: Model): Candidates {
     }),
   );
   return { candidates, skipped: [...skipped, ...refused] };
+}
+
+/** The products of one weight, apart by module where `separate` asks for it. */
+function modules(group: readonly Product[], separate: ReadonlySet<string>): (readonly Product[])[] {
+  const byPath = new Map<string, Product[]>();
+  for (const p of group) {
+    const { path } = modulePath(p, { preferNode: true });
+    byPath.set(path, [...(byPath.get(path) ?? []), p]);
+  }
+  return [...byPath.keys()].filter((path) => separate.has(path)).length > 1 ? [...byPath.values()] : [group];
 }
 
 /** Two readings of one tensor that are the same matrix or its transpose. */

@@ -12,16 +12,22 @@ export interface ModulePath {
   readonly from: PathSource;
 }
 
-/** The module path of a product: first hit of folded_from, initializer name, name_scopes, node name, whatever name there is. */
-export function modulePath(product: Product): ModulePath {
+/**
+ * The module path of a product: first hit of folded_from, initializer name, name_scopes, node name, whatever name there is.
+ * `preferNode`: the node's own name first, because the weight stands for several modules.
+ */
+export function modulePath(product: Product, { preferNode = false } = {}): ModulePath {
   const { node, weight } = product;
   const stored = weight.stored;
   const prefix = product.calls.map((c) => fromNodeName(c.node.name) ?? '').filter((p) => p !== '');
   // A matrix that an embedding reads too is named after the embedding, so the node knows better.
-  const shared = [...stored.uses].some((u) => u.node.op === 'Gather');
-  const byWeight = shared ? undefined : (named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name)));
+  const shared = preferNode || [...stored.uses].some((u) => u.node.op === 'Gather');
+  const byWeight = shared
+    ? undefined
+    : (named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name)));
   const byNode = named('name_scopes', fromScopes(node)) ?? named('node name', fromNodeName(node.name, prefix));
-  const late = named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name));
+  const late =
+    named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name));
   return byWeight ?? byNode ?? late ?? { path: fallback(product), from: 'fallback' };
 }
 
