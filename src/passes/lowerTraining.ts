@@ -8,9 +8,11 @@ import type { Builder } from '../graph/builder.ts';
 import { type Graph, replaceUses } from '../graph/model.ts';
 import { adaptedForm, isAdapted } from './adapted.ts';
 import { gradTools } from './autodiff/tools.ts';
+import { removeGelu } from './gelu.ts';
 
 /** In place; new nodes are detached until `graph.adopt()`. */
 export function lowerTraining(graph: Graph, g: Builder): void {
+  removeGelu(graph);
   for (const node of [...graph.nodes]) {
     if (!isAdapted(node)) continue;
     const [y] = node.outputs;
@@ -25,7 +27,8 @@ export function lowerTraining(graph: Graph, g: Builder): void {
     const out = g.within({ origin: name, rule: 'lower/training' }, () => {
       const flat = x.shape?.length === 2;
       const rows = tools.rows(x, depth);
-      const bias = flat ? c : undefined;
+      const perColumn = c?.shape?.length === 1 && c.shape[0] === width;
+      const bias = flat || perColumn ? c : undefined;
       const base = transW === 1 || bias !== undefined ? g.Gemm(rows, w, bias, { transB: transW }) : g.MatMul(rows, w);
       const sum = g.Gemm(g.MatMul(rows, a), b, base, { alpha: scale });
       const shaped = flat ? sum : g.Reshape(sum, leading(x, width));

@@ -4,6 +4,7 @@ import './gradients/attention.ts';
 import './gradients/conv.ts';
 import './gradients/einsum.ts';
 import './gradients/elementwise.ts';
+import './gradients/gelu.ts';
 import './gradients/indexing.ts';
 import './gradients/layout.ts';
 import './gradients/linear.ts';

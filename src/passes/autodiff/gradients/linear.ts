@@ -63,7 +63,8 @@ gradRaw('loraify.Adapted', ({ node, inputs, dy, g }) => {
   const grads: (Value | undefined)[] = [
     g.reshapeLike(dx, x),
     undefined,
-    g.Gemm(x2, dh, undefined, { transA: 1 }),
+    // As (dhᵀx)ᵀ: the product with rows of length r first is several times faster, the transpose is of r columns only.
+    g.T(g.Gemm(dh, x2, undefined, { transA: 1 })),
     g.Gemm(h, dy2, undefined, { alpha: scale, transA: 1 }),
     c === undefined ? undefined : dy,
   ];
