@@ -6,7 +6,7 @@ import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { encodeModel } from '../../src/emit/index.ts';
 import { LoraifyError } from '../../src/errors.ts';
 import { type Builder, createBuilder } from '../../src/graph/builder.ts';
-import { type Dim, Graph, type Model, tensorType, Value } from '../../src/graph/model.ts';
+import { type Dim, Graph, type Model, type Node, tensorType, Value } from '../../src/graph/model.ts';
 import type { OpName } from '../../src/graph/operators.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
@@ -216,6 +216,23 @@ export function feedsOf(
     return v === undefined || d === undefined || v.tensor !== undefined ? [] : [[v.name, ortTensor(d)] as const];
   });
   return Object.fromEntries(entries);
+}
+
+/** The nodes that the gradients of a row consist of, without running them. */
+export function gradientNodes(c: Case): readonly Node[] {
+  const graph = new Graph('nodes');
+  const g = createBuilder(inferNode, graph.inputs);
+  const args = argumentsOf(c, dataOf(c), 'static', graph, g);
+  const outs = g.node({ op: c.op, inputs: args, attrs: c.attrs ?? {}, outputs: c.outputs ?? 1 });
+  const outputs = (c.loss ?? [0]).map((i) => outs[i]).filter((v) => v !== undefined);
+  const seeds = outputs.map((y, j) => [y, new Value(`dy${j}`, y.type)] as const);
+  const wrt = args.filter((v, i) => v !== undefined && c.in[i]?.kind === 'float').filter((v) => v !== undefined);
+  graph.outputs.push(...outputs);
+  graph.adopt();
+  const before = new Set(graph.nodes);
+  graph.outputs.push(...[...gradients({ g, seeds, wrt }).values()].map((dv) => g.Identity(dv)));
+  graph.adopt();
+  return graph.nodes.filter((n) => !before.has(n));
 }
 
 /** Runs one row in one mode; throws where numbers or shapes are wrong. */
