@@ -46,7 +46,7 @@ function summary(model: string, { dir, manifest, files }: CompileResult, dryRun:
             .map(([name, size]) => `${name} ${bytes(size)}`)
             .join(', ')}`,
           `wrote ${dir}`,
-          `next: loraify train ${dir} --data FILE`,
+          ...(manifest.graphs.train === undefined ? [] : [`next: loraify train ${dir} --data FILE`]),
         ]),
   ];
   return lines.join('\n');

@@ -189,19 +189,25 @@ function refusal(node: Node, order: readonly Node[], active: ReadonlySet<Value>)
   return noGradient(`no gradient rule for ${ruleKey(node)}`, place(node, order, active));
 }
 
+/** The operator as the source has it: an adapted product is still a MatMul to its user. */
+function opName(node: Node): string {
+  const base = node.attrs.get('base');
+  return node.layer !== undefined && base?.kind === 'string' ? new TextDecoder().decode(base.value) : node.op;
+}
+
 /** The way from this node to the loss, for the message. */
 function place(node: Node, order: readonly Node[], active: ReadonlySet<Value>): { node: string; where: string } {
   const path: string[] = [];
   const carried = new Set(node.outputs.filter((o) => active.has(o)));
   for (const n of order.slice(order.indexOf(node) + 1)) {
     if (!n.inputs.some((v) => v !== undefined && carried.has(v))) continue;
-    path.push(`${n.op} "${n.label}"`);
+    path.push(`${opName(n)} "${n.label}"`);
     carried.clear();
     for (const o of n.outputs) carried.add(o);
   }
   const shown = path.length > 6 ? [...path.slice(0, 3), `… ${path.length - 5} more …`, ...path.slice(-2)] : path;
   return {
     node: node.label,
-    where: `on the path to the loss: ${[`${node.op} "${node.label}"`, ...shown].join(' -> ')}`,
+    where: `on the path to the loss: ${[`${opName(node)} "${node.label}"`, ...shown].join(' -> ')}`,
   };
 }
