@@ -1,7 +1,6 @@
 /** What a command is, and how its options become yargs' and come back typed. */
 
 import { readFileSync } from 'node:fs';
-import { parse as parseYaml } from 'yaml';
 import type { Options } from 'yargs';
 import { z } from 'zod';
 import { didYouMean, fileNotFound } from '../errors.ts';
@@ -58,8 +57,8 @@ export function command<S extends z.ZodRawShape>(definition: CommandDefinition<S
       positional.map(([name, meta]) => [kebab(name), { type: 'string', describe: meta.describe }]),
     ),
     flags: Object.fromEntries(flags.map(flagOf)),
-    execute(given, out) {
-      const config = typeof given.config === 'string' ? configValues(given.config, keys) : {};
+    async execute(given, out) {
+      const config = typeof given.config === 'string' ? await configValues(given.config, keys) : {};
       const values = Object.fromEntries(metas.map(([name]) => [name, given[name] ?? config[name]]));
       const parsed = z.object(options).safeParse(values);
       if (!parsed.success) {
@@ -75,8 +74,8 @@ export function command<S extends z.ZodRawShape>(definition: CommandDefinition<S
 const global = ['json', 'quiet'];
 
 /** Options of a JSON or YAML file, by their names (kebab-case or camelCase) or short names. Unknown ones are refused. */
-function configValues(file: string, keys: ReadonlyMap<string, string>): Record<string, unknown> {
-  const values = readConfig(file);
+async function configValues(file: string, keys: ReadonlyMap<string, string>): Promise<Record<string, unknown>> {
+  const values = await readConfig(file);
   const result: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(values)) {
     const name = camel(key);
@@ -94,16 +93,17 @@ function configValues(file: string, keys: ReadonlyMap<string, string>): Record<s
 }
 
 /** The object in a config file. JSON is YAML. */
-export function readConfig(file: string): object {
+export async function readConfig(file: string): Promise<object> {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
   } catch (error) {
     throw fileNotFound(file, error instanceof Error ? (error.message.split(', ')[0] ?? '') : String(error));
   }
+  const { parse } = await import('yaml');
   let values: unknown;
   try {
-    values = parseYaml(text);
+    values = parse(text);
   } catch (error) {
     throw new UsageError(`${file}: ${error instanceof Error ? error.message.split('\n')[0] : error}`);
   }

@@ -1,4 +1,4 @@
-import { type CompileResult, compile } from '../index.ts';
+import type { CompileResult } from '../index.ts';
 import { command } from './command.ts';
 import { compileOptions, libraryOptions } from './compileOptions.ts';
 import { required } from './options.ts';
@@ -9,6 +9,7 @@ export const compileCommand = command({
   describe: 'LoRA branches and training graphs -> a package directory',
   options: { model: required({ positional: true, describe: 'ONNX file' }), ...compileOptions },
   async run({ model, ...options }, out) {
+    const { compile } = await import('../index.ts');
     const result = await compile(model, libraryOptions(options));
     for (const text of result.warnings) out.warn(text);
     const { dir, manifest, warnings, files } = result;

@@ -1,4 +1,3 @@
-import { doctor, version } from '../index.ts';
 import { command } from './command.ts';
 import { bytes, plural, table } from './text.ts';
 
@@ -7,6 +6,7 @@ export const doctorCommand = command({
   describe: 'versions, execution providers found, and how to get a missing one',
   options: {},
   async run(_, out) {
+    const { doctor, version } = await import('../index.ts');
     const found = await doctor();
     const rows = found.providers.map((p) => [p.name, p.ok ? 'works' : 'no', p.reason ?? '']);
     const hints = found.providers.flatMap((p) => (p.hint === undefined ? [] : [`${p.name}: ${p.hint}`]));

@@ -1,4 +1,3 @@
-import { evaluate } from '../index.ts';
 import { command } from './command.ts';
 import { adapterOption, dataOptions, packageArgument, runtimeOptions } from './runtimeOptions.ts';
 import { plural, short } from './text.ts';
@@ -8,6 +7,7 @@ export const evalCommand = command({
   describe: 'loss and metrics of an adapter on a data file',
   options: { ...packageArgument, ...dataOptions, ...adapterOption, ...runtimeOptions },
   async run({ package: directory, ...options }, out) {
+    const { evaluate } = await import('../index.ts');
     const { provider, ...found } = await evaluate(directory, options);
     const { loss, examples, accuracy, perplexity } = found;
     const parts = [

@@ -1,4 +1,3 @@
-import { exportAdapter } from '../index.ts';
 import { command } from './command.ts';
 import { choice } from './options.ts';
 import { adapterOption, outputFile, packageArgument } from './runtimeOptions.ts';
@@ -13,6 +12,7 @@ export const exportCommand = command({
     format: choice(['peft'], { describe: 'peft: a directory for PeftModel.from_pretrained', default: 'peft' }),
   },
   async run({ package: directory, format = 'peft', ...options }, out) {
+    const { exportAdapter } = await import('../index.ts');
     const result = await exportAdapter(directory, { ...options, format });
     for (const text of result.warnings) out.warn(text);
     out.result(`wrote ${result.dir}`, { ...result, format });

@@ -1,4 +1,4 @@
-import { type Inspection, inspect } from '../index.ts';
+import type { Inspection } from '../index.ts';
 import { command } from './command.ts';
 import { libraryOptions, selectionOptions } from './compileOptions.ts';
 import { required } from './options.ts';
@@ -9,6 +9,7 @@ export const inspectCommand = command({
   describe: 'the weighted layers, what would be adapted, and why the rest is not',
   options: { model: required({ positional: true, describe: 'ONNX file or package' }), ...selectionOptions },
   async run({ model, ...options }, out) {
+    const { inspect } = await import('../index.ts');
     const found = await inspect(model, libraryOptions(options));
     for (const text of found.warnings) out.warn(text);
     out.result(page(found), found);

@@ -1,7 +1,7 @@
 /** The command line: arguments in, exit status out. */
 
 import yargs from 'yargs';
-import { version } from '../index.ts';
+import { version } from '../version.ts';
 import { type Command, readConfig } from './command.ts';
 import { compileCommand } from './compile.ts';
 import { doctorCommand } from './doctor.ts';
@@ -76,8 +76,8 @@ export async function main(args: readonly string[]): Promise<number> {
         return y.options(flags);
       },
       async (given) => {
-        const said = (name: 'json' | 'quiet'): boolean => given[name] === true || configSays(given.config, name);
-        status = (await execute(given, createOutput(said('json'), said('quiet')))) ?? 0;
+        const said = async (name: string): Promise<boolean> => given[name] === true || configSays(given.config, name);
+        status = (await execute(given, createOutput(await said('json'), await said('quiet')))) ?? 0;
       },
     );
   }
@@ -89,8 +89,7 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-function configSays(file: unknown, name: string): boolean {
-  return (
-    typeof file === 'string' && Object.entries(readConfig(file)).some(([key, value]) => key === name && value === true)
-  );
+async function configSays(file: unknown, name: string): Promise<boolean> {
+  if (typeof file !== 'string') return false;
+  return Object.entries(await readConfig(file)).some(([key, value]) => key === name && value === true);
 }

@@ -1,4 +1,3 @@
-import { merge } from '../index.ts';
 import { command } from './command.ts';
 import { flag } from './options.ts';
 import { adapterOption, outputFile, packageArgument } from './runtimeOptions.ts';
@@ -14,6 +13,7 @@ export const mergeCommand = command({
     verify: flag({ describe: '--no-verify: do not compare the result with base + adapter', default: 'true' }),
   },
   async run({ package: directory, ...options }, out) {
+    const { merge } = await import('../index.ts');
     const result = await merge(directory, options);
     for (const text of result.warnings) out.warn(text);
     const { file, dataFile, layers, error } = result;

@@ -1,4 +1,3 @@
-import { predict } from '../index.ts';
 import { command } from './command.ts';
 import { adapterOption, dataOptions, outputFile, packageArgument, runtimeOptions } from './runtimeOptions.ts';
 import { plural } from './text.ts';
@@ -8,6 +7,7 @@ export const predictCommand = command({
   describe: "the model's outputs for each row of a data file, as .npz or .jsonl",
   options: { ...packageArgument, ...dataOptions, ...adapterOption, ...outputFile, ...runtimeOptions },
   async run({ package: directory, ...options }, out) {
+    const { predict } = await import('../index.ts');
     const result = await predict(directory, options);
     if (result.leftOut.length > 0) out.warn(`left out, not one entry per row: ${result.leftOut.join(', ')}`);
     const { file, rows, outputs, provider } = result;

@@ -1,4 +1,3 @@
-import { printModelText } from '../index.ts';
 import { command } from './command.ts';
 import { flag, required } from './options.ts';
 
@@ -10,6 +9,7 @@ export const printCommand = command({
     full: flag({ describe: 'tensors above 64 elements too' }),
   },
   async run({ model, full = false }, out) {
+    const { printModelText } = await import('../index.ts');
     const text = printModelText(model, { full });
     out.result(text, { file: model, text });
     return 0;

@@ -1,8 +1,7 @@
-import { evaluationLine, logLine, type TrainEvent, type TrainResult, train } from '../index.ts';
+import type { TrainEvent, TrainResult } from '../index.ts';
 import { command } from './command.ts';
 import { onInterrupt } from './interrupt.ts';
 import { choice, flag, integer, number, text } from './options.ts';
-import type { Output } from './output.ts';
 import { trainProgress } from './progress.ts';
 import { dataOptions, packageArgument, runtimeOptions } from './runtimeOptions.ts';
 import { plural, short } from './text.ts';
@@ -36,6 +35,7 @@ export const trainCommand = command({
     ...runtimeOptions,
   },
   async run({ package: directory, ...options }, out) {
+    const { train } = await import('../index.ts');
     const stop = new AbortController();
     const release = onInterrupt(() => {
       out.note('stopping after this step; once more to stop now');
@@ -45,7 +45,8 @@ export const trainCommand = command({
     try {
       const onEvent = (event: TrainEvent): void => {
         progress.show(event);
-        if (out.json) jsonLine(event, out);
+        // The lines of log.jsonl.
+        if (out.json && 'line' in event) out.line(JSON.stringify(event.line));
       };
       const result = await train(directory, { ...options, signal: stop.signal, onEvent });
       progress.end();
@@ -58,12 +59,6 @@ export const trainCommand = command({
     }
   },
 });
-
-/** The lines of log.jsonl. */
-function jsonLine(event: TrainEvent, out: Output): void {
-  if (event.kind === 'step') out.line(JSON.stringify(logLine(event.step)));
-  if (event.kind === 'evaluation') out.line(JSON.stringify(evaluationLine(event.step, event.evaluation)));
-}
 
 function summary(directory: string, r: TrainResult): string {
   const evaluated = r.evalLoss === undefined ? '' : `, best evaluation ${short(r.evalLoss)} at step ${r.bestStep}`;

@@ -99,8 +99,9 @@ async function run(parts: Parts): Promise<TrainResult> {
     try {
       for await (const group of stopped === 'done' ? fit.run(from, (n) => isEvaluated(n) || isSaved(n)) : []) {
         for (const step of group) {
-          log.write(logLine(step));
-          tell({ kind: 'step', step });
+          const line = logLine(step);
+          log.write(line);
+          tell({ kind: 'step', step, line });
           last = step;
           progress = { ...progress, step: step.step, epoch: step.epoch };
         }
@@ -167,20 +168,21 @@ async function evaluateNow({ evaluation, tell }: Parts, progress: Progress, log:
   const found = await evaluation.run();
   const isBest =
     step > 0 && Number.isFinite(found.loss) && !(found.loss >= (progress.best?.loss ?? Number.POSITIVE_INFINITY));
-  log.write(evaluationLine(step, found));
-  tell({ kind: 'evaluation', step, evaluation: found, best: isBest });
+  const line = evaluationLine(step, found);
+  log.write(line);
+  tell({ kind: 'evaluation', step, evaluation: found, best: isBest, line });
   if (isBest) return { ...progress, best: { step, loss: found.loss }, waited: 0 };
   return { ...progress, waited: step === 0 ? 0 : progress.waited + 1 };
 }
 
 /** A step as a line of log.jsonl. */
-export function logLine(step: Step): object {
+function logLine(step: Step): object {
   const { gradNorm, examplesPerSecond, examples: _, ...rest } = step;
   return { ...rest, grad_norm: gradNorm, examples_per_second: Number(examplesPerSecond.toPrecision(6)) };
 }
 
 /** An evaluation as a line of log.jsonl. */
-export function evaluationLine(step: number, { loss, ...rest }: Evaluation): object {
+function evaluationLine(step: number, { loss, ...rest }: Evaluation): object {
   return { step, eval_loss: loss, ...rest };
 }
 
