@@ -104,7 +104,8 @@ describe('rooms', () => {
 
   it('the command line knows the library by its public face', () => {
     const wrong = imports.filter(ours).filter(({ from, to }) => {
-      return roomOf(from) === 'cli' && !['cli', 'index', 'errors'].includes(roomOf(to));
+      // The version alone, so that --version and --help need not load the library.
+      return roomOf(from) === 'cli' && !['cli', 'index', 'errors'].includes(roomOf(to)) && to !== 'src/version.ts';
     });
     expect(wrong.map(show)).toEqual([]);
   });
