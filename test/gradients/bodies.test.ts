@@ -12,6 +12,7 @@ const refuse = (v: Value): never => {
   throw new Error(`rank of ${v.name}`);
 };
 const rows = allRows.filter((row) => {
+  if (row.refused !== undefined) return false;
   const g = createBuilder();
   const [out] = g.node({ op: row.op, inputs: [], outputs: 1 });
   return out?.producer !== undefined && decomposition(out.producer) !== undefined;

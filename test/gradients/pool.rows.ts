@@ -65,6 +65,14 @@ export const rows: readonly Case[] = [
       dtype: 'float32',
     }),
   ),
+  {
+    op: 'LpPool',
+    in: [f([1, 1, 5], positive)],
+    attrs: { kernel_shape: [2], strides: [2], ceil_mode: 1 },
+    dtype: 'float32',
+    modes: ['static'],
+    refused: 'ceil_mode',
+  },
   { op: 'LRN', in: [f([2, 5, 3, 1])], attrs: { size: 3, alpha: 0.5, beta: 0.75, bias: 1.5 }, dtype: 'float32' },
   { op: 'LRN', in: [f([2, 5, 2, 2])], attrs: { size: 5, alpha: 0.5, beta: 0.6, bias: 1 }, dtype: 'float32' },
 ];

@@ -16,7 +16,7 @@ const notOnCuda = new Set(
 const cpuAnyway = new Set(['Cosh', 'CenterCropPad', 'AffineGrid', 'ReverseSequence']);
 
 describe('operators of the gradients', () => {
-  it.each(allRows.map((row) => [title(row), row] as const))('%s', (_, row) => {
+  it.each(allRows.filter((r) => r.refused === undefined).map((row) => [title(row), row] as const))('%s', (_, row) => {
     for (const node of gradientNodes(row)) {
       expect(node.domain, node.op).toBe('');
       if (!cpuAnyway.has(row.op)) expect(notOnCuda.has(node.op), node.op).toBe(false);

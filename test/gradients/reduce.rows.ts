@@ -57,6 +57,19 @@ export const rows: readonly Case[] = [
   ...reduction('ReduceLogSumExp'),
   ...reduction('ReduceMax', distinct),
   ...reduction('ReduceMin', distinct),
+  ...(['ReduceMax', 'ReduceMin'] as const).map(
+    (op): Case => ({
+      op,
+      in: [
+        f(
+          [2, 3],
+          [1, 1, 0.5, 0.5, 1, 1].map((v) => (op === 'ReduceMax' ? v : -v)),
+        ),
+        k([1]),
+      ],
+      is: 'ties',
+    }),
+  ),
   ...reduction('ReduceProd', offZero),
   { op: 'ReduceProd', in: [f([3, 3], [0, 2, 3, 0, 0, 4, 5, -1, 2]), k([1])], is: 'zeros' },
   ...softmax('Softmax'),

@@ -45,4 +45,10 @@ export const rows: readonly Case[] = [
     exclude_outside: 1,
     cubic_coeff_a: -0.5,
   }),
+  row(
+    'Resize',
+    [f(x), undefined, undefined, k([2, 8])],
+    { axes: [2, 3], keep_aspect_ratio_policy: 'not_larger' },
+    { opset: 18, modes: ['static'], refused: 'not_larger' },
+  ),
 ];

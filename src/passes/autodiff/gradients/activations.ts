@@ -77,16 +77,12 @@ grad('Atanh', ({ inputs: [x], dy, g }) => [g.Div(dy, g.Sub(g.like(x, 1), g.Mul(x
 // y = a - q·b with q constant almost everywhere
 grad('Mod', ({ inputs: [a, b], outputs: [y], dy, g }) => [dy, g.Mul(dy, g.Div(g.Sub(y, a), b))]);
 
-// start + i·delta
-grad('Range', ({ dy, g }) => {
-  const sum = (v: Value): Value => g.ReduceSum(v, undefined, { keepdims: 0 });
-  const steps = g.CastLike(g.Range(g.int(0), g.Size(dy), g.int(1)), dy);
-  return [sum(dy), undefined, sum(g.Mul(dy, steps))];
-});
+// start + i·delta, of which the walk takes the sums
+grad('Range', ({ dy, g }) => [dy, undefined, g.Mul(dy, g.CastLike(g.Range(g.int(0), g.Size(dy), g.int(1)), dy))]);
 // values = [off, on]
 grad('OneHot', ({ inputs: [indices, depth, values], attrs: { axis }, dy, g }) => {
   const hot = g.OneHot(indices, depth, g.CastLike(g.constant('float32', [2], [0, 1]), values), { axis });
-  const sum = (v: Value): Value => g.Reshape(g.ReduceSum(v, undefined, { keepdims: 0 }), g.ints([1]));
+  const sum = (v: Value): Value => g.Reshape(g.ReduceSum(v), g.ints([1]));
   const on = sum(g.Mul(dy, hot));
   return [undefined, undefined, g.Concat([g.Sub(sum(dy), on), on], { axis: 0 })];
 });

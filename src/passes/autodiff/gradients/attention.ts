@@ -2,7 +2,6 @@
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import type { AttrsOf } from '../../../graph/operators.ts';
-import { dataTypeNumber, isFloat } from '../../../graph/tensor.ts';
 import type { Length } from '../lengths.ts';
 import { decompose, grad } from '../rules.ts';
 import type { GradTools } from '../tools.ts';
@@ -20,7 +19,6 @@ function byHeads(g: G, x: Value, heads: Length): Value {
 interface Sight {
   /** Undefined: all. */
   readonly open: Value | undefined;
-  /** Finite where open. */
   readonly bias: Value | undefined;
 }
 
@@ -57,9 +55,9 @@ function sight(
   let bias: Value | undefined;
   if (mask !== undefined) {
     const whole = asLong(g, mask, sizes.keys, scores);
-    const floats = mask.dtype === undefined || isFloat(mask.dtype);
+    const floats = mask.dtype !== 'bool';
     const seen = floats ? g.Greater(whole, g.like(scores, -Infinity)) : g.Greater(whole, g.like(scores, 0.5));
-    if (floats) bias = g.Where(seen, whole, g.like(scores, 0));
+    if (floats) bias = whole;
     limits.push(seen);
   }
   return { open: limits.length === 0 ? undefined : limits.reduce((a, b) => g.And(a, b)), bias };
@@ -67,7 +65,7 @@ function sight(
 
 /** The mask as floats, closed beyond its end where it has fewer keys. */
 function asLong(g: G, mask: Value, keys: Length, scores: Value): Value {
-  const floats = mask.dtype === undefined || isFloat(mask.dtype);
+  const floats = mask.dtype !== 'bool';
   const values = floats ? mask : g.CastLike(mask, scores);
   const missing = g.minus(keys, g.length(mask, -1));
   if (missing === 0) return values;
@@ -118,8 +116,7 @@ function sizesOf(g: G, v: Value): [Length, Length, Length, Length] {
 }
 
 function softmax(g: G, scores: Value, precision: number | undefined): Value {
-  if (precision === undefined || scores.dtype === undefined || precision === dataTypeNumber(scores.dtype))
-    return g.Softmax(scores, { axis: -1 });
+  if (precision === undefined) return g.Softmax(scores, { axis: -1 });
   return g.CastLike(g.Softmax(g.Cast(scores, { to: precision }), { axis: -1 }), scores);
 }
 

@@ -9,14 +9,14 @@ const alphabet = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'];
  * Subscripts of the operands and of the result, which is alphabetical over what occurs once where it is not written. An ellipsis
  * becomes letters of its own, aligned at the right.
  */
-function subscripts(equation: string, ranks: (operand: number) => number): { operands: string[]; result: string } {
+function subscripts(equation: string, ranks: readonly (() => number)[]): { operands: string[]; result: string } {
   const [left = '', right] = equation.replaceAll(' ', '').split('->');
   const terms = left.split(',');
   const letters = [...left.replaceAll(/[.,]/g, '')].sort();
   const once = letters.filter((c) => letters.indexOf(c) === letters.lastIndexOf(c));
-  const result = right ?? `${left.includes('.') ? '...' : ''}${once.join('')}`;
+  const result = right ?? `...${once.join('')}`;
   const free = alphabet.filter((c) => !equation.includes(c));
-  const widths = terms.map((t, i) => (t.includes('.') ? ranks(i) - (t.length - 3) : 0));
+  const widths = terms.map((t, i) => (t.includes('.') ? (ranks[i]?.() ?? 0) - (t.length - 3) : 0));
   const spell = (term: string, width: number): string =>
     term.replace(
       '...',
@@ -29,7 +29,10 @@ function subscripts(equation: string, ranks: (operand: number) => number): { ope
 }
 
 grad('Einsum', ({ node, inputs, attrs: { equation = '' }, dy, g }) => {
-  const { operands, result } = subscripts(equation, (i) => (inputs[i] === undefined ? 0 : g.rank(inputs[i])));
+  const { operands, result } = subscripts(
+    equation,
+    inputs.map((x) => () => g.rank(x)),
+  );
   return inputs.map((x, i): Value => {
     const own = [...(operands[i] ?? '')];
     if (new Set(own).size < own.length)

@@ -1,6 +1,5 @@
 /** Elementwise operators. Each rule is the derivative alone; sums over broadcast axes are the walk's. */
 
-import type { Value } from '../../../graph/model.ts';
 import { dataTypeNumber, numbersOf } from '../../../graph/tensor.ts';
 import { grad, stop } from '../rules.ts';
 
@@ -21,17 +20,14 @@ grad('Mean', ({ inputs, dy, g }) => {
 
 // x^e: e·x^(e-1) to the base; x^e·ln x to the exponent, where x > 0 (elsewhere the derivative does not exist).
 grad('Pow', ({ inputs: [x, e], outputs: [y], dy, g }) => {
-  const de = (): Value => {
-    const positive = g.Greater(x, g.like(x, 0));
-    return g.Mul(dy, g.Mul(y, g.Where(positive, g.Log(g.Where(positive, x, g.like(x, 1))), g.like(x, 0))));
-  };
   const fixed = e.tensor === undefined || e.tensor.byteLength > 8 ? undefined : numbersOf(e.tensor);
   const n = fixed?.length === 1 ? fixed[0] : undefined;
-  if (n === 1) return [dy, de()];
-  if (n === 2) return [g.Mul(dy, g.Mul(x, g.like(x, 2))), de()];
-  if (n !== undefined) return [g.Mul(dy, g.Mul(g.Pow(x, g.like(x, n - 1)), g.like(x, n))), de()];
+  if (n === 1) return [dy];
+  if (n === 2) return [g.Mul(dy, g.Mul(x, g.like(x, 2)))];
+  if (n !== undefined) return [g.Mul(dy, g.Mul(g.Pow(x, g.like(x, n - 1)), g.like(x, n)))];
   const exponent = e.dtype === x.dtype ? e : g.CastLike(e, x);
-  return [g.Mul(dy, g.Mul(exponent, g.Pow(x, g.Sub(exponent, g.like(x, 1))))), de()];
+  const log = g.Log(g.Where(g.Greater(x, g.like(x, 0)), x, g.like(x, 1)));
+  return [g.Mul(dy, g.Mul(exponent, g.Pow(x, g.Sub(exponent, g.like(x, 1))))), g.Mul(dy, g.Mul(y, log))];
 });
 grad('Sqrt', ({ outputs: [y], dy, g }) => [g.Div(g.Mul(dy, g.like(y, 0.5)), y)]);
 grad('Exp', ({ outputs: [y], dy, g }) => [g.Mul(dy, y)]);

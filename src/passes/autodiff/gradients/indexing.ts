@@ -27,8 +27,8 @@ function returned(g: G, dy: Value, x: Value, axis: number, positions: Value): Va
     const from = Array.from({ length: total }, (_, i) => known.indexOf(i));
     if (!from.includes(-1)) return g.Gather(dy, g.ints(from), { axis });
     const more = g.Pad(dy, g.ints([0, 1]), undefined, g.ints([axis]));
-    const last = known.length;
-    return g.Gather(more, g.ints(from.map((i) => (i < 0 ? last : i))), { axis });
+    // -1, where nothing was picked, is the row of zeros at the end.
+    return g.Gather(more, g.ints(from), { axis });
   }
   const column = [-1, ...new Array<number>(g.rank(x) - axis - 1).fill(1)];
   const spread = g.Expand(g.Reshape(positions, g.ints(column)), g.shapeOf(dy));
@@ -37,7 +37,7 @@ function returned(g: G, dy: Value, x: Value, axis: number, positions: Value): Va
 
 grad('Gather', ({ inputs: [x, indices], attrs: { axis: a }, dy, g }) => {
   const axis = g.axis(x, a);
-  const count = indices.shape?.every((d) => d === 1) ? 1 : g.times(...g.lengths(indices));
+  const count = g.times(...g.lengths(indices));
   const one = count === 1;
   // The axes of the indices become one.
   const lined = [...g.lengths(x, 0, axis), count, ...g.lengths(x, axis + 1)];
@@ -71,7 +71,7 @@ function merged(
   const sizes = g.lengths(data, batch, batch + depth);
   const strides = sizes.map((_, i) => g.times(...sizes.slice(i + 1)));
   const positive = g.Where(g.Less(indices, g.int(0)), g.Add(indices, g.vector(sizes)), indices);
-  const flat = g.ReduceSum(g.Mul(positive, g.vector(strides)), g.ints([-1]), { keepdims: 0 });
+  const flat = g.ReduceSum(g.Mul(positive, g.vector(strides)), g.ints([-1]));
   const before = g.times(...g.lengths(data, 0, batch));
   const total = g.times(before, ...sizes);
   if (batch === 0) return { rows: g.Reshape(flat, g.ints([-1])), total, depth };
@@ -145,7 +145,7 @@ grad('Slice', ({ node, inputs: [x, starts, , axes, steps], dy, g }) => {
     }
     if (Math.abs(by) > 1) block = apart(g, block, axis, Math.abs(by));
   });
-  const at = lows.map((low, i) => g.most(g.least(low, sizes[i] ?? 0), 0));
+  const at = lows.map((low) => g.most(low, 0));
   return [placed(g, block, x, along, at)];
 });
 
@@ -163,7 +163,7 @@ function apart(g: G, v: Value, axis: number, by: number): Value {
 grad('Pad', ({ node, inputs: [x, pads, value, axes], attrs: { mode }, dy, g }) => {
   if (mode === 'constant') {
     const dx = g.Pad(dy, g.Neg(pads), undefined, axes);
-    const total = (v: Value): Value => g.ReduceSum(v, undefined, { keepdims: 0 });
+    const total = (v: Value): Value => g.ReduceSum(v);
     return [dx, undefined, value === undefined ? undefined : g.reshapeLike(g.Sub(total(dy), total(dx)), value)];
   }
   const list = axes === undefined ? g.axesFrom(x, 0) : knownInts(axes)?.map((a) => g.axis(x, a));
