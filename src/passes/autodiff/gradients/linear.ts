@@ -63,8 +63,8 @@ gradRaw('loraify.Adapted', ({ node, inputs, dy, g }) => {
   const grads: (Value | undefined)[] = [
     g.reshapeLike(dx, x),
     undefined,
-    // As (dhᵀx)ᵀ: the product with rows of length r first is several times faster, the transpose is of r columns only.
-    g.T(g.Gemm(dh, x2, undefined, { transA: 1 })),
+    // (dhᵀ·x)ᵀ, whose long rows run faster than xᵀ·dh. With Gemm, ONNX Runtime would fuse the transposes back into that.
+    g.T(g.MatMul(g.T(dh), x2)),
     g.Gemm(h, dy2, undefined, { alpha: scale, transA: 1 }),
     c === undefined ? undefined : dy,
   ];
