@@ -31,6 +31,7 @@ export const rows: readonly Case[] = [
   row('ConvTranspose', [2, 4, 5], [4, 3, 3], { group: 2, strides: [3], dilations: [2] }, 6),
   row('ConvTranspose', [2, 3, 4, 5], [3, 2, 3, 2], { strides: [2, 1], pads: [1, 0, 0, 1] }),
   row('ConvTranspose', [1, 2, 3, 3], [2, 3, 3, 3], { strides: [3, 2], output_shape: [10, 8] }),
+  row('ConvTranspose', [1, 2, 3, 3], [2, 3, 3, 3], { strides: [3, 2], output_shape: [9, 7], output_padding: [1, 1] }),
   row('ConvTranspose', [1, 2, 3, 3], [2, 3, 3, 3], { strides: [3, 2], auto_pad: 'SAME_UPPER' }),
   row('ConvTranspose', [1, 2, 3, 3], [2, 3, 3, 3], { strides: [2, 2], auto_pad: 'SAME_LOWER' }),
   row('ConvTranspose', [1, 2, 2, 3, 2], [2, 3, 2, 2, 3], { strides: [2, 1, 1] }, 3),

@@ -8,6 +8,7 @@ import { LoraifyError } from '../../src/errors.ts';
 import { type Builder, createBuilder } from '../../src/graph/builder.ts';
 import { type Dim, Graph, type Model, type Node, tensorType, Value } from '../../src/graph/model.ts';
 import type { OpName } from '../../src/graph/operators.ts';
+import { halfToNumber, numberToHalf } from '../../src/graph/tensor.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
 
@@ -17,6 +18,7 @@ export type Mode = (typeof modes)[number];
 
 type Next = () => number;
 export type Domain = (next: Next, index: number, count: number) => number;
+export type FloatType = 'float64' | 'float32' | 'float16';
 type Kind = 'float' | 'int64' | 'int32' | 'uint8' | 'bool';
 
 /** One input of the operator. */
@@ -43,7 +45,7 @@ export interface Case {
   /** Operator set, 18 unless the operator is younger. */
   readonly opset?: number;
   /** float64 where ONNX Runtime's CPU provider has the kernels. */
-  readonly dtype?: 'float64' | 'float32';
+  readonly dtype?: FloatType;
   /** Linear in each single input, so that any step is exact. */
   readonly linear?: boolean;
   readonly step?: number;
@@ -117,7 +119,7 @@ export function random(seed: number): Next {
 const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 export interface Data {
-  readonly type: 'float64' | 'float32' | 'int64' | 'int32' | 'uint8' | 'bool';
+  readonly type: FloatType | 'int64' | 'int32' | 'uint8' | 'bool';
   readonly dims: readonly number[];
   readonly values: readonly number[];
 }
@@ -128,6 +130,8 @@ const ortTensor = ({ type, dims, values }: Data): OrtTensor => {
       return new OrtTensor(type, Float64Array.from(values), dims);
     case 'float32':
       return new OrtTensor(type, Float32Array.from(values), dims);
+    case 'float16':
+      return new OrtTensor(type, Uint16Array.from(values, numberToHalf), dims);
     case 'int64':
       return new OrtTensor(type, BigInt64Array.from(values, BigInt), dims);
     case 'int32':
@@ -138,9 +142,13 @@ const ortTensor = ({ type, dims, values }: Data): OrtTensor => {
   }
 };
 
+/** ONNX Runtime gives bits, or numbers where JavaScript has a Float16Array. */
+const asHalf = (v: number): number => ('Float16Array' in globalThis ? v : halfToNumber(v));
+
 export function numbers(t: OrtTensor): number[] {
   if (typeof t.data === 'string' || Array.isArray(t.data)) throw new Error('no numbers');
-  return Array.from<number | bigint, number>(t.data, Number);
+  const list = Array.from<number | bigint, number>(t.data, Number);
+  return t.type === 'float16' ? list.map(asHalf) : list;
 }
 
 export async function session(model: Model): Promise<InferenceSession> {
@@ -283,7 +291,7 @@ export interface Check {
   readonly wrt: readonly Value[];
   readonly skip?: readonly Value[];
   readonly opset: number;
-  readonly type: 'float64' | 'float32';
+  readonly type: FloatType;
   readonly mode: Mode;
   readonly step: number;
   readonly tolerance: number;
@@ -379,7 +387,7 @@ export function variables(
   shapes: Readonly<Record<string, readonly number[]>>,
   mode: Mode = 'static',
   domain: Domain = normal,
-  type: 'float64' | 'float32' = 'float64',
+  type: FloatType = 'float64',
 ): { values: Value[]; inputs: Map<Value, Data> } {
   const next = random(5);
   const inputs = new Map<Value, Data>();

@@ -10,6 +10,8 @@ const e = (equation: string, ...shapes: readonly (readonly number[])[]): Case =>
 });
 const reductions = ['mean', 'sum', 'none'] as const;
 const labels = int64([0, 2, 1, 2]);
+/** Two of them are no class. */
+const some = int64([0, -100, 1, -100]);
 const cells = int64([0, 2, 1, 2, 1, 1], [2, 3]);
 
 export const rows: readonly Case[] = [
@@ -40,6 +42,12 @@ export const rows: readonly Case[] = [
       attrs: { reduction, ignore_index: 1 },
     },
     { op: 'SoftmaxCrossEntropyLoss', in: [f([4, 3]), labels], attrs: { reduction } },
+    { op: 'SoftmaxCrossEntropyLoss', in: [f([4, 3]), some], attrs: { reduction, ignore_index: -100 } },
+    {
+      op: 'NegativeLogLikelihoodLoss',
+      in: [f([4, 3]), some, f([3], positive)],
+      attrs: { reduction, ignore_index: -100 },
+    },
     { op: 'SoftmaxCrossEntropyLoss', in: [f([4, 3]), labels, f([3], positive)], attrs: { reduction, ignore_index: 2 } },
     {
       op: 'SoftmaxCrossEntropyLoss',

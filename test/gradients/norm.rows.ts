@@ -12,6 +12,17 @@ export const rows: readonly Case[] = [
       { op: 'RMSNormalization', in: [f([2, 3, 4]), f(tail, offZero)], attrs: { axis, epsilon: 0.1 }, opset: 23 },
     ];
   }),
+  ...[-1, 1].map((axis): Case => {
+    const tail = axis === 1 ? [3, 4] : [4];
+    return {
+      op: 'LayerNormalization',
+      in: [f([2, 3, 4]), f(tail, offZero), f(tail)],
+      attrs: { axis, epsilon: 0.1 },
+      ...float32,
+    };
+  }),
+  // Both statistics come in float32 then, whatever the input is.
+  { op: 'LayerNormalization', in: [f([2, 4]), f([4], offZero), f([4])], dtype: 'float16', step: 0.2, tolerance: 2e-2 },
   { op: 'LayerNormalization', in: [f([0, 3]), f([3], offZero), f([3])] },
   ...[
     [2, 3, 4, 5],

@@ -39,6 +39,13 @@ export const rows: readonly Case[] = [
       count_include_pad,
     }),
     average([2, 2, 5, 6], { kernel_shape: [3, 3], strides: [2, 2], auto_pad: 'SAME_UPPER', count_include_pad }),
+    average([2, 2, 5, 6], {
+      kernel_shape: [3, 3],
+      strides: [2, 2],
+      auto_pad: 'SAME_UPPER',
+      ceil_mode: 1,
+      count_include_pad,
+    }),
     average([2, 2, 5, 6], { kernel_shape: [2, 2], auto_pad: 'SAME_LOWER', count_include_pad }),
     average([2, 2, 5, 6], { kernel_shape: [2, 2], strides: [3, 2], auto_pad: 'VALID', count_include_pad }),
     average(

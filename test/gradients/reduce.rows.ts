@@ -49,9 +49,7 @@ export const rows: readonly Case[] = [
   {
     op: 'ReduceL2',
     in: [f([2, 3], [0, 0, 0, 1, 2, 3]), k([1])],
-    step: 1e-9,
-    tolerance: 3,
-    is: 'a row of zeros has a finite gradient',
+    is: 'a row of zeros',
   },
   ...reduction('ReduceLogSum', positive),
   ...reduction('ReduceLogSumExp'),

@@ -33,6 +33,18 @@ export const rows: readonly Case[] = [
       coordinate_transformation_mode: 'pytorch_half_pixel',
     }),
   ]),
+  row(
+    'Resize',
+    [f(x), undefined, scales([1, 1, 1.1, 1.1])],
+    { mode: 'linear' },
+    { is: 'scaled, though the lengths stay' },
+  ),
+  row(
+    'Resize',
+    [f(x), fixed([8], [0, 0, 0, 0, 1, 1, 1, 1]), scales([1, 1, 2, 2])],
+    { mode: 'linear', coordinate_transformation_mode: 'tf_crop_and_resize' },
+    { modes: ['static'], refused: 'tf_crop_and_resize' },
+  ),
   row('Resize', [f(x), undefined, undefined, k([7, 9])], { axes: [2, 3], mode: 'linear', antialias: 1 }),
   row('Resize', [f(x), undefined, undefined, k([2, 3])], { axes: [-2, -1], mode: 'linear', antialias: 1 }),
   row('Resize', [f(x), undefined, scales([2, 3])], {

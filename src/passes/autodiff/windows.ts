@@ -46,12 +46,12 @@ export function windows(
     const slack = (): Length =>
       g.minus(g.plus(g.times(g.minus(g.length(small, i + 2), 1), s), extent), g.length(big, i + 2));
     if (!mode.startsWith('SAME')) {
-      const [begin, end] = mode === 'VALID' ? [0, 0] : [attrs.pads?.[i] ?? 0, attrs.pads?.[i + kernel.length] ?? 0];
+      const [begin, end] = [attrs.pads?.[i] ?? 0, attrs.pads?.[i + kernel.length] ?? 0];
       // At stride 1 both lengths move together, so that the pads are known where the lengths are not.
       return s === 1 || transposed ? { begin, end: end - more } : { begin, end: g.minus(slack(), begin) };
     }
     const rest = s === 1 && !transposed ? g.minus(extent, 1) : slack();
-    const total = g.most(transposed ? g.plus(rest, more) : rest, 0);
+    const total = g.most(g.plus(rest, more), 0);
     const half = g.over(total, 2);
     const begin = mode === 'SAME_UPPER' ? half : g.minus(total, half);
     return { begin, end: g.minus(rest, begin) };
@@ -73,15 +73,9 @@ export function widen(g: G, small: Value, weight: Value, w: Windows, group: numb
     const whole = g.ConvTranspose(small, weight, undefined, { strides, dilations, group });
     return g.Pad(whole, g.Neg(g.vector([...w.begins, ...w.ends])), undefined, g.ints(spatial(w)));
   }
-  const rest = pads.map((p, i) => (i < strides.length ? 0 : Math.max(0, -p))).slice(strides.length);
-  const some = rest.some((r) => r > 0) ? { output_padding: rest } : {};
-  return g.ConvTranspose(small, weight, undefined, {
-    strides,
-    dilations,
-    group,
-    pads: pads.map((p) => Math.max(0, p)),
-    ...some,
-  });
+  const output_padding = pads.slice(strides.length).map((p) => Math.max(0, -p));
+  const around = pads.map((p) => Math.max(0, p));
+  return g.ConvTranspose(small, weight, undefined, { strides, dilations, group, pads: around, output_padding });
 }
 
 /** big with pads around it as far as they are no attribute of the convolution that reads it. */
@@ -105,7 +99,7 @@ export function narrow(g: G, from: Value, weight: Value, w: Windows, group: numb
 export function kernelGrad(g: G, from: Value, small: Value, w: Windows, group: number): Value {
   const { big, pads } = padded(g, from, w);
   const tail = spatial(w);
-  const [batch, channels, out] = [g.length(big, 0), g.length(big, 1), g.length(small, 1)];
+  const [batch, channels] = [g.length(big, 0), g.length(big, 1)];
   const grouped = (v: Value, width: Length): Value =>
     g.shaped(v, [batch, group, g.over(width, group), ...g.lengths(v, 2)]);
   const swap = [1, 0, ...tail];
@@ -118,10 +112,11 @@ export function kernelGrad(g: G, from: Value, small: Value, w: Windows, group: n
           g.times(group, batch),
           ...g.lengths(big, 2),
         ]);
-  const kernel =
-    group === 1
-      ? g.Transpose(small, { perm: swap })
-      : g.shaped(g.Transpose(grouped(small, out), { perm: [1, 2, 0, ...after] }), [out, batch, ...g.lengths(small, 2)]);
-  const dw = g.Conv(x, kernel, undefined, { strides: w.dilations, dilations: w.strides, group, pads });
+  const dw = g.Conv(x, g.Transpose(small, { perm: swap }), undefined, {
+    strides: w.dilations,
+    dilations: w.strides,
+    group,
+    pads,
+  });
   return g.Transpose(dw, { perm: swap });
 }

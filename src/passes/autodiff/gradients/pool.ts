@@ -22,9 +22,8 @@ grad('MaxPool', ({ node, inputs: [x], attrs, dy, g }) => {
 });
 
 /** Each window's gradient divided by the elements it averaged, spread by a kernel of ones. */
-grad('AveragePool', ({ node, inputs: [x], attrs, dy, g }) => {
-  const kernel = attrs.kernel_shape;
-  if (kernel === undefined) throw unsupportedShape('AveragePool without kernel_shape', { node: node.label });
+grad('AveragePool', ({ inputs: [x], attrs, dy, g }) => {
+  const { kernel_shape: kernel = [] } = attrs;
   const w = windows(g, x, dy, kernel, attrs);
   const share = g.Div(dy, counts(g, x, dy, kernel, attrs, w));
   const alone = g.shaped(share, [g.times(...g.lengths(x, 0, 2)), 1, ...g.lengths(dy, 2)]);
@@ -41,33 +40,26 @@ interface PoolAttrs {
 
 /** Elements that each window averages, shaped to divide dy. Windows never count what lies beyond the pads. */
 function counts(g: G, x: Value, dy: Value, kernel: readonly number[], attrs: PoolAttrs, w: Windows): Value {
-  const unpadded =
-    attrs.auto_pad === 'VALID' || (attrs.auto_pad === 'NOTSET' && (attrs.pads ?? []).every((p) => p === 0));
-  if (attrs.ceil_mode === 0 && (attrs.count_include_pad === 1 || unpadded))
+  const padded = attrs.auto_pad.startsWith('SAME') || (attrs.pads ?? []).some((p) => p !== 0);
+  // Only a length rounded up, which needs explicit pads, lets a window hang over.
+  const whole = attrs.ceil_mode === 0 || attrs.auto_pad !== 'NOTSET';
+  if (whole && (attrs.count_include_pad === 1 || !padded))
     return g.like(
       dy,
       kernel.reduce((a, b) => a * b, 1),
     );
   const perAxis = kernel.map((k, i) => {
-    const size = g.length(x, i + 2);
     const begin = w.begins[i] ?? 0;
+    const end = g.plus(begin, g.length(x, i + 2));
     // With pads counted the first element is position 0, without them the pads' end.
-    const [low, high]: [Length, Length] =
-      attrs.count_include_pad === 0
-        ? [begin, g.plus(begin, size)]
-        : [
-            0,
-            g.plus(
-              g.plus(begin, size),
-              attrs.auto_pad === 'NOTSET' ? (attrs.pads?.[i + kernel.length] ?? 0) : (w.ends[i] ?? 0),
-            ),
-          ];
+    const counted = attrs.count_include_pad === 1;
+    const [low, high]: Length[] = counted ? [0, g.plus(end, attrs.pads?.[i + kernel.length] ?? 0)] : [begin, end];
     const n = g.length(dy, i + 2);
     const starts = g.Mul(g.Range(g.int(0), g.scalar(n), g.int(1)), g.int(w.strides[i] ?? 1));
     const taps = g.ints(Array.from({ length: k }, (_, j) => j * (w.dilations[i] ?? 1)));
     const places = g.Add(g.Unsqueeze(starts, g.ints([1])), taps);
-    const inside = g.And(g.GreaterOrEqual(places, g.vector([low])), g.Less(places, g.vector([high])));
-    const count = g.ReduceSum(g.CastLike(inside, dy), g.ints([1]), { keepdims: 0 });
+    const inside = g.And(g.GreaterOrEqual(places, g.vector([low ?? 0])), g.Less(places, g.vector([high ?? 0])));
+    const count = g.ReduceSum(g.CastLike(inside, dy), g.ints([1]));
     return g.Reshape(count, g.ints([-1, ...new Array<number>(kernel.length - 1 - i).fill(1)]));
   });
   return perAxis.reduce((a, b) => g.Mul(a, b));
@@ -82,9 +74,8 @@ decompose('GlobalLpPool', ({ inputs: [x], attrs: { p }, g }) => {
 
 /** (Σ|x|^p)^(1/p) over each window: the average without the division. */
 decompose('LpPool', ({ node, inputs: [x], attrs: { p, ceil_mode, ...attrs }, g }) => {
-  if (ceil_mode !== 0 || attrs.kernel_shape === undefined)
-    throw unsupportedShape('LpPool with ceil_mode has no gradient', { node: node.label });
-  const size = attrs.kernel_shape.reduce((a, b) => a * b, 1);
+  if (ceil_mode !== 0) throw unsupportedShape('LpPool with ceil_mode has no gradient', { node: node.label });
+  const size = (attrs.kernel_shape ?? []).reduce((a, b) => a * b, 1);
   const mean = g.AveragePool(g.Pow(g.Abs(x), g.like(x, p)), { ...attrs, count_include_pad: 1 });
   return [g.Pow(g.Mul(mean, g.like(x, size)), g.like(x, 1 / p))];
 });

@@ -1,29 +1,17 @@
 /** Reductions over axes, and the softmax family. `unreduce` puts the reduced axes back. */
-import type { Value } from '../../../graph/model.ts';
+import type { Dim, Value } from '../../../graph/model.ts';
 import { grad } from '../rules.ts';
 
 grad('ReduceSum', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
   g.unreduce(dy, x, axes, keepdims, noop),
 ]);
 grad('ReduceMean', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => {
-  const known = (v: Value): number | undefined =>
-    v.shape?.reduce<number | undefined>((n, d) => (typeof d === 'number' && n !== undefined ? n * d : undefined), 1);
+  const known = (dims: readonly Dim[] = [null]): number =>
+    dims.reduce<number>((n, d) => (typeof d === 'number' ? n * d : Number.NaN), 1);
+  const along = axes?.elements?.map((a) => (typeof a === 'number' ? x.shape?.at(a) : null) ?? null) ?? [];
+  const count = along.length > 0 ? known(along) : known(x.shape) / known(dy.shape);
   const size = (v: Value): Value => g.CastLike(g.Size(v), dy);
-  const fixed =
-    axes?.elements?.length === 0
-      ? undefined
-      : axes?.elements?.map((a) => (typeof a === 'number' ? x.shape?.at(a) : undefined));
-  const count = fixed?.reduce<number | undefined>(
-    (n, d) => (typeof d === 'number' && n !== undefined ? n * d : undefined),
-    1,
-  );
-  const [all, kept] = [known(x), known(dy)];
-  const share =
-    count !== undefined && count > 0
-      ? g.like(dy, 1 / count)
-      : all !== undefined && kept !== undefined && all > 0
-        ? g.like(dy, kept / all)
-        : g.Div(size(dy), size(x));
+  const share = count > 0 ? g.like(dy, 1 / count) : g.Div(size(dy), size(x));
   return [g.unreduce(g.Mul(dy, share), x, axes, keepdims, noop)];
 });
 grad('ReduceSumSquare', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
@@ -34,8 +22,7 @@ grad('ReduceL1', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes: 
 ]);
 // x/|x|; zero where the norm is (the subgradient torch gives).
 grad('ReduceL2', ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => {
-  const zero = g.Equal(y, g.like(y, 0));
-  const share = g.Where(zero, g.like(y, 0), g.Div(dy, g.Where(zero, g.like(y, 1), y)));
+  const share = g.Where(g.Equal(y, g.like(y, 0)), g.like(y, 0), g.Div(dy, y));
   return [g.Mul(x, g.unreduce(share, x, axes, keepdims, noop))];
 });
 grad('ReduceLogSum', ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
