@@ -16,10 +16,14 @@ export function setNodes(graph: Graph, nodes: readonly Node[]): void {
 
 /**
  * Makes `values` stand for the outputs of `node`: each output object is handed to the detached node that makes the new value,
- * or to an Identity where no new node does. Returns the detached nodes in an order that can run.
+ * or to an Identity where no new node does. Returns the detached nodes in an order that can run, without those in `placed`.
  */
-export function standIn(node: Node, values: readonly (Value | undefined)[]): Node[] {
-  const order = detachedProducers(values);
+export function standIn(
+  node: Node,
+  values: readonly (Value | undefined)[],
+  placed: ReadonlySet<Node> = new Set(),
+): Node[] {
+  const order = detachedProducers(values, placed);
   const fresh = new Set(order);
   const left = [...values];
   const taken = new Set<Value>();
@@ -43,10 +47,13 @@ export function standIn(node: Node, values: readonly (Value | undefined)[]): Nod
   return order;
 }
 
-/** Detached nodes that `values` need, each after what it reads. */
-export function detachedProducers(values: readonly (Value | undefined)[]): Node[] {
+/** Detached nodes that `values` need, each after what it reads; those in `placed` have their place already. */
+export function detachedProducers(
+  values: readonly (Value | undefined)[],
+  placed: ReadonlySet<Node> = new Set(),
+): Node[] {
   const order: Node[] = [];
-  const seen = new Set<Node>();
+  const seen = new Set<Node>(placed);
   const visit = (node: Node): void => {
     if (node.graph !== undefined || seen.has(node)) return;
     seen.add(node);

@@ -78,7 +78,8 @@ export function upgradeModel(model: Model, plan: UpgradePlan): void {
 }
 
 function upgradeGraph(graph: Graph, plan: UpgradePlan, g: Builder): void {
-  const nodes: Node[] = [];
+  // In order. Nodes that a rule made are detached until the end, but have their place already.
+  const nodes = new Set<Node>();
   let changed = false;
   for (const node of graph.nodes) {
     for (const body of node.bodies) upgradeGraph(body, plan, g);
@@ -88,17 +89,17 @@ function upgradeGraph(graph: Graph, plan: UpgradePlan, g: Builder): void {
     const result = rule === undefined ? undefined : g.within(mark, () => rule.rewrite(siteOf(node, from, g)));
     if (result === undefined) {
       plan.infer(node);
-      nodes.push(node);
+      nodes.add(node);
       continue;
     }
     changed = true;
-    const made = standIn(node, [result].flat());
+    const made = standIn(node, [result].flat(), nodes);
     const heir = node.outputs[0]?.producer;
     if (heir !== undefined && heir !== node) inherit(heir, node);
     for (const n of made) if (n.op === 'Identity' && n.domain === '') plan.infer(n);
-    nodes.push(...made);
+    for (const n of made) nodes.add(n);
   }
-  if (changed) setNodes(graph, nodes);
+  if (changed) setNodes(graph, [...nodes]);
 }
 
 /** The rule with the lowest `until` that covers the form: each rule leads to the target's form in one step. */
