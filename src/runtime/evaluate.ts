@@ -31,41 +31,63 @@ export interface EvaluateOptions {
 export async function evaluate(engine: Engine, dataset: Dataset, options: EvaluateOptions): Promise<Evaluation> {
   const { manifest } = engine;
   const { loss: kind, labels } = manifest;
-  const scores = kind?.kind === 'cross-entropy' || kind?.kind === 'causal-lm' ? await scoresName(engine) : undefined;
+  const hasClasses = kind?.kind === 'cross-entropy' || kind?.kind === 'causal-lm';
+  const output = hasClasses ? await classOutput(engine) : undefined;
   const shift = kind?.kind === 'causal-lm';
-  const counted = accuracy({ classAxis: kind?.classAxis, ignoreIndex: kind?.ignoreIndex, shift });
+  const { ignoreIndex, classAxis } = kind ?? {};
+  // A model may give the winning class itself.
+  const scored = accuracy({ classAxis, ignoreIndex, shift });
+  const winners = { hits: 0, total: 0 };
   const mean = weightedMean();
   let examples = 0;
   for (const rows of batches(dataset.rows, options)) {
     const feeds = batch(dataset, rows, options.batch);
-    const given = labels === undefined ? undefined : feeds[labels.name];
     // The feeds are moved to the worker.
-    const truth = scores === undefined ? undefined : labelsOf(given);
-    const { loss, weight, outputs } = await engine.evaluate(feeds, scores === undefined ? [] : [scores.name]);
+    const truth = output === undefined || labels === undefined ? undefined : feeds[labels.name]?.data.slice();
+    const { loss, weight, outputs } = await engine.evaluate(feeds, output === undefined ? [] : [output.name]);
     mean.add(loss, weight);
     examples += rows.length;
-    const output = scores === undefined ? undefined : outputs[scores.name];
-    if (output !== undefined && truth !== undefined) counted.add(numbers(output), output.dims, truth);
+    const found = output === undefined ? undefined : outputs[output.name];
+    if (found !== undefined && truth !== undefined) {
+      if (output?.isScore === true) scored.add(numbers(found), found.dims, truth);
+      else countHits(winners, numbers(found), truth, ignoreIndex);
+    }
     options.onProgress?.(examples);
   }
+  const hits = output?.isScore === true ? scored.value : winners.hits / winners.total;
   return {
     loss: mean.value,
     weight: mean.weight,
     examples,
-    ...(scores === undefined ? {} : { accuracy: counted.value }),
+    ...(output === undefined ? {} : { accuracy: hits }),
     ...(shift ? { perplexity: Math.exp(mean.value) } : {}),
   };
 }
 
-/** The output that holds a score per class; undefined where the model gives only the winning class. */
-async function scoresName(engine: Engine): Promise<{ readonly name: string } | undefined> {
+/** The output that the loss was chosen for: scores per class, or the winning class where it is an integer. */
+async function classOutput(engine: Engine): Promise<{ readonly name: string; readonly isScore: boolean } | undefined> {
+  const { loss } = engine.manifest;
   const { outputs } = await engine.describe('eval');
-  const found = outputs.find(({ name }) => name === engine.manifest.loss?.output);
-  return found !== undefined && /^float/.test(found.type) ? { name: found.name } : undefined;
+  const found = outputs.find(({ name }) => name === loss?.output);
+  if (found === undefined) return undefined;
+  const isScore = /^float/.test(found.type);
+  // With a shift the winning classes would have to be moved against the labels; no model does this.
+  return isScore || loss?.kind === 'cross-entropy' ? { name: found.name, isScore } : undefined;
 }
 
-function labelsOf(tensor: BatchTensor | undefined): ArrayLike<bigint | number> | undefined {
-  return tensor?.data.slice();
+function countHits(
+  counts: { hits: number; total: number },
+  classes: ArrayLike<number>,
+  labels: ArrayLike<bigint | number>,
+  ignoreIndex = -100,
+): void {
+  if (classes.length !== labels.length) return;
+  for (let i = 0; i < labels.length; i++) {
+    const label = Number(labels[i]);
+    if (label === ignoreIndex) continue;
+    counts.total += 1;
+    if (classes[i] === label) counts.hits += 1;
+  }
 }
 
 /** Elements as numbers: float16 comes as bit patterns. */
