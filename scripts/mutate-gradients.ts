@@ -196,16 +196,16 @@ const scriptName = (path: string): string => path.replace(/\.ts$/, '.js');
 const runner = `
 import { modes, check } from './test/gradients/harness.js';
 import { allRows } from './test/gradients/rows.js';
-import { adaptedCases, checkAdapted } from './test/gradients/adapted.js';
+import { extras } from './test/gradients/extras.js';
 let count = 0;
 process.on('message', async ({ mutated, originals, ops }) => {
   const wanted = new Set(ops);
   let failure;
   try {
     for (const file of mutated) await import(file);
-    if (wanted.has('loraify.Adapted')) for (const c of adaptedCases) for (const m of modes) await checkAdapted(c, m);
     for (const mode of modes)
       for (const row of allRows) if (wanted.has(row.op) && (row.modes ?? modes).includes(mode)) await check(row, mode);
+    for (const extra of extras) if (extra.ops.some((op) => wanted.has(op))) await extra.run();
   } catch (e) {
     failure = String(e);
   }

@@ -1,0 +1,224 @@
+/** Checks beside the tables, for the tests and for the mutation run: internal nodes, and what the bodies compute. */
+import { createBuilder } from '../../src/graph/builder.ts';
+import { Graph, Node, Value } from '../../src/graph/model.ts';
+import { decomposition } from '../../src/passes/autodiff/rules.ts';
+import { gradTools } from '../../src/passes/autodiff/tools.ts';
+import { inferNode } from '../../src/passes/shapes.ts';
+import { adaptedCases, checkAdapted } from './adapted.ts';
+import {
+  type Arg,
+  argumentsOf,
+  between,
+  bool,
+  type Case,
+  checkGraph,
+  dataOf,
+  f,
+  feedsOf,
+  fixed,
+  modelOf,
+  modes,
+  numbers,
+  session,
+  title,
+  variables,
+} from './harness.ts';
+import { allRows } from './rows.ts';
+
+export interface Extra {
+  readonly is: string;
+  /** Operators whose rules it checks. */
+  readonly ops: readonly string[];
+  readonly run: () => Promise<void>;
+}
+
+// ---------------------------------------------------------------- internal nodes
+
+const adapted = adaptedCases.map(
+  (c): Extra => ({
+    is: `loraify.Adapted x [${c.x}], transW ${c.transW}, C ${c.c === undefined ? '-' : `[${c.c}]`}`,
+    ops: ['loraify.Adapted'],
+    run: async () => {
+      for (const mode of modes) await checkAdapted(c, mode);
+    },
+  }),
+);
+
+/** y = h·x·(a + erf(k·x)), float32 because Erf is. */
+const gelu = modes.map(
+  (mode): Extra => ({
+    is: `loraify.Gelu, ${mode}`,
+    ops: ['loraify.Gelu'],
+    run: async () => {
+      const graph = new Graph('gelu');
+      const g = createBuilder(inferNode, graph.inputs);
+      const { values, inputs } = variables(graph, { x: [2, 5] }, mode, between(-3, 3), 'float32');
+      const [x] = values;
+      if (x === undefined) throw new Error('no input');
+      const h = g.like(x, 0.7);
+      const v = g.Mul(x, g.like(x, 0.6));
+      const t = g.Add(g.Erf(v), g.like(x, 1.2));
+      const y = g.Mul(g.Mul(x, t), h);
+      const node = new Node({
+        op: 'Gelu',
+        domain: 'loraify',
+        inputs: [x, v, t, y, h],
+        outputs: [new Value('gelu', y.type)],
+      });
+      g.own(node);
+      const check = { graph, g, outputs: [y], seeded: node.outputs, inputs, wrt: [x], mode } as const;
+      await checkGraph({ ...check, opset: 18, type: 'float32', step: 2e-2, tolerance: 5e-5, exact: false });
+    },
+  }),
+);
+
+// ---------------------------------------------------------------- bodies
+
+/** The results of an operator's body on these inputs. */
+function bodyOf(node: Node, g: ReturnType<typeof createBuilder>): readonly (Value | undefined)[] {
+  const body = decomposition(node);
+  const [dy] = node.outputs;
+  if (body === undefined || dy === undefined) throw new Error(`${node.op} has no body`);
+  const refuse = (v: Value): never => {
+    throw new Error(`rank of ${v.name}`);
+  };
+  const tools = Object.assign({}, g, gradTools(g, refuse));
+  return body.apply({ node, inputs: node.inputs, outputs: node.outputs, attrs: node.attrs, dy, dys: [], g: tools });
+}
+
+function nodeOf(c: Case, inputs: readonly (Value | undefined)[], g: ReturnType<typeof createBuilder>): Node {
+  const [out] = g.node({ op: c.op, inputs, attrs: c.attrs ?? {}, outputs: c.outputs ?? 1 });
+  if (out?.producer === undefined) throw new Error('no node');
+  return out.producer;
+}
+
+/** Both values are the same but for rounding to float32. */
+async function expectSame(
+  graph: Graph,
+  pairs: readonly (readonly [Value, Value])[],
+  opset: number,
+  feeds: ReturnType<typeof feedsOf>,
+): Promise<void> {
+  graph.outputs.push(...pairs.flat());
+  graph.adopt();
+  const running = await session(modelOf(graph, opset));
+  const got = await running.run(feeds);
+  for (const [own, other] of pairs) {
+    const [a, b] = [got[own.name], got[other.name]];
+    if (a === undefined || b === undefined) throw new Error('no result');
+    if (a.dims.join() !== b.dims.join()) throw new Error(`[${a.dims}] against [${b.dims}]`);
+    const expected = numbers(a);
+    numbers(b).forEach((v, i) => {
+      const e = expected[i] ?? Number.NaN;
+      if (!(v === e || Math.abs(v - e) <= 2e-6 * (1 + Math.abs(e)))) throw new Error(`${v} at ${i}, expected ${e}`);
+    });
+  }
+  await running.release();
+}
+
+const hasBody = (row: Case): boolean =>
+  row.refused === undefined && decomposition(nodeOf(row, [], createBuilder())) !== undefined;
+
+const bodies = allRows.filter(hasBody).map(
+  (row): Extra => ({
+    is: `body of ${title(row)}`,
+    ops: [row.op],
+    run: async () => {
+      const graph = new Graph('body');
+      const g = createBuilder(inferNode, graph.inputs);
+      const data = dataOf(row);
+      const args = argumentsOf(row, data, 'static', graph, g);
+      const node = nodeOf(row, args, g);
+      const made = bodyOf(node, g);
+      const pairs = (row.loss ?? [0]).map((i) => {
+        const [own, other] = [node.outputs[i], made[i]];
+        if (own === undefined || other === undefined) throw new Error(`no result ${i}`);
+        return [own, g.Identity(other)] as const;
+      });
+      await expectSame(graph, pairs, row.opset ?? 18, feedsOf(args, data));
+    },
+  }),
+);
+
+const [q, key, value] = [f([2, 4, 3, 5]), f([2, 4, 6, 5]), f([2, 4, 6, 7])];
+const [pastKey, pastValue] = [f([2, 4, 2, 5]), f([2, 4, 2, 7])];
+/** A mask [3 queries, keys] as bool. */
+const where = (keys: number, sees: (i: number, j: number) => boolean): Arg =>
+  bool(
+    Array.from({ length: 3 * keys }, (_, at) => (sees(Math.floor(at / keys), at % keys) ? 1 : 0)),
+    [3, keys],
+  );
+
+interface Same {
+  readonly is: string;
+  /** What ONNX Runtime 1.30 has no kernel for, and the same with a full mask. */
+  readonly inputs: Case['in'];
+  readonly attrs: object;
+  readonly mask: Arg;
+}
+
+const zeros = new Array<number>(24).fill(0);
+const rest = [pastKey, pastValue] as const;
+const likeMasks: readonly Same[] = [
+  {
+    is: 'both windows',
+    inputs: [q, key, value],
+    attrs: { left_window_size: 1, right_window_size: 2 },
+    mask: where(6, (i, j) => i - 1 <= j && j <= i + 2),
+  },
+  {
+    is: 'a left window behind a past',
+    inputs: [q, key, value, fixed([3, 8], zeros), ...rest],
+    attrs: { left_window_size: 2 },
+    mask: where(8, (i, j) => i + 2 - 2 <= j),
+  },
+  {
+    is: 'a right window before the causal frontier',
+    inputs: [q, key, value, fixed([3, 8], zeros), ...rest],
+    attrs: { right_window_size: 0 },
+    mask: where(8, (i, j) => j <= i + 2),
+  },
+  {
+    is: 'a bool mask with fewer keys',
+    inputs: [q, key, value, where(4, (i, j) => i !== j)],
+    attrs: {},
+    mask: where(6, (i, j) => i !== j && j < 4),
+  },
+  {
+    is: 'a float mask with fewer keys',
+    inputs: [
+      q,
+      key,
+      value,
+      fixed(
+        [3, 4],
+        Array.from({ length: 12 }, (_, at) => (at % 5 === 0 ? -Infinity : 0)),
+      ),
+    ],
+    attrs: {},
+    mask: where(6, (i, j) => (i * 4 + j) % 5 !== 0 && j < 4),
+  },
+];
+
+const attention = likeMasks.map(
+  ({ is, inputs, attrs, mask }): Extra => ({
+    is: `body of Attention, ${is}`,
+    ops: ['Attention'],
+    run: async () => {
+      const row: Case = { op: 'Attention', in: [...inputs, mask], attrs, opset: 24, dtype: 'float32' };
+      const graph = new Graph('attention');
+      const g = createBuilder(inferNode, graph.inputs);
+      const data = dataOf(row);
+      const all = argumentsOf(row, data, 'static', graph, g);
+      const [args, full] = [all.slice(0, -1), all.at(-1)];
+      const outputs = args[4] === undefined ? 1 : 3;
+      const own = nodeOf({ op: 'Attention', in: [], outputs }, [...args.slice(0, 3), full, ...args.slice(4)], g);
+      const [made] = bodyOf(nodeOf({ op: 'Attention', in: [], attrs }, args, g), g);
+      const [y] = own.outputs;
+      if (y === undefined || made === undefined) throw new Error('no result');
+      await expectSame(graph, [[y, made]], 24, feedsOf(all, data));
+    },
+  }),
+);
+
+export const extras: readonly Extra[] = [...adapted, ...gelu, ...bodies, ...attention];
