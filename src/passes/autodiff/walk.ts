@@ -100,11 +100,11 @@ function differentiate(
   if (later > 0 && !rule.many)
     throw noGradient(`output ${later} of ${ruleKey(node)} has no gradient rule`, place(node, order, active));
   const site = { node, inputs: node.inputs, outputs: node.outputs, attrs: node.attrs, dy, dys, g };
-  return rule.kind === 'grad' ? rule.apply(site) : throughBody(rule, site);
+  return rule.kind === 'grad' ? rule.apply(site) : throughBody(rule, site, active);
 }
 
 /** The gradient of a composite operator: its body is built beside the node, on stand-ins for the inputs, and differentiated. */
-function throughBody(rule: Rule, site: Parameters<Rule['apply']>[0]): Gradients {
+function throughBody(rule: Rule, site: Parameters<Rule['apply']>[0], active: ReadonlySet<Value>): Gradients {
   const { node, dys, g } = site;
   // Stand-ins keep the walk inside the body, also where one value feeds two inputs.
   const stands = node.inputs.map((x) => (x === undefined ? undefined : standIn(x)));
@@ -113,7 +113,7 @@ function throughBody(rule: Rule, site: Parameters<Rule['apply']>[0]): Gradients 
     const d = dys[i];
     return o === undefined || d === undefined ? [] : [[o, d] as const];
   });
-  const wrt = stands.filter((s) => s !== undefined);
+  const wrt = node.inputs.flatMap((x, i) => (x !== undefined && active.has(x) ? (stands[i] ?? []) : []));
   const found = gradients({ g, seeds, wrt });
   const real = new Map(stands.flatMap((s, i) => (s === undefined ? [] : [[s, node.inputs[i]] as const])));
   const swapped = new Set<Node>();
