@@ -54,7 +54,10 @@ export function unpack(g: Builder, layout: StateLayout, params: Value): Map<stri
   return g.within({ origin: 'state', rule: 'state/unpack' }, () => {
     const rows = g.Reshape(params, g.ints([-1, width]));
     const lengths = slots.map((s) => (s.shape[0] * s.shape[1]) / width);
-    const parts = slots.length === 1 ? [rows] : g.node({ op: 'Split', inputs: [rows, g.ints(lengths)], attrs: { axis: 0 }, outputs: slots.length });
+    const parts =
+      slots.length === 1
+        ? [rows]
+        : g.node({ op: 'Split', inputs: [rows, g.ints(lengths)], attrs: { axis: 0 }, outputs: slots.length });
     return new Map(
       slots.map((s, i) => {
         const part = parts[i] ?? rows;

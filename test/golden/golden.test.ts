@@ -40,7 +40,10 @@ function compiled(c: Case, extra: CompileOptions = {}): ReturnType<typeof compil
 
 function errorText(error: unknown): string {
   if (!(error instanceof LoraifyError)) throw error;
-  const place = [error.node === undefined ? [] : [`  node "${error.node}"`], error.where === undefined ? [] : [`  ${error.where}`]].flat();
+  const place = [
+    error.node === undefined ? [] : [`  node "${error.node}"`],
+    error.where === undefined ? [] : [`  ${error.where}`],
+  ].flat();
   return [`error[${error.code}]: ${error.message}`, ...place, `hint: ${error.hint}`, ''].join('\n');
 }
 
@@ -79,8 +82,14 @@ for (const area of areas) {
         ...found.skipped.map((s) => `${s.op} ${s.node}: ${s.reason}`),
         ...[...selection.left].map(([path, reason]) => `${path}: ${reason}`),
       ];
-      if (skipped.length > 0) await expect(`${skipped.join('\n')}\n`).toMatchFileSnapshot(join(c.folder, 'skipped.txt'));
-      const files = ['input.onnx.txt', 'options.json', ...(skipped.length > 0 ? ['skipped.txt'] : []), ...c.stages.map((s) => `${s}.onnx.txt`)];
+      if (skipped.length > 0)
+        await expect(`${skipped.join('\n')}\n`).toMatchFileSnapshot(join(c.folder, 'skipped.txt'));
+      const files = [
+        'input.onnx.txt',
+        'options.json',
+        ...(skipped.length > 0 ? ['skipped.txt'] : []),
+        ...c.stages.map((s) => `${s}.onnx.txt`),
+      ];
       stale(c.folder, files);
     });
 
@@ -95,7 +104,9 @@ for (const area of areas) {
       }
     });
 
-    if (area === 'lora') it('computes what the source with changed weights computes', () => checkAdapted(c.text, c.options));
-    if (area === 'train') it('has the gradient of its loss, and steps that agree', () => checkGradient(c.text, c.options));
+    if (area === 'lora')
+      it('computes what the source with changed weights computes', () => checkAdapted(c.text, c.options));
+    if (area === 'train')
+      it('has the gradient of its loss, and steps that agree', () => checkGradient(c.text, c.options));
   });
 }

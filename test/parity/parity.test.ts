@@ -17,7 +17,11 @@ import { type Pack, readPack } from './pack.ts';
 
 const open = (model: Model | undefined): Promise<InferenceSession> => {
   if (model === undefined) throw new Error('a graph is missing');
-  return InferenceSession.create(encodeModel(model), { intraOpNumThreads: 1, enableMemPattern: false, logSeverityLevel: 3 });
+  return InferenceSession.create(encodeModel(model), {
+    intraOpNumThreads: 1,
+    enableMemPattern: false,
+    logSeverityLevel: 3,
+  });
 };
 const vector = (data: Float32Array): Tensor => new Tensor('float32', data, [data.length]);
 const scalar = (x: number): Tensor => new Tensor('float32', Float32Array.of(x), []);
@@ -35,7 +39,11 @@ function packTests(folder: string, base = folder): void {
   const { model } = parseFile(join(base, 'base.onnx'));
   const { graphs, layers, layout } = compileModel(
     model,
-    resolveOptions({ adapter: join(folder, 'init'), maxGradNorm: 0, weightDecay: pack.expected.optimizer.weight_decay }),
+    resolveOptions({
+      adapter: join(folder, 'init'),
+      maxGradNorm: 0,
+      weightDecay: pack.expected.optimizer.weight_decay,
+    }),
   );
   const initial = new Float32Array(layout.size);
   const final = new Float32Array(layout.size);
@@ -87,13 +95,16 @@ function packTests(folder: string, base = folder): void {
       const [loss, norm] = [floats(out.loss)[0] ?? Number.NaN, floats(out.grad_norm)[0] ?? Number.NaN];
       const [theirs, theirNorm] = [pack.expected.losses[i] ?? 0, pack.expected.grad_norms[i] ?? 0];
       expect(Math.abs(loss - theirs) / theirs, `loss of step ${i}: ${loss} against ${theirs}`).toBeLessThan(1e-4);
-      expect(Math.abs(norm - theirNorm) / theirNorm, `norm of step ${i}: ${norm} against ${theirNorm}`).toBeLessThan(1e-4);
+      expect(Math.abs(norm - theirNorm) / theirNorm, `norm of step ${i}: ${norm} against ${theirNorm}`).toBeLessThan(
+        1e-4,
+      );
       state = Object.fromEntries(Object.keys(state).map((k) => [k, out[`${k}_next`] ?? scalar(0)]));
     }
     const ours = floats(state.lora_params);
     for (const { layer, A, B } of layout.slots)
       for (const slot of [A, B]) {
-        const part = (v: Float32Array): Float32Array => v.slice(slot.offset, slot.offset + slot.shape[0] * slot.shape[1]);
+        const part = (v: Float32Array): Float32Array =>
+          v.slice(slot.offset, slot.offset + slot.shape[0] * slot.shape[1]);
         const [mine, theirs, start] = [part(ours), part(final), part(initial)];
         const change = Math.hypot(...theirs.map((x, k) => x - (start[k] ?? 0)));
         const off = Math.hypot(...theirs.map((x, k) => x - (mine[k] ?? 0)));
@@ -122,5 +133,7 @@ const shared = ['mlp_classifier', 'bert_cls', 'gpt2_lm', 'llama_lm'];
 const variants = ['bert_cls', 'llama_lm'];
 describeShared('shared packs', ['parity'], () => {
   describe.each(shared)('%s', (name) => packTests(sharedPath('parity', name)));
-  describe.each(variants)('%s, B at random', (name) => packTests(sharedPath('parity', name, 'random_b'), sharedPath('parity', name)));
+  describe.each(variants)('%s, B at random', (name) =>
+    packTests(sharedPath('parity', name, 'random_b'), sharedPath('parity', name)),
+  );
 });
