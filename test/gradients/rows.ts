@@ -2,6 +2,7 @@
 import { rows as attention } from './attention.rows.ts';
 import { rows as conv } from './conv.rows.ts';
 import { rows as elementwise } from './elementwise.rows.ts';
+import { rows as empty } from './empty.rows.ts';
 import type { Case } from './harness.ts';
 import { rows as indexing } from './indexing.rows.ts';
 import { rows as layout } from './layout.rows.ts';
@@ -24,4 +25,5 @@ export const allRows: readonly Case[] = [
   ...spatial,
   ...attention,
   ...losses,
+  ...empty,
 ];

@@ -118,5 +118,8 @@ export function kernelGrad(g: G, from: Value, small: Value, w: Windows, group: n
     group,
     pads,
   });
-  return g.Transpose(dw, { perm: swap });
+  const dWeight = g.Transpose(dw, { perm: swap });
+  // ONNX Runtime leaves the result of a convolution over no channels, here an empty batch, unwritten.
+  if (typeof batch === 'number' && batch > 0) return dWeight;
+  return g.Where(g.Greater(g.vector([batch]), g.int(0)), dWeight, g.like(dWeight, 0));
 }

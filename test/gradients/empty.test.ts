@@ -1,0 +1,4 @@
+import { rows } from './empty.rows.ts';
+import { gradientTable } from './table.ts';
+
+gradientTable('empty batches', rows);
