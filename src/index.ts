@@ -6,7 +6,7 @@ export { type InspectedLayer, type Inspection, inspect } from './inspect.ts';
 export { type CompileResult, compile } from './loraify.ts';
 export { type MergeOptions, type MergeResult, merge } from './merge.ts';
 export type { CompileOptions } from './options.ts';
-export { printModelText } from './packages.ts';
+export { type OpenedPackage, openPackage, printModelText } from './packages.ts';
 export {
   type DoctorReport,
   doctor,

@@ -5,6 +5,17 @@ import { printModel, splicedSource } from './emit/index.ts';
 import { type Manifest, manifestName, readManifest } from './formats/manifest.ts';
 import { type Parsed, parseFile, parseSource } from './parser/index.ts';
 
+/** A package that was compiled before. */
+export interface OpenedPackage {
+  readonly dir: string;
+  readonly manifest: Manifest;
+}
+
+/** What `compile` returned of a package, read back. Errors: BAD_PACKAGE. */
+export async function openPackage(dir: string): Promise<OpenedPackage> {
+  return { dir, manifest: readManifest(dir) };
+}
+
 /** An ONNX file, or the source inside a package. */
 export function openModel(file: string): Parsed {
   return existsSync(join(file, manifestName)) ? openSource(file, readManifest(file)) : parseFile(file);

@@ -2,7 +2,7 @@
 
 import { badOption } from '../errors.ts';
 import type { GraphKind, ValueInfo } from '../formats/manifest.ts';
-import { type BatchOptions, type Dataset, openData, type PlainRow, rowsDataset } from './data/index.ts';
+import { type BatchOptions, batch, type Dataset, openData, type PlainRow, rowsDataset } from './data/index.ts';
 import type { Engine } from './engine.ts';
 
 /** A data file by its name, rows in memory, or a dataset that is already open. */
@@ -49,6 +49,13 @@ export async function openRows(
   const spec = { inputs: read, labels };
   const given = { labelColumn: options.labelColumn };
   const dataset = await open(data, spec, given);
+  try {
+    // Finds wrong pad values and lengths before anything is done with the rows.
+    batch(dataset, [0], batchOptions);
+  } catch (error) {
+    if (dataset !== data) dataset.close();
+    throw error;
+  }
   return { ...size, dataset, batch: batchOptions, close: () => (dataset === data ? undefined : dataset.close()) };
 }
 

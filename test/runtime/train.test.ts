@@ -84,6 +84,7 @@ describe('a run folder', () => {
     await run('kept', { steps: 2 });
     const wrong = writeJsonl(at('wrong.jsonl'), [{ image: [1], labels: 0 }]);
     await expect(run('kept', { data: wrong, force: true })).rejects.toSatisfy(coded('BAD_DATA', 'line 1'));
+    await expect(run('kept', { pad: { images: 1 }, force: true })).rejects.toSatisfy(coded('BAD_OPTION', '"image"'));
     expect(log('kept')).toHaveLength(2);
     await expect(run('new', { data: wrong })).rejects.toSatisfy(coded('BAD_DATA'));
     await expect(run('new', { data: at('none.jsonl') })).rejects.toSatisfy(coded('FILE_NOT_FOUND'));
