@@ -97,6 +97,15 @@ describe('the walk', () => {
     }
   });
 
+  it('a refusal says what is missing for an operator of the standard', () => {
+    const g = createBuilder(inferNode);
+    const x = new Value('x', tensorType('float64', [3, 3]));
+    const y = g.Det(x);
+    expect(() => gradients({ g, seeds: [[y, y]], wrt: [x] })).toThrow(
+      expect.toSatisfy(coded('NO_GRADIENT', 'Det yet: needs an inverse')),
+    );
+  });
+
   it('an operator off the way is no reason to refuse', () => {
     const g = createBuilder(inferNode);
     const x = new Value('x', tensorType('float64', [3]));

@@ -5,7 +5,9 @@
 import { badModel, noGradient, unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import { type Node, producersOf, Value } from '../../graph/model.ts';
+import { isOpName } from '../../graph/operators.ts';
 import { isFloat } from '../../graph/tensor.ts';
+import { pending } from './pending.ts';
 import { decomposition, type Gradients, gradRule, isStopped, type Rule, ruleKey } from './rules.ts';
 import { type GradTools, gradTools, stopMark } from './tools.ts';
 
@@ -186,7 +188,9 @@ function captures(node: Node): Value[] {
 }
 
 function refusal(node: Node, order: readonly Node[], active: ReadonlySet<Value>): Error {
-  return noGradient(`no gradient rule for ${ruleKey(node)}`, place(node, order, active));
+  const missing = node.domain === '' && isOpName(node.op) ? pending.get(node.op) : undefined;
+  const why = missing === undefined ? '' : ` yet: ${missing}`;
+  return noGradient(`no gradient rule for ${ruleKey(node)}${why}`, place(node, order, active));
 }
 
 /** The operator as the source has it: an adapted product is still a MatMul to its user. */
