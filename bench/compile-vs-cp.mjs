@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { median, table, warnOfLoad } from './common.mjs';
 
@@ -21,11 +22,9 @@ if (model === undefined) throw new Error('usage: node bench/compile-vs-cp.mjs MO
 
 const work = mkdtempSync(join(values.dir, 'compile-vs-cp-'));
 const [copy, out] = [join(work, 'copy.onnx'), join(work, 'package')];
-const main = new URL('../dist/cli/main.js', import.meta.url).href;
-/** The command line, and at the end its peak memory in KiB as a line on stderr. */
-const command = `const { main } = await import(${JSON.stringify(main)});
-  process.exitCode = await main(process.argv.slice(1));
-  process.stderr.write('\\n' + process.resourceUsage().maxRSS);`;
+const bin = fileURLToPath(new URL('../dist/bin/loraify.js', import.meta.url));
+/** At the end of the command its peak memory in KiB as a line on stderr. */
+const report = `data:text/javascript,process.on('exit', () => process.stderr.write('\\n' + process.resourceUsage().maxRSS))`;
 
 function timed(program, args) {
   spawnSync('sync');
@@ -45,7 +44,7 @@ try {
   for (let i = 0; i < Number(values.rounds); i++) {
     const copied = timed('cp', ['--reflink=never', model, copy]);
     rmSync(copy);
-    const compiled = timed(process.execPath, ['--input-type=module', '-e', command, model, '-o', out, '--quiet']);
+    const compiled = timed(process.execPath, ['--import', report, bin, model, '-o', out, '--quiet']);
     rmSync(out, { recursive: true });
     const mib = Number(compiled.stderr.trim().split('\n').at(-1)) / 1024;
     rounds.push({ cp: copied.ms, compile: compiled.ms, mib });

@@ -15,6 +15,8 @@ import {
   createFolder,
   encodeModel,
   planWeights,
+  type StartedWeights,
+  startWeights,
   writeSkeleton,
   writeWeights,
 } from './emit/index.ts';
@@ -52,12 +54,15 @@ export interface Compiled {
   readonly prepared: Prepared | undefined;
 }
 
+export interface CompileHooks {
+  /** Called with a name and the model after each pass. */
+  readonly trace?: ((pass: string, model: Model) => void) | undefined;
+  /** Called as soon as model.onnx is made, before the training graphs are. */
+  readonly onModel?: (model: Model) => void;
+}
+
 /** Model -> all graphs of a package, in memory; weights stay where they are. `model` is changed. */
-export function compileModel(
-  model: Model,
-  options: ResolvedOptions,
-  trace?: (pass: string, model: Model) => void,
-): Compiled {
+export function compileModel(model: Model, options: ResolvedOptions, { trace, onModel }: CompileHooks = {}): Compiled {
   const adapter = options.adapter === undefined ? undefined : readPeft(options.adapter);
   const found = findCandidates(model, new Set(adapter?.tensors.keys()));
   if (found.candidates.length === 0) throw noLayers(whyNone(found));
@@ -77,6 +82,7 @@ export function compileModel(
     verify(beside);
     trace?.('model', beside);
     graphs.set('model', beside);
+    onModel?.(beside);
   }
   const training = wanted.filter((w): w is TrainingGraph => w !== 'model');
   const prepared = training.length === 0 ? undefined : prepare(model, layers, trainingOptions(options, trace));
@@ -155,38 +161,46 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
   if (!resolved.dryRun) checkFolderTarget(dir, target);
   const { model, source } = parseFile(file);
   try {
-    const compiled = compileModel(model, resolved, dumper(resolved.dump));
-    const plan = planWeights([...compiled.graphs.values()], source.externalFiles);
+    const trace = dumper(resolved.dump);
     const files: Record<string, number> = {};
-    const data = source.externalFiles.map((f) => f.location);
     const common = {
       file: basename(file),
       bytes: source.bytes.size,
-      data,
+      data: source.externalFiles.map((f) => f.location),
       format: manifestFormat,
       version,
       model,
-      compiled,
       options: resolved,
     } as const;
     if (resolved.dryRun) {
-      const manifest = buildManifest({ ...common, skeleton: { sha256: '0'.repeat(64), splices: [] } });
+      const compiled = compileModel(model, resolved, { trace });
+      const manifest = buildManifest({ ...common, compiled, skeleton: { sha256: '0'.repeat(64), splices: [] } });
       return { dir, manifest, warnings: compiled.selection.warnings, files };
     }
-    const manifest = await createFolder(dir, target, (folder) => {
-      writeWeights(plan, folder);
-      for (const [name, graph] of compiled.graphs) {
-        const bytes = encodeModel(graph, plan.placements);
-        writeFileSync(join(folder, `${name}.onnx`), bytes);
-        files[`${name}.onnx`] = bytes.length;
+    return await createFolder(dir, target, async (folder) => {
+      let started: StartedWeights | undefined;
+      try {
+        // model.onnx reads nearly all weights: they are copied while the training graphs are made.
+        const onModel = (made: Model): void => {
+          started = startWeights(planWeights([made], source.externalFiles), folder);
+        };
+        const compiled = compileModel(model, resolved, { trace, onModel });
+        const plan = planWeights([...compiled.graphs.values()], source.externalFiles);
+        for (const [name, graph] of compiled.graphs) {
+          const bytes = encodeModel(graph, plan.placements);
+          writeFileSync(join(folder, `${name}.onnx`), bytes);
+          files[`${name}.onnx`] = bytes.length;
+        }
+        const manifest = buildManifest({ ...common, compiled, skeleton: writeSkeleton(source, plan, folder) });
+        mkdirSync(join(folder, adapterFolder));
+        writePeft(join(folder, adapterFolder), peftContent(manifest, initialParams(compiled)));
+        writeFileSync(join(folder, manifestName), manifestText(manifest));
+        await writeWeights(plan, folder, started);
+        return { dir, manifest, warnings: compiled.selection.warnings, files };
+      } finally {
+        await started?.end();
       }
-      const made = buildManifest({ ...common, skeleton: writeSkeleton(source, plan, folder) });
-      mkdirSync(join(folder, adapterFolder));
-      writePeft(join(folder, adapterFolder), peftContent(made, initialParams(compiled)));
-      writeFileSync(join(folder, manifestName), manifestText(made));
-      return made;
     });
-    return { dir, manifest, warnings: compiled.selection.warnings, files };
   } finally {
     source.close();
   }

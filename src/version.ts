@@ -1,10 +1,19 @@
 /** The package's own version, from its package.json. */
 import { readFileSync } from 'node:fs';
 
-const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
-const parsed: unknown = JSON.parse(text);
+/** Above src/ and dist/, and above dist/bin/, where the command line lies in few files. */
+const places = ['../package.json', '../../package.json'];
 
-export const version: string =
-  typeof parsed === 'object' && parsed !== null && 'version' in parsed && typeof parsed.version === 'string'
-    ? parsed.version
-    : '0.0.0';
+export const version: string = places.map(versionIn).find((v) => v !== undefined) ?? '0.0.0';
+
+function versionIn(place: string): string | undefined {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(new URL(place, import.meta.url), 'utf8'));
+  } catch {
+    return undefined;
+  }
+  if (typeof parsed !== 'object' || parsed === null || !('name' in parsed) || parsed.name !== 'loraify')
+    return undefined;
+  return 'version' in parsed && typeof parsed.version === 'string' ? parsed.version : undefined;
+}

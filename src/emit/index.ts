@@ -22,4 +22,11 @@ export {
   writeSkeleton,
 } from './skeleton.ts';
 export { type PrintOptions, printModel, printModelPieces } from './text.ts';
-export { type DataFile, planWeights, type WeightsPlan, writeWeights } from './weights.ts';
+export {
+  type DataFile,
+  planWeights,
+  type StartedWeights,
+  startWeights,
+  type WeightsPlan,
+  writeWeights,
+} from './weights.ts';

@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { badModel, LoraifyError, writeFailed } from '../errors.ts';
 import { freshName, type Graph, type Model } from '../graph/model.ts';
 import { chunks, inlineBytes, type Tensor } from '../graph/tensor.ts';
+import { type Copying, type CopyRange, startCopying } from './copying.ts';
 import type { Placement, Placements } from './encodeTensor.ts';
 import { reason } from './package.ts';
 
@@ -119,11 +120,49 @@ function* graphTensors(graph: Graph): Iterable<Tensor> {
 const isLarge = (t: Tensor): boolean =>
   t.byteLength > inlineBytes && t.payload.kind !== 'strings' && t.metadata?.has(trainableMark) !== true;
 
+/** Weights on their way into the file of a plan, while the graphs that need them are still being made. */
+export interface StartedWeights {
+  /** Offsets of the tensors that are being copied. */
+  readonly offsets: ReadonlyMap<Tensor, number>;
+  readonly copying: Copying;
+  readonly fd: number;
+  /** To be called in any case, after `writeWeights` or instead of it. */
+  end(): Promise<void>;
+}
+
 /**
- * Copies and writes what the plan says into `folder`. Memory does not depend on the weights. Errors: WRITE_FAILED, and those of
- * the sources that are read.
+ * Starts to copy the tensors of a plan that lie in open files; `writeWeights` with a plan that begins with the same tensors
+ * finishes it. Errors: WRITE_FAILED.
  */
-export function writeWeights(plan: WeightsPlan, folder: string): void {
+export function startWeights(plan: WeightsPlan, folder: string): StartedWeights | undefined {
+  if (plan.file === undefined) return undefined;
+  const offsets = new Map<Tensor, number>();
+  const ranges: CopyRange[] = [];
+  for (const t of plan.file.tensors) {
+    const { payload, byteLength: bytes } = t;
+    const place = plan.placements.get(t);
+    if (payload.kind !== 'range' || payload.source.fd === undefined || place === undefined) continue;
+    offsets.set(t, place.offset);
+    ranges.push({ fd: payload.source.fd, offset: payload.offset, bytes, to: place.offset });
+  }
+  const fd = openTarget(join(folder, plan.file.name));
+  const copying = startCopying({ target: fd, ranges });
+  return {
+    offsets,
+    fd,
+    copying,
+    end: async () => {
+      await copying.stop();
+      closeSync(fd);
+    },
+  };
+}
+
+/**
+ * Copies and writes what the plan says into `folder`, but for what `started` copies, which is waited for. Memory does not depend
+ * on the weights. Errors: WRITE_FAILED, and those of the sources that are read.
+ */
+export async function writeWeights(plan: WeightsPlan, folder: string, started?: StartedWeights): Promise<void> {
   for (const { location, path } of plan.copies) {
     const to = join(folder, location);
     try {
@@ -136,24 +175,37 @@ export function writeWeights(plan: WeightsPlan, folder: string): void {
   if (plan.file === undefined) return;
   const { name, bytes, tensors } = plan.file;
   const to = join(folder, name);
+  const fd = started?.fd ?? openTarget(to);
   try {
-    const fd = openSync(to, 'wx');
-    try {
-      for (const t of tensors) {
-        let at = plan.placements.get(t)?.offset ?? 0;
-        for (const chunk of chunks(t)) {
-          writeAt(fd, chunk, at);
-          at += chunk.length;
-        }
-      }
-      // The gaps between tensors are never written: they read as zeros.
-      ftruncateSync(fd, bytes);
-    } finally {
-      closeSync(fd);
-    }
+    const offsetOf = (t: Tensor): number => plan.placements.get(t)?.offset ?? 0;
+    const isCopied = (t: Tensor): boolean => started?.offsets.get(t) === offsetOf(t);
+    for (const t of tensors) if (!isCopied(t)) writeTensor(fd, t, offsetOf(t));
+    // What went wrong on the other thread comes out here, with its code.
+    if (started !== undefined && !(await started.copying.done))
+      for (const t of tensors) if (isCopied(t)) writeTensor(fd, t, offsetOf(t));
+    // The gaps between tensors are never written: they read as zeros.
+    ftruncateSync(fd, bytes);
   } catch (error) {
     if (error instanceof LoraifyError) throw error;
     throw writeFailed(to, reason(error));
+  } finally {
+    if (started === undefined) closeSync(fd);
+  }
+}
+
+function openTarget(path: string): number {
+  try {
+    return openSync(path, 'wx');
+  } catch (error) {
+    throw writeFailed(path, reason(error));
+  }
+}
+
+function writeTensor(fd: number, t: Tensor, offset: number): void {
+  let at = offset;
+  for (const chunk of chunks(t)) {
+    writeAt(fd, chunk, at);
+    at += chunk.length;
   }
 }
 

@@ -61,6 +61,8 @@ export interface ByteSource {
   /** For messages. */
   readonly name: string;
   readonly size: number;
+  /** The open file whose bytes these are, where they are just one file's: another thread may read it as long as it is open. */
+  readonly fd?: number;
   /** Exactly `length` bytes from `offset`; the caller must not keep or change the array beyond its next read. */
   read(offset: number, length: number): Uint8Array;
 }

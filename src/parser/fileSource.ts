@@ -32,6 +32,7 @@ export function fileSource(path: string, options: { readonly follow?: boolean } 
   return {
     name: path,
     size: stat.size,
+    fd,
     read(offset, length) {
       if (length > ownBufferBelow && shared.length < length) shared = new Uint8Array(length);
       const into = length > ownBufferBelow ? shared : new Uint8Array(length);

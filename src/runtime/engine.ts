@@ -2,8 +2,8 @@
 
 import { Worker } from 'node:worker_threads';
 import { LoraifyError, runtimeFailed } from '../errors.ts';
+import { compiledFile } from '../formats/compiled.ts';
 import type { GraphKind, Manifest } from '../formats/manifest.ts';
-import { compiledFile } from './compiled.ts';
 import type { BatchTensor } from './data/index.ts';
 import type {
   Call,

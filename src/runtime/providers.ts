@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { badOption, didYouMean, providerMissing } from '../errors.ts';
-import { compiledFile } from './compiled.ts';
+import { compiledFile } from '../formats/compiled.ts';
 import { onnxRuntimeVersion } from './session.ts';
 
 /** Those of ONNX Runtime's that onnxruntime-node can have on some platform. */

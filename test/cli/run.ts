@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 
-export const bin = join(import.meta.dirname, '../../dist/cli/bin.js');
+export const bin = join(import.meta.dirname, '../../dist/bin/loraify.js');
 
 export interface Finished {
   readonly status: number | null;

@@ -426,12 +426,12 @@ describe('merge with external data', () => {
 
 describeShared('merge of a package', 'parity', () => {
   for (const name of ['mlp_classifier', 'bert_cls'])
-    it(`${name}: from the spliced source as from the file`, () => {
+    it(`${name}: from the spliced source as from the file`, async () => {
       const file = sharedPath('parity', name, 'base.onnx');
       const folder = temporaryFolder();
       const direct = parseFile(file);
       const plan = planWeights([direct.model], direct.source.externalFiles);
-      writeWeights(plan, folder);
+      await writeWeights(plan, folder);
       const spliced = splicedSource(folder, writeSkeleton(direct.source, plan, folder));
       const parsed = parseSource(spliced, folder, spliced.close);
       const edits = ({ model }: Parsed): WeightEdit[] =>

@@ -44,7 +44,7 @@ describeShared('models of other writers', ['models', 'parity'], () => {
         const folder = temporaryFolder();
         const { model, source } = parseFile(path);
         const plan = planWeights([model], source.externalFiles);
-        writeWeights(plan, folder);
+        await writeWeights(plan, folder);
         const bytes = encodeModel(model, plan.placements);
         const copy = join(folder, 'copy.onnx');
         writeFileSync(copy, bytes);

@@ -6,12 +6,12 @@ import { parseFile, parseSource } from '../../src/parser/index.ts';
 import { describeShared, sharedPath } from '../shared.ts';
 import { temporaryFolder } from '../temporary.ts';
 
-function packed(path: string, drop = false) {
+async function packed(path: string, drop = false) {
   const folder = temporaryFolder();
   const { model, source } = parseFile(path);
   if (drop) model.graph.initializers.length = 0;
   const plan = planWeights([model], source.externalFiles);
-  writeWeights(plan, folder);
+  await writeWeights(plan, folder);
   const skeleton = writeSkeleton(source, plan, folder);
   source.close();
   return { folder, skeleton };
@@ -24,9 +24,9 @@ describeShared('the source put together from a package', ['models', 'parity'], (
       .map((f) => join(sharedPath(part), f)),
   );
   for (const path of paths)
-    it(`equals ${path.slice(sharedPath().length + 1)}`, () => {
+    it(`equals ${path.slice(sharedPath().length + 1)}`, async () => {
       for (const drop of [false, true]) {
-        const { folder, skeleton } = packed(path, drop);
+        const { folder, skeleton } = await packed(path, drop);
         const source = splicedSource(folder, skeleton);
         const original = readFileSync(path);
         expect(source.size).toBe(original.length);
@@ -42,14 +42,14 @@ describeShared('the source put together from a package', ['models', 'parity'], (
       }
     });
 
-  it('leaves the weights out of the skeleton', () => {
-    const { folder, skeleton } = packed(sharedPath('models', 'aud_fsmn_vad_offline.onnx'));
+  it('leaves the weights out of the skeleton', async () => {
+    const { folder, skeleton } = await packed(sharedPath('models', 'aud_fsmn_vad_offline.onnx'));
     expect(skeleton.splices.length).toBe(16);
     expect(statSync(join(folder, 'source.skeleton')).size).toBeLessThan(30_000);
   });
 
-  it('is refused where the package was changed', () => {
-    const { folder, skeleton } = packed(sharedPath('parity', 'mlp_classifier', 'base.onnx'));
+  it('is refused where the package was changed', async () => {
+    const { folder, skeleton } = await packed(sharedPath('parity', 'mlp_classifier', 'base.onnx'));
     const [first] = skeleton.splices;
     if (first === undefined) throw new Error('no splice');
     for (const bad of [{ file: '../weights.bin' }, { file: 'missing.bin' }, { bytes: 2 ** 40 }, { at: 2 ** 40 }])

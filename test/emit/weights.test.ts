@@ -1,8 +1,8 @@
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { encodeModel, planWeights, writeWeights } from '../../src/emit/index.ts';
+import { encodeModel, planWeights, startWeights, writeWeights } from '../../src/emit/index.ts';
 import { constant, Graph, Node, tensorType, Value } from '../../src/graph/model.ts';
 import { bytesOf, memorySource, type Tensor, tensorOf } from '../../src/graph/tensor.ts';
 import { parseFile, parseSource } from '../../src/parser/index.ts';
@@ -19,7 +19,7 @@ const matrix = (rows: number, columns: number, seed: number): Tensor =>
   tensorOf('float32', [rows, columns], values(rows * columns, seed));
 
 describe('weights', () => {
-  it('are stored once for all graphs, aligned; small and trainable ones stay inside', () => {
+  it('are stored once for all graphs, aligned; small and trainable ones stay inside', async () => {
     const [a, b] = [matrix(30, 30, 1), matrix(30, 30, 2)];
     const small = matrix(16, 16, 3);
     const trained: Tensor = { ...matrix(30, 30, 4), metadata: new Map([['loraify.trainable', 'true']]) };
@@ -45,7 +45,7 @@ describe('weights', () => {
       ['a', 0],
     ]);
     const folder = temporaryFolder();
-    writeWeights(plan, folder);
+    await writeWeights(plan, folder);
     const file = readFileSync(join(folder, 'weights.bin'));
     expect(file.length).toBe(4096 + 3600);
     expect(file.subarray(0, 3600)).toEqual(Buffer.from(bytesOf(a)));
@@ -56,10 +56,46 @@ describe('weights', () => {
     expect(two?.length).toBeLessThan(2000);
   });
 
-  it('nothing large: no file', () => {
+  it('are the same where they were started on a thread of their own, and where that thread fails', async () => {
+    const folder = temporaryFolder();
+    const bytes = new Uint8Array(Float32Array.from(values(90_000, 7)).buffer);
+    const data = join(folder, 'data');
+    writeFileSync(data, bytes);
+    const fd = openSync(data, 'r');
+    const range = (offset: number, read: number): Tensor => ({
+      dtype: 'float32',
+      dims: [200, 200],
+      byteLength: 160_000,
+      payload: { kind: 'range', source: { ...memorySource('data', bytes), fd: read }, offset },
+    });
+    const graphs = (read: number) => [
+      chain([{ name: 'a', tensor: range(4, read) }]),
+      chain([
+        { name: 'b', tensor: range(160_004, read) },
+        { name: 'c', tensor: matrix(200, 200, 8) },
+      ]),
+    ];
+    const written = async (read: number, early: boolean): Promise<Buffer> => {
+      const models = graphs(read);
+      const out = temporaryFolder();
+      const started = early ? startWeights(planWeights(models.slice(0, 1)), out) : undefined;
+      await writeWeights(planWeights(models), out, started);
+      await started?.end();
+      return readFileSync(join(out, 'weights.bin'));
+    };
+    const plain = await written(fd, false);
+    const same = (a: Buffer, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
+    expect(same(plain.subarray(0, 160_000), bytes.subarray(4, 160_004))).toBe(true);
+    expect(same(await written(fd, true), plain)).toBe(true);
+    // No file has this descriptor.
+    expect(same(await written(1 << 20, true), plain)).toBe(true);
+    closeSync(fd);
+  });
+
+  it('nothing large: no file', async () => {
     const plan = planWeights([chain([{ name: 'a', tensor: matrix(16, 16, 1) }])]);
     const folder = temporaryFolder();
-    writeWeights(plan, folder);
+    await writeWeights(plan, folder);
     expect(plan.file).toBeUndefined();
     expect(existsSync(join(folder, 'weights.bin'))).toBe(false);
   });
@@ -101,7 +137,7 @@ describe('weights', () => {
     const plan = planWeights([model], source.externalFiles);
     expect(plan.file?.name).toBe('weights.bin.1');
     const out = temporaryFolder();
-    writeWeights(plan, out);
+    await writeWeights(plan, out);
     expect(readFileSync(join(out, 'sub', 'weights.bin'))).toEqual(Buffer.from(data));
     expect(statSync(join(out, 'weights.bin.1')).size).toBe(1600);
     writeFileSync(join(out, 'm.onnx'), encodeModel(model, plan.placements));
@@ -204,7 +240,7 @@ describe('weights', () => {
     model.functions.push(f);
     const plan = planWeights([model]);
     const folder = temporaryFolder();
-    writeWeights(plan, folder);
+    await writeWeights(plan, folder);
     expect(plan.placements.size).toBe(5);
     const bytes = encodeModel(model, plan.placements);
     expect(bytes.length).toBeLessThan(2500);
