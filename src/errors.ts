@@ -206,7 +206,7 @@ export const noTargets = define(
 export const noGradient = define(
   'NO_GRADIENT',
   'An operator between a layer and the loss has no gradient rule.',
-  'choose targets behind this node (--target), or write only the adapted model with --emit model',
+  'choose targets behind this node (--target), or write only the adapted model with --emit model; loraify inspect --grad lists all nodes that block',
   (reason: string, place: ErrorPlace) => ({ message: reason, ...place }),
 );
 

@@ -2,7 +2,13 @@
 export { type ExportOptions, exportAdapter } from './adapters.ts';
 export { type CatalogueEntry, catalogue, LoraifyError } from './errors.ts';
 export type { Manifest, ManifestLayer } from './formats/manifest.ts';
-export { type InspectedLayer, type Inspection, inspect } from './inspect.ts';
+export {
+  type InspectedGradient,
+  type InspectedLayer,
+  type Inspection,
+  type InspectOptions,
+  inspect,
+} from './inspect.ts';
 export { type CompileResult, compile } from './loraify.ts';
 export { type MergeOptions, type MergeResult, merge } from './merge.ts';
 export type { CompileOptions } from './options.ts';

@@ -1,14 +1,26 @@
-/** The weighted layers of a model, which would be adapted and why the rest not, and the loss that would be chosen. */
+/**
+ * The weighted layers of a model, which would be adapted and why the rest not, the loss that would be chosen, and how each
+ * operator between both would be differentiated.
+ */
 import { type PeftAdapter, readPeft } from './adapter/index.ts';
 import { LoraifyError } from './errors.ts';
 import type { Manifest } from './formats/manifest.ts';
-import { cloneModel } from './graph/clone.ts';
 import type { Model } from './graph/model.ts';
 import { select, trainingOptions } from './loraify.ts';
 import { parameterCount } from './manifest.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { openModel } from './packages.ts';
-import { adapt, type Candidates, findCandidates, prepare } from './passes/index.ts';
+import {
+  adapt,
+  type Candidates,
+  type Differentiated,
+  findCandidates,
+  type GradientReport,
+  type Prepared,
+  prepare,
+  reasonOf,
+  reportGradients,
+} from './passes/index.ts';
 import type { Selection } from './select.ts';
 
 export interface InspectedLayer {
@@ -29,6 +41,20 @@ export interface InspectedLayer {
   readonly reason?: string;
 }
 
+export interface InspectOptions extends CompileOptions {
+  /** Say how each operator between the layers and the loss is differentiated. */
+  readonly grad?: boolean | undefined;
+}
+
+/** How the gradients of the chosen layers come about, or what keeps them from it. */
+export interface InspectedGradient extends GradientReport {
+  /** How many nodes of each operator are treated alike, most first. */
+  readonly operators: readonly (Pick<Differentiated, 'op' | 'by'> & {
+    readonly adapted: boolean;
+    readonly count: number;
+  })[];
+}
+
 export interface Inspection {
   readonly file: string;
   readonly opset: number;
@@ -46,14 +72,18 @@ export interface Inspection {
     readonly total: number;
   };
   readonly warnings: readonly string[];
+  /** With `grad`. */
+  readonly gradient?: InspectedGradient;
 }
 
 /**
- * The weighted layers of a model (or of a package's source), which would be adapted and why the others not, and the loss that
- * would be chosen. Takes the options of `compile` that select. A model without layers is no error here.
+ * The weighted layers of a model (or of a package's source), which would be adapted and why the others not, the loss that
+ * would be chosen, and with `grad` how the gradients come about. Takes the options of `compile` that select. A model without
+ * layers, or one that cannot be trained, is no error here.
  */
-export async function inspect(file: string, options: CompileOptions = {}): Promise<Inspection> {
-  const resolved = resolveOptions(options);
+export async function inspect(file: string, options: InspectOptions = {}): Promise<Inspection> {
+  const { grad = false, ...rest } = options;
+  const resolved = resolveOptions(rest);
   const { model, source } = openModel(file);
   try {
     const adapter = resolved.adapter === undefined ? undefined : readPeft(resolved.adapter);
@@ -82,6 +112,7 @@ export async function inspect(file: string, options: CompileOptions = {}): Promi
         ...(reason === undefined ? {} : { reason }),
       };
     });
+    const training = preparedFor(model, selection, resolved);
     const trainable = rows.reduce((n, l) => n + (l.chosen ? l.parameters : 0), 0);
     return {
       file,
@@ -89,9 +120,10 @@ export async function inspect(file: string, options: CompileOptions = {}): Promi
       irVersion: model.irVersion,
       layers: rows,
       skipped: [...found.skipped],
-      loss: lossOf(model, selection, resolved),
+      loss: lossOf(training),
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
       warnings: selection.warnings,
+      ...(grad ? { gradient: gradientOf(training, selection) } : {}),
     };
   } finally {
     source.close();
@@ -118,29 +150,59 @@ function selectedFrom(
   }
 }
 
-function lossOf(model: Model, selection: Selection, options: ResolvedOptions): Inspection['loss'] {
-  if (selection.chosen.length === 0) return { reason: 'no layer is chosen' };
-  const { model: copy, map } = cloneModel(model);
-  const chosen = selection.chosen.map((c) => ({
-    ...c,
-    candidate: {
-      ...c.candidate,
-      products: c.candidate.products.map((p) => ({ ...p, node: map.nodes.get(p.node) ?? p.node })),
-    },
-  }));
+/** The graph that training would start from, undefined where no layer is chosen. Changes the model. */
+function preparedFor(
+  model: Model,
+  { chosen }: Selection,
+  options: ResolvedOptions,
+): Prepared | LoraifyError | undefined {
+  if (chosen.length === 0) return undefined;
   try {
-    adapt(
-      copy,
-      chosen.filter((c) => c.candidate.products.every((p) => p.calls.length === 0)),
-    );
-    const { kind, output, tensor, reason } = prepare(
-      copy,
-      selection.chosen.map((c) => c.layer),
+    adapt(model, chosen);
+    return prepare(
+      model,
+      chosen.map((c) => c.layer),
       trainingOptions(options, undefined),
-    ).choice;
-    return { kind, output, tensor, reason };
+    );
   } catch (error) {
     if (!(error instanceof LoraifyError)) throw error;
-    return { reason: `${error.code}: ${error.message}` };
+    return error;
   }
+}
+
+function lossOf(training: Prepared | LoraifyError | undefined): Inspection['loss'] {
+  if (training === undefined) return { reason: 'no layer is chosen' };
+  if (training instanceof LoraifyError) return { reason: `${training.code}: ${training.message}` };
+  const { kind, output, tensor, reason } = training.choice;
+  return { kind, output, tensor, reason };
+}
+
+function gradientOf(training: Prepared | LoraifyError | undefined, { chosen }: Selection): InspectedGradient {
+  const report = reportOf(training);
+  // Adapted products are all alike in a training graph; to a user they are what the model has.
+  const sources = new Map(chosen.map((c) => [c.layer.path, c.candidate.op]));
+  const nodes = report.nodes.map((n) => ({ ...n, op: sources.get(n.layer ?? '') ?? n.op }));
+  const counts = new Map<string, InspectedGradient['operators'][number]>();
+  for (const { op, by, layer } of nodes) {
+    const adapted = layer !== undefined;
+    const key = `${op} ${by} ${adapted}`;
+    counts.set(key, { op, by, adapted, count: (counts.get(key)?.count ?? 0) + 1 });
+  }
+  const operators = [...counts.values()];
+  operators.sort((a, b) => b.count - a.count || (a.op < b.op ? -1 : 1));
+  return { operators, ...report, nodes };
+}
+
+/** What keeps the graph from being prepared is what keeps the gradients away. */
+function reportOf(training: Prepared | LoraifyError | undefined): GradientReport {
+  const none = { nodes: [], blocked: [], unreached: [] };
+  if (training === undefined) return none;
+  if (!(training instanceof LoraifyError)) return reportGradients(training);
+  const { node, where } = training;
+  return {
+    ...none,
+    blocked: [
+      { ...(node === undefined ? {} : { node }), ...reasonOf(training), path: where === undefined ? [] : [where] },
+    ],
+  };
 }

@@ -9,7 +9,7 @@ import { temporaryFolder } from './temporary.ts';
 const root = join(import.meta.dirname, '..');
 const read = (file: string): string => readFileSync(join(root, file), 'utf8');
 const readme = read('README.md');
-const pages = ['README.md', 'docs/architecture.md', 'docs/errors.md', 'CHANGELOG.md'];
+const pages = ['README.md', 'docs/architecture.md', 'docs/errors.md', 'docs/operators.md', 'CHANGELOG.md'];
 
 describe('README', () => {
   it('starts with two commands: one runs the demo, one the tests', () => {

@@ -1,23 +1,29 @@
-import type { Inspection } from '../index.ts';
+import type { InspectedGradient, Inspection } from '../index.ts';
 import { command } from './command.ts';
 import { libraryOptions, selectionOptions } from './compileOptions.ts';
-import { required } from './options.ts';
+import { flag, required } from './options.ts';
 import { count, percent, plural, table } from './text.ts';
 
 export const inspectCommand = command({
   usage: 'inspect <model>',
   describe: 'the weighted layers, what would be adapted, and why the rest is not',
-  options: { model: required({ positional: true, describe: 'ONNX file or package' }), ...selectionOptions },
-  async run({ model, ...options }, out) {
+  options: {
+    model: required({ positional: true, describe: 'ONNX file or package' }),
+    grad: flag({
+      describe: 'say how each operator between the layers and the loss is differentiated, and what blocks it',
+    }),
+    ...selectionOptions,
+  },
+  async run({ model, grad, ...options }, out) {
     const { inspect } = await import('../index.ts');
-    const found = await inspect(model, libraryOptions(options));
+    const found = await inspect(model, { ...libraryOptions(options), grad });
     for (const text of found.warnings) out.warn(text);
     out.result(page(found), found);
     return 0;
   },
 });
 
-function page({ file, opset, irVersion, layers, skipped, loss, totals }: Inspection): string {
+function page({ file, opset, irVersion, layers, skipped, loss, totals, gradient }: Inspection): string {
   const head = ['path', 'operator', 'weight', 'layout', 'in x out', 'rank', 'parameters', 'name from', 'adapted'];
   const rows = layers.map((l) => [
     l.path,
@@ -47,6 +53,52 @@ function page({ file, opset, irVersion, layers, skipped, loss, totals }: Inspect
     'kind' in loss
       ? `loss: ${loss.kind} on "${loss.tensor}" of output "${loss.output}" (${loss.reason})`
       : `loss: none (${loss.reason})`,
+    ...(gradient === undefined ? [] : gradientLines(gradient)),
   ];
   return lines.join('\n');
+}
+
+const ways = {
+  rule: 'rule',
+  decomposition: 'decomposition',
+  stopped: 'stopped on purpose',
+  blocked: 'nothing: blocked',
+} as const;
+
+function gradientLines({ operators, nodes, blocked, unreached }: InspectedGradient): string[] {
+  const passed = nodes.filter((n) => n.by === 'rule' || n.by === 'decomposition').length;
+  return [
+    `gradients: ${plural(passed, 'node')} differentiated, ${count(nodes.length - passed - blocked.length)} stopped, ${count(blocked.length)} blocked`,
+    ...(operators.length === 0
+      ? []
+      : [
+          table(
+            ['operator', 'nodes', 'differentiated by'],
+            operators.map((o) => [o.adapted ? `${o.op}, adapted` : o.op, count(o.count), ways[o.by]]),
+          ),
+        ]),
+    ...blockedLines(blocked),
+    ...(unreached.length === 0 ? [] : [`no gradient reaches ${unreached.join(', ')}`]),
+  ];
+}
+
+/** One block for each reason, with every node it holds for and the way from there to the loss. */
+function blockedLines(blocked: InspectedGradient['blocked']): string[] {
+  const groups = new Map<string, InspectedGradient['blocked'][number][]>();
+  for (const b of blocked) {
+    const key = `${b.code}: ${b.reason}\n${b.hint}`;
+    groups.set(key, [...(groups.get(key) ?? []), b]);
+  }
+  return [...groups.values()].flatMap((group) => {
+    const [first] = group;
+    if (first === undefined) return [];
+    return [
+      `blocked at ${plural(group.length, 'node')}: ${first.code}: ${first.reason}`,
+      ...group.flatMap(({ node, path }) => {
+        const way = path.length > 6 ? [...path.slice(0, 3), `… ${path.length - 5} more …`, ...path.slice(-2)] : path;
+        return way.length > 0 ? [`  ${way.join(' -> ')}`] : node === undefined ? [] : [`  "${node}"`];
+      }),
+      `  way out: ${first.hint}`,
+    ];
+  });
 }

@@ -17,7 +17,7 @@ import type { Prepared } from './training.ts';
 import { verify } from './verify.ts';
 
 /** A forward with loss on its own copy of the graph, ready for gradients or outputs. */
-interface Forward {
+export interface Forward {
   readonly model: Model;
   readonly graph: Graph;
   readonly g: Builder;
@@ -31,7 +31,7 @@ export const vector = (name: string, layout: StateLayout): Value =>
   new Value(name, tensorType('float32', [layout.size]));
 export const scalarInput = (name: string): Value => new Value(name, tensorType('float32', []));
 
-function forward(p: Prepared): Forward {
+export function forward(p: Prepared): Forward {
   const { model } = cloneModel(p.model);
   const { graph } = model;
   const g = createBuilder(inferNode, graph.inputs);

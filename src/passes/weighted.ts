@@ -108,7 +108,10 @@ export function findProducts(model: Model): Found {
 export const functionKey = (f: { domain: string; overload: string } & ({ op: string } | { name: string })): string =>
   `${f.domain}\u0000${'op' in f ? f.op : f.name}\u0000${f.overload}`;
 
-export const isProduct = (node: Node): boolean => node.domain === '' && (node.op === 'MatMul' || node.op === 'Gemm');
+/** Operators whose constant operand is a weight that can have an adapter. */
+export const layerOperators: ReadonlySet<string> = new Set(['MatMul', 'Gemm']);
+
+export const isProduct = (node: Node): boolean => node.domain === '' && layerOperators.has(node.op);
 
 /** in, out and layout of a weight in its product. */
 function orientation(node: Node, side: 'right' | 'left', w: WeightView): Pick<Product, 'in' | 'out' | 'layout'> {

@@ -133,6 +133,9 @@ describe('results', () => {
     expect(stdout).toContain('loss: cross-entropy on "logits"');
     const { stdout: json } = await loraify(['inspect', 'digits.lora', '--json'], { cwd });
     expect(JSON.parse(json)).toMatchObject({ opset: 17, totals: { layers: 3, chosen: 3 } });
+    const { stdout: grad } = await loraify(['inspect', digitsModel, '--grad'], { cwd });
+    expect(grad).toContain('gradients: 5 nodes differentiated, 0 stopped, 0 blocked');
+    expect(grad).toMatch(/Gemm, adapted .* 3 .* rule/);
   });
 
   it('eval, predict, merge, export and print', async () => {

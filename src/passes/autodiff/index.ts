@@ -15,5 +15,5 @@ import './gradients/reduce.ts';
 import './gradients/spatial.ts';
 
 export { pending } from './pending.ts';
-export { gradientState } from './rules.ts';
-export { type GradientRequest, gradients } from './walk.ts';
+export { gradientState, stopReason } from './rules.ts';
+export { type GradientObserver, type GradientRequest, gradients, opName } from './walk.ts';

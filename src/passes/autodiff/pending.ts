@@ -1,11 +1,11 @@
 /** Operators that have a useful derivative and no rule yet, with what is missing: for docs and messages. */
-import type { OpName } from '../../graph/operators.ts';
 
 const body = 'its body is a graph of its own';
 const sequence = 'it holds a sequence or an optional, not a tensor';
 const recurrent = 'steps of the recurrence have to be unrolled or scanned backwards';
 
-export const pending: ReadonlyMap<OpName, string> = new Map<OpName, string>([
+/** By registry key: `Det`, `com.microsoft.FusedConv`. */
+export const pending: ReadonlyMap<string, string> = new Map([
   ['Col2Im', 'the transposed gathering of blocks'],
   ['ConcatFromSequence', sequence],
   ['DFT', 'the transform of the gradient, with the one-sided form'],

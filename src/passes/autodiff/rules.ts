@@ -48,7 +48,8 @@ export interface Rule {
 
 const rules = new Map<string, Rule>();
 const bodies = new Map<string, Rule>();
-const stops = new Set<string>();
+/** Why nothing flows, by operator. */
+const stops = new Map<string, string>();
 
 export const ruleKey = (node: Node): string => (node.domain === '' ? node.op : `${node.domain}.${node.op}`);
 export const gradRule = (node: Node): Rule | undefined => rules.get(ruleKey(node));
@@ -56,7 +57,10 @@ export const decomposition = (node: Node): Rule | undefined => bodies.get(ruleKe
 export const isStopped = (node: Node): boolean => stops.has(ruleKey(node));
 
 /** All operators that have a rule, a body or a stop; one that had two would come twice. */
-export const ruleKeys = (): readonly string[] => [...rules.keys(), ...bodies.keys(), ...stops];
+export const ruleKeys = (): readonly string[] => [...rules.keys(), ...bodies.keys(), ...stops.keys()];
+
+/** Why nothing flows through a stopped operator. */
+export const stopReason = (key: string): string | undefined => stops.get(key);
 
 /** State of an operator for docs and `inspect`: by rule, by decomposition, stopped on purpose, or not differentiable yet. */
 export function gradientState(key: string): 'rule' | 'decomposition' | 'stopped' | undefined {
@@ -111,7 +115,10 @@ export function decomposeRaw(key: string, body: (site: Omit<RawSite, 'dy' | 'dys
   put(bodies, key, { kind: 'decompose', many: true, apply: body });
 }
 
-/** Operators whose derivative is zero or that have none, on purpose: nothing flows through them. */
-export function stop(...keys: readonly string[]): void {
-  for (const k of keys) stops.add(k);
+/** Operators whose derivative is zero or that have none, on purpose: nothing flows through them. The reason is for docs. */
+export function stop(reason: string, keys: readonly string[]): void {
+  for (const k of keys) {
+    if (stops.has(k)) throw new Error(`${k} is stopped twice`);
+    stops.set(k, reason);
+  }
 }

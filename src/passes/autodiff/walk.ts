@@ -2,10 +2,9 @@
  * Reverse-mode differentiation: one walk over the nodes between the loss and the values asked for. Accumulation, un-broadcasting,
  * pruning, arity checks and provenance live here, once for all rules (linearity of the vector-Jacobian product in dy).
  */
-import { badModel, noGradient, unsupportedShape } from '../../errors.ts';
+import { badModel, LoraifyError, noGradient, unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import { type Node, producersOf, Value } from '../../graph/model.ts';
-import { isOpName } from '../../graph/operators.ts';
 import { isFloat } from '../../graph/tensor.ts';
 import { pending } from './pending.ts';
 import { decomposition, type Gradients, gradRule, isStopped, type Rule, ruleKey } from './rules.ts';
@@ -19,13 +18,21 @@ export interface GradientRequest {
   readonly seeds: readonly (readonly [Value, Value])[];
   /** Values whose gradient is asked for. Nothing before them is visited. */
   readonly wrt: readonly Value[];
+  readonly observer?: GradientObserver;
+}
+
+/** Hears of every node between the outputs and `wrt`, last first. With one, a node that cannot be differentiated stops nothing. */
+export interface GradientObserver {
+  readonly passed: (node: Node, how: 'rule' | 'decomposition' | 'stopped') => void;
+  /** `path`: the node, and those behind it up to the outputs. The walk goes on as if the node had a gradient. */
+  readonly refused: (node: Node, error: LoraifyError, path: readonly Node[]) => void;
 }
 
 /**
  * Gradients of sum(seed · output) with respect to `wrt`, as detached values. A value that the outputs do not depend on is absent.
  * Throws NO_GRADIENT where an operator on a path between both has no rule.
  */
-export function gradients({ g, seeds, wrt }: GradientRequest): Map<Value, Value> {
+export function gradients({ g, seeds, wrt, observer }: GradientRequest): Map<Value, Value> {
   const ends = new Set(wrt);
   const order = between(
     seeds.map(([v]) => v),
@@ -57,13 +64,14 @@ export function gradients({ g, seeds, wrt }: GradientRequest): Map<Value, Value>
 
   for (const node of order.toReversed()) {
     current = node;
+    if (endsHere(node, active)) observer?.passed(node, 'stopped');
     if (!node.outputs.some((o) => active.has(o) && !ends.has(o) && sums.has(o))) continue;
     const forward = node.metadata.get('loraify.grad_of') ?? node.label;
     g.within(
       { origin: `grad.${node.outputs[0]?.name ?? node.label}`, rule: `grad/${ruleKey(node)}`, gradOf: forward },
       () => {
         const dys = node.outputs.map((o) => (active.has(o) && !ends.has(o) ? total(o) : undefined));
-        const dxs = differentiate(node, dys, tools, order, active);
+        const dxs = observed(observer, node, () => differentiate(node, dys, tools, order, active), order, active);
         // An optional input may be left out; its gradient is then undefined.
         const count = dxs.findLastIndex((d) => d !== undefined) + 1;
         if (count > node.inputs.length)
@@ -82,6 +90,26 @@ export function gradients({ g, seeds, wrt }: GradientRequest): Map<Value, Value>
     if (dv !== undefined) result.set(v, dv);
   }
   return result;
+}
+
+/** The gradients that `rule` gives; where it refuses and somebody wants to hear of it, stand-ins of the right shapes. */
+function observed(
+  observer: GradientObserver | undefined,
+  node: Node,
+  rule: () => Gradients,
+  order: readonly Node[],
+  active: ReadonlySet<Value>,
+): Gradients {
+  if (observer === undefined) return rule();
+  try {
+    const found = rule();
+    observer.passed(node, gradRule(node) === undefined ? 'decomposition' : 'rule');
+    return found;
+  } catch (error) {
+    if (!(error instanceof LoraifyError)) throw error;
+    observer.refused(node, error, [node, ...behind(node, order, active)]);
+    return node.inputs.map((x) => (x === undefined ? undefined : standIn(x)));
+  }
 }
 
 function differentiate(
@@ -183,32 +211,42 @@ function activeValues(order: readonly Node[], wrt: readonly Value[]): Set<Value>
   return active;
 }
 
+/** The node reads what carries a derivative and passes none on. */
+const endsHere = (node: Node, active: ReadonlySet<Value>): boolean =>
+  !node.outputs.some((o) => active.has(o)) && node.inputs.some((v) => v !== undefined && active.has(v));
+
 function captures(node: Node): Value[] {
   return node.bodies.flatMap((b) => [...b.allNodes()].flatMap((n) => n.inputs.filter((v) => v !== undefined)));
 }
 
 function refusal(node: Node, order: readonly Node[], active: ReadonlySet<Value>): Error {
-  const missing = node.domain === '' && isOpName(node.op) ? pending.get(node.op) : undefined;
+  const missing = pending.get(ruleKey(node));
   const why = missing === undefined ? '' : ` yet: ${missing}`;
   return noGradient(`no gradient rule for ${ruleKey(node)}${why}`, place(node, order, active));
 }
 
 /** The operator as the source has it: an adapted product is still a MatMul to its user. */
-function opName(node: Node): string {
+export function opName(node: Node): string {
   const base = node.attrs.get('base');
   return node.layer !== undefined && base?.kind === 'string' ? new TextDecoder().decode(base.value) : node.op;
 }
 
-/** The way from this node to the loss, for the message. */
-function place(node: Node, order: readonly Node[], active: ReadonlySet<Value>): { node: string; where: string } {
-  const path: string[] = [];
+/** The nodes through which the results of this one reach the outputs. */
+function behind(node: Node, order: readonly Node[], active: ReadonlySet<Value>): Node[] {
+  const path: Node[] = [];
   const carried = new Set(node.outputs.filter((o) => active.has(o)));
   for (const n of order.slice(order.indexOf(node) + 1)) {
-    if (!n.inputs.some((v) => v !== undefined && carried.has(v))) continue;
-    path.push(`${opName(n)} "${n.label}"`);
+    if (!n.inputs.some((v) => v !== undefined && carried.has(v)) || !n.outputs.some((o) => active.has(o))) continue;
+    path.push(n);
     carried.clear();
     for (const o of n.outputs) carried.add(o);
   }
+  return path;
+}
+
+/** The way from this node to the loss, for the message. */
+function place(node: Node, order: readonly Node[], active: ReadonlySet<Value>): { node: string; where: string } {
+  const path = behind(node, order, active).map((n) => `${opName(n)} "${n.label}"`);
   const shown = path.length > 6 ? [...path.slice(0, 3), `… ${path.length - 5} more …`, ...path.slice(-2)] : path;
   return {
     node: node.label,

@@ -78,60 +78,15 @@ grad('CastLike', ({ inputs: [x], dy, g }) => [g.CastLike(dy, x)]);
 // Inference form: the upgrade pass made it an identity, this keeps a mask output harmless.
 grad('Dropout', ({ dy }) => [dy]);
 
-// prettier-ignore
-stop(
-  'And',
-  'Or',
-  'Xor',
-  'Not',
-  'Equal',
-  'Greater',
-  'GreaterOrEqual',
-  'Less',
-  'LessOrEqual',
-  'IsNaN',
-  'IsInf',
-  'BitShift',
-  'BitwiseAnd',
-  'BitwiseNot',
-  'BitwiseOr',
-  'BitwiseXor',
-  'BitCast',
-  'Floor',
-  'Ceil',
-  'Round',
-  'Sign',
-  'Shape',
-  'Size',
-  'ConstantOfShape',
-  'EyeLike',
-  'Constant',
-  'NonZero',
-  'ArgMax',
-  'ArgMin',
-  'Hardmax',
-  'Multinomial',
-  'Bernoulli',
-  'RandomNormal',
-  'RandomNormalLike',
-  'RandomUniform',
-  'RandomUniformLike',
-  'NonMaxSuppression',
-  'QuantizeLinear',
-  'ConvInteger',
-  'MatMulInteger',
-  'QLinearConv',
-  'QLinearMatMul',
-  'StringConcat',
-  'StringNormalizer',
-  'StringSplit',
-  'RegexFullMatch',
-  'TfIdfVectorizer',
-  'ImageDecoder',
-  'BlackmanWindow',
-  'HammingWindow',
-  'HannWindow',
-  'MelWeightMatrix',
-  'SequenceLength',
-  'OptionalHasElement',
-);
+stop('true or false', ['And', 'Or', 'Xor', 'Not', 'Equal', 'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual']);
+stop('true or false', ['IsNaN', 'IsInf', 'OptionalHasElement']);
+stop('bits, not numbers', ['BitShift', 'BitwiseAnd', 'BitwiseNot', 'BitwiseOr', 'BitwiseXor', 'BitCast']);
+stop('piecewise constant: the derivative is zero wherever there is one', ['Floor', 'Ceil', 'Round', 'Sign', 'Hardmax']);
+stop('a shape or a count, whatever the values', ['Shape', 'Size', 'SequenceLength', 'ConstantOfShape', 'EyeLike']);
+stop('a constant', ['Constant', 'BlackmanWindow', 'HammingWindow', 'HannWindow', 'MelWeightMatrix']);
+stop('positions', ['NonZero', 'ArgMax', 'ArgMin', 'NonMaxSuppression']);
+stop('drawn at random', ['Multinomial', 'Bernoulli']);
+stop('drawn at random', ['RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike']);
+stop('integer results', ['QuantizeLinear', 'ConvInteger', 'MatMulInteger', 'QLinearConv', 'QLinearMatMul']);
+stop('text', ['StringConcat', 'StringNormalizer', 'StringSplit', 'RegexFullMatch', 'TfIdfVectorizer']);
+stop('bytes of a file', ['ImageDecoder']);

@@ -1,0 +1,42 @@
+/** Every operator that the tables know, and what a compile does with it: the source of docs/operators.md. */
+import { operators } from '../graph/operators.ts';
+import { internalDomain } from './adapted.ts';
+import { gradientState, pending, stopReason } from './autodiff/index.ts';
+import { ruleKeys } from './autodiff/rules.ts';
+import { shapeRuleKeys } from './shapes/rule.ts';
+import './shapes.ts';
+import { layerOperators } from './weighted.ts';
+
+export interface OperatorState {
+  /** '' is ai.onnx. */
+  readonly domain: string;
+  readonly op: string;
+  /** `missing`: a gradient that has to pass it is refused with NO_GRADIENT. */
+  readonly gradient: 'rule' | 'decomposition' | 'stopped' | 'missing';
+  /** Why nothing passes, or what the rule is waiting for. */
+  readonly note: string;
+  /** A constant operand of it is a weight that can have an adapter. */
+  readonly layer: boolean;
+}
+
+/** By domain and name. Whatever is registered is here, of the standard domain the whole operator set. */
+export function operatorStates(): OperatorState[] {
+  const keys = new Set([...Object.keys(operators), ...ruleKeys(), ...shapeRuleKeys(), ...pending.keys()]);
+  return [...keys]
+    .map((key): OperatorState => {
+      const dot = key.lastIndexOf('.');
+      const gradient = gradientState(key) ?? 'missing';
+      const note = gradient === 'stopped' ? stopReason(key) : gradient === 'missing' ? pending.get(key) : undefined;
+      return {
+        domain: key.slice(0, Math.max(dot, 0)),
+        op: key.slice(dot + 1),
+        gradient,
+        note: note ?? '',
+        layer: layerOperators.has(key),
+      };
+    })
+    .filter((s) => s.domain !== internalDomain)
+    .sort((a, b) => compare(a.domain, b.domain) || compare(a.op, b.op));
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
