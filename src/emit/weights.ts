@@ -7,7 +7,7 @@ import { closeSync, constants, copyFileSync, ftruncateSync, mkdirSync, openSync,
 import { dirname, join } from 'node:path';
 import { badModel, LoraifyError, writeFailed } from '../errors.ts';
 import { freshName, type Graph, type Model } from '../graph/model.ts';
-import { chunks, inlineBytes, type Tensor } from '../graph/tensor.ts';
+import { chunks, staysInside, type Tensor } from '../graph/tensor.ts';
 import { type Copying, type CopyRange, startCopying } from './copying.ts';
 import type { Placement, Placements } from './encodeTensor.ts';
 import { reason } from './package.ts';
@@ -43,7 +43,7 @@ export interface WeightsPlan {
 }
 
 /**
- * Places all tensors above 1 KiB of all the models, in order of first use; trainable ones, strings and sparse tensors stay inside.
+ * Places all large tensors of all the models, in order of first use; trainable ones, strings and sparse tensors stay inside.
  * `dataFiles` are those of the source. Errors: BAD_MODEL where one of them has the name of a file of the package.
  */
 export function planWeights(models: readonly Model[], dataFiles: readonly DataFile[] = []): WeightsPlan {
@@ -118,7 +118,7 @@ function* graphTensors(graph: Graph): Iterable<Tensor> {
 }
 
 const isLarge = (t: Tensor): boolean =>
-  t.byteLength > inlineBytes && t.payload.kind !== 'strings' && t.metadata?.has(trainableMark) !== true;
+  !staysInside(t) && t.payload.kind !== 'strings' && t.metadata?.has(trainableMark) !== true;
 
 /** Weights on their way into the file of a plan, while the graphs that need them are still being made. */
 export interface StartedWeights {

@@ -56,6 +56,14 @@ export const isFloat = (t: DataType): boolean => ['float32', 'float64', 'float16
 /** Tensors of at most this many bytes stay inside the graph files of a package. */
 export const inlineBytes = 1024;
 
+/**
+ * Whether a tensor stays inside the graph files: small ones, and vectors of integers, because a list of axes, lengths or parts is
+ * read while types are inferred, when a loader has no data files yet (ONNX Runtime refuses a Split inside a Scan otherwise).
+ */
+export const staysInside = ({ byteLength, dims, dtype }: Tensor): boolean =>
+  byteLength <= inlineBytes ||
+  (dims.length <= 1 && (dtype === 'int64' || dtype === 'int32') && byteLength <= 64 * inlineBytes);
+
 /** Bytes that are read on demand: a file, a region of memory, or pieces of several files put together. */
 export interface ByteSource {
   /** For messages. */

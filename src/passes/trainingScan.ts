@@ -1,7 +1,7 @@
 /** K optimizer steps in one run: the step graph as the body of a Scan. */
 import { type Builder, createBuilder } from '../graph/builder.ts';
 import { type Model, tensorType, Value } from '../graph/model.ts';
-import { inlineBytes } from '../graph/tensor.ts';
+import { staysInside } from '../graph/tensor.ts';
 import { optimizerStep, type State } from './optimizer.ts';
 import type { Prepared } from './training.ts';
 import {
@@ -70,7 +70,7 @@ export function buildTrainK(p: Prepared): Model {
   // Frozen weights are captured from outside. Small constants stay: ONNX Runtime's optimizer looks for those of a pattern in the
   // graph of its nodes, and fuses a quantized Conv wrongly where it sees only some.
   const own = graph.initializers.splice(0);
-  for (const v of own) ((v.tensor?.byteLength ?? 0) > inlineBytes ? model.graph : graph).initializers.push(v);
+  for (const v of own) (v.tensor === undefined || staysInside(v.tensor) ? graph : model.graph).initializers.push(v);
   model.graph.extend();
   verify(model);
   return model;
