@@ -1,85 +1,158 @@
-/** Adapters of a package: between PEFT directories and the flat state. */
+/** Adapters of a package: from PEFT directories and adapter files, one or several, to its layers and to the flat state. */
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type PeftContent, readPeft, writePeft } from './adapter/index.ts';
-import { createFolder } from './emit/index.ts';
-import { adapterMismatch, didYouMean } from './errors.ts';
-import { type Manifest, readManifest } from './formats/manifest.ts';
-import { openSource } from './packages.ts';
-import { findCandidates } from './passes/index.ts';
+import {
+  type Combination,
+  combine,
+  type PeftContent,
+  type PeftLayer,
+  type PortableTensor,
+  readPeft,
+  readPortable,
+  toFloats,
+} from './adapter/index.ts';
+import { adapterMismatch, badOption, didYouMean } from './errors.ts';
+import type { Manifest, ManifestLayer } from './formats/manifest.ts';
+import { matching } from './select.ts';
 
 /** The initial adapter inside a package. */
 export const adapterFolder = 'adapter';
 
+/** A PEFT directory or an adapter file; or several of them, each with its strength. */
+export type AdapterChoice = string | Readonly<Record<string, number>>;
+
+export interface AdapterOptions {
+  /** Absent: the package's own initial adapter. */
+  readonly adapter?: AdapterChoice | undefined;
+  /** How several adapters become one; absent: `linear` where their ranks are equal, else `cat`. */
+  readonly combination?: Combination | undefined;
+}
+
 /** What a PEFT directory of this package holds. `params` is the flat vector. */
 export function peftContent(manifest: Manifest, params: Float32Array): PeftContent {
-  const { layers, lora, skipped } = manifest;
-  const left = skipped.flatMap((s) => (s.reason.includes(': ') ? [s.reason.slice(0, s.reason.indexOf(': '))] : []));
+  const { layers, lora } = manifest;
   return {
     layers,
     params,
     scaling: lora.scaling,
-    knownPaths: [...layers.map((l) => l.path), ...left],
+    knownPaths: knownPaths(manifest),
     dropout: lora.dropout,
     init: lora.init,
   };
 }
 
-export interface ExportOptions {
-  /** A PEFT directory; absent: the package's own initial adapter. */
-  readonly adapter?: string | undefined;
-  readonly format: 'peft';
-  readonly out: string;
-  readonly force?: boolean | undefined;
+/** Paths of all weighted modules, adapted or not. */
+export function knownPaths({ layers, skipped }: Manifest): string[] {
+  const left = skipped.flatMap((s) => (s.reason.includes(': ') ? [s.reason.slice(0, s.reason.indexOf(': '))] : []));
+  return [...layers.map((l) => l.path), ...left];
+}
+
+/** The files and folders that a choice names. */
+export function adapterSources(packageDir: string, { adapter }: AdapterOptions): string[] {
+  if (adapter === undefined) return [join(packageDir, adapterFolder)];
+  return typeof adapter === 'string' ? [adapter] : Object.keys(adapter);
 }
 
 /**
- * Writes an adapter of a package as a PEFT directory that `PeftModel.from_pretrained` loads. Returns the directory and warnings.
- * Errors: BAD_PACKAGE, ADAPTER_MISMATCH, TARGET_EXISTS, WRITE_FAILED.
+ * The layers of an adapter, or of a combination, in the order of the manifest: every layer of the package and nothing else. Ranks
+ * and scales are the adapter's own. Errors: ADAPTER_MISMATCH naming layers and shapes, BAD_OPTION, and those of the readers.
  */
-export async function exportAdapter(
-  packageDir: string,
-  options: ExportOptions,
-): Promise<{ dir: string; warnings: readonly string[] }> {
-  const manifest = readManifest(packageDir);
-  const from = options.adapter ?? join(packageDir, adapterFolder);
-  const params = adapterParams(manifest, from);
-  const target = { force: options.force ?? false, protect: [packageDir, from], marker: 'adapter_config.json' };
-  await createFolder(options.out, target, (folder) => writePeft(folder, peftContent(manifest, params)));
-  const { model, source } = openSource(packageDir, manifest);
-  const fallback = findCandidates(model, new Set(manifest.layers.map((l) => l.path))).candidates.filter(
-    (c) => c.from === 'fallback' && manifest.layers.some((l) => l.path === c.path),
+export function adapterLayers(packageDir: string, manifest: Manifest, options: AdapterOptions): Map<string, PeftLayer> {
+  const { adapter, combination } = options;
+  const sources = adapterSources(packageDir, options);
+  const read = (source: string): Map<string, PeftLayer> => fitting(manifest, layersIn(manifest, source), source);
+  const found =
+    adapter === undefined || typeof adapter === 'string'
+      ? read(sources[0] ?? '')
+      : combine(
+          Object.entries(adapter).map(([name, strength]) => {
+            if (!Number.isFinite(strength)) throw badOption(`the strength of adapter "${name}" is ${strength}`);
+            return { name, strength, layers: read(name) };
+          }),
+          combination,
+        );
+  const from = sources.length === 1 ? sources[0] : undefined;
+  return new Map(
+    manifest.layers.map(({ path }) => {
+      const layer = found.get(path);
+      if (layer === undefined)
+        throw adapterMismatch(`layer "${path}" is missing in the adapter${from === undefined ? 's' : ''}`, from);
+      return [path, layer];
+    }),
   );
-  source.close();
-  const warnings =
-    fallback.length === 0
-      ? []
-      : [
-          `the file does not say which modules these layers are, so PEFT will not find them: ${fallback.map((c) => c.path).join(', ')}`,
-        ];
-  return { dir: options.out, warnings };
 }
 
-/** The flat vector [P] of a package from a PEFT directory. Throws ADAPTER_MISMATCH naming layers and shapes. */
-export function adapterParams(manifest: Manifest, directory: string): Float32Array {
-  const { tensors } = readPeft(directory);
-  const params = new Float32Array(manifest.state.size);
-  const unknown = [...tensors.keys()].filter((path) => !manifest.layers.some((l) => l.path === path));
-  const [first] = unknown;
-  if (first !== undefined)
-    throw adapterMismatch(
-      `the package has no layer "${first}"${didYouMean(
-        first,
-        manifest.layers.map((l) => l.path),
-      )}`,
-      directory,
-    );
+/** The layers in a PEFT directory, or in a file whose tensors are named as the manifest names A and B. */
+function layersIn(manifest: Manifest, source: string): ReadonlyMap<string, PeftLayer> {
+  if (statSync(source, { throwIfNoEntry: false })?.isFile() !== true) return readPeft(source).tensors;
+  const tensors = new Map(readPortable(source));
+  const layers = new Map<string, PeftLayer>();
+  const take = (name: string): PortableTensor | undefined => {
+    const tensor = tensors.get(name);
+    tensors.delete(name);
+    return tensor;
+  };
   for (const l of manifest.layers) {
-    const t = tensors.get(l.path);
-    if (t === undefined) throw adapterMismatch(`layer "${l.path}" is missing in the adapter`, directory);
-    if (t.in !== l.in || t.out !== l.out || t.rank !== l.rank)
+    const [A, B] = [take(l.A.name), take(l.B.name)];
+    if (A === undefined && B === undefined) continue;
+    if (A === undefined || B === undefined)
+      throw adapterMismatch(`there is no tensor "${A === undefined ? l.A.name : l.B.name}"`, source);
+    layers.set(l.path, pair(l, A, B, source));
+  }
+  const [unknown] = tensors.keys();
+  if (unknown !== undefined) {
+    const names = manifest.layers.flatMap((l) => [l.A.name, l.B.name]);
+    throw adapterMismatch(`the package has no tensor "${unknown}"${didYouMean(unknown, names)}`, source);
+  }
+  return layers;
+}
+
+function pair(layer: ManifestLayer, a: PortableTensor, b: PortableTensor, source: string): PeftLayer {
+  const [inputs = 0, rank = 0] = a.dims;
+  const [rankB = 0, out = 0] = b.dims;
+  if (a.dims.length !== 2 || b.dims.length !== 2 || rank !== rankB)
+    throw adapterMismatch(
+      `layer "${layer.path}" has A [${a.dims.join(', ')}] and B [${b.dims.join(', ')}], which are not [in, r] and [r, out]`,
+      source,
+    );
+  // The scale is in B.
+  return { in: inputs, out, rank, alpha: rank, scale: 1, A: toFloats(a), B: toFloats(b) };
+}
+
+/** By the manifest's paths; shapes checked. */
+function fitting(manifest: Manifest, layers: ReadonlyMap<string, PeftLayer>, source: string): Map<string, PeftLayer> {
+  const found = new Map<string, PeftLayer>();
+  for (const [path, layer] of layers) {
+    const mine = matching(manifest.layers, path);
+    if (mine === undefined)
       throw adapterMismatch(
-        `layer "${l.path}" is [${l.in}, ${l.out}] of rank ${l.rank} in the package, [${t.in}, ${t.out}] of rank ${t.rank} in the adapter`,
-        directory,
+        `the package has no layer "${path}"${didYouMean(
+          path,
+          manifest.layers.map((l) => l.path),
+        )}`,
+        source,
+      );
+    if (found.has(mine.path)) throw adapterMismatch(`two layers of the adapter fit layer "${mine.path}"`, source);
+    if (layer.in !== mine.in || layer.out !== mine.out)
+      throw adapterMismatch(
+        `layer "${mine.path}" is [${mine.in}, ${mine.out}] in the package, [${layer.in}, ${layer.out}] in the adapter`,
+        source,
+      );
+    found.set(mine.path, layer);
+  }
+  return found;
+}
+
+/** The flat vector [P] of a package from an adapter whose ranks are the package's. Throws ADAPTER_MISMATCH naming layers. */
+export function adapterParams(packageDir: string, manifest: Manifest, options: AdapterOptions): Float32Array {
+  const layers = adapterLayers(packageDir, manifest, options);
+  const params = new Float32Array(manifest.state.size);
+  for (const l of manifest.layers) {
+    const t = layers.get(l.path);
+    if (t?.rank !== l.rank)
+      throw adapterMismatch(
+        `layer "${l.path}" has rank ${l.rank} in the package, rank ${t?.rank} in the adapter`,
+        adapterSources(packageDir, options)[0],
       );
     // Another alpha means another scale: it is folded into B, which is what the branch computes.
     const fold = t.scale / l.scale;

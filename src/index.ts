@@ -1,6 +1,13 @@
 /** The library's public face. Every command of the command line is one of these functions. */
-export { type ExportOptions, exportAdapter } from './adapters.ts';
+export type { AdapterChoice, AdapterOptions } from './adapters.ts';
 export { type CatalogueEntry, catalogue, LoraifyError } from './errors.ts';
+export {
+  type ExportFormat,
+  type ExportOptions,
+  type ExportResult,
+  exportAdapter,
+  exportFormats,
+} from './export.ts';
 export type { Manifest, ManifestLayer } from './formats/manifest.ts';
 export {
   type InspectedGradient,

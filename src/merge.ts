@@ -1,19 +1,18 @@
 /** Folds an adapter into the source's weights: the same file with those bytes changed and nothing else. */
 import { join } from 'node:path';
-import { adapterFolder, adapterParams } from './adapters.ts';
+import type { PeftLayer } from './adapter/index.ts';
+import { type AdapterOptions, adapterLayers, adapterSources } from './adapters.ts';
 import { createFile, encodeModel, mergeWeights, planWeights, type UntieEdit, type WeightEdit } from './emit/index.ts';
-import { badPackage, mergeMismatch, notMergeable } from './errors.ts';
+import { mergeMismatch, notMergeable } from './errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from './formats/manifest.ts';
-import { freshName, type Model, type Node, type Value } from './graph/model.ts';
-import { inlineTensor } from './graph/tensor.ts';
-import { openSource } from './packages.ts';
+import { freshName, type Model, type Node, tensorType, type Value } from './graph/model.ts';
+import { inlineTensor, type Tensor } from './graph/tensor.ts';
+import { openSource, packageCandidates } from './packages.ts';
 import { parseFile } from './parser/index.ts';
-import { type Candidate, findCandidates } from './passes/index.ts';
+import type { Candidate } from './passes/index.ts';
 import { compareModels } from './runtime/index.ts';
 
-export interface MergeOptions {
-  /** A PEFT directory; absent: the package's own initial adapter. */
-  readonly adapter?: string | undefined;
+export interface MergeOptions extends AdapterOptions {
   /** The file to write. */
   readonly out: string;
   readonly force?: boolean | undefined;
@@ -36,23 +35,23 @@ const tolerance = 1e-3;
 
 /**
  * Writes `out`: the source of the package with W + scale·A·B in the weights, in their own layout and type. A weight that other
- * operators read too stays as it is for them, and the products get a copy. Memory does not depend on the weights.
+ * operators read too stays as it is for them, and the products get a copy. Memory does not depend on the weights. Several adapters are
+ * combined first, see AdapterOptions; their ranks need not be the package's.
  *
  * Errors: BAD_PACKAGE, ADAPTER_MISMATCH, NOT_MERGEABLE, MERGE_MISMATCH, TARGET_EXISTS, WRITE_FAILED.
  */
 export async function merge(packageDir: string, options: MergeOptions): Promise<MergeResult> {
   const manifest = readManifest(packageDir);
-  const adapter = options.adapter ?? join(packageDir, adapterFolder);
-  const params = adapterParams(manifest, adapter);
+  const adapter = adapterLayers(packageDir, manifest, options);
   const { model, source } = openSource(packageDir, manifest);
   const warnings: string[] = [];
   try {
-    const { edits, unties } = plan(model, manifest, params);
-    const target = { force: options.force ?? false, protect: [packageDir, adapter] };
+    const { edits, unties } = plan(model, manifest, adapter);
+    const target = { force: options.force ?? false, protect: [packageDir, ...adapterSources(packageDir, options)] };
     return await createFile(options.out, target, async (path) => {
       const { dataFile } = mergeWeights(source, edits, unties, path);
       const checked =
-        options.verify === false ? undefined : await verified(packageDir, manifest, params, path, warnings);
+        options.verify === false ? undefined : await verified(packageDir, manifest, adapter, path, warnings);
       return {
         file: options.out,
         layers: edits.length + unties.length,
@@ -66,10 +65,9 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
   }
 }
 
-function plan(model: Model, manifest: Manifest, params: Float32Array): { edits: WeightEdit[]; unties: UntieEdit[] } {
-  const byPath = new Map(
-    findCandidates(model, new Set(manifest.layers.map((l) => l.path))).candidates.map((c) => [c.path, c]),
-  );
+type Adapter = ReadonlyMap<string, PeftLayer>;
+
+function plan(model: Model, manifest: Manifest, adapter: Adapter): { edits: WeightEdit[]; unties: UntieEdit[] } {
   const taken = new Set(
     [...model.graph.allGraphs()].flatMap((g) =>
       [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)].map((v) => v.name),
@@ -77,16 +75,14 @@ function plan(model: Model, manifest: Manifest, params: Float32Array): { edits: 
   );
   const edits: WeightEdit[] = [];
   const unties: UntieEdit[] = [];
-  for (const layer of manifest.layers) {
-    const candidate = byPath.get(layer.path);
-    if (candidate === undefined || candidate.weight !== layer.weight)
-      throw badPackage(`layer "${layer.path}" is not in the package's source; its files do not belong together`);
+  for (const { layer, candidate } of packageCandidates(model, manifest)) {
     const [product] = candidate.products;
-    if (product === undefined) continue;
+    const change = adapter.get(layer.path);
+    if (product === undefined || change === undefined) continue;
     const { tensor, chain } = product.weight;
     if (chain.some((n) => n.op === 'DequantizeLinear'))
       throw notMergeable(layer.path, `its weight "${layer.weight}" is quantized (${tensor.dtype})`);
-    const edit = { layer: layer.path, tensor, delta: deltaOf(layer, params) };
+    const edit = { layer: layer.path, tensor, delta: deltaOf(layer, change) };
     const mine = readers(candidate);
     const others = [...candidate.stored.uses].filter(
       (u) => !mine.some((r) => r.node === u.node && r.input === u.index),
@@ -101,11 +97,14 @@ function plan(model: Model, manifest: Manifest, params: Float32Array): { edits: 
   return { edits, unties };
 }
 
-function deltaOf(layer: ManifestLayer, params: Float32Array): WeightEdit['delta'] {
-  const part = ({ offset, shape }: ManifestLayer['A']): Float32Array =>
-    params.subarray(offset, offset + shape[0] * shape[1]);
-  return { A: part(layer.A), B: part(layer.B), scale: layer.scale, layout: layer.layout, in: layer.in, out: layer.out };
-}
+const deltaOf = ({ layout, in: inputs, out }: ManifestLayer, { A, B, scale }: PeftLayer): WeightEdit['delta'] => ({
+  A,
+  B,
+  scale,
+  layout,
+  in: inputs,
+  out,
+});
 
 /** Where the layer's products read the stored weight: the first node of the chain, or the product itself. */
 function readers(candidate: Candidate): { node: Node; input: number }[] {
@@ -131,7 +130,7 @@ const leadsElsewhere = (v: Value, c: Candidate): boolean =>
 async function verified(
   packageDir: string,
   manifest: Manifest,
-  params: Float32Array,
+  adapter: Adapter,
   file: string,
   warnings: string[],
 ): Promise<number | undefined> {
@@ -141,14 +140,14 @@ async function verified(
   }
   const { model, source } = parseFile(join(packageDir, manifest.graphs.model));
   try {
-    const content = new Map(manifest.layers.flatMap((l) => [l.A, l.B].map((s) => [s.name, s] as const)));
+    const content = new Map(manifest.layers.flatMap((l) => branchTensors(l, adapter.get(l.path))));
     for (const v of model.graph.initializers) {
-      const slot = content.get(v.name);
-      if (slot === undefined) continue;
-      const part = params.slice(slot.offset, slot.offset + slot.shape[0] * slot.shape[1]);
-      v.tensor = inlineTensor('float32', slot.shape, new Uint8Array(part.buffer));
+      const tensor = content.get(v.name);
+      if (tensor === undefined) continue;
+      v.tensor = tensor;
+      v.type = tensorType(tensor.dtype, tensor.dims);
     }
-    const inside = new Set(model.graph.initializers.filter((v) => content.has(v.name)).map((v) => v.tensor));
+    const inside = new Set(content.values());
     const { placements } = planWeights([model], source.externalFiles);
     const external = new Map([...placements].filter(([t]) => !inside.has(t)));
     const { error, reason } = await compareModels({ bytes: encodeModel(model, external), folder: packageDir }, file);
@@ -164,4 +163,16 @@ async function verified(
   } finally {
     source.close();
   }
+}
+
+/** A and B as model.onnx reads them, which multiplies by the scale of the package. */
+function branchTensors(layer: ManifestLayer, adapter: PeftLayer | undefined): [string, Tensor][] {
+  if (adapter === undefined) return [];
+  const { A, B, rank, scale } = adapter;
+  const factor = scale / layer.scale;
+  const raw = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return [
+    [layer.A.name, inlineTensor('float32', [layer.in, rank], raw(A))],
+    [layer.B.name, inlineTensor('float32', [rank, layer.out], raw(factor === 1 ? B : B.map((x) => x * factor)))],
+  ];
 }

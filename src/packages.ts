@@ -2,8 +2,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { printModel, splicedSource } from './emit/index.ts';
-import { type Manifest, manifestName, readManifest } from './formats/manifest.ts';
+import { badPackage } from './errors.ts';
+import { type Manifest, type ManifestLayer, manifestName, readManifest } from './formats/manifest.ts';
+import type { Model } from './graph/model.ts';
 import { type Parsed, parseFile, parseSource } from './parser/index.ts';
+import { type Candidate, findCandidates } from './passes/index.ts';
 
 /** A package that was compiled before. */
 export interface OpenedPackage {
@@ -25,6 +28,18 @@ export function openModel(file: string): Parsed {
 export function openSource(packageDir: string, manifest: Manifest): Parsed {
   const spliced = splicedSource(packageDir, { sha256: manifest.source.sha256, splices: manifest.splices ?? [] });
   return parseSource(spliced, packageDir, () => spliced.close());
+}
+
+/** The weights of a package's layers in its source, in the order of the manifest. Errors: BAD_PACKAGE. */
+export function packageCandidates(model: Model, manifest: Manifest): { layer: ManifestLayer; candidate: Candidate }[] {
+  const { candidates } = findCandidates(model, new Set(manifest.layers.map((l) => l.path)));
+  const byPath = new Map(candidates.map((c) => [c.path, c]));
+  return manifest.layers.map((layer) => {
+    const candidate = byPath.get(layer.path);
+    if (candidate === undefined || candidate.weight !== layer.weight)
+      throw badPackage(`layer "${layer.path}" is not in the package's source; its files do not belong together`);
+    return { layer, candidate };
+  });
 }
 
 /** The text of a model in ONNX's syntax. Throws TEXT_UNSUPPORTED for what the syntax cannot say. */

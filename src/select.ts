@@ -126,7 +126,7 @@ export function selectFromAdapter(
 }
 
 /** The layer with this path, or the only one of which one path is the other's suffix (exports add or drop a wrapper). */
-function matching(candidates: readonly Candidate[], path: string): Candidate | undefined {
+export function matching<T extends { readonly path: string }>(candidates: readonly T[], path: string): T | undefined {
   const exact = candidates.find((c) => c.path === path);
   if (exact !== undefined) return exact;
   const near = candidates.filter((c) => c.path.endsWith(`.${path}`) || path.endsWith(`.${c.path}`));

@@ -23,7 +23,7 @@ import {
 
 /** Adapters of a run are PEFT directories. */
 const peft: AdapterFormat = {
-  read: adapterParams,
+  read: (manifest, directory) => adapterParams(directory, manifest, { adapter: directory }),
   readExact(manifest, directory) {
     const { tensors } = readPeft(directory);
     const params = new Float32Array(manifest.state.size);

@@ -1,6 +1,6 @@
 import { command } from './command.ts';
 import { flag } from './options.ts';
-import { adapterOption, outputFile, packageArgument } from './runtimeOptions.ts';
+import { adapterOptions, outputFile, packageArgument } from './runtimeOptions.ts';
 import { plural } from './text.ts';
 
 export const mergeCommand = command({
@@ -8,7 +8,7 @@ export const mergeCommand = command({
   describe: 'fold an adapter into the base weights: the source model with those bytes changed',
   options: {
     ...packageArgument,
-    ...adapterOption,
+    ...adapterOptions,
     ...outputFile,
     verify: flag({ describe: '--no-verify: do not compare the result with base + adapter', default: 'true' }),
   },

@@ -3,6 +3,7 @@
  * Values come as strings (flags) or as what JSON and YAML have (config files).
  */
 
+import { existsSync } from 'node:fs';
 import { z } from 'zod';
 
 export interface OptionHelp {
@@ -120,6 +121,38 @@ export const pair = (help: OptionHelp) =>
     if (values instanceof Refusal) return values;
     const [a, b] = values;
     return values.length === 2 && a !== undefined && b !== undefined ? [a, b] : new Refusal('needs two numbers, a,b');
+  });
+
+/**
+ * A name, or `NAME=STRENGTH,…` split at the last `=` (1 where none is said); in a config file also an object. What exists on the disk
+ * under the very name given is taken as it is, whatever signs are in it.
+ */
+export const adapters = (help: OptionHelp) =>
+  option(help, (given): string | Record<string, number> | Refusal => {
+    if (typeof given === 'string' && existsSync(given)) return given;
+    const entries =
+      typeof given === 'object' && given !== null && !Array.isArray(given)
+        ? Object.entries(given)
+        : [given].flat().flatMap((item): [string, unknown][] => {
+            const text = String(item);
+            if (existsSync(text)) return [[text, 1]];
+            return splitList(text).map((piece) => {
+              const at = piece.lastIndexOf('=');
+              const value = at < 1 || existsSync(piece) ? Number.NaN : Number(piece.slice(at + 1) || Number.NaN);
+              return Number.isNaN(value) ? [piece, 1] : [piece.slice(0, at), value];
+            });
+          });
+    const [first, ...more] = entries;
+    if (first === undefined) return new Refusal('needs a name');
+    const result = new Map<string, number>();
+    for (const [name, value] of entries) {
+      const strength = toNumber(value);
+      if (strength instanceof Refusal) return strength;
+      if (result.has(name)) return new Refusal(`names ${show(name)} twice`);
+      result.set(name, strength);
+    }
+    const plain = more.length === 0 && typeof given === 'string' && first[0] === given;
+    return plain ? given : Object.fromEntries(result);
   });
 
 /** `K=N,…`, split at the last `=`; in a config file also an object. */

@@ -1,6 +1,6 @@
 /** Options of the commands that run a package. */
 
-import { flag, integer, list, required, table, text } from './options.ts';
+import { adapters, choice, flag, integer, list, required, table, text } from './options.ts';
 
 export const packageArgument = { package: required({ positional: true, describe: 'package directory' }) };
 
@@ -27,3 +27,15 @@ export const outputFile = {
 };
 
 export const adapterOption = { adapter: text({ describe: 'PEFT directory', default: "the package's own" }) };
+
+/** One adapter, or several as one. */
+export const adapterOptions = {
+  adapter: adapters({
+    describe: 'PEFT directory or adapter file; NAME=STRENGTH,... combines several',
+    default: "the package's own",
+  }),
+  combination: choice(['linear', 'cat'], {
+    describe: 'how several become one, as in PEFT: linear adds A and B apart, cat is the exact sum of the branches',
+    default: 'linear where ranks are equal, else cat',
+  }),
+};

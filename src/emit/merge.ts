@@ -2,7 +2,6 @@
  * Folds adapters into a model file: the source's wire bytes, in which only the changed weights (and the length prefixes around
  * them) differ. Memory: the graph and one block of rows.
  */
-import { closeSync, openSync } from 'node:fs';
 import { basename } from 'node:path';
 import { LoraifyError, notMergeable, writeFailed } from '../errors.ts';
 import type { Node } from '../graph/model.ts';
@@ -34,7 +33,7 @@ import { type DataFilePlan, grouped, planDataFile } from './mergeData.ts';
 import { canMerge, type Delta, mergedBlocks } from './mergeMath.ts';
 import { moveExternal, type RawBytes, replaceElements } from './mergeTensor.ts';
 import { reason } from './package.ts';
-import { writeAt } from './weights.ts';
+import { writePieces } from './pieces.ts';
 
 /** A weight that changes where it is stored, for everything that reads it. Several edits of one tensor add up. */
 export interface WeightEdit {
@@ -89,7 +88,7 @@ export function mergeWeights(
   const bytes = pieceBytes(made.pieces);
   if (bytes > maxFileBytes) throw writeFailed(path, `the merged model has ${bytes} bytes, a protobuf can have 2 GiB`);
   try {
-    writePieces(source, made.pieces, path);
+    writePieces(source.bytes, made.pieces, path);
     if (made.data.needed) made.data.write(`${path}.data`);
   } catch (error) {
     if (error instanceof LoraifyError) throw error;
@@ -217,25 +216,4 @@ function irVersion(source: ModelSource): number {
     version = cursor.varint();
   });
   return version;
-}
-
-const step = 4 << 20;
-
-function writePieces(source: ModelSource, pieces: readonly Piece[], path: string): void {
-  const fd = openSync(path, 'wx');
-  try {
-    let at = 0;
-    const put = (bytes: Uint8Array): void => {
-      writeAt(fd, bytes, at);
-      at += bytes.length;
-    };
-    for (const p of pieces) {
-      if (p.kind === 'new') for (const bytes of p.write()) put(bytes);
-      else
-        for (let done = 0; done < p.length; done += step)
-          put(source.bytes.read(p.offset + done, Math.min(step, p.length - done)));
-    }
-  } finally {
-    closeSync(fd);
-  }
 }

@@ -44,16 +44,21 @@ export interface WeightsPlan {
 
 /**
  * Places all large tensors of all the models, in order of first use; trainable ones, strings and sparse tensors stay inside.
- * `dataFiles` are those of the source. Errors: BAD_MODEL where one of them has the name of a file of the package.
+ * `dataFiles` are those of the source, `own` the name of the file that is added. Errors: BAD_MODEL where one of them has the name of a
+ * file of the package.
  */
-export function planWeights(models: readonly Model[], dataFiles: readonly DataFile[] = []): WeightsPlan {
+export function planWeights(
+  models: readonly Model[],
+  dataFiles: readonly DataFile[] = [],
+  own = 'weights.bin',
+): WeightsPlan {
   for (const f of dataFiles) {
     const [first] = f.location.split(/[/\\]/).filter((p) => p !== '.' && p !== '');
     if (first !== undefined && packageNames.has(first.toLowerCase()))
       throw badModel(`its data file "${f.location}" has the name of a file that the package writes; rename it`);
   }
   const locations = new Set(dataFiles.map((f) => f.location));
-  const name = freshName('weights.bin', locations);
+  const name = freshName(own, locations);
   const placements = new Map<Tensor, Placement>();
   const byContent = new Map<string, Placement>();
   const tensors: Tensor[] = [];

@@ -1,6 +1,7 @@
 /** Model -> Model. The order of a compile is in loraify.ts; each pass says at its head what it takes and leaves. */
 export { adapt, type Candidate, type Candidates, type Chosen, findCandidates, trainableMark } from './adapt.ts';
 export { isAdapted } from './adapted.ts';
+export { type AdapterInputs, adapterInputs, exposeAdapters } from './adapterInputs.ts';
 export { type Blocked, type Differentiated, type GradientReport, reasonOf, reportGradients } from './gradientReport.ts';
 export { chooseLoss, type LossKind, lossKinds } from './lossChoice.ts';
 export { lowerBeside } from './lower.ts';

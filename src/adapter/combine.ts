@@ -1,0 +1,100 @@
+/**
+ * Several adapters as one, as PeftModel.add_weighted_adapter combines them (peft/tuners/lora/model.py). Layers of the result have
+ * scale 1; a layer that only some adapters have comes from those.
+ *
+ *   linear  A = Σ ±sqrt(|w·s|) A_i, B = Σ sqrt(|w·s|) B_i: ranks must be equal, and products of different adapters' A and B come in
+ *   cat     A = [w·s·A_1, w·s·A_2, …], B = [B_1; B_2; …]: the exact sum of the branches; ranks add up
+ */
+import { adapterMismatch, mergeMismatch } from '../errors.ts';
+import type { PeftLayer } from './peftRead.ts';
+
+export const combinations = ['linear', 'cat'] as const;
+export type Combination = (typeof combinations)[number];
+
+export interface Weighted {
+  /** For messages: where the adapter is from. */
+  readonly name: string;
+  readonly strength: number;
+  readonly layers: ReadonlyMap<string, PeftLayer>;
+}
+
+/**
+ * Layers in order of first appearance. `kind` undefined: linear where all adapters agree in rank, else cat.
+ * Errors: ADAPTER_MISMATCH (shapes, or ranks for linear), MERGE_MISMATCH for numbers that are not finite.
+ */
+export function combine(adapters: readonly Weighted[], kind?: Combination): Map<string, PeftLayer> {
+  const byPath = new Map<string, Part[]>();
+  for (const { name, strength, layers } of adapters)
+    for (const [path, layer] of layers) byPath.set(path, [...(byPath.get(path) ?? []), { name, strength, layer }]);
+  const uniform = [...byPath.values()].every((parts) => new Set(parts.map((p) => p.layer.rank)).size === 1);
+  const chosen = kind ?? (uniform ? 'linear' : 'cat');
+  return new Map([...byPath].map(([path, parts]) => [path, (chosen === 'linear' ? linear : cat)(path, parts)]));
+}
+
+interface Part {
+  readonly name: string;
+  readonly strength: number;
+  readonly layer: PeftLayer;
+}
+
+function linear(path: string, parts: readonly Part[]): PeftLayer {
+  const first = agreeing(path, parts);
+  for (const { name, layer } of parts)
+    if (layer.rank !== first.rank)
+      throw adapterMismatch(
+        `layer "${path}" has rank ${first.rank} in "${parts[0]?.name}" and rank ${layer.rank} in "${name}"; a linear combination needs equal ranks, --combination cat does not`,
+        name,
+      );
+  const A = new Float32Array(first.A.length);
+  const B = new Float32Array(first.B.length);
+  for (const { strength, layer } of parts) {
+    const factor = strength * layer.scale;
+    const root = Math.sqrt(Math.abs(factor));
+    // The sign on one side only.
+    add(A, layer.A, factor < 0 ? -root : root);
+    add(B, layer.B, root);
+  }
+  return checked(path, { ...first, alpha: first.rank, scale: 1, A, B });
+}
+
+function add(sum: Float32Array, values: Float32Array, factor: number): void {
+  const f = Math.fround(factor);
+  for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] ?? 0) + Math.fround(f * (values[i] ?? 0));
+}
+
+function cat(path: string, parts: readonly Part[]): PeftLayer {
+  const first = agreeing(path, parts);
+  const rank = parts.reduce((n, p) => n + p.layer.rank, 0);
+  const A = new Float32Array(first.in * rank);
+  const B = new Float32Array(rank * first.out);
+  let column = 0;
+  for (const { strength, layer } of parts) {
+    // A [in, rank] side by side, B [rank, out] below each other; each factor is rounded where PEFT rounds it.
+    for (let i = 0; i < layer.in; i++)
+      for (let k = 0; k < layer.rank; k++)
+        A[i * rank + column + k] =
+          Math.fround((layer.A[i * layer.rank + k] ?? 0) * Math.fround(strength)) * Math.fround(layer.scale);
+    B.set(layer.B, column * layer.out);
+    column += layer.rank;
+  }
+  return checked(path, { ...first, rank, alpha: rank, scale: 1, A, B });
+}
+
+function agreeing(path: string, parts: readonly Part[]): PeftLayer {
+  const [first, ...others] = parts;
+  if (first === undefined) throw new Error(`no adapter has the layer "${path}"`);
+  for (const { name, layer } of others)
+    if (layer.in !== first.layer.in || layer.out !== first.layer.out)
+      throw adapterMismatch(
+        `layer "${path}" is [${first.layer.in}, ${first.layer.out}] in "${first.name}", [${layer.in}, ${layer.out}] in "${name}"`,
+        name,
+      );
+  return first.layer;
+}
+
+function checked(path: string, layer: PeftLayer): PeftLayer {
+  for (const part of ['A', 'B'] as const)
+    if (!layer[part].every(Number.isFinite))
+      throw mergeMismatch(`layer "${path}": lora_${part} of the combination holds numbers that are not finite`);
+  return layer;
+}

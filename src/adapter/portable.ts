@@ -1,0 +1,47 @@
+/** Adapters as tensors by the names of a model's inputs: what files carry to other programs. Runs in browsers too. */
+import { badAdapter } from '../errors.ts';
+import { type RawDtype, toFloat32 } from '../formats/rawTensor.ts';
+import { type DataType, rawByteLength } from '../graph/tensor.ts';
+
+/** Element types that an adapter may have, as ONNX Runtime's JavaScript API and as safetensors call them. */
+const types = {
+  float32: 'F32',
+  float16: 'F16',
+  bfloat16: 'BF16',
+  float64: 'F64',
+  int8: 'I8',
+  uint8: 'U8',
+  int16: 'I16',
+  uint16: 'U16',
+  int32: 'I32',
+  uint32: 'U32',
+  int64: 'I64',
+  uint64: 'U64',
+} as const satisfies Partial<Record<DataType, RawDtype>>;
+
+export type PortableType = keyof typeof types;
+
+const names = Object.keys(types).filter((name): name is PortableType => name in types);
+
+export const isPortable = (type: DataType | undefined): type is PortableType => type !== undefined && type in types;
+
+export const safetensorsType = (type: PortableType): RawDtype => types[type];
+export const portableType = (dtype: RawDtype): PortableType | undefined => names.find((n) => types[n] === dtype);
+
+/** A tensor with its bytes as files hold them: little-endian, row-major, not necessarily aligned. */
+export interface PortableTensor {
+  readonly type: PortableType;
+  readonly dims: readonly number[];
+  readonly bytes: Uint8Array;
+}
+
+/** Throws BAD_ADAPTER where the bytes are not those of the type and the dims. */
+export function checkLength(name: string, { type, dims, bytes }: PortableTensor, file?: string): void {
+  const wanted = dims.every((d) => Number.isSafeInteger(d) && d >= 0) ? rawByteLength(type, dims, name) : -1;
+  if (bytes.length !== wanted)
+    throw badAdapter(`tensor "${name}" has ${bytes.length} bytes, not those of ${type} [${dims.join(', ')}]`, file);
+}
+
+/** The elements in float32. */
+export const toFloats = ({ type, bytes }: PortableTensor): Float32Array =>
+  toFloat32({ dtype: types[type], data: bytes });

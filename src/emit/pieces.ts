@@ -1,0 +1,27 @@
+/** A rewritten message on its way to a file: stretches of the source and new bytes, one after another. */
+import { closeSync, openSync } from 'node:fs';
+import type { ByteSource } from '../graph/tensor.ts';
+import type { Piece } from '../proto/index.ts';
+import { writeAt } from './weights.ts';
+
+const step = 4 << 20;
+
+/** Writes a new file. Throws what the file system throws. */
+export function writePieces(source: ByteSource, pieces: readonly Piece[], path: string): void {
+  const fd = openSync(path, 'wx');
+  try {
+    let at = 0;
+    const put = (bytes: Uint8Array): void => {
+      writeAt(fd, bytes, at);
+      at += bytes.length;
+    };
+    for (const p of pieces) {
+      if (p.kind === 'new') for (const bytes of p.write()) put(bytes);
+      else
+        for (let done = 0; done < p.length; done += step)
+          put(source.read(p.offset + done, Math.min(step, p.length - done)));
+    }
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,212 @@
+/** Adapters out: as PEFT directories, as files for other programs, and as models that are ready to be served. */
+import {
+  type PeftContent,
+  type PeftLayer,
+  type PortableTensor,
+  writeNamedSafetensors,
+  writeOnnxAdapter,
+  writePeft,
+} from './adapter/index.ts';
+import { type AdapterOptions, adapterLayers, adapterSources, knownPaths } from './adapters.ts';
+import { createFile, createFolder, writeModelFile } from './emit/index.ts';
+import { badOption } from './errors.ts';
+import { type Manifest, type ManifestLayer, readManifest } from './formats/manifest.ts';
+import type { Layer, Model } from './graph/model.ts';
+import { inlineTensor } from './graph/tensor.ts';
+import { openSource, packageCandidates } from './packages.ts';
+import { type AdapterInputs, adapt, type Chosen, exposeAdapters, lowerBeside, verify } from './passes/index.ts';
+
+export const exportFormats = ['peft', 'onnx_adapter', 'safetensors', 'onnx'] as const;
+export type ExportFormat = (typeof exportFormats)[number];
+
+export interface ExportOptions extends AdapterOptions {
+  readonly format: ExportFormat;
+  /** A directory for `peft`, else a file. */
+  readonly out: string;
+  readonly force?: boolean | undefined;
+  /** For `onnx`: where the adapter is; default `baked`. */
+  readonly inputs?: AdapterInputs | undefined;
+  /** For `onnx`: adds a scalar input that all branches are multiplied by. */
+  readonly strength?: boolean | undefined;
+}
+
+export interface ExportResult {
+  readonly format: ExportFormat;
+  readonly out: string;
+  /** The data file beside the model, where there is one. */
+  readonly dataFile?: string;
+  readonly layers: number;
+  readonly inputs?: AdapterInputs;
+  /** The name of the strength input. */
+  readonly strength?: string;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Writes an adapter of a package in the form of another tool. Nothing that exists is replaced without `force`.
+ *
+ * `peft`          a directory that `PeftModel.from_pretrained` loads
+ * `onnx_adapter`  ONNX Runtime's adapter file; tensors named as the manifest's A [in, r] and B [r, out], the scale multiplied into B
+ * `safetensors`   the same tensors and names
+ * `onnx`          the source with branches: `baked` the adapter is inside; `required` A and B are inputs (JavaScript; rank 0 gives the
+ *                 base model); `optional` inputs with rank-0 defaults (ONNX Runtime's adapter API)
+ *
+ * Errors: BAD_PACKAGE, BAD_OPTION, ADAPTER_MISMATCH and those of reading adapters, TARGET_EXISTS, WRITE_FAILED.
+ */
+export async function exportAdapter(packageDir: string, options: ExportOptions): Promise<ExportResult> {
+  const { format, out } = options;
+  if (format !== 'onnx' && (options.inputs !== undefined || options.strength === true))
+    throw badOption(`--${options.inputs === undefined ? 'strength' : 'inputs'} is for --format onnx, not ${format}`);
+  const manifest = readManifest(packageDir);
+  const layers = adapterLayers(packageDir, manifest, options);
+  const target = { force: options.force ?? false, protect: [packageDir, ...adapterSources(packageDir, options)] };
+  const common = { format, out, layers: layers.size };
+  switch (format) {
+    case 'peft': {
+      const marked = { ...target, marker: 'adapter_config.json' };
+      await createFolder(out, marked, (folder) => writePeft(folder, peftOf(manifest, layers)));
+      return { ...common, warnings: unresolved(packageDir, manifest) };
+    }
+    case 'onnx_adapter':
+      await createFile(out, target, (file) => writeOnnxAdapter(file, named(manifest, layers)));
+      return { ...common, warnings: [] };
+    case 'safetensors':
+      await createFile(out, target, (file) => writeNamedSafetensors(file, named(manifest, layers)));
+      return { ...common, warnings: [] };
+    case 'onnx': {
+      const inputs = options.inputs ?? 'baked';
+      const made = await createFile(out, target, (file) =>
+        writeServed(packageDir, manifest, layers, file, { inputs, strength: options.strength ?? false }),
+      );
+      const given = options.adapter !== undefined && inputs !== 'baked';
+      const warnings = given
+        ? ['the adapter is not in the model: its tensors are inputs; --format onnx_adapter writes them']
+        : [];
+      return { ...common, ...made, inputs, warnings };
+    }
+  }
+}
+
+type Adapter = ReadonlyMap<string, PeftLayer>;
+
+/** What the branch of a layer computes with: A, and B with the scale in it. */
+function tensorsOf({ A, B, rank, scale, in: inputs, out }: PeftLayer) {
+  const raw = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return {
+    A: { dims: [inputs, rank], bytes: raw(A) },
+    B: { dims: [rank, out], bytes: raw(scale === 1 ? B : B.map((x) => x * scale)) },
+  };
+}
+
+function named(manifest: Manifest, adapter: Adapter): Map<string, PortableTensor> {
+  const tensors = new Map<string, PortableTensor>();
+  for (const { path, A, B } of manifest.layers) {
+    const layer = adapter.get(path);
+    if (layer === undefined) continue;
+    const made = tensorsOf(layer);
+    tensors.set(A.name, { type: 'float32', ...made.A });
+    tensors.set(B.name, { type: 'float32', ...made.B });
+  }
+  return tensors;
+}
+
+function writeServed(
+  packageDir: string,
+  manifest: Manifest,
+  adapter: Adapter,
+  file: string,
+  { inputs, strength }: { inputs: AdapterInputs; strength: boolean },
+): { dataFile?: string; strength?: string } {
+  const { model, source } = openSource(packageDir, manifest);
+  try {
+    const name = serve(model, manifest, adapter, inputs, strength);
+    const { dataFile } = writeModelFile(model, file, { external: source.externalFiles.length > 0 });
+    return { ...(dataFile === undefined ? {} : { dataFile }), ...(name === undefined ? {} : { strength: name }) };
+  } finally {
+    source.close();
+  }
+}
+
+/** The source -> the model that is served, in place. Returns the name of the strength input. */
+function serve(
+  model: Model,
+  manifest: Manifest,
+  adapter: Adapter,
+  inputs: AdapterInputs,
+  strength: boolean,
+): string | undefined {
+  const chosen = packageCandidates(model, manifest).flatMap(({ layer, candidate }): Chosen[] => {
+    const found = adapter.get(layer.path);
+    if (found === undefined) return [];
+    const { A, B } = tensorsOf(found);
+    return [
+      {
+        candidate,
+        layer: servedLayer(layer, found),
+        A: inlineTensor('float32', A.dims, A.bytes),
+        B: inlineTensor('float32', B.dims, B.bytes),
+      },
+    ];
+  });
+  adapt(model, chosen);
+  lowerBeside(model);
+  // Initializers that are no inputs exist since IR 4.
+  model.irVersion = Math.max(model.irVersion, 4);
+  const name = exposeAdapters(
+    model,
+    chosen.map((c) => c.layer),
+    inputs,
+    strength,
+  );
+  verify(model);
+  return name;
+}
+
+function servedLayer(layer: ManifestLayer, { rank }: PeftLayer): Layer {
+  const { path, weight, layout, in: inputs, out } = layer;
+  return { path, weight, layout, in: inputs, out, rank, alpha: rank, scale: 1, A: layer.A.name, B: layer.B.name };
+}
+
+/** The adapter with its own ranks and alphas. */
+function peftOf(manifest: Manifest, adapter: Adapter): PeftContent {
+  const all = [...adapter.values()];
+  const agrees = (scaleOf: (l: PeftLayer) => number): boolean => all.every((l) => l.scale === scaleOf(l));
+  const standard = agrees((l) => l.alpha / l.rank);
+  const rslora = !standard && agrees((l) => l.alpha / Math.sqrt(l.rank));
+  let size = 0;
+  const place = (values: Float32Array): { offset: number } => {
+    const offset = size;
+    size += values.length;
+    return { offset };
+  };
+  const layers = [...adapter].map(([path, l]) => ({
+    path,
+    in: l.in,
+    out: l.out,
+    rank: l.rank,
+    alpha: standard || rslora ? l.alpha : l.scale * l.rank,
+    A: place(l.A),
+    B: place(l.B),
+  }));
+  const params = new Float32Array(size);
+  for (const [i, l] of all.entries()) {
+    params.set(l.A, layers[i]?.A.offset);
+    params.set(l.B, layers[i]?.B.offset);
+  }
+  const { dropout, init } = manifest.lora;
+  return { layers, params, scaling: rslora ? 'rslora' : 'standard', knownPaths: knownPaths(manifest), dropout, init };
+}
+
+/** Layers that PEFT will not find under their names. */
+function unresolved(packageDir: string, manifest: Manifest): string[] {
+  const { model, source } = openSource(packageDir, manifest);
+  try {
+    const paths = packageCandidates(model, manifest).flatMap(({ candidate }) =>
+      candidate.from === 'fallback' ? [candidate.path] : [],
+    );
+    if (paths.length === 0) return [];
+    return [`the file does not say which modules these layers are, so PEFT will not find them: ${paths.join(', ')}`];
+  } finally {
+    source.close();
+  }
+}
