@@ -249,8 +249,8 @@ export const badPattern = define(
 
 export const badAdapter = define(
   'BAD_ADAPTER',
-  'A PEFT adapter directory cannot be read: a file is missing or malformed.',
-  'a PEFT directory holds adapter_config.json and adapter_model.safetensors, as save_pretrained writes them',
+  'A PEFT adapter directory or an adapter file cannot be read or written: a file is missing or malformed, a tensor contradicts itself.',
+  'a PEFT directory holds adapter_config.json and adapter_model.safetensors, as save_pretrained writes them; loraify export writes adapter files',
   (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
 );
 
@@ -288,7 +288,7 @@ export const badSafetensors = define(
 export const notMergeable = define(
   'NOT_MERGEABLE',
   "A layer's weight is stored in a type or form that the merge cannot write.",
-  'keep the adapter as a branch: use model.onnx of the package, or loraify export',
+  'keep the adapter as a branch: loraify export --format onnx writes such a model',
   (layer: string, reason: string) => ({ message: `layer "${layer}": ${reason}` }),
 );
 

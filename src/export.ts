@@ -115,11 +115,11 @@ function writeServed(
   manifest: Manifest,
   adapter: Adapter,
   file: string,
-  { inputs, strength }: { inputs: AdapterInputs; strength: boolean },
+  options: ServeOptions,
 ): { dataFile?: string; strength?: string } {
   const { model, source } = openSource(packageDir, manifest);
   try {
-    const name = serve(model, manifest, adapter, inputs, strength);
+    const name = serve(model, served(model, manifest, adapter), options);
     const { dataFile } = writeModelFile(model, file, { external: source.externalFiles.length > 0 });
     return { ...(dataFile === undefined ? {} : { dataFile }), ...(name === undefined ? {} : { strength: name }) };
   } finally {
@@ -127,15 +127,9 @@ function writeServed(
   }
 }
 
-/** The source -> the model that is served, in place. Returns the name of the strength input. */
-function serve(
-  model: Model,
-  manifest: Manifest,
-  adapter: Adapter,
-  inputs: AdapterInputs,
-  strength: boolean,
-): string | undefined {
-  const chosen = packageCandidates(model, manifest).flatMap(({ layer, candidate }): Chosen[] => {
+/** The layers of a package with the adapter's content, for `serve`. */
+function served(model: Model, manifest: Manifest, adapter: Adapter): Chosen[] {
+  return packageCandidates(model, manifest).flatMap(({ layer, candidate }): Chosen[] => {
     const found = adapter.get(layer.path);
     if (found === undefined) return [];
     const { A, B } = tensorsOf(found);
@@ -148,16 +142,21 @@ function serve(
       },
     ];
   });
+}
+
+export interface ServeOptions {
+  readonly inputs: AdapterInputs;
+  readonly strength: boolean;
+}
+
+/** The source -> the model that is served, in place. Layers have scale 1. Returns the name of the strength input. */
+export function serve(model: Model, chosen: readonly Chosen[], { inputs, strength }: ServeOptions): string | undefined {
   adapt(model, chosen);
   lowerBeside(model);
   // Initializers that are no inputs exist since IR 4.
   model.irVersion = Math.max(model.irVersion, 4);
-  const name = exposeAdapters(
-    model,
-    chosen.map((c) => c.layer),
-    inputs,
-    strength,
-  );
+  const layers = chosen.map((c) => c.layer);
+  const name = exposeAdapters(model, layers, inputs, strength);
   verify(model);
   return name;
 }

@@ -82,7 +82,7 @@ function plan(model: Model, manifest: Manifest, adapter: Adapter): { edits: Weig
     const { tensor, chain } = product.weight;
     if (chain.some((n) => n.op === 'DequantizeLinear'))
       throw notMergeable(layer.path, `its weight "${layer.weight}" is quantized (${tensor.dtype})`);
-    const edit = { layer: layer.path, tensor, delta: deltaOf(layer, change) };
+    const edit = { layer: layer.path, weight: layer.weight, tensor, delta: deltaOf(layer, change) };
     const mine = readers(candidate);
     const others = [...candidate.stored.uses].filter(
       (u) => !mine.some((r) => r.node === u.node && r.input === u.index),

@@ -1,6 +1,7 @@
 /**
  * Several adapters as one, as PeftModel.add_weighted_adapter combines them (peft/tuners/lora/model.py). Layers of the result have
- * scale 1; a layer that only some adapters have comes from those.
+ * scale 1, also where the first adapter uses rsLoRA: PEFT then gives the sum that flag too, and with it a factor sqrt(rank) that nobody
+ * asked for. A layer that only some adapters have comes from those.
  *
  *   linear  A = Σ ±sqrt(|w·s|) A_i, B = Σ sqrt(|w·s|) B_i: ranks must be equal, and products of different adapters' A and B come in
  *   cat     A = [w·s·A_1, w·s·A_2, …], B = [B_1; B_2; …]: the exact sum of the branches; ranks add up

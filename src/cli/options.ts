@@ -124,26 +124,15 @@ export const pair = (help: OptionHelp) =>
   });
 
 /**
- * A name, or `NAME=STRENGTH,…` split at the last `=` (1 where none is said); in a config file also an object. What exists on the disk
- * under the very name given is taken as it is, whatever signs are in it.
+ * A name, or `NAME=STRENGTH,…` split at the last `=` (1 where none is said); in a config file also an object. A name that exists on the
+ * disk is taken as it is, whatever signs are in it.
  */
 export const adapters = (help: OptionHelp) =>
   option(help, (given): string | Record<string, number> | Refusal => {
-    if (typeof given === 'string' && existsSync(given)) return given;
-    const entries =
-      typeof given === 'object' && given !== null && !Array.isArray(given)
-        ? Object.entries(given)
-        : [given].flat().flatMap((item): [string, unknown][] => {
-            const text = String(item);
-            if (existsSync(text)) return [[text, 1]];
-            return splitList(text).map((piece) => {
-              const at = piece.lastIndexOf('=');
-              const value = at < 1 || existsSync(piece) ? Number.NaN : Number(piece.slice(at + 1) || Number.NaN);
-              return Number.isNaN(value) ? [piece, 1] : [piece.slice(0, at), value];
-            });
-          });
-    const [first, ...more] = entries;
-    if (first === undefined) return new Refusal('needs a name');
+    const isObject = typeof given === 'object' && given !== null && !Array.isArray(given);
+    const entries = isObject
+      ? Object.entries(given)
+      : [given].flat().flatMap((item) => weightedName(String(item), true) ?? splitList(String(item)).map(named));
     const result = new Map<string, number>();
     for (const [name, value] of entries) {
       const strength = toNumber(value);
@@ -151,9 +140,20 @@ export const adapters = (help: OptionHelp) =>
       if (result.has(name)) return new Refusal(`names ${show(name)} twice`);
       result.set(name, strength);
     }
-    const plain = more.length === 0 && typeof given === 'string' && first[0] === given;
-    return plain ? given : Object.fromEntries(result);
+    if (result.size === 0) return new Refusal('needs a name');
+    // One name without a strength is that adapter itself, not a combination of one.
+    return typeof given === 'string' && result.has(given) ? given : Object.fromEntries(result);
   });
+
+const named = (piece: string): [string, number] => weightedName(piece, false)?.[0] ?? [piece, 1];
+
+/** One name, with or without strength, in a list of its own; undefined where it is not one (or, if asked, does not exist). */
+function weightedName(text: string, existing: boolean): [string, number][] | undefined {
+  if (existsSync(text)) return [[text, 1]];
+  const at = text.lastIndexOf('=');
+  const [name, strength] = [text.slice(0, at), Number(text.slice(at + 1).trim() || Number.NaN)];
+  return at < 1 || Number.isNaN(strength) || (existing && !existsSync(name)) ? undefined : [[name, strength]];
+}
 
 /** `K=N,…`, split at the last `=`; in a config file also an object. */
 export const table = (help: OptionHelp) =>

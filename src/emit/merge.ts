@@ -39,6 +39,8 @@ import { writePieces } from './pieces.ts';
 export interface WeightEdit {
   /** For messages. */
   readonly layer: string;
+  /** The tensor's name, for messages. */
+  readonly weight?: string;
   readonly tensor: Tensor;
   readonly delta: Delta;
 }
@@ -123,7 +125,7 @@ function merged(tensor: Tensor, edits: readonly WeightEdit[]): RawBytes {
   const deltas = edits.map((e) => e.delta);
   if (new Set(deltas.map(columns)).size > 1)
     throw notMergeable(names, 'they read one stored weight as matrices of different shapes');
-  return () => mergedBlocks(tensor, deltas, names);
+  return () => mergedBlocks(tensor, deltas, names, edits[0]?.weight);
 }
 
 /** Adds the changed copy and lets the nodes read it. */

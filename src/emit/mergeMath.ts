@@ -116,7 +116,12 @@ const blockBytes = 1 << 20;
  * raw_data of the changed weight, in blocks of whole rows (about 1 MiB, at least a row). Errors: MERGE_MISMATCH where an element
  * is not finite or beyond the type.
  */
-export function* mergedBlocks(tensor: Tensor, deltas: readonly Delta[], layer: string): Iterable<Uint8Array> {
+export function* mergedBlocks(
+  tensor: Tensor,
+  deltas: readonly Delta[],
+  layer: string,
+  weight?: string,
+): Iterable<Uint8Array> {
   const codec = codecs[tensor.dtype];
   const [first] = deltas;
   if (codec === undefined || first === undefined) throw new Error(`a ${tensor.dtype} weight cannot be changed`);
@@ -133,7 +138,7 @@ export function* mergedBlocks(tensor: Tensor, deltas: readonly Delta[], layer: s
       const bad = codec.addRow(block, at, sum);
       if (bad >= 0)
         throw mergeMismatch(
-          `layer "${layer}": element [${row}, ${bad}] of the merged weight is not a finite ${tensor.dtype}`,
+          `layer "${layer}": element [${row}, ${bad}] of the merged weight${weight === undefined ? '' : ` "${weight}"`} is not a finite ${tensor.dtype}`,
         );
     }
     yield block;

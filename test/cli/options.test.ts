@@ -1,6 +1,9 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { z } from 'zod';
 import {
+  adapters,
   camel,
   choice,
   choices,
@@ -15,6 +18,8 @@ import {
   text,
 } from '../../src/cli/options.ts';
 
+import { temporaryFolder } from '../temporary.ts';
+
 const help = { describe: 'x' };
 const shape = z.object({
   list: list(help),
@@ -26,6 +31,7 @@ const shape = z.object({
   integers: integers(help),
   choice: choice(['a', 'b'], help),
   choices: choices(['a', 'b'], help),
+  adapters: adapters(help),
 });
 const parse = (given: Readonly<Record<string, unknown>>): unknown => shape.parse(given);
 
@@ -52,6 +58,25 @@ it.each([
   [{ 'a.b': 4 }, { 'a.b': 4 }],
 ])('reads the table %o', (given, wanted) => {
   expect(parse({ table: given })).toEqual({ table: wanted });
+});
+
+it.each([
+  ['run/adapter', 'run/adapter'],
+  ['a=0.7,b=-.3', { a: 0.7, b: -0.3 }],
+  ['a,b=2', { a: 1, b: 2 }],
+  [['a=1e-2', 'lr=0.1/b'], { a: 0.01, 'lr=0.1/b': 1 }],
+  ['lr=0.1=3', { 'lr=0.1': 3 }],
+  [{ 'a,b': 2 }, { 'a,b': 2 }],
+])('reads the adapters %o', (given, wanted) => {
+  expect(parse({ adapters: given })).toEqual({ adapters: wanted });
+});
+
+it('takes an adapter that exists as it is called', () => {
+  const folder = join(temporaryFolder(), 'lr=0.1,b');
+  mkdirSync(folder);
+  expect(parse({ adapters: folder })).toEqual({ adapters: folder });
+  expect(parse({ adapters: `${folder}=0.5` })).toEqual({ adapters: { [folder]: 0.5 } });
+  expect(parse({ adapters: [folder, 'x=2'] })).toEqual({ adapters: { [folder]: 1, x: 2 } });
 });
 
 it('takes values of config files as they are, and the last of flags given twice', () => {
@@ -84,6 +109,9 @@ it.each([
   { choices: 'a,c' },
   { flag: 'yes' },
   { text: '' },
+  { adapters: '' },
+  { adapters: 'a=1,a=2' },
+  { adapters: { a: 'x' } },
 ])('refuses %o', (given) => {
   expect(shape.safeParse(given).success).toBe(false);
 });

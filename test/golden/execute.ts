@@ -21,7 +21,7 @@ export const open = (model: Model): Promise<InferenceSession> =>
     logSeverityLevel: 3,
   });
 
-async function run(model: Model, feeds: Feeds): Promise<Feeds> {
+export async function run(model: Model, feeds: Feeds): Promise<Feeds> {
   const session = await open(model);
   const wanted = Object.fromEntries(session.inputNames.map((n) => [n, feeds[n]]).filter(([, t]) => t !== undefined));
   const result = await session.run(wanted);
@@ -30,7 +30,7 @@ async function run(model: Model, feeds: Feeds): Promise<Feeds> {
 }
 
 /** Seeded inputs of a graph's types; symbols and unknown lengths get small numbers. */
-function randomFeeds(inputs: readonly Value[], integers = 3): Feeds {
+export function randomFeeds(inputs: readonly Value[], integers = 3): Feeds {
   const random = stream(7, 'golden');
   return Object.fromEntries(
     inputs

@@ -14,22 +14,29 @@ import { compileModel } from '../../src/loraify.ts';
 import { type CompileOptions, emittable, resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { checkAdapted, checkGradient } from './execute.ts';
+import { checkServed, exportForms, servedGraph } from './served.ts';
 
 const root = join(import.meta.dirname, '../../fixtures');
-const areas = ['lora', 'train', 'errors'];
+const areas = ['lora', 'train', 'errors', 'export'];
 
-const caseOptions = z.looseObject({ stages: z.array(z.enum(emittable)) });
+const caseOptions = z.looseObject({
+  stages: z.array(z.enum(emittable)).default([]),
+  exports: z.array(z.enum(exportForms)).default([]),
+});
 
 interface Case {
   readonly folder: string;
   readonly text: string;
   readonly options: CompileOptions;
   readonly stages: readonly (typeof emittable)[number][];
+  readonly exports: readonly (typeof exportForms)[number][];
 }
 
 function load(folder: string): Case {
-  const { stages, ...options } = caseOptions.parse(JSON.parse(readFileSync(join(folder, 'options.json'), 'utf8')));
-  return { folder, text: readFileSync(join(folder, 'input.onnx.txt'), 'utf8'), options, stages };
+  const { stages, exports, ...options } = caseOptions.parse(
+    JSON.parse(readFileSync(join(folder, 'options.json'), 'utf8')),
+  );
+  return { folder, text: readFileSync(join(folder, 'input.onnx.txt'), 'utf8'), options, stages, exports };
 }
 
 const print = (model: Model): string => printModel(model, { comments: true });
@@ -68,6 +75,18 @@ for (const area of areas) {
         await expect(text).toMatchFileSnapshot(join(c.folder, 'error.txt'));
         stale(c.folder, ['error.txt', 'input.onnx.txt', 'options.json']);
       });
+      return;
+    }
+
+    if (area === 'export') {
+      it('is exported as the same text', async () => {
+        for (const form of c.exports)
+          await expect(print(servedGraph(c.text, c.options, form).model)).toMatchFileSnapshot(
+            join(c.folder, `${form}.onnx.txt`),
+          );
+        stale(c.folder, ['input.onnx.txt', 'options.json', ...c.exports.map((form) => `${form}.onnx.txt`)]);
+      });
+      it('computes what the source with changed weights computes', () => checkServed(c.text, c.options));
       return;
     }
 
