@@ -110,17 +110,17 @@ function named(manifest: Manifest, adapter: Adapter): Map<string, PortableTensor
   return tensors;
 }
 
-function writeServed(
+async function writeServed(
   packageDir: string,
   manifest: Manifest,
   adapter: Adapter,
   file: string,
   options: ServeOptions,
-): { dataFile?: string; strength?: string } {
+): Promise<{ dataFile?: string; strength?: string }> {
   const { model, source } = openSource(packageDir, manifest);
   try {
     const name = serve(model, served(model, manifest, adapter), options);
-    const { dataFile } = writeModelFile(model, file, { external: source.externalFiles.length > 0 });
+    const { dataFile } = await writeModelFile(model, file, { external: source.externalFiles.length > 0 });
     return { ...(dataFile === undefined ? {} : { dataFile }), ...(name === undefined ? {} : { strength: name }) };
   } finally {
     source.close();

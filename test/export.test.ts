@@ -183,7 +183,7 @@ describe('models', () => {
   it('have their weights beside them where the source has', async () => {
     const { model, source } = parseFile(join(own, 'base.onnx'));
     mkdirSync(at('outside'));
-    writeModelFile(model, at('outside/base.onnx'), { external: true });
+    await writeModelFile(model, at('outside/base.onnx'), { external: true });
     source.close();
     await compile(at('outside/base.onnx'), { out: at('outside.lora'), emit: ['model'], adapter: init });
     const { dataFile } = await exportAdapter(at('outside.lora'), {

@@ -37,7 +37,11 @@ export interface ModelFile {
  * Writes `path`, and `path`.data where `external` asks for it or the model would be larger than 2 GiB. Not atomic: see createFile.
  * Errors: WRITE_FAILED, and those of the sources that are read.
  */
-export function writeModelFile(model: Model, path: string, options: { readonly external: boolean }): ModelFile {
+export async function writeModelFile(
+  model: Model,
+  path: string,
+  options: { readonly external: boolean },
+): Promise<ModelFile> {
   const plan = planWeights([model], [], `${basename(path)}.data`);
   const reduced = encodeModel(model, plan.placements);
   const { file } = plan;
@@ -53,7 +57,7 @@ export function writeModelFile(model: Model, path: string, options: { readonly e
       }
     }
     writeFileSync(path, reduced, { flag: 'wx' });
-    writeWeights(plan, dirname(path));
+    await writeWeights(plan, dirname(path));
   } catch (error) {
     if (error instanceof LoraifyError) throw error;
     throw writeFailed(path, reason(error));

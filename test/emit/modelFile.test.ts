@@ -41,9 +41,9 @@ const whole = (): Model => parseSource(memorySource('model', encodeModel(parseTe
 describe('a model file', () => {
   const folder = temporaryFolder();
 
-  it.each([false, true])('holds the model, data outside: %s', (external) => {
+  it.each([false, true])('holds the model, data outside: %s', async (external) => {
     const file = join(folder, `${external}.onnx`);
-    const made = writeModelFile(whole(), file, { external });
+    const made = await writeModelFile(whole(), file, { external });
     expect(made.bytes).toBe(readFileSync(file).length);
     expect(made.dataFile).toBe(external ? 'true.onnx.data' : undefined);
     expect(existsSync(`${file}.data`)).toBe(external);
@@ -55,15 +55,15 @@ describe('a model file', () => {
     source.close();
   });
 
-  it('has no data file where nothing is large', () => {
+  it('has no data file where nothing is large', async () => {
     const small = parseText('<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Neg (x) }');
     const file = join(folder, 'small.onnx');
-    expect(writeModelFile(small, file, { external: true }).dataFile).toBeUndefined();
+    expect((await writeModelFile(small, file, { external: true })).dataFile).toBeUndefined();
     expect(existsSync(`${file}.data`)).toBe(false);
   });
 
-  it('is refused with WRITE_FAILED where it cannot be', () => {
-    expect(() => writeModelFile(whole(), join(folder, 'none/m.onnx'), { external: false })).toThrow(
+  it('is refused with WRITE_FAILED where it cannot be', async () => {
+    await expect(writeModelFile(whole(), join(folder, 'none/m.onnx'), { external: false })).rejects.toThrow(
       expect.objectContaining({ code: 'WRITE_FAILED' }),
     );
   });
