@@ -151,7 +151,9 @@ function compare(packageDir) {
   for (let i = 0; i < Number(values.rounds); i++)
     for (const [k, run] of Object.values(peers).entries()) {
       const result = run();
-      if (result !== undefined) results[k].push(result);
+      if (result === undefined) continue;
+      results[k].push(result);
+      console.error(`${Object.keys(peers)[k]}: ${result.median_ms.toFixed(1)} ms`);
     }
   const medians = results.map((runs) => median(runs.map((r) => r.median_ms)));
   const rows = Object.keys(peers).map((name, k) => [

@@ -99,9 +99,12 @@ def export(workload: Workload, folder: Path) -> None:
     names = [n for n in batch if n != "labels"]
     axes = {n: {0: "batch", 1: "seq"} if batch[n].dtype == np.int64 else {0: "batch"} for n in names}
     axes["logits"] = {0: "batch", 1: "seq"} if workload.loss == "causal-lm" else {0: "batch"}
-    first, *rest = names
-    inputs = (torch.from_numpy(batch[first]), {n: torch.from_numpy(batch[n]) for n in rest})  # the exporter takes a last dict as keywords
-    torch.onnx.export(workload.build(), inputs, folder / "model.onnx", dynamo=False, opset_version=17, input_names=names,
+    model = workload.build()
+    whole = model.forward
+    if len(names) == 2:  # nothing but these is an input of the graph, and a wrapper around the model would prefix every module path
+        model.forward = lambda input_ids, attention_mask: whole(input_ids=input_ids, attention_mask=attention_mask)[0]
+    inputs = tuple(torch.from_numpy(batch[n]) for n in names)
+    torch.onnx.export(model, inputs, folder / "model.onnx", dynamo=False, opset_version=17, input_names=names,
                       output_names=["logits"], dynamic_axes=axes)
     np.savez(folder / "batch.npz", **batch)
 
