@@ -66,7 +66,7 @@ async function ours(packageDir) {
     logSeverityLevel: 3,
     ...(values.profile ? { enableProfiling: true, profileFilePrefix: join(packageDir, 'profile') } : {}),
   });
-  const params = adapterParams(manifest, join(folder, 'init-adapter'));
+  const params = adapterParams(packageDir, manifest, { adapter: join(folder, 'init-adapter') });
   const types = { F32: 'float32', I64: 'int64' };
   const batch = [...readNpz(join(folder, 'batch.npz'))].map(([k, t]) => [
     k,
