@@ -3,7 +3,16 @@
  * `Graph.adopt` reaches them from an output.
  */
 import { constant, type Int, Node, Value } from './model.ts';
-import { type AttrsIn, attrFrom, isDefaultAttr, isOpName, type OpName, operatorRow, operators } from './operators.ts';
+import {
+  type AttrsIn,
+  attrFrom,
+  isDefaultAttr,
+  isOpName,
+  type OpName,
+  operatorRow,
+  operators,
+  opKey,
+} from './operators.ts';
 import { bytesOf, type DataType, isFloat, type Tensor, tensorOf } from './tensor.ts';
 
 type Args<T extends readonly string[]> = T extends readonly []
@@ -91,7 +100,7 @@ export function createBuilder(
   const tools: BuilderTools = {
     own,
     node: ({ op, domain = '', inputs, attrs = {}, outputs }) => {
-      const rows = domain === '' ? (operatorRow(op)?.attrs ?? {}) : {};
+      const rows = operatorRow(opKey({ domain, op }))?.attrs ?? {};
       const list = Object.entries(attrs).flatMap(([name, value]) => {
         if (value === undefined) return [];
         const r = rows[name];

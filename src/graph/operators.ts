@@ -1,49 +1,26 @@
 /**
  * The operator table: one row per operator of ai.onnx in its newest form up to opset 26. Every typed surface (builder,
- * attributes, gradient rules) derives from it. "name?" is optional, "...name" variadic; an attribute without a default is
- * undefined where a node leaves it out.
+ * attributes, shape and gradient rules) derives from it and from the table of contributed operators beside it.
  *
  * Facts: https://github.com/onnx/onnx/blob/main/docs/Operators.md. Longer than 300 lines because it is one table.
  */
-import type { Attr, Graph, Int, Node, SparseTensor, Value, ValueType } from './model.ts';
-import type { Tensor } from './tensor.ts';
-
-interface AttrTypes {
-  float: number;
-  int: number;
-  str: string;
-  floats: readonly number[];
-  ints: readonly number[];
-  strs: readonly string[];
-  tensor: Tensor;
-  graph: Graph;
-  sparse: SparseTensor;
-  type: ValueType;
-}
-
-export interface AttrRow<K extends keyof AttrTypes = keyof AttrTypes, D extends boolean = boolean> {
-  readonly kind: K;
-  readonly default: D extends true ? AttrTypes[K] : undefined;
-}
-
-type Plain<K extends keyof AttrTypes> = { (): AttrRow<K, false>; (value: AttrTypes[K]): AttrRow<K, true> };
-function row<K extends keyof AttrTypes>(kind: K): Plain<K> {
-  function make(): AttrRow<K, false>;
-  function make(value: AttrTypes[K]): AttrRow<K, true>;
-  function make(value?: AttrTypes[K]): AttrRow<K, false> | AttrRow<K, true> {
-    return value === undefined ? { kind, default: undefined } : { kind, default: value };
-  }
-  return make;
-}
-const [float, int, str, floats] = [row('float'), row('int'), row('str'), row('floats')];
-const [ints, strs, tensor, graph] = [row('ints'), row('strs'), row('tensor'), row('graph')];
-const [sparse, type] = [row('sparse'), row('type')];
-
-export interface OpRow {
-  readonly in: readonly string[];
-  readonly out: readonly string[];
-  readonly attrs?: { readonly [name: string]: AttrRow };
-}
+import { contrib } from './contrib.ts';
+import type { Attr, Int, Node, Value } from './model.ts';
+import {
+  type AttrRow,
+  type AttrTypes,
+  float,
+  floats,
+  graph,
+  int,
+  ints,
+  type OpRow,
+  sparse,
+  str,
+  strs,
+  tensor,
+  type,
+} from './rows.ts';
 
 // biome-ignore format: one row per operator
 export const operators = {
@@ -249,12 +226,22 @@ export const operators = {
   Xor: { in: ['A', 'B'], out: ['C'] },
 } as const satisfies Record<string, OpRow>;
 
+/** An operator of ai.onnx, as the builder makes them. */
 export type OpName = keyof typeof operators;
 export const isOpName = (op: string): op is OpName => Object.hasOwn(operators, op);
-/** The row of an operator of the default domain, undefined for unknown ones. */
-export const operatorRow = (op: string): OpRow | undefined => (isOpName(op) ? operators[op] : undefined);
 
-type AttrRows<O extends OpName> = (typeof operators)[O] extends { readonly attrs: infer A } ? A : Record<never, never>;
+const tables = { ...operators, ...contrib } as const;
+/** An operator of either table: the name alone in the default domain, `domain.name` in others. */
+export type OpKey = keyof typeof tables;
+export const isOpKey = (key: string): key is OpKey => Object.hasOwn(tables, key);
+/** What tables and registries of rules call a node's operator. */
+export const opKey = ({ domain, op }: { readonly domain: string; readonly op: string }): string =>
+  domain === '' ? op : `${domain}.${op}`;
+/** The row of an operator, undefined for unknown ones. */
+export const operatorRow = (key: string): OpRow | undefined => (isOpKey(key) ? tables[key] : undefined);
+
+type Row<O extends OpKey> = (typeof tables)[O];
+type AttrRows<O extends OpKey> = Row<O> extends { readonly attrs: infer A } ? A : Record<never, never>;
 
 type Named<T extends readonly string[], V> = T extends readonly []
   ? []
@@ -265,11 +252,11 @@ type Named<T extends readonly string[], V> = T extends readonly []
     : never;
 
 /** Inputs of a node of this operator as a tuple: optional ones may be undefined, variadic ones are the rest. */
-export type InputsOf<O extends OpName> = Readonly<Named<(typeof operators)[O]['in'], Value>>;
-export type OutputsOf<O extends OpName> = Readonly<Named<(typeof operators)[O]['out'], Value>>;
+export type InputsOf<O extends OpKey> = Readonly<Named<Row<O>['in'], Value>>;
+export type OutputsOf<O extends OpKey> = Readonly<Named<Row<O>['out'], Value>>;
 
 /** Attributes of an operator with defaults applied. */
-export type AttrsOf<O extends OpName> = {
+export type AttrsOf<O extends OpKey> = {
   readonly [N in keyof AttrRows<O>]: AttrRows<O>[N] extends AttrRow<infer K, infer D>
     ? D extends true
       ? AttrTypes[K]
@@ -278,7 +265,7 @@ export type AttrsOf<O extends OpName> = {
 };
 
 /** Attributes as one writes them: all optional. */
-export type AttrsIn<O extends OpName> = {
+export type AttrsIn<O extends OpKey> = {
   readonly [N in keyof AttrRows<O>]?: AttrRows<O>[N] extends AttrRow<infer K> ? AttrTypes[K] | undefined : never;
 };
 
@@ -325,7 +312,7 @@ const kinds: { readonly [K in keyof AttrTypes]: Attr['kind'] } = {
  * The attributes of a node as the table types them. int64 values beyond 2^53 are rounded, which keeps their meaning as
  * "to the end". An attribute of another kind than the table says counts as absent.
  */
-export function attrsOf<O extends OpName>(node: Node, op: O): AttrsOf<O> {
+export function attrsOf<O extends OpKey>(node: Node, op: O): AttrsOf<O> {
   const rows = operatorRow(op)?.attrs ?? {};
   const entries = Object.entries(rows).map(([name, r]) => {
     const attr = node.attrs.get(name);
@@ -360,8 +347,7 @@ export function attrFrom(r: AttrRow, value: AttrTypes[keyof AttrTypes]): Attr | 
 
 /** True where a node's attribute says what leaving it out would say. */
 export function isDefaultAttr(node: Node, name: string): boolean {
-  if (node.domain !== '') return false;
-  const r = operatorRow(node.op)?.attrs?.[name];
+  const r = operatorRow(opKey(node))?.attrs?.[name];
   const attr = node.attrs.get(name);
   if (r === undefined || attr === undefined || r.default === undefined || attr.kind !== kinds[r.kind]) return false;
   const value = plain(attr);

@@ -18,6 +18,7 @@ import {
   fixed,
   modelOf,
   modes,
+  nodeOf,
   numbers,
   session,
   title,
@@ -84,12 +85,6 @@ function bodyOf(node: Node, g: ReturnType<typeof createBuilder>): readonly (Valu
   };
   const tools = Object.assign({}, g, gradTools(g, refuse));
   return body.apply({ node, inputs: node.inputs, outputs: node.outputs, attrs: node.attrs, dy, dys: [], g: tools });
-}
-
-function nodeOf(c: Case, inputs: readonly (Value | undefined)[], g: ReturnType<typeof createBuilder>): Node {
-  const [out] = g.node({ op: c.op, inputs, attrs: c.attrs ?? {}, outputs: c.outputs ?? 1 });
-  if (out?.producer === undefined) throw new Error('no node');
-  return out.producer;
 }
 
 /** Both values are the same but for rounding to float32. */

@@ -7,7 +7,7 @@ import { encodeModel } from '../../src/emit/index.ts';
 import { LoraifyError } from '../../src/errors.ts';
 import { type Builder, createBuilder } from '../../src/graph/builder.ts';
 import { type Dim, Graph, type Model, type Node, tensorType, Value } from '../../src/graph/model.ts';
-import type { OpName } from '../../src/graph/operators.ts';
+import type { OpKey } from '../../src/graph/operators.ts';
 import { halfToNumber, numberToHalf } from '../../src/graph/tensor.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
@@ -33,7 +33,7 @@ export interface Arg {
 }
 
 export interface Case {
-  readonly op: OpName;
+  readonly op: OpKey;
   /** undefined: left out. */
   readonly in: readonly (Arg | undefined)[];
   readonly attrs?: object;
@@ -156,9 +156,10 @@ export async function session(model: Model): Promise<InferenceSession> {
 }
 
 export function modelOf(graph: Graph, opset: number): Model {
+  const others = [...graph.allNodes()].map((n) => n.domain).filter((d) => d !== '');
   return {
     irVersion: 10,
-    opsets: new Map([['', opset]]),
+    opsets: new Map([['', opset], ...others.map((d) => [d, 1] as const)]),
     graph,
     functions: [],
     producerName: '',
@@ -228,12 +229,24 @@ export function feedsOf(
   return Object.fromEntries(entries);
 }
 
+/** The row's node. */
+export function nodeOf(c: Case, inputs: readonly (Value | undefined)[], g: Builder): Node {
+  const at = c.op.lastIndexOf('.');
+  const [domain, op] = [c.op.slice(0, Math.max(0, at)), c.op.slice(at + 1)];
+  const [out] = g.node({ op, domain, inputs, attrs: c.attrs ?? {}, outputs: c.outputs ?? 1 });
+  if (out?.producer === undefined) throw new Error('no node');
+  // Optional outputs that nobody asks for are left out where the kernel may not have them.
+  if (domain !== '')
+    for (const [i, v] of out.producer.outputs.entries()) if (i > 0 && !(c.loss ?? [0]).includes(i)) v.name = '';
+  return out.producer;
+}
+
 /** The nodes that the gradients of a row consist of, without running them. */
 export function gradientNodes(c: Case): readonly Node[] {
   const graph = new Graph('nodes');
   const g = createBuilder(inferNode, graph.inputs);
   const args = argumentsOf(c, dataOf(c), 'static', graph, g);
-  const outs = g.node({ op: c.op, inputs: args, attrs: c.attrs ?? {}, outputs: c.outputs ?? 1 });
+  const outs = nodeOf(c, args, g).outputs;
   const outputs = (c.loss ?? [0]).map((i) => outs[i]).filter((v) => v !== undefined);
   const seeds = outputs.map((y, j) => [y, new Value(`dy${j}`, y.type)] as const);
   const wrt = args.filter((v, i) => v !== undefined && c.in[i]?.kind === 'float').filter((v) => v !== undefined);
@@ -252,7 +265,7 @@ export async function check(c: Case, mode: Mode): Promise<Outcome> {
   const graph = new Graph('check');
   const g = createBuilder(inferNode, graph.inputs);
   const args = argumentsOf(c, data, mode, graph, g);
-  const outs = g.node({ op: c.op, inputs: args, attrs: c.attrs ?? {}, outputs: c.outputs ?? 1 });
+  const outs = nodeOf(c, args, g).outputs;
   const outputs = (c.loss ?? [0]).map((i) => outs[i]).filter((v) => v !== undefined);
   const inputs = new Map(
     args.flatMap((v, i) => {

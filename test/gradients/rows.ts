@@ -1,5 +1,7 @@
 /** All tables. */
 import { rows as attention } from './attention.rows.ts';
+import { rows as contribAttention } from './contribAttention.rows.ts';
+import { rows as contribNorm } from './contribNorm.rows.ts';
 import { rows as conv } from './conv.rows.ts';
 import { rows as elementwise } from './elementwise.rows.ts';
 import { rows as empty } from './empty.rows.ts';
@@ -20,10 +22,12 @@ export const allRows: readonly Case[] = [
   ...layout,
   ...indexing,
   ...norm,
+  ...contribNorm,
   ...conv,
   ...pool,
   ...spatial,
   ...attention,
+  ...contribAttention,
   ...losses,
   ...empty,
 ];

@@ -1,6 +1,8 @@
 /** Reverse-mode differentiation of ONNX graphs. Importing it registers every family of rules. */
 import './gradients/activations.ts';
 import './gradients/attention.ts';
+import './gradients/contribAttention.ts';
+import './gradients/contribNorm.ts';
 import './gradients/conv.ts';
 import './gradients/einsum.ts';
 import './gradients/elementwise.ts';

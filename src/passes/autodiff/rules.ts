@@ -10,10 +10,11 @@ import {
   type AttrsOf,
   attrsOf,
   type InputsOf,
-  isOpName,
-  type OpName,
+  isOpKey,
+  type OpKey,
   type OutputsOf,
   operatorRow,
+  opKey,
 } from '../../graph/operators.ts';
 import type { GradTools } from './tools.ts';
 
@@ -30,8 +31,8 @@ export interface Site<I, O, A> {
   readonly g: Builder & GradTools;
 }
 
-export type SiteOf<O extends OpName> = Site<InputsOf<O>, OutputsOf<O>, AttrsOf<O>>;
-/** A node of another domain than ai.onnx: attributes as they are. */
+export type SiteOf<O extends OpKey> = Site<InputsOf<O>, OutputsOf<O>, AttrsOf<O>>;
+/** A node outside the operator tables: attributes as they are. */
 export type RawSite = Site<readonly (Value | undefined)[], readonly Value[], ReadonlyMap<string, Attr>>;
 
 /** Gradients in the order of the inputs; undefined: none, on purpose. May be shorter than the inputs. */
@@ -51,7 +52,7 @@ const bodies = new Map<string, Rule>();
 /** Why nothing flows, by operator. */
 const stops = new Map<string, string>();
 
-export const ruleKey = (node: Node): string => (node.domain === '' ? node.op : `${node.domain}.${node.op}`);
+export const ruleKey = (node: Node): string => opKey(node);
 export const gradRule = (node: Node): Rule | undefined => rules.get(ruleKey(node));
 export const decomposition = (node: Node): Rule | undefined => bodies.get(ruleKey(node));
 export const isStopped = (node: Node): boolean => stops.has(ruleKey(node));
@@ -69,21 +70,21 @@ export function gradientState(key: string): 'rule' | 'decomposition' | 'stopped'
   return stops.has(key) ? 'stopped' : undefined;
 }
 
-function typed<O extends OpName>(op: O, rule: (site: SiteOf<O>) => Gradients): Rule['apply'] {
+function typed<O extends OpKey>(op: O, rule: (site: SiteOf<O>) => Gradients): Rule['apply'] {
   return (site) => {
     if (!fits(op, site)) throw badModel(`${op} "${site.node.label}" lacks a required input`, { node: site.node.label });
     return rule({ ...site, inputs: site.inputs, outputs: site.outputs, attrs: attrsOf(site.node, op) });
   };
 }
 
-type Shaped<O extends OpName> = RawSite & { readonly inputs: InputsOf<O>; readonly outputs: OutputsOf<O> };
+type Shaped<O extends OpKey> = RawSite & { readonly inputs: InputsOf<O>; readonly outputs: OutputsOf<O> };
 
 /** The arity that the typed tuples promise. */
-function fits<O extends OpName>(op: O, site: RawSite): site is Shaped<O> {
+function fits<O extends OpKey>(op: O, site: RawSite): site is Shaped<O> {
   const row = operatorRow(op);
   const ok = (names: readonly string[], values: readonly (Value | undefined)[]): boolean =>
     names.every((n, i) => n.endsWith('?') || n.startsWith('...') || values[i] !== undefined);
-  return isOpName(op) && row !== undefined && ok(row.in, site.inputs) && ok(row.out, site.outputs);
+  return isOpKey(op) && row !== undefined && ok(row.in, site.inputs) && ok(row.out, site.outputs);
 }
 
 function put(map: Map<string, Rule>, key: string, rule: Rule): void {
@@ -92,7 +93,7 @@ function put(map: Map<string, Rule>, key: string, rule: Rule): void {
 }
 
 /** A gradient rule for operators with one differentiable output, or whose other outputs' gradients `dys` it reads. */
-export function grad<O extends OpName>(
+export function grad<O extends OpKey>(
   op: O,
   rule: (site: SiteOf<O>) => Gradients,
   options: { many?: boolean } = {},
@@ -100,17 +101,17 @@ export function grad<O extends OpName>(
   put(rules, op, { kind: 'grad', many: options.many ?? false, apply: typed(op, rule) });
 }
 
-/** A gradient rule for an operator of another domain, for example `loraify.Adapted`. */
+/** A gradient rule for an operator outside the tables, for example `loraify.Adapted`. */
 export function gradRaw(key: string, rule: (site: RawSite) => Gradients, options: { many?: boolean } = {}): void {
   put(rules, key, { kind: 'grad', many: options.many ?? false, apply: rule });
 }
 
 /** A body in simpler operators, differentiated instead of the node; the forward keeps the node. `dy` is not given. */
-export function decompose<O extends OpName>(op: O, body: (site: Omit<SiteOf<O>, 'dy' | 'dys'>) => Body): void {
+export function decompose<O extends OpKey>(op: O, body: (site: Omit<SiteOf<O>, 'dy' | 'dys'>) => Body): void {
   put(bodies, op, { kind: 'decompose', many: true, apply: typed(op, body) });
 }
 
-/** As `decompose`, for other domains. */
+/** As `decompose`, for operators outside the tables. */
 export function decomposeRaw(key: string, body: (site: Omit<RawSite, 'dy' | 'dys'>) => Body): void {
   put(bodies, key, { kind: 'decompose', many: true, apply: body });
 }

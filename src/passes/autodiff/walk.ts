@@ -139,9 +139,11 @@ function throughBody(rule: Rule, site: Parameters<Rule['apply']>[0], active: Rea
   // Stand-ins keep the walk inside the body, also where one value feeds two inputs.
   const stands = node.inputs.map((x) => (x === undefined ? undefined : standIn(x)));
   const outputs = rule.apply({ ...site, inputs: stands });
-  const seeds = outputs.flatMap((o, i) => {
-    const d = dys[i];
-    return o === undefined || d === undefined ? [] : [[o, d] as const];
+  const seeds = dys.flatMap((d, i) => {
+    const o = outputs[i];
+    if (d === undefined) return [];
+    if (o === undefined) throw noGradient(`output ${i} of ${ruleKey(node)} has no gradient rule`, { node: node.label });
+    return [[o, d] as const];
   });
   const wrt = node.inputs.flatMap((x, i) => (x !== undefined && active.has(x) ? (stands[i] ?? []) : []));
   const found = gradients({ g, seeds, wrt });

@@ -3,7 +3,7 @@
  * leaves undefined (a type), undefined (a rank) or null (a length). Operators are in their forms of opset 18 and later.
  */
 import type { Dim, Graph, Node, Value, ValueType } from '../../graph/model.ts';
-import { type AttrsOf, attrsOf, type OpName } from '../../graph/operators.ts';
+import { type AttrsOf, attrsOf, type OpKey, opKey } from '../../graph/operators.ts';
 import type { DataType } from '../../graph/tensor.ts';
 
 export type Shape = readonly Dim[] | undefined;
@@ -29,8 +29,7 @@ export type Rule = (site: Site<unknown>) => readonly (Typed | undefined)[];
 
 const rules = new Map<string, Rule>();
 
-export const shapeRule = (node: Node): Rule | undefined =>
-  rules.get(node.domain === '' ? node.op : `${node.domain}.${node.op}`);
+export const shapeRule = (node: Node): Rule | undefined => rules.get(opKey(node));
 
 /** Operators that have a rule, as the registry keys them. */
 export const shapeRuleKeys = (): string[] => [...rules.keys()];
@@ -40,8 +39,8 @@ function put(key: string, rule: Rule): void {
   rules.set(key, rule);
 }
 
-/** The rule of an operator of the default domain, or of several with the same attributes. */
-export function shape<O extends OpName>(
+/** The rule of an operator of the tables, or of several with the same attributes. */
+export function shape<O extends OpKey>(
   ops: O | readonly O[],
   rule: (site: Site<AttrsOf<O>>) => readonly (Typed | undefined)[],
 ): void {
@@ -49,7 +48,7 @@ export function shape<O extends OpName>(
     put(op, (site) => rule({ ...site, attrs: attrsOf(site.node, op) }));
 }
 
-/** The rule of operators outside the table (`com.microsoft.Gelu`), or of many with different attributes that it does not read. */
+/** The rule of operators outside the tables, or of many with different attributes that it does not read. */
 export function shapeRaw(keys: string | readonly string[], rule: Rule): void {
   for (const key of typeof keys === 'string' ? [keys] : keys) put(key, rule);
 }

@@ -28,18 +28,28 @@ grad('LayerNormalization', ({ node, inputs: [x0, scale, bias], attrs: { axis, st
   return [back(dx), back(g.Mul(dy, n)), bias === undefined ? undefined : dy0];
 });
 
-const inverse = (g: Builder, variance: Value, epsilon: number): Value =>
+/** One over the deviation. */
+export const inverse = (g: Builder, variance: Value, epsilon: number): Value =>
   g.Reciprocal(g.Sqrt(g.Add(variance, g.like(variance, epsilon))));
 
-/** As above without the mean (Zhang, Sennrich 2019). */
-grad('RMSNormalization', ({ inputs: [x, scale], attrs: { axis, epsilon }, dy, g }) => {
-  const first = g.axis(x, axis);
-  const axes = g.ints(Array.from({ length: g.rank(x) - first }, (_, i) => first + i));
-  const average = (v: Value): Value => g.ReduceMean(v, axes, { keepdims: 1 });
-  const inv = inverse(g, average(g.Mul(x, x)), epsilon);
+/** As above without the mean (Zhang, Sennrich 2019): n = x·inv, y = n·scale. */
+export function rmsGradient(
+  g: Builder,
+  x: Value,
+  inv: Value,
+  scale: Value,
+  dy: Value,
+  average: (v: Value) => Value,
+): [Value, Value] {
   const n = g.Mul(x, inv);
   const dn = g.Mul(dy, scale);
   return [g.Mul(inv, g.Sub(dn, g.Mul(n, average(g.Mul(dn, n))))), g.Mul(dy, n)];
+}
+
+grad('RMSNormalization', ({ inputs: [x, scale], attrs: { axis, epsilon }, dy, g }) => {
+  const axes = g.ints(g.axesFrom(x, g.axis(x, axis)));
+  const average = (v: Value): Value => g.ReduceMean(v, axes, { keepdims: 1 });
+  return rmsGradient(g, x, inverse(g, average(g.Mul(x, x)), epsilon), scale, dy, average);
 });
 
 /** Inference form: an affine map per channel (axis 1). */
