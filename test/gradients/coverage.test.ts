@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { contrib } from '../../src/graph/contrib.ts';
 import { isOpName, operators } from '../../src/graph/operators.ts';
 import { gradientState, pending } from '../../src/passes/autodiff/index.ts';
 import { ruleKeys } from '../../src/passes/autodiff/rules.ts';
@@ -10,6 +11,10 @@ describe('coverage of the operator table', () => {
 
   it.each(names)('%s is differentiated, stopped or on the list of what is missing, and on one list only', (op) => {
     expect([gradientState(op) !== undefined, pending.has(op)].filter(Boolean)).toHaveLength(1);
+  });
+
+  it.each(Object.keys(contrib))('%s is differentiated', (key) => {
+    expect(gradientState(key)).toMatch(/^(rule|decomposition)$/);
   });
 
   it('an operator has one of rule, decomposition and stop', () => {

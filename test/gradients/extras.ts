@@ -2,9 +2,9 @@
 import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph, Node, Value } from '../../src/graph/model.ts';
 import { decomposition } from '../../src/passes/autodiff/rules.ts';
-import { gradTools } from '../../src/passes/autodiff/tools.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
 import { adaptedCases, checkAdapted } from './adapted.ts';
+import { bodyOf, type Extra, expectSame } from './bodies.ts';
 import {
   type Arg,
   argumentsOf,
@@ -16,22 +16,13 @@ import {
   f,
   feedsOf,
   fixed,
-  modelOf,
   modes,
   nodeOf,
-  numbers,
-  session,
   title,
   variables,
 } from './harness.ts';
 import { allRows } from './rows.ts';
-
-export interface Extra {
-  readonly is: string;
-  /** Operators whose rules it checks. */
-  readonly ops: readonly string[];
-  readonly run: () => Promise<void>;
-}
+import { unexecuted } from './unexecuted.ts';
 
 // ---------------------------------------------------------------- internal nodes
 
@@ -74,42 +65,6 @@ const gelu = modes.map(
 );
 
 // ---------------------------------------------------------------- bodies
-
-/** The results of an operator's body on these inputs. */
-function bodyOf(node: Node, g: ReturnType<typeof createBuilder>): readonly (Value | undefined)[] {
-  const body = decomposition(node);
-  const [dy] = node.outputs;
-  if (body === undefined || dy === undefined) throw new Error(`${node.op} has no body`);
-  const refuse = (v: Value): never => {
-    throw new Error(`rank of ${v.name}`);
-  };
-  const tools = Object.assign({}, g, gradTools(g, refuse));
-  return body.apply({ node, inputs: node.inputs, outputs: node.outputs, attrs: node.attrs, dy, dys: [], g: tools });
-}
-
-/** Both values are the same but for rounding to float32. */
-async function expectSame(
-  graph: Graph,
-  pairs: readonly (readonly [Value, Value])[],
-  opset: number,
-  feeds: ReturnType<typeof feedsOf>,
-): Promise<void> {
-  graph.outputs.push(...pairs.flat());
-  graph.adopt();
-  const running = await session(modelOf(graph, opset));
-  const got = await running.run(feeds);
-  for (const [own, other] of pairs) {
-    const [a, b] = [got[own.name], got[other.name]];
-    if (a === undefined || b === undefined) throw new Error('no result');
-    if (a.dims.join() !== b.dims.join()) throw new Error(`[${a.dims}] against [${b.dims}]`);
-    const expected = numbers(a);
-    numbers(b).forEach((v, i) => {
-      const e = expected[i] ?? Number.NaN;
-      if (!(v === e || Math.abs(v - e) <= 2e-6 * (1 + Math.abs(e)))) throw new Error(`${v} at ${i}, expected ${e}`);
-    });
-  }
-  await running.release();
-}
 
 const hasBody = (row: Case): boolean =>
   row.refused === undefined && decomposition(nodeOf(row, [], createBuilder())) !== undefined;
@@ -216,4 +171,4 @@ const attention = likeMasks.map(
   }),
 );
 
-export const extras: readonly Extra[] = [...adapted, ...gelu, ...bodies, ...attention];
+export const extras: readonly Extra[] = [...adapted, ...gelu, ...bodies, ...attention, ...unexecuted];

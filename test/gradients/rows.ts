@@ -1,6 +1,7 @@
 /** All tables. */
 import { rows as attention } from './attention.rows.ts';
 import { rows as contribAttention } from './contribAttention.rows.ts';
+import { rows as contribFused } from './contribFused.rows.ts';
 import { rows as contribNorm } from './contribNorm.rows.ts';
 import { rows as conv } from './conv.rows.ts';
 import { rows as elementwise } from './elementwise.rows.ts';
@@ -28,6 +29,7 @@ export const allRows: readonly Case[] = [
   ...spatial,
   ...attention,
   ...contribAttention,
+  ...contribFused,
   ...losses,
   ...empty,
 ];

@@ -2,6 +2,7 @@
 import './gradients/activations.ts';
 import './gradients/attention.ts';
 import './gradients/contribAttention.ts';
+import './gradients/contribFused.ts';
 import './gradients/contribNorm.ts';
 import './gradients/conv.ts';
 import './gradients/einsum.ts';

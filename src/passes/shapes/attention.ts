@@ -2,7 +2,7 @@
 import type { Dim, Value } from '../../graph/model.ts';
 import { add, divExact, max, mul } from './dims.ts';
 import { scalarIn } from './elements.ts';
-import { dimAt, intAttr, like, out, type Shape, shape, shapeRaw } from './rule.ts';
+import { dimAt, like, out, type Shape, shape, shapeRaw } from './rule.ts';
 
 /** Batch, heads, length and width of one operand, [B, H, S, D] or [B, S, H*D]. */
 interface Heads {
@@ -49,20 +49,18 @@ shape('Attention', ({ inputs: [q, k, v, , pastKey, pastValue], attrs: { q_num_he
 shapeRaw(['RotaryEmbedding', 'com.microsoft.RotaryEmbedding'], ({ inputs: [x] }) => [like(x)]);
 
 // The weight holds q, k and v side by side: [in, q + k + v]. The cache holds keys and values stacked: [2, B, H, P, D].
-shapeRaw('com.microsoft.Attention', ({ node, inputs: [x, w, bias, , past] }) => {
-  const sizes = node.attrs.get('qkv_hidden_sizes');
-  const given = sizes?.kind === 'ints' ? sizes.value[2] : undefined;
-  const width = given === undefined ? divExact(dimAt(w?.shape, 1) ?? dimAt(bias?.shape, 0), 3) : Number(given);
-  const [batch, length] = [dimAt(x?.shape, 0), dimAt(x?.shape, 1)];
-  const heads = intAttr(node, 'num_heads') ?? null;
-  const shared = intAttr(node, 'past_present_share_buffer', 0) === 1;
+shape('com.microsoft.Attention', ({ inputs: [x, w, bias, , past], attrs }) => {
+  const [, , given] = attrs.qkv_hidden_sizes ?? [];
+  const width = given ?? divExact(dimAt(w?.shape, 1) ?? dimAt(bias?.shape, 0), 3);
+  const [batch, length, heads] = [dimAt(x?.shape, 0), dimAt(x?.shape, 1), attrs.num_heads ?? null];
+  const shared = attrs.past_present_share_buffer === 1;
   const total = past === undefined ? length : shared ? dimAt(past.shape, 3) : add(dimAt(past.shape, 3), length);
   return [out(x?.dtype, [batch, length, width]), out(x?.dtype, [2, batch, heads, total, divExact(width, heads)])];
 });
 
 // q, k and v apart, or packed as [B, S, H, 3, D], or k and v packed as [B, S, H, 2, D].
-shapeRaw('com.microsoft.MultiHeadAttention', ({ node, inputs: [q, k, v, , , , pastKey, pastValue] }) => {
-  const count = intAttr(node, 'num_heads') ?? null;
+shape('com.microsoft.MultiHeadAttention', ({ inputs: [q, k, v, , , , pastKey, pastValue], attrs: { num_heads } }) => {
+  const count = num_heads ?? null;
   const [batch, length] = [dimAt(q?.shape, 0), dimAt(q?.shape, 1)];
   const packed = k === undefined && q?.shape?.length === 5;
   const query = packed ? { width: dimAt(q?.shape, 4) } : headsOf(q?.shape, count);
@@ -83,8 +81,8 @@ shapeRaw('com.microsoft.MultiHeadAttention', ({ node, inputs: [q, k, v, , , , pa
 });
 
 // Without key and value the query holds all three: [B, S, (H + 2 * G) * D].
-shapeRaw('com.microsoft.GroupQueryAttention', ({ node, inputs: [q, k, , pastKey, pastValue, , total] }) => {
-  const [heads, groups] = [intAttr(node, 'num_heads') ?? null, intAttr(node, 'kv_num_heads') ?? null];
+shape('com.microsoft.GroupQueryAttention', ({ inputs: [q, k, , pastKey, pastValue, , total], attrs }) => {
+  const [heads, groups] = [attrs.num_heads ?? null, attrs.kv_num_heads ?? null];
   const [batch, length, width] = [dimAt(q?.shape, 0), dimAt(q?.shape, 1), dimAt(q?.shape, 2)];
   const size = divExact(width, k === undefined ? add(heads, mul(groups, 2)) : heads);
   // The cache is a buffer that grows only where the total does not fit.
@@ -96,5 +94,6 @@ shapeRaw('com.microsoft.GroupQueryAttention', ({ node, inputs: [q, k, , pastKey,
     out(q?.dtype, [batch, length, mul(heads, size)]),
     out(pastKey?.dtype ?? q?.dtype, cache(pastKey)),
     out(pastValue?.dtype ?? q?.dtype, cache(pastValue)),
+    out(q?.dtype, [batch, heads, length, scalarIn(total)]),
   ];
 });

@@ -25,11 +25,8 @@ const gemmShape = (a: Shape, b: Shape, transA: number, transB: number): Dim[] =>
   dimAt(b, transB === 0 ? 1 : 0),
 ];
 
-shape('Gemm', ({ inputs: [a, b], attrs: { transA, transB } }) => [
+shape(['Gemm', 'com.microsoft.FusedGemm'], ({ inputs: [a, b], attrs: { transA, transB } }) => [
   out(a?.dtype ?? b?.dtype, gemmShape(a?.shape, b?.shape, transA, transB)),
-]);
-shapeRaw('com.microsoft.FusedGemm', ({ node, inputs: [a, b] }) => [
-  out(a?.dtype ?? b?.dtype, gemmShape(a?.shape, b?.shape, intAttr(node, 'transA', 0), intAttr(node, 'transB', 0))),
 ]);
 
 // transBatchA moves the first axis before the last one: [M, B.., K] reads as [B.., M, K].

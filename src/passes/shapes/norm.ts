@@ -1,6 +1,6 @@
 /** Normalizations, dropout, quantization. */
 import { type DataType, dataTypeFromNumber } from '../../graph/tensor.ts';
-import { axisIn, dimAt, intAttr, like, out, type Shape, type Site, shape, shapeRaw, type Typed } from './rule.ts';
+import { axisIn, dimAt, like, out, type Shape, type Site, shape, shapeRaw, type Typed } from './rule.ts';
 
 /** One statistic per slice: the axes from `axis` on are 1. */
 function statistics(x: Shape, axis: number): Shape {
@@ -14,13 +14,10 @@ shape('LayerNormalization', ({ inputs: [x], attrs: { axis, stash_type } }) => {
 });
 // The scale's type is the output's: with mixed types the input is normalized first and multiplied after a cast.
 shapeRaw('RMSNormalization', ({ inputs: [x, scale] }) => [out(scale?.dtype ?? x?.dtype, x?.shape)]);
-shapeRaw(
-  ['SimplifiedLayerNormalization', 'com.microsoft.SimplifiedLayerNormalization'],
-  ({ node, inputs: [x, scale] }) => {
-    const stash = dataTypeFromNumber(intAttr(node, 'stash_type', 1));
-    return [out(scale?.dtype ?? x?.dtype, x?.shape), out(stash, statistics(x?.shape, intAttr(node, 'axis', -1)))];
-  },
-);
+shape('SimplifiedLayerNormalization', ({ inputs: [x, scale], attrs: { axis, stash_type } }) => [
+  out(scale?.dtype ?? x?.dtype, x?.shape),
+  out(dataTypeFromNumber(stash_type), statistics(x?.shape, axis)),
+]);
 
 /** Output, mean, inverse deviation, and the sum that was normalized. */
 function skipNorm({ inputs: [x] }: Site<unknown>): (Typed | undefined)[] {

@@ -71,6 +71,58 @@ export const contribCases: Readonly<Record<string, Make>> = {
       3,
     );
   },
+  'SkipLayerNormalization with its sum': (_, g, input) => {
+    const [x, s, w] = [input('float32', [2, 3, 8]), input('float32', [3, 8]), input('float32', [8])];
+    const [y, , , sum] = contrib(g, 'SkipLayerNormalization', [x, s, w, w], {}, 4);
+    return [y, sum].filter((v) => v !== undefined);
+  },
+  'SimplifiedLayerNormalization with its statistic': (_, g, input) =>
+    g.node({
+      op: 'SimplifiedLayerNormalization',
+      inputs: [input('float32', [2, 3, 8]), input('float32', [3, 8])],
+      attrs: { axis: 1 },
+      outputs: 2,
+    }),
+  'FusedMatMul with batch axes inside': (c, g, input) => {
+    const [transA, transB] = [c.int(0, 1), c.int(0, 1)];
+    return contrib(
+      g,
+      'FusedMatMul',
+      [input('float32', transA === 1 ? [4, 2, 3] : [3, 2, 4]), input('float32', transB === 1 ? [5, 2, 4] : [4, 2, 5])],
+      { transA, transB, transBatchA: 1, transBatchB: 1 },
+    );
+  },
+  'Attention of com.microsoft with other widths': (_, g, input) =>
+    contrib(g, 'Attention', [input('float32', [2, 3, 6]), input('float32', [6, 20]), input('float32', [20])], {
+      num_heads: 2,
+      qkv_hidden_sizes: [6, 6, 8],
+    }),
+  'GroupQueryAttention with weights and rotated parts': (_, g, input) => {
+    const cache = (): Value => input('float32', [1, 1, 5, 32]);
+    const table = (): Value => input('float32', [9, 8]);
+    return contrib(
+      g,
+      'GroupQueryAttention',
+      [
+        ...[input('float32', [1, 1, 128]), input('float32', [1, 1, 32]), input('float32', [1, 1, 32])],
+        ...[cache(), cache(), g.constant('int32', [1], [5]), g.constant('int32', [], [6]), table(), table()],
+      ],
+      { num_heads: 4, kv_num_heads: 1, do_rotary: 1, qk_output: 2 },
+      4,
+    );
+  },
+  'RotaryEmbedding of com.microsoft with heads apart': (_, g, input) =>
+    contrib(
+      g,
+      'RotaryEmbedding',
+      [
+        input('float32', [2, 4, 3, 16]),
+        input('int64', [2, 3], [0, 1, 2, 0, 1, 2]),
+        input('float32', [9, 4]),
+        input('float32', [9, 4]),
+      ],
+      { num_heads: 4, rotary_embedding_dim: 8 },
+    ),
   'Attention of com.microsoft': (c, g, input) => {
     const past = c.flip() ? input('float32', [2, 2, 2, 5, 4]) : undefined;
     const outputs = past === undefined ? c.int(1, 2) : 2;

@@ -38,20 +38,22 @@ grad('Swish', ({ inputs: [x], attrs: { alpha }, dy, g }) => {
   const s = g.Sigmoid(z);
   return [g.Mul(dy, g.Add(s, g.Mul(g.Mul(z, s), g.Sub(g.like(x, 1), s))))];
 });
-// Hendrycks, Gimpel 2016: x·P(x) with P the normal distribution, or its tanh form.
-grad('Gelu', ({ inputs: [x], attrs: { approximate }, dy, g }) => {
+/** The derivative of x·P(x) with P the normal distribution, or its tanh form (Hendrycks, Gimpel 2016). */
+export function geluSlope(g: Builder, x: Value, approximate: string): Value {
   const n = (value: number): Value => g.like(x, value);
   const square = g.Mul(x, x);
   if (approximate !== 'tanh') {
     const p = g.Mul(g.Add(g.Erf(g.Mul(x, n(Math.SQRT1_2))), n(1)), n(0.5));
     const density = g.Mul(g.Exp(g.Mul(square, n(-0.5))), n(1 / Math.sqrt(2 * Math.PI)));
-    return [g.Mul(dy, g.Add(p, g.Mul(x, density)))];
+    return g.Add(p, g.Mul(x, density));
   }
   const c = Math.sqrt(2 / Math.PI);
   const t = g.Tanh(g.Mul(x, g.Add(g.Mul(square, n(0.044715 * c)), n(c))));
   const slope = g.Mul(g.Mul(x, g.Add(g.Mul(square, n(3 * 0.044715 * c)), n(c))), g.Sub(n(1), g.Mul(t, t)));
-  return [g.Mul(dy, g.Mul(g.Add(g.Add(t, n(1)), slope), n(0.5)))];
-});
+  return g.Mul(g.Add(g.Add(t, n(1)), slope), n(0.5));
+}
+
+grad('Gelu', ({ inputs: [x], attrs: { approximate }, dy, g }) => [g.Mul(dy, geluSlope(g, x, approximate))]);
 grad('PRelu', ({ inputs: [x, slope], dy, g }) => {
   const negative = g.Less(x, g.like(x, 0));
   return [g.Where(negative, g.Mul(dy, slope), dy), g.Where(negative, g.Mul(dy, x), g.like(dy, 0))];

@@ -1,0 +1,4 @@
+import { rows } from './contribFused.rows.ts';
+import { gradientTable } from './table.ts';
+
+gradientTable('fused operators', rows);
