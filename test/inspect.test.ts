@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { encodeModel } from '../src/emit/index.ts';
 import { compile, inspect } from '../src/index.ts';
 import { parseText } from '../src/parser/index.ts';
+import { describeShared, sharedPath } from './shared.ts';
 import { coded, temporaryFolder } from './temporary.ts';
 
 const scratch = temporaryFolder();
@@ -107,5 +108,18 @@ describe('inspect with grad', () => {
         .map((l) => l.path)
         .sort(),
     );
+  });
+});
+
+describeShared('inspect with grad of a decoder from the model builder', 'models/dec_tiny_llama_fp16_extdata', () => {
+  it('finds a rule for each of its fused operators', async () => {
+    const { gradient } = await inspect(sharedPath('models/dec_tiny_llama_fp16_extdata/model.onnx'), { grad: true });
+    expect(gradient?.blocked).toEqual([]);
+    const by = new Map(gradient?.nodes.map((n) => [n.op, n.by]));
+    expect(Object.fromEntries([...by].filter(([op]) => op.includes('.')))).toEqual({
+      'com.microsoft.MultiHeadAttention': 'decomposition',
+      'com.microsoft.RotaryEmbedding': 'decomposition',
+      'com.microsoft.SkipSimplifiedLayerNormalization': 'rule',
+    });
   });
 });

@@ -1,4 +1,5 @@
 /** Every operator that the tables know, and what a compile does with it: the source of docs/operators.md. */
+import { contrib } from '../graph/contrib.ts';
 import { operators } from '../graph/operators.ts';
 import { internalDomain } from './adapted.ts';
 import { gradientState, pending, stopReason } from './autodiff/index.ts';
@@ -21,7 +22,13 @@ export interface OperatorState {
 
 /** By domain and name. Whatever is registered is here, of the standard domain the whole operator set. */
 export function operatorStates(): OperatorState[] {
-  const keys = new Set([...Object.keys(operators), ...ruleKeys(), ...shapeRuleKeys(), ...pending.keys()]);
+  const keys = new Set([
+    ...Object.keys(operators),
+    ...Object.keys(contrib),
+    ...ruleKeys(),
+    ...shapeRuleKeys(),
+    ...pending.keys(),
+  ]);
   return [...keys]
     .map((key): OperatorState => {
       const dot = key.lastIndexOf('.');
@@ -31,7 +38,8 @@ export function operatorStates(): OperatorState[] {
         domain: key.slice(0, Math.max(dot, 0)),
         op: key.slice(dot + 1),
         gradient,
-        note: note ?? '',
+        note:
+          note ?? (dot < 0 && Object.hasOwn(contrib, key) ? 'an operator of ONNX Runtime, not of the standard' : ''),
         layer: layerOperators.has(key),
       };
     })

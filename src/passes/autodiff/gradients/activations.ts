@@ -32,12 +32,14 @@ grad('Mish', ({ inputs: [x], dy, g }) => {
   const t = g.Tanh(g.Softplus(x));
   return [g.Mul(dy, g.Add(t, g.Mul(g.Mul(x, g.Sigmoid(x)), g.Sub(g.like(x, 1), g.Mul(t, t)))))];
 });
-// x·s with s = sigmoid(alpha·x): s + alpha·x·s·(1 - s)
-grad('Swish', ({ inputs: [x], attrs: { alpha }, dy, g }) => {
+/** The derivative of x·s with s = sigmoid(alpha·x): s + alpha·x·s·(1 - s). */
+export function swishSlope(g: Builder, x: Value, alpha: number): Value {
   const z = g.Mul(x, g.like(x, alpha));
   const s = g.Sigmoid(z);
-  return [g.Mul(dy, g.Add(s, g.Mul(g.Mul(z, s), g.Sub(g.like(x, 1), s))))];
-});
+  return g.Add(s, g.Mul(g.Mul(z, s), g.Sub(g.like(x, 1), s)));
+}
+
+grad('Swish', ({ inputs: [x], attrs: { alpha }, dy, g }) => [g.Mul(dy, swishSlope(g, x, alpha))]);
 /** The derivative of x·P(x) with P the normal distribution, or its tanh form (Hendrycks, Gimpel 2016). */
 export function geluSlope(g: Builder, x: Value, approximate: string): Value {
   const n = (value: number): Value => g.like(x, value);

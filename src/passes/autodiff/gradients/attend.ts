@@ -53,8 +53,10 @@ export interface Scoring {
   readonly softcap?: number;
   /** Added to the scores. */
   readonly bias?: Value | undefined;
-  /** bool, which keys a query sees; a query that sees none gives zeros. Undefined: all. */
+  /** bool, which keys a query sees. Undefined: all. */
   readonly open?: Value | undefined;
+  /** Every query sees a key. One that sees none gives zeros, which takes a pass over all weights to make sure of. */
+  readonly seeing?: boolean;
   /** One more score per head, [1, heads, 1, 1], whose share of the weight goes nowhere. */
   readonly sink?: Value | undefined;
   /** The type that the softmax is computed in. */
@@ -105,7 +107,7 @@ function beside(g: G, scores: Value, sink: Value): Value {
 function masked(g: G, scores: Value, open: Value, by: Scoring): Value {
   const floor = g.like(scores, scores.dtype === 'float16' ? -65504 : -3e38);
   const p = softmax(g, g.Where(open, scores, floor), by);
-  return g.Where(open, p, g.like(p, 0));
+  return by.seeing === true ? p : g.Where(open, p, g.like(p, 0));
 }
 
 export interface Rotation {

@@ -66,13 +66,15 @@ function masked(g: G, like: Value, masks: Masks, extent: Extent): Scoring {
   return {
     bias: bias !== undefined && shift !== undefined ? g.Add(bias, shift) : (bias ?? shift),
     open: masks.causal ? beforeFrontier(g, extent) : undefined,
+    seeing: true,
   };
 }
 
 /** The kernel leaves the last query unmasked, which matters where there are more new keys than queries. */
 function beforeFrontier(g: G, { queries, past, added, keys }: Extent): Value {
   const query = counting(g, queries, 2);
-  const before = g.LessOrEqual(counting(g, keys, 3), g.Add(query, g.vector([past])));
+  const at = past === 0 ? query : g.Add(query, g.vector([past]));
+  const before = g.LessOrEqual(counting(g, keys, 3), at);
   return queries === added ? before : g.Or(before, g.Equal(query, g.vector([g.minus(queries, 1)])));
 }
 
@@ -257,6 +259,7 @@ decompose('com.microsoft.GroupQueryAttention', ({ node, inputs, attrs, g }) => {
     softcap: attrs.softcap,
     bias,
     open,
+    seeing: window !== 0,
     sink,
   });
   // 1: before the softmax, 2: behind it.

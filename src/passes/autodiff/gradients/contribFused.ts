@@ -3,7 +3,7 @@ import { noGradient } from '../../../errors.ts';
 import type { Value } from '../../../graph/model.ts';
 import type { AttrsOf } from '../../../graph/operators.ts';
 import { decompose, grad } from '../rules.ts';
-import { geluSlope } from './activations.ts';
+import { geluSlope, swishSlope } from './activations.ts';
 import type { G } from './attend.ts';
 
 grad('com.microsoft.Gelu', ({ inputs: [x], dy, g }) => [g.Mul(dy, geluSlope(g, x, 'none'))]);
@@ -15,10 +15,7 @@ grad('com.microsoft.FastGelu', ({ inputs: [x, bias], dy, g }) => {
   const d = g.Mul(dy, geluSlope(g, bias === undefined ? x : g.Add(x, bias), 'tanh'));
   return [d, bias === undefined ? undefined : d];
 });
-// x·sigmoid(alpha·x)
-decompose('com.microsoft.QuickGelu', ({ inputs: [x], attrs: { alpha }, g }) => [
-  g.Mul(x, g.Sigmoid(g.Mul(x, g.like(x, alpha)))),
-]);
+grad('com.microsoft.QuickGelu', ({ inputs: [x], attrs: { alpha }, dy, g }) => [g.Mul(dy, swishSlope(g, x, alpha))]);
 
 /** The operand as a matrix product reads it: transBatch says that the batch axes lie between rows and columns. */
 function operand(g: G, x: Value, trans: number, transBatch: number): Value {
