@@ -224,6 +224,13 @@ export const badLoss = define(
   (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
 );
 
+export const cacheUnclear = define(
+  'CACHE_UNCLEAR',
+  'An input is named like a key/value cache, but neither its shape nor the operators that read it say how it looks before the first token.',
+  'say it with --bind NAME=empty, zeros, ones or a FILE, or keep it as an input with --bind NAME=input',
+  (name: string, reason: string) => ({ message: `input "${name}" looks like a key/value cache, but ${reason}` }),
+);
+
 export const badOption = define(
   'BAD_OPTION',
   'An option has a value that cannot work with this model or with the other options.',

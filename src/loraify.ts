@@ -9,6 +9,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type PeftAdapter, readPeft, writePeft } from './adapter/index.ts';
 import { adapterFolder, peftContent } from './adapters.ts';
+import { readBindings } from './bindings.ts';
 import { dumper } from './dump.ts';
 import {
   checkFolderTarget,
@@ -129,6 +130,7 @@ export function trainingOptions(
       momentum: options.momentum,
     },
     opset: options.opset,
+    bind: readBindings(options.bind),
     ...(trace === undefined ? {} : { trace }),
   };
 }

@@ -1,9 +1,10 @@
 /** What loraify.json says about a compiled model. */
-import type { Manifest, ManifestSplice, ValueInfo } from './formats/manifest.ts';
+import type { InputInfo, Manifest, ManifestSplice, ValueInfo } from './formats/manifest.ts';
 import type { Model, Value } from './graph/model.ts';
 import { elementCount, isFloat } from './graph/tensor.ts';
 import type { Compiled } from './loraify.ts';
 import type { ResolvedOptions } from './options.ts';
+import type { Prepared } from './passes/index.ts';
 
 export interface ManifestInputs {
   /** The source's file name. */
@@ -89,8 +90,9 @@ export function buildManifest(m: ManifestInputs): Manifest {
     },
     inputs: (reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined))
       .filter((v) => own.has(v.name))
-      .map(info),
-    ...labelsOf(reference, names?.labels),
+      .map((v) => ({ ...info(v), ...missing(prepared?.bindings.absent.get(v.name)) })),
+    ...labelsOf(reference, prepared),
+    ...boundOf(prepared),
     ...(prepared === undefined
       ? {}
       : {
@@ -142,7 +144,27 @@ export function info(v: Value): ValueInfo {
   return { name: v.name, type: v.dtype ?? 'float32', shape: [...(v.shape ?? [])] };
 }
 
-function labelsOf(reference: Model | undefined, name: string | undefined): { labels?: ValueInfo } {
-  const found = reference?.graph.inputs.find((v) => v.name === name);
-  return found === undefined ? {} : { labels: info(found) };
+const missing = (value: InputInfo['missing']): Pick<InputInfo, 'missing'> =>
+  value === undefined ? {} : { missing: value };
+
+function labelsOf(reference: Model | undefined, prepared: Prepared | undefined): { labels?: InputInfo } {
+  const found = reference?.graph.inputs.find((v) => v.name === prepared?.names.labels);
+  if (found === undefined || prepared === undefined) return {};
+  const tokens = reference?.graph.inputs.find((v) => v.name === prepared.bindings.tokens);
+  // A language model learns from text alone: the labels are the tokens.
+  const own = prepared.choice.kind === 'causal-lm' && tokens?.shape?.length === 2;
+  return { labels: { ...info(found), ...missing(own ? { value: 'copy', like: tokens.name } : undefined) } };
+}
+
+function boundOf(prepared: Prepared | undefined): Pick<Manifest, 'bound'> {
+  const bound = prepared?.bindings.bound ?? [];
+  if (bound.length === 0) return {};
+  return {
+    bound: bound.map(({ name, value, dtype, shape }) => ({
+      name,
+      value,
+      ...(dtype === undefined ? {} : { type: dtype }),
+      ...(shape === undefined ? {} : { shape: [...shape] }),
+    })),
+  };
 }

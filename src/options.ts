@@ -39,6 +39,8 @@ const schema = z.strictObject({
   labelSmoothing: finite.refine((x) => x >= 0 && x <= 1, 'must be between 0 and 1').default(0),
   /** One weight per class. On the command line a JSON file. */
   classWeights: z.array(finite.refine((x) => x >= 0, 'must not be negative')).optional(),
+  /** What fixes inputs of the model in the training graphs: zeros, ones, empty, input (it stays one), or a file that holds it. */
+  bind: z.record(z.string(), z.string().min(1)).default({}),
   optimizer: z.enum(['adamw', 'sgd']).default('adamw'),
   betas: z.tuple([fraction, fraction]).default([0.9, 0.999]),
   eps: positive.default(1e-8),

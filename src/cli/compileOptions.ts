@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { badOption, fileNotFound } from '../errors.ts';
 import type { CompileOptions } from '../index.ts';
-import { choice, choices, flag, integer, integers, list, number, pair, table, text } from './options.ts';
+import { choice, choices, flag, integer, integers, list, number, pair, table, text, textTable } from './options.ts';
 
 const adapter = 'Adapter:';
 const training = 'Training graphs:';
@@ -44,6 +44,11 @@ export const selectionOptions = {
   ignoreIndex: integer({ describe: 'label that does not count', default: '-100', group: training }),
   labelSmoothing: number({ describe: '0 to 1', default: '0', group: training }),
   classWeights: text({ describe: 'JSON file with one weight per class', group: training }),
+  bind: textTable({
+    describe: 'NAME=zeros|ones|empty|input|FILE,... what training graphs fix inputs to; FILE: .npy, .npz, .safetensors',
+    default: 'caches empty, positions from the mask',
+    group: training,
+  }),
   opset: integer({ describe: 'of the training graphs', default: "max(source's, 18)", group: training }),
 };
 

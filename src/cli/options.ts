@@ -155,18 +155,31 @@ function weightedName(text: string, existing: boolean): [string, number][] | und
   return at < 1 || Number.isNaN(strength) || (existing && !existsSync(name)) ? undefined : [[name, strength]];
 }
 
-/** `K=N,…`, split at the last `=`; in a config file also an object. */
+/** `K=V,…` as pairs, split at the last `=`; in a config file also an object. A piece without `=` has no value. */
+const pairs = (given: unknown): [string, unknown][] =>
+  typeof given === 'object' && given !== null && !Array.isArray(given)
+    ? Object.entries(given)
+    : joined([given].flat()).map((item): [string, unknown] => {
+        const at = item.lastIndexOf('=');
+        return at < 1 ? [item, undefined] : [item.slice(0, at), item.slice(at + 1)];
+      });
+
+/** `NAME=TEXT,…`. */
+export const textTable = (help: OptionHelp) =>
+  option(help, (given): Record<string, string> | Refusal => {
+    const result = new Map<string, string>();
+    for (const [key, value] of pairs(given)) {
+      if (typeof value !== 'string' || value === '') return new Refusal(`needs NAME=VALUE, not ${show(key)}`);
+      result.set(key, value);
+    }
+    return Object.fromEntries(result);
+  });
+
+/** `K=N,…`. */
 export const table = (help: OptionHelp) =>
   option(help, (given): Record<string, number> | Refusal => {
-    const entries =
-      typeof given === 'object' && given !== null && !Array.isArray(given)
-        ? Object.entries(given)
-        : joined([given].flat()).map((item): [string, unknown] => {
-            const at = item.lastIndexOf('=');
-            return at < 1 ? [item, undefined] : [item.slice(0, at), item.slice(at + 1)];
-          });
     const result = new Map<string, number>();
-    for (const [key, value] of entries) {
+    for (const [key, value] of pairs(given)) {
       const n = value === undefined ? new Refusal(`needs NAME=NUMBER, not ${show(key)}`) : toNumber(value);
       if (n instanceof Refusal) return n;
       result.set(key, n);

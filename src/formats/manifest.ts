@@ -20,6 +20,14 @@ const pair = z.tuple([z.string(), z.string()]);
 
 const valueInfo = z.object({ name: z.string(), type: z.string(), shape: dims });
 
+/** What the runtime puts in where data lack an input: as many entries as the input `like` has in the same row. */
+const missing = z.object({
+  /** 1 for every token, padding 0; the cumulative sum of the mask minus 1; 0; the elements of `like` themselves. */
+  value: z.enum(['ones', 'positions', 'zeros', 'copy']),
+  like: z.string(),
+});
+const inputInfo = valueInfo.extend({ missing: missing.optional() });
+
 /** A tensor inside the flat vector; `offset` counts float32 elements. */
 const slot = z.object({ name: z.string(), offset: count, shape: z.tuple([count, count]) });
 
@@ -80,8 +88,8 @@ const schema = z.object({
   /** Names of the state's inputs and outputs; `v` is absent for sgd. */
   state: z.object({ size: count, params: pair, m: pair, v: pair.optional(), step: pair, lr: z.string() }),
   /** The model's inputs that training, evaluation and prediction can be fed. */
-  inputs: z.array(valueInfo),
-  labels: valueInfo.optional(),
+  inputs: z.array(inputInfo),
+  labels: inputInfo.optional(),
   loss: z
     .object({
       kind: z.enum(['cross-entropy', 'causal-lm', 'mse', 'l1', 'huber', 'bce', 'output', 'external']),
@@ -126,6 +134,7 @@ export type Manifest = z.infer<typeof schema>;
 export type ManifestLayer = z.infer<typeof layer>;
 export type ManifestSplice = z.infer<typeof splice>;
 export type ValueInfo = z.infer<typeof valueInfo>;
+export type InputInfo = z.infer<typeof inputInfo>;
 export type GraphKind = keyof Manifest['graphs'];
 
 const maxBytes = 2 ** 28;

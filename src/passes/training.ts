@@ -6,6 +6,7 @@ import { createBuilder } from '../graph/builder.ts';
 import { cloneModel } from '../graph/clone.ts';
 import { freshName, type Graph, type Layer, type Model } from '../graph/model.ts';
 import { absorbBiases } from './biases.ts';
+import { type Bindings, bindInputs, type Wanted } from './bind/index.ts';
 import { canonicalize } from './canonical.ts';
 import { compactGelu } from './gelu.ts';
 import type { LossOptions } from './loss.ts';
@@ -27,6 +28,8 @@ export interface TrainingOptions {
   readonly optimizer: OptimizerOptions;
   /** Of the training graphs; undefined: the source's, at least 18. */
   readonly opset: number | undefined;
+  /** What fixes inputs of the model, beside the caches. */
+  readonly bind: Wanted;
   /** Called with a name and the model after each pass. */
   readonly trace?: (pass: string, model: Model) => void;
 }
@@ -54,6 +57,8 @@ export interface Prepared {
   readonly layout: StateLayout;
   readonly names: Names;
   readonly options: TrainingOptions;
+  /** Inputs that are fixed, and what stands for those that data lack. */
+  readonly bindings: Bindings;
   /** The finished grad graph, made once: train and train_k grow out of copies of it. Throws NO_GRADIENT. */
   readonly gradient: () => Model;
   readonly choice: {
@@ -69,7 +74,13 @@ export interface Prepared {
 export function prepare(adapted: Model, layers: readonly Layer[], options: TrainingOptions): Prepared {
   const { model } = cloneModel(adapted);
   const trace = options.trace ?? (() => {});
-  normalize(model, options.opset === undefined ? {} : { opset: options.opset });
+  let bindings: Bindings = { bound: [], tokens: undefined, absent: new Map() };
+  normalize(model, {
+    ...(options.opset === undefined ? {} : { opset: options.opset }),
+    bind: (m) => {
+      bindings = bindInputs(m, options.bind, options.choice.lossOutput);
+    },
+  });
   trace('normalize', model);
   inferShapes(model.graph);
   canonicalize(model.graph, createBuilder(inferNode, model.graph.inputs));
@@ -88,6 +99,7 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
     layout: stateLayout(layers),
     names,
     options,
+    bindings,
     choice: {
       kind: chosen.kind,
       output: chosen.output.name,

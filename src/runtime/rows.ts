@@ -47,7 +47,7 @@ export async function openRows(
   const batchOptions = { pad: options.pad, maxLength: options.maxLength, ignoreIndex: manifest.loss?.ignoreIndex };
   const size = batchSizeOf(labels === undefined ? read : [...read, labels], options.batchSize);
   const spec = { inputs: read, labels };
-  const given = { labelColumn: options.labelColumn };
+  const given = { labelColumn: options.labelColumn, ignoreIndex: manifest.loss?.ignoreIndex };
   const dataset = await open(data, spec, given);
   try {
     // Finds wrong pad values and lengths before anything is done with the rows.

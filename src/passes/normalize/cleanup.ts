@@ -1,6 +1,7 @@
 /** Nodes that hand a value on, and nodes that nobody needs. In place. */
 import { type Graph, type Model, type Node, replaceUses, type Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
+import { pastInputs } from '../pastInputs.ts';
 import { outputsOf } from './constants.ts';
 import { smallOf } from './fold/small.ts';
 import { setNodes } from './splice.ts';
@@ -62,6 +63,26 @@ function bypass(node: Node, graph: Graph, results: ReadonlySet<Value>): boolean 
   y.elements ??= x.elements;
   replaceUses(x, y);
   return true;
+}
+
+/** Takes out what adds nothing: parts of length 0 of a Concat, caches without a token of an attention operator. In place. */
+export function removeEmptyParts(model: Model): void {
+  for (const node of model.graph.allNodes()) {
+    if (node.domain === '' && node.op === 'Concat') {
+      const { axis } = attrsOf(node, 'Concat');
+      const parts = node.inputs.filter((v) => v?.shape?.at(axis ?? 0) !== 0);
+      if (parts.length === node.inputs.length || parts.length === 0) continue;
+      parts.forEach((v, i) => {
+        node.setInput(i, v);
+      });
+      node.dropInputs(parts.length);
+      continue;
+    }
+    const past = pastInputs(node);
+    if (past === undefined || !past.at.every((i) => node.inputs[i]?.shape?.at(past.axis) === 0)) continue;
+    for (const i of past.at) node.setInput(i, undefined);
+    while (node.inputs.length > 0 && node.inputs.at(-1) === undefined) node.dropInputs(node.inputs.length - 1);
+  }
 }
 
 /** Removes nodes and initializers that no output depends on, bodies included; gives everything a name of its own. In place. */

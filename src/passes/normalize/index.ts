@@ -6,7 +6,7 @@ import { opsetTooLow, unsupportedVersion } from '../../errors.ts';
 import type { Model, Node } from '../../graph/model.ts';
 import { inferNode, inferShapes } from '../shapes.ts';
 import { verify } from '../verify.ts';
-import { removeDead, removeIdentities } from './cleanup.ts';
+import { removeDead, removeEmptyParts, removeIdentities } from './cleanup.ts';
 import { constantsToInitializers, fixDefaults } from './constants.ts';
 import { fold } from './fold.ts';
 import { inlineFunctions } from './functions.ts';
@@ -17,6 +17,8 @@ import { upgrades } from './upgrades/index.ts';
 export interface NormalizeOptions {
   /** Opset of the result: at least the source's and 18. */
   readonly opset?: number;
+  /** Changes the model where it has one opset and typed values, and before what follows from its shapes is folded. */
+  readonly bind?: (model: Model) => void;
 }
 
 const oldest = 7;
@@ -27,7 +29,7 @@ const least = 18;
 export function normalize(model: Model, options: NormalizeOptions = {}): void {
   const from = model.opsets.get('') ?? least;
   model.opsets.set('', from);
-  const state: State = { versions: new Map(), from, wanted: options.opset };
+  const state: State = { versions: new Map(), from, wanted: options.opset, bind: options.bind };
   for (const step of steps) {
     step(model, state);
     // Nodes of several opsets beside each other fit no single table.
@@ -39,6 +41,7 @@ interface State {
   versions: ReadonlyMap<Node, number>;
   readonly from: number;
   readonly wanted: number | undefined;
+  readonly bind: ((model: Model) => void) | undefined;
 }
 
 const steps: readonly ((model: Model, state: State) => void)[] = [
@@ -58,11 +61,19 @@ const steps: readonly ((model: Model, state: State) => void)[] = [
     model.irVersion = Math.max(model.irVersion, irVersionOf(to));
     settle(model);
   },
+  // Empty caches and the like are lengths, and lengths are what folding is about.
+  (model, { bind }) => {
+    if (bind === undefined) return;
+    bind(model);
+    settle(model);
+  },
   // Folding shows branches whose condition is constant, and these show more to fold.
   (model) => {
     inferShapes(model.graph);
-    do removeIdentities(model);
-    while (fold(model, inferNode));
+    do {
+      removeIdentities(model);
+      removeEmptyParts(model);
+    } while (fold(model, inferNode));
     shareLengths(model);
     settle(model);
   },

@@ -6,6 +6,7 @@ import { elementCount, elements, type RawDtype, rawDtypes } from '../../formats/
 import { openSafetensors } from '../../formats/safetensors.ts';
 import { convert, type ElementType } from './convert.ts';
 import { checkShape, checkSymbols, columnOf, type Dataset, type Field, type Row, type RowValue } from './dataset.ts';
+import { fieldsThere } from './missing.ts';
 
 interface Column {
   readonly dtype: RawDtype;
@@ -52,7 +53,7 @@ function columnsDataset(
   close: () => void,
 ): Dataset {
   let rows: { count: number; name: string } | undefined;
-  const readers = fields.map((field) => {
+  const readers = fieldsThere(fields, (name) => names.has(name)).map((field) => {
     const name = columnOf(field, names, 'the file', file);
     const { dtype, shape, bytes } = column(name) ?? { dtype: 'F32', shape: [], bytes: () => new Uint8Array() };
     const [count, ...rest] = shape;

@@ -63,9 +63,10 @@ function placementsOf(header: readonly string[], fields: readonly Field[], file:
   // columnOf throws here, for nothing of that name is there.
   const get = (field: Field): readonly number[] =>
     find(field) ?? [header.indexOf(columnOf(field, names, 'the header', file))];
-  const labels = fields.find((field) => field.isLabels);
+  const there = fields.filter((field) => field.missing === undefined || find(field) !== undefined);
+  const labels = there.find((field) => field.isLabels);
   const labelColumns = labels && get(labels);
-  const inputs = fields.filter((field) => !field.isLabels);
+  const inputs = there.filter((field) => !field.isLabels);
   const only = inputs.length === 1 ? inputs[0] : undefined;
   const own = only && find(only);
   // One column that happens to have the input's name is all of it only where one element is wanted.
@@ -74,7 +75,7 @@ function placementsOf(header: readonly string[], fields: readonly Field[], file:
   const skipped = new Set(labelColumns ?? [index.get('labels') ?? index.get('label') ?? -1]);
   const others = header.map((_, i) => i).filter((i) => !skipped.has(i));
 
-  return fields.map((field) => {
+  return there.map((field) => {
     const columns = field.isLabels ? (labelColumns ?? []) : spread ? others : get(field);
     return { field, columns, shape: shapeFor(field, columns.length, file) };
   });

@@ -3,6 +3,7 @@
 import { badData, didYouMean } from '../../errors.ts';
 import type { NumericArray } from '../../formats/rawTensor.ts';
 import { type ElementType, isElementType } from './convert.ts';
+import type { Missing } from './missing.ts';
 
 /** An input or the labels as the manifest describes them. */
 export interface FieldSpec {
@@ -10,6 +11,8 @@ export interface FieldSpec {
   readonly type: string;
   /** The first axis counts rows. Numbers are fixed sizes; a symbol or null may differ from row to row. */
   readonly shape: readonly (number | string | null)[];
+  /** What stands for it where the data lack it. */
+  readonly missing?: Missing | undefined;
 }
 
 export interface DataSpec {
@@ -23,6 +26,8 @@ export interface DataOptions {
   readonly labelColumn?: string | undefined;
   /** Bytes of converted rows that a .jsonl reader keeps; rows beyond are read again when needed. Default 256 MiB. */
   readonly cacheBytes?: number | undefined;
+  /** The label that does not count, for labels made from tokens. Default -100. */
+  readonly ignoreIndex?: number | undefined;
 }
 
 export interface Field {
@@ -33,6 +38,8 @@ export interface Field {
   readonly isLabels: boolean;
   /** The columns it may be in, the first one present counts. */
   readonly columns: readonly string[];
+  /** What stands for it where there is none of these columns. */
+  readonly missing?: Missing | undefined;
 }
 
 export interface RowValue {
@@ -55,13 +62,16 @@ export interface Dataset {
 
 /** The fields of a spec. Errors: BAD_DATA for a type that JavaScript cannot feed and for a value without an axis of rows. */
 export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
-  const field = ({ name, type, shape }: FieldSpec, columns: readonly string[], isLabels: boolean): Field => {
+  const { inputs, labels } = spec;
+  const field = ({ name, type, shape, missing }: FieldSpec, columns: readonly string[], isLabels: boolean): Field => {
     if (!isElementType(type)) throw badData(`"${name}" has the type ${type}, which a data file cannot hold`);
     if (shape.length === 0)
       throw badData(`"${name}" is a scalar: without an axis of rows it cannot come from a data file`);
-    return { name, type, shape: shape.slice(1), isLabels, columns };
+    // A label column that was named must be there.
+    const known =
+      inputs.some((input) => input.name === missing?.like) && !(isLabels && options.labelColumn !== undefined);
+    return { name, type, shape: shape.slice(1), isLabels, columns, ...(known ? { missing } : {}) };
   };
-  const { inputs, labels } = spec;
   const fields = inputs.map((input) => field(input, [input.name], false));
   if (labels !== undefined) {
     const columns = options.labelColumn === undefined ? [labels.name, 'labels', 'label'] : [options.labelColumn];

@@ -6,6 +6,7 @@ import { openNpz, openSafetensorsData } from './columns.ts';
 import { openCsv } from './csv.ts';
 import { type DataOptions, type DataSpec, type Dataset, type Field, fieldsOf } from './dataset.ts';
 import { openJsonl } from './jsonl.ts';
+import { completed } from './missing.ts';
 
 export { type BatchOptions, type BatchTensor, batch } from './batch.ts';
 export type { ElementType } from './convert.ts';
@@ -38,5 +39,5 @@ export async function openData(file: string, spec: DataSpec, options: DataOption
     dataset.close();
     throw badData('the file has no rows', file);
   }
-  return dataset;
+  return completed(dataset, options.ignoreIndex ?? -100);
 }

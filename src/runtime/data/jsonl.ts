@@ -3,6 +3,7 @@
 import { badData } from '../../errors.ts';
 import { type FileReader, openReader } from '../../formats/files.ts';
 import type { DataOptions, Dataset, Field, Row } from './dataset.ts';
+import { fieldsThere } from './missing.ts';
 import { readRow } from './rows.ts';
 
 /** A line must fit into a string and be parsed at once. */
@@ -19,8 +20,16 @@ export function openJsonl(file: string, fields: readonly Field[], options: DataO
     let budget = options.cacheBytes ?? 2 ** 28;
     const places: { readonly offset: number; readonly length: number; readonly line: number }[] = [];
     const kept: (Row | undefined)[] = [];
+    // The first row says which inputs there are.
+    let there: readonly Field[] | undefined;
+    const parse = (bytes: Uint8Array, line: number): Row | undefined => {
+      const object = parseObject(bytes, line, file);
+      if (object === undefined) return undefined;
+      there ??= fieldsThere(fields, (column) => Object.hasOwn(object, column));
+      return readRow(object, there, `line ${line}`, file);
+    };
     for (const { offset, bytes, line } of linesOf(reader)) {
-      const row = parseRow(bytes, line, fields, file);
+      const row = parse(bytes, line);
       if (row === undefined) continue;
       budget -= rowBytes(row);
       places.push({ offset, length: bytes.length, line });
@@ -33,7 +42,7 @@ export function openJsonl(file: string, fields: readonly Field[], options: DataO
       row(index) {
         const place = places[index];
         if (place === undefined) throw badData(`there is no row ${index}`, file);
-        const row = kept[index] ?? parseRow(reader.read(place.offset, place.length), place.line, fields, file);
+        const row = kept[index] ?? parse(reader.read(place.offset, place.length), place.line);
         if (row === undefined) throw badData(`line ${place.line} was changed while the file was in use`, file);
         return row;
       },
@@ -74,7 +83,7 @@ function* linesOf(reader: FileReader): Generator<{ offset: number; bytes: Uint8A
 }
 
 /** undefined for a blank line. */
-function parseRow(bytes: Uint8Array, line: number, fields: readonly Field[], file: string): Row | undefined {
+function parseObject(bytes: Uint8Array, line: number, file: string): object | undefined {
   const fail = (reason: string): Error => badData(`line ${line}: ${reason}`, file);
   let json: unknown;
   try {
@@ -85,7 +94,7 @@ function parseRow(bytes: Uint8Array, line: number, fields: readonly Field[], fil
     throw fail(`not JSON in UTF-8 (${error instanceof Error ? error.message : error})`);
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw fail('not a JSON object');
-  return readRow(json, fields, `line ${line}`, file);
+  return json;
 }
 
 function rowBytes(row: Row): number {

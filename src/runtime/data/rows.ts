@@ -14,6 +14,7 @@ import {
   fieldsOf,
   type Row,
 } from './dataset.ts';
+import { completed, fieldsThere } from './missing.ts';
 
 /** A row: input name -> number or nested array of numbers (typed arrays for the innermost axis), and the labels. */
 export type PlainRow = object;
@@ -22,9 +23,13 @@ export type PlainRow = object;
 export function rowsDataset(rows: Iterable<PlainRow>, spec: DataSpec, options: DataOptions = {}): Dataset {
   const name = 'rows';
   const fields = fieldsOf(spec, options);
-  const kept = Array.from(rows, (row, i) => readRow(row, fields, `row ${i}`, name));
+  let there: readonly Field[] | undefined;
+  const kept = Array.from(rows, (row, i) => {
+    there ??= fieldsThere(fields, (column) => Object.hasOwn(row, column));
+    return readRow(row, there, `row ${i}`, name);
+  });
   if (kept.length === 0) throw badData('there are no rows', name);
-  return {
+  const dataset: Dataset = {
     file: name,
     rows: kept.length,
     fields,
@@ -35,6 +40,7 @@ export function rowsDataset(rows: Iterable<PlainRow>, spec: DataSpec, options: D
     },
     close() {},
   };
+  return completed(dataset, options.ignoreIndex ?? -100);
 }
 
 /** One row, checked. @param where what the row is, for messages: `line 3`. Errors: BAD_DATA. */

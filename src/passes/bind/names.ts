@@ -1,0 +1,89 @@
+/**
+ * Names of inputs and outputs as exporters leave them, read as words: `past_key_values.0.key`, `past_0`, `past_key_self_3`,
+ * `in_n_layer_self_k_cache`. Sources: Optimum (exporters/onnx/base.py), onnxruntime-genai (src/config.h and its model builder),
+ * ONNX Runtime's transformers tools, transformers.js (which fills the same inputs when it generates).
+ */
+
+/** Lower-case words and numbers: `past_key_values.0.key` is past, key, values, 0, key. */
+export function wordsOf(name: string): string[] {
+  return name
+    .replace(/([a-z])(?=[A-Z])/g, '$1 ')
+    .replace(/([A-Za-z])(?=\d)|(\d)(?=[A-Za-z])/g, '$& ')
+    .toLowerCase()
+    .split(/[^a-z0-9]+/)
+    .filter((w) => w !== '');
+}
+
+/** One name for `attention_mask`, `attentionMask` and `attention.mask`. */
+export const plainName = (name: string): string => wordsOf(name).join('_');
+
+const set = (words: string): ReadonlySet<string> => new Set(words.split(' '));
+
+/** Where something is kept from one step to the next. */
+const stores = set('past pasts cache caches cached kvcache');
+/** What is kept: keys and values. */
+const contents = set('key keys value values k v kv kvs');
+/** What a bare `past_0` may have beside its number. */
+const bare = set('past pasts layer layers in input inputs');
+/** A recurrent state: it has a length of its own, and starts at zero. */
+const states = set('conv ssm recurrent state states mamba');
+/** Keys and values of the encoder: computed from the source text, not from earlier tokens. */
+const crossed = set('cross encoder enc');
+/** Numbers about a cache. */
+const numbers = set(
+  'len lens length lengths seqlen seqlens position positions pos index indices indirection mask branch size sizes offset offsets use scale scales zero block table slot slots',
+);
+
+const some = (words: readonly string[], of: ReadonlySet<string>): boolean => words.some((w) => of.has(w));
+const isNumber = (word: string): boolean => /^\d+$/.test(word);
+
+export type CacheKind = 'keys and values' | 'state';
+
+/** What an input of this name keeps, undefined where it is no cache. */
+export function cacheKind(name: string): CacheKind | undefined {
+  const words = wordsOf(name);
+  if (some(words, numbers) || some(words, crossed)) return undefined;
+  if (some(words, stores) && some(words, contents)) return 'keys and values';
+  const past = words.includes('past') || words.includes('pasts');
+  if (past && some(words, states)) return 'state';
+  return past && words.every((w) => bare.has(w) || isNumber(w)) ? 'keys and values' : undefined;
+}
+
+const presents = set('present presents');
+const updates = set('updated new next out output current');
+
+/** An output that hands a cache on to the next step. */
+export function isPresent(name: string): boolean {
+  const words = wordsOf(name);
+  if (some(words, numbers)) return false;
+  if (some(words, presents))
+    return some(words, contents) || some(words, states) || words.every((w) => presents.has(w) || isNumber(w));
+  return some(words, updates) && cacheKind(words.filter((w) => !updates.has(w)).join('_')) !== undefined;
+}
+
+/** Integer inputs [batch, sequence] that hold tokens, in the order of preference. */
+export const tokenNames: readonly string[] = [
+  'decoder_input_ids',
+  'input_ids',
+  'token_ids',
+  'tokens',
+  'input_tokens',
+  'ids',
+  'input',
+];
+/** The same tokens already looked up, [batch, sequence, width]. */
+export const embeddingNames: readonly string[] = ['decoder_inputs_embeds', 'inputs_embeds', 'input_embeds'];
+
+/** 1 where a token counts, 0 where it is padding, [batch, sequence]. */
+export const isMaskName = (name: string): boolean => /^([a-z_]+_)?(attention|attn|input)_mask$/.test(plainName(name));
+
+const parts = set('encoder cross image images vision pixel audio speech');
+
+/** It belongs to an encoder, an image … rather than to the tokens. */
+export const ofAnotherPart = (name: string): boolean => some(wordsOf(name), parts);
+
+/** Which of two sentences a token belongs to. */
+export const isTypeName = (name: string): boolean => /^(token_type|segment)_ids$/.test(plainName(name));
+
+export const positionNames = /^(decoder_)?position(_id)?s$/;
+export const isPositionName = (name: string): boolean => positionNames.test(plainName(name));

@@ -1,0 +1,76 @@
+/** Inputs that a data file lacks and that follow from another one: masks, positions, the labels of a language model. */
+
+import { convert } from './convert.ts';
+import type { Dataset, Field, RowValue } from './dataset.ts';
+
+/** What stands for the input: as many entries as the input `like` has in the same row. */
+export interface Missing {
+  /** 1; the cumulative sum of the mask minus 1, and 1 where it is 0; 0; the elements of `like`, but for those the mask hides. */
+  readonly value: 'ones' | 'positions' | 'zeros' | 'copy';
+  readonly like: string;
+}
+
+/** The fields that there is a column for, and those that nothing else can stand for. */
+export function fieldsThere(fields: readonly Field[], has: (column: string) => boolean): Field[] {
+  return fields.filter((field) => field.missing === undefined || field.columns.some(has));
+}
+
+/** The dataset with every field in every row. @param ignoreIndex the label of a token that the mask hides. */
+export function completed(dataset: Dataset, ignoreIndex: number): Dataset {
+  const absent = dataset.fields.filter((f) => f.missing !== undefined);
+  if (absent.length === 0) return dataset;
+  // Others are computed from the masks.
+  const order = [...absent].sort((a, b) => rank(a) - rank(b));
+  const masks = absent.filter((f) => f.missing?.value === 'ones');
+  return {
+    ...dataset,
+    row(index) {
+      const row = new Map(dataset.row(index));
+      for (const field of order) if (!row.has(field.name)) fill(row, field, masks, ignoreIndex);
+      return row;
+    },
+  };
+}
+
+const rank = (field: Field): number => Number(field.missing?.value !== 'ones');
+
+function fill(row: Map<string, RowValue>, field: Field, masks: readonly Field[], ignoreIndex: number): void {
+  const { missing, type } = field;
+  const like = missing === undefined ? undefined : row.get(missing.like);
+  if (missing === undefined || like === undefined) return;
+  const length = like.shape[0] ?? 0;
+  const mask = masks.find((m) => m.missing?.like === missing.like && row.get(m.name)?.shape[0] === length);
+  const kept = mask === undefined ? undefined : row.get(mask.name)?.data;
+  const isKept = (i: number): boolean => kept === undefined || Number(kept[i]) !== 0;
+  const numbers = (list: ArrayLike<unknown>): RowValue => ({
+    shape: [length],
+    data: convert(type, list, (reason) => new Error(`"${field.name}": ${reason}`)),
+  });
+  const each = (value: (i: number) => number | bigint): ArrayLike<unknown> =>
+    Array.from({ length }, (_, i) => value(i));
+  row.set(field.name, numbers(each(elementOf(missing.value, like, isKept, ignoreIndex))));
+}
+
+function elementOf(
+  value: Missing['value'],
+  like: RowValue,
+  isKept: (i: number) => boolean,
+  ignoreIndex: number,
+): (i: number) => number | bigint {
+  switch (value) {
+    case 'ones':
+      return () => 1;
+    case 'zeros':
+      return () => 0;
+    case 'copy':
+      return (i) => (isKept(i) ? (like.data[i] ?? 0) : ignoreIndex);
+    case 'positions': {
+      let count = -1;
+      return (i) => {
+        if (!isKept(i)) return 1;
+        count += 1;
+        return count;
+      };
+    }
+  }
+}
