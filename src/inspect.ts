@@ -7,7 +7,7 @@ import { LoraifyError } from './errors.ts';
 import type { Manifest } from './formats/manifest.ts';
 import type { Model } from './graph/model.ts';
 import { select, trainingOptions } from './loraify.ts';
-import { parameterCount } from './manifest.ts';
+import { boundOf, parameterCount } from './manifest.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { openModel } from './packages.ts';
 import {
@@ -65,6 +65,8 @@ export interface Inspection {
   readonly loss:
     | { readonly kind: string; readonly output: string; readonly tensor: string; readonly reason: string }
     | { readonly reason: string };
+  /** Inputs of the model that the training graphs would fix, and to what. */
+  readonly bound: NonNullable<Manifest['bound']>;
   readonly totals: {
     readonly layers: number;
     readonly chosen: number;
@@ -121,6 +123,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       layers: rows,
       skipped: [...found.skipped],
       loss: lossOf(training),
+      bound: training === undefined || training instanceof LoraifyError ? [] : boundOf(training),
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
       warnings: selection.warnings,
       ...(grad ? { gradient: gradientOf(training, selection) } : {}),

@@ -31,6 +31,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
   ];
   const own = new Set(model.graph.inputs.map((v) => v.name));
   const trainable = layout.size;
+  const bound = prepared === undefined ? [] : boundOf(prepared);
   return {
     format: m.format,
     version: m.version,
@@ -90,9 +91,9 @@ export function buildManifest(m: ManifestInputs): Manifest {
     },
     inputs: (reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined))
       .filter((v) => own.has(v.name))
-      .map((v) => ({ ...info(v), ...missing(prepared?.bindings.absent.get(v.name)) })),
+      .map((v) => ({ ...info(v), ...missing(prepared?.bindings.absent.get(v.name)), ...longest(v, prepared) })),
     ...labelsOf(reference, prepared),
-    ...boundOf(prepared),
+    ...(bound.length === 0 ? {} : { bound }),
     ...(prepared === undefined
       ? {}
       : {
@@ -147,6 +148,11 @@ export function info(v: Value): ValueInfo {
 const missing = (value: InputInfo['missing']): Pick<InputInfo, 'missing'> =>
   value === undefined ? {} : { missing: value };
 
+function longest({ name }: Value, prepared: Prepared | undefined): Pick<InputInfo, 'longest'> {
+  const bindings = prepared?.bindings;
+  return name !== bindings?.tokens || bindings.longest === undefined ? {} : { longest: bindings.longest };
+}
+
 function labelsOf(reference: Model | undefined, prepared: Prepared | undefined): { labels?: InputInfo } {
   const found = reference?.graph.inputs.find((v) => v.name === prepared?.names.labels);
   if (found === undefined || prepared === undefined) return {};
@@ -156,15 +162,12 @@ function labelsOf(reference: Model | undefined, prepared: Prepared | undefined):
   return { labels: { ...info(found), ...missing(own ? { value: 'copy', like: tokens.name } : undefined) } };
 }
 
-function boundOf(prepared: Prepared | undefined): Pick<Manifest, 'bound'> {
-  const bound = prepared?.bindings.bound ?? [];
-  if (bound.length === 0) return {};
-  return {
-    bound: bound.map(({ name, value, dtype, shape }) => ({
-      name,
-      value,
-      ...(dtype === undefined ? {} : { type: dtype }),
-      ...(shape === undefined ? {} : { shape: [...shape] }),
-    })),
-  };
+/** The inputs that the training graphs fix. */
+export function boundOf({ bindings }: Prepared): NonNullable<Manifest['bound']> {
+  return bindings.bound.map(({ name, value, dtype, shape }) => ({
+    name,
+    value,
+    ...(dtype === undefined ? {} : { type: dtype }),
+    ...(shape === undefined ? {} : { shape: [...shape] }),
+  }));
 }

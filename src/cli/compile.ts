@@ -1,4 +1,5 @@
 import type { CompileResult } from '../index.ts';
+import { boundLines, dataLine } from './boundText.ts';
 import { command } from './command.ts';
 import { compileOptions, libraryOptions } from './compileOptions.ts';
 import { required } from './options.ts';
@@ -32,12 +33,15 @@ function summary(model: string, { dir, manifest, files }: CompileResult, dryRun:
     const kind = reason.slice(reason.indexOf(': ') + 1).trim();
     reasons.set(kind, (reasons.get(kind) ?? 0) + 1);
   }
+  const data = dataLine(manifest);
   const lines = [
     `${model}: ${plural(counts.layers, 'layer')} adapted, rank ${ranks.join(', ')}, scaling ${lora.scaling}`,
     `  trainable   ${count(counts.trainable)} of ${count(counts.total)} parameters (${percent(counts.trainable, counts.total)})`,
     ...(loss === undefined
       ? []
       : [`  loss        ${loss.kind} on "${loss.tensor}" (${loss.chosen}); --loss and --loss-output change it`]),
+    ...boundLines(manifest.bound).map((line, i) => `  ${i === 0 ? 'bound     ' : '          '}  ${line}`),
+    ...(data === undefined ? [] : [`  data        ${data}`]),
     `  optimizer   ${optimizer.kind}${optimizer.maxGradNorm === 0 ? '' : `, gradients clipped at norm ${optimizer.maxGradNorm}`}`,
     ...[...reasons].map(([reason, n], i) => `  ${i === 0 ? 'left alone' : '          '}  ${count(n)} x ${reason}`),
     ...(dryRun

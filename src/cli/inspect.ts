@@ -1,4 +1,5 @@
 import type { InspectedGradient, Inspection } from '../index.ts';
+import { boundLines } from './boundText.ts';
 import { command } from './command.ts';
 import { libraryOptions, selectionOptions } from './compileOptions.ts';
 import { flag, required } from './options.ts';
@@ -23,7 +24,7 @@ export const inspectCommand = command({
   },
 });
 
-function page({ file, opset, irVersion, layers, skipped, loss, totals, gradient }: Inspection): string {
+function page({ file, opset, irVersion, layers, skipped, loss, bound, totals, gradient }: Inspection): string {
   const head = ['path', 'operator', 'weight', 'layout', 'in x out', 'rank', 'parameters', 'name from', 'adapted'];
   const rows = layers.map((l) => [
     l.path,
@@ -50,6 +51,7 @@ function page({ file, opset, irVersion, layers, skipped, loss, totals, gradient 
           ),
         ]),
     `${count(totals.chosen)} of ${plural(totals.layers, 'layer')} adapted, ${count(totals.trainable)} of ${count(totals.total)} parameters trainable${share}`,
+    ...boundLines(bound).map((line) => `bound: ${line}`),
     'kind' in loss
       ? `loss: ${loss.kind} on "${loss.tensor}" of output "${loss.output}" (${loss.reason})`
       : `loss: none (${loss.reason})`,

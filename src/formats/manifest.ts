@@ -26,7 +26,11 @@ const missing = z.object({
   value: z.enum(['ones', 'positions', 'zeros', 'copy']),
   like: z.string(),
 });
-const inputInfo = valueInfo.extend({ missing: missing.optional() });
+const inputInfo = valueInfo.extend({
+  missing: missing.optional(),
+  /** The most tokens a row may have: the model's caches hold no more. */
+  longest: count.optional(),
+});
 
 /** A tensor inside the flat vector; `offset` counts float32 elements. */
 const slot = z.object({ name: z.string(), offset: count, shape: z.tuple([count, count]) });

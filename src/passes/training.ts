@@ -74,7 +74,7 @@ export interface Prepared {
 export function prepare(adapted: Model, layers: readonly Layer[], options: TrainingOptions): Prepared {
   const { model } = cloneModel(adapted);
   const trace = options.trace ?? (() => {});
-  let bindings: Bindings = { bound: [], tokens: undefined, absent: new Map() };
+  let bindings: Bindings = { bound: [], tokens: undefined, longest: undefined, absent: new Map() };
   normalize(model, {
     ...(options.opset === undefined ? {} : { opset: options.opset }),
     bind: (m) => {

@@ -1,7 +1,7 @@
 /** Rows for a graph of a package: what it needs of a data file, and in batches of which size. */
 
 import { badOption } from '../errors.ts';
-import type { GraphKind, ValueInfo } from '../formats/manifest.ts';
+import type { GraphKind, InputInfo, ValueInfo } from '../formats/manifest.ts';
 import { type BatchOptions, batch, type Dataset, openData, type PlainRow, rowsDataset } from './data/index.ts';
 import type { Engine } from './engine.ts';
 
@@ -46,7 +46,10 @@ export async function openRows(
   const labels = options.withLabels !== false && named !== undefined && inputs.includes(named.name) ? named : undefined;
   const batchOptions = { pad: options.pad, maxLength: options.maxLength, ignoreIndex: manifest.loss?.ignoreIndex };
   const size = batchSizeOf(labels === undefined ? read : [...read, labels], options.batchSize);
-  const spec = { inputs: read, labels };
+  // What is cut anyway may be longer.
+  const most = options.maxLength ?? Number.POSITIVE_INFINITY;
+  const isCut = (v: InputInfo): boolean => v.longest !== undefined && most <= v.longest;
+  const spec = { inputs: read.map((v) => (isCut(v) ? { ...v, longest: undefined } : v)), labels };
   const given = { labelColumn: options.labelColumn, ignoreIndex: manifest.loss?.ignoreIndex };
   const dataset = await open(data, spec, given);
   try {

@@ -72,6 +72,7 @@ for (const area of areas) {
         } catch (error) {
           text = errorText(error);
         }
+        expect(text, 'an error').not.toBe('');
         await expect(text).toMatchFileSnapshot(join(c.folder, 'error.txt'));
         stale(c.folder, ['error.txt', 'input.onnx.txt', 'options.json']);
       });

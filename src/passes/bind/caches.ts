@@ -49,7 +49,7 @@ export function layoutOf(v: Value, batch: ReadonlySet<Dim>): Layout | Unclear {
       : { grows: undefined, writes: written.axis, dims };
   const length = shape[axis];
   if (typeof length !== 'number' || length === 0) return { grows: axis, dims };
-  if (seen.some((w) => w.kind === 'either')) return { grows: undefined, dims };
+  if (seen.some((w) => w.kind === 'either')) return { grows: undefined, writes: axis, dims };
   return `${length} earlier tokens are fixed in its shape [${shape.map((d) => d ?? '?').join(', ')}]`;
 }
 

@@ -24,6 +24,8 @@ export interface Filled {
   readonly value: Value;
   /** For people and the manifest. */
   readonly text: string;
+  /** How many tokens a cache of fixed length holds. */
+  readonly holds?: number;
 }
 
 /** @param rest the inputs that nothing fixes. @param inputs all of them: a mask tells lengths also where it is fixed. */

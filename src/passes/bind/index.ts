@@ -4,16 +4,15 @@
  * a cache on go. In place, on a graph of one opset whose types are known, before its shape arithmetic is folded: a length of 0
  * then makes `past + sequence` the sequence.
  */
-import { badOption, cacheUnclear, didYouMean } from '../../errors.ts';
+import { badOption, didYouMean } from '../../errors.ts';
 import { type Dim, type Model, replaceUses, type Value } from '../../graph/model.ts';
 import type { DataType } from '../../graph/tensor.ts';
-import type { Length } from '../autodiff/lengths.ts';
 import { type Absent, absentInputs } from './absent.ts';
-import { layoutOf } from './caches.ts';
-import { type Filled, full, type Ground, groundOf, lengthsOf } from './ground.ts';
+import { type Filled, groundOf } from './ground.ts';
 import { cacheKind } from './names.ts';
 import { dropPresents } from './presents.ts';
 import { ruleFor } from './rules.ts';
+import { atStart } from './start.ts';
 import { retype } from './symbols.ts';
 import { asWanted, type Binding } from './wanted.ts';
 
@@ -34,6 +33,8 @@ export interface Bindings {
   readonly bound: readonly Bound[];
   /** The input with the tokens. */
   readonly tokens: string | undefined;
+  /** How many tokens caches of fixed length hold. */
+  readonly longest: number | undefined;
   /** What stands for an input that a data file lacks. */
   readonly absent: ReadonlyMap<string, Absent>;
 }
@@ -50,7 +51,8 @@ export function bindInputs(model: Model, wanted: Wanted, asked: string | undefin
   checkNames(graph.inputs, wanted);
   const free = graph.inputs.filter((v) => !wanted.has(v.name));
   const given = graph.inputs.filter((v) => wanted.has(v.name) && wanted.get(v.name) !== 'input');
-  const caches = free.filter((v) => cacheKind(v.name) !== undefined);
+  // What nobody reads leaves the training graphs by itself.
+  const caches = free.filter((v) => cacheKind(v.name) !== undefined && v.uses.size > 0);
   const ruled = free.filter((v) => cacheKind(v.name) === undefined && ruleFor(v) !== undefined);
   const fixed = new Set([...caches, ...ruled, ...given]);
   const rest = graph.inputs.filter((v) => !fixed.has(v));
@@ -83,7 +85,13 @@ export function bindInputs(model: Model, wanted: Wanted, asked: string | undefin
   graph.inputs.length = 0;
   graph.inputs.push(...kept);
   retype(model, ground.symbols);
-  return { bound, tokens: ground.tokens?.name, absent: absentInputs(graph.inputs, ground.tokens) };
+  const holds = [...fills.values()].flatMap((f) => f.holds ?? []);
+  return {
+    bound,
+    tokens: ground.tokens?.name,
+    longest: holds.length === 0 ? undefined : Math.min(...holds),
+    absent: absentInputs(graph.inputs, ground.tokens),
+  };
 }
 
 /** A mask of ones says no more than the tokens do; one from a file stands for the input. */
@@ -97,35 +105,4 @@ function checkNames(inputs: readonly Value[], wanted: Wanted): void {
     const near = didYouMean(name, names) || `; the inputs are ${names.join(', ')}`;
     if (!names.includes(name)) throw badOption(`--bind: the model has no input "${name}"${near}`);
   }
-}
-
-/** A cache before the first token. */
-function atStart(v: Value, ground: Ground): Filled {
-  const { g, tokens, rest, symbols } = ground;
-  const unclear = (reason: string): Error => cacheUnclear(v.name, reason);
-  const { dtype } = v;
-  if (dtype === undefined) throw unclear('its element type is not known');
-  const lengths = lengthsOf(v, ground);
-  const made = (list: readonly (Length | undefined)[], text: string): Filled => {
-    const known = list.map((l, i) => {
-      if (l === undefined)
-        throw unclear(`the length of axis ${i} of [${v.shape?.map((d) => d ?? '?').join(', ')}] is not known`);
-      return l;
-    });
-    return { value: full(g, dtype, 0, known), text };
-  };
-  if (cacheKind(v.name) === 'state') return made(lengths, 'zeros');
-  const batch = new Set(rest.flatMap((r) => (r.shape?.[0] === undefined ? [] : [r.shape[0]])));
-  const layout = layoutOf(v, batch);
-  if (typeof layout === 'string') throw unclear(layout);
-  const { grows, writes, dims } = layout;
-  const list = dims.map((d, i) => {
-    if (typeof d === 'number' && i !== grows) return d;
-    if (i === grows) return 0;
-    return i === writes && tokens !== undefined ? g.length(tokens, 1) : lengths[i];
-  });
-  const past = grows === undefined ? undefined : v.shape?.[grows];
-  if (typeof past === 'string' && !rest.some((r) => r.shape?.includes(past)) && !symbols.has(past))
-    symbols.set(past, 0);
-  return made(list, grows === undefined ? 'zeros' : 'length 0');
 }

@@ -13,6 +13,8 @@ export interface FieldSpec {
   readonly shape: readonly (number | string | null)[];
   /** What stands for it where the data lack it. */
   readonly missing?: Missing | undefined;
+  /** The most entries that a row may have. */
+  readonly longest?: number | undefined;
 }
 
 export interface DataSpec {
@@ -40,6 +42,8 @@ export interface Field {
   readonly columns: readonly string[];
   /** What stands for it where there is none of these columns. */
   readonly missing?: Missing | undefined;
+  /** The most entries along its first axis. */
+  readonly longest?: number | undefined;
 }
 
 export interface RowValue {
@@ -63,14 +67,18 @@ export interface Dataset {
 /** The fields of a spec. Errors: BAD_DATA for a type that JavaScript cannot feed and for a value without an axis of rows. */
 export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
   const { inputs, labels } = spec;
-  const field = ({ name, type, shape, missing }: FieldSpec, columns: readonly string[], isLabels: boolean): Field => {
+  const field = (
+    { name, type, shape, missing, longest }: FieldSpec,
+    columns: readonly string[],
+    isLabels: boolean,
+  ): Field => {
     if (!isElementType(type)) throw badData(`"${name}" has the type ${type}, which a data file cannot hold`);
     if (shape.length === 0)
       throw badData(`"${name}" is a scalar: without an axis of rows it cannot come from a data file`);
     // A label column that was named must be there.
     const known =
       inputs.some((input) => input.name === missing?.like) && !(isLabels && options.labelColumn !== undefined);
-    return { name, type, shape: shape.slice(1), isLabels, columns, ...(known ? { missing } : {}) };
+    return { name, type, shape: shape.slice(1), isLabels, columns, longest, ...(known ? { missing } : {}) };
   };
   const fields = inputs.map((input) => field(input, [input.name], false));
   if (labels !== undefined) {
@@ -102,6 +110,11 @@ export function checkShape(field: Field, shape: readonly number[], fail: (reason
     const wanted = field.shape.map((dim) => dim ?? '?').join(', ');
     throw fail(`"${field.name}" has the shape [${shape.join(', ')}], not [${wanted}]`);
   }
+  const [length = 0] = shape;
+  if (field.longest !== undefined && length > field.longest)
+    throw fail(
+      `"${field.name}" has ${length} entries, but the model's caches hold ${field.longest}; --max-length ${field.longest} cuts`,
+    );
 }
 
 /** Checks that axes with one symbol have one length within a row: the tokens and their mask, say. */

@@ -1,0 +1,24 @@
+/** What a compile fixed, and what data may leave out, for people. */
+import type { Manifest } from '../index.ts';
+
+/** One line for each value, with the inputs that have it. */
+export function boundLines(bound: Manifest['bound'] = []): string[] {
+  const names = new Map<string, string[]>();
+  for (const { name, value } of bound) names.set(value, [...(names.get(value) ?? []), name]);
+  return [...names].map(([value, list]) => `${shortList(list)}: ${value}`);
+}
+
+function shortList(names: readonly string[]): string {
+  return names.length <= 3 ? names.join(', ') : `${names[0]} … ${names.at(-1)} (${names.length})`;
+}
+
+const standIns = { ones: '1 for each token', zeros: '0', positions: '0, 1, 2, …', copy: 'the tokens' } as const;
+
+/** What stands for an input that data lack; nothing where all must be there. */
+export function dataLine({ inputs, labels }: Pick<Manifest, 'inputs' | 'labels'>): string | undefined {
+  const all = [...inputs, ...(labels === undefined ? [] : [labels])];
+  if (all.every((v) => v.missing === undefined)) return undefined;
+  return all
+    .map(({ name, missing }) => (missing === undefined ? name : `${name} (if missing: ${standIns[missing.value]})`))
+    .join(', ');
+}
