@@ -168,7 +168,8 @@ function preparedFor(
       trainingOptions(options, undefined),
     );
   } catch (error) {
-    if (!(error instanceof LoraifyError)) throw error;
+    // A model that cannot be trained is a result; an option that makes no sense is none.
+    if (!(error instanceof LoraifyError) || error.code === 'BAD_OPTION') throw error;
     return error;
   }
 }

@@ -75,7 +75,7 @@ export function bindInputs(model: Model, wanted: Wanted, asked: string | undefin
     if (rule !== undefined) fill(v, rule.name, () => rule.fill({ ...ground, mask, v }));
   }
 
-  dropPresents(graph, new Set(fills.keys()), asked);
+  dropPresents(graph, new Set([...fills.keys()].filter((v) => cacheKind(v.name) !== undefined)), asked);
   const bound = graph.inputs.flatMap((v): Bound[] => {
     const made = fills.get(v);
     return made === undefined ? [] : [{ name: v.name, dtype: v.dtype, shape: v.shape, value: made.text }];

@@ -125,7 +125,8 @@ export function checkSymbols(
 ): void {
   const seen = new Map<string, { length: number; name: string }>();
   for (const field of fields) {
-    const shape = row.get(field.name)?.shape ?? [];
+    const shape = row.get(field.name)?.shape;
+    if (shape === undefined) continue;
     for (const [axis, symbol] of field.shape.entries()) {
       if (typeof symbol !== 'string') continue;
       const length = shape[axis] ?? 0;
