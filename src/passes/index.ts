@@ -2,8 +2,8 @@
 export { adapt, type Candidate, type Candidates, type Chosen, findCandidates, trainableMark } from './adapt.ts';
 export { isAdapted } from './adapted.ts';
 export { type AdapterInputs, adapterInputs, exposeAdapters } from './adapterInputs.ts';
-export { type Blocked, type Differentiated, type GradientReport, reasonOf, reportGradients } from './gradientReport.ts';
 export type { Absent, Binding, Bindings, Wanted } from './bind/index.ts';
+export { type Blocked, type Differentiated, type GradientReport, reasonOf, reportGradients } from './gradientReport.ts';
 export { chooseLoss, type LossKind, lossKinds } from './lossChoice.ts';
 export { lowerBeside } from './lower.ts';
 export { type OperatorState, operatorStates } from './operatorStates.ts';
