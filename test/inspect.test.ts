@@ -71,11 +71,33 @@ describe('inspect with grad', () => {
     expect(behind.gradient?.blocked).toEqual([]);
   });
 
-  it('says that a body stands in the way before any loss does', async () => {
-    const text = readFileSync(join(fixtures, 'lora/if-body/input.onnx.txt'), 'utf8');
-    const { gradient, loss } = await inspect(file('body', text), { grad: true });
-    if ('kind' in loss) expect(gradient?.blocked).toEqual([]);
-    else expect(gradient?.blocked).toMatchObject([{ code: 'NO_GRADIENT', reason: expect.stringContaining('body') }]);
+  it('finds layers in functions that bodies call', async () => {
+    const text = readFileSync(join(fixtures, 'train/function-nested/input.onnx.txt'), 'utf8');
+    const { layers, loss, gradient } = await inspect(file('function', text), { grad: true });
+    expect(layers.map((l) => l.path)).toEqual(['outer.inner.fc']);
+    expect(loss).toMatchObject({ kind: 'mse', output: 'y' });
+    expect(gradient?.nodes).toContainEqual({
+      node: 'outer/inner/fc',
+      op: 'MatMul',
+      by: 'rule',
+      layer: 'outer.inner.fc',
+    });
+  });
+
+  it('looks into bodies, and names what blocks there with the way out of them', async () => {
+    const text = readFileSync(join(fixtures, 'train/scan-body/input.onnx.txt'), 'utf8');
+    const free = await inspect(file('body', text), { grad: true });
+    expect(free.gradient?.blocked).toEqual([]);
+    expect(free.gradient?.nodes.map((n) => `${n.op} ${n.node} ${n.by}`)).toEqual([
+      'Scan h rule',
+      'MatMul fc rule',
+      'Add t rule',
+    ]);
+    const odd = text
+      .replace('"" : 17', '"" : 17, "com.example" : 1')
+      .replace('t = Add (p, xt)', '[odd] q = com.example.Odd (p)\n    t = Add (q, xt)');
+    const { gradient } = await inspect(file('odd-body', odd), { grad: true });
+    expect(gradient?.blocked).toMatchObject([{ node: 'odd', path: ['Odd "odd"', 'Add "t"', 'Scan "h"'] }]);
   });
 
   it('is empty where no layer is chosen, and absent where nobody asks', async () => {

@@ -2,7 +2,8 @@
  * Makes nodes in the notation of the operator table: `g.Add(g.MatMul(x, A), b)`. Results are detached: they join a graph when
  * `Graph.adopt` reaches them from an output.
  */
-import { constant, type Int, Node, Value } from './model.ts';
+import { bodyOf } from './body.ts';
+import { constant, type Graph, type Int, Node, readsOf, Value } from './model.ts';
 import {
   type AttrsIn,
   attrFrom,
@@ -41,6 +42,17 @@ export interface BuilderTools {
   }): Value[];
   /** Adds a node made elsewhere to this builder's care: names, provenance and types as for its own. */
   own(node: Node): Node;
+  /** Adds nodes made elsewhere that are complete, copies say: they count as this builder's own. */
+  take(nodes: readonly Node[]): void;
+  /** True for nodes of this builder's body. One that builds no body owns whatever it meets. */
+  owns(node: Node): boolean;
+  /**
+   * A body for If, Loop or Scan. What `make` builds with its builder stays inside, constants included; all else is captured.
+   * `inputs` are read when `make` is done.
+   */
+  body(name: string, inputs: readonly Value[], make: (g: Builder) => readonly Value[]): Graph;
+  /** A builder for a body that exists; `place` puts what it made since the last call before a node of the body. */
+  inside(body: Graph): { readonly g: Builder; readonly place: (before: Node) => void };
   /** A constant; equal constants of one builder are one value. */
   constant(dtype: DataType, dims: readonly number[], values: readonly number[]): Value;
   /** A constant over a tensor that exists already. */
@@ -80,12 +92,37 @@ export function createBuilder(
   inputs: readonly Value[] = [],
   existing: readonly Value[] = [],
 ): Builder {
+  return build(infer, inputs, existing).g;
+}
+
+/** The builder that a body's builder was made by. */
+interface Outer {
+  readonly g: Builder;
+  readonly mark: Mark;
+}
+
+interface Built {
+  readonly g: Builder;
+  readonly made: Set<Node>;
+  /** Constants that belong to the graph at hand. */
+  readonly local: ReadonlySet<Value>;
+}
+
+function build(
+  infer: (node: Node) => void,
+  inputs: readonly Value[],
+  existing: readonly Value[],
+  outer?: Outer,
+): Built {
   const symbols = new Map<string, Value>();
   const constants = new Map<string, Value>();
   const named = new Map(existing.map((v) => [v.name, v]));
-  let mark: Mark = { origin: '' };
+  const made = new Set<Node>();
+  const local = new Set<Value>();
+  let mark: Mark = outer?.mark ?? { origin: '' };
 
   const own = (node: Node): Node => {
+    if (outer !== undefined) made.add(node);
     const base = mark.origin === '' ? node.op : `${mark.origin}.${node.op}`;
     node.outputs.forEach((v, i) => {
       if (v.name === '') v.name = i === 0 ? base : `${base}_${i}`;
@@ -99,6 +136,30 @@ export function createBuilder(
 
   const tools: BuilderTools = {
     own,
+    take: (nodes) => {
+      if (outer !== undefined) for (const n of nodes) made.add(n);
+    },
+    owns: (node) => outer === undefined || made.has(node),
+    body: (name, ins, make) => {
+      const inner = build(infer, ins, [], { g: self, mark });
+      const results = make(inner.g);
+      const graph = bodyOf(results, inner, (v) => inner.g.Identity(v));
+      graph.name = name;
+      graph.inputs.push(...ins);
+      return graph;
+    },
+    inside: (body) => {
+      const { g, made: fresh, local: own } = build(infer, body.inputs, body.initializers, { g: self, mark });
+      const place = (before: Node): void => {
+        const nodes = [...fresh];
+        fresh.clear();
+        body.insertAfter(body.nodes[body.nodes.indexOf(before) - 1], ...nodes);
+        const known = new Set(body.initializers);
+        const read = new Set(nodes.flatMap(readsOf));
+        body.initializers.push(...[...own].filter((v) => read.has(v) && !known.has(v)));
+      };
+      return { g, place };
+    },
     node: ({ op, domain = '', inputs, attrs = {}, outputs }) => {
       const rows = operatorRow(opKey({ domain, op }))?.attrs ?? {};
       const list = Object.entries(attrs).flatMap(([name, value]) => {
@@ -126,12 +187,17 @@ export function createBuilder(
       const name = `const.${dtype}${dims.length > 0 ? `x${dims.join('x')}` : ''}.${text}`;
       const tensor = tensorOf(dtype, dims, values);
       const before = named.get(name);
-      const made = before?.tensor !== undefined && sameTensor(before.tensor, tensor) ? before : constant(name, tensor);
-      if (dtype === 'int64' && dims.length <= 1) made.elements = values;
-      constants.set(key, made);
-      return made;
+      const value = before?.tensor !== undefined && sameTensor(before.tensor, tensor) ? before : constant(name, tensor);
+      if (dtype === 'int64' && dims.length <= 1) value.elements = values;
+      constants.set(key, value);
+      local.add(value);
+      return value;
     },
-    tensor: (name, t) => constant(name, t),
+    tensor: (name, t) => {
+      const value = constant(name, t);
+      local.add(value);
+      return value;
+    },
     ints: (values) => tools.constant('int64', [values.length], values),
     int: (value) => tools.constant('int64', [], [value]),
     float: (value) => tools.constant('float32', [], [value]),
@@ -143,15 +209,17 @@ export function createBuilder(
     symbol: (name) => {
       const found = symbols.get(name);
       if (found !== undefined) return found;
+      const around = outer?.g.symbol(name);
+      if (around !== undefined) return around;
       const source = inputs.find((v) => v.shape?.includes(name));
       if (source === undefined) return undefined;
       const axis = source.shape?.indexOf(name) ?? 0;
-      const made = tools.within({ origin: `dim.${name}` }, () =>
+      const length = tools.within({ origin: `dim.${name}` }, () =>
         methods.Gather(methods.Shape(source), tools.ints([axis])),
       );
-      made.elements = [name];
-      symbols.set(name, made);
-      return made;
+      length.elements = [name];
+      symbols.set(name, length);
+      return length;
     },
     within: (next, body) => {
       const before = mark;
@@ -184,11 +252,12 @@ export function createBuilder(
       return out;
     };
   };
-  const made: { -readonly [O in OpName]?: OpMethods[O] } = {};
-  for (const [op, row] of Object.entries(operators)) if (isOpName(op)) made[op] = method(op, row);
-  if (!isComplete(made)) throw new Error('the operator table and the builder differ');
-  const methods: OpMethods = made;
-  return Object.assign(methods, tools);
+  const all: { -readonly [O in OpName]?: OpMethods[O] } = {};
+  for (const [op, row] of Object.entries(operators)) if (isOpName(op)) all[op] = method(op, row);
+  if (!isComplete(all)) throw new Error('the operator table and the builder differ');
+  const methods: OpMethods = all;
+  const self: Builder = Object.assign(methods, tools);
+  return { g: self, made, local };
 }
 
 const sameTensor = (a: Tensor, b: Tensor): boolean =>

@@ -250,6 +250,21 @@ export class Node {
   }
 }
 
+/** Operators whose two runs may differ. */
+const random = new Set([
+  'RandomNormal',
+  'RandomNormalLike',
+  'RandomUniform',
+  'RandomUniformLike',
+  'Multinomial',
+  'Bernoulli',
+  'Dropout',
+]);
+
+/** True where two runs of a node may differ. Dropout without its training input is none. */
+export const isRandom = (node: Node): boolean =>
+  node.domain === '' && random.has(node.op) && (node.op !== 'Dropout' || node.inputs[2] !== undefined);
+
 /** A list of nodes with inputs and outputs. Bodies of control flow are graphs too. */
 export class Graph {
   name: string;
@@ -434,6 +449,30 @@ export function producersOf(node: Node): Node[] {
   return needs;
 }
 
+/** Values that a node reads, those that its bodies read or hand out included. */
+export function readsOf(node: Node): Value[] {
+  const reads = node.inputs.filter((v) => v !== undefined);
+  for (const body of node.bodies) {
+    for (const n of body.nodes) reads.push(...readsOf(n));
+    reads.push(...body.outputs);
+  }
+  return reads;
+}
+
+/** Values of graphs around that a node's bodies read or hand out, each once, in the order they are met. */
+export function capturedBy(node: Node): Value[] {
+  if (node.bodies.length === 0) return [];
+  const inside = new Set<Value>();
+  for (const body of node.bodies)
+    for (const g of body.allGraphs()) {
+      for (const v of g.inputs) inside.add(v);
+      for (const v of g.initializers) inside.add(v);
+      for (const n of g.nodes) for (const v of n.outputs) inside.add(v);
+    }
+  const reads = node.bodies.flatMap((b) => [...b.nodes.flatMap(readsOf), ...b.outputs]);
+  return [...new Set(reads)].filter((v) => !inside.has(v));
+}
+
 /** Gives every value and node of the graph a name of its own; names that are unique already stay. */
 export function uniqueNames(graph: Graph): void {
   const fresh = nameGiver();
@@ -512,4 +551,13 @@ export interface Model {
 /** Points every use of `from` in graphs, and graph outputs that are `from`, to `to`. */
 export function replaceUses(from: Value, to: Value, except: (use: Use) => boolean = () => false): void {
   for (const use of [...from.uses]) if (!except(use)) use.node.setInput(use.index, to);
+}
+
+/** As `replaceUses`, and in the outputs of these graphs. */
+export function replaceValue(from: Value, to: Value, graphs: readonly Graph[]): void {
+  replaceUses(from, to);
+  for (const g of graphs)
+    g.outputs.forEach((o, i) => {
+      if (o === from) g.outputs[i] = to;
+    });
 }

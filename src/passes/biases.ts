@@ -8,9 +8,10 @@ import { isAdapted } from './adapted.ts';
 /** In place, on the training form of Adapted nodes. */
 export function absorbBiases(graph: Graph): void {
   const gone = new Set<Node>();
+  const handedOut = new Set([...graph.allGraphs()].flatMap((g) => g.outputs));
   for (const node of graph.nodes) {
     const [y] = node.outputs;
-    if (!isAdapted(node) || y === undefined || node.inputs[4] !== undefined || graph.outputs.includes(y)) continue;
+    if (!isAdapted(node) || y === undefined || node.inputs[4] !== undefined || handedOut.has(y)) continue;
     const [use, ...others] = y.uses;
     if (use === undefined || others.length > 0 || use.node.graph !== graph || use.node.op !== 'Add') continue;
     const add = use.node;

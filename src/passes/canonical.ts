@@ -2,23 +2,21 @@
  * Brings every Adapted node of a training graph into its one training form (adapted.ts): the weight on the right, read where it
  * is stored, activations in rows. Left factors turn into right ones by yᵀ = xᵀ·Wᵀ, Gemm's flags and alpha into nodes beside.
  */
-import { noGradient, unsupportedShape } from '../errors.ts';
+import { unsupportedShape } from '../errors.ts';
 import type { Builder } from '../graph/builder.ts';
-import { constant, type Graph, Node, replaceUses, Value } from '../graph/model.ts';
+import { constant, type Graph, Node, replaceValue, Value } from '../graph/model.ts';
 import { internalDomain, isAdapted } from './adapted.ts';
+import { rewriteNodes } from './rewrite.ts';
 
-/** In place; detached nodes join through `graph.adopt()` afterwards. */
+/** In place, bodies included; detached nodes of the main graph join through `graph.adopt()` afterwards. */
 export function canonicalize(graph: Graph, g: Builder): void {
-  const views = new Map<string, Value>();
-  for (const node of [...graph.allNodes()])
-    if (isAdapted(node)) {
-      if (node.graph !== graph)
-        throw noGradient(`the adapted product "${node.label}" stands inside a control-flow body`, {
-          node: node.label,
-          where: 'gradients through If, Loop and Scan are not derived by this release',
-        });
-      rewrite(graph, node, g, views);
-    }
+  const site = { graphs: [...graph.allGraphs()], views: new Map<string, Value>() };
+  rewriteNodes(graph, g, isAdapted, (node, builder) => rewrite(node, builder, site));
+}
+
+interface Site {
+  readonly graphs: readonly Graph[];
+  readonly views: Map<string, Value>;
 }
 
 function number(node: Node, name: string, otherwise: number): number {
@@ -26,7 +24,7 @@ function number(node: Node, name: string, otherwise: number): number {
   return attr?.kind === 'int' || attr?.kind === 'float' ? Number(attr.value) : otherwise;
 }
 
-function rewrite(graph: Graph, node: Node, g: Builder, views: Map<string, Value>): void {
+function rewrite(node: Node, g: Builder, { graphs, views }: Site): void {
   const [x, operand, a0, b0, c] = node.inputs;
   const y = node.outputs[0];
   const layer = node.layer;
@@ -79,15 +77,7 @@ function rewrite(graph: Graph, node: Node, g: Builder, views: Map<string, Value>
     const bias = c === undefined || plain ? undefined : beta === 1 ? c : g.Mul(c, g.like(c, beta));
     const result = bias === undefined ? scaled : g.Add(scaled, bias);
     result.type ??= y.type;
-    replaceUses(y, result);
-    graph.outputs.forEach((o, i) => {
-      if (o === y) graph.outputs[i] = result;
-    });
-    for (const n of graph.allNodes())
-      for (const body of n.bodies)
-        body.outputs.forEach((o, i) => {
-          if (o === y) body.outputs[i] = result;
-        });
+    replaceValue(y, result, graphs);
     const { name } = y;
     y.name = `${name}.replaced`;
     result.name = name;

@@ -5,16 +5,17 @@
 
 import { unsupportedShape } from '../errors.ts';
 import type { Builder } from '../graph/builder.ts';
-import { type Graph, replaceUses } from '../graph/model.ts';
+import { type Graph, replaceValue } from '../graph/model.ts';
 import { adaptedForm, isAdapted } from './adapted.ts';
 import { gradTools } from './autodiff/tools.ts';
 import { removeGelu } from './gelu.ts';
+import { rewriteNodes } from './rewrite.ts';
 
-/** In place; new nodes are detached until `graph.adopt()`. */
-export function lowerTraining(graph: Graph, g: Builder): void {
-  removeGelu(graph);
-  for (const node of [...graph.nodes]) {
-    if (!isAdapted(node)) continue;
+/** In place, bodies included; new nodes of the main graph are detached until `graph.adopt()`. */
+export function lowerTraining(graph: Graph, builder: Builder): void {
+  const graphs = [...graph.allGraphs()];
+  for (const own of graphs) removeGelu(own);
+  rewriteNodes(graph, builder, isAdapted, (node, g) => {
     const [y] = node.outputs;
     const { x, w, a, b, c, transW, scale } = adaptedForm(node);
     const [depth, width] = [a.shape?.[0], b.shape?.[1]];
@@ -36,10 +37,7 @@ export function lowerTraining(graph: Graph, g: Builder): void {
     });
     y.name = `${name}.adapted`;
     out.name = name;
-    replaceUses(y, out);
-    graph.outputs.forEach((o, i) => {
-      if (o === y) graph.outputs[i] = out;
-    });
+    replaceValue(y, out, graphs);
 
     /** The shape of x with its last length replaced. */
     function leading(v: typeof x, last: number): ReturnType<Builder['ints']> {
@@ -55,5 +53,5 @@ export function lowerTraining(graph: Graph, g: Builder): void {
       if (symbols?.every((d) => d !== undefined) === true) return g.Concat([...symbols, g.ints([last])], { axis: 0 });
       return g.Concat([g.Shape(v, { end: -1 }), g.ints([last])], { axis: 0 });
     }
-  }
+  });
 }

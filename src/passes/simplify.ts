@@ -1,23 +1,12 @@
 /** Small clean-ups of a finished training graph: equal nodes become one, marks of the builders go. */
-import type { Attr, Graph, Node, Value } from '../graph/model.ts';
-import { replaceUses } from '../graph/model.ts';
-
-/** Operators whose two runs may differ. */
-const random = new Set([
-  'RandomNormal',
-  'RandomNormalLike',
-  'RandomUniform',
-  'RandomUniformLike',
-  'Multinomial',
-  'Bernoulli',
-  'Dropout',
-]);
+import { type Attr, type Graph, isRandom, type Node, replaceUses, type Value } from '../graph/model.ts';
 
 /**
  * Merges nodes that compute the same from the same inputs (a forward product that a gradient rule asked for again, shapes), and
- * drops Identity nodes that no output is named by. In place; the first of equal nodes stays.
+ * drops Identity nodes that no output is named by. In place, bodies each for itself; the first of equal nodes stays.
  */
 export function simplify(graph: Graph): void {
+  for (const node of graph.nodes) for (const body of node.bodies) simplify(body);
   const outputs = new Set(graph.outputs);
   // A value that a body hands out is no use of a node, so such outputs are looked up here.
   const handedOut = new Map<Value, Graph[]>();
@@ -52,7 +41,7 @@ export function simplify(graph: Graph): void {
       redirect(node, [x]);
       continue;
     }
-    if (node.bodies.length > 0 || (node.domain === '' && random.has(node.op))) continue;
+    if (node.bodies.length > 0 || isRandom(node)) continue;
     const key = [
       node.domain,
       node.op,

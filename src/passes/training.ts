@@ -9,6 +9,7 @@ import { absorbBiases } from './biases.ts';
 import { type Bindings, bindInputs, type Wanted } from './bind/index.ts';
 import { canonicalize } from './canonical.ts';
 import { compactGelu } from './gelu.ts';
+import { hoistWeights } from './hoist.ts';
 import type { LossOptions } from './loss.ts';
 import { type ChosenLoss, chooseLoss, type LossChoiceOptions } from './lossChoice.ts';
 import { normalize } from './normalize/index.ts';
@@ -82,11 +83,14 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
     },
   });
   trace('normalize', model);
+  hoistWeights(model.graph);
   inferShapes(model.graph);
   canonicalize(model.graph, createBuilder(inferNode, model.graph.inputs));
   model.graph.adopt();
-  absorbBiases(model.graph);
-  compactGelu(model.graph);
+  for (const graph of [...model.graph.allGraphs()]) {
+    absorbBiases(graph);
+    compactGelu(graph);
+  }
   inferShapes(model.graph);
   verify(model, { internal: true });
   trace('canonicalize', model);

@@ -37,7 +37,7 @@ export function forward(p: Prepared): Forward {
   const g = createBuilder(inferNode, graph.inputs);
   const params = vector(p.names.lora_params, p.layout);
   const tensors = unpack(g, p.layout, params);
-  for (const node of graph.nodes)
+  for (const node of graph.allNodes())
     node.inputs.forEach((v, i) => {
       const state = v?.tensor === undefined ? undefined : tensors.get(v.name);
       if (state !== undefined) node.setInput(i, state);

@@ -22,7 +22,8 @@ export function bodyOf(node: Node, g: ReturnType<typeof createBuilder>): readonl
     throw new Error(`rank of ${v.name}`);
   };
   const tools = Object.assign({}, g, gradTools(g, refuse));
-  return body.apply({ node, inputs: node.inputs, outputs: node.outputs, attrs: node.attrs, dy, dys: [], g: tools });
+  const around = { dy, dys: [], captured: [], active: new Set<Value>(), onward: { behind: () => [] } };
+  return body.apply({ node, inputs: node.inputs, outputs: node.outputs, attrs: node.attrs, g: tools, ...around });
 }
 
 /** Both values are the same but for rounding to float32. */

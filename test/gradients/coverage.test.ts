@@ -3,7 +3,9 @@ import { contrib } from '../../src/graph/contrib.ts';
 import { isOpName, operators } from '../../src/graph/operators.ts';
 import { gradientState, pending } from '../../src/passes/autodiff/index.ts';
 import { ruleKeys } from '../../src/passes/autodiff/rules.ts';
+import { controlRows } from './control.rows.ts';
 import { extras } from './extras.ts';
+import { loopRows } from './loop.rows.ts';
 import { allRows } from './rows.ts';
 
 describe('coverage of the operator table', () => {
@@ -23,7 +25,10 @@ describe('coverage of the operator table', () => {
   });
 
   it('every rule and every decomposition has a row in a numeric table', () => {
-    const tested = new Set<string>([...allRows.map((r) => r.op), ...extras.flatMap((e) => e.ops)]);
+    const tested = new Set<string>([
+      ...allRows.map((r) => r.op),
+      ...[...extras, ...controlRows, ...loopRows].flatMap((e) => e.ops),
+    ]);
     const missing = [...ruleKeys()].filter((key) => gradientState(key) !== 'stopped' && !tested.has(key));
     expect(missing).toEqual([]);
   });

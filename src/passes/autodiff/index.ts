@@ -4,6 +4,7 @@ import './gradients/attention.ts';
 import './gradients/contribAttention.ts';
 import './gradients/contribFused.ts';
 import './gradients/contribNorm.ts';
+import './gradients/control.ts';
 import './gradients/conv.ts';
 import './gradients/einsum.ts';
 import './gradients/elementwise.ts';
@@ -18,5 +19,5 @@ import './gradients/reduce.ts';
 import './gradients/spatial.ts';
 
 export { pending } from './pending.ts';
-export { gradientState, stopReason } from './rules.ts';
-export { type GradientObserver, type GradientRequest, gradients, opName } from './walk.ts';
+export { type GradientObserver, gradientState, stopReason } from './rules.ts';
+export { type GradientRequest, gradients, opName } from './walk.ts';

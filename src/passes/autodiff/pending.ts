@@ -1,6 +1,5 @@
 /** Operators that have a useful derivative and no rule yet, with what is missing: for docs and messages. */
 
-const body = 'its body is a graph of its own';
 const sequence = 'it holds a sequence or an optional, not a tensor';
 const recurrent = 'steps of the recurrence have to be unrolled or scanned backwards';
 
@@ -14,16 +13,13 @@ export const pending: ReadonlyMap<string, string> = new Map([
   ['DynamicQuantizeLinear', 'the scale depends on the data, the integers do not pass a gradient'],
   ['GRU', recurrent],
   ['GridSample', 'sampling at given places'],
-  ['If', body],
   ['LSTM', recurrent],
-  ['Loop', body],
   ['MaxRoiPool', 'no indices of the maxima'],
   ['Optional', sequence],
   ['OptionalGetElement', sequence],
   ['RNN', recurrent],
   ['RoiAlign', 'sampling at given places'],
   ['STFT', 'overlapping frames of DFT'],
-  ['Scan', body],
   ['Scatter', 'ScatterElements since opset 11, which normalization makes of it'],
   ['SequenceAt', sequence],
   ['SequenceConstruct', sequence],

@@ -3,7 +3,7 @@
  * live in walk.ts. Lookup: rule, decomposition, stop list, coded error.
  */
 
-import { badModel } from '../../errors.ts';
+import { badModel, type LoraifyError } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import type { Attr, Node, Value } from '../../graph/model.ts';
 import {
@@ -29,13 +29,35 @@ export interface Site<I, O, A> {
   /** Gradients of all outputs; undefined where nothing depends on one. */
   readonly dys: readonly (Value | undefined)[];
   readonly g: Builder & GradTools;
+  /** For operators with bodies: the values captured from outside whose gradient is needed. */
+  readonly captured: readonly Value[];
+  /** Values whose gradient is needed. */
+  readonly active: ReadonlySet<Value>;
+  readonly onward: Onward;
+}
+
+/** What a walk through the body of a node goes on with. */
+export interface Onward {
+  readonly observer?: GradientObserver | undefined;
+  /** The node, and those behind it up to the loss. */
+  readonly behind: () => readonly Node[];
+}
+
+/** Hears of every node between the outputs and `wrt`, last first. With one, a node that cannot be differentiated stops nothing. */
+export interface GradientObserver {
+  readonly passed: (node: Node, how: 'rule' | 'decomposition' | 'stopped') => void;
+  /** `path`: the node, and those behind it up to the outputs. The walk goes on as if the node had a gradient. */
+  readonly refused: (node: Node, error: LoraifyError, path: readonly Node[]) => void;
 }
 
 export type SiteOf<O extends OpKey> = Site<InputsOf<O>, OutputsOf<O>, AttrsOf<O>>;
 /** A node outside the operator tables: attributes as they are. */
 export type RawSite = Site<readonly (Value | undefined)[], readonly Value[], ReadonlyMap<string, Attr>>;
 
-/** Gradients in the order of the inputs; undefined: none, on purpose. May be shorter than the inputs. */
+/** What a body in simpler operators is made from: the node alone. */
+type Whole<S> = Omit<S, 'dy' | 'dys' | 'captured' | 'active' | 'onward'>;
+
+/** Gradients in the order of the inputs, then of `captured`; undefined: none, on purpose. May be shorter. */
 export type Gradients = readonly (Value | undefined)[];
 /** The same computation in simpler operators: the outputs that the body gives, in order. */
 export type Body = readonly (Value | undefined)[];
@@ -107,12 +129,12 @@ export function gradRaw(key: string, rule: (site: RawSite) => Gradients, options
 }
 
 /** A body in simpler operators, differentiated instead of the node; the forward keeps the node. `dy` is not given. */
-export function decompose<O extends OpKey>(op: O, body: (site: Omit<SiteOf<O>, 'dy' | 'dys'>) => Body): void {
+export function decompose<O extends OpKey>(op: O, body: (site: Whole<SiteOf<O>>) => Body): void {
   put(bodies, op, { kind: 'decompose', many: true, apply: typed(op, body) });
 }
 
 /** As `decompose`, for operators outside the tables. */
-export function decomposeRaw(key: string, body: (site: Omit<RawSite, 'dy' | 'dys'>) => Body): void {
+export function decomposeRaw(key: string, body: (site: Whole<RawSite>) => Body): void {
   put(bodies, key, { kind: 'decompose', many: true, apply: body });
 }
 

@@ -4,37 +4,31 @@
  */
 import { badModel, LoraifyError, noGradient, unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
-import { type Node, producersOf, Value } from '../../graph/model.ts';
-import { isFloat } from '../../graph/tensor.ts';
+import { capturedBy, type Node, producersOf, readsOf, Value } from '../../graph/model.ts';
+import { activeValues } from './activity.ts';
 import { pending } from './pending.ts';
-import { decomposition, type Gradients, gradRule, isStopped, type Rule, ruleKey } from './rules.ts';
-import { type GradTools, gradTools, stopMark } from './tools.ts';
+import { decomposition, type Gradients, gradRule, type Onward, type RawSite, type Rule, ruleKey } from './rules.ts';
+import { type GradTools, gradTools } from './tools.ts';
 
 type Tools = Builder & GradTools;
 
-export interface GradientRequest {
+export interface GradientRequest extends Partial<Onward> {
+  /** Makes the nodes. Of a body's builder only the body is visited. */
   readonly g: Builder;
   /** Outputs with the gradient that flows into each. */
   readonly seeds: readonly (readonly [Value, Value])[];
   /** Values whose gradient is asked for. Nothing before them is visited. */
   readonly wrt: readonly Value[];
-  readonly observer?: GradientObserver;
-}
-
-/** Hears of every node between the outputs and `wrt`, last first. With one, a node that cannot be differentiated stops nothing. */
-export interface GradientObserver {
-  readonly passed: (node: Node, how: 'rule' | 'decomposition' | 'stopped') => void;
-  /** `path`: the node, and those behind it up to the outputs. The walk goes on as if the node had a gradient. */
-  readonly refused: (node: Node, error: LoraifyError, path: readonly Node[]) => void;
 }
 
 /**
  * Gradients of sum(seed · output) with respect to `wrt`, as detached values. A value that the outputs do not depend on is absent.
  * Throws NO_GRADIENT where an operator on a path between both has no rule.
  */
-export function gradients({ g, seeds, wrt, observer }: GradientRequest): Map<Value, Value> {
+export function gradients({ g, seeds, wrt, observer, behind }: GradientRequest): Map<Value, Value> {
   const ends = new Set(wrt);
   const order = between(
+    g,
     seeds.map(([v]) => v),
     ends,
   );
@@ -71,12 +65,15 @@ export function gradients({ g, seeds, wrt, observer }: GradientRequest): Map<Val
       { origin: `grad.${node.outputs[0]?.name ?? node.label}`, rule: `grad/${ruleKey(node)}`, gradOf: forward },
       () => {
         const dys = node.outputs.map((o) => (active.has(o) && !ends.has(o) ? total(o) : undefined));
-        const dxs = observed(observer, node, () => differentiate(node, dys, tools, order, active), order, active);
+        const captured = capturedBy(node).filter((v) => active.has(v));
+        const xs = [...node.inputs, ...captured];
+        const onward = { observer, behind: () => [node, ...wayFrom(node, order, active), ...(behind?.() ?? [])] };
+        const dxs = observed(node, xs, onward, () => differentiate(node, dys, { g: tools, active, captured, onward }));
         // An optional input may be left out; its gradient is then undefined.
         const count = dxs.findLastIndex((d) => d !== undefined) + 1;
-        if (count > node.inputs.length)
-          throw new Error(`the rule of ${ruleKey(node)} gives ${count} gradients for ${node.inputs.length} inputs`);
-        node.inputs.forEach((x, i) => {
+        if (count > xs.length)
+          throw new Error(`the rule of ${ruleKey(node)} gives ${count} gradients for ${xs.length} inputs`);
+        xs.forEach((x, i) => {
           const dx = dxs[i];
           if (x === undefined || dx === undefined || !active.has(x)) return;
           give(x, tools.sumTo(dx, x));
@@ -94,11 +91,10 @@ export function gradients({ g, seeds, wrt, observer }: GradientRequest): Map<Val
 
 /** The gradients that `rule` gives; where it refuses and somebody wants to hear of it, stand-ins of the right shapes. */
 function observed(
-  observer: GradientObserver | undefined,
   node: Node,
+  inputs: readonly (Value | undefined)[],
+  { observer, behind }: Onward,
   rule: () => Gradients,
-  order: readonly Node[],
-  active: ReadonlySet<Value>,
 ): Gradients {
   if (observer === undefined) return rule();
   try {
@@ -107,35 +103,34 @@ function observed(
     return found;
   } catch (error) {
     if (!(error instanceof LoraifyError)) throw error;
-    observer.refused(node, error, [node, ...behind(node, order, active)]);
-    return node.inputs.map((x) => (x === undefined ? undefined : standIn(x)));
+    observer.refused(node, error, behind());
+    return inputs.map((x) => (x === undefined ? undefined : standIn(x)));
   }
 }
 
 function differentiate(
   node: Node,
   dys: readonly (Value | undefined)[],
-  g: Tools,
-  order: readonly Node[],
-  active: ReadonlySet<Value>,
+  around: Pick<RawSite, 'g' | 'active' | 'captured' | 'onward'>,
 ): Gradients {
   const rule = gradRule(node) ?? decomposition(node);
-  if (rule === undefined) throw refusal(node, order, active);
+  const { onward } = around;
+  if (rule === undefined) throw refusal(node, onward);
   const [first] = dys;
   const dy = first ?? node.outputs[0];
   if (dy === undefined) throw badModel(`node "${node.label}" has no output`, { node: node.label });
   if (first === undefined && !rule.many)
-    throw noGradient(`${ruleKey(node)} is differentiated through its first output only`, place(node, order, active));
+    throw noGradient(`${ruleKey(node)} is differentiated through its first output only`, place(onward));
   const later = dys.findIndex((d, i) => i > 0 && d !== undefined);
   if (later > 0 && !rule.many)
-    throw noGradient(`output ${later} of ${ruleKey(node)} has no gradient rule`, place(node, order, active));
-  const site = { node, inputs: node.inputs, outputs: node.outputs, attrs: node.attrs, dy, dys, g };
-  return rule.kind === 'grad' ? rule.apply(site) : throughBody(rule, site, active);
+    throw noGradient(`output ${later} of ${ruleKey(node)} has no gradient rule`, place(onward));
+  const site = { node, inputs: node.inputs, outputs: node.outputs, attrs: node.attrs, dy, dys, ...around };
+  return rule.kind === 'grad' ? rule.apply(site) : throughBody(rule, site);
 }
 
 /** The gradient of a composite operator: its body is built beside the node, on stand-ins for the inputs, and differentiated. */
-function throughBody(rule: Rule, site: Parameters<Rule['apply']>[0], active: ReadonlySet<Value>): Gradients {
-  const { node, dys, g } = site;
+function throughBody(rule: Rule, site: RawSite): Gradients {
+  const { node, dys, active, onward, g } = site;
   // Stand-ins keep the walk inside the body, also where one value feeds two inputs.
   const stands = node.inputs.map((x) => (x === undefined ? undefined : standIn(x)));
   const outputs = rule.apply({ ...site, inputs: stands });
@@ -146,7 +141,7 @@ function throughBody(rule: Rule, site: Parameters<Rule['apply']>[0], active: Rea
     return [[o, d] as const];
   });
   const wrt = node.inputs.flatMap((x, i) => (x !== undefined && active.has(x) ? (stands[i] ?? []) : []));
-  const found = gradients({ g, seeds, wrt });
+  const found = gradients({ g, seeds, wrt, behind: onward.behind });
   const real = new Map(stands.flatMap((s, i) => (s === undefined ? [] : [[s, node.inputs[i]] as const])));
   const swapped = new Set<Node>();
   const swap = (v: Value): Value => {
@@ -154,9 +149,11 @@ function throughBody(rule: Rule, site: Parameters<Rule['apply']>[0], active: Rea
     for (let n = todo.pop(); n !== undefined; n = todo.pop()) {
       if (swapped.has(n) || n.graph !== undefined) continue;
       swapped.add(n);
-      n.inputs.forEach((x, i) => {
-        if (x !== undefined && real.has(x)) n.setInput(i, real.get(x));
-      });
+      // Bodies of a detached node capture stand-ins too.
+      for (const m of [n, ...n.bodies.flatMap((b) => [...b.allNodes()])])
+        m.inputs.forEach((x, i) => {
+          if (x !== undefined && real.has(x)) m.setInput(i, real.get(x));
+        });
       todo.push(...producersOf(n));
     }
     return real.get(v) ?? v;
@@ -173,14 +170,14 @@ function standIn(x: Value): Value {
   return v;
 }
 
-/** Nodes that the outputs need, in topological order, ending at `wrt`. */
-function between(outputs: readonly Value[], wrt: ReadonlySet<Value>): Node[] {
+/** Nodes of the builder's graph that the outputs need, in topological order, ending at `wrt`. */
+function between(g: Builder, outputs: readonly Value[], wrt: ReadonlySet<Value>): Node[] {
   const order: Node[] = [];
   const seen = new Set<Node>();
   const stack: { node: Node; next: number; needs: readonly Node[] }[] = [];
   const open = (v: Value): void => {
     const node = v.producer;
-    if (node === undefined || wrt.has(v) || seen.has(node)) return;
+    if (node === undefined || wrt.has(v) || seen.has(node) || !g.owns(node)) return;
     seen.add(node);
     stack.push({ node, next: 0, needs: producersOf(node) });
   };
@@ -191,7 +188,7 @@ function between(outputs: readonly Value[], wrt: ReadonlySet<Value>): Node[] {
       if (need === undefined) {
         order.push(top.node);
         stack.pop();
-      } else if (!seen.has(need) && !need.outputs.every((o) => wrt.has(o))) {
+      } else if (!seen.has(need) && g.owns(need) && !need.outputs.every((o) => wrt.has(o))) {
         seen.add(need);
         stack.push({ node: need, next: 0, needs: producersOf(need) });
       }
@@ -200,31 +197,14 @@ function between(outputs: readonly Value[], wrt: ReadonlySet<Value>): Node[] {
   return order;
 }
 
-/** Values that carry a derivative from `wrt`: float results of nodes that are not stopped. */
-function activeValues(order: readonly Node[], wrt: readonly Value[]): Set<Value> {
-  const active = new Set(wrt);
-  for (const node of order) {
-    if (isStopped(node) || node.metadata.has(stopMark)) continue;
-    const reads =
-      node.inputs.some((v) => v !== undefined && active.has(v)) || captures(node).some((v) => active.has(v));
-    if (!reads) continue;
-    for (const o of node.outputs) if (o.dtype === undefined || isFloat(o.dtype)) active.add(o);
-  }
-  return active;
-}
-
 /** The node reads what carries a derivative and passes none on. */
 const endsHere = (node: Node, active: ReadonlySet<Value>): boolean =>
   !node.outputs.some((o) => active.has(o)) && node.inputs.some((v) => v !== undefined && active.has(v));
 
-function captures(node: Node): Value[] {
-  return node.bodies.flatMap((b) => [...b.allNodes()].flatMap((n) => n.inputs.filter((v) => v !== undefined)));
-}
-
-function refusal(node: Node, order: readonly Node[], active: ReadonlySet<Value>): Error {
+function refusal(node: Node, onward: Onward): Error {
   const missing = pending.get(ruleKey(node));
   const why = missing === undefined ? '' : ` yet: ${missing}`;
-  return noGradient(`no gradient rule for ${ruleKey(node)}${why}`, place(node, order, active));
+  return noGradient(`no gradient rule for ${ruleKey(node)}${why}`, place(onward));
 }
 
 /** The operator as the source has it: an adapted product is still a MatMul to its user. */
@@ -234,11 +214,11 @@ export function opName(node: Node): string {
 }
 
 /** The nodes through which the results of this one reach the outputs. */
-function behind(node: Node, order: readonly Node[], active: ReadonlySet<Value>): Node[] {
+function wayFrom(node: Node, order: readonly Node[], active: ReadonlySet<Value>): Node[] {
   const path: Node[] = [];
   const carried = new Set(node.outputs.filter((o) => active.has(o)));
   for (const n of order.slice(order.indexOf(node) + 1)) {
-    if (!n.inputs.some((v) => v !== undefined && carried.has(v)) || !n.outputs.some((o) => active.has(o))) continue;
+    if (!readsOf(n).some((v) => carried.has(v)) || !n.outputs.some((o) => active.has(o))) continue;
     path.push(n);
     carried.clear();
     for (const o of n.outputs) carried.add(o);
@@ -246,12 +226,11 @@ function behind(node: Node, order: readonly Node[], active: ReadonlySet<Value>):
   return path;
 }
 
-/** The way from this node to the loss, for the message. */
-function place(node: Node, order: readonly Node[], active: ReadonlySet<Value>): { node: string; where: string } {
-  const path = behind(node, order, active).map((n) => `${opName(n)} "${n.label}"`);
+/** Where a refusal is, for the message: the node and the way from it to the loss. */
+export function place({ behind }: Onward): { node: string; where: string } {
+  const [node, ...rest] = behind();
+  const path = rest.map((n) => `${opName(n)} "${n.label}"`);
   const shown = path.length > 6 ? [...path.slice(0, 3), `… ${path.length - 5} more …`, ...path.slice(-2)] : path;
-  return {
-    node: node.label,
-    where: `on the path to the loss: ${[`${opName(node)} "${node.label}"`, ...shown].join(' -> ')}`,
-  };
+  const first = node === undefined ? [] : [`${opName(node)} "${node.label}"`];
+  return { node: node?.label ?? '', where: `on the path to the loss: ${[...first, ...shown].join(' -> ')}` };
 }

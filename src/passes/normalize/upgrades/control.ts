@@ -20,7 +20,7 @@ export const controlUpgrades: readonly Upgrade[] = [
     inner.attrs.set('body', { kind: 'graph', value: body });
     inner.attrs.set('num_scan_inputs', { kind: 'int', value: scanned });
     if (directions.length > 0) inner.attrs.set('scan_input_directions', { kind: 'ints', value: directions });
-    const outer = new Graph(`${body.name}.row`);
+    const outer = new Graph(`${body.name}_row`);
     outer.inputs.push(...rows);
     outer.outputs.push(...results);
     outer.append(inner);

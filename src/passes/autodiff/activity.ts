@@ -1,0 +1,100 @@
+/**
+ * Which values carry a derivative, forwards from the values asked for and backwards from the loss, bodies of control flow
+ * included: a state that is carried from one run of a body to the next is one value in both directions.
+ */
+import { capturedBy, type Graph, type Node, type Value } from '../../graph/model.ts';
+import { isFloat } from '../../graph/tensor.ts';
+import { isStopped } from './rules.ts';
+import { stopMark } from './tools.ts';
+
+const mayCarry = (v: Value): boolean => v.dtype === undefined || isFloat(v.dtype);
+
+/** Values that carry a derivative from `wrt`: float results of nodes that are not stopped. */
+export function activeValues(order: readonly Node[], wrt: Iterable<Value>): Set<Value> {
+  const active = new Set(wrt);
+  for (const node of order) {
+    if (isStopped(node) || node.metadata.has(stopMark)) continue;
+    const captured = capturedBy(node).some((v) => active.has(v));
+    if (!captured && !node.inputs.some((v) => v !== undefined && active.has(v))) continue;
+    const inside = activeInside(node, active);
+    node.outputs.forEach((o, i) => {
+      if (mayCarry(o) && (inside === undefined || inside.outputs[i] === true)) active.add(o);
+    });
+  }
+  return active;
+}
+
+/** Where states stand among the inputs of a node, the inputs of its body and the outputs of the body. */
+export interface Carried {
+  readonly body: Graph;
+  readonly count: number;
+  readonly given: number;
+  readonly input: number;
+  readonly output: number;
+}
+
+/** undefined for a node that carries nothing: If, and operators without a body. */
+export function carriedBy(node: Node): Carried | undefined {
+  const body = node.attrs.get('body');
+  if (node.domain !== '' || body?.kind !== 'graph') return undefined;
+  if (node.op === 'Loop')
+    return { body: body.value, count: Math.max(0, node.inputs.length - 2), given: 2, input: 2, output: 1 };
+  if (node.op !== 'Scan') return undefined;
+  const scanned = node.attrs.get('num_scan_inputs');
+  const count = node.inputs.length - (scanned?.kind === 'int' ? Number(scanned.value) : 0);
+  return { body: body.value, count, given: 0, input: 0, output: 0 };
+}
+
+export interface Inside {
+  /** Active values of the bodies. */
+  readonly active: ReadonlySet<Value>;
+  /** Which outputs of the node are. */
+  readonly outputs: readonly boolean[];
+}
+
+/** What is active inside the bodies of control flow, given what is outside; undefined for other nodes. */
+export function activeInside(node: Node, outside: ReadonlySet<Value>): Inside | undefined {
+  const captured = capturedBy(node).filter((v) => outside.has(v));
+  if (node.op === 'If' && node.domain === '') {
+    const active = new Set<Value>();
+    for (const b of node.bodies) for (const v of activeValues(b.nodes, captured)) active.add(v);
+    return { active, outputs: node.outputs.map((_, i) => node.bodies.some((b) => has(active, b.outputs[i]))) };
+  }
+  const carried = carriedBy(node);
+  if (carried === undefined) return undefined;
+  const { body, count, given, input, output } = carried;
+  const starts = new Set(captured);
+  const start = (v: Value | undefined): void => {
+    if (v !== undefined && mayCarry(v)) starts.add(v);
+  };
+  // Scan inputs follow the states in both lists.
+  node.inputs.slice(given).forEach((v, i) => {
+    if (has(outside, v)) start(body.inputs[input + i]);
+  });
+  for (let before = -1; ; ) {
+    const active = activeValues(body.nodes, starts);
+    if (before === starts.size) {
+      const states = body.inputs.slice(input, input + count).map((v) => starts.has(v));
+      const parts = body.outputs.slice(output + count).map((v) => active.has(v));
+      return { active, outputs: [...states, ...parts] };
+    }
+    before = starts.size;
+    for (let i = 0; i < count; i++) if (has(active, body.outputs[output + i])) start(body.inputs[input + i]);
+  }
+}
+
+const has = (set: ReadonlySet<Value>, v: Value | undefined): boolean => v !== undefined && set.has(v);
+
+/** Active values on ways back from `outputs` through the nodes of a body: its inputs and captured values among them. */
+export function reachedFrom(body: Graph, outputs: Iterable<Value>, active: ReadonlySet<Value>): Set<Value> {
+  const reached = new Set<Value>();
+  const todo = [...outputs];
+  for (let v = todo.pop(); v !== undefined; v = todo.pop()) {
+    if (!active.has(v) || reached.has(v)) continue;
+    reached.add(v);
+    const from = v.producer;
+    if (from?.graph !== body) continue;
+    for (const x of [...from.inputs, ...capturedBy(from)]) if (x !== undefined) todo.push(x);
+  }
+  return reached;
+}

@@ -1,0 +1,258 @@
+/**
+ * If, Scan and Loop. Their gradient runs the body again beside its own reverse, so nothing but the states has to be kept: the
+ * forward node hands them out, stacked, as they were before each run. Weights and other captured values stay outside.
+ */
+import { noGradient } from '../../../errors.ts';
+import type { Builder } from '../../../graph/builder.ts';
+import { type Graph, type Node, tensorType, Value } from '../../../graph/model.ts';
+import { activeInside, reachedFrom } from '../activity.ts';
+import { knownInts } from '../lengths.ts';
+import { again, checkDense, checkDrawn, keep, recompute, stack, toolsFor } from '../recompute.ts';
+import { grad, type RawSite } from '../rules.ts';
+import { gradientOf, live, reversed, type Slice, type State } from '../steps.ts';
+import { sameShape } from '../tools.ts';
+import { gradients, place } from '../walk.ts';
+
+// Another If on the same condition: each branch computes its forward again and gives the gradient of every value that either captures.
+grad(
+  'If',
+  ({ node, inputs: [condition], attrs: { then_branch, else_branch }, dys, captured, active, onward, g }) => {
+    const branches = [then_branch, else_branch].filter((b) => b !== undefined);
+    const inside = activeInside(node, active)?.active ?? active;
+    const reached = branches.map((b) => {
+      checkDense(b, () => place(onward));
+      return reachedFrom(
+        b,
+        b.outputs.filter((_, i) => dys[i] !== undefined),
+        inside,
+      );
+    });
+    const wrt = captured.filter((v) => reached.some((r) => r.has(v)));
+    if (wrt.length === 0) return [];
+    const [yes, no] = branches.map((b) =>
+      g.body(`${b.name}_grad`, [], (inner) => {
+        const copy = recompute(inner, b);
+        const tools = toolsFor(inner, node);
+        const seeds = b.outputs.flatMap((o, i) => {
+          const dy = dys[i];
+          return dy === undefined ? [] : [[copy(o), typed(dy, o, inner.Identity)] as const];
+        });
+        const found = gradients({ g: inner, seeds, wrt, ...onward });
+        return wrt.map((v) => found.get(v) ?? tools.zerosLike(v));
+      }),
+    );
+    for (const b of [yes, no]) if (b !== undefined) checkDrawn(b, () => place(onward));
+    const results = g.node({
+      op: 'If',
+      inputs: [condition],
+      attrs: { then_branch: yes, else_branch: no },
+      outputs: wrt.length,
+    });
+    results.forEach((v, i) => {
+      v.type = wrt[i]?.type ?? v.type;
+    });
+    return [undefined, ...captured.map((v) => results[wrt.indexOf(v)])];
+  },
+  { many: true },
+);
+
+/** A gradient of an If's output where the branch knows more of its shape. */
+function typed(dy: Value, { shape }: Value, identity: (v: Value) => Value): Value {
+  if (shape === undefined || sameShape(dy.shape, shape)) return dy;
+  const known = identity(dy);
+  known.type = tensorType(
+    dy.dtype,
+    shape.map((d, i) => d ?? dy.shape?.[i] ?? null),
+  );
+  return known;
+}
+
+/** What stands for an input of the forward body in the reversed one. */
+function standIn(input: Value): Value {
+  const v = new Value(again(input.name), input.type);
+  v.elements = input.elements;
+  return v;
+}
+
+const isRead = (v: Value): boolean => v.uses.size > 0;
+
+// A Scan over the same slices the other way round: gradients of the states are its states, captured values have a running sum.
+grad(
+  'Scan',
+  (site) => {
+    const { node, inputs, attrs, dys, onward, g } = site;
+    const { body, num_scan_inputs: scans = 0 } = attrs;
+    if (body === undefined) return [];
+    const count = inputs.length - scans;
+    const states = inputs.slice(0, count).flatMap((from, at): State[] => {
+      const [input, output] = [body.inputs[at], body.outputs[at]];
+      return input === undefined || output === undefined ? [] : [{ at, from, input, output, dy: dys[at] }];
+    });
+    const slices = inputs.slice(count).flatMap((from, i): Slice[] => {
+      const input = body.inputs[count + i];
+      const [axis, direction] = [attrs.scan_input_axes?.[i] ?? 0, attrs.scan_input_directions?.[i] ?? 0];
+      return input === undefined ? [] : [{ at: count + i, from, input, axis, direction }];
+    });
+    const parts = body.outputs.slice(count).map((output, i) => {
+      const [axis, direction] = [attrs.scan_output_axes?.[i] ?? 0, attrs.scan_output_directions?.[i] ?? 0];
+      return { output, dy: dys[count + i], axis, direction };
+    });
+    const steps = live(site, { body, states, slices, parts });
+    if (steps.states.length + steps.parts.length === 0) return [];
+    // ONNX Runtime runs no Scan whose results have an unknown rank.
+    for (const v of [...steps.captured, ...[...steps.states, ...steps.slices].map((s) => s.from)]) g.rank(v);
+
+    const dstates = steps.states.map((s) => gradientOf(s.output));
+    const dparts = steps.parts.map((p) => gradientOf(p.output));
+    const sums = steps.captured.map((v) => gradientOf(v, '.sum'));
+    const given = new Map(body.inputs.map((v) => [v, standIn(v)]));
+    const back = g.body(`${body.name}_grad`, [...dstates, ...sums, ...given.values(), ...dparts], (inner) =>
+      reversed(site, inner, steps, { dstates, sums, given, dparts }),
+    );
+    checkDrawn(back, () => place(onward));
+    const scanned = [
+      ...states.map((s) => ({
+        inside: given.get(s.input),
+        from: new Value(`${s.input.name}.states`),
+        axis: 0,
+        direction: 0,
+        saves: s.input,
+      })),
+      ...slices.map((s) => ({ ...s, inside: given.get(s.input), saves: undefined })),
+      ...steps.parts.map((p, i) => ({ ...p, inside: dparts[i], from: p.dy, saves: undefined })),
+    ].flatMap(({ inside, ...s }) => (inside !== undefined && isRead(inside) ? [{ ...s, inside }] : []));
+    // Without anything to read, a slice counts the runs.
+    const [any] = slices;
+    const counter = any === undefined ? undefined : given.get(any.input);
+    if (scanned.length === 0 && any !== undefined && counter !== undefined)
+      scanned.push({ ...any, inside: counter, saves: undefined });
+    for (const { saves, from } of scanned) if (saves !== undefined) stack(node, body, saves, from);
+    back.inputs.length = 0;
+    back.inputs.push(...dstates, ...sums, ...scanned.map((s) => s.inside));
+    const results = g.node({
+      op: 'Scan',
+      inputs: [
+        ...steps.states.map((s) => s.dy ?? g.zerosLike(s.from)),
+        ...steps.captured.map((v) => g.zerosLike(v)),
+        ...scanned.map((s) => s.from),
+      ],
+      attrs: {
+        body: back,
+        num_scan_inputs: scanned.length,
+        scan_input_axes: unlessZeros(scanned.map((s) => s.axis)),
+        scan_input_directions: scanned.map((s) => 1 - s.direction),
+        scan_output_axes: unlessZeros(steps.slices.map((s) => s.axis)),
+        scan_output_directions: unlessZeros(steps.slices.map((s) => 1 - s.direction)),
+      },
+      outputs: back.outputs.length,
+    });
+    return steps.handBack(results, inputs.length);
+  },
+  { many: true },
+);
+
+const unlessZeros = (list: readonly number[]): readonly number[] | undefined =>
+  list.some((n) => n !== 0) ? list : undefined;
+
+const isTrue = (v: Value | undefined): boolean => knownInts(v)?.[0] === 1;
+
+// A Loop that runs as often as the forward did, from the last run to the first.
+grad(
+  'Loop',
+  (site) => {
+    const {
+      node,
+      inputs,
+      attrs: { body },
+      dys,
+      onward,
+      g,
+    } = site;
+    const [limit, condition, ...initial] = inputs;
+    const [iteration, going] = body?.inputs ?? [];
+    if (body === undefined || iteration === undefined || going === undefined) return [];
+    const states = initial.flatMap((from, i): State[] => {
+      const [input, output] = [body.inputs[2 + i], body.outputs[1 + i]];
+      return input === undefined || output === undefined ? [] : [{ at: 2 + i, from, input, output, dy: dys[i] }];
+    });
+    const parts = body.outputs.slice(1 + states.length).map((output, i) => ({ output, dy: dys[states.length + i] }));
+    // They become more where the forward keeps states in a sequence.
+    const arity = inputs.length;
+    const steps = live(site, { body, states, slices: [], parts });
+    if (steps.states.length + steps.parts.length === 0) return [];
+
+    // Where the condition cannot end the loop, the limit says how often it runs; else the forward counts.
+    const sure = limit !== undefined && (condition === undefined || isTrue(condition)) && isTrue(body.outputs[0]);
+    const count = sure ? scalar(limit, g) : runsOf(node, body, iteration, g);
+    const last = g.Sub(count, g.int(1));
+
+    const [run, still] = [new Value('run', tensorType('int64', [])), new Value('still', tensorType('bool', []))];
+    const dstates = steps.states.map((s) => gradientOf(s.output));
+    const sums = steps.captured.map((v) => gradientOf(v, '.sum'));
+    const saved = states.map((s) => ({
+      ...s,
+      inside: standIn(s.input),
+      all: new Value(`${s.input.name}.states`),
+      even: isEven(s),
+    }));
+    const back = g.body(`${body.name}_grad`, [run, still, ...dstates, ...sums], (inner) => {
+      const at = inner.Sub(last, run);
+      const slice = (of: Value, like: Value, even = true): Value => {
+        const v = even ? inner.Gather(of, at, { axis: 0 }) : inner.SequenceAt(of, at);
+        v.type = like.type;
+        return v;
+      };
+      const given = new Map([
+        [iteration, at],
+        [going, inner.constant('bool', [], [1])],
+        ...saved.map(
+          ({ input, inside, all, even }) =>
+            [input, input.type?.kind === 'tensor' ? slice(all, inside, even) : inside] as const,
+        ),
+      ]);
+      const dparts = steps.parts.map((p) => slice(p.dy, p.output));
+      const results = reversed(site, inner, steps, { dstates, sums, given, dparts });
+      return [inner.constant('bool', [], [1]), ...results];
+    });
+    checkDrawn(back, () => place(onward));
+    for (const { input, inside, all, even } of saved) {
+      if (isRead(inside))
+        throw noGradient(
+          `the gradient needs state "${input.name}" of each run, which is not known to be a tensor`,
+          place(onward),
+        );
+      if (!isRead(all)) continue;
+      if (even) stack(node, body, input, all);
+      else keep(g, node, body, input, all);
+    }
+    const results = g.node({
+      op: 'Loop',
+      inputs: [
+        count,
+        undefined,
+        ...steps.states.map((s) => s.dy ?? g.zerosLike(isEven(s) ? s.from : endOf(node, s, g))),
+        ...steps.captured.map((v) => g.zerosLike(v)),
+      ],
+      attrs: { body: back },
+      outputs: back.outputs.length - 1,
+    });
+    return steps.handBack(results, arity);
+  },
+  { many: true },
+);
+
+const scalar = (v: Value, g: Builder): Value => (v.shape?.length === 0 ? v : g.Reshape(v, g.ints([])));
+
+/** How often a Loop has run: it hands out the number of each run. */
+function runsOf(node: Node, body: Graph, iteration: Value, g: Builder): Value {
+  const runs = new Value(`${iteration.name}.runs`);
+  stack(node, body, iteration, runs);
+  return g.Gather(g.Shape(runs), g.int(0));
+}
+
+/** What a state ends as. */
+const endOf = (node: Node, { at, output }: State, g: RawSite['g']): Value =>
+  g.output(node, at - 2, output.dtype, output.shape, 'end');
+
+/** True where each run leaves the state as long as it found it, so that states of all runs can be stacked. */
+const isEven = ({ input, output }: State): boolean => sameShape(input.shape, output.shape);
