@@ -196,7 +196,10 @@ const scriptName = (path: string): string => path.replace(/\.ts$/, '.js');
 const runner = `
 import { modes, check } from './test/gradients/harness.js';
 import { allRows } from './test/gradients/rows.js';
+import { checkControl } from './test/gradients/control.js';
+import { controlRows } from './test/gradients/control.rows.js';
 import { extras } from './test/gradients/extras.js';
+import { loopRows } from './test/gradients/loop.rows.js';
 let count = 0;
 process.on('message', async ({ mutated, originals, ops }) => {
   const wanted = new Set(ops);
@@ -205,6 +208,9 @@ process.on('message', async ({ mutated, originals, ops }) => {
     for (const file of mutated) await import(file);
     for (const mode of modes)
       for (const row of allRows) if (wanted.has(row.op) && (row.modes ?? modes).includes(mode)) await check(row, mode);
+    for (const row of [...controlRows, ...loopRows])
+      if (row.ops.some((op) => wanted.has(op)))
+        for (const mode of row.modes ?? modes) await checkControl(row, mode);
     for (const extra of extras) if (extra.ops.some((op) => wanted.has(op))) await extra.run();
   } catch (e) {
     failure = String(e);

@@ -17,11 +17,11 @@ export const loopRows: readonly ControlCase[] = [
     }),
   ),
   {
-    is: 'Loop of a constant count that hands out parts and reads its number',
+    is: 'Loop of a constant count, of shape [1], that hands out parts and reads its number',
     ops: ['Loop'],
     floats: { s: [3], w: [4, 3] },
     build: (g, { s = no(), w = no() }) =>
-      loop(g, { trips: g.int(4), going: g.constant('bool', [], [1]), states: [s] }, (b, at, i) => {
+      loop(g, { trips: g.ints([4]), going: g.constant('bool', [], [1]), states: [s] }, (b, at, i) => {
         const next = b.Mul(b.Tanh(at(0)), b.Gather(w, i));
         return { states: [next], parts: [b.Mul(next, at(0)), b.Exp(at(0))] };
       }),
@@ -79,6 +79,16 @@ export const loopRows: readonly ControlCase[] = [
         const last = b.Gather(at(0), b.ints([-1]), { axis: 0 });
         return { states: [b.Concat([b.Tanh(at(0)), b.MatMul(last, w)], { axis: 0 })], parts: [b.Exp(last)] };
       }),
+  },
+  {
+    is: 'Loop whose growing state nobody reads at its end',
+    ops: ['Loop'],
+    floats: { s: [1, 2] },
+    build: (g, { s = no() }) =>
+      loop(g, { trips: g.int(3), states: [s] }, (b, at) => ({
+        states: [b.Concat([b.Tanh(at(0)), at(0)], { axis: 0 })],
+        parts: [b.ReduceSum(b.Mul(at(0), at(0)), b.ints([0]), { keepdims: 0 })],
+      })).slice(1),
   },
   {
     is: 'Loop in a Loop, runs of the inner as many as the outer has done',
