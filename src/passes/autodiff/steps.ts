@@ -3,8 +3,8 @@
  * body computes.
  */
 import type { Builder } from '../../graph/builder.ts';
-import { type Graph, Value } from '../../graph/model.ts';
-import { activeInside, reachedFrom } from './activity.ts';
+import { type Graph, type Node, Value } from '../../graph/model.ts';
+import { activeInside, type Carried, reachedFrom } from './activity.ts';
 import { checkDense, recompute, toolsFor } from './recompute.ts';
 import type { Gradients, RawSite } from './rules.ts';
 import { sameShape } from './tools.ts';
@@ -44,6 +44,19 @@ interface Steps<P extends Part> {
   readonly states: readonly State[];
   readonly slices: readonly Slice[];
   readonly parts: readonly P[];
+}
+
+/** States of a Scan or Loop, in order. */
+export function statesOf(
+  { inputs }: Node,
+  { body, count, given, input, output }: Carried,
+  dys: readonly (Value | undefined)[],
+): State[] {
+  return Array.from({ length: count }, (_, i) => i).flatMap((i): State[] => {
+    const [from, before, after] = [inputs[given + i], body.inputs[input + i], body.outputs[output + i]];
+    if (from === undefined || before === undefined || after === undefined) return [];
+    return [{ at: given + i, from, input: before, output: after, dy: dys[i] }];
+  });
 }
 
 /** The steps that carry a gradient. */

@@ -5,11 +5,11 @@
 import { noGradient } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import { type Graph, type Node, tensorType, Value } from '../../../graph/model.ts';
-import { activeInside, reachedFrom } from '../activity.ts';
+import { activeInside, carriedBy, reachedFrom } from '../activity.ts';
 import { knownInts } from '../lengths.ts';
 import { again, checkDense, checkDrawn, keep, recompute, stack, toolsFor } from '../recompute.ts';
 import { grad, type RawSite } from '../rules.ts';
-import { gradientOf, live, reversed, type Slice, type State } from '../steps.ts';
+import { gradientOf, live, reversed, type Slice, type State, statesOf } from '../steps.ts';
 import { sameShape } from '../tools.ts';
 import { gradients, place } from '../walk.ts';
 
@@ -81,13 +81,10 @@ grad(
   'Scan',
   (site) => {
     const { node, inputs, attrs, dys, onward, g } = site;
-    const { body, num_scan_inputs: scans = 0 } = attrs;
-    if (body === undefined) return [];
-    const count = inputs.length - scans;
-    const states = inputs.slice(0, count).flatMap((from, at): State[] => {
-      const [input, output] = [body.inputs[at], body.outputs[at]];
-      return input === undefined || output === undefined ? [] : [{ at, from, input, output, dy: dys[at] }];
-    });
+    const carried = carriedBy(node);
+    if (carried === undefined) return [];
+    const { body, count } = carried;
+    const states = statesOf(node, carried, dys);
     const slices = inputs.slice(count).flatMap((from, i): Slice[] => {
       const input = body.inputs[count + i];
       const [axis, direction] = [attrs.scan_input_axes?.[i] ?? 0, attrs.scan_input_directions?.[i] ?? 0];
@@ -160,21 +157,13 @@ const isTrue = (v: Value | undefined): boolean => knownInts(v)?.[0] === 1;
 grad(
   'Loop',
   (site) => {
-    const {
-      node,
-      inputs,
-      attrs: { body },
-      dys,
-      onward,
-      g,
-    } = site;
-    const [limit, condition, ...initial] = inputs;
-    const [iteration, going] = body?.inputs ?? [];
-    if (body === undefined || iteration === undefined || going === undefined) return [];
-    const states = initial.flatMap((from, i): State[] => {
-      const [input, output] = [body.inputs[2 + i], body.outputs[1 + i]];
-      return input === undefined || output === undefined ? [] : [{ at: 2 + i, from, input, output, dy: dys[i] }];
-    });
+    const { node, inputs, dys, onward, g } = site;
+    const carried = carriedBy(node);
+    const [limit, condition] = inputs;
+    const [iteration, going] = carried?.body.inputs ?? [];
+    if (carried === undefined || iteration === undefined || going === undefined) return [];
+    const { body } = carried;
+    const states = statesOf(node, carried, dys);
     const parts = body.outputs.slice(1 + states.length).map((output, i) => ({ output, dy: dys[states.length + i] }));
     // They become more where the forward keeps states in a sequence.
     const arity = inputs.length;
