@@ -162,8 +162,9 @@ export function serve(model: Model, chosen: readonly Chosen[], { inputs, strengt
 }
 
 function servedLayer(layer: ManifestLayer, { rank }: PeftLayer): Layer {
-  const { path, weight, layout, in: inputs, out } = layer;
-  return { path, weight, layout, in: inputs, out, rank, alpha: rank, scale: 1, A: layer.A.name, B: layer.B.name };
+  const { path, op, kernel, weight, layout, in: inputs, out } = layer;
+  const shape = { op, kernel, in: inputs, out, rank };
+  return { path, ...shape, weight, layout, alpha: rank, scale: 1, A: layer.A.name, B: layer.B.name };
 }
 
 /** The adapter with its own ranks and alphas. */

@@ -2,9 +2,10 @@
  * The weighted layers of a model, which would be adapted and why the rest not, the loss that would be chosen, and how each
  * operator between both would be differentiated.
  */
-import { type PeftAdapter, readPeft } from './adapter/index.ts';
+import { readPeft } from './adapter/index.ts';
 import { LoraifyError } from './errors.ts';
 import type { Manifest } from './formats/manifest.ts';
+import { factorShapes, layerOp, sizeOf } from './graph/layers.ts';
 import type { Model } from './graph/model.ts';
 import { select, trainingOptions } from './loraify.ts';
 import { boundOf, parameterCount } from './manifest.ts';
@@ -12,7 +13,6 @@ import { type CompileOptions, type ResolvedOptions, resolveOptions } from './opt
 import { openModel } from './packages.ts';
 import {
   adapt,
-  type Candidates,
   type Differentiated,
   findCandidates,
   type GradientReport,
@@ -21,7 +21,7 @@ import {
   reasonOf,
   reportGradients,
 } from './passes/index.ts';
-import type { Selection } from './select.ts';
+import { nothingSelected, type Selection } from './select.ts';
 
 export interface InspectedLayer {
   readonly path: string;
@@ -33,6 +33,8 @@ export interface InspectedLayer {
   readonly layout: 'in_out' | 'out_in';
   readonly in: number;
   readonly out: number;
+  /** The window of a convolution. */
+  readonly kernel?: readonly number[];
   readonly rank: number;
   /** Trainable parameters of the branch. */
   readonly parameters: number;
@@ -90,15 +92,16 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
   try {
     const adapter = resolved.adapter === undefined ? undefined : readPeft(resolved.adapter);
     const found = findCandidates(model, new Set(adapter?.tensors.keys()));
-    const selection = selectedFrom(model, found, resolved, adapter);
+    const selection = select(model, found, resolved, adapter);
     const layers = selection.chosen.map((c) => c.layer);
     const byPath = new Map(layers.map((l) => [l.path, l]));
     const total = parameterCount(model, { found, layers: [] });
     const rows = found.candidates.map((c): InspectedLayer => {
       const rank = byPath.get(c.path)?.rank ?? resolved.rank;
       const reason = selection.left.get(c.path);
-      const { path, from, op, nodes, weight, layout } = c;
-      const parameters = rank * (c.in + c.out);
+      const { path, from, op, nodes, weight, layout, kernel } = c;
+      const { A, B } = factorShapes({ ...c, rank });
+      const parameters = sizeOf(A) + sizeOf(B);
       return {
         path,
         from,
@@ -106,6 +109,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
         nodes,
         weight,
         layout,
+        ...(kernel === undefined ? {} : { kernel }),
         in: c.in,
         out: c.out,
         rank,
@@ -114,6 +118,12 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
         ...(reason === undefined ? {} : { reason }),
       };
     });
+    const { candidates } = found;
+    const usual = resolved.target !== undefined || candidates.some((c) => layerOp(c.op).byDefault);
+    const nothing =
+      layers.length === 0 && usual && candidates.length > 0
+        ? [nothingSelected(selection, resolved.target).message]
+        : [];
     const training = preparedFor(model, selection, resolved);
     const trainable = rows.reduce((n, l) => n + (l.chosen ? l.parameters : 0), 0);
     return {
@@ -125,31 +135,11 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       loss: lossOf(training),
       bound: training === undefined || training instanceof LoraifyError ? [] : boundOf(training),
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
-      warnings: selection.warnings,
+      warnings: [...selection.warnings, ...nothing],
       ...(grad ? { gradient: gradientOf(training, selection) } : {}),
     };
   } finally {
     source.close();
-  }
-}
-
-/** As compile selects, but a selection of nothing is a result. */
-function selectedFrom(
-  model: Model,
-  found: Candidates,
-  options: ResolvedOptions,
-  adapter: PeftAdapter | undefined,
-): Selection {
-  if (found.candidates.length === 0) return { chosen: [], left: new Map(), warnings: [] };
-  try {
-    return select(model, found, options, adapter);
-  } catch (error) {
-    if (!(error instanceof LoraifyError) || error.code !== 'NO_TARGETS') throw error;
-    return {
-      chosen: [],
-      left: new Map(found.candidates.map((c) => [c.path, 'not a target'])),
-      warnings: [error.message],
-    };
   }
 }
 

@@ -24,6 +24,7 @@ import {
 import { noLayers } from './errors.ts';
 import { type Manifest, manifestFormat, manifestName, manifestText } from './formats/manifest.ts';
 import { cloneModel } from './graph/clone.ts';
+import { defaultOps, layerOp } from './graph/layers.ts';
 import type { Layer, Model } from './graph/model.ts';
 import { bytesOf } from './graph/tensor.ts';
 import { buildManifest } from './manifest.ts';
@@ -42,7 +43,7 @@ import {
   type TrainingGraph,
   verify,
 } from './passes/index.ts';
-import { type Selection, selectFromAdapter, selectLayers } from './select.ts';
+import { nothingSelected, type Selection, selectFromAdapter, selectLayers } from './select.ts';
 import { version } from './version.ts';
 
 export interface Compiled {
@@ -66,8 +67,10 @@ export interface CompileHooks {
 export function compileModel(model: Model, options: ResolvedOptions, { trace, onModel }: CompileHooks = {}): Compiled {
   const adapter = options.adapter === undefined ? undefined : readPeft(options.adapter);
   const found = findCandidates(model, new Set(adapter?.tensors.keys()));
-  if (found.candidates.length === 0) throw noLayers(whyNone(found));
+  const named = adapter !== undefined || options.target !== undefined;
+  if (!found.candidates.some((c) => named || layerOp(c.op).byDefault)) throw noLayers(whyNone(found));
   const selection = select(model, found, options, adapter);
+  if (selection.chosen.length === 0) throw nothingSelected(selection, options.target);
   const layers = selection.chosen.map((c) => c.layer);
   adapt(model, selection.chosen);
   verify(model, { internal: true });
@@ -91,7 +94,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   return { graphs, found, selection, layers, layout: stateLayout(layers), prepared };
 }
 
-/** The layers that the options, or a PEFT adapter in their place, choose. */
+/** The layers that the options, or a PEFT adapter in their place, choose: perhaps none. */
 export function select(
   model: Model,
   { candidates }: Candidates,
@@ -104,10 +107,16 @@ export function select(
   return selectLayers(model, candidates, { ...options, target, exclude, layers });
 }
 
-function whyNone({ skipped }: Candidates): string {
-  const [first] = skipped;
-  if (first === undefined) return 'the model has no MatMul or Gemm at all';
-  return `none of the ${skipped.length} MatMul and Gemm nodes has a weight that can be adapted; "${first.node}": ${first.reason}`;
+function whyNone({ candidates, skipped }: Candidates): string {
+  const usual = `${defaultOps.slice(0, -1).join(', ')} or ${defaultOps.at(-1)}`;
+  const others = [...new Set(candidates.map((c) => c.op))].map(
+    (op) => `${candidates.filter((c) => c.op === op).length} ${op}`,
+  );
+  const beside = others.length === 0 ? '' : `; ${others.join(' and ')} can be adapted, which --target asks for`;
+  const [first] = skipped.filter((s) => layerOp(s.op).byDefault);
+  if (first === undefined) return `the model has no ${usual} at all${beside}`;
+  const count = skipped.filter((s) => layerOp(s.op).byDefault).length;
+  return `none of the ${count} ${usual} nodes has a weight that can be adapted; "${first.node}": ${first.reason}${beside}`;
 }
 
 export function trainingOptions(

@@ -1,5 +1,6 @@
 /** What loraify.json says about a compiled model. */
 import type { InputInfo, Manifest, ManifestSplice, ValueInfo } from './formats/manifest.ts';
+import { factorShapes, sizeOf } from './graph/layers.ts';
 import type { Model, Value } from './graph/model.ts';
 import { elementCount, isFloat } from './graph/tensor.ts';
 import type { Compiled } from './loraify.ts';
@@ -52,11 +53,12 @@ export function buildManifest(m: ManifestInputs): Manifest {
       dropout: options.dropout,
     },
     layers: selection.chosen.map(({ candidate, layer }, i) => {
-      const slot = layout.slots[i];
-      const at = (s: 'A' | 'B', fallback: [number, number]) => ({
-        name: layer[s],
-        offset: slot?.[s].offset ?? 0,
-        shape: slot === undefined ? fallback : ([...slot[s].shape] as [number, number]),
+      const slots = layout.slots[i];
+      const shapes = factorShapes(layer);
+      const at = (part: 'A' | 'B') => ({
+        name: layer[part],
+        offset: slots?.[part].offset ?? 0,
+        shape: [...shapes[part]],
       });
       return {
         path: layer.path,
@@ -70,8 +72,9 @@ export function buildManifest(m: ManifestInputs): Manifest {
         rank: layer.rank,
         alpha: layer.alpha,
         scale: layer.scale,
-        A: at('A', [layer.in, layer.rank]),
-        B: at('B', [layer.rank, layer.out]),
+        ...(layer.kernel === undefined ? {} : { kernel: [...layer.kernel] }),
+        A: at('A'),
+        B: at('B'),
       };
     }),
     skipped: [
@@ -128,17 +131,25 @@ export function buildManifest(m: ManifestInputs): Manifest {
   };
 }
 
-/** Elements of the source's weights: floating-point tensors of rank 1 and more, and packed weights of layers. */
+/**
+ * Elements of the source's weights: floating-point tensors of rank 1 and more, and what the layers' weights stand for, however they
+ * are packed.
+ */
 export function parameterCount(model: Model, { found, layers }: Pick<Compiled, 'found' | 'layers'>): number {
   const added = new Set(layers.flatMap((l) => [l.A, l.B]));
   const graphs = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
-  const tensors = new Set(graphs.flatMap((g) => g.initializers.filter((v) => !added.has(v.name)).map((v) => v.tensor)));
-  const packed = new Set(found.candidates.map((c) => c.stored.tensor));
-  for (const c of found.candidates) for (const p of c.products) tensors.add(p.weight.tensor);
-  let total = 0;
-  for (const t of tensors)
-    if (t !== undefined && t.dims.length > 0 && (isFloat(t.dtype) || packed.has(t))) total += elementCount(t.dims);
-  return total;
+  const sizes = new Map(
+    graphs.flatMap((g) =>
+      g.initializers.flatMap(({ name, tensor: t }) =>
+        t === undefined || added.has(name) || t.dims.length === 0 || !isFloat(t.dtype)
+          ? []
+          : [[t, elementCount(t.dims)] as const],
+      ),
+    ),
+  );
+  for (const c of found.candidates)
+    for (const { weight } of c.products) sizes.set(weight.tensor, c.in * c.out * sizeOf(c.kernel ?? []));
+  return [...sizes.values()].reduce((n, size) => n + size, 0);
 }
 
 export function info(v: Value): ValueInfo {

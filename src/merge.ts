@@ -6,7 +6,7 @@ import { createFile, encodeModel, mergeWeights, planWeights, type UntieEdit, typ
 import { mergeMismatch, notMergeable } from './errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from './formats/manifest.ts';
 import { freshName, type Model, type Node, tensorType, type Value } from './graph/model.ts';
-import { inlineTensor, type Tensor } from './graph/tensor.ts';
+import { inlineTensor, isFloat, type Tensor } from './graph/tensor.ts';
 import { openSource, packageCandidates } from './packages.ts';
 import { parseFile } from './parser/index.ts';
 import type { Candidate } from './passes/index.ts';
@@ -80,7 +80,7 @@ function plan(model: Model, manifest: Manifest, adapter: Adapter): { edits: Weig
     const change = adapter.get(layer.path);
     if (product === undefined || change === undefined) continue;
     const { tensor, chain } = product.weight;
-    if (chain.some((n) => n.op === 'DequantizeLinear'))
+    if (!isFloat(tensor.dtype) || chain.some((n) => n.op === 'DequantizeLinear'))
       throw notMergeable(layer.path, `its weight "${layer.weight}" is quantized (${tensor.dtype})`);
     const edit = { layer: layer.path, weight: layer.weight, tensor, delta: deltaOf(layer, change) };
     const mine = readers(candidate);

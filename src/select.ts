@@ -1,6 +1,7 @@
 /** Which weights become layers, with which rank, alpha and start: the options of compile and inspect put together. */
-import { type InitKind, initialA, type PeftAdapter } from './adapter/index.ts';
-import { adapterMismatch, didYouMean, noTargets } from './errors.ts';
+import { type InitKind, initialFactors, type PeftAdapter } from './adapter/index.ts';
+import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from './errors.ts';
+import { factorShapes, layerOp, sizeOf } from './graph/layers.ts';
 import { freshName, type Layer, type Model } from './graph/model.ts';
 import { inlineTensor, type Tensor } from './graph/tensor.ts';
 import { type Candidate, type Chosen, patternValue, selector, unmatched } from './passes/index.ts';
@@ -31,18 +32,25 @@ export interface Selection {
 export const scaleOf = (scaling: Scaling, alpha: number, rank: number): number =>
   scaling === 'standard' ? alpha / rank : scaling === 'rslora' ? alpha / Math.sqrt(rank) : alpha;
 
-/** Applies PEFT's selection rules. Throws NO_TARGETS where nothing is left. */
+const needsTarget = 'only with --target';
+
+/** Applies PEFT's selection rules. May choose nothing. */
 export function selectLayers(model: Model, candidates: readonly Candidate[], options: SelectOptions): Selection {
-  const last = new Set(
+  // `all-linear` leaves out the layer that gives the model's output, as PEFT does, and what is not linear.
+  const notLinear = new Set(
     candidates
-      .filter((c) => c.products.some((p) => p.node.outputs.some((o) => model.graph.outputs.includes(o))))
+      .filter(
+        (c) =>
+          !layerOp(c.op).byDefault ||
+          c.products.some((p) => p.node.outputs.some((o) => model.graph.outputs.includes(o))),
+      )
       .map((c) => c.path),
   );
   const select = selector({
     ...(options.target === undefined ? {} : { targets: options.target }),
     ...(options.exclude === undefined ? {} : { exclude: options.exclude }),
     ...(options.layers === undefined ? {} : { layers: options.layers }),
-    outputLayers: last,
+    outputLayers: notLinear,
   });
   const rankOf = patternValue(new Map(Object.entries(options.rankPattern)), options.rank, 'rank_pattern');
   const alphaOf = patternValue(new Map(Object.entries(options.alphaPattern)), options.alpha, 'alpha_pattern');
@@ -51,31 +59,28 @@ export function selectLayers(model: Model, candidates: readonly Candidate[], opt
   const names = layerNames(model);
   const chosen = candidates.flatMap((candidate): Chosen[] => {
     const { path } = candidate;
-    const verdict = select(path);
+    const verdict = options.target === undefined && !layerOp(candidate.op).byDefault ? needsTarget : select(path);
     if (verdict !== true) {
       left.set(path, verdict);
       return [];
     }
     const [rank, alpha] = [rankOf(path), alphaOf(path)];
-    if (rank > Math.min(candidate.in, candidate.out))
-      warnings.push(`rank ${rank} of "${path}" is more than its weight [${candidate.in}, ${candidate.out}] can use`);
+    const inputs = candidate.in * sizeOf(candidate.kernel ?? []);
+    if (rank > Math.min(inputs, candidate.out))
+      warnings.push(`rank ${rank} of "${path}" is more than its weight [${inputs}, ${candidate.out}] can use`);
     const layer = layerOf(candidate, rank, alpha, scaleOf(options.scaling, alpha, rank), names);
-    return [
-      {
-        candidate,
-        layer,
-        ...tensors(layer, initialA(options.init, candidate.in, rank, options.seed, path), undefined),
-      },
-    ];
+    return [{ candidate, layer, ...tensors(layer, initialFactors(options.init, layer, options.seed, path)) }];
   });
   const paths = candidates.map((c) => c.path);
   for (const t of unmatched(options.target ?? [], paths))
     if (t.toLowerCase() !== 'all-linear') warnings.push(`target "${t}" matches no layer${didYouMean(t, paths)}`);
-  if (chosen.length === 0 && candidates.length > 0)
-    throw noTargets(
-      `none of the ${candidates.length} layers is selected${options.target === undefined ? '' : `: ${warnings.join('; ') || options.target.join(', ')}`}`,
-    );
   return { chosen, left, warnings };
+}
+
+/** The error NO_TARGETS for a selection of nothing. */
+export function nothingSelected({ left, warnings }: Selection, target: readonly string[] | undefined): LoraifyError {
+  const asked = target === undefined ? '' : `: ${warnings.join('; ') || target.join(', ')}`;
+  return noTargets(`none of the ${left.size} layers is selected${asked}`);
 }
 
 /** Takes layers, ranks, scales and content from a PEFT adapter. Throws ADAPTER_MISMATCH by name. */
@@ -120,7 +125,7 @@ export function selectFromAdapter(
         file,
       );
     const layer = layerOf(candidate, found.rank, found.alpha, found.scale, names);
-    return [{ candidate, layer, ...tensors(layer, found.A, found.B) }];
+    return [{ candidate, layer, ...tensors(layer, found) }];
   });
   return { chosen, left, warnings: [] };
 }
@@ -145,9 +150,11 @@ function layerNames(model: Model): (name: string) => string {
 }
 
 function layerOf(c: Candidate, rank: number, alpha: number, scale: number, name: (wanted: string) => string): Layer {
-  const { path, weight, layout } = c;
+  const { path, op, kernel, weight, layout } = c;
   return {
     path,
+    op,
+    ...(kernel === undefined ? {} : { kernel }),
     weight,
     layout,
     in: c.in,
@@ -160,10 +167,11 @@ function layerOf(c: Candidate, rank: number, alpha: number, scale: number, name:
   };
 }
 
-function tensors(layer: Layer, a: Float32Array, b: Float32Array | undefined): { A: Tensor; B: Tensor } {
+function tensors(
+  layer: Layer,
+  { A, B }: { readonly A: Float32Array; readonly B: Float32Array },
+): { A: Tensor; B: Tensor } {
+  const shapes = factorShapes(layer);
   const bytes = (v: Float32Array): Uint8Array => new Uint8Array(v.buffer, v.byteOffset, v.byteLength);
-  return {
-    A: inlineTensor('float32', [layer.in, layer.rank], bytes(a)),
-    B: inlineTensor('float32', [layer.rank, layer.out], bytes(b ?? new Float32Array(layer.rank * layer.out))),
-  };
+  return { A: inlineTensor('float32', shapes.A, bytes(A)), B: inlineTensor('float32', shapes.B, bytes(B)) };
 }

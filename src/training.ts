@@ -7,6 +7,7 @@ import { checkFileTarget, createFile } from './emit/index.ts';
 import { adapterMismatch, badOption } from './errors.ts';
 import { writeFileAtomic } from './formats/files.ts';
 import { writeNpz } from './formats/npz.ts';
+import { sizeOf } from './graph/layers.ts';
 import {
   type AdapterFormat,
   type Evaluation,
@@ -29,7 +30,7 @@ const peft: AdapterFormat = {
     const params = new Float32Array(manifest.state.size);
     for (const layer of manifest.layers) {
       const tensor = tensors.get(layer.path);
-      if (tensor?.A.length !== layer.in * layer.rank || tensor.B.length !== layer.rank * layer.out) {
+      if (tensor?.A.length !== sizeOf(layer.A.shape) || tensor.B.length !== sizeOf(layer.B.shape)) {
         throw adapterMismatch(`layer "${layer.path}" is missing in the adapter or has another shape`, directory);
       }
       params.set(tensor.A, layer.A.offset);

@@ -1,7 +1,7 @@
 /** Adapters in and out: the room's public face. */
 
 export { type Combination, combinations, combine, type Weighted } from './combine.ts';
-export { type InitKind, initialA, initKinds } from './init.ts';
+export { type InitKind, initialFactors, initKinds } from './init.ts';
 export { effectiveScale, type PeftConfig, parsePeftConfig, type Scaled } from './peftConfig.ts';
 export { type PeftAdapter, type PeftLayer, readPeft } from './peftRead.ts';
 export { type FlatLayer, type PeftContent, peftFiles, writePeft } from './peftWrite.ts';

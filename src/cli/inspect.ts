@@ -31,7 +31,7 @@ function page({ file, opset, irVersion, layers, skipped, loss, bound, totals, gr
     l.nodes.length > 1 ? `${l.op} x ${l.nodes.length}` : l.op,
     l.weight,
     l.layout,
-    `${l.in} x ${l.out}`,
+    `${l.in} x ${l.out}${l.kernel === undefined ? '' : ` (window ${l.kernel.join(' x ')})`}`,
     l.chosen ? String(l.rank) : '',
     l.chosen ? count(l.parameters) : '',
     l.from,
@@ -40,7 +40,7 @@ function page({ file, opset, irVersion, layers, skipped, loss, bound, totals, gr
   const share = totals.total === 0 ? '' : ` (${percent(totals.trainable, totals.total)})`;
   const lines = [
     `${file}: opset ${opset}, IR version ${irVersion}`,
-    ...(layers.length === 0 ? ['no weighted MatMul or Gemm'] : [table(head, rows)]),
+    ...(layers.length === 0 ? ['no weighted operator'] : [table(head, rows)]),
     ...(skipped.length === 0
       ? []
       : [

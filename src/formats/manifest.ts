@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { badPackage } from '../errors.ts';
+import { factorShapes, sizeOf } from '../graph/layers.ts';
 import { readWhole } from './files.ts';
 
 export const manifestName = 'loraify.json';
@@ -33,7 +34,7 @@ const inputInfo = valueInfo.extend({
 });
 
 /** A tensor inside the flat vector; `offset` counts float32 elements. */
-const slot = z.object({ name: z.string(), offset: count, shape: z.tuple([count, count]) });
+const slot = z.object({ name: z.string(), offset: count, shape: z.array(count) });
 
 const layer = z.object({
   path: z.string(),
@@ -50,9 +51,11 @@ const layer = z.object({
   alpha: z.number(),
   /** The factor on (x·A)·B. */
   scale: z.number(),
-  /** [in, rank]. */
+  /** The window of a convolution. */
+  kernel: z.array(count).optional(),
+  /** [in, rank]; of a Conv [rank, in, kernel…]. */
   A: slot,
-  /** [rank, out]. */
+  /** [rank, out]; of a Conv [out, rank, 1…]. */
   B: slot,
 });
 
@@ -201,15 +204,13 @@ function checkLayers({ layers, state }: Manifest, file: string | undefined): voi
     const fail = (reason: string): Error => badPackage(`${manifestName}: layers[${i}] ("${l.path}") ${reason}`, file);
     if (paths.has(l.path)) throw fail('has the path of another layer');
     paths.add(l.path);
-    for (const [part, wanted, { shape, offset }] of [
-      ['A', [l.in, l.rank], l.A],
-      ['B', [l.rank, l.out], l.B],
-    ] as const) {
-      if (shape[0] !== wanted[0] || shape[1] !== wanted[1]) {
-        throw fail(`has ${part} of shape [${shape.join(', ')}], not [${wanted.join(', ')}]`);
+    const wanted = factorShapes(l);
+    for (const part of ['A', 'B'] as const) {
+      const { shape, offset } = l[part];
+      if (shape.join() !== wanted[part].join()) {
+        throw fail(`has ${part} of shape [${shape.join(', ')}], not [${wanted[part].join(', ')}]`);
       }
-      if (offset + shape[0] * shape[1] > state.size)
-        throw fail(`has ${part} beyond the state's ${state.size} elements`);
+      if (offset + sizeOf(shape) > state.size) throw fail(`has ${part} beyond the state's ${state.size} elements`);
     }
   }
 }

@@ -120,6 +120,10 @@ export interface SparseTensor {
 export interface Layer {
   /** Module path as PEFT users know it, for example `encoder.layer.0.attention.self.query`. */
   readonly path: string;
+  /** The operator that reads the weight (graph/layers.ts says how A and B lie). */
+  readonly op: string;
+  /** The window of a convolution. */
+  readonly kernel?: readonly number[] | undefined;
   /** Name of the stored tensor that a merge changes. */
   readonly weight: string;
   /** How the stored tensor lies: [in, out] or [out, in] (after a Reshape, if one stands between, made it two-dimensional). */
@@ -130,7 +134,7 @@ export interface Layer {
   readonly alpha: number;
   /** The factor on (x·A)·B. */
   readonly scale: number;
-  /** Names of A [in, rank] and B [rank, out] in model.onnx. */
+  /** Names of A and B in model.onnx. */
   readonly A: string;
   readonly B: string;
 }

@@ -4,11 +4,13 @@
  */
 import { badModel } from '../errors.ts';
 import { cloneMap, copyGraph } from '../graph/clone.ts';
+import { layerOp } from '../graph/layers.ts';
 import { constant, type FunctionDef, freshName, type Layer, type Model, type Node, Value } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
-import { internalDomain } from './adapted.ts';
+import { findProducts, functionKey } from './findProducts.ts';
+import { kindNamed } from './layers/index.ts';
+import type { Marked, Product, Skipped } from './layers/kind.ts';
 import { type ModulePath, modulePath, uniquePaths } from './targets.ts';
-import { findProducts, functionKey, type Product, type Skipped } from './weighted.ts';
 
 /** A weight with all products that read it: what may become a layer. */
 export interface Candidate {
@@ -18,10 +20,12 @@ export interface Candidate {
   readonly in: number;
   readonly out: number;
   readonly layout: 'in_out' | 'out_in';
+  /** The window of a convolution. */
+  readonly kernel?: readonly number[] | undefined;
   /** Name of the stored tensor. */
   readonly weight: string;
   readonly stored: Value;
-  /** MatMul or Gemm, and the labels of all nodes; kept because `adapt` changes the nodes. */
+  /** The operator, and the labels of all nodes; kept because `adapt` changes the nodes. */
   readonly op: string;
   readonly nodes: readonly string[];
 }
@@ -37,12 +41,19 @@ export interface Candidates {
  */
 export function findCandidates(model: Model, separate: ReadonlySet<string> = new Set()): Candidates {
   const { products, skipped } = findProducts(model);
-  const groups = new Map<Value, Product[]>();
+  const groups = new Map<string, Product[]>();
   const refused: Skipped[] = [];
+  const serials = new Map<Value, number>();
+  /** A table that an embedding and a product share is two layers: what one of them learns is not the other's. */
+  const keyOf = ({ node, weight: { stored } }: Product): string => {
+    const serial = serials.get(stored) ?? serials.size;
+    serials.set(stored, serial);
+    return `${serial}:${layerOp(node.op).form}`;
+  };
   for (const p of products) {
-    const group = groups.get(p.weight.stored);
+    const group = groups.get(keyOf(p));
     const [first] = group ?? [];
-    if (group === undefined || first === undefined) groups.set(p.weight.stored, [p]);
+    if (group === undefined || first === undefined) groups.set(keyOf(p), [p]);
     else if (agrees(first, p)) group.push(p);
     else
       refused.push({
@@ -55,9 +66,14 @@ export function findCandidates(model: Model, separate: ReadonlySet<string> = new
     .flatMap((g) => modules(g, separate))
     .flatMap((g) => (g[0] === undefined ? [] : [{ group: g, first: g[0] }]));
   const paths = lists.map(({ group, first }) =>
-    modulePath(first, { preferNode: groups.get(first.weight.stored)?.length !== group.length }),
+    modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length }),
   );
-  const unique = uniquePaths(paths.map((p) => p.path));
+  // Layers that are taken by default get their names first: the others change none of them.
+  const isDefault = lists.map(({ first }) => layerOp(first.node.op).byDefault);
+  const unique = uniquePaths(
+    paths.map((p) => p.path),
+    isDefault,
+  );
   const candidates = lists.map(
     ({ group, first }, i): Candidate => ({
       path: unique[i] ?? first.node.label,
@@ -66,6 +82,7 @@ export function findCandidates(model: Model, separate: ReadonlySet<string> = new
       in: first.in,
       out: first.out,
       layout: first.layout,
+      kernel: first.kernel,
       weight: first.weight.stored.name,
       stored: first.weight.stored,
       op: first.node.op,
@@ -87,9 +104,10 @@ function modules(group: readonly Product[], separate: ReadonlySet<string>): (rea
 
 /** Two readings of one tensor that are the same matrix or its transpose. */
 const agrees = (a: Product, b: Product): boolean =>
-  a.layout === b.layout ? a.in === b.in && a.out === b.out : a.in === b.out && a.out === b.in;
+  a.kernel?.join() === b.kernel?.join() &&
+  (a.layout === b.layout ? a.in === b.in && a.out === b.out : a.in === b.out && a.out === b.in);
 
-/** A chosen layer with the initial content of A [in, rank] and B [rank, out], float32. */
+/** A chosen layer with the initial content of A and B, float32 in the shapes of graph/layers.ts. */
 export interface Chosen {
   readonly candidate: Candidate;
   readonly layer: Layer;
@@ -100,7 +118,8 @@ export interface Chosen {
 export const trainableMark = 'loraify.trainable';
 
 /**
- * Turns every product of the chosen layers into an Adapted node and adds A and B to the main graph. Changes the model in place.
+ * Turns every product of the chosen layers into an Adapted node, or puts a Branch behind it, and adds A and B to the main graph.
+ * Changes the model in place.
  */
 export function adapt(model: Model, chosen: readonly Chosen[]): void {
   const inFunctions = new Map<Node, Item[]>();
@@ -136,32 +155,17 @@ function trainable(name: string, tensor: Tensor): Value {
   return constant(name, { ...tensor, metadata: new Map([[trainableMark, 'true']]) });
 }
 
-interface Item {
-  readonly product: Product;
+interface Item extends Marked {
   /** Calls still to descend, from the current scope. */
   readonly calls: Product['calls'];
-  readonly layer: Layer;
-  /** The product reads the transpose of the layer's matrix. */
-  readonly flip: boolean;
   readonly a: Value;
   readonly b: Value;
 }
 
-/** Makes the node Adapted: inputs x, W, A, B and Gemm's C; attributes base, side, flip beside the operator's own. */
-function mark(node: Node, { product, layer, flip }: Item, a: Value, b: Value): void {
-  const [left, right, c] = node.inputs;
-  const [x, w] = product.side === 'right' ? [left, right] : [right, left];
-  node.attrs.set('base', { kind: 'string', value: new TextEncoder().encode(node.op) });
-  node.attrs.set('side', { kind: 'int', value: product.side === 'right' ? 0 : 1 });
-  node.attrs.set('flip', { kind: 'int', value: flip ? 1 : 0 });
-  node.op = 'Adapted';
-  node.domain = internalDomain;
-  node.layer = layer;
-  node.setInput(0, x);
-  node.setInput(1, w);
-  node.setInput(2, a);
-  node.setInput(3, b);
-  if (c !== undefined) node.setInput(4, c);
+function mark(node: Node, item: Marked, a: Value, b: Value): void {
+  const kind = kindNamed(item.layer.op);
+  if (kind === undefined) throw new Error(`no kind of layer is called ${item.layer.op}`);
+  kind.mark(node, item, a, b);
 }
 
 interface Variant {

@@ -1,22 +1,63 @@
 /**
  * Brings every Adapted node of a training graph into its one training form (adapted.ts): the weight on the right, read where it
  * is stored, activations in rows. Left factors turn into right ones by yᵀ = xᵀ·Wᵀ, Gemm's flags and alpha into nodes beside.
+ * Branches become Adapted nodes without a base where they are products over the last axis, plain operators elsewhere.
  */
 import { unsupportedShape } from '../errors.ts';
 import type { Builder } from '../graph/builder.ts';
 import { constant, type Graph, Node, replaceValue, Value } from '../graph/model.ts';
+import { dataTypeNumber, isFloat } from '../graph/tensor.ts';
 import { internalDomain, isAdapted } from './adapted.ts';
+import { branchForm, isBranch } from './branch.ts';
+import { kindNamed } from './layers/index.ts';
 import { rewriteNodes } from './rewrite.ts';
 
 /** In place, bodies included; detached nodes of the main graph join through `graph.adopt()` afterwards. */
 export function canonicalize(graph: Graph, g: Builder): void {
   const site = { graphs: [...graph.allGraphs()], views: new Map<string, Value>() };
-  rewriteNodes(graph, g, isAdapted, (node, builder) => rewrite(node, builder, site));
+  rewriteNodes(
+    graph,
+    g,
+    (node) => isAdapted(node) || isBranch(node),
+    (node, builder) => (isBranch(node) ? writeOut : rewrite)(node, builder, site),
+  );
 }
 
 interface Site {
   readonly graphs: readonly Graph[];
   readonly views: Map<string, Value>;
+}
+
+/** y + branch: the scale goes to B, which is smaller than any activation. */
+function writeOut(node: Node, g: Builder, { graphs }: Site): void {
+  const { y, x, a, b, layer } = branchForm(node);
+  const kind = kindNamed(layer.op);
+  const [out] = node.outputs;
+  if (out === undefined || kind?.branch === undefined) return;
+  const { branch, overLastAxis } = kind;
+  const sum = g.within({ origin: out.name, rule: 'canonical/branch' }, () => {
+    if (overLastAxis === true) {
+      const made = new Node({
+        op: 'Adapted',
+        domain: internalDomain,
+        name: node.name,
+        inputs: [x, undefined, a, b, y],
+        outputs: [new Value(`${out.name}.adapted`)],
+        attrs: [['base', { kind: 'string', value: new TextEncoder().encode(layer.op) }]],
+      });
+      made.layer = layer;
+      return g.own(made).outputs[0] ?? y;
+    }
+    const wide = (v: Value): Value =>
+      v.dtype !== undefined && isFloat(v.dtype) && v.dtype !== 'float32'
+        ? g.Cast(v, { to: dataTypeNumber('float32') })
+        : v;
+    const scaled = layer.scale === 1 ? b : g.Mul(b, g.float(layer.scale));
+    const base = wide(y);
+    const total = g.Add(base, branch({ g, node, x, a, b: scaled, wide }));
+    return base === y || y.dtype === undefined ? total : g.Cast(total, { to: dataTypeNumber(y.dtype) });
+  });
+  replaceResult(out, sum, graphs);
 }
 
 function number(node: Node, name: string, otherwise: number): number {
@@ -76,12 +117,17 @@ function rewrite(node: Node, g: Builder, { graphs, views }: Site): void {
     const scaled = alpha === 1 ? oriented : g.Mul(oriented, g.like(oriented, alpha));
     const bias = c === undefined || plain ? undefined : beta === 1 ? c : g.Mul(c, g.like(c, beta));
     const result = bias === undefined ? scaled : g.Add(scaled, bias);
-    result.type ??= y.type;
-    replaceValue(y, result, graphs);
-    const { name } = y;
-    y.name = `${name}.replaced`;
-    result.name = name;
+    replaceResult(y, result, graphs);
   });
+}
+
+/** `result` takes the place and the name of y. */
+function replaceResult(y: Value, result: Value, graphs: readonly Graph[]): void {
+  result.type ??= y.type;
+  replaceValue(y, result, graphs);
+  const { name } = y;
+  y.name = `${name}.replaced`;
+  result.name = name;
 }
 
 /**

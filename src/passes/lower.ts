@@ -1,5 +1,5 @@
 /**
- * What an adapted product becomes in model.onnx: the base operator as it was, with the low-rank branch beside it.
+ * What an adapted layer becomes in model.onnx: the base operator as it was, with the low-rank branch beside it.
  *
  *   y = base(x, W);  y' = y + s·(x·A)·B        (right factor; for a left factor W·x: y' = y + s·Bᵀ·(Aᵀ·x))
  *
@@ -10,8 +10,10 @@ import type { Graph, Model, Node } from '../graph/model.ts';
 import { uniqueNames, Value } from '../graph/model.ts';
 import { dataTypeNumber, tensorOf } from '../graph/tensor.ts';
 import { adaptedForm, isAdapted } from './adapted.ts';
+import { branchForm, isBranch } from './branch.ts';
+import { kindNamed } from './layers/index.ts';
 
-/** Expands every Adapted node of the model, bodies and functions included. In place. */
+/** Expands every Adapted and Branch node of the model, bodies and functions included. In place. */
 export function lowerBeside(model: Model): void {
   const types = weightTypes(model);
   // Scalars of the main graph and its bodies are shared initializers; functions can hold none, so theirs are Constant nodes.
@@ -24,8 +26,11 @@ export function lowerBeside(model: Model): void {
   const inline = (x: number, g: Builder): Value => g.Constant({ value: tensorOf('float32', [], [x]) });
   for (const graph of [model.graph, ...model.functions.map((f) => f.body)])
     for (const g of [...graph.allGraphs()])
-      for (const node of [...g.nodes])
-        if (isAdapted(node)) expand(g, node, types.get(node), graph === model.graph ? initial : inline);
+      for (const node of [...g.nodes]) {
+        const scalar = graph === model.graph ? initial : inline;
+        if (isAdapted(node)) expand(g, node, types.get(node), scalar);
+        else if (isBranch(node)) expandBranch(g, node, scalar);
+      }
   for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) uniqueNames(graph);
 }
 
@@ -49,6 +54,7 @@ function floatAttr(node: Node, name: string, otherwise: number): number {
 
 function expand(graph: Graph, node: Node, dtype: Value['dtype'], scalar: (x: number, g: Builder) => Value): void {
   const { x, w, a, b, c, scale } = adaptedForm(node);
+  if (w === undefined) return;
   const y = node.outputs[0] ?? new Value('y');
   const attr = node.attrs.get('base');
   const op = attr?.kind === 'string' ? new TextDecoder().decode(attr.value) : 'MatMul';
@@ -69,27 +75,58 @@ function expand(graph: Graph, node: Node, dtype: Value['dtype'], scalar: (x: num
   const base = new Value(`${y.name}.base`, y.type);
   node.replaceOutput(0, base);
 
+  const rule = `lower/${op === 'Gemm' ? 'gemm' : 'matmul'}${side === 0 ? '' : '-left'}`;
+  const narrow = isNarrow(dtype);
+  beside(graph, node, y, rule, (g) => {
+    const wide = (v: Value): Value => (narrow ? g.Cast(v, { to: dataTypeNumber('float32') }) : v);
+    const delta = side === 0 ? right(g, wide(x), a, b, flip, transA) : left(g, wide(x), a, b, flip, transB);
+    return sum(g, base, delta, factor, dtype, scalar);
+  });
+}
+
+function expandBranch(graph: Graph, node: Node, scalar: (x: number, g: Builder) => Value): void {
+  const { y: base, x, a, b, layer } = branchForm(node);
+  const [y] = node.outputs;
+  const branch = kindNamed(layer.op)?.branch;
+  const { producer, dtype } = base;
+  if (y === undefined || producer === undefined || branch === undefined) return;
+  const narrow = isNarrow(dtype);
+  beside(graph, producer, y, `lower/${layer.op.toLowerCase()}`, (g) => {
+    const wide = (v: Value): Value => (narrow ? g.Cast(v, { to: dataTypeNumber('float32') }) : v);
+    return sum(g, base, branch({ g, node, x, a, b, wide }), layer.scale, dtype, scalar);
+  });
+  graph.remove(node);
+}
+
+const isNarrow = (dtype: Value['dtype']): boolean => dtype !== undefined && dtype !== 'float32';
+
+/** base + factor·delta, computed in float32 and cast to the base's type. */
+function sum(
+  g: Builder,
+  base: Value,
+  delta: Value,
+  factor: number,
+  dtype: Value['dtype'],
+  scalar: (x: number, g: Builder) => Value,
+): Value {
+  const scaled = factor === 1 ? delta : g.Mul(delta, scalar(factor, g));
+  if (dtype === undefined || !isNarrow(dtype)) return g.Add(base, scaled);
+  return g.Cast(g.Add(g.Cast(base, { to: dataTypeNumber('float32') }), scaled), { to: dataTypeNumber(dtype) });
+}
+
+/** Puts the nodes that `make` makes behind the base; the last one hands out y. */
+function beside(graph: Graph, base: Node, y: Value, rule: string, make: (g: Builder) => Value): void {
   const made: Node[] = [];
   const g = createBuilder((n) => {
     made.push(n);
   });
-  g.within(
-    { origin: `${y.name}.lora`, rule: `lower/${op === 'Gemm' ? 'gemm' : 'matmul'}${side === 0 ? '' : '-left'}` },
-    () => {
-      const narrow = dtype !== undefined && dtype !== 'float32';
-      const wide = (v: Value): Value => (narrow ? g.Cast(v, { to: dataTypeNumber('float32') }) : v);
-      const delta = side === 0 ? right(g, wide(x), a, b, flip, transA) : left(g, wide(x), a, b, flip, transB);
-      const scaled = factor === 1 ? delta : g.Mul(delta, scalar(factor, g));
-      const sum = g.Add(wide(base), scaled);
-      const result = narrow ? g.Cast(sum, { to: dataTypeNumber(dtype) }) : sum;
-      const last = result.producer;
-      if (last === undefined) return;
-      result.producer = undefined;
-      last.replaceOutput(0, y);
-      last.name = `${node.label}.lora`;
-    },
-  );
-  graph.insertAfter(node, ...made);
+  const last = g.within({ origin: `${y.name}.lora`, rule }, () => make(g)).producer;
+  if (last === undefined) return;
+  const [result] = last.outputs;
+  if (result !== undefined) result.producer = undefined;
+  last.replaceOutput(0, y);
+  last.name = `${base.label}.lora`;
+  graph.insertAfter(base, ...made);
 }
 
 /** x·D with D = A·B, or its transpose where the product reads the transposed weight. */

@@ -29,8 +29,13 @@ export function lowerTraining(graph: Graph, builder: Builder): void {
       const flat = x.shape?.length === 2;
       const rows = tools.rows(x, depth);
       const perColumn = c?.shape?.length === 1 && c.shape[0] === width;
-      const bias = flat || perColumn ? c : undefined;
-      const base = transW === 1 || bias !== undefined ? g.Gemm(rows, w, bias, { transB: transW }) : g.MatMul(rows, w);
+      const bias = flat || perColumn || w === undefined ? c : undefined;
+      const base =
+        w === undefined
+          ? c && tools.rows(c, width)
+          : transW === 1 || bias !== undefined
+            ? g.Gemm(rows, w, bias, { transB: transW })
+            : g.MatMul(rows, w);
       const sum = g.Gemm(g.MatMul(rows, a), b, base, { alpha: scale });
       const shaped = flat ? sum : g.Reshape(sum, leading(x, width));
       return c === undefined || bias !== undefined ? shaped : g.Add(shaped, c);

@@ -4,9 +4,9 @@ import { operators } from '../graph/operators.ts';
 import { internalDomain } from './adapted.ts';
 import { gradientState, pending, stopReason } from './autodiff/index.ts';
 import { ruleKeys } from './autodiff/rules.ts';
+import { layerKeys } from './layers/index.ts';
 import { shapeRuleKeys } from './shapes/rule.ts';
 import './shapes.ts';
-import { layerOperators } from './weighted.ts';
 
 export interface OperatorState {
   /** '' is ai.onnx. */
@@ -40,7 +40,7 @@ export function operatorStates(): OperatorState[] {
         gradient,
         note:
           note ?? (dot < 0 && Object.hasOwn(contrib, key) ? 'an operator of ONNX Runtime, not of the standard' : ''),
-        layer: layerOperators.has(key),
+        layer: layerKeys.has(key),
       };
     })
     .filter((s) => s.domain !== internalDomain)

@@ -3,13 +3,14 @@
  * `width` elements before it is split, because CUDA's Split and Concat pay per element of the split axis.
  */
 import type { Builder } from '../graph/builder.ts';
+import { factorShapes, sizeOf } from '../graph/layers.ts';
 import type { Layer, Value } from '../graph/model.ts';
 
 export interface Slot {
   readonly name: string;
   /** Element offset in the flat vector. */
   readonly offset: number;
-  readonly shape: readonly [number, number];
+  readonly shape: readonly number[];
 }
 
 export interface LayerSlots {
@@ -26,16 +27,15 @@ export interface StateLayout {
 
 export function stateLayout(layers: readonly Layer[]): StateLayout {
   let offset = 0;
-  const slot = (name: string, rows: number, columns: number): Slot => {
-    const s: Slot = { name, offset, shape: [rows, columns] };
-    offset += rows * columns;
+  const slot = (name: string, shape: readonly number[]): Slot => {
+    const s: Slot = { name, offset, shape };
+    offset += sizeOf(shape);
     return s;
   };
-  const slots = layers.map((layer) => ({
-    layer,
-    A: slot(layer.A, layer.in, layer.rank),
-    B: slot(layer.B, layer.rank, layer.out),
-  }));
+  const slots = layers.map((layer) => {
+    const { A, B } = factorShapes(layer);
+    return { layer, A: slot(layer.A, A), B: slot(layer.B, B) };
+  });
   return { slots, size: offset };
 }
 
@@ -44,8 +44,10 @@ const flatSlots = (layout: StateLayout): Slot[] => layout.slots.flatMap((s) => [
 /** The widest row that every tensor of the state is a multiple of. */
 function rowWidth(layout: StateLayout): number {
   const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
-  return flatSlots(layout).reduce((w, s) => gcd(s.shape[0] * s.shape[1], w), 0) || 1;
+  return flatSlots(layout).reduce((w, s) => gcd(sizeOf(s.shape), w), 0) || 1;
 }
+
+const isRows = ({ shape }: Slot, width: number): boolean => shape.length === 2 && shape[1] === width;
 
 /** A and B of every layer, by name, out of the flat vector. */
 export function unpack(g: Builder, layout: StateLayout, params: Value): Map<string, Value> {
@@ -53,7 +55,7 @@ export function unpack(g: Builder, layout: StateLayout, params: Value): Map<stri
   const slots = flatSlots(layout);
   return g.within({ origin: 'state', rule: 'state/unpack' }, () => {
     const rows = g.Reshape(params, g.ints([-1, width]));
-    const lengths = slots.map((s) => (s.shape[0] * s.shape[1]) / width);
+    const lengths = slots.map((s) => sizeOf(s.shape) / width);
     const parts =
       slots.length === 1
         ? [rows]
@@ -61,7 +63,7 @@ export function unpack(g: Builder, layout: StateLayout, params: Value): Map<stri
     return new Map(
       slots.map((s, i) => {
         const part = parts[i] ?? rows;
-        const shaped = s.shape[1] === width && part !== rows ? part : g.Reshape(part, g.ints(s.shape));
+        const shaped = isRows(s, width) && part !== rows ? part : g.Reshape(part, g.ints(s.shape));
         shaped.name = s.name;
         return [s.name, shaped];
       }),
@@ -74,10 +76,10 @@ export function pack(g: Builder, layout: StateLayout, grads: ReadonlyMap<string,
   const width = rowWidth(layout);
   return g.within({ origin: 'state', rule: 'state/pack' }, () => {
     const parts = flatSlots(layout).map((s) => {
-      const rows = (s.shape[0] * s.shape[1]) / width;
+      const rows = sizeOf(s.shape) / width;
       const dv = grads.get(s.name);
       if (dv === undefined) return g.Expand(g.float(0), g.ints([rows, width]));
-      return s.shape[1] === width ? dv : g.Reshape(dv, g.ints([rows, width]));
+      return isRows(s, width) ? dv : g.Reshape(dv, g.ints([rows, width]));
     });
     const [only] = parts;
     const rows = parts.length === 1 && only !== undefined ? only : g.Concat(parts, { axis: 0 });

@@ -3,7 +3,7 @@
  * (TorchScript: node names; the torch exporter: metadata; optimizers: initializer names).
  */
 import type { Node, Value } from '../graph/model.ts';
-import type { Product } from './weighted.ts';
+import type { Product } from './layers/kind.ts';
 
 export type PathSource = 'folded_from' | 'initializer' | 'name_scopes' | 'node name' | 'fallback';
 
@@ -21,7 +21,7 @@ export function modulePath(product: Product, { preferNode = false } = {}): Modul
   const stored = weight.stored;
   const prefix = product.calls.map((c) => fromNodeName(c.node.name) ?? '').filter((p) => p !== '');
   // A matrix that an embedding reads too is named after the embedding, so the node knows better.
-  const shared = preferNode || [...stored.uses].some((u) => u.node.op === 'Gather');
+  const shared = preferNode || (node.op !== 'Gather' && [...stored.uses].some((u) => u.node.op === 'Gather'));
   const byWeight = shared
     ? undefined
     : (named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name)));
@@ -34,16 +34,22 @@ export function modulePath(product: Product, { preferNode = false } = {}): Modul
 const named = (from: PathSource, path: string | undefined): ModulePath | undefined =>
   path === undefined || path === '' ? undefined : { path, from };
 
-/** Paths made unique in order: a second `x` becomes `x.1`. */
-export function uniquePaths(paths: readonly string[]): string[] {
-  const taken = new Set(paths);
+/** Paths made unique in order, those that come `first` before the others: a second `x` becomes `x.1`. */
+export function uniquePaths(paths: readonly string[], first: readonly boolean[] = []): string[] {
   const used = new Set<string>();
-  return paths.map((p) => {
-    let name = p;
-    for (let i = 1; used.has(name) || (name !== p && taken.has(name)); i++) name = `${p}.${i}`;
-    used.add(name);
-    return name;
-  });
+  const names = new Map<number, string>();
+  for (const wave of [true, false]) {
+    const own = [...paths.keys()].filter((i) => (first[i] ?? true) === wave);
+    const taken = new Set(own.map((i) => paths[i]));
+    for (const i of own) {
+      const path = paths[i] ?? '';
+      let name = path;
+      for (let n = 1; used.has(name) || (name !== path && taken.has(name)); n++) name = `${path}.${n}`;
+      used.add(name);
+      names.set(i, name);
+    }
+  }
+  return paths.map((p, i) => names.get(i) ?? p);
 }
 
 /** The torch exporter's optimizer says which parameters a folded constant came from. */
@@ -59,7 +65,10 @@ function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
 
 /** `a.b.weight`, also as optimizers and model builders suffix it. */
 function fromInitializer(name: string): string | undefined {
-  const hit = /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul)?\.weight(?:_transposed|_Q4|_Q8)?$/.exec(name);
+  const hit =
+    /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight(?:_transposed|_quantized|(?:_DQ)?_Q\d+)?$/.exec(
+      name,
+    );
   return hit?.[1];
 }
 

@@ -6,6 +6,7 @@ import { type Builder, createBuilder } from '../graph/builder.ts';
 import { cloneModel } from '../graph/clone.ts';
 import { Graph, type Model, tensorType, Value } from '../graph/model.ts';
 import { gradients } from './autodiff/index.ts';
+import { dequantizeLate } from './dequantize.ts';
 import { type Attached, attachLoss } from './loss.ts';
 import { chooseLoss } from './lossChoice.ts';
 import { lowerTraining } from './lowerTraining.ts';
@@ -72,6 +73,7 @@ function finish(
   graph.adopt();
   simplify(graph);
   graph.prune();
+  dequantizeLate(graph);
   const read = new Set<Value>(graph.outputs);
   for (const n of graph.allNodes()) for (const v of n.inputs) if (v !== undefined) read.add(v);
   for (const n of graph.allNodes()) for (const b of n.bodies) for (const v of b.outputs) read.add(v);

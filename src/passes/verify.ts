@@ -101,7 +101,7 @@ function checkNode(node: Node, graph: Graph, scope: Scope, context: Context): vo
 function checkDomain(node: Node, context: Context, fail: (reason: string) => never): void {
   if (node.domain === internalDomain) {
     if (!context.internal) fail('exists between passes only and was left behind');
-    if (node.op === 'Adapted' && node.layer === undefined) fail('has lost its layer');
+    if ((node.op === 'Adapted' || node.op === 'Branch') && node.layer === undefined) fail('has lost its layer');
   } else if (!context.opsets.has(node.domain)) fail(`is of domain "${node.domain}", which has no opset_import`);
 }
 

@@ -2,6 +2,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { expect } from 'vitest';
 import { encodeModel } from '../../src/emit/index.ts';
+import { sizeOf } from '../../src/graph/layers.ts';
 import { constant, type Model, replaceUses, type Value } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
 import { bytesOf, tensorOf } from '../../src/graph/tensor.ts';
@@ -172,7 +173,7 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
     const slot = layout.slots[i];
     if (slot === undefined) return;
     params.set(new Float32Array(bytesOf(A).buffer), slot.A.offset);
-    for (let k = 0; k < slot.B.shape[0] * slot.B.shape[1]; k++) params[slot.B.offset + k] = 0.3 * random.normal();
+    for (let k = 0; k < sizeOf(slot.B.shape); k++) params[slot.B.offset + k] = 0.3 * random.normal();
   });
   const vector = (data: Float32Array): Tensor => new Tensor('float32', data, [data.length]);
   const scalar = (x: number): Tensor => new Tensor('float32', Float32Array.of(x), []);

@@ -6,6 +6,7 @@ import { checkGraph, type Mode, variables } from './harness.ts';
 
 const layer: Layer = {
   path: 'q',
+  op: 'MatMul',
   weight: 'w',
   layout: 'in_out',
   in: 4,

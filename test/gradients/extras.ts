@@ -21,6 +21,7 @@ import {
   title,
   variables,
 } from './harness.ts';
+import { checkPacked, checkQuantizer, checkUnpacked, packedCases, packedTitle, quantizerCases } from './quantized.ts';
 import { allRows } from './rows.ts';
 import { unexecuted } from './unexecuted.ts';
 
@@ -60,6 +61,29 @@ const gelu = modes.map(
       g.own(node);
       const check = { graph, g, outputs: [y], seeded: node.outputs, inputs, wrt: [x], mode } as const;
       await checkGraph({ ...check, opset: 18, type: 'float32', step: 2e-2, tolerance: 5e-5, exact: false });
+    },
+  }),
+);
+
+// ---------------------------------------------------------------- quantized operators
+
+const packed = packedCases.flatMap((c): Extra[] => [
+  {
+    is: packedTitle(c),
+    ops: ['com.microsoft.MatMulNBits'],
+    run: async () => {
+      for (const mode of modes) await checkPacked(c, mode);
+    },
+  },
+  { is: `weight of ${packedTitle(c)}`, ops: [], run: () => checkUnpacked(c) },
+]);
+
+const quantizers = quantizerCases.map(
+  (c): Extra => ({
+    is: `a quantizer to ${c.dtype}, zero point ${c.zero ?? '-'}, ${c.axis === undefined ? 'per tensor' : 'per axis'}`,
+    ops: ['QuantizeLinear'],
+    run: async () => {
+      for (const mode of modes) await checkQuantizer(c, mode);
     },
   }),
 );
@@ -171,4 +195,12 @@ const attention = likeMasks.map(
   }),
 );
 
-export const extras: readonly Extra[] = [...adapted, ...gelu, ...bodies, ...attention, ...unexecuted];
+export const extras: readonly Extra[] = [
+  ...adapted,
+  ...gelu,
+  ...packed,
+  ...quantizers,
+  ...bodies,
+  ...attention,
+  ...unexecuted,
+];

@@ -6,6 +6,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { expect, it } from 'vitest';
 import { encodeModel } from '../../src/emit/index.ts';
+import { sizeOf } from '../../src/graph/layers.ts';
 import { compileModel } from '../../src/loraify.ts';
 import { resolveOptions } from '../../src/options.ts';
 import { parseFile } from '../../src/parser/index.ts';
@@ -117,9 +118,7 @@ for (const subject of subjects)
       }
       // Every layer takes part.
       const idle = compiled.layout.slots.filter(({ A, B }) =>
-        [A, B].some(
-          (slot) => !grad.subarray(slot.offset, slot.offset + slot.shape[0] * slot.shape[1]).some((x) => x !== 0),
-        ),
+        [A, B].some((slot) => !grad.subarray(slot.offset, slot.offset + sizeOf(slot.shape)).some((x) => x !== 0)),
       );
 
       expect(idle.map((s) => s.layer.path)).toEqual(subject.idle ?? []);

@@ -30,6 +30,7 @@ describe('cloneModel', () => {
     if (marked !== undefined) {
       marked.layer = {
         path: 'p',
+        op: 'MatMul',
         weight: 'w',
         layout: 'in_out',
         in: 3,

@@ -51,7 +51,6 @@ const refused = [
   ['duplicate_opset_imports', 'NO_OPSET'],
   ['local_functions_nested_if', 'NO_LAYERS'],
   ['conv_int4_weights_qdq', 'NO_LAYERS'],
-  ['matmulnbits_add', 'NO_LAYERS'],
 ] as const;
 
 describeShared('refused files', 'models/micro', () => {

@@ -2,6 +2,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { encodeModel } from '../../src/emit/index.ts';
+import { sizeOf } from '../../src/graph/layers.ts';
 import { stream } from '../../src/graph/random.ts';
 import { bytesOf } from '../../src/graph/tensor.ts';
 import { type Compiled, compileModel } from '../../src/loraify.ts';
@@ -34,7 +35,7 @@ function start({ selection, layout }: Compiled, deviation: number): Float32Array
     const slot = layout.slots[i];
     if (slot === undefined) return;
     params.set(new Float32Array(bytesOf(A).buffer), slot.A.offset);
-    const length = slot.B.shape[0] * slot.B.shape[1];
+    const length = sizeOf(slot.B.shape);
     if (deviation > 0)
       params.set(
         Float32Array.from({ length }, () => deviation * random.normal()),

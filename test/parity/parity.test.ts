@@ -7,6 +7,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { encodeModel } from '../../src/emit/index.ts';
 import { elementCount, toFloat32 } from '../../src/formats/rawTensor.ts';
+import { sizeOf } from '../../src/graph/layers.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { compileModel } from '../../src/loraify.ts';
 import { resolveOptions } from '../../src/options.ts';
@@ -72,7 +73,7 @@ function packTests(folder: string, base = folder): void {
         const theirs = pack.grads0.get(key);
         if (theirs === undefined) throw new Error(`no gradient ${key}`);
         const stored = toFloat32(theirs);
-        const [rows, columns] = slot.shape;
+        const [rows = 1, columns = 1] = slot.shape;
         const ours = gradient.slice(slot.offset, slot.offset + (elementCount(slot.shape) ?? 0));
         // PEFT stores both transposed.
         const turned = Float32Array.from(ours, (_, i) => stored[(i % columns) * rows + Math.floor(i / columns)] ?? 0);
@@ -103,8 +104,7 @@ function packTests(folder: string, base = folder): void {
     const ours = floats(state.lora_params);
     for (const { layer, A, B } of layout.slots)
       for (const slot of [A, B]) {
-        const part = (v: Float32Array): Float32Array =>
-          v.slice(slot.offset, slot.offset + slot.shape[0] * slot.shape[1]);
+        const part = (v: Float32Array): Float32Array => v.slice(slot.offset, slot.offset + sizeOf(slot.shape));
         const [mine, theirs, start] = [part(ours), part(final), part(initial)];
         const change = Math.hypot(...theirs.map((x, k) => x - (start[k] ?? 0)));
         const off = Math.hypot(...theirs.map((x, k) => x - (mine[k] ?? 0)));

@@ -125,6 +125,7 @@ describe('functions', () => {
   it('keep the layer of an adapted product in their body', () => {
     const layer: Layer = {
       path: 'p',
+      op: 'MatMul',
       weight: 'w',
       layout: 'in_out',
       in: 3,
@@ -275,6 +276,7 @@ describe('folding', () => {
       if (n.op === 'Adapted')
         n.layer = {
           path: 'p',
+          op: 'MatMul',
           weight: 'w',
           layout: 'out_in',
           in: 3,

@@ -4,12 +4,12 @@
  */
 import { capturedBy, type Graph, type Node, type Value } from '../../graph/model.ts';
 import { isFloat } from '../../graph/tensor.ts';
-import { isStopped } from './rules.ts';
+import { gradRule, isStopped } from './rules.ts';
 import { stopMark } from './tools.ts';
 
 const mayCarry = (v: Value): boolean => v.dtype === undefined || isFloat(v.dtype);
 
-/** Values that carry a derivative from `wrt`: float results of nodes that are not stopped. */
+/** Values that carry a derivative from `wrt`: float results of nodes that are not stopped, and integers that a quantizer makes. */
 export function activeValues(order: readonly Node[], wrt: Iterable<Value>): Set<Value> {
   const active = new Set(wrt);
   for (const node of order) {
@@ -17,8 +17,9 @@ export function activeValues(order: readonly Node[], wrt: Iterable<Value>): Set<
     const captured = capturedBy(node).some((v) => active.has(v));
     if (!captured && !node.inputs.some((v) => v !== undefined && active.has(v))) continue;
     const inside = activeInside(node, active);
+    const integers = gradRule(node)?.integers === true;
     node.outputs.forEach((o, i) => {
-      if (mayCarry(o) && (inside === undefined || inside.outputs[i] === true)) active.add(o);
+      if ((integers || mayCarry(o)) && (inside === undefined || inside.outputs[i] === true)) active.add(o);
     });
   }
   return active;

@@ -15,6 +15,7 @@ import './gradients/linear.ts';
 import './gradients/losses.ts';
 import './gradients/norm.ts';
 import './gradients/pool.ts';
+import './gradients/quantized.ts';
 import './gradients/reduce.ts';
 import './gradients/spatial.ts';
 

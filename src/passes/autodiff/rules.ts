@@ -66,6 +66,8 @@ export interface Rule {
   readonly kind: 'grad' | 'decompose';
   /** The rule reads `dys`, so a node whose first output has no gradient is fine. */
   readonly many: boolean;
+  /** Its integer outputs carry the gradient of what they stand for. */
+  readonly integers: boolean;
   readonly apply: (site: RawSite) => Gradients;
 }
 
@@ -118,24 +120,24 @@ function put(map: Map<string, Rule>, key: string, rule: Rule): void {
 export function grad<O extends OpKey>(
   op: O,
   rule: (site: SiteOf<O>) => Gradients,
-  options: { many?: boolean } = {},
+  { many = false, integers = false }: { many?: boolean; integers?: boolean } = {},
 ): void {
-  put(rules, op, { kind: 'grad', many: options.many ?? false, apply: typed(op, rule) });
+  put(rules, op, { kind: 'grad', many, integers, apply: typed(op, rule) });
 }
 
 /** A gradient rule for an operator outside the tables, for example `loraify.Adapted`. */
 export function gradRaw(key: string, rule: (site: RawSite) => Gradients, options: { many?: boolean } = {}): void {
-  put(rules, key, { kind: 'grad', many: options.many ?? false, apply: rule });
+  put(rules, key, { kind: 'grad', many: options.many ?? false, integers: false, apply: rule });
 }
 
 /** A body in simpler operators, differentiated instead of the node; the forward keeps the node. `dy` is not given. */
 export function decompose<O extends OpKey>(op: O, body: (site: Whole<SiteOf<O>>) => Body): void {
-  put(bodies, op, { kind: 'decompose', many: true, apply: typed(op, body) });
+  put(bodies, op, { kind: 'decompose', many: true, integers: false, apply: typed(op, body) });
 }
 
 /** As `decompose`, for operators outside the tables. */
 export function decomposeRaw(key: string, body: (site: Whole<RawSite>) => Body): void {
-  put(bodies, key, { kind: 'decompose', many: true, apply: body });
+  put(bodies, key, { kind: 'decompose', many: true, integers: false, apply: body });
 }
 
 /** Operators whose derivative is zero or that have none, on purpose: nothing flows through them. The reason is for docs. */

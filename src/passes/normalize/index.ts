@@ -54,9 +54,10 @@ const steps: readonly ((model: Model, state: State) => void)[] = [
   constantsToInitializers,
   // Types are inferred node by node on the way, because some old forms can be rewritten better with a known rank.
   (model, state) => {
-    const to = targetOpset(state);
+    const to = targetOpset(model, state);
     upgradeModel(model, { rules: upgrades, from: state.from, to, versions: state.versions, infer: inferNode });
     state.versions = new Map();
+    standardize(model);
     model.opsets.set('', to);
     model.irVersion = Math.max(model.irVersion, irVersionOf(to));
     settle(model);
@@ -91,14 +92,35 @@ const steps: readonly ((model: Model, state: State) => void)[] = [
 /** Constants that a step made join the graph, and names become unique. */
 const settle = (model: Model): void => model.graph.adopt();
 
-function targetOpset({ from, wanted, versions }: State): number {
+/**
+ * Operators that are written in forms that came later than `least`: DequantizeLinear of 4 and 16 bits and in blocks, which ONNX
+ * Runtime had as its own before, and which the gradient of a packed weight reads.
+ */
+const needs: ReadonlyMap<string, number> = new Map([
+  ['com.microsoft.MatMulNBits', 21],
+  ['com.microsoft.QuantizeLinear', 21],
+  ['com.microsoft.DequantizeLinear', 21],
+]);
+
+/** ONNX Runtime's own operators that the standard took over unchanged. In place. */
+function standardize(model: Model): void {
+  for (const node of model.graph.allNodes())
+    if (node.domain === 'com.microsoft' && (node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear'))
+      node.domain = '';
+}
+
+function targetOpset(model: Model, { from, wanted, versions }: State): number {
   const sources = [from, ...versions.values()];
   const lowest = Math.min(...sources);
   if (lowest < oldest)
     throw unsupportedVersion(`the model uses opset ${lowest}; the oldest one understood is ${oldest}`);
-  const needed = Math.max(least, ...sources);
+  const nodes = [...model.graph.allNodes()].map((n) => `${n.domain}.${n.op}`);
+  const [operator] = nodes.filter((n) => (needs.get(n) ?? 0) > Math.max(least, ...sources));
+  const needed = Math.max(least, ...sources, needs.get(operator ?? '') ?? 0);
   if (wanted !== undefined && wanted < needed)
-    throw opsetTooLow(`opset ${wanted} was asked for, but the training graphs need at least ${needed}`);
+    throw opsetTooLow(
+      `opset ${wanted} was asked for, but the training graphs need at least ${needed}${operator === undefined ? '' : ` because of ${operator}`}`,
+    );
   const target = wanted ?? needed;
   if (target > newest)
     throw unsupportedVersion(`opset ${target} is newer than ${newest}, the newest that ONNX Runtime loads`);

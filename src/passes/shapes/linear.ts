@@ -1,7 +1,7 @@
 /** Products of matrices, and Einsum. */
 import type { Dim, Value } from '../../graph/model.ts';
 import { broadcast, broadcastDim } from './dims.ts';
-import { dimAt, intAttr, out, type Shape, shape, shapeRaw, stringAttr } from './rule.ts';
+import { dimAt, intAttr, like, out, type Shape, shape, shapeRaw, stringAttr } from './rule.ts';
 
 /** The shape of a product as NumPy's matmul defines it: vectors gain an axis that the result lacks. */
 export function matmulShape(a: Shape, b: Shape): Shape {
@@ -46,8 +46,11 @@ shapeRaw(['com.microsoft.MatMulNBits', 'com.microsoft.MatMulBnb4'], ({ node, inp
   return [out(a?.dtype, a?.shape === undefined ? undefined : [...a.shape.slice(0, -1), n])];
 });
 
+shapeRaw('loraify.Branch', ({ inputs: [y] }) => [like(y)]);
+
 /** The product it stands for, with W transposed first where `transW` says so; `side` 1 is W·x. C broadcasts to the result. */
-shapeRaw('loraify.Adapted', ({ node, inputs: [x, w] }) => {
+shapeRaw('loraify.Adapted', ({ node, inputs: [x, w, , , c] }) => {
+  if (w === undefined) return [like(c)];
   const weight = turned(w?.shape, intAttr(node, 'transW', 0));
   const dtype = x?.dtype ?? w?.dtype;
   if (stringAttr(node, 'base', 'MatMul') === 'Gemm')

@@ -1,5 +1,4 @@
 /** Activation functions and further elementwise ones: the derivative alone. */
-import { unsupportedShape } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import { grad } from '../rules.ts';
@@ -89,11 +88,4 @@ grad('OneHot', ({ inputs: [indices, depth, values], attrs: { axis }, dy, g }) =>
   const sum = (v: Value): Value => g.Reshape(g.ReduceSum(v), g.ints([1]));
   const on = sum(g.Mul(dy, hot));
   return [undefined, undefined, g.Concat([g.Sub(sum(dy), on), on], { axis: 0 })];
-});
-/** (x - zero point)·scale. The quantized integers are data; the scale may be per tensor or per index of an axis. */
-grad('DequantizeLinear', ({ node, inputs: [x, scale], outputs: [y], attrs: { axis, block_size }, dy, g }) => {
-  if (block_size !== 0) throw unsupportedShape('the gradient of a blocked scale is missing', { node: node.label });
-  if (scale.shape?.length === 0) return [undefined, g.Div(g.Mul(dy, y), scale)];
-  const others = g.axesFrom(x, 0).filter((a) => a !== g.axis(x, axis));
-  return [undefined, g.Div(g.ReduceSum(g.Mul(dy, y), g.ints(others), { keepdims: 0 }), scale)];
 });

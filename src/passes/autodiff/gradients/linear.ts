@@ -58,7 +58,7 @@ gradRaw('loraify.Adapted', ({ node, inputs, dy, g }) => {
   const [x2, dy2] = [g.rows(x, depth), g.rows(dy, width)];
   const dh = g.Gemm(dy2, b, undefined, { alpha: scale, transB: 1 });
   const h = g.MatMul(x2, a);
-  const base = transW === 1 ? g.Gemm(dy2, w) : g.Gemm(dy2, w, undefined, { transB: 1 });
+  const base = w === undefined ? undefined : transW === 1 ? g.Gemm(dy2, w) : g.Gemm(dy2, w, undefined, { transB: 1 });
   const dx = g.Gemm(dh, a, base, { transB: 1 });
   const grads: (Value | undefined)[] = [
     g.reshapeLike(dx, x),

@@ -1,0 +1,99 @@
+/**
+ * Quantized weights and activations. A packed weight passes a gradient to the activation beside it, as in QLoRA (Dettmers et al.
+ * 2023); a quantizer of activations passes it straight through where it does not saturate (Bengio et al. 2013, "Estimating or
+ * propagating gradients through stochastic neurons"; torch.fake_quantize_per_tensor_affine has the same gradient).
+ */
+import { unsupportedShape } from '../../../errors.ts';
+import type { Builder } from '../../../graph/builder.ts';
+import type { Value } from '../../../graph/model.ts';
+import { bytesOf, type DataType, numbersOf } from '../../../graph/tensor.ts';
+import { unpackWeight } from '../../nbits.ts';
+import { grad } from '../rules.ts';
+import type { GradTools } from '../tools.ts';
+
+type G = Builder & GradTools;
+
+// y = x·Wᵀ with W [N, K]: dx = dy·W. W's rows are padded to whole blocks, and so is dx until it is cut.
+grad('com.microsoft.MatMulNBits', ({ node, inputs: [x, , , , , bias], dy, g }) => {
+  const { weight, shift, K, N, block, blocks } = unpackWeight(node, g);
+  const rows = g.rows(dy, N);
+  const whole = g.Gemm(rows, weight);
+  const spread =
+    shift === undefined
+      ? undefined
+      : g.Reshape(
+          g.Expand(g.Unsqueeze(g.Gemm(rows, shift), g.ints([2])), g.ints([1, 1, block])),
+          g.ints([-1, blocks * block]),
+        );
+  const dx = spread === undefined ? whole : g.Sub(whole, spread);
+  const cut = blocks * block === K ? dx : g.Slice(dx, g.ints([0]), g.ints([K]), g.ints([1]));
+  return [g.reshapeLike(cut, x), undefined, undefined, undefined, undefined, bias && dy];
+});
+
+/** A scale or zero point as it multiplies x: of the whole tensor, or one for each index of an axis. */
+function along(g: G, v: Value, x: Value, axis: number): Value {
+  if (v.shape?.length === 0) return v;
+  if (v.shape?.[0] === 1) return g.Reshape(v, g.ints([]));
+  return g.Reshape(v, g.ints(g.axesFrom(x, 0).map((a) => (a === g.axis(x, axis) ? -1 : 1))));
+}
+
+/** The number of a constant that holds only one. */
+function knownNumber({ tensor }: Value): number | undefined {
+  const numbers = tensor === undefined || tensor.byteLength > 8 ? undefined : numbersOf(tensor);
+  return numbers?.length === 1 ? numbers[0] : undefined;
+}
+
+const ranges: Readonly<Partial<Record<DataType, readonly [number, number]>>> = {
+  uint4: [0, 15],
+  int4: [-8, 7],
+  uint8: [0, 255],
+  int8: [-128, 127],
+  uint16: [0, 65535],
+  int16: [-32768, 32767],
+};
+
+// The integers carry the gradient of the numbers they stand for, so its size does not change on the way.
+grad(
+  'QuantizeLinear',
+  ({ node, inputs: [x, scale, zero], outputs: [q], attrs: { axis, block_size }, dy, g }) => {
+    if (block_size !== 0) throw unsupportedShape('blocked scales of an activation', { node: node.label });
+    const range = ranges[q.dtype ?? 'uint8'];
+    // Types of 8-bit floats saturate far out.
+    if (range === undefined) return [dy];
+    const bound = (to: number): Value => {
+      const [step, from] = [knownNumber(scale), zero === undefined ? 0 : knownNumber(zero)];
+      if (step !== undefined && from !== undefined) return g.like(scale, (to - from) * step);
+      const offset = zero === undefined ? g.like(scale, to) : g.Sub(g.like(scale, to), g.CastLike(zero, scale));
+      return along(g, g.Mul(offset, scale), x, axis);
+    };
+    const inside = g.And(g.GreaterOrEqual(x, bound(range[0] - 0.5)), g.LessOrEqual(x, bound(range[1] + 0.5)));
+    return [g.Where(inside, dy, g.like(dy, 0))];
+  },
+  { integers: true },
+);
+
+/**
+ * (x - zero point)·scale, where the scale may be per tensor or per index of an axis. Integers that do not come from a quantizer are
+ * data; one with another scale would say that the numbers are others.
+ */
+grad('DequantizeLinear', ({ node, inputs: [x, scale], outputs: [y], attrs: { axis, block_size }, dy, g }) => {
+  if (block_size !== 0) throw unsupportedShape('the gradient of a blocked scale is missing', { node: node.label });
+  const quantizer = x.producer?.op === 'QuantizeLinear' ? x.producer.inputs[1] : undefined;
+  const dx =
+    quantizer === undefined
+      ? undefined
+      : isSame(quantizer, scale)
+        ? dy
+        : g.Mul(dy, g.Div(along(g, scale, x, axis), along(g, quantizer, x, axis)));
+  if (scale.shape?.length === 0) return [dx, g.Div(g.Mul(dy, y), scale)];
+  const others = g.axesFrom(x, 0).filter((a) => a !== g.axis(x, axis));
+  return [dx, g.Div(g.ReduceSum(g.Mul(dy, y), g.ints(others), { keepdims: 0 }), scale)];
+});
+
+/** Scales are small; exporters write one for each node. */
+function isSame(a: Value, b: Value): boolean {
+  if (a === b) return true;
+  if (a.tensor === undefined || b.tensor === undefined || a.tensor.byteLength !== b.tensor.byteLength) return false;
+  const [left, right] = [bytesOf(a.tensor), bytesOf(b.tensor)];
+  return left.every((byte, i) => byte === right[i]);
+}
