@@ -104,7 +104,7 @@ export const targetExists = define(
 
 export const targetNotOurs = define(
   'TARGET_NOT_REPLACEABLE',
-  '--force replaces only an empty folder or a package made by loraify (a folder with a loraify.json), and never the source or a folder that contains it.',
+  '--force replaces only an empty folder, a package (a folder with a loraify.json), a run folder (with a run.json) or a file of the same kind, and never the source or a folder that contains it.',
   'choose another -o',
   (file: string, reason: string) => ({ message: `refusing to replace "${file}": ${reason}`, file }),
 );
@@ -112,7 +112,7 @@ export const targetNotOurs = define(
 export const writeFailed = define(
   'WRITE_FAILED',
   'The output could not be written: no space, no permission, or a read-only file system. Nothing half-written is left.',
-  'free space or choose another -o',
+  'free space or choose another -o; a training run goes on from its last checkpoint with --resume',
   (file: string, reason: string) => ({ message: `cannot write "${file}": ${reason}`, file }),
 );
 
@@ -350,5 +350,9 @@ export const runLocked = define(
   'RUN_LOCKED',
   'Another process is writing into this run folder.',
   'wait for it, or choose another -o',
-  (file: string, owner: string) => ({ message: `"${file}" is in use by ${owner}`, file }),
+  (file: string, owner: string, hint?: string) => ({
+    message: `"${file}" is in use by ${owner}`,
+    file,
+    ...(hint === undefined ? {} : { hint }),
+  }),
 );

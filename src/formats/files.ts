@@ -1,6 +1,19 @@
 /** Files read at positions and written whole or not at all, with coded errors in place of Node's. */
 
-import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { fileNotFound, writeFailed } from '../errors.ts';
 
 /** An open file; offsets and lengths in bytes. Reads are synchronous: they mostly hit the page cache. */
@@ -64,26 +77,109 @@ export function readWhole(file: string, limit: number, tooLarge: (size: number) 
  */
 export function writeFileAtomic(file: string, chunks: Iterable<Uint8Array>): void {
   const temporary = `${file}.${process.pid}.tmp`;
-  try {
-    const fd = openSync(temporary, 'w');
+  writing(file, () => {
     try {
-      for (const chunk of chunks) {
-        let done = 0;
-        while (done < chunk.length) done += writeSync(fd, chunk, done, Math.min(chunk.length - done, 2 ** 30));
-      }
+      writeFlushed(temporary, chunks);
+      renameSync(temporary, file);
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
+    }
+  });
+}
+
+function writeFlushed(file: string, chunks: Iterable<Uint8Array>): void {
+  const fd = openSync(file, 'w');
+  try {
+    for (const chunk of chunks) writeWhole(fd, chunk);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** All of a chunk: on a disk that is filling up one call may write a part of it, and only the next one fails. */
+export function writeWhole(fd: number, chunk: Uint8Array): void {
+  let done = 0;
+  while (done < chunk.length) done += writeSync(fd, chunk, done, Math.min(chunk.length - done, 2 ** 30));
+}
+
+/**
+ * Makes a folder of files under a hidden name beside `folder`, flushes it to the disk and renames: the folder is there whole or
+ * not at all, and one that is there is replaced. What a killed process leaves begins with a dot and ends in .tmp or .old.
+ * Errors: WRITE_FAILED.
+ */
+export function writeFolderAtomic(
+  folder: string,
+  files: Iterable<{ readonly name: string; readonly chunks: Iterable<Uint8Array> }>,
+): void {
+  const hidden = join(dirname(folder), `.${basename(folder)}.${process.pid}`);
+  const temporary = `${hidden}.tmp`;
+  const old = `${hidden}.old`;
+  writing(folder, () => {
+    try {
+      // Process numbers come again: in a container every run may have the same one.
+      for (const left of [temporary, old]) rmSync(left, { recursive: true, force: true });
+      makeFolders(temporary);
+      for (const { name, chunks } of files) writeFlushed(join(temporary, name), chunks);
+      flushFolder(temporary);
+      if (existsSync(folder)) renameSync(folder, old);
+      renameSync(temporary, folder);
+    } catch (error) {
+      rmSync(temporary, { recursive: true, force: true });
+      throw error;
+    }
+    flushFolder(dirname(folder));
+    rmSync(old, { recursive: true, force: true });
+  });
+}
+
+/**
+ * Makes a folder with those above it; the first one that was not there. (Node's own says ENOENT on a read-only file system.)
+ * Errors: WRITE_FAILED.
+ */
+export function makeFolders(folder: string): string | undefined {
+  return writing(folder, () => {
+    try {
+      mkdirSync(folder);
+      return folder;
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : undefined;
+      if (code === 'EEXIST' && statSync(folder).isDirectory()) return undefined;
+      const parent = dirname(folder);
+      if (code !== 'ENOENT' || parent === folder) throw error;
+      const first = makeFolders(parent);
+      return makeFolders(folder) === undefined ? first : (first ?? folder);
+    }
+  });
+}
+
+/** Runs what writes `file`: a failure of the system becomes WRITE_FAILED. */
+export function writing<T>(file: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof Error && 'syscall' in error) throw writeFailed(file, reasonOf(error));
+    throw error;
+  }
+}
+
+/** Some systems cannot flush a folder; the rename is on its way then. */
+export function flushFolder(folder: string): void {
+  try {
+    const fd = openSync(folder, 'r');
+    try {
       fsyncSync(fd);
     } finally {
       closeSync(fd);
     }
-    renameSync(temporary, file);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw writeFailed(file, reasonOf(error));
+  } catch {
+    return;
   }
 }
 
 /** What went wrong, without Node's call and path: `ENOENT: no such file or directory`. */
-function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return text.split(', ')[0] ?? text;
 }

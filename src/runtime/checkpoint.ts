@@ -3,15 +3,15 @@
  * is there whole or not at all: it is written under another name, flushed to the disk and renamed.
  */
 
-import { createHash } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { badCheckpoint, writeFailed } from '../errors.ts';
-import { readWhole, writeFileAtomic } from '../formats/files.ts';
+import { badCheckpoint } from '../errors.ts';
+import { readWhole, writeFolderAtomic, writing } from '../formats/files.ts';
 import type { Manifest } from '../formats/manifest.ts';
 import { bytesOf, type RawTensor, toFloat32 } from '../formats/rawTensor.ts';
 import { encodeSafetensors, parseSafetensors } from '../formats/safetensors.ts';
+import { digest } from './fingerprint.ts';
 import type { TrainingState } from './protocol.ts';
 
 /** How adapters are read and written; the runtime does not know PEFT. */
@@ -31,21 +31,28 @@ export interface AdapterFile {
 const bestSchema = z.object({ step: z.int(), loss: z.number() });
 
 const progressSchema = z.object({
-  format: z.literal('loraify-checkpoint/1'),
   /** Optimizer steps done. */
   step: z.int().nonnegative(),
   epoch: z.number(),
   /** The best evaluation so far; its adapter is in the checkpoint of that step. */
   best: bestSchema.optional(),
+  /** The loss of the evaluation before the first step. */
+  baseline: z.number().optional(),
   /** Evaluations since the best one. */
   waited: z.int().nonnegative(),
   /** Of the run: package, data and options. */
   run: z.string(),
+});
+
+/** Digests of the other files, and of what stands above them in this one. */
+const stateSchema = progressSchema.extend({
+  format: z.literal('loraify-checkpoint/1'),
   sha256: z.record(z.string(), z.string()),
+  self: z.string(),
 });
 
 export type Best = z.infer<typeof bestSchema>;
-export type Progress = Omit<z.infer<typeof progressSchema>, 'format' | 'sha256'>;
+export type Progress = z.infer<typeof progressSchema>;
 
 export interface Checkpoint {
   readonly directory: string;
@@ -70,47 +77,95 @@ export function writeCheckpoint(
   adapters: AdapterFormat,
 ): string {
   const target = checkpointPath(run, progress.step);
-  const temporary = join(folderOf(run), `.step-${progress.step}.${process.pid}.tmp`);
   const files = [...adapters.files(manifest, state.params), { name: optimizerName, chunks: optimizerChunks(state) }];
   const sha256 = Object.fromEntries(files.map(({ name, chunks }) => [name, digest(chunks)]));
-  const text = `${JSON.stringify({ format: 'loraify-checkpoint/1', ...progress, sha256 }, undefined, 2)}\n`;
-  try {
-    mkdirSync(temporary, { recursive: true });
-    for (const { name, chunks } of files) writeFileAtomic(join(temporary, name), chunks);
-    writeFileAtomic(join(temporary, stateName), [Buffer.from(text)]);
-    flushFolder(temporary);
-    rmSync(target, { recursive: true, force: true });
-    renameSync(temporary, target);
-    flushFolder(folderOf(run));
-  } catch (error) {
-    rmSync(temporary, { recursive: true, force: true });
-    throw error instanceof Error && 'syscall' in error
-      ? writeFailed(target, error.message.split(', ')[0] ?? '')
-      : error;
-  }
+  const said = { format: 'loraify-checkpoint/1', ...progressSchema.parse(progress), sha256 };
+  const text = `${JSON.stringify({ ...said, self: digestOf(said) }, undefined, 2)}\n`;
+  writeFolderAtomic(target, [...files, { name: stateName, chunks: [Buffer.from(text)] }]);
   return target;
 }
 
+export interface LastCheckpoint {
+  readonly checkpoint: Checkpoint;
+  /** Later ones that cannot be used, newest first. */
+  readonly passedOver: readonly { readonly directory: string; readonly reason: string }[];
+  /** Why the best adapter so far is no longer known, where that is so: training goes on without it. */
+  readonly lostBest?: string;
+}
+
 /**
- * The last checkpoint of a run that is whole; later ones that are damaged are passed over and named.
+ * The last checkpoint of a run that is whole, and with it the one of its best evaluation. Where that one is damaged, one from before
+ * it is taken, so that the best adapter is found again; where there is none, training goes on and the best is lost.
  * Errors: BAD_CHECKPOINT where there is none.
  */
-export function lastCheckpoint(
-  run: string,
-  manifest: Manifest,
-  adapters: AdapterFormat,
-): { readonly checkpoint: Checkpoint; readonly damaged: readonly string[] } {
-  const damaged: string[] = [];
+export function lastCheckpoint(run: string, manifest: Manifest, adapters: AdapterFormat): LastCheckpoint {
+  const passedOver: { directory: string; reason: string }[] = [];
+  let withoutBest: LastCheckpoint | undefined;
   for (const step of checkpointSteps(run).reverse()) {
     const directory = checkpointPath(run, step);
     try {
-      return { checkpoint: readCheckpoint(directory, manifest, adapters), damaged };
+      const checkpoint = readCheckpoint(directory, manifest, adapters);
+      if (checkpoint.progress.step !== step) throw badCheckpoint(`it is of step ${checkpoint.progress.step}`);
+      const lostBest = damageOfBest(run, checkpoint.progress, manifest, adapters);
+      if (lostBest === undefined) return { checkpoint, passedOver };
+      const progress = { ...checkpoint.progress, best: undefined, waited: 0 };
+      withoutBest ??= { checkpoint: { ...checkpoint, progress }, passedOver: [...passedOver], lostBest };
+      passedOver.push({ directory, reason: lostBest });
     } catch (error) {
-      damaged.push(`${directory}: ${error instanceof Error ? error.message : error}`);
+      passedOver.push({ directory, reason: reasonOf(error) });
     }
   }
-  const why = damaged.length === 0 ? '' : `; those there are damaged: ${damaged.join('; ')}`;
+  if (withoutBest !== undefined) return withoutBest;
+  const why = passedOver.map(({ directory, reason }) => `; ${directory}: ${reason}`).join('');
   throw badCheckpoint(`"${run}" has no checkpoint to resume from${why}`, run);
+}
+
+function damageOfBest(
+  run: string,
+  { step, best }: Progress,
+  manifest: Manifest,
+  adapters: AdapterFormat,
+): string | undefined {
+  if (best === undefined || best.step === step) return undefined;
+  try {
+    readCheckpoint(checkpointPath(run, best.step), manifest, adapters);
+    return undefined;
+  } catch (error) {
+    return `the best evaluation's checkpoint step-${best.step}: ${reasonOf(error)}`;
+  }
+}
+
+/**
+ * Puts checkpoints aside, as step-N.damaged: the run passes their steps again, and until it does they must not look like its
+ * last ones. Errors: WRITE_FAILED.
+ */
+export function setAside({ passedOver }: LastCheckpoint): void {
+  for (const { directory } of passedOver) {
+    const aside = `${directory}.damaged`;
+    writing(directory, () => {
+      rmSync(aside, { recursive: true, force: true });
+      renameSync(directory, aside);
+    });
+  }
+}
+
+/**
+ * Removes all checkpoints but the last `keep`, the best one's among the others stays too; and what killed processes left.
+ * Errors: WRITE_FAILED.
+ */
+export function prune(run: string, keep: number, best: Best | undefined): void {
+  const steps = checkpointSteps(run);
+  const extra = steps.slice(0, -keep).filter((step) => step !== best?.step);
+  // The one from before the first step is there only until there is another.
+  if (steps.length > 1 && steps[0] === 0 && !extra.includes(0)) extra.push(0);
+  for (const step of extra) {
+    // Half of one is never to be seen under its name.
+    const gone = join(folderOf(run), `.step-${step}.${process.pid}.old`);
+    writing(checkpointPath(run, step), () => {
+      renameSync(checkpointPath(run, step), gone);
+      rmSync(gone, { recursive: true, force: true });
+    });
+  }
 }
 
 /** The steps of the checkpoints of a run, ascending. */
@@ -126,9 +181,11 @@ export function readCheckpoint(directory: string, manifest: Manifest, adapters: 
   const fail = (reason: string): Error => badCheckpoint(reason, directory);
   const read = (name: string): Uint8Array =>
     readWhole(join(directory, name), 2 ** 33, () => fail(`${name} is too large`));
-  const parsed = progressSchema.safeParse(parseJson(read(stateName)));
+  const parsed = stateSchema.safeParse(parseJson(read(stateName)));
   if (!parsed.success) throw fail(`${stateName} is malformed: ${parsed.error.issues[0]?.message}`);
-  const { format: _, sha256, ...progress } = parsed.data;
+  const { self, ...said } = parsed.data;
+  if (self !== digestOf(said)) throw fail(`${stateName} was changed`);
+  const { format: _, sha256, ...progress } = said;
   const contents = new Map(Object.keys(sha256).map((name) => [name, read(name)]));
   for (const [name, bytes] of contents) if (digest([bytes]) !== sha256[name]) throw fail(`${name} was changed`);
   const { tensors } = parseSafetensors(
@@ -164,10 +221,10 @@ function optimizerChunks({ m, v, step }: TrainingState): Uint8Array[] {
   ]);
 }
 
-export function digest(chunks: Iterable<Uint8Array>): string {
-  const hash = createHash('sha256');
-  for (const chunk of chunks) hash.update(chunk);
-  return hash.digest('hex');
+/** Of the values, whatever their order. */
+function digestOf(said: object): string {
+  const sorted = Object.entries(said).sort(([a], [b]) => (a < b ? -1 : 1));
+  return digest([Buffer.from(JSON.stringify(sorted))]);
 }
 
 function parseJson(bytes: Uint8Array): unknown {
@@ -178,16 +235,4 @@ function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
-/** Some systems cannot flush a folder; the rename is on its way then. */
-function flushFolder(folder: string): void {
-  try {
-    const fd = openSync(folder, 'r');
-    try {
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-  } catch {
-    return;
-  }
-}
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

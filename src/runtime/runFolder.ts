@@ -1,25 +1,15 @@
-/** A run folder: run.json says what the run is of, log.jsonl what happened. */
+/** A run folder: run.json says what the run is of; it is locked while a process writes into it. */
 
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, lstatSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { badCheckpoint, targetExists, targetNotOurs, writeFailed } from '../errors.ts';
-import { openReader, writeFileAtomic } from '../formats/files.ts';
-import { digest } from './checkpoint.ts';
+import { badCheckpoint, targetExists, targetNotOurs } from '../errors.ts';
+import { makeFolders, writeFileAtomic, writing } from '../formats/files.ts';
+import { digest } from './fingerprint.ts';
+import { checkUnlocked, type Lock, lock, lockName } from './lock.ts';
+import { logName } from './log.ts';
 
 export const runFileName = 'run.json';
-export const logName = 'log.jsonl';
 
 const schema = z.object({
   format: z.literal('loraify-run/1'),
@@ -35,44 +25,107 @@ export function identityHash(of: RunIdentity): string {
   return digest([Buffer.from(JSON.stringify(of))]).slice(0, 32);
 }
 
-/**
- * Whether a new run may be written here, before any work is done.
- * Errors: TARGET_EXISTS, TARGET_NOT_REPLACEABLE where --force would remove what is not a run.
- */
-export function checkRunTarget(folder: string, force: boolean): void {
-  const stat = lstatSync(folder, { throwIfNoEntry: false });
-  if (stat === undefined) return;
-  if (!force) throw targetExists(folder);
-  if (stat.isSymbolicLink()) throw targetNotOurs(folder, 'it is a symbolic link');
-  if (!stat.isDirectory()) throw targetNotOurs(folder, 'it is a file, not a folder');
-  const names = readdirSync(folder);
-  if (names.length > 0 && !names.includes(runFileName))
-    throw targetNotOurs(folder, `it has files but no ${runFileName}`);
+/** A run folder that this process alone writes into. */
+export interface ClaimedRun {
+  readonly lock: Lock;
+  /** A run was begun here before. */
+  readonly begun: boolean;
+  /** Gives the folder up; one that has nothing in it is removed. */
+  release(): void;
 }
 
-/** What a run leaves; everything else in the folder is the user's. */
-const parts = [runFileName, logName, 'adapter', 'checkpoints', 'loss.svg'];
+/**
+ * Makes or finds the folder of a run and locks it, before any work is done.
+ * Errors: TARGET_EXISTS; RUN_LOCKED; BAD_CHECKPOINT where there is nothing to resume; TARGET_NOT_REPLACEABLE where --force would
+ * remove what is no run; WRITE_FAILED.
+ */
+export function claimRun(folder: string, { resume, force }: { resume: boolean; force: boolean }): ClaimedRun {
+  const stat = lstatSync(folder, { throwIfNoEntry: false });
+  if (stat === undefined && resume) throw badCheckpoint(`there is no run to resume at "${folder}"`, folder);
+  if (stat !== undefined) {
+    checkUnlocked(folder);
+    checkTarget(folder, resume, force);
+  }
+  const first = makeFolders(folder);
+  const held = lock(folder);
+  const names = readdirSync(folder);
+  const begun = names.includes(runFileName);
+  const release = (): void => {
+    process.off('exit', release);
+    held.release();
+    // Only what this process made, or another one before it got further.
+    if (!begun && first === undefined && !isLeftover(names)) return;
+    for (let at = resolve(folder); ; at = dirname(at)) {
+      try {
+        rmdirSync(at);
+      } catch {
+        return;
+      }
+      if (first === undefined || at === resolve(first)) return;
+    }
+  };
+  if (begun && !resume && !force) {
+    held.release();
+    throw targetExists(folder);
+  }
+  process.on('exit', release);
+  return { lock: held, begun, release };
+}
 
-/** Empties a run folder (which must be locked) and begins a new run in it. Errors: WRITE_FAILED. */
+/** A run that was cut before it began leaves a lock and nothing else: nobody misses that. */
+function checkTarget(folder: string, resume: boolean, force: boolean): void {
+  const isFolder = statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
+  const names = isFolder ? readdirSync(folder) : [];
+  if (names.length > 0 && isLeftover(names)) return;
+  const isRun = names.includes(runFileName);
+  if (resume) {
+    if (isRun || (isFolder && names.length === 0)) return;
+    throw badCheckpoint(
+      `"${folder}" is not a run: ${isFolder ? `it has no ${runFileName}` : 'it is no folder'}`,
+      folder,
+    );
+  }
+  if (!force) throw targetExists(folder);
+  if (lstatSync(folder).isSymbolicLink()) throw targetNotOurs(folder, 'it is a symbolic link');
+  if (!isFolder) throw targetNotOurs(folder, 'it is a file, not a folder');
+  if (names.length > 0 && !isRun) throw targetNotOurs(folder, `it has files but no ${runFileName}`);
+}
+
+/** Files whose writers were killed. */
+const unfinished = /^lock(\.\d+\.stale)?$|^\..*\.\d+\.(tmp|old)$|^(run\.json|loss\.svg)\.\d+\.tmp$/;
+
+const isLeftover = (names: readonly string[]): boolean => names.every((name) => unfinished.test(name));
+
+/** What a run leaves beside run.json; everything else in the folder is the user's. */
+const parts = ['adapter', 'checkpoints', 'loss.svg', logName];
+
+/** Empties a run folder (which must be claimed) and begins a new run in it. Errors: WRITE_FAILED. */
 export function beginRun(folder: string, of: RunIdentity): void {
-  for (const name of parts) rmSync(join(folder, name), { recursive: true, force: true });
+  tidy(folder);
+  for (const name of parts) {
+    const path = join(folder, name);
+    writing(path, () => rmSync(path, { recursive: true, force: true }));
+  }
+  // Replaced, not removed before: without it --force would not know the folder again.
   writeFileAtomic(join(folder, runFileName), [
     Buffer.from(`${JSON.stringify({ format: 'loraify-run/1', of }, undefined, 2)}\n`),
   ]);
 }
 
-export function makeFolder(folder: string): void {
-  try {
-    mkdirSync(folder, { recursive: true });
-  } catch (error) {
-    throw writeFailed(folder, error instanceof Error ? (error.message.split(', ')[0] ?? '') : String(error));
+/** Removes what killed processes left half-written in a run folder, which must be claimed. Errors: WRITE_FAILED. */
+export function tidy(folder: string): void {
+  for (const at of [folder, join(folder, 'checkpoints')]) {
+    if (!existsSync(at)) continue;
+    for (const name of readdirSync(at)) {
+      if (name === lockName || !unfinished.test(name)) continue;
+      writing(join(at, name), () => rmSync(join(at, name), { recursive: true, force: true }));
+    }
   }
 }
 
-/** Errors: BAD_CHECKPOINT where the folder is no run, or one of another package, other data or other options; it names which. */
+/** Errors: BAD_CHECKPOINT where a run is of another package, other data or other options; it names which. */
 export function checkSameRun(folder: string, of: RunIdentity): void {
   const file = join(folder, runFileName);
-  if (!existsSync(file)) throw badCheckpoint(`"${folder}" is not a run: it has no ${runFileName}`, folder);
   let json: unknown;
   try {
     json = JSON.parse(readFileSync(file, 'utf8'));
@@ -91,62 +144,4 @@ export function checkSameRun(folder: string, of: RunIdentity): void {
         : `${key} was ${show(before[key])} and is now ${show(of[key])}`,
     );
   if (differences.length > 0) throw badCheckpoint(`"${folder}" is another run: ${differences.join('; ')}`, folder);
-}
-
-/** SHA-256 of a file of any size. */
-export function fileDigest(file: string): string {
-  const reader = openReader(file);
-  try {
-    return digest(
-      (function* () {
-        const chunk = 2 ** 22;
-        for (let at = 0; at < reader.size; at += chunk) yield reader.read(at, Math.min(chunk, reader.size - at));
-      })(),
-    );
-  } finally {
-    reader.close();
-  }
-}
-
-export interface Log {
-  /** Appends one line. Errors: WRITE_FAILED. */
-  write(entry: object): void;
-  /** To the disk. */
-  flush(): void;
-  close(): void;
-}
-
-/** Opens log.jsonl for appending; lines of steps behind `upTo` and a line that was cut short are removed first. */
-export function openLog(folder: string, upTo: number): Log {
-  const file = join(folder, logName);
-  if (existsSync(file)) {
-    const text = readFileSync(file, 'utf8');
-    const kept = text.split('\n').filter((line) => stepOf(line) <= upTo);
-    const wanted = kept.map((line) => `${line}\n`).join('');
-    if (wanted !== text) writeFileAtomic(file, [Buffer.from(wanted)]);
-  }
-  const attempt = <T>(action: () => T): T => {
-    try {
-      return action();
-    } catch (error) {
-      throw writeFailed(file, error instanceof Error ? (error.message.split(', ')[0] ?? '') : String(error));
-    }
-  };
-  const fd = attempt(() => openSync(file, 'a'));
-  return {
-    write: (entry) => void attempt(() => writeSync(fd, `${JSON.stringify(entry)}\n`)),
-    flush: () => attempt(() => fsyncSync(fd)),
-    close: () => closeSync(fd),
-  };
-}
-
-/** The step of a log line; infinite for what is no line of ours. */
-function stepOf(line: string): number {
-  try {
-    const json: unknown = JSON.parse(line);
-    const step = typeof json === 'object' && json !== null && 'step' in json ? json.step : undefined;
-    return typeof step === 'number' ? step : Number.POSITIVE_INFINITY;
-  } catch {
-    return Number.POSITIVE_INFINITY;
-  }
 }

@@ -1,9 +1,8 @@
 /** A training run with everything it leaves behind: log, checkpoints, the final adapter. */
 
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { badCheckpoint, LoraifyError } from '../errors.ts';
-import { writeFileAtomic } from '../formats/files.ts';
+import { writeFolderAtomic } from '../formats/files.ts';
 import {
   type AdapterFormat,
   type Best,
@@ -11,13 +10,15 @@ import {
   checkpointSteps,
   lastCheckpoint,
   type Progress,
+  prune,
   readCheckpoint,
+  setAside,
   writeCheckpoint,
 } from './checkpoint.ts';
 import type { Evaluation } from './evaluate.ts';
 import type { Step } from './fit.ts';
-import { lock } from './lock.ts';
-import { beginRun, checkRunTarget, checkSameRun, identityHash, type Log, makeFolder, openLog } from './runFolder.ts';
+import { type Log, openLog } from './log.ts';
+import { beginRun, type ClaimedRun, checkSameRun, claimRun, identityHash, tidy } from './runFolder.ts';
 import { type Fit, openTrainer, type PreparedEvaluation, type Trainer } from './trainer.ts';
 import { checkCounts, identify, type TrainEvent, type TrainOptions, type TrainResult } from './trainOptions.ts';
 
@@ -29,27 +30,28 @@ import { checkCounts, identify, type TrainEvent, type TrainOptions, type TrainRe
 export async function train(directory: string, options: TrainOptions, adapters: AdapterFormat): Promise<TrainResult> {
   const { out, resume = false, force = false, onEvent: tell = () => {} } = options;
   checkCounts(options);
-  if (!resume) checkRunTarget(out, force);
-  const closing: (() => void | Promise<void>)[] = [];
+  const claimed = claimRun(out, { resume, force });
+  const closing: (() => void | Promise<void>)[] = [claimed.release];
   try {
     const trainer = await openTrainer(directory, options, adapters);
     closing.push(trainer.close);
     for (const { name, reason } of trainer.passedOver) {
       tell({ kind: 'notice', text: `execution provider "${name}" cannot start: ${reason}` });
     }
-    // What can be wrong with the data is found before anything is written.
+    // What can be wrong with the data is found before a run that is there is replaced.
     const fit = await trainer.prepareFit(options.data, options);
     closing.push(fit.close);
     const evaluation =
       options.evalData === undefined ? undefined : await trainer.prepareEvaluation(options.evalData, options);
     if (evaluation !== undefined) closing.push(evaluation.close);
     const of = await identify(trainer, options);
-    if (resume) checkSameRun(out, of);
-    else makeFolder(out);
-    const held = lock(out);
-    closing.push(held.release);
-    if (!resume) beginRun(out, of);
-    return await run({ trainer, fit, evaluation, adapters, options, tell, id: identityHash(of) });
+    const isResumed = resume && claimed.begun;
+    if (isResumed) {
+      checkSameRun(out, of);
+      tidy(out);
+    } else beginRun(out, of);
+    const parts: Parts = { trainer, fit, evaluation, adapters, options, claimed, tell, id: identityHash(of) };
+    return await run(parts, isResumed ? await takeUp(parts) : undefined);
   } finally {
     for (const close of closing.reverse()) await close();
   }
@@ -62,23 +64,27 @@ interface Parts {
   readonly evaluation: PreparedEvaluation | undefined;
   readonly adapters: AdapterFormat;
   readonly options: TrainOptions;
+  readonly claimed: ClaimedRun;
   readonly tell: (event: TrainEvent) => void;
   /** Of the run, for its checkpoints. */
   readonly id: string;
 }
 
-async function run(parts: Parts): Promise<TrainResult> {
+/** Where --save-every is not given, slow steps are saved after this time: nobody is to lose hours. */
+const longestUnsaved = 10 * 60 * 1000;
+
+/** @param taken where an earlier process has left the run: the trainer is there. */
+async function run(parts: Parts, taken: Progress | undefined): Promise<TrainResult> {
   const { trainer, fit, options, tell } = parts;
-  const { out, signal, patience } = options;
+  const { out, signal, patience, saveEvery } = options;
   const { totalSteps: total, stepsPerEpoch } = fit.plan;
-  const taken = options.resume === true ? await takeUp(parts) : undefined;
   let progress: Progress = taken ?? { step: 0, epoch: 0, waited: 0, run: parts.id };
   const from = progress.step;
   if (from > total) throw badCheckpoint(`"${out}" has ${from} steps already, more than the ${total} asked for`, out);
 
   const isEvaluated = (done: number): boolean =>
     parts.evaluation !== undefined && (done === total || done % (options.evalEvery ?? stepsPerEpoch) === 0);
-  const isSaved = (done: number): boolean => done === total || done % (options.saveEvery ?? 500) === 0;
+  const isSaved = (done: number): boolean => done === total || done % (saveEvery ?? 500) === 0;
   const log = openLog(out, taken === undefined ? -1 : from);
   try {
     const { provider, manifest } = trainer;
@@ -88,8 +94,9 @@ async function run(parts: Parts): Promise<TrainResult> {
       progress = await evaluateNow(parts, progress, log);
       await save(parts, progress, log);
     }
-    let saved = from;
+    let saved = { step: from, at: performance.now() };
     let last: Step | undefined;
+    const isOverdue = (): boolean => saveEvery === undefined && performance.now() - saved.at > longestUnsaved;
     const whyStop = (): TrainResult['stopped'] => {
       if (progress.step === total) return 'done';
       if (signal?.aborted === true) return 'interrupted';
@@ -108,19 +115,19 @@ async function run(parts: Parts): Promise<TrainResult> {
         const before = progress.best;
         if (isEvaluated(progress.step)) progress = await evaluateNow(parts, progress, log);
         stopped = whyStop();
-        if (isSaved(progress.step) || progress.best !== before || stopped !== 'done') {
+        if (isSaved(progress.step) || isOverdue() || progress.best !== before || stopped !== 'done') {
           await save(parts, progress, log);
-          saved = progress.step;
+          saved = { step: progress.step, at: performance.now() };
         }
         if (stopped !== 'done') break;
       }
     } catch (error) {
       // The state is that of the last step which was good.
       const isBad = error instanceof LoraifyError && error.code === 'NON_FINITE';
-      if (isBad && saved < progress.step) await save(parts, progress, log);
+      if (isBad && saved.step < progress.step) await save(parts, progress, log);
       throw error;
     }
-    const { best, step, epoch } = progress;
+    const { best, baseline, step, epoch } = progress;
     const adapter = stopped === 'interrupted' ? undefined : await keepAdapter(parts, best);
     return {
       run: out,
@@ -131,6 +138,7 @@ async function run(parts: Parts): Promise<TrainResult> {
       steps: step,
       epochs: epoch,
       ...(last === undefined ? {} : { loss: last.loss }),
+      ...(baseline === undefined ? {} : { baselineLoss: baseline }),
       ...(best === undefined ? {} : { evalLoss: best.loss, bestStep: best.step }),
     };
   } finally {
@@ -143,36 +151,53 @@ async function run(parts: Parts): Promise<TrainResult> {
  * Errors: BAD_CHECKPOINT.
  */
 async function takeUp({ trainer, adapters, options, tell, id }: Parts): Promise<Progress | undefined> {
-  if (checkpointSteps(options.out).length === 0) return undefined;
-  const { checkpoint, damaged } = lastCheckpoint(options.out, trainer.manifest, adapters);
-  for (const text of damaged) tell({ kind: 'notice', text: `passed over a damaged checkpoint: ${text}` });
-  const { progress, directory, state } = checkpoint;
+  if (checkpointSteps(options.out).length === 0) {
+    tell({ kind: 'notice', text: 'the run was cut before its first checkpoint: it starts from the beginning' });
+    return undefined;
+  }
+  const found = lastCheckpoint(options.out, trainer.manifest, adapters);
+  const { progress, directory, state } = found.checkpoint;
   if (progress.run !== id) throw badCheckpoint(`${directory} belongs to another run`, directory);
+  for (const { directory: at, reason } of found.passedOver) {
+    tell({ kind: 'notice', text: `passed over a damaged checkpoint, now ${at}.damaged: ${reason}` });
+  }
+  if (found.lostBest !== undefined) {
+    tell({ kind: 'notice', text: `the best adapter so far is lost, later ones count: ${found.lostBest}` });
+  }
+  if (found.passedOver.length > 0) tell({ kind: 'notice', text: `going on from ${directory}` });
+  setAside(found);
   await trainer.setState(state);
   return progress;
 }
 
-async function save({ trainer, adapters, options, tell }: Parts, progress: Progress, log: Log): Promise<void> {
+/** Errors: WRITE_FAILED, RUN_LOCKED. */
+async function save(parts: Parts, progress: Progress, log: Log): Promise<void> {
+  const { trainer, adapters, options, claimed, tell } = parts;
+  claimed.lock.check();
+  // Never behind the checkpoint: its lines are not written again.
   log.flush();
-  const { out } = options;
+  const { out, keep = 5 } = options;
   const directory = writeCheckpoint(out, trainer.manifest, await trainer.getState(), progress, adapters);
-  // The one from before the first step is there only until there is another.
-  if (progress.step > 0) rmSync(checkpointPath(out, 0), { recursive: true, force: true });
+  try {
+    prune(out, keep, progress.best);
+  } catch (error) {
+    tell({ kind: 'notice', text: `an old checkpoint stays: ${error instanceof Error ? error.message : error}` });
+  }
   tell({ kind: 'checkpoint', step: progress.step, directory });
 }
 
 /** The evaluation of the first state is a baseline; only trained ones can be the best. */
 async function evaluateNow({ evaluation, tell }: Parts, progress: Progress, log: Log): Promise<Progress> {
   if (evaluation === undefined) return progress;
-  const { step } = progress;
+  const { step, best } = progress;
   const found = await evaluation.run();
-  const isBest =
-    step > 0 && Number.isFinite(found.loss) && !(found.loss >= (progress.best?.loss ?? Number.POSITIVE_INFINITY));
+  const { loss } = found;
+  const isBest = step > 0 && Number.isFinite(loss) && (best === undefined || loss < best.loss);
   const line = evaluationLine(step, found);
   log.write(line);
   tell({ kind: 'evaluation', step, evaluation: found, best: isBest, line });
-  if (isBest) return { ...progress, best: { step, loss: found.loss }, waited: 0 };
-  return { ...progress, waited: step === 0 ? 0 : progress.waited + 1 };
+  if (step === 0) return Number.isFinite(loss) ? { ...progress, baseline: loss } : progress;
+  return isBest ? { ...progress, best: { step, loss }, waited: 0 } : { ...progress, waited: progress.waited + 1 };
 }
 
 /** A step as a line of log.jsonl. */
@@ -186,16 +211,15 @@ function evaluationLine(step: number, { loss, ...rest }: Evaluation): object {
   return { step, eval_loss: loss, ...rest };
 }
 
-/** Writes adapter/: the best on the evaluation data, else the last. */
-async function keepAdapter({ trainer, adapters, options }: Parts, best: Best | undefined): Promise<string> {
+/** Writes adapter/: the best on the evaluation data, else the last. Errors: WRITE_FAILED, BAD_CHECKPOINT. */
+async function keepAdapter({ trainer, adapters, options, claimed }: Parts, best: Best | undefined): Promise<string> {
+  const { manifest } = trainer;
+  const state =
+    best === undefined
+      ? await trainer.getState()
+      : readCheckpoint(checkpointPath(options.out, best.step), manifest, adapters).state;
   const target = join(options.out, 'adapter');
-  if (best === undefined) {
-    await trainer.save(target);
-    return target;
-  }
-  const { state } = readCheckpoint(checkpointPath(options.out, best.step), trainer.manifest, adapters);
-  makeFolder(target);
-  const files = adapters.files(trainer.manifest, state.params);
-  for (const { name, chunks } of files) writeFileAtomic(join(target, name), chunks);
+  claimed.lock.check();
+  writeFolderAtomic(target, adapters.files(manifest, state.params));
   return target;
 }

@@ -1,12 +1,11 @@
 /** What a training run is asked, tells and returns. */
 
 import { badOption } from '../errors.ts';
-import { manifestText } from '../formats/manifest.ts';
 import { bytesOf } from '../formats/rawTensor.ts';
-import { digest } from './checkpoint.ts';
 import type { Evaluation } from './evaluate.ts';
+import { digest, fileDigest, packageDigest } from './fingerprint.ts';
 import type { Step } from './fit.ts';
-import { fileDigest, type RunIdentity } from './runFolder.ts';
+import type { RunIdentity } from './runFolder.ts';
 import type { FitOptions, Trainer, TrainerOptions } from './trainer.ts';
 
 export interface TrainOptions extends TrainerOptions, FitOptions {
@@ -22,8 +21,10 @@ export interface TrainOptions extends TrainerOptions, FitOptions {
   readonly evalData?: string | undefined;
   /** Steps between evaluations; default once per epoch. There is always one at the end. */
   readonly evalEvery?: number | undefined;
-  /** Steps between checkpoints; default 500. There is always one at the end. */
+  /** Steps between checkpoints; default 500, and never more than ten minutes. There is always one at the end. */
   readonly saveEvery?: number | undefined;
+  /** Checkpoints to keep: the last ones; that of the best evaluation stays in addition. Default 5. */
+  readonly keep?: number | undefined;
   /** Stop after this many evaluations in a row that are no better than the best. */
   readonly patience?: number | undefined;
   /** Aborted: the run stops after the step at hand and writes a checkpoint. */
@@ -64,14 +65,16 @@ export interface TrainResult {
   readonly epochs: number;
   /** Of the last step that this process took. */
   readonly loss?: number;
+  /** Of the evaluation before the first step. */
+  readonly baselineLoss?: number;
   /** Of the adapter that was kept: the best evaluation's, and its step. */
   readonly evalLoss?: number;
   readonly bestStep?: number;
 }
 
 /** Errors: BAD_OPTION. */
-export function checkCounts({ evalEvery, saveEvery, patience, evalData, resume, force }: TrainOptions): void {
-  for (const [name, value] of Object.entries({ 'eval-every': evalEvery, 'save-every': saveEvery, patience })) {
+export function checkCounts({ evalEvery, saveEvery, keep, patience, evalData, resume, force }: TrainOptions): void {
+  for (const [name, value] of Object.entries({ 'eval-every': evalEvery, 'save-every': saveEvery, keep, patience })) {
     if (value !== undefined && !(Number.isSafeInteger(value) && value > 0)) {
       throw badOption(`--${name} must be a positive integer, not ${value}`);
     }
@@ -85,7 +88,7 @@ export function checkCounts({ evalEvery, saveEvery, patience, evalData, resume, 
 export async function identify(trainer: Trainer, o: TrainOptions): Promise<RunIdentity> {
   const { params } = await trainer.getState();
   return {
-    packageSha256: digest([Buffer.from(manifestText(trainer.manifest))]),
+    packageSha256: packageDigest(trainer.directory, trainer.manifest),
     'initial adapterSha256': digest([bytesOf(params)]),
     dataSha256: fileDigest(o.data),
     ...(o.evalData === undefined ? {} : { 'evaluation dataSha256': fileDigest(o.evalData) }),

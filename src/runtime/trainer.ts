@@ -1,9 +1,8 @@
 /** A package opened for training, evaluation and prediction. */
 
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { badOption } from '../errors.ts';
-import { writeFileAtomic } from '../formats/files.ts';
+import { makeFolders, writeFileAtomic } from '../formats/files.ts';
 import { type Manifest, readManifest } from '../formats/manifest.ts';
 import type { AdapterFormat } from './checkpoint.ts';
 import { openEngine } from './engine.ts';
@@ -168,7 +167,7 @@ export async function openTrainer(
     setState: engine.setState,
     async save(target) {
       const { params: now } = await engine.getState();
-      mkdirSync(target, { recursive: true });
+      makeFolders(target);
       for (const { name, chunks } of adapters.files(manifest, now)) writeFileAtomic(join(target, name), chunks);
     },
     close: engine.close,

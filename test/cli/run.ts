@@ -14,6 +14,10 @@ export interface Finished {
 export interface RunOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Called when the process runs. */
+  readonly start?: (child: ChildProcess) => void;
+  /** A limit of the shell for it, as `ulimit` takes it. */
+  readonly limit?: string;
   /** Called with everything on stderr so far. */
   readonly watch?: (stderr: string, child: ChildProcess) => void;
 }
@@ -21,7 +25,11 @@ export interface RunOptions {
 export function loraify(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
   return new Promise((resolve, reject) => {
     const env = { ...process.env, ...options.env };
-    const child = spawn(process.execPath, [bin, ...args], { cwd: options.cwd, env });
+    const command = [process.execPath, bin, ...args];
+    const limited = ['sh', '-c', `ulimit ${options.limit}; exec "$@"`, 'sh', ...command];
+    const [program = '', ...rest] = options.limit === undefined ? command : limited;
+    const child = spawn(program, rest, { cwd: options.cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    options.start?.(child);
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (part: string) => {

@@ -146,7 +146,7 @@ describe('resuming', () => {
     const notices: string[] = [];
     const onEvent = (event: TrainEvent): void => void (event.kind === 'notice' && notices.push(event.text));
     await run('damaged', { saveEvery: 4, resume: true, onEvent });
-    expect(notices).toEqual([expect.stringContaining('optimizer.safetensors was changed')]);
+    expect(notices).toContainEqual(expect.stringContaining('optimizer.safetensors was changed'));
     expect(bytes('damaged')).toEqual(uncut);
   });
 
@@ -181,7 +181,7 @@ describe('resuming', () => {
     await expect(train(other, { data, out: at('first'), resume: true })).rejects.toSatisfy(
       coded('BAD_CHECKPOINT', 'package'),
     );
-    await expect(run('nowhere', { resume: true })).rejects.toSatisfy(coded('BAD_CHECKPOINT', 'run.json'));
+    await expect(run('nowhere', { resume: true })).rejects.toSatisfy(coded('BAD_CHECKPOINT', 'nowhere'));
     cpSync(at('long/checkpoints/step-12'), at('first/checkpoints/step-12'), { recursive: true });
     await expect(run('first', { steps: 20, resume: true })).rejects.toSatisfy(coded('BAD_CHECKPOINT', 'another run'));
   });

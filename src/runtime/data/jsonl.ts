@@ -1,14 +1,14 @@
 /** JSON Lines: one object per row, input name -> nested array. */
 
 import { badData } from '../../errors.ts';
-import { type FileReader, openReader } from '../../formats/files.ts';
+import { openReader } from '../../formats/files.ts';
+import { linesOf } from '../../formats/lines.ts';
 import type { DataOptions, Dataset, Field, Row } from './dataset.ts';
 import { fieldsThere } from './missing.ts';
 import { readRow } from './rows.ts';
 
 /** A line must fit into a string and be parsed at once. */
 const maxLineBytes = 2 ** 28;
-const chunkBytes = 2 ** 20;
 
 /**
  * Reads and checks every line once. Converted rows are kept up to `cacheBytes`; of the others only the place in the file.
@@ -28,7 +28,8 @@ export function openJsonl(file: string, fields: readonly Field[], options: DataO
       there ??= fieldsThere(fields, (column) => Object.hasOwn(object, column));
       return readRow(object, there, `line ${line}`, file);
     };
-    for (const { offset, bytes, line } of linesOf(reader)) {
+    const tooLong = (line: number): Error => badData(`line ${line} is longer than ${maxLineBytes} bytes`, file);
+    for (const { offset, bytes, line } of linesOf(reader, maxLineBytes, tooLong)) {
       const row = parse(bytes, line);
       if (row === undefined) continue;
       budget -= rowBytes(row);
@@ -52,34 +53,6 @@ export function openJsonl(file: string, fields: readonly Field[], options: DataO
     reader.close();
     throw error;
   }
-}
-
-/** The lines with their offsets, without line ends; the last one may lack its end. */
-function* linesOf(reader: FileReader): Generator<{ offset: number; bytes: Uint8Array; line: number }> {
-  let line = 1;
-  let start = 0;
-  let pieces: Uint8Array[] = [];
-  let length = 0;
-  for (let at = 0; at < reader.size; ) {
-    const chunk = reader.read(at, Math.min(chunkBytes, reader.size - at));
-    if (chunk.length === 0) break;
-    let from = 0;
-    for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, from)) {
-      const bytes =
-        pieces.length === 0 ? chunk.subarray(from, end) : Buffer.concat([...pieces, chunk.subarray(from, end)]);
-      yield { offset: start, bytes, line };
-      pieces = [];
-      length = 0;
-      line += 1;
-      from = end + 1;
-      start = at + from;
-    }
-    pieces.push(chunk.subarray(from));
-    length += chunk.length - from;
-    if (length > maxLineBytes) throw badData(`line ${line} is longer than ${maxLineBytes} bytes`, reader.file);
-    at += chunk.length;
-  }
-  if (length > 0) yield { offset: start, bytes: Buffer.concat(pieces), line };
 }
 
 /** undefined for a blank line. */
