@@ -95,7 +95,9 @@ describe('checkpoints', () => {
     ],
   ];
   beforeAll(() => run('template'));
-  it.each(files.flatMap((file) => damages.map(([how, damage]) => [file, how, damage] as const)))(
+  const pairs = files.flatMap((file) => damages.map(([how, damage]) => [file, how, damage] as const));
+  // Half of them: each file in two ways, each way for two files.
+  it.each(pairs.filter((_, i) => (i + Math.floor(i / 4)) % 2 === 0))(
     'with %s %s are passed over',
     async (file, how, damage) => {
       const name = `${file} ${how}`;
