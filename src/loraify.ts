@@ -138,6 +138,7 @@ export function trainingOptions(
       maxGradNorm: options.maxGradNorm,
       momentum: options.momentum,
     },
+    target: options.for,
     opset: options.opset,
     bind: readBindings(options.bind),
     ...(trace === undefined ? {} : { trace }),

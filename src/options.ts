@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { initKinds } from './adapter/index.ts';
 import { badOption } from './errors.ts';
-import { lossKinds, type TrainingGraph, trainingGraphs } from './passes/index.ts';
+import { lossKinds, type TrainingGraph, targets, trainingGraphs } from './passes/index.ts';
 
 export const scalings = ['standard', 'rslora', 'alpha'] as const;
 export const emittable = ['model', ...trainingGraphs] as const;
@@ -50,6 +50,8 @@ const schema = z.strictObject({
   /** Of sgd. */
   momentum: fraction.default(0.9),
   emit: z.array(z.enum(['all', ...emittable])).default(['all']),
+  /** The execution provider that the training graphs are made for; `portable`: any. */
+  for: z.enum(targets).default('portable'),
   /** Of the training graphs. */
   opset: z.int().optional(),
   /** The package directory; absent: `./<model name without .onnx>.lora`. */

@@ -64,6 +64,11 @@ export const compileOptions = {
     group: training,
   }),
   momentum: number({ describe: 'of sgd', default: '0.9', group: training }),
+  for: choice(['portable', 'cpu', 'cuda', 'webgpu'], {
+    describe: 'execution provider that the training graphs are made for',
+    default: 'portable',
+    group: training,
+  }),
   emit: choices(['all', 'model', 'train', 'train_k', 'eval', 'grad', 'update'], {
     describe: 'graphs to write',
     default: 'all',

@@ -10,6 +10,7 @@ export { lowerBeside } from './lower.ts';
 export { type OperatorState, operatorStates } from './operatorStates.ts';
 export type { OptimizerOptions } from './optimizer.ts';
 export { patternValue, selector, unmatched } from './selection.ts';
+export { type Target, targets } from './speed.ts';
 export { type StateLayout, stateLayout } from './state.ts';
 export { buildTraining, type Prepared, prepare, type TrainingGraph, trainingGraphs } from './training.ts';
 export { verify } from './verify.ts';

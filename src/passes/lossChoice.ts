@@ -4,6 +4,7 @@ import { type Graph, type Node, producersOf, type Value } from '../graph/model.t
 import { attrsOf } from '../graph/operators.ts';
 import { isFloat } from '../graph/tensor.ts';
 import { isAdapted } from './adapted.ts';
+import { isJoined } from './joined.ts';
 
 export const lossKinds = ['cross-entropy', 'causal-lm', 'mse', 'l1', 'huber', 'bce', 'output', 'external'] as const;
 export type LossKind = (typeof lossKinds)[number];
@@ -31,7 +32,7 @@ export interface LossChoiceOptions {
  */
 export function chooseLoss(graph: Graph, options: LossChoiceOptions): ChosenLoss {
   const candidates = options.lossOutput === undefined ? graph.outputs : [named(graph, options.lossOutput)];
-  const adapted = new Set([...graph.allNodes()].filter(isAdapted));
+  const adapted = new Set([...graph.allNodes()].filter((n) => isAdapted(n) || isJoined(n)));
   const hit = candidates
     .map((o) => ({ output: o, value: throughIntegers(o) }))
     .find(({ value }) => value !== undefined && dependsOn(value, adapted));

@@ -5,16 +5,18 @@
 
 import { unsupportedShape } from '../errors.ts';
 import type { Builder } from '../graph/builder.ts';
-import { type Graph, replaceValue } from '../graph/model.ts';
+import { type Graph, replaceValue, type Value } from '../graph/model.ts';
 import { adaptedForm, isAdapted } from './adapted.ts';
 import { gradTools } from './autodiff/tools.ts';
 import { removeGelu } from './gelu.ts';
+import { lowerJoined } from './joined.ts';
 import { rewriteNodes } from './rewrite.ts';
 
 /** In place, bodies included; new nodes of the main graph are detached until `graph.adopt()`. */
 export function lowerTraining(graph: Graph, builder: Builder): void {
   const graphs = [...graph.allGraphs()];
   for (const own of graphs) removeGelu(own);
+  lowerJoined(graph, builder, leading);
   rewriteNodes(graph, builder, isAdapted, (node, g) => {
     const [y] = node.outputs;
     const { x, w, a, b, c, transW, scale } = adaptedForm(node);
@@ -37,26 +39,25 @@ export function lowerTraining(graph: Graph, builder: Builder): void {
             ? g.Gemm(rows, w, bias, { transB: transW })
             : g.MatMul(rows, w);
       const sum = g.Gemm(g.MatMul(rows, a), b, base, { alpha: scale });
-      const shaped = flat ? sum : g.Reshape(sum, leading(x, width));
+      const shaped = flat ? sum : g.Reshape(sum, leading(g, x, width));
       return c === undefined || bias !== undefined ? shaped : g.Add(shaped, c);
     });
     y.name = `${name}.adapted`;
     out.name = name;
     replaceValue(y, out, graphs);
-
-    /** The shape of x with its last length replaced. */
-    function leading(v: typeof x, last: number): ReturnType<Builder['ints']> {
-      const shape = v.shape;
-      const lengths = shape?.slice(0, -1).map((d) => (typeof d === 'number' ? d : undefined));
-      const open = lengths?.filter((d) => d === undefined).length;
-      // One open length is what Reshape computes itself.
-      if (lengths !== undefined && open !== undefined && open <= 1)
-        return g.ints([...lengths.map((d) => d ?? -1), last]);
-      const symbols = shape
-        ?.slice(0, -1)
-        .map((d) => (typeof d === 'number' ? g.ints([d]) : d === null ? undefined : g.symbol(d)));
-      if (symbols?.every((d) => d !== undefined) === true) return g.Concat([...symbols, g.ints([last])], { axis: 0 });
-      return g.Concat([g.Shape(v, { end: -1 }), g.ints([last])], { axis: 0 });
-    }
   });
+}
+
+/** The shape of x with its last length replaced. */
+function leading(g: Builder, v: Value, last: number): Value {
+  const shape = v.shape;
+  const lengths = shape?.slice(0, -1).map((d) => (typeof d === 'number' ? d : undefined));
+  const open = lengths?.filter((d) => d === undefined).length;
+  // One open length is what Reshape computes itself.
+  if (lengths !== undefined && open !== undefined && open <= 1) return g.ints([...lengths.map((d) => d ?? -1), last]);
+  const symbols = shape
+    ?.slice(0, -1)
+    .map((d) => (typeof d === 'number' ? g.ints([d]) : d === null ? undefined : g.symbol(d)));
+  if (symbols?.every((d) => d !== undefined) === true) return g.Concat([...symbols, g.ints([last])], { axis: 0 });
+  return g.Concat([g.Shape(v, { end: -1 }), g.ints([last])], { axis: 0 });
 }

@@ -5,6 +5,7 @@
 import type { Builder } from '../graph/builder.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
 import type { Layer, Value } from '../graph/model.ts';
+import type { Target } from './speed.ts';
 
 export interface Slot {
   readonly name: string;
@@ -41,8 +42,14 @@ export function stateLayout(layers: readonly Layer[]): StateLayout {
 
 const flatSlots = (layout: StateLayout): Slot[] => layout.slots.flatMap((s) => [s.A, s.B]);
 
-/** The widest row that every tensor of the state is a multiple of. */
-function rowWidth(layout: StateLayout): number {
+/**
+ * The widest row that every tensor of the state is a multiple of; on CUDA the rank, where it is one, because an A is such rows
+ * already and needs no Reshape.
+ */
+function rowWidth(layout: StateLayout, target: Target): number {
+  const [first] = layout.slots;
+  const rank = first?.layer.rank ?? 1;
+  if (target === 'cuda' && flatSlots(layout).every((s) => sizeOf(s.shape) % rank === 0)) return rank;
   const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
   return flatSlots(layout).reduce((w, s) => gcd(sizeOf(s.shape), w), 0) || 1;
 }
@@ -50,8 +57,8 @@ function rowWidth(layout: StateLayout): number {
 const isRows = ({ shape }: Slot, width: number): boolean => shape.length === 2 && shape[1] === width;
 
 /** A and B of every layer, by name, out of the flat vector. */
-export function unpack(g: Builder, layout: StateLayout, params: Value): Map<string, Value> {
-  const width = rowWidth(layout);
+export function unpack(g: Builder, layout: StateLayout, params: Value, target: Target): Map<string, Value> {
+  const width = rowWidth(layout, target);
   const slots = flatSlots(layout);
   return g.within({ origin: 'state', rule: 'state/unpack' }, () => {
     const rows = g.Reshape(params, g.ints([-1, width]));
@@ -72,8 +79,8 @@ export function unpack(g: Builder, layout: StateLayout, params: Value): Map<stri
 }
 
 /** The flat vector out of gradients by name; a tensor without one counts as zeros. */
-export function pack(g: Builder, layout: StateLayout, grads: ReadonlyMap<string, Value>): Value {
-  const width = rowWidth(layout);
+export function pack(g: Builder, layout: StateLayout, grads: ReadonlyMap<string, Value>, target: Target): Value {
+  const width = rowWidth(layout, target);
   return g.within({ origin: 'state', rule: 'state/pack' }, () => {
     const parts = flatSlots(layout).map((s) => {
       const rows = sizeOf(s.shape) / width;

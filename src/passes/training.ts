@@ -10,11 +10,13 @@ import { type Bindings, bindInputs, type Wanted } from './bind/index.ts';
 import { canonicalize } from './canonical.ts';
 import { compactGelu } from './gelu.ts';
 import { hoistWeights } from './hoist.ts';
+import { joinAdapted } from './joined.ts';
 import type { LossOptions } from './loss.ts';
 import { type ChosenLoss, chooseLoss, type LossChoiceOptions } from './lossChoice.ts';
 import { normalize } from './normalize/index.ts';
 import type { OptimizerOptions } from './optimizer.ts';
 import { inferNode, inferShapes } from './shapes.ts';
+import type { Target } from './speed.ts';
 import { type StateLayout, stateLayout } from './state.ts';
 import { buildEval, buildGrad, buildTrain, buildUpdate } from './trainingGraphs.ts';
 import { buildTrainK } from './trainingScan.ts';
@@ -27,6 +29,7 @@ export interface TrainingOptions {
   readonly choice: LossChoiceOptions;
   readonly loss: LossOptions;
   readonly optimizer: OptimizerOptions;
+  readonly target: Target;
   /** Of the training graphs; undefined: the source's, at least 18. */
   readonly opset: number | undefined;
   /** What fixes inputs of the model, beside the caches. */
@@ -96,6 +99,11 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
   trace('canonicalize', model);
   const chosen = chooseLoss(model.graph, options.choice);
   const names = finalNames(model.graph, chosen);
+  if (options.target === 'cuda') {
+    joinAdapted(model.graph);
+    verify(model, { internal: true });
+    trace('join', model);
+  }
   let gradient: Model | undefined;
   const prepared: Prepared = {
     model,

@@ -13,6 +13,7 @@ import { lowerTraining } from './lowerTraining.ts';
 import { optimizerStep, type State } from './optimizer.ts';
 import { inferNode } from './shapes.ts';
 import { simplify } from './simplify.ts';
+import { speedUp, type Target } from './speed.ts';
 import { pack, type StateLayout, unpack } from './state.ts';
 import type { Prepared } from './training.ts';
 import { verify } from './verify.ts';
@@ -37,7 +38,7 @@ export function forward(p: Prepared): Forward {
   const { graph } = model;
   const g = createBuilder(inferNode, graph.inputs);
   const params = vector(p.names.lora_params, p.layout);
-  const tensors = unpack(g, p.layout, params);
+  const tensors = unpack(g, p.layout, params, p.options.target);
   for (const node of graph.allNodes())
     node.inputs.forEach((v, i) => {
       const state = v?.tensor === undefined ? undefined : tensors.get(v.name);
@@ -63,6 +64,7 @@ export function named(g: Builder, entries: readonly (readonly [string, Value])[]
 /** Outputs set, Adapted nodes lowered, equal nodes merged, unused inputs dropped, order made. */
 function finish(
   f: { model: Model; graph: Graph; g: Builder },
+  target: Target,
   extra: readonly Value[],
   outputs: readonly Value[],
 ): void {
@@ -72,6 +74,7 @@ function finish(
   lowerTraining(graph, g);
   graph.adopt();
   simplify(graph);
+  speedUp(model, g, target);
   graph.prune();
   dequantizeLate(graph);
   const read = new Set<Value>(graph.outputs);
@@ -102,7 +105,10 @@ export function buildEval(p: Prepared): Model {
   const own = [...f.graph.outputs];
   const loss = p.choice.kind === 'external' ? [] : [[p.names.loss, f.attached.loss] as const];
   const results = named(f.g, [...loss, [p.names.weight, f.attached.weight]]);
-  finish(f, inputsOf(f), [...results, ...own.filter((o) => !results.includes(o)).map((o) => readable(f.g, o))]);
+  finish(f, p.options.target, inputsOf(f), [
+    ...results,
+    ...own.filter((o) => !results.includes(o)).map((o) => readable(f.g, o)),
+  ]);
   return f.model;
 }
 
@@ -127,9 +133,10 @@ export function buildGrad(p: Prepared): Model {
   const byName = new Map(
     [...f.tensors].flatMap(([name, v]) => (found.has(v) ? [[name, found.get(v) ?? v] as const] : [])),
   );
-  const grad = pack(f.g, p.layout, byName);
+  const grad = pack(f.g, p.layout, byName, p.options.target);
   finish(
     f,
+    p.options.target,
     inputsOf(f),
     named(f.g, [
       [lossName(p), f.attached.loss],

@@ -17,7 +17,7 @@ import { checkAdapted, checkGradient } from './execute.ts';
 import { checkServed, exportForms, servedGraph } from './served.ts';
 
 const root = join(import.meta.dirname, '../../fixtures');
-const areas = ['lora', 'train', 'errors', 'export'];
+const areas = ['lora', 'train', 'speed', 'errors', 'export'];
 
 const caseOptions = z.looseObject({
   stages: z.array(z.enum(emittable)).default([]),
@@ -126,7 +126,7 @@ for (const area of areas) {
 
     if (area === 'lora')
       it('computes what the source with changed weights computes', () => checkAdapted(c.text, c.options));
-    if (area === 'train')
+    if (area === 'train' || area === 'speed')
       it('has the gradient of its loss, and steps that agree', () => checkGradient(c.text, c.options));
   });
 }

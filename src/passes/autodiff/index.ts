@@ -10,6 +10,7 @@ import './gradients/einsum.ts';
 import './gradients/elementwise.ts';
 import './gradients/gelu.ts';
 import './gradients/indexing.ts';
+import './gradients/joined.ts';
 import './gradients/layout.ts';
 import './gradients/linear.ts';
 import './gradients/losses.ts';

@@ -59,6 +59,13 @@ shapeRaw('loraify.Adapted', ({ node, inputs: [x, w, , , c] }) => {
   return [out(dtype, matmulShape(a, b))];
 });
 
+shapeRaw('loraify.Joined', ({ node, inputs: [x] }) => {
+  const widths = node.attrs.get('widths');
+  const lead = x?.shape?.slice(0, -1);
+  const list = widths?.kind === 'ints' ? widths.value.map(Number) : [];
+  return list.map((width) => out(x?.dtype, lead === undefined ? undefined : [...lead, width]));
+});
+
 shapeRaw('Det', ({ inputs: [x] }) => [out(x?.dtype, x?.shape?.slice(0, -2))]);
 
 /** Labels of one operand's axes; "." stands for each axis that an ellipsis covers, counted from the right. */

@@ -1,0 +1,184 @@
+/**
+ * Transposes and scalar factors inside products. Operands of a matrix product go through Gemm's flags, those of a batched one through
+ * FusedMatMul (com.microsoft, with CPU and CUDA kernels): no tensor is turned in memory for a product that can read it as it lies.
+ */
+import type { Builder } from '../graph/builder.ts';
+import { type Graph, type Node, replaceUses, type Value } from '../graph/model.ts';
+import { numbersOf } from '../graph/tensor.ts';
+import { sameShape } from './autodiff/tools.ts';
+
+const contrib = 'com.microsoft';
+
+/** In place; new nodes are detached until `graph.adopt()`. True where the graph needs the com.microsoft domain. */
+export function fuseTransposes(graph: Graph, g: Builder): boolean {
+  let fused = false;
+  const outputs = new Set(graph.outputs);
+  const put = (node: Node, made: Value): void => {
+    const [old] = node.outputs;
+    if (old === undefined) return;
+    const { name } = old;
+    old.name = `${name}.unfused`;
+    made.name = name;
+    replaceUses(old, made);
+    graph.outputs.forEach((o, i) => {
+      if (o === old) graph.outputs[i] = made;
+    });
+  };
+  for (const node of [...graph.nodes]) {
+    // (aᵀ·b)ᵀ = bᵀ·a
+    const inner = node.op === 'Transpose' && isSwap(node) ? node.inputs[0]?.producer : undefined;
+    if (inner !== undefined && isMatrixProduct(inner) && alone(inner, outputs)) {
+      const [a, b] = [turned(inner.inputs[0]), turned(inner.inputs[1])];
+      put(
+        node,
+        g.within(from(node), () => product(g, flip(b), flip(a), 1)),
+      );
+      continue;
+    }
+    if (!isProduct(node)) continue;
+    const [a, b] = [turned(node.inputs[0]), turned(node.inputs[1])];
+    const factor = scaledBehind(node, outputs);
+    if (a.trans === 0 && b.trans === 0 && factor === undefined) continue;
+    const made = g.within(from(node), () => product(g, a, b, factor?.value ?? 1));
+    fused ||= made.producer?.domain === contrib;
+    put(factor?.node ?? node, made);
+  }
+  return fused;
+}
+
+/**
+ * A scalar factor on an operand of products only becomes their alpha: the pass over the tensor goes. In place; products without an
+ * alpha must have been given one (`fuseTransposes` leaves such MatMuls, which are rewritten here).
+ */
+export function fuseFactors(graph: Graph): boolean {
+  let fused = false;
+  const outputs = new Set(graph.outputs);
+  for (const node of graph.nodes.toReversed()) {
+    const [y] = node.outputs;
+    const factor = scalarOf(node);
+    if (y === undefined || factor === undefined || outputs.has(y) || y.uses.size === 0) continue;
+    const uses = [...y.uses];
+    if (!uses.every((u) => u.node.graph === graph && u.index < 2 && takesFactor(u.node))) continue;
+    // A product that reads it twice would need the square.
+    if (new Set(uses.map((u) => u.node)).size < uses.length) continue;
+    for (const { node: user, index } of uses) {
+      user.setInput(index, factor.v);
+      const alpha = user.attrs.get('alpha');
+      const value = (alpha?.kind === 'float' ? alpha.value : 1) * factor.value;
+      if (user.op === 'MatMul') {
+        const matrices = user.inputs.every((v) => v?.shape?.length === 2);
+        user.op = matrices ? 'Gemm' : 'FusedMatMul';
+        user.domain = matrices ? '' : contrib;
+        fused ||= !matrices;
+      }
+      user.attrs.set('alpha', { kind: 'float', value: Math.fround(value) });
+    }
+  }
+  return fused;
+}
+
+/** x·c or x/c with a scalar constant c. */
+function scalarOf({ op, domain, inputs: [a, b] }: Node): { readonly v: Value; readonly value: number } | undefined {
+  if (domain !== '' || (op !== 'Mul' && op !== 'Div') || a?.dtype !== 'float32') return undefined;
+  for (const [v, c] of op === 'Div'
+    ? [[a, b]]
+    : [
+        [a, b],
+        [b, a],
+      ]) {
+    const [value] = c?.tensor?.dims.length === 0 ? (numbersOf(c.tensor) ?? []) : [];
+    if (v !== undefined && v.tensor === undefined && value !== undefined && value !== 0)
+      return { v, value: op === 'Mul' ? value : 1 / value };
+  }
+  return undefined;
+}
+
+const takesFactor = (node: Node): boolean =>
+  isProduct(node) ||
+  (node.op === 'Gemm' && node.domain === '' && node.inputs[0]?.dtype === 'float32') ||
+  (node.op === 'FusedMatMul' && node.domain === contrib);
+
+/** A sum of a product and a matrix of its shape: the matrix becomes the C of Gemm. In place. */
+export function fuseSums(graph: Graph): void {
+  const outputs = new Set(graph.outputs);
+  const gone = new Set<Node>();
+  const order = new Map(graph.nodes.map((n, i) => [n, i]));
+  for (const node of graph.nodes) {
+    if (node.op !== 'Add' || node.domain !== '') continue;
+    const [sum] = node.outputs;
+    for (const i of [1, 0]) {
+      const gemm = node.inputs[i]?.producer;
+      const other = node.inputs[1 - i];
+      if (gemm?.op !== 'Gemm' || gemm.domain !== '' || gemm.graph !== graph || gemm.inputs[2] !== undefined) continue;
+      if (!alone(gemm, outputs) || other === undefined || sum === undefined) continue;
+      if (!sameShape(gemm.outputs[0]?.shape, other.shape)) continue;
+      // The other operand must be there when the product runs.
+      if (other.producer !== undefined && (order.get(other.producer) ?? Infinity) > (order.get(gemm) ?? 0)) continue;
+      node.setInput(i, undefined);
+      node.setInput(1 - i, undefined);
+      gemm.setInput(2, other);
+      gemm.replaceOutput(0, sum);
+      gone.add(node);
+      break;
+    }
+  }
+  graph.removeAll(gone);
+}
+
+interface Operand {
+  readonly v: Value;
+  readonly trans: number;
+}
+
+const flip = ({ v, trans }: Operand): Operand => ({ v, trans: 1 - trans });
+const from = (node: Node) => ({ origin: node.outputs[0]?.name ?? node.label, rule: 'fuse/transpose' });
+
+function product(g: Builder, a: Operand, b: Operand, alpha: number): Value {
+  const attrs = { alpha: Math.fround(alpha), transA: a.trans, transB: b.trans };
+  if (a.v.shape?.length === 2 && b.v.shape?.length === 2) return g.Gemm(a.v, b.v, undefined, attrs);
+  const [made] = g.node({ op: 'FusedMatMul', domain: contrib, inputs: [a.v, b.v], attrs, outputs: 1 });
+  return made ?? a.v;
+}
+
+const isProduct = ({ op, domain, inputs: [a, b] }: Node): boolean =>
+  op === 'MatMul' &&
+  domain === '' &&
+  a?.dtype === 'float32' &&
+  (a.shape?.length ?? 0) > 1 &&
+  (b?.shape?.length ?? 0) > 1;
+const isMatrixProduct = (node: Node): boolean =>
+  isProduct(node) && node.inputs[0]?.shape?.length === 2 && node.inputs[1]?.shape?.length === 2;
+
+/** Nothing but one node of the graph reads its result. */
+const alone = ({ outputs: [y] }: Node, handedOut: ReadonlySet<Value>): boolean =>
+  y !== undefined && y.uses.size === 1 && !handedOut.has(y);
+
+/** The operand behind a Transpose of its last two axes. */
+function turned(v: Value | undefined): Operand {
+  if (v === undefined) throw new Error('a product lacks an operand');
+  const [inner] = v.producer?.inputs ?? [];
+  return v.producer?.op === 'Transpose' && inner !== undefined && isSwap(v.producer)
+    ? { v: inner, trans: 1 }
+    : { v, trans: 0 };
+}
+
+function isSwap({ attrs, inputs: [x] }: Node): boolean {
+  const rank = x?.shape?.length;
+  const perm = attrs.get('perm');
+  if (rank === undefined || rank < 2) return false;
+  const wanted = Array.from({ length: rank }, (_, i) => (i === rank - 1 ? rank - 2 : i === rank - 2 ? rank - 1 : i));
+  return perm?.kind === 'ints' ? perm.value.map(Number).join() === wanted.join() : rank === 2;
+}
+
+/** The scalar that the product alone is multiplied with or divided by. */
+function scaledBehind(node: Node, handedOut: ReadonlySet<Value>): { node: Node; value: number } | undefined {
+  const [y] = node.outputs;
+  const [use] = y?.uses ?? [];
+  if (y === undefined || use === undefined || !alone(node, handedOut) || use.node.graph !== node.graph)
+    return undefined;
+  const { op, domain, inputs } = use.node;
+  if (domain !== '' || (op !== 'Mul' && (op !== 'Div' || use.index !== 0))) return undefined;
+  const other = inputs[1 - use.index];
+  const [value] = other?.tensor?.dims.length === 0 ? (numbersOf(other.tensor) ?? []) : [];
+  return value === undefined || value === 0 ? undefined : { node: use.node, value: op === 'Mul' ? value : 1 / value };
+}

@@ -1,0 +1,30 @@
+/**
+ * Passes that make a finished gradient graph faster on one provider. `portable` is left as it was derived: the graph that every
+ * provider runs. Each pass keeps what is computed; test/speed holds the gradients of all targets against each other.
+ */
+import type { Builder } from '../graph/builder.ts';
+import type { Model } from '../graph/model.ts';
+import { fuseFactors, fuseSums, fuseTransposes } from './fuse.ts';
+import { joinReshapes, matrices } from './rows.ts';
+import { simplify } from './simplify.ts';
+
+export const targets = ['portable', 'cpu', 'cuda', 'webgpu'] as const;
+/** The execution provider that training graphs are made for. */
+export type Target = (typeof targets)[number];
+
+/** In place. */
+export function speedUp(model: Model, g: Builder, target: Target): void {
+  const { graph } = model;
+  if (target === 'portable') return;
+  matrices(graph, g);
+  graph.adopt();
+  simplify(graph);
+  joinReshapes(graph);
+  if (target !== 'cuda') return;
+  const turned = fuseTransposes(graph, g);
+  graph.adopt();
+  const scaled = fuseFactors(graph);
+  graph.prune();
+  fuseSums(graph);
+  if (turned || scaled) model.opsets.set('com.microsoft', 1);
+}
