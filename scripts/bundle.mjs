@@ -1,45 +1,65 @@
-// Part of the build: dist/bin/, the command line with all that it imports in a few files. A command starts in half the time that
-// it takes to find and load some four hundred modules. The library in dist/ stays as the compiler wrote it.
+// Part of the build: dist/bin/, the command line with all that it imports in a few files, and dist/web/adapter.js, the entry
+// loraify/adapter as one file that a page can import as it is. A command starts in half the time that it takes to find and load some
+// four hundred modules. The library in dist/ stays as the compiler wrote it.
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
-const out = at('../dist/bin');
 
-rmSync(out, { recursive: true, force: true });
-const bundle = await rolldown({
-  // Threads and processes have entries of their own: formats/compiled.ts finds them by name.
-  input: {
-    loraify: at('../dist/cli/bin.js'),
-    worker: at('../dist/runtime/worker.js'),
-    probe: at('../dist/runtime/probe.js'),
-    copyWorker: at('../dist/emit/copyWorker.js'),
+await bundle(
+  at('../dist/bin'),
+  {
+    // Threads and processes have entries of their own: formats/compiled.ts finds them by name.
+    input: {
+      loraify: at('../dist/cli/bin.js'),
+      worker: at('../dist/runtime/worker.js'),
+      probe: at('../dist/runtime/probe.js'),
+      copyWorker: at('../dist/emit/copyWorker.js'),
+    },
+    platform: 'node',
+    // Native code, loaded when a graph runs.
+    external: ['onnxruntime-node'],
   },
-  platform: 'node',
-  // Native code, loaded when a graph runs.
-  external: ['onnxruntime-node'],
-});
-const { output } = await bundle.write({
-  dir: out,
-  format: 'esm',
-  entryFileNames: '[name].js',
-  chunkFileNames: '[name]-[hash].js',
-  comments: false,
-  minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
-});
-await bundle.close();
+  { compress: false, mangle: false, codegen: { removeWhitespace: true } },
+);
+await bundle(
+  at('../dist/web'),
+  {
+    input: { adapter: at('../dist/adapter/web.js') },
+    platform: 'browser',
+    // Errors that the entry cannot make stay out.
+    treeshake: { manualPureFunctions: ['define'] },
+  },
+  true,
+);
 
-// The licences of what was taken in ask to be told.
-const folders = new Set(output.flatMap((o) => (o.type === 'chunk' ? o.moduleIds : [])).flatMap(packageFolder));
-const notices = [...folders].sort().map((folder) => {
-  const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-  const file = readdirSync(folder).find((f) => /^licen[cs]e/i.test(f));
-  const text = file === undefined ? `${license}\n` : readFileSync(join(folder, file), 'utf8');
-  return `${name} ${version} (${license})\n\n${text.trim()}\n`;
-});
-writeFileSync(join(out, 'THIRD-PARTY-LICENSES.txt'), notices.join(`\n${'-'.repeat(80)}\n\n`));
+/** A folder of bundled files, with the licences of what was taken in. */
+async function bundle(out, input, minify) {
+  rmSync(out, { recursive: true, force: true });
+  const made = await rolldown(input);
+  const { output } = await made.write({
+    dir: out,
+    format: 'esm',
+    entryFileNames: '[name].js',
+    chunkFileNames: '[name]-[hash].js',
+    comments: false,
+    minify,
+  });
+  await made.close();
+  // Only modules of which something is left.
+  const modules = output.flatMap((o) => (o.type === 'chunk' ? Object.entries(o.modules) : []));
+  const used = modules.flatMap(([id, { renderedLength }]) => (renderedLength > 0 ? packageFolder(id) : []));
+  // They ask to be told.
+  const notices = [...new Set(used)].sort().map((folder) => {
+    const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    const file = readdirSync(folder).find((f) => /^licen[cs]e/i.test(f));
+    const text = file === undefined ? `${license}\n` : readFileSync(join(folder, file), 'utf8');
+    return `${name} ${version} (${license})\n\n${text.trim()}\n`;
+  });
+  writeFileSync(join(out, 'THIRD-PARTY-LICENSES.txt'), notices.join(`\n${'-'.repeat(80)}\n\n`));
+}
 
 /** The package in node_modules that a module is a part of. */
 function packageFolder(id) {

@@ -13,7 +13,7 @@ import {
 } from './adapter/index.ts';
 import { adapterMismatch, badOption, didYouMean } from './errors.ts';
 import type { Manifest, ManifestLayer } from './formats/manifest.ts';
-import { matching } from './select.ts';
+import { matching } from './formats/peftPattern.ts';
 
 /** The initial adapter inside a package. */
 export const adapterFolder = 'adapter';

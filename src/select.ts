@@ -1,6 +1,7 @@
 /** Which weights become layers, with which rank, alpha and start: the options of compile and inspect put together. */
 import { type InitKind, initialFactors, type PeftAdapter } from './adapter/index.ts';
 import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from './errors.ts';
+import { matching } from './formats/peftPattern.ts';
 import { factorShapes, layerOp, sizeOf } from './graph/layers.ts';
 import { freshName, type Layer, type Model } from './graph/model.ts';
 import { inlineTensor, type Tensor } from './graph/tensor.ts';
@@ -128,14 +129,6 @@ export function selectFromAdapter(
     return [{ candidate, layer, ...tensors(layer, found) }];
   });
   return { chosen, left, warnings: [] };
-}
-
-/** The layer with this path, or the only one of which one path is the other's suffix (exports add or drop a wrapper). */
-export function matching<T extends { readonly path: string }>(candidates: readonly T[], path: string): T | undefined {
-  const exact = candidates.find((c) => c.path === path);
-  if (exact !== undefined) return exact;
-  const near = candidates.filter((c) => c.path.endsWith(`.${path}`) || path.endsWith(`.${c.path}`));
-  return near.length === 1 ? near[0] : undefined;
 }
 
 function layerNames(model: Model): (name: string) => string {

@@ -7,7 +7,8 @@
  *   cat     A = [w·s·A_1, w·s·A_2, …], B = [B_1; B_2; …]: the exact sum of the branches; ranks add up
  */
 import { adapterMismatch, mergeMismatch } from '../errors.ts';
-import type { PeftLayer } from './peftRead.ts';
+import { concatenated } from './concatenated.ts';
+import type { PeftLayer } from './peftTensors.ts';
 
 export const combinations = ['linear', 'cat'] as const;
 export type Combination = (typeof combinations)[number];
@@ -66,18 +67,19 @@ function add(sum: Float32Array, values: Float32Array, factor: number): void {
 function cat(path: string, parts: readonly Part[]): PeftLayer {
   const first = agreeing(path, parts);
   const rank = parts.reduce((n, p) => n + p.layer.rank, 0);
-  const A = new Float32Array(first.in * rank);
-  const B = new Float32Array(rank * first.out);
-  let column = 0;
-  for (const { strength, layer } of parts) {
-    // A [in, rank] side by side, B [rank, out] below each other; each factor is rounded where PEFT rounds it.
-    for (let i = 0; i < layer.in; i++)
-      for (let k = 0; k < layer.rank; k++)
-        A[i * rank + column + k] =
-          Math.fround((layer.A[i * layer.rank + k] ?? 0) * Math.fround(strength)) * Math.fround(layer.scale);
-    B.set(layer.B, column * layer.out);
-    column += layer.rank;
-  }
+  // Each factor is rounded where PEFT rounds it.
+  const scaled = ({ strength, layer }: Part): Float32Array =>
+    layer.A.map((x) => Math.fround(x * Math.fround(strength)) * Math.fround(layer.scale));
+  const A = concatenated(
+    [first.in, rank],
+    1,
+    parts.map((p) => ({ dims: [first.in, p.layer.rank], data: scaled(p) })),
+  ).data;
+  const B = concatenated(
+    [rank, first.out],
+    0,
+    parts.map((p) => ({ dims: [p.layer.rank, first.out], data: p.layer.B })),
+  ).data;
   return checked(path, { ...first, rank, alpha: rank, scale: 1, A, B });
 }
 

@@ -3,7 +3,8 @@
 export { type Combination, combinations, combine, type Weighted } from './combine.ts';
 export { type InitKind, initialFactors, initKinds } from './init.ts';
 export { effectiveScale, type PeftConfig, parsePeftConfig, type Scaled } from './peftConfig.ts';
-export { type PeftAdapter, type PeftLayer, readPeft } from './peftRead.ts';
+export { type PeftAdapter, readPeft } from './peftRead.ts';
+export type { PeftLayer } from './peftTensors.ts';
 export { type FlatLayer, type PeftContent, peftFiles, writePeft } from './peftWrite.ts';
 export { type PortableTensor, toFloats } from './portable.ts';
 export { readPortable, writeNamedSafetensors, writeOnnxAdapter } from './portableFiles.ts';

@@ -1,9 +1,8 @@
 /**
  * adapter_config.json of PEFT's LoRA (peft/tuners/lora/config.py, LoraConfig): what is read from it, what is refused, and how
- * PEFT prints it.
+ * PEFT prints it. Reading runs in browsers too, hence no schema library.
  */
 
-import { z } from 'zod';
 import { adapterUnsupported, badAdapter } from '../errors.ts';
 import { patternTable } from '../formats/peftPattern.ts';
 
@@ -31,25 +30,19 @@ export interface Scaled {
   readonly scale: number;
 }
 
-const rank = z.int().positive();
-const names = z.union([z.string(), z.array(z.string())]).nullish();
-const patterns = <T extends z.ZodType>(value: T) => z.record(z.string(), value).nullish();
-
-const schema = z.looseObject({
-  peft_type: z.string(),
-  r: rank.default(8),
-  lora_alpha: z.number().default(8),
-  use_rslora: z.boolean().nullish(),
-  lora_dropout: z.number().min(0).max(1).nullish(),
-  rank_pattern: patterns(rank),
-  alpha_pattern: patterns(z.number()),
-  target_modules: names,
-  exclude_modules: names,
-  layers_to_transform: z.union([z.int(), z.array(z.int())]).nullish(),
-  layers_pattern: names,
-  bias: z.string().nullish(),
-  init_lora_weights: z.union([z.boolean(), z.string()]).nullish(),
-});
+const isText = (v: unknown): v is string => typeof v === 'string';
+const isNumber = (v: unknown): v is number => typeof v === 'number';
+const isInteger = (v: unknown): v is number => Number.isSafeInteger(v);
+const isRank = (v: unknown): v is number => isInteger(v) && isNumber(v) && v > 0;
+const isShare = (v: unknown): v is number => isNumber(v) && v >= 0 && v <= 1;
+const isFlag = (v: unknown): v is boolean => typeof v === 'boolean';
+const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
+const isNames = (v: unknown): v is string | string[] => isText(v) || (Array.isArray(v) && v.every(isText));
+const isIndices = (v: unknown): v is number | number[] => isInteger(v) || (Array.isArray(v) && v.every(isInteger));
+const isTable =
+  (is: (v: unknown) => v is number) =>
+  (v: unknown): v is Record<string, number> =>
+    isObject(v) && Object.values(v).every(is);
 
 /** Fields that change what an adapter computes, or what it stores, when they are neither null, false nor empty. */
 const unsupported: Readonly<Record<string, string>> = {
@@ -83,39 +76,47 @@ export function parsePeftConfig(text: string, file?: string): PeftConfig {
   } catch (error) {
     throw badAdapter(`it is not JSON: ${error instanceof Error ? error.message : error}`, file);
   }
-  const parsed = schema.safeParse(json);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const field = issue?.path.join('.');
-    throw badAdapter(`${field ? `the field "${field}": ` : ''}${issue?.message ?? 'it is malformed'}`, file);
-  }
-  const config = parsed.data;
-  if (config.peft_type.toUpperCase() !== 'LORA') {
-    throw adapterUnsupported(`peft_type ${config.peft_type}`, 'only LORA adapters can be represented', file);
+  if (!isObject(json)) throw badAdapter('it is not a JSON object', file);
+  const config = json;
+  /** A field; `absent` where it is missing or null. */
+  const field = <T, D>(name: string, is: (v: unknown) => v is T, what: string, absent: D): T | D => {
+    const value = config[name] ?? undefined;
+    if (value === undefined) return absent;
+    if (!is(value)) throw badAdapter(`the field "${name}" is ${JSON.stringify(value)}, not ${what}`, file);
+    return value;
+  };
+  const names = (name: string): string | string[] | undefined =>
+    field(name, isNames, 'a text or a list of texts', undefined);
+  const patterns = (name: string, is: (v: unknown) => v is number, what: string): Map<string, number> =>
+    inTextOrder(field(name, isTable(is), `a table of ${what}`, {}), name, text);
+  const method = field('peft_type', isText, 'a text', undefined);
+  if (method === undefined) throw badAdapter('it has no field "peft_type"', file);
+  if (method.toUpperCase() !== 'LORA') {
+    throw adapterUnsupported(`peft_type ${method}`, 'only LORA adapters can be represented', file);
   }
   for (const [field, reason] of Object.entries(unsupported)) {
     if (isUsed(config[field])) throw adapterUnsupported(field, reason, file);
   }
-  if (config.bias && config.bias !== 'none') {
-    throw adapterUnsupported(`bias "${config.bias}"`, 'it trains the biases of the base model', file);
+  const bias = field('bias', isText, 'a text', 'none');
+  if (bias !== '' && bias !== 'none') {
+    throw adapterUnsupported(`bias "${bias}"`, 'it trains the biases of the base model', file);
   }
   const init = config.init_lora_weights;
-  if (typeof init === 'string' && changesBase.test(init)) {
+  if (isText(init) && changesBase.test(init)) {
     const reason = 'this start changes the base weights; save with path_initial_model_for_weight_conversion in PEFT';
     throw adapterUnsupported(`init_lora_weights "${init}"`, reason, file);
   }
-  const layers = config.layers_to_transform ?? [];
   return {
-    rank: config.r,
-    alpha: config.lora_alpha,
-    useRslora: config.use_rslora ?? false,
-    dropout: config.lora_dropout ?? 0,
-    rankPattern: inTextOrder(config.rank_pattern ?? {}, 'rank_pattern', text),
-    alphaPattern: inTextOrder(config.alpha_pattern ?? {}, 'alpha_pattern', text),
-    targetModules: config.target_modules ?? undefined,
-    excludeModules: config.exclude_modules ?? undefined,
-    layersToTransform: typeof layers === 'number' ? [layers] : layers,
-    layersPattern: [config.layers_pattern ?? []].flat().filter((pattern) => pattern !== ''),
+    rank: field('r', isRank, 'a positive integer', 8),
+    alpha: field('lora_alpha', isNumber, 'a number', 8),
+    useRslora: field('use_rslora', isFlag, 'true or false', false),
+    dropout: field('lora_dropout', isShare, 'a number from 0 to 1', 0),
+    rankPattern: patterns('rank_pattern', isRank, 'positive integers'),
+    alphaPattern: patterns('alpha_pattern', isNumber, 'numbers'),
+    targetModules: names('target_modules'),
+    excludeModules: names('exclude_modules'),
+    layersToTransform: [field('layers_to_transform', isIndices, 'an integer or a list of integers', [])].flat(),
+    layersPattern: [names('layers_pattern') ?? []].flat().filter((pattern) => pattern !== ''),
   };
 }
 

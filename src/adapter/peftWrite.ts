@@ -7,7 +7,7 @@ import { escapePattern } from '../formats/pythonRegex.ts';
 import { bytesOf, type RawTensor } from '../formats/rawTensor.ts';
 import { encodeSafetensors } from '../formats/safetensors.ts';
 import { pythonJson } from './peftConfig.ts';
-import { configName, weightsName } from './peftRead.ts';
+import { configName, weightsName } from './peftTensors.ts';
 import { transposed } from './transposed.ts';
 
 /** A layer of the flat state; the manifest's layers have these fields. */

@@ -1,7 +1,9 @@
 /** Adapters as tensors by the names of a model's inputs: what files carry to other programs. Runs in browsers too. */
 import { badAdapter } from '../errors.ts';
-import { type RawDtype, toFloat32 } from '../formats/rawTensor.ts';
+import { type RawDtype, type RawTensor, toFloat32 } from '../formats/rawTensor.ts';
+import { parseSafetensors } from '../formats/safetensorsParse.ts';
 import { type DataType, rawByteLength } from '../graph/tensor.ts';
+import { configName, peftPrefix } from './peftTensors.ts';
 
 /** Element types that an adapter may have, as ONNX Runtime's JavaScript API and as safetensors call them. */
 const types = {
@@ -26,7 +28,7 @@ const names = Object.keys(types).filter((name): name is PortableType => name in 
 export const isPortable = (type: DataType | undefined): type is PortableType => type !== undefined && type in types;
 
 export const safetensorsType = (type: PortableType): RawDtype => types[type];
-export const portableType = (dtype: RawDtype): PortableType | undefined => names.find((n) => types[n] === dtype);
+const portableType = (dtype: RawDtype): PortableType | undefined => names.find((n) => types[n] === dtype);
 
 /** A tensor with its bytes as files hold them: little-endian, row-major, not necessarily aligned. */
 export interface PortableTensor {
@@ -45,3 +47,20 @@ export function checkLength(name: string, { type, dims, bytes }: PortableTensor,
 /** The elements in float32. */
 export const toFloats = ({ type, bytes }: PortableTensor): Float32Array =>
   toFloat32({ dtype: types[type], data: bytes });
+
+/** The tensors of a safetensors file under the names they have; bytes are views. Errors: BAD_ADAPTER, BAD_SAFETENSORS. */
+export function parseNamed(bytes: Uint8Array, file?: string): ReadonlyMap<string, PortableTensor> {
+  return named(parseSafetensors(bytes, file).tensors, file);
+}
+
+export function named(tensors: ReadonlyMap<string, RawTensor>, file?: string): ReadonlyMap<string, PortableTensor> {
+  return new Map(
+    [...tensors].map(([name, { dtype, shape, data }]) => {
+      const type = portableType(dtype);
+      if (type === undefined) throw badAdapter(`tensor "${name}" has the type ${dtype}`, file);
+      if (name.startsWith(peftPrefix))
+        throw badAdapter(`"${name}" is a key of PEFT, whose scale is in ${configName}: name the directory`, file);
+      return [name, { type, dims: shape, bytes: data }];
+    }),
+  );
+}

@@ -2,9 +2,9 @@
 import { badAdapter } from '../errors.ts';
 import { readWhole, writeFileAtomic } from '../formats/files.ts';
 import type { RawTensor } from '../formats/rawTensor.ts';
-import { parseSafetensors, writeSafetensors } from '../formats/safetensors.ts';
+import { writeSafetensors } from '../formats/safetensors.ts';
 import { encodeOnnxAdapter, isOnnxAdapter, parseOnnxAdapter } from './onnxAdapter.ts';
-import { type PortableTensor, portableType, safetensorsType } from './portable.ts';
+import { type PortableTensor, parseNamed, safetensorsType } from './portable.ts';
 
 /** In the metadata of a safetensors file of ours, which would otherwise look like any other. */
 const note = {
@@ -28,21 +28,4 @@ export function writeNamedSafetensors(file: string, tensors: ReadonlyMap<string,
 export function readPortable(file: string): ReadonlyMap<string, PortableTensor> {
   const bytes = readWhole(file, 2 ** 31, (size) => badAdapter(`${size} bytes are more than an adapter has`, file));
   return isOnnxAdapter(bytes) ? parseOnnxAdapter(bytes, file).tensors : parseNamed(bytes, file);
-}
-
-/** The tensors of a safetensors file under the names they have. Errors: BAD_ADAPTER, BAD_SAFETENSORS. */
-export function parseNamed(bytes: Uint8Array, file?: string): ReadonlyMap<string, PortableTensor> {
-  const { tensors } = parseSafetensors(bytes, file);
-  return new Map(
-    [...tensors].map(([name, { dtype, shape, data }]) => {
-      const type = portableType(dtype);
-      if (type === undefined) throw badAdapter(`tensor "${name}" has the type ${dtype}`, file);
-      if (name.startsWith('base_model.model.'))
-        throw badAdapter(
-          `"${name}" is a key of PEFT, whose scale is in ${'adapter_config.json'}: name the directory`,
-          file,
-        );
-      return [name, { type, dims: shape, bytes: data }];
-    }),
-  );
 }

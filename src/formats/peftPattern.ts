@@ -1,4 +1,4 @@
-/** The rule of PEFT's rank_pattern and alpha_pattern (peft/utils/other.py, get_pattern_key). */
+/** How module paths are found: the rule of PEFT's rank_pattern and alpha_pattern (peft/utils/other.py, get_pattern_key), and ours for layers. */
 
 import { prefixMatcher } from './pythonRegex.ts';
 
@@ -13,4 +13,12 @@ export function patternTable<T>(patterns: ReadonlyMap<string, T>, what: string):
     return { match, value };
   });
   return (path) => rules.find(({ match }) => match(path) !== null)?.value ?? patterns.get(path);
+}
+
+/** The layer with this path, or the only one of which one path is the other's suffix (exports add or drop a wrapper). */
+export function matching<T extends { readonly path: string }>(candidates: readonly T[], path: string): T | undefined {
+  const exact = candidates.find((c) => c.path === path);
+  if (exact !== undefined) return exact;
+  const near = candidates.filter((c) => c.path.endsWith(`.${path}`) || path.endsWith(`.${c.path}`));
+  return near.length === 1 ? near[0] : undefined;
 }

@@ -12,13 +12,11 @@
  */
 import { createBuilder } from '../graph/builder.ts';
 import { freshName, type Layer, type Model, replaceUses, tensorType, uniqueNames, Value } from '../graph/model.ts';
+import { rankSymbol, strengthName } from '../graph/served.ts';
 import { inlineTensor, tensorOf } from '../graph/tensor.ts';
 
 export const adapterInputs = ['baked', 'required', 'optional'] as const;
 export type AdapterInputs = (typeof adapterInputs)[number];
-
-/** What symbols of rank axes begin with. */
-const rankSymbol = 'lora_r';
 
 /**
  * Changes the model in place. `strength` adds a scalar input that every branch is multiplied by. Returns its name.
@@ -46,7 +44,7 @@ export function exposeAdapters(
     graph.initializers.length = 0;
     graph.initializers.push(...kept);
     for (const { layer, a, b } of found) {
-      const rank = `${rankSymbol}.${layer.path}`;
+      const rank = rankSymbol + layer.path;
       for (const [v, type, empty] of [
         [a, [layer.in, rank], [layer.in, 0]],
         [b, [rank, layer.out], [0, layer.out]],
@@ -64,7 +62,7 @@ export function exposeAdapters(
       .flatMap((g) => [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)])
       .map((v) => v.name),
   );
-  const factor = new Value(freshName('lora_strength', taken), tensorType('float32', []));
+  const factor = new Value(freshName(strengthName, taken), tensorType('float32', []));
   if (kind === 'optional') {
     factor.tensor = tensorOf('float32', [], [1]);
     graph.initializers.push(factor);
