@@ -39,10 +39,6 @@ const isFlag = (v: unknown): v is boolean => typeof v === 'boolean';
 const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
 const isNames = (v: unknown): v is string | string[] => isText(v) || (Array.isArray(v) && v.every(isText));
 const isIndices = (v: unknown): v is number | number[] => isInteger(v) || (Array.isArray(v) && v.every(isInteger));
-const isTable =
-  (is: (v: unknown) => v is number) =>
-  (v: unknown): v is Record<string, number> =>
-    isObject(v) && Object.values(v).every(is);
 
 /** Fields that change what an adapter computes, or what it stores, when they are neither null, false nor empty. */
 const unsupported: Readonly<Record<string, string>> = {
@@ -78,17 +74,28 @@ export function parsePeftConfig(text: string, file?: string): PeftConfig {
   }
   if (!isObject(json)) throw badAdapter('it is not a JSON object', file);
   const config = json;
-  /** A field; `absent` where it is missing or null. */
-  const field = <T, D>(name: string, is: (v: unknown) => v is T, what: string, absent: D): T | D => {
-    const value = config[name] ?? undefined;
-    if (value === undefined) return absent;
+  /** A value; `absent` where it is missing or null. */
+  const read = <T, D>(value: unknown, name: string, is: (v: unknown) => v is T, what: string, absent: D): T | D => {
+    if (value === undefined || value === null) return absent;
     if (!is(value)) throw badAdapter(`the field "${name}" is ${JSON.stringify(value)}, not ${what}`, file);
     return value;
   };
+  const field = <T, D>(name: string, is: (v: unknown) => v is T, what: string, absent: D): T | D =>
+    read(config[name], name, is, what, absent);
   const names = (name: string): string | string[] | undefined =>
     field(name, isNames, 'a text or a list of texts', undefined);
-  const patterns = (name: string, is: (v: unknown) => v is number, what: string): Map<string, number> =>
-    inTextOrder(field(name, isTable(is), `a table of ${what}`, {}), name, text);
+  /** Entries in the order of the file: JavaScript objects move keys that look like integers to the front. */
+  const patterns = (name: string, is: (v: unknown) => v is number, what: string): Map<string, number> => {
+    const start = text.indexOf(`"${name}"`);
+    const place = ([key]: readonly [string, unknown]): number => text.indexOf(JSON.stringify(key), start);
+    const entries = Object.entries(field(name, isObject, 'an object', {})).sort((x, y) => place(x) - place(y));
+    return new Map(
+      entries.flatMap(([key, value]) => {
+        const n = read(value, `${name}.${key}`, is, what, undefined);
+        return n === undefined ? [] : [[key, n]];
+      }),
+    );
+  };
   const method = field('peft_type', isText, 'a text', undefined);
   if (method === undefined) throw badAdapter('it has no field "peft_type"', file);
   if (method.toUpperCase() !== 'LORA') {
@@ -111,8 +118,8 @@ export function parsePeftConfig(text: string, file?: string): PeftConfig {
     alpha: field('lora_alpha', isNumber, 'a number', 8),
     useRslora: field('use_rslora', isFlag, 'true or false', false),
     dropout: field('lora_dropout', isShare, 'a number from 0 to 1', 0),
-    rankPattern: patterns('rank_pattern', isRank, 'positive integers'),
-    alphaPattern: patterns('alpha_pattern', isNumber, 'numbers'),
+    rankPattern: patterns('rank_pattern', isRank, 'a positive integer'),
+    alphaPattern: patterns('alpha_pattern', isNumber, 'a number'),
     targetModules: names('target_modules'),
     excludeModules: names('exclude_modules'),
     layersToTransform: [field('layers_to_transform', isIndices, 'an integer or a list of integers', [])].flat(),
@@ -167,11 +174,4 @@ export function pythonJson(value: unknown, floats: ReadonlySet<string>): string 
 function isUsed(value: unknown): boolean {
   if (value === null || value === undefined || value === false) return false;
   return typeof value !== 'object' || Object.keys(value).length > 0;
-}
-
-/** The entries as the file has them: JavaScript objects move keys that look like integers to the front. */
-function inTextOrder(table: Readonly<Record<string, number>>, field: string, text: string): Map<string, number> {
-  const start = text.indexOf(`"${field}"`);
-  const place = (key: string): number => text.indexOf(JSON.stringify(key), start);
-  return new Map(Object.entries(table).sort(([a], [b]) => place(a) - place(b)));
 }

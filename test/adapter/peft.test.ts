@@ -146,7 +146,7 @@ describe('reading', () => {
   it.each([
     ['no JSON', '{', undefined, 'not JSON'],
     ['NaN', '{"peft_type":"LORA","lora_alpha":NaN}', undefined, 'not JSON'],
-    ['no object', '[]', undefined, 'expected object'],
+    ['no object', '[]', undefined, 'not a JSON object'],
     ['no peft_type', '{}', undefined, 'peft_type'],
     ['a fractional rank', { r: 1.5 }, undefined, '"r"'],
     ['a rank of zero', { rank_pattern: { a: 0 } }, undefined, 'rank_pattern.a'],
