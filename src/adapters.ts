@@ -143,17 +143,22 @@ function fitting(manifest: Manifest, layers: ReadonlyMap<string, PeftLayer>, sou
   return found;
 }
 
-/** The flat vector [P] of a package from an adapter whose ranks are the package's. Throws ADAPTER_MISMATCH naming layers. */
+const sumElsewhere =
+  'graphs of a package have its own ranks: combine adapters of those ranks with --combination linear, or write the exact sum as a model of its own with loraify merge or loraify export --format onnx';
+
+/** The flat vector [P] of a package from an adapter, or a combination, whose ranks are the package's. Throws ADAPTER_MISMATCH naming layers. */
 export function adapterParams(packageDir: string, manifest: Manifest, options: AdapterOptions): Float32Array {
   const layers = adapterLayers(packageDir, manifest, options);
+  const sources = adapterSources(packageDir, options);
   const params = new Float32Array(manifest.state.size);
   for (const l of manifest.layers) {
     const t = layers.get(l.path);
-    if (t?.rank !== l.rank)
-      throw adapterMismatch(
-        `layer "${l.path}" has rank ${l.rank} in the package, rank ${t?.rank} in the adapter`,
-        adapterSources(packageDir, options)[0],
-      );
+    if (t?.rank !== l.rank) {
+      const ranks = `layer "${l.path}" has rank ${l.rank} in the package, rank ${t?.rank} in the`;
+      throw sources.length > 1
+        ? adapterMismatch(`${ranks} combination`, undefined, sumElsewhere)
+        : adapterMismatch(`${ranks} adapter`, sources[0]);
+    }
     // Another alpha means another scale: it is folded into B, which is what the branch computes.
     const fold = t.scale / l.scale;
     params.set(t.A, l.A.offset);

@@ -265,7 +265,11 @@ export const adapterMismatch = define(
   'ADAPTER_MISMATCH',
   'The adapter does not fit the model: a layer is missing, a key is unknown, or a shape differs.',
   'compare the keys with the module paths that loraify inspect lists',
-  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+  (reason: string, file?: string, hint?: string) => ({
+    message: reason,
+    ...(file === undefined ? {} : { file }),
+    ...(hint === undefined ? {} : { hint }),
+  }),
 );
 
 export const adapterUnsupported = define(

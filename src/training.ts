@@ -1,7 +1,7 @@
 /** The runtime joined with PEFT adapters: what the library and the command line call to train, evaluate and predict. */
 
 import { basename, extname, resolve } from 'node:path';
-import { peftFiles, readPeft } from './adapter/index.ts';
+import { type Combination, peftFiles, readPeft } from './adapter/index.ts';
 import { adapterParams, peftContent } from './adapters.ts';
 import { checkFileTarget, createFile } from './emit/index.ts';
 import { adapterMismatch, badOption } from './errors.ts';
@@ -22,9 +22,9 @@ import {
   train as trainRun,
 } from './runtime/index.ts';
 
-/** Adapters of a run are PEFT directories. */
-const peft: AdapterFormat = {
-  read: (manifest, directory) => adapterParams(directory, manifest, { adapter: directory }),
+/** Adapters of a run are PEFT directories; what it starts from may be any adapter. */
+const peftAnd = (combination?: Combination): AdapterFormat => ({
+  read: (manifest, adapter) => adapterParams('', manifest, { adapter, combination }),
   readExact(manifest, directory) {
     const { tensors } = readPeft(directory);
     const params = new Float32Array(manifest.state.size);
@@ -39,7 +39,9 @@ const peft: AdapterFormat = {
     return params;
   },
   files: (manifest, params) => peftFiles(peftContent(manifest, params)),
-};
+});
+
+const peft = peftAnd();
 
 export type Trainer = TrainerType;
 
@@ -67,6 +69,8 @@ export function train(directory: string, options: TrainOptions): Promise<TrainRe
 export interface EvaluateOptions extends TrainerOptions, RowOptions {
   /** A data file. */
   readonly data: string;
+  /** How several adapters become one; default linear where their ranks are equal, else cat. */
+  readonly combination?: Combination | undefined;
   readonly onProgress?: (rows: number) => void;
 }
 
@@ -75,7 +79,7 @@ export async function evaluate(
   directory: string,
   options: EvaluateOptions,
 ): Promise<Evaluation & { readonly provider: string }> {
-  const trainer = await Trainer.open(directory, options);
+  const trainer = await openTrainer(directory, options, peftAnd(options.combination));
   try {
     return { ...(await trainer.evaluate(options.data, options)), provider: trainer.provider };
   } finally {
@@ -111,7 +115,7 @@ export async function predict(directory: string, options: PredictOptions): Promi
     sameKind: (path: string) => extname(path).toLowerCase() === extension,
   };
   checkFileTarget(out, target);
-  const trainer = await Trainer.open(directory, options);
+  const trainer = await openTrainer(directory, options, peftAnd(options.combination));
   try {
     const prediction = await trainer.predict(data, options);
     await createFile(out, target, (file) => {

@@ -6,8 +6,10 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { readPeft } from '../src/adapter/index.ts';
 import { parseOnnxAdapter } from '../src/adapter/onnxAdapter.ts';
 import { writeModelFile } from '../src/emit/index.ts';
+import { readNpz } from '../src/formats/npz.ts';
+import { toFloat32 } from '../src/formats/rawTensor.ts';
 import { parseSafetensors } from '../src/formats/safetensors.ts';
-import { compile, type ExportOptions, exportAdapter, merge } from '../src/index.ts';
+import { compile, type ExportOptions, evaluate, exportAdapter, LoraifyError, merge, predict } from '../src/index.ts';
 import { parseFile } from '../src/parser/index.ts';
 import { distance, floats } from './golden/execute.ts';
 import { readPack } from './parity/pack.ts';
@@ -210,6 +212,38 @@ describe('combinations', () => {
     expect(readPeft(at('cat-peft')).tensors.get('layers.1.mlp.fc1')).toMatchObject({ rank: 4, alpha: 4, scale: 1 });
     await merge(dir, { adapter: at('cat-peft'), out: at('cat2.onnx') });
     expect(distance(await logits(at('cat2.onnx')), expected)).toBeLessThan(1e-6);
+  });
+
+  it('are evaluated and predicted with as they are merged, where the ranks are those of the package', async () => {
+    const adapter = { [final]: 0.75, [init]: -0.5 };
+    await merge(dir, { adapter, combination: 'linear', out: at('linear.onnx') });
+    const names = ['input_ids', 'attention_mask', 'labels'];
+    const rows = Array.from({ length: feeds.input_ids?.dims[0] ?? 0 }, (_, i) =>
+      Object.fromEntries(
+        names.map((name) => {
+          const { data, dims } = feeds[name] ?? { data: [], dims: [] };
+          const size = data.length / (dims[0] ?? 1);
+          const row = Array.from(data, Number).slice(i * size, (i + 1) * size);
+          return [name, dims.length === 1 ? row[0] : row];
+        }),
+      ),
+    );
+    const data = at('rows.jsonl');
+    writeFileSync(data, rows.map((row) => JSON.stringify(row)).join('\n'));
+    await predict(dir, { data, adapter, out: at('linear.npz') });
+    const found = readNpz(at('linear.npz')).get('logits');
+    if (found === undefined) throw new Error('no logits were written');
+    expect(distance(toFloat32(found), await logits(at('linear.onnx')))).toBeLessThan(1e-5);
+    const [sum, one] = [await evaluate(dir, { data, adapter }), await evaluate(dir, { data, adapter: final })];
+    expect(sum.loss).not.toBeCloseTo(one.loss, 3);
+    const file = await evaluate(dir, { data, adapter: at('final.onnx_adapter') });
+    expect(file.loss).toBeCloseTo(one.loss, 6);
+    await expect(predict(dir, { data, adapter, combination: 'cat', out: at('cat.npz') })).rejects.toSatisfy(
+      (error) =>
+        coded('ADAPTER_MISMATCH', 'has rank 4 in the package, rank 8 in the combination')(error) &&
+        error instanceof LoraifyError &&
+        error.hint.includes('loraify export --format onnx'),
+    );
   });
 });
 

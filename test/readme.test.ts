@@ -1,6 +1,6 @@
 /** What the README says is so: commands, links, codes, copied programs, and the demo. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { catalogue } from '../src/errors.ts';
@@ -39,8 +39,31 @@ describe('README', () => {
     expect(codes.filter((c) => !catalogue.has(c))).toEqual([]);
   });
 
+  it('states the size of the browser entry', () => {
+    const kilobytes = statSync(join(root, 'dist/web/adapter.js')).size / 1000;
+    const stated = Number(/(\d+) KB, of which \d+ travel/.exec(readme)?.[1]);
+    expect(Math.abs(kilobytes - stated)).toBeLessThan(1);
+  });
+
   it('shows the Python example as it is', () => {
     expect(readme).toContain(`\`\`\`python\n${read('examples/train.py')}\`\`\``);
+  });
+});
+
+describe('the page', () => {
+  const html = read('examples/browser/index.html');
+  it('imports what the build and the development packages have', () => {
+    const { imports }: { imports: Record<string, string> } = JSON.parse(
+      /<script type="importmap">([\s\S]*?)<\/script>/.exec(html)?.[1] ?? '',
+    );
+    expect(Object.keys(imports)).toEqual(['onnxruntime-web', 'loraify/adapter']);
+    expect(Object.values(imports).filter((file) => !existsSync(join(root, file)))).toEqual([]);
+  });
+
+  it('has the elements that its program asks for', () => {
+    const ids = [...read('examples/browser/page.mjs').matchAll(/\bat\('([\w-]+)'\)/g)].map((m) => m[1]);
+    expect(ids.length).toBeGreaterThan(5);
+    expect(ids.filter((id) => !html.includes(`id="${id}"`))).toEqual([]);
   });
 });
 
@@ -58,5 +81,25 @@ describe('examples, on the build in dist/', () => {
     expect(share('merged model, turned digits')).toBe(share('base \\+ adapter, turned digits'));
     const served = node('serve.mjs', 'demo.run/digits-turned.onnx', 'demo.run/turned-test.csv');
     expect(served).toMatch(/^(label \d, read as \d\n){8}$/);
+  });
+
+  it('one session serves the model and three adapters', () => {
+    const out = node('swap.mjs');
+    const table = new Map(
+      [...out.matchAll(/^([a-z-]+) +([\d.]+) % +([\d.]+) % +([\d.]+) % +([\d.]+) %$/gm)].map(([, name, ...shares]) => [
+        name,
+        shares.map(Number),
+      ]),
+    );
+    for (const [i, name] of ['base', 'right', 'upside-down', 'left'].entries()) {
+      const shares = table.get(name) ?? [];
+      expect(shares[i], name).toBeGreaterThan(90);
+      // Paper that is turned in another way is not what it was trained on.
+      expect(shares.filter((_, j) => j !== i && shares[j] !== undefined).every((s) => s < 60)).toBe(true);
+    }
+    const differences = [...out.matchAll(/logits as merged, within (\S+) of the largest$/gm)].map(([, d]) => Number(d));
+    expect(differences).toHaveLength(3);
+    // float32: the branch is added to the output in place of the weight.
+    expect(Math.max(...differences)).toBeLessThan(1e-5);
   });
 });

@@ -1,11 +1,11 @@
 import { command } from './command.ts';
-import { adapterOption, dataOptions, packageArgument, runtimeOptions } from './runtimeOptions.ts';
+import { adapterOptions, dataOptions, packageArgument, runtimeOptions } from './runtimeOptions.ts';
 import { plural, short } from './text.ts';
 
 export const evalCommand = command({
   usage: 'eval <package>',
   describe: 'loss and metrics of an adapter on a data file',
-  options: { ...packageArgument, ...dataOptions, ...adapterOption, ...runtimeOptions },
+  options: { ...packageArgument, ...dataOptions, ...adapterOptions, ...runtimeOptions },
   async run({ package: directory, ...options }, out) {
     const { evaluate } = await import('../index.ts');
     const { provider, ...found } = await evaluate(directory, options);

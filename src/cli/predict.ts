@@ -1,11 +1,11 @@
 import { command } from './command.ts';
-import { adapterOption, dataOptions, outputFile, packageArgument, runtimeOptions } from './runtimeOptions.ts';
+import { adapterOptions, dataOptions, outputFile, packageArgument, runtimeOptions } from './runtimeOptions.ts';
 import { plural } from './text.ts';
 
 export const predictCommand = command({
   usage: 'predict <package>',
   describe: "the model's outputs for each row of a data file, as .npz or .jsonl",
-  options: { ...packageArgument, ...dataOptions, ...adapterOption, ...outputFile, ...runtimeOptions },
+  options: { ...packageArgument, ...dataOptions, ...adapterOptions, ...outputFile, ...runtimeOptions },
   async run({ package: directory, ...options }, out) {
     const { predict } = await import('../index.ts');
     const result = await predict(directory, options);

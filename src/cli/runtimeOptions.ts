@@ -26,8 +26,6 @@ export const outputFile = {
   force: flag({ describe: 'replace what is there' }),
 };
 
-export const adapterOption = { adapter: text({ describe: 'PEFT directory', default: "the package's own" }) };
-
 /** One adapter, or several as one. */
 export const adapterOptions = {
   adapter: adapters({

@@ -14,10 +14,13 @@ import { encodeSafetensors, parseSafetensors } from '../formats/safetensors.ts';
 import { digest } from './fingerprint.ts';
 import type { TrainingState } from './protocol.ts';
 
+/** A directory or a file; or several, each with its strength. */
+export type AdapterSource = string | Readonly<Record<string, number>>;
+
 /** How adapters are read and written; the runtime does not know PEFT. */
 export interface AdapterFormat {
-  /** The flat vector of any adapter directory that fits the package. Errors: BAD_ADAPTER, ADAPTER_MISMATCH. */
-  read(manifest: Manifest, directory: string): Float32Array;
+  /** The flat vector of any adapter that fits the package. Errors: BAD_ADAPTER, ADAPTER_MISMATCH. */
+  read(manifest: Manifest, source: AdapterSource): Float32Array;
   /** The same for a directory that `files` wrote: bit for bit what was given. */
   readExact(manifest: Manifest, directory: string): Float32Array;
   files(manifest: Manifest, params: Float32Array): readonly AdapterFile[];

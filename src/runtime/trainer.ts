@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { badOption } from '../errors.ts';
 import { makeFolders, writeFileAtomic } from '../formats/files.ts';
 import { type Manifest, readManifest } from '../formats/manifest.ts';
-import type { AdapterFormat } from './checkpoint.ts';
+import type { AdapterFormat, AdapterSource } from './checkpoint.ts';
 import { openEngine } from './engine.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';
 import { graphOf, runPlan, type Step } from './fit.ts';
@@ -20,8 +20,8 @@ export interface TrainerOptions {
   readonly executionProvider?: string | readonly string[] | undefined;
   /** Threads of one operator; default one per core. */
   readonly threads?: number | undefined;
-  /** A PEFT directory to start from; default the package's own. */
-  readonly adapter?: string | undefined;
+  /** To start from: a PEFT directory, an adapter file, or several with their strengths; default the package's own. */
+  readonly adapter?: AdapterSource | undefined;
 }
 
 export interface FitOptions extends RowOptions {

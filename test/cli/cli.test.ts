@@ -155,6 +155,13 @@ describe('results', () => {
       accuracy: expect.any(Number),
       provider: 'cpu',
     });
+    const both = 'digits.lora/adapter=0.7,./digits.lora/adapter=0.3';
+    const combined = ['eval', 'digits.lora', '--data', 'test.jsonl', '--adapter', both];
+    expect((await loraify(combined, { cwd })).stdout).toContain('20 examples');
+    expect(await loraify([...combined, '--combination', 'cat'], { cwd })).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^error\[ADAPTER_MISMATCH\]: .*rank 8 in the combination[\s\S]*loraify export/),
+    });
     const predict = (out: string) => loraify(['predict', 'digits.lora', '--data', 'test.jsonl', '-o', out], { cwd });
     expect(await predict('p.npz')).toMatchObject({ status: 0, stderr: '' });
     expect(await predict('p.jsonl')).toMatchObject({ status: 0 });
