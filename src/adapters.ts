@@ -14,6 +14,7 @@ import {
 import { adapterMismatch, badOption, didYouMean } from './errors.ts';
 import type { Manifest, ManifestLayer } from './formats/manifest.ts';
 import { matching } from './formats/peftPattern.ts';
+import { factorShapes, rankAxes } from './graph/layers.ts';
 
 /** The initial adapter inside a package. */
 export const adapterFolder = 'adapter';
@@ -108,14 +109,19 @@ function layersIn(manifest: Manifest, source: string): ReadonlyMap<string, PeftL
 }
 
 function pair(layer: ManifestLayer, a: PortableTensor, b: PortableTensor, source: string): PeftLayer {
-  const [inputs = 0, rank = 0] = a.dims;
-  const [rankB = 0, out = 0] = b.dims;
-  if (a.dims.length !== 2 || b.dims.length !== 2 || rank !== rankB)
+  const axes = rankAxes(layer.op);
+  const rank = a.dims[axes.A] ?? 0;
+  const wanted = factorShapes({ ...layer, rank });
+  if (a.dims.join() !== wanted.A.join() || b.dims.join() !== wanted.B.join()) {
+    const text = (dims: readonly number[], axis: number): string =>
+      `[${dims.map((d, i) => (i === axis ? 'r' : d)).join(', ')}]`;
     throw adapterMismatch(
-      `layer "${layer.path}" has A [${a.dims.join(', ')}] and B [${b.dims.join(', ')}], which are not [in, r] and [r, out]`,
+      `layer "${layer.path}" has A [${a.dims.join(', ')}] and B [${b.dims.join(', ')}], which are not ${text(wanted.A, axes.A)} and ${text(wanted.B, axes.B)}`,
       source,
     );
+  }
   // The scale is in B.
+  const { in: inputs, out } = layer;
   return { in: inputs, out, rank, alpha: rank, scale: 1, A: toFloats(a), B: toFloats(b) };
 }
 

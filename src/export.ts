@@ -11,6 +11,7 @@ import { type AdapterOptions, adapterLayers, adapterSources, knownPaths } from '
 import { createFile, createFolder, writeModelFile } from './emit/index.ts';
 import { badOption } from './errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from './formats/manifest.ts';
+import { factorShapes } from './graph/layers.ts';
 import type { Layer, Model } from './graph/model.ts';
 import { inlineTensor } from './graph/tensor.ts';
 import { openSource, packageCandidates } from './packages.ts';
@@ -90,20 +91,22 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
 type Adapter = ReadonlyMap<string, PeftLayer>;
 
 /** What the branch of a layer computes with: A, and B with the scale in it. */
-function tensorsOf({ A, B, rank, scale, in: inputs, out }: PeftLayer) {
+function tensorsOf(layer: ManifestLayer, { A, B, rank, scale }: PeftLayer) {
+  const shapes = factorShapes({ ...layer, rank });
   const raw = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   return {
-    A: { dims: [inputs, rank], bytes: raw(A) },
-    B: { dims: [rank, out], bytes: raw(scale === 1 ? B : B.map((x) => x * scale)) },
+    A: { dims: shapes.A, bytes: raw(A) },
+    B: { dims: shapes.B, bytes: raw(scale === 1 ? B : B.map((x) => x * scale)) },
   };
 }
 
 function named(manifest: Manifest, adapter: Adapter): Map<string, PortableTensor> {
   const tensors = new Map<string, PortableTensor>();
-  for (const { path, A, B } of manifest.layers) {
-    const layer = adapter.get(path);
-    if (layer === undefined) continue;
-    const made = tensorsOf(layer);
+  for (const layer of manifest.layers) {
+    const { path, A, B } = layer;
+    const found = adapter.get(path);
+    if (found === undefined) continue;
+    const made = tensorsOf(layer, found);
     tensors.set(A.name, { type: 'float32', ...made.A });
     tensors.set(B.name, { type: 'float32', ...made.B });
   }
@@ -132,7 +135,7 @@ function served(model: Model, manifest: Manifest, adapter: Adapter): Chosen[] {
   return packageCandidates(model, manifest).flatMap(({ layer, candidate }): Chosen[] => {
     const found = adapter.get(layer.path);
     if (found === undefined) return [];
-    const { A, B } = tensorsOf(found);
+    const { A, B } = tensorsOf(layer, found);
     return [
       {
         candidate,

@@ -51,4 +51,8 @@ export function factorShapes({ op, in: inputs, out, rank, kernel = [] }: Sized):
   return { A: [inputs, rank], B: [rank, out] };
 }
 
+/** Which axis of A and of B is the rank. */
+export const rankAxes = (op: string): { readonly A: number; readonly B: number } =>
+  layerOp(op).form === 'conv' ? { A: 0, B: 1 } : { A: 1, B: 0 };
+
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);

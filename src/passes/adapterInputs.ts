@@ -11,6 +11,7 @@
  * with several ranks, or without some of the layers.
  */
 import { createBuilder } from '../graph/builder.ts';
+import { factorShapes, rankAxes } from '../graph/layers.ts';
 import { freshName, type Layer, type Model, replaceUses, tensorType, uniqueNames, Value } from '../graph/model.ts';
 import { rankSymbol, strengthName } from '../graph/served.ts';
 import { inlineTensor, tensorOf } from '../graph/tensor.ts';
@@ -45,10 +46,12 @@ export function exposeAdapters(
     graph.initializers.push(...kept);
     for (const { layer, a, b } of found) {
       const rank = rankSymbol + layer.path;
-      for (const [v, type, empty] of [
-        [a, [layer.in, rank], [layer.in, 0]],
-        [b, [rank, layer.out], [0, layer.out]],
+      const [shapes, axes] = [factorShapes({ ...layer, rank: 0 }), rankAxes(layer.op)];
+      for (const [v, empty, axis] of [
+        [a, shapes.A, axes.A],
+        [b, shapes.B, axes.B],
       ] as const) {
+        const type = empty.map((d, i) => (i === axis ? rank : d));
         v.type = tensorType('float32', type);
         v.tensor = kind === 'optional' ? inlineTensor('float32', empty, new Uint8Array(0)) : undefined;
         graph.inputs.push(v);
