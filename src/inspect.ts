@@ -135,7 +135,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       loss: lossOf(training),
       bound: training === undefined || training instanceof LoraifyError ? [] : boundOf(training),
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
-      warnings: [...selection.warnings, ...nothing],
+      warnings: [...selection.warnings, ...nothing, ...notesOf(training)],
       ...(grad ? { gradient: gradientOf(training, selection) } : {}),
     };
   } finally {
@@ -163,6 +163,9 @@ function preparedFor(
     return error;
   }
 }
+
+const notesOf = (training: Prepared | LoraifyError | undefined): readonly string[] =>
+  training === undefined || training instanceof LoraifyError ? [] : training.notes;
 
 function lossOf(training: Prepared | LoraifyError | undefined): Inspection['loss'] {
   if (training === undefined) return { reason: 'no layer is chosen' };

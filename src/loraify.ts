@@ -187,7 +187,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
     if (resolved.dryRun) {
       const compiled = compileModel(model, resolved, { trace });
       const manifest = buildManifest({ ...common, compiled, skeleton: { sha256: '0'.repeat(64), splices: [] } });
-      return { dir, manifest, warnings: compiled.selection.warnings, files };
+      return { dir, manifest, warnings: warningsOf(compiled), files };
     }
     return await createFolder(dir, target, async (folder) => {
       let started: StartedWeights | undefined;
@@ -208,7 +208,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
         writePeft(join(folder, adapterFolder), peftContent(manifest, initialParams(compiled)));
         writeFileSync(join(folder, manifestName), manifestText(manifest));
         await writeWeights(plan, folder, started);
-        return { dir, manifest, warnings: compiled.selection.warnings, files };
+        return { dir, manifest, warnings: warningsOf(compiled), files };
       } finally {
         await started?.end();
       }
@@ -219,6 +219,8 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
 }
 
 const defaultOut = (file: string): string => `${basename(file).replace(/\.onnx$/, '')}.lora`;
+
+const warningsOf = ({ selection, prepared }: Compiled): string[] => [...selection.warnings, ...(prepared?.notes ?? [])];
 
 /** The flat state at the start. */
 function initialParams({ selection, layout }: Compiled): Float32Array {

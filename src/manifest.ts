@@ -5,7 +5,8 @@ import type { Model, Value } from './graph/model.ts';
 import { elementCount, isFloat } from './graph/tensor.ts';
 import type { Compiled } from './loraify.ts';
 import type { ResolvedOptions } from './options.ts';
-import type { Prepared } from './passes/index.ts';
+
+import { lossScaling, type Prepared } from './passes/index.ts';
 
 export interface ManifestInputs {
   /** The source's file name. */
@@ -26,7 +27,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
   const reference = compiled.graphs.get('train') ?? compiled.graphs.get('grad') ?? compiled.graphs.get('eval');
   const names = prepared?.names;
   const name = (key: keyof NonNullable<typeof names>): string => names?.[key] ?? key;
-  const pair = (key: 'lora_params' | 'lora_m' | 'lora_v' | 'lora_step'): [string, string] => [
+  const pair = (key: 'lora_params' | 'lora_m' | 'lora_v' | 'lora_step' | 'lora_loss_scale'): [string, string] => [
     name(key),
     `${name(key)}_next`,
   ];
@@ -90,6 +91,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
       m: pair('lora_m'),
       ...(options.optimizer === 'adamw' ? { v: pair('lora_v') } : {}),
       step: pair('lora_step'),
+      ...(prepared?.lossScaled === true ? { lossScale: pair('lora_loss_scale') } : {}),
       lr: name('lora_lr'),
     },
     inputs: (reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined))
@@ -125,6 +127,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
       weightDecay: options.weightDecay,
       maxGradNorm: options.maxGradNorm,
       ...(options.optimizer === 'sgd' ? { momentum: options.momentum } : {}),
+      ...(prepared?.lossScaled === true ? { lossScale: { ...lossScaling } } : {}),
     },
     counts: { layers: selection.chosen.length, trainable, total: trainable + parameterCount(model, compiled) },
     splices: [...m.skeleton.splices],

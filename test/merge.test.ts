@@ -71,6 +71,35 @@ describe('own pack', () => {
   });
 });
 
+describe('half packs', () => {
+  const packed = async (type: string): Promise<{ dir: string; adapter: string }> => {
+    const folder = join(import.meta.dirname, '../fixtures/half-pack', type);
+    const { dir, warnings } = await compile(join(folder, 'base.onnx'), {
+      out: join(scratch, `${type}.lora`),
+      adapter: join(folder, 'init'),
+    });
+    expect(warnings.some((w) => w.startsWith('bfloat16 computes in float32'))).toBe(type === 'bfloat16');
+    const { warnings: seen } = await inspect(join(folder, 'base.onnx'), { adapter: join(folder, 'init') });
+    expect(seen).toEqual(warnings);
+    return { dir, adapter: join(folder, 'final') };
+  };
+
+  it('are merged in float16, as close as its roundings allow', async () => {
+    const { dir, adapter } = await packed('float16');
+    const { error } = await merge(dir, { adapter, out: join(scratch, 'half.onnx') });
+    // Weights and results are rounded to 2^-11.
+    expect(error).toBeGreaterThan(0);
+    expect(error).toBeLessThan(2e-3);
+  });
+
+  it('are merged in bfloat16, which ONNX Runtime cannot run', async () => {
+    const { dir, adapter } = await packed('bfloat16');
+    const { error, warnings } = await merge(dir, { adapter, out: join(scratch, 'brain.onnx') });
+    expect(error).toBeUndefined();
+    expect(warnings[0]).toMatch(/^not verified: .*Could not find an implementation/);
+  });
+});
+
 describeShared('shared packs', ['parity'], () => {
   describe.each(['mlp_classifier', 'bert_cls', 'gpt2_lm', 'llama_lm'])('%s', (name) =>
     packTests(name, sharedPath('parity', name)),

@@ -42,7 +42,7 @@ function summary(model: string, { dir, manifest, files }: CompileResult, dryRun:
       : [`  loss        ${loss.kind} on "${loss.tensor}" (${loss.chosen}); --loss and --loss-output change it`]),
     ...boundLines(manifest.bound).map((line, i) => `  ${i === 0 ? 'bound     ' : '          '}  ${line}`),
     ...(data === undefined ? [] : [`  data        ${data}`]),
-    `  optimizer   ${optimizer.kind}${optimizer.maxGradNorm === 0 ? '' : `, gradients clipped at norm ${optimizer.maxGradNorm}`}`,
+    `  optimizer   ${optimizer.kind}${optimizer.maxGradNorm === 0 ? '' : `, gradients clipped at norm ${optimizer.maxGradNorm}`}${optimizer.lossScale === undefined ? '' : ', loss scaled for float16'}`,
     ...[...reasons].map(([reason, n], i) => `  ${i === 0 ? 'left alone' : '          '}  ${count(n)} x ${reason}`),
     ...(dryRun
       ? [`nothing was written (--dry-run); the package would be ${dir}`]

@@ -92,8 +92,17 @@ const schema = z.object({
   }),
   layers: z.array(layer),
   skipped: z.array(z.object({ node: z.string(), op: z.string(), reason: z.string() })),
-  /** Names of the state's inputs and outputs; `v` is absent for sgd. */
-  state: z.object({ size: count, params: pair, m: pair, v: pair.optional(), step: pair, lr: z.string() }),
+  /** Names of the state's inputs and outputs; `v` is absent for sgd, `lossScale` where no gradient is float16. */
+  state: z.object({
+    size: count,
+    params: pair,
+    m: pair,
+    v: pair.optional(),
+    step: pair,
+    /** Of graphs whose gradient passes through float16; `optimizer.lossScale` says how it goes on. */
+    lossScale: pair.optional(),
+    lr: z.string(),
+  }),
   /** The model's inputs that training, evaluation and prediction can be fed. */
   inputs: z.array(inputInfo),
   labels: inputInfo.optional(),
@@ -126,6 +135,11 @@ const schema = z.object({
     maxGradNorm: z.number(),
     /** Of sgd. */
     momentum: z.number().optional(),
+    /**
+     * The first step is fed `initial`. A gradient that is not finite takes no step and halves the scale; each `growthInterval`-th
+     * step taken doubles it. Below `least` there is nothing to gain.
+     */
+    lossScale: z.object({ initial: z.number(), growthInterval: z.int().positive(), least: z.number() }).optional(),
   }),
   counts: z.object({ layers: count, trainable: count, total: count }),
   splices: z.array(splice).optional(),

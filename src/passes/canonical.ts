@@ -10,6 +10,7 @@ import { dataTypeNumber, isFloat } from '../graph/tensor.ts';
 import { internalDomain, isAdapted } from './adapted.ts';
 import { branchForm, isBranch } from './branch.ts';
 import { kindNamed } from './layers/index.ts';
+import { asType } from './precision.ts';
 import { rewriteNodes } from './rewrite.ts';
 
 /** In place, bodies included; detached nodes of the main graph join through `graph.adopt()` afterwards. */
@@ -90,6 +91,7 @@ function rewrite(node: Node, g: Builder, { graphs, views }: Site): void {
     // Right: x, or its transpose for transA. Left: the columns of the right factor are the rows wanted.
     const rows = side === 0 ? (transA === 1 ? turn(x) : x) : transB === 1 || isVector ? x : turn(x);
     const { w, transW } = storedWeight(
+      g,
       operand,
       side === 0 ? transB : 1 - transA,
       flip ? layer.layout !== 'out_in' : layer.layout === 'out_in',
@@ -135,6 +137,7 @@ function replaceResult(y: Value, result: Value, graphs: readonly Graph[]): void 
  * last computed form of it.
  */
 function storedWeight(
+  g: Builder,
   operand: Value,
   trans: number,
   storedOutIn: boolean,
@@ -155,6 +158,12 @@ function storedWeight(
       break;
     }
     at = source;
+  }
+  // A cast behind a change of layout stands before it as well.
+  const laid = at.producer?.op === 'Cast' ? at.producer.inputs[0] : undefined;
+  if (laid !== undefined && laid.tensor === undefined && constantBehind(laid) !== undefined) {
+    const { w, transW } = storedWeight(g, laid, 0, storedOutIn, [depth, width], views);
+    return { w: asType(g, w, at.dtype), transW };
   }
   if (at.tensor === undefined) return { w: at, transW: flipped ? 1 : 0 };
   const dims = storedOutIn ? [width, depth] : [depth, width];

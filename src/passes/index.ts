@@ -6,6 +6,7 @@ export type { Absent, Binding, Bindings, Wanted } from './bind/index.ts';
 export { type Blocked, type Differentiated, type GradientReport, reasonOf, reportGradients } from './gradientReport.ts';
 export type { Skipped } from './layers/kind.ts';
 export { chooseLoss, type LossKind, lossKinds } from './lossChoice.ts';
+export { lossScaling } from './lossScale.ts';
 export { lowerBeside } from './lower.ts';
 export { type OperatorState, operatorStates } from './operatorStates.ts';
 export type { OptimizerOptions } from './optimizer.ts';

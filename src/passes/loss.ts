@@ -8,6 +8,7 @@ import { tensorType, Value } from '../graph/model.ts';
 import type { DataType } from '../graph/tensor.ts';
 import { gradTools } from './autodiff/tools.ts';
 import type { ChosenLoss, LossKind } from './lossChoice.ts';
+import { asType, isHalf } from './precision.ts';
 
 export interface LossOptions {
   readonly ignoreIndex: number;
@@ -23,7 +24,7 @@ export interface Attached {
   readonly weight: Value;
   /** The label input, `d_<output>` for `external`, undefined for `output`. */
   readonly labels: Value | undefined;
-  /** Where the gradient enters, and the gradient. */
+  /** Where the gradient enters, and the gradient, which is not of a half type even where that value is. */
   readonly seed: readonly [Value, Value];
 }
 
@@ -32,9 +33,15 @@ export function attachLoss(g: Builder, choice: ChosenLoss, options: LossOptions,
   return g.within({ origin: 'loss', rule: `loss/${choice.kind}` }, () => {
     const { kind, tensor } = choice;
     if (kind === 'output')
-      return { loss: scalar(g, tensor), weight: g.float(1), labels: undefined, seed: [tensor, g.like(tensor, 1)] };
+      return {
+        loss: asType(g, scalar(g, tensor), 'float32'),
+        weight: g.float(1),
+        labels: undefined,
+        seed: [tensor, isHalf(tensor.dtype) ? g.float(1) : g.like(tensor, 1)],
+      };
     if (kind === 'external') {
-      const d = new Value(labelName, tensorType(tensor.dtype ?? 'float32', tensor.shape));
+      const given = isHalf(tensor.dtype) ? 'float32' : (tensor.dtype ?? 'float32');
+      const d = new Value(labelName, tensorType(given, tensor.shape));
       return { loss: tensor, weight: g.float(1), labels: d, seed: [tensor, d] };
     }
     if (kind === 'cross-entropy' || kind === 'causal-lm') return crossEntropy(g, choice, options, labelName);
@@ -121,8 +128,7 @@ function crossEntropy(g: Builder, choice: ChosenLoss, options: LossOptions, labe
   const loss = g.Div(g.ReduceSum(rowLoss, undefined, { keepdims: 0 }), total);
   const back = rank === 2 ? dz : g.Reshape(dz, tools.shapeOf(front));
   const turned = last ? back : g.Transpose(back, { perm: perm.map((_, i) => perm.indexOf(i)) });
-  const seed = tensor.dtype === 'float32' || tensor.dtype === undefined ? turned : g.CastLike(turned, tensor);
-  return { loss, weight, labels, seed: [tensor, seed] };
+  return { loss, weight, labels, seed: [tensor, turned] };
 }
 
 function classWeights(
@@ -161,8 +167,7 @@ function pointwise(g: Builder, kind: 'mse' | 'l1' | 'huber' | 'bce', tensor: Val
   const weight = size !== undefined ? g.float(size) : g.Cast(g.Size(z), { to: 1 });
   const total = g.Max([weight, one]);
   const loss = g.Div(g.ReduceSum(each, undefined, { keepdims: 0 }), total);
-  const seed = g.Div(dz, total);
-  return { loss, weight, labels, seed: [tensor, tensor.dtype === 'float32' ? seed : g.CastLike(seed, tensor)] };
+  return { loss, weight, labels, seed: [tensor, g.Div(dz, total)] };
 }
 
 /** The type of the labels that a loss kind takes. */

@@ -3,19 +3,19 @@
  *
  *   y = base(x, W);  y' = y + s·(x·A)·B        (right factor; for a left factor W·x: y' = y + s·Bᵀ·(Aᵀ·x))
  *
- * The branch computes in float32 whatever the base's type; base and branch are summed in float32 and cast back, as PEFT does.
+ * The branch computes in float32 whatever the base's type; base and branch are summed in the wider type of both and cast back,
+ * as PEFT does.
  */
 import { type Builder, createBuilder } from '../graph/builder.ts';
 import type { Graph, Model, Node } from '../graph/model.ts';
 import { uniqueNames, Value } from '../graph/model.ts';
-import { dataTypeNumber, tensorOf } from '../graph/tensor.ts';
+import { type DataType, dataTypeFromNumber, dataTypeNumber, tensorOf } from '../graph/tensor.ts';
 import { adaptedForm, isAdapted } from './adapted.ts';
 import { branchForm, isBranch } from './branch.ts';
 import { kindNamed } from './layers/index.ts';
 
 /** Expands every Adapted and Branch node of the model, bodies and functions included. In place. */
 export function lowerBeside(model: Model): void {
-  const types = weightTypes(model);
   // Scalars of the main graph and its bodies are shared initializers; functions can hold none, so theirs are Constant nodes.
   const shared = createBuilder();
   const initial = (x: number): Value => {
@@ -28,18 +28,10 @@ export function lowerBeside(model: Model): void {
     for (const g of [...graph.allGraphs()])
       for (const node of [...g.nodes]) {
         const scalar = graph === model.graph ? initial : inline;
-        if (isAdapted(node)) expand(g, node, types.get(node), scalar);
+        if (isAdapted(node)) expand(g, node, scalar);
         else if (isBranch(node)) expandBranch(g, node, scalar);
       }
   for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) uniqueNames(graph);
-}
-
-/** Element types of the weights, where they can be known before shape inference. */
-function weightTypes(model: Model): Map<Node, Value['dtype']> {
-  const found = new Map<Node, Value['dtype']>();
-  for (const node of model.graph.allNodes())
-    if (isAdapted(node)) found.set(node, node.inputs[1]?.dtype ?? node.outputs[0]?.dtype);
-  return found;
 }
 
 function intAttr(node: Node, name: string): number {
@@ -52,7 +44,7 @@ function floatAttr(node: Node, name: string, otherwise: number): number {
   return attr?.kind === 'float' ? attr.value : otherwise;
 }
 
-function expand(graph: Graph, node: Node, dtype: Value['dtype'], scalar: (x: number, g: Builder) => Value): void {
+function expand(graph: Graph, node: Node, scalar: (x: number, g: Builder) => Value): void {
   const { x, w, a, b, c, scale } = adaptedForm(node);
   if (w === undefined) return;
   const y = node.outputs[0] ?? new Value('y');
@@ -62,12 +54,13 @@ function expand(graph: Graph, node: Node, dtype: Value['dtype'], scalar: (x: num
   const flip = intAttr(node, 'flip') === 1;
   const [transA, transB] = [intAttr(node, 'transA'), intAttr(node, 'transB')];
   const factor = scale * (op === 'Gemm' ? floatAttr(node, 'alpha', 1) : 1);
+  const dtype = dataTypeFromNumber(intAttr(node, 'dtype')) ?? w.dtype ?? y.dtype ?? 'float32';
 
   // The base operator again, under its own name.
   node.op = op;
   node.domain = '';
   node.layer = undefined;
-  for (const name of ['base', 'side', 'flip']) node.attrs.delete(name);
+  for (const name of ['base', 'side', 'flip', 'dtype']) node.attrs.delete(name);
   node.setInput(0, side === 0 ? x : w);
   node.setInput(1, side === 0 ? w : x);
   node.setInput(2, c);
@@ -100,7 +93,7 @@ function expandBranch(graph: Graph, node: Node, scalar: (x: number, g: Builder) 
 
 const isNarrow = (dtype: Value['dtype']): boolean => dtype !== undefined && dtype !== 'float32';
 
-/** base + factor·delta, computed in float32 and cast to the base's type. */
+/** base + factor·delta, summed in the wider type of both and cast to the base's type. */
 function sum(
   g: Builder,
   base: Value,
@@ -110,8 +103,12 @@ function sum(
   scalar: (x: number, g: Builder) => Value,
 ): Value {
   const scaled = factor === 1 ? delta : g.Mul(delta, scalar(factor, g));
-  if (dtype === undefined || !isNarrow(dtype)) return g.Add(base, scaled);
-  return g.Cast(g.Add(g.Cast(base, { to: dataTypeNumber('float32') }), scaled), { to: dataTypeNumber(dtype) });
+  // Values of the source may not say their types; these do.
+  const cast = (v: Value, from: DataType, to: DataType): Value =>
+    from === to ? v : g.Cast(v, { to: dataTypeNumber(to) });
+  const own = dtype ?? 'float32';
+  const wider = own === 'float64' ? own : 'float32';
+  return cast(g.Add(cast(base, own, wider), cast(scaled, 'float32', wider)), wider, own);
 }
 
 /** Puts the nodes that `make` makes behind the base; the last one hands out y. */

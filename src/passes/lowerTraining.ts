@@ -10,6 +10,7 @@ import { adaptedForm, isAdapted } from './adapted.ts';
 import { gradTools } from './autodiff/tools.ts';
 import { removeGelu } from './gelu.ts';
 import { lowerJoined } from './joined.ts';
+import { asType, besideBase } from './precision.ts';
 import { rewriteNodes } from './rewrite.ts';
 
 /** In place, bodies included; new nodes of the main graph are detached until `graph.adopt()`. */
@@ -38,7 +39,9 @@ export function lowerTraining(graph: Graph, builder: Builder): void {
           : transW === 1 || bias !== undefined
             ? g.Gemm(rows, w, bias, { transB: transW })
             : g.MatMul(rows, w);
-      const sum = g.Gemm(g.MatMul(rows, a), b, base, { alpha: scale });
+      const h = g.MatMul(asType(g, rows, a.dtype), a);
+      const sum =
+        base === undefined ? g.Gemm(h, b, undefined, { alpha: scale }) : besideBase(g, h, b, base, { alpha: scale });
       const shaped = flat ? sum : g.Reshape(sum, leading(g, x, width));
       return c === undefined || bias !== undefined ? shaped : g.Add(shaped, c);
     });

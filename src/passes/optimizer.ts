@@ -6,6 +6,7 @@
  */
 import type { Builder } from '../graph/builder.ts';
 import type { Value } from '../graph/model.ts';
+import { inRange, nextScale } from './lossScale.ts';
 
 export interface OptimizerOptions {
   readonly kind: 'adamw' | 'sgd';
@@ -25,6 +26,8 @@ export interface State {
   readonly v: Value | undefined;
   /** Steps done before, as a float. */
   readonly step: Value;
+  /** Of a float16 base: what the gradient at hand was multiplied by on its way (the gradient itself is not any more). */
+  readonly lossScale: Value | undefined;
 }
 
 export interface Update {
@@ -33,6 +36,7 @@ export interface Update {
   readonly next: State;
 }
 
+/** A gradient that is not finite leaves the state as it is, where there is a loss scale to halve (lossScale.ts). */
 export function optimizerStep(g: Builder, grad: Value, state: State, lr: Value, options: OptimizerOptions): Update {
   return g.within({ origin: 'optimizer', rule: `optimizer/${options.kind}` }, () => {
     const norm = g.Sqrt(g.ReduceSum(g.Mul(grad, grad), undefined, { keepdims: 0 }));
@@ -44,8 +48,25 @@ export function optimizerStep(g: Builder, grad: Value, state: State, lr: Value, 
       options.kind === 'adamw'
         ? adamw(g, clipped, state, step, lr, options)
         : sgd(g, clipped, state, step, lr, options);
-    return { norm, next };
+    if (state.lossScale === undefined) return { norm, next };
+    const finite = inRange(g, norm);
+    const lossScale = nextScale(g, state.lossScale, finite, step);
+    return { norm, next: { ...chosen(g, finite, next, state), lossScale } };
   });
+}
+
+/** The new state where `taken` holds, the old one elsewhere. */
+export function chosen(g: Builder, taken: Value, next: State, old: State): State {
+  const pick = (a: Value, b: Value): Value => g.Where(taken, a, b);
+  const both = (a: Value | undefined, b: Value | undefined): Value | undefined =>
+    a === undefined || b === undefined ? undefined : pick(a, b);
+  return {
+    params: pick(next.params, old.params),
+    m: pick(next.m, old.m),
+    v: both(next.v, old.v),
+    step: pick(next.step, old.step),
+    lossScale: both(next.lossScale, old.lossScale),
+  };
 }
 
 function adamw(g: Builder, grad: Value, state: State, step: Value, lr: Value, options: OptimizerOptions): State {
@@ -60,7 +81,7 @@ function adamw(g: Builder, grad: Value, state: State, step: Value, lr: Value, op
   const root = g.Add(g.Div(g.Sqrt(v1), g.Sqrt(c2)), g.float(options.eps));
   const moved = g.Mul(g.Div(m1, root), g.Div(lr, c1));
   const decayed = decay(g, params, lr, options.weightDecay);
-  return { params: g.Sub(decayed, moved), m: m1, v: v1, step };
+  return { ...state, params: g.Sub(decayed, moved), m: m1, v: v1, step };
 }
 
 const decay = (g: Builder, params: Value, lr: Value, rate: number): Value =>
@@ -81,5 +102,5 @@ function sgd(g: Builder, grad: Value, state: State, step: Value, lr: Value, opti
   const { params, m } = state;
   const full = options.weightDecay === 0 ? grad : g.Add(grad, g.Mul(params, g.float(options.weightDecay)));
   const m1 = options.momentum === 0 ? full : g.Add(g.Mul(m, g.float(options.momentum)), full);
-  return { params: g.Sub(params, g.Mul(m1, lr)), m: m1, v: undefined, step };
+  return { ...state, params: g.Sub(params, g.Mul(m1, lr)), m: m1, v: undefined, step };
 }

@@ -11,8 +11,11 @@ import { canonicalize } from './canonical.ts';
 import { compactGelu } from './gelu.ts';
 import { hoistWeights } from './hoist.ts';
 import { joinAdapted } from './joined.ts';
+import { computable } from './kernels.ts';
 import type { LossOptions } from './loss.ts';
 import { type ChosenLoss, chooseLoss, type LossChoiceOptions } from './lossChoice.ts';
+import { needsLossScale } from './lossScale.ts';
+import { removeIdentities } from './normalize/cleanup.ts';
 import { normalize } from './normalize/index.ts';
 import type { OptimizerOptions } from './optimizer.ts';
 import { inferNode, inferShapes } from './shapes.ts';
@@ -48,6 +51,7 @@ const reserved = [
   'lora_lr',
   'lora_grad',
   'lora_apply',
+  'lora_loss_scale',
   'labels',
   'loss',
   'weight',
@@ -63,6 +67,10 @@ export interface Prepared {
   readonly options: TrainingOptions;
   /** Inputs that are fixed, and what stands for those that data lack. */
   readonly bindings: Bindings;
+  /** What computes in another type than the model says, and why. */
+  readonly notes: readonly string[];
+  /** The gradient passes through float16: the graphs have a loss scale. */
+  readonly lossScaled: boolean;
   /** The finished grad graph, made once: train and train_k grow out of copies of it. Throws NO_GRADIENT. */
   readonly gradient: () => Model;
   readonly choice: {
@@ -88,6 +96,12 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
   trace('normalize', model);
   hoistWeights(model.graph);
   inferShapes(model.graph);
+  const notes = computable(model);
+  if (notes.length > 0) {
+    // Casts between two types that are one now.
+    removeIdentities(model);
+    inferShapes(model.graph);
+  }
   canonicalize(model.graph, createBuilder(inferNode, model.graph.inputs));
   model.graph.adopt();
   for (const graph of [...model.graph.allGraphs()]) {
@@ -112,6 +126,8 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
     names,
     options,
     bindings,
+    notes,
+    lossScaled: needsLossScale(model.graph, chosen.tensor),
     choice: {
       kind: chosen.kind,
       output: chosen.output.name,
@@ -144,6 +160,7 @@ function finalNames(graph: Graph, chosen: ChosenLoss): Names {
     lora_lr: '',
     lora_grad: '',
     lora_apply: '',
+    lora_loss_scale: '',
     labels: '',
     loss: '',
     weight: '',

@@ -11,6 +11,8 @@ import { type Attached, attachLoss } from './loss.ts';
 import { chooseLoss } from './lossChoice.ts';
 import { lowerTraining } from './lowerTraining.ts';
 import { optimizerStep, type State } from './optimizer.ts';
+import { wholePads } from './pads.ts';
+import { asType } from './precision.ts';
 import { inferNode } from './shapes.ts';
 import { simplify } from './simplify.ts';
 import { speedUp, type Target } from './speed.ts';
@@ -72,6 +74,7 @@ function finish(
   setOutputs(graph, outputs);
   graph.adopt();
   lowerTraining(graph, g);
+  wholePads(graph, g);
   graph.adopt();
   simplify(graph);
   speedUp(model, g, target);
@@ -126,18 +129,26 @@ const inputsOf = (f: Forward): Value[] => [...(f.attached.labels === undefined ?
 /** The name of the loss output: `external` hands out the model's own output. */
 export const lossName = (p: Prepared): string => (p.choice.kind === 'external' ? p.choice.output : p.names.loss);
 
-/** `loss`, `weight`, `lora_grad`. */
+/** `loss`, `weight`, `lora_grad`. With a loss scale the gradient comes in multiplied by it and goes out divided by it. */
 export function buildGrad(p: Prepared): Model {
   const f = forward(p);
-  const found = gradients({ g: f.g, seeds: [f.attached.seed], wrt: [...f.tensors.values()] });
+  const scale = p.lossScaled ? scalarInput(p.names.lora_loss_scale) : undefined;
+  const [at, dz] = f.attached.seed;
+  const seed = f.g.within({ origin: 'loss', rule: 'loss/scale' }, () => {
+    const scaled = scale === undefined ? dz : f.g.Mul(dz, scale);
+    return at.dtype === undefined ? f.g.CastLike(scaled, at) : asType(f.g, scaled, at.dtype);
+  });
+  const found = gradients({ g: f.g, seeds: [[at, seed]], wrt: [...f.tensors.values()] });
   const byName = new Map(
     [...f.tensors].flatMap(([name, v]) => (found.has(v) ? [[name, found.get(v) ?? v] as const] : [])),
   );
-  const grad = pack(f.g, p.layout, byName, p.options.target);
+  const packed = pack(f.g, p.layout, byName, p.options.target);
+  const grad =
+    scale === undefined ? packed : f.g.within({ origin: 'state', rule: 'loss/scale' }, () => f.g.Div(packed, scale));
   finish(
     f,
     p.options.target,
-    inputsOf(f),
+    [...inputsOf(f), ...(scale === undefined ? [] : [scale])],
     named(f.g, [
       [lossName(p), f.attached.loss],
       [p.names.weight, f.attached.weight],
@@ -153,6 +164,7 @@ export interface Differentiated {
   readonly graph: Graph;
   readonly g: Builder;
   readonly params: Value;
+  readonly lossScale: Value | undefined;
   readonly loss: Value;
   readonly weight: Value;
   readonly grad: Value;
@@ -162,31 +174,41 @@ export function differentiated(p: Prepared): Differentiated {
   const { model } = cloneModel(p.gradient());
   const { graph } = model;
   const [loss, weight, grad] = graph.outputs;
-  const params = graph.inputs.find((v) => v.name === p.names.lora_params) ?? vector(p.names.lora_params, p.layout);
+  const input = (name: string): Value | undefined => graph.inputs.find((v) => v.name === name);
+  const params = input(p.names.lora_params) ?? vector(p.names.lora_params, p.layout);
+  const lossScale = p.lossScaled ? (input(p.names.lora_loss_scale) ?? scalarInput(p.names.lora_loss_scale)) : undefined;
   if (loss === undefined || weight === undefined || grad === undefined)
     throw new Error('the gradient graph is incomplete');
-  return { model, graph, g: createBuilder(inferNode, graph.inputs, graph.initializers), params, loss, weight, grad };
+  const g = createBuilder(inferNode, graph.inputs, graph.initializers);
+  return { model, graph, g, params, lossScale, loss, weight, grad };
 }
 
-export const stateInputs = (p: Prepared, params: Value): State => ({
+type Carried = Pick<Differentiated, 'params' | 'lossScale'>;
+
+/** The state as inputs, of which the gradient reads the parameters and the loss scale. */
+export const stateInputs = (p: Prepared, { params, lossScale }: Carried): State => ({
   params,
   m: vector(p.names.lora_m, p.layout),
   v: p.options.optimizer.kind === 'adamw' ? vector(p.names.lora_v, p.layout) : undefined,
   step: scalarInput(p.names.lora_step),
+  lossScale,
 });
 
-export const stateValues = (s: State): Value[] => [s.params, s.m, ...(s.v === undefined ? [] : [s.v]), s.step];
+const present = (list: readonly (Value | undefined)[]): Value[] => list.filter((v) => v !== undefined);
+
+export const stateValues = (s: State): Value[] => present([s.params, s.m, s.v, s.step, s.lossScale]);
 
 export const nextEntries = (p: Prepared, next: State): [string, Value][] => [
   [`${p.names.lora_params}_next`, next.params],
   [`${p.names.lora_m}_next`, next.m],
   ...(next.v === undefined ? [] : [[`${p.names.lora_v}_next`, next.v] as [string, Value]]),
   [`${p.names.lora_step}_next`, next.step],
+  ...(next.lossScale === undefined ? [] : [[`${p.names.lora_loss_scale}_next`, next.lossScale] as [string, Value]]),
 ];
 
 /** Inputs in their order: the model's and the labels as the gradient graph has them, then the state, then `rest`. */
 export const withState = (d: Differentiated, state: State, rest: readonly Value[]): Value[] => [
-  ...d.graph.inputs.filter((v) => v !== d.params),
+  ...d.graph.inputs.filter((v) => v !== d.params && v !== d.lossScale),
   ...stateValues(state),
   ...rest,
 ];
@@ -195,7 +217,7 @@ export const withState = (d: Differentiated, state: State, rest: readonly Value[
 export function buildTrain(p: Prepared): Model {
   const d = differentiated(p);
   const { g, graph, model } = d;
-  const state = stateInputs(p, d.params);
+  const state = stateInputs(p, d);
   const lr = scalarInput(p.names.lora_lr);
   const { norm, next } = optimizerStep(g, d.grad, state, lr, p.options.optimizer);
   setInputs(graph, withState(d, state, [lr]));
@@ -216,7 +238,10 @@ export function buildUpdate(p: Prepared): Model {
   const model = emptyModel(p.model, 'update');
   const g = createBuilder(inferNode);
   const grad = vector(p.names.lora_grad, p.layout);
-  const state = stateInputs(p, vector(p.names.lora_params, p.layout));
+  const state = stateInputs(p, {
+    params: vector(p.names.lora_params, p.layout),
+    lossScale: p.lossScaled ? scalarInput(p.names.lora_loss_scale) : undefined,
+  });
   const lr = scalarInput(p.names.lora_lr);
   const { norm, next } = optimizerStep(g, grad, state, lr, p.options.optimizer);
   setInputs(model.graph, [grad, ...stateValues(state), lr]);

@@ -1,8 +1,8 @@
 /** K optimizer steps in one run: the step graph as the body of a Scan. */
-import { type Builder, createBuilder } from '../graph/builder.ts';
+import { createBuilder } from '../graph/builder.ts';
 import { type Model, tensorType, Value } from '../graph/model.ts';
 import { staysInside } from '../graph/tensor.ts';
-import { optimizerStep, type State } from './optimizer.ts';
+import { chosen, optimizerStep, type State } from './optimizer.ts';
 import type { Prepared } from './training.ts';
 import {
   type Differentiated,
@@ -29,7 +29,7 @@ import { verify } from './verify.ts';
 export function buildTrainK(p: Prepared): Model {
   const d = differentiated(p);
   const { graph } = d;
-  const state = stateInputs(p, d.params);
+  const state = stateInputs(p, d);
   const { carried, perStep } = stepBody(p, d, state);
   graph.name = 'step';
 
@@ -98,7 +98,7 @@ function stepBody(
   const { norm, next } = optimizerStep(g, gathered.mean, state, lr, p.options.optimizer);
   const carried = [...stateValues(state), sum, count];
   const carriedNext = g.within({ origin: 'apply', rule: 'train_k/apply' }, () => [
-    ...stateValues(choose(g, apply, next, state)),
+    ...stateValues(chosen(g, apply, next, state)),
     g.Where(apply, g.float(0), gathered.sums),
     g.Where(apply, g.float(0), gathered.total),
   ]);
@@ -109,15 +109,4 @@ function stepBody(
   setOutputs(graph, [...named(g, entries), d.loss, ...named(g, [[p.names.grad_norm, norm]])]);
   graph.extend();
   return { carried, perStep };
-}
-
-/** New state where `apply` holds, the old one elsewhere. */
-function choose(g: Builder, apply: Value, next: State, old: State): State {
-  const pick = (a: Value, b: Value): Value => g.Where(apply, a, b);
-  return {
-    params: pick(next.params, old.params),
-    m: pick(next.m, old.m),
-    v: next.v === undefined || old.v === undefined ? undefined : pick(next.v, old.v),
-    step: pick(next.step, old.step),
-  };
 }

@@ -201,17 +201,18 @@ export function readCheckpoint(directory: string, manifest: Manifest, adapters: 
     if (values?.length !== size) throw fail(`${optimizerName} has no ${name} of ${size} elements`);
     return values;
   };
-  const { size, v } = manifest.state;
+  const { size, v, lossScale } = manifest.state;
   const state: TrainingState = {
     params: adapters.readExact(manifest, directory),
     m: vector('lora_m', size),
     v: v === undefined ? undefined : vector('lora_v', size),
     step: vector('lora_step', 1)[0] ?? 0,
+    lossScale: lossScale === undefined ? undefined : vector('lora_loss_scale', 1)[0],
   };
   return { directory, progress, state };
 }
 
-function optimizerChunks({ m, v, step }: TrainingState): Uint8Array[] {
+function optimizerChunks({ m, v, step, lossScale }: TrainingState): Uint8Array[] {
   const tensor = (values: Float32Array, shape: readonly number[]): RawTensor => ({
     dtype: 'F32',
     shape,
@@ -221,6 +222,7 @@ function optimizerChunks({ m, v, step }: TrainingState): Uint8Array[] {
     ['lora_m', tensor(m, [m.length])],
     ...(v === undefined ? [] : [['lora_v', tensor(v, [v.length])] as const]),
     ['lora_step', tensor(Float32Array.of(step), [])],
+    ...(lossScale === undefined ? [] : [['lora_loss_scale', tensor(Float32Array.of(lossScale), [])] as const]),
   ]);
 }
 

@@ -1,6 +1,7 @@
 /** Two models run on the same seeded inputs: what a merge is verified with. */
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { stream } from '../graph/random.ts';
+import { halfToNumber, numberToHalf } from '../graph/tensor.ts';
 import { onnxRuntime, ortReason } from './session.ts';
 
 export interface Comparison {
@@ -30,10 +31,16 @@ export async function compareModels(
   } as const;
   const session = { use_device_allocator_for_initializers: '1', disable_prepacking: '1' };
   let reason = '';
-  const base = await ort.InferenceSession.create(reference.bytes, {
-    ...common,
-    extra: { session: { ...session, model_external_initializers_file_folder_path: reference.folder } },
-  });
+  let base: InferenceSession;
+  try {
+    base = await ort.InferenceSession.create(reference.bytes, {
+      ...common,
+      extra: { session: { ...session, model_external_initializers_file_folder_path: reference.folder } },
+    });
+  } catch (error) {
+    // A type without kernels, say: ONNX Runtime does not load the source either.
+    return { error: undefined, reason: ortReason(error) };
+  }
   try {
     for (const length of lengths) {
       const feeds = madeUp(ort.Tensor, base, length);
@@ -77,21 +84,32 @@ function madeUp(make: typeof Tensor, session: InferenceSession, length: number):
     else if (meta.type === 'float64') feeds[meta.name] = new make('float64', Float64Array.from(floats()), dims);
     else if (meta.type === 'float32') feeds[meta.name] = new make('float32', Float32Array.from(floats()), dims);
     else if (meta.type === 'uint8') feeds[meta.name] = new make('uint8', Uint8Array.from(integers()), dims);
-    else if (meta.type === 'float16') feeds[meta.name] = new make('float16', new Uint16Array(size), dims);
+    else if (meta.type === 'float16')
+      feeds[meta.name] = new make('float16', Uint16Array.from(floats(), numberToHalf), dims);
   }
   return feeds;
+}
+
+/** Elements of a float tensor, undefined for others. JavaScript may or may not have a Float16Array. */
+function floatsOf(tensor: Tensor | undefined): ArrayLike<number> | undefined {
+  const data = tensor?.data;
+  if (data instanceof Float32Array || data instanceof Float64Array) return data;
+  if (tensor?.type !== 'float16' || data === undefined || Array.isArray(data)) return undefined;
+  return Float32Array.from<number | bigint>(
+    data,
+    data instanceof Uint16Array ? (h) => halfToNumber(Number(h)) : Number,
+  );
 }
 
 function worst(ours: InferenceSession.ReturnType, theirs: InferenceSession.ReturnType): number {
   let most = 0;
   for (const [name, b] of Object.entries(theirs)) {
-    const a = ours[name];
-    if (!(b.data instanceof Float32Array || b.data instanceof Float64Array)) continue;
-    if (!(a?.data instanceof Float32Array || a?.data instanceof Float64Array) || a.data.length !== b.data.length)
-      return Number.NaN;
+    const [ys, xs] = [floatsOf(b), floatsOf(ours[name])];
+    if (ys === undefined) continue;
+    if (xs?.length !== ys.length) return Number.NaN;
     let [difference, norm] = [0, 0];
-    for (let i = 0; i < b.data.length; i++) {
-      const [x, y] = [a.data[i] ?? Number.NaN, b.data[i] ?? Number.NaN];
+    for (let i = 0; i < ys.length; i++) {
+      const [x, y] = [xs[i] ?? Number.NaN, ys[i] ?? Number.NaN];
       // Masked scores are -inf in both.
       if (x !== y) difference += (x - y) ** 2;
       if (Number.isFinite(y)) norm += y ** 2;

@@ -12,6 +12,7 @@ import type { GraphKind } from '../formats/manifest.ts';
 import { isElementType } from './data/convert.ts';
 import type { BatchTensor } from './data/index.ts';
 import { gatheredGradient } from './gathered.ts';
+import { withLossScale } from './lossScale.ts';
 import type { Feeds, OutputInfo, Request, Result, RunResult, StepSettings, TrainingState } from './protocol.ts';
 import { onnxRuntime, openSession, ortReason } from './session.ts';
 
@@ -77,24 +78,29 @@ export async function createExecutor({ directory, manifest, provider, threads }:
     return current;
   };
   const stateFeeds = (feeds: Map<string, Tensor>): Map<string, Tensor> => {
-    const { params, m, v, step } = state();
+    const { params, m, v, step, lossScale } = state();
     const { state: s } = manifest;
     feeds.set(s.params[0], float(params, [params.length]));
     feeds.set(s.m[0], float(m, [m.length]));
     if (s.v !== undefined && v !== undefined) feeds.set(s.v[0], float(v, [v.length]));
+    if (s.lossScale !== undefined && lossScale !== undefined)
+      feeds.set(s.lossScale[0], float(Float32Array.of(lossScale), []));
     return feeds.set(s.step[0], float(Float32Array.of(step), []));
   };
-  const { params, m, v, step } = manifest.state;
-  const nextNames = [params, m, ...(v === undefined ? [] : [v]), step].map(([, next]) => next);
-  /** The results of a run that took optimizer steps; its state is kept if every number is finite. */
-  const accept = (out: Run, losses: ArrayLike<number> | undefined): RunResult => {
+  const { params, m, v, step, lossScale } = manifest.state;
+  const nextNames = [params, m, v, step, lossScale].flatMap((pair) => (pair === undefined ? [] : [pair[1]]));
+  /** The results of a run that took optimizer steps; its state is kept if every number is finite or its step skipped. */
+  const accept = (out: Run, losses: ArrayLike<number> | undefined, applied: readonly boolean[]): RunResult => {
     const norms = out.floats(names.grad_norm);
-    const steps = Array.from(norms, (gradNorm, i) => ({
+    const found = Array.from(norms, (gradNorm, i) => ({
       loss: losses === undefined ? Number.NaN : (losses[i] ?? Number.NaN),
       gradNorm,
     }));
+    const steps = withLossScale(found, applied, manifest, state());
     const finite = steps.every(
-      ({ loss, gradNorm }) => Number.isFinite(gradNorm) && (losses === undefined || Number.isFinite(loss)),
+      ({ loss, gradNorm, skipped }, i) =>
+        (Number.isFinite(gradNorm) || skipped === true || (lossScale !== undefined && applied[i] === false)) &&
+        (losses === undefined || Number.isFinite(loss)),
     );
     if (finite) {
       current = {
@@ -102,6 +108,7 @@ export async function createExecutor({ directory, manifest, provider, threads }:
         m: out.floats(m[1]),
         v: v === undefined ? undefined : out.floats(v[1]),
         step: out.floats(step[1])[0] ?? Number.NaN,
+        lossScale: lossScale === undefined ? undefined : out.floats(lossScale[1])[0],
       };
     }
     return { steps, finite };
@@ -152,7 +159,7 @@ export async function createExecutor({ directory, manifest, provider, threads }:
           const feeds = stateFeeds(tensors(request.feeds));
           settingFeeds(feeds, [request], []);
           const out = await run('train', feeds, stepOutputs);
-          return { kind, ...accept(out, lossName === undefined ? undefined : out.floats(lossName)) };
+          return { kind, ...accept(out, lossName === undefined ? undefined : out.floats(lossName), [true]) };
         }
         case 'steps': {
           const feeds = stateFeeds(tensors(request.feeds));
@@ -163,7 +170,7 @@ export async function createExecutor({ directory, manifest, provider, threads }:
             new ort.Tensor('bool', Uint8Array.from(request.apply, Number), [count]),
           );
           const out = await run('train_k', feeds, stepOutputs);
-          return { kind, ...accept(out, lossName === undefined ? undefined : out.floats(lossName)) };
+          return { kind, ...accept(out, lossName === undefined ? undefined : out.floats(lossName), request.apply) };
         }
         case 'gather': {
           if (request.first) gathered.clear();
@@ -183,7 +190,7 @@ export async function createExecutor({ directory, manifest, provider, threads }:
           settingFeeds(feeds, [{ lr: request.lr, seed: 0 }], []);
           const grad = gathered.take();
           feeds.set(names.grad, float(grad, [grad.length]));
-          return { kind, ...accept(await run('update', feeds, [names.grad_norm, ...nextNames]), undefined) };
+          return { kind, ...accept(await run('update', feeds, [names.grad_norm, ...nextNames]), undefined, [true]) };
         }
         case 'evaluate': {
           const feeds = stateFeeds(tensors(request.feeds));

@@ -20,6 +20,10 @@ export interface Step {
   readonly lr: number;
   /** Global L2 norm of the gradient before clipping. */
   readonly gradNorm: number;
+  /** What the gradient was scaled by on its way, in packages of float16 models. */
+  readonly lossScale?: number;
+  /** The gradient was not finite: the parameters are as before, the loss scale is halved. */
+  readonly skipped?: boolean;
   /** Rows of this step. */
   readonly examples: number;
   readonly examplesPerSecond: number;
@@ -67,7 +71,8 @@ export async function* runPlan(
     const outcome = await running;
     if (!outcome.finite) {
       const bad = outcome.steps.findIndex(
-        ({ loss, gradNorm }) => isBad(loss, engine.manifest) || !Number.isFinite(gradNorm),
+        ({ loss, gradNorm, skipped }) =>
+          isBad(loss, engine.manifest) || (!Number.isFinite(gradNorm) && skipped !== true),
       );
       if (bad > 0) {
         // The whole run was discarded; the steps before the bad one are taken again.
@@ -164,7 +169,7 @@ async function halves(engine: Engine, prepared: Prepared | undefined): Promise<R
     weights.push(weight);
   }
   const { steps, finite } = await engine.update(prepared.plan.lr);
-  return { steps: steps.map(({ gradNorm }) => ({ loss: combined(losses, weights), gradNorm })), finite };
+  return { steps: steps.map((s) => ({ ...s, loss: combined(losses, weights) })), finite };
 }
 
 async function scan(engine: Engine, { steps }: Group, feeds: readonly Feeds[]): Promise<RunResult> {
@@ -177,7 +182,11 @@ async function scan(engine: Engine, { steps }: Group, feeds: readonly Feeds[]): 
     at += weights.length;
     const losses = micro.map((m) => m.loss);
     const worst = micro.find((m) => !Number.isFinite(m.gradNorm));
-    return { loss: combined(losses, weights), gradNorm: (worst ?? micro.at(-1))?.gradNorm ?? Number.NaN };
+    return {
+      ...micro.at(-1),
+      loss: combined(losses, weights),
+      gradNorm: (worst ?? micro.at(-1))?.gradNorm ?? Number.NaN,
+    };
   });
   return { steps: merged, finite: outcome.finite };
 }
@@ -197,11 +206,10 @@ function report(plan: Plan, group: Group, done: number, outcome: RunResult, mill
   const rows = (p: Prepared): number => p.plan.batches.reduce((n, b) => n + b.rows.length, 0);
   const all = group.steps.reduce((n, p) => n + rows(p), 0);
   return group.steps.map((prepared, i) => ({
+    ...(outcome.steps[i] ?? { loss: Number.NaN, gradNorm: Number.NaN }),
     step: done + i + 1,
     epoch: (done + i + 1) / plan.stepsPerEpoch,
-    loss: outcome.steps[i]?.loss ?? Number.NaN,
     lr: prepared.plan.lr,
-    gradNorm: outcome.steps[i]?.gradNorm ?? Number.NaN,
     examples: rows(prepared),
     examplesPerSecond: all / (milliseconds / 1000),
   }));
@@ -210,5 +218,8 @@ function report(plan: Plan, group: Group, done: number, outcome: RunResult, mill
 function notFinite(step: number, result: StepResult | undefined, lr: number | undefined, manifest: Manifest): Error {
   const lossBad = result !== undefined && isBad(result.loss, manifest);
   const [what, value] = lossBad ? ['loss', result.loss] : ['gradient norm', result?.gradNorm];
-  return nonFinite(`the ${what} is ${value} at step ${step} (learning rate ${lr}); the state before that step is kept`);
+  const scaled = lossBad || result?.lossScale === undefined ? '' : `, loss scale ${result.lossScale}`;
+  return nonFinite(
+    `the ${what} is ${value} at step ${step} (learning rate ${lr}${scaled}); the state before that step is kept`,
+  );
 }

@@ -12,7 +12,10 @@ export interface TrainingState {
   readonly m: Float32Array;
   /** Absent for sgd. */
   readonly v: Float32Array | undefined;
+  /** Steps taken; those skipped for a gradient that was not finite do not count. */
   readonly step: number;
+  /** Absent where the graphs have no loss scale. */
+  readonly lossScale: number | undefined;
 }
 
 /** What one optimizer step is fed besides the batch. */
@@ -27,6 +30,10 @@ export interface StepResult {
   readonly loss: number;
   /** Global L2 norm before clipping. */
   readonly gradNorm: number;
+  /** What the gradient was scaled by on its way; absent where the graphs have no loss scale. */
+  readonly lossScale?: number;
+  /** The gradient was not finite: no step was taken, and the loss scale halved. */
+  readonly skipped?: boolean;
 }
 
 /** Results of one run. Where `finite` is false the state is still the one before the run. */

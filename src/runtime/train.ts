@@ -109,6 +109,7 @@ async function run(parts: Parts, taken: Progress | undefined): Promise<TrainResu
           const line = logLine(step);
           log.write(line);
           tell({ kind: 'step', step, line });
+          if (step.skipped === true) tell({ kind: 'notice', text: skipNotice(step) });
           last = step;
           progress = { ...progress, step: step.step, epoch: step.epoch };
         }
@@ -200,10 +201,14 @@ async function evaluateNow({ evaluation, tell }: Parts, progress: Progress, log:
   return isBest ? { ...progress, best: { step, loss }, waited: 0 } : { ...progress, waited: progress.waited + 1 };
 }
 
+const skipNotice = ({ step, lossScale = 1 }: Step): string =>
+  `step ${step} was skipped: at loss scale ${lossScale} its gradient is beyond float16, so the scale is ${lossScale / 2} now`;
+
 /** A step as a line of log.jsonl. */
 function logLine(step: Step): object {
-  const { gradNorm, examplesPerSecond, examples: _, ...rest } = step;
-  return { ...rest, grad_norm: gradNorm, examples_per_second: Number(examplesPerSecond.toPrecision(6)) };
+  const { gradNorm, examplesPerSecond, lossScale, examples: _, ...rest } = step;
+  const scale = lossScale === undefined ? {} : { loss_scale: lossScale };
+  return { ...rest, grad_norm: gradNorm, ...scale, examples_per_second: Number(examplesPerSecond.toPrecision(6)) };
 }
 
 /** An evaluation as a line of log.jsonl. */

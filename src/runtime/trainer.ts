@@ -108,9 +108,10 @@ export async function openTrainer(
   const params = adapters.read(manifest, options.adapter ?? join(directory, 'adapter'));
   const { name: provider, passedOver } = await chooseProvider([options.executionProvider ?? 'cpu'].flat());
   const engine = await openEngine(directory, manifest, { provider, threads });
-  const { size, v } = manifest.state;
+  const { size, v, lossScale } = manifest.state;
   const zeros = (): Float32Array => new Float32Array(size);
-  await engine.setState({ params, m: zeros(), v: v === undefined ? undefined : zeros(), step: 0 });
+  const initial = lossScale === undefined ? undefined : manifest.optimizer.lossScale?.initial;
+  await engine.setState({ params, m: zeros(), v: v === undefined ? undefined : zeros(), step: 0, lossScale: initial });
 
   const prepareFit = async (data: Data, fit: FitOptions = {}): Promise<Fit> => {
     const stepsPerRun = fit.stepsPerRun ?? (provider === 'cpu' ? 1 : 8);

@@ -5,10 +5,11 @@ import { encodeModel } from '../../src/emit/index.ts';
 import { sizeOf } from '../../src/graph/layers.ts';
 import { constant, type Model, replaceUses, type Value } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
-import { bytesOf, tensorOf } from '../../src/graph/tensor.ts';
+import { bytesOf, numbersOf, numberToHalf, tensorOf } from '../../src/graph/tensor.ts';
 import { type Compiled, compileModel } from '../../src/loraify.ts';
 import { type CompileOptions, resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
+import { inFloat32, roundingOf, wide, wideFeeds } from './types.ts';
 
 type Feeds = Record<string, Tensor>;
 
@@ -49,14 +50,10 @@ export function randomFeeds(inputs: readonly Value[], integers = 3): Feeds {
             ),
           ];
         if (v.dtype === 'bool') return [v.name, new Tensor('bool', new Uint8Array(size).fill(1), dims)];
-        return [
-          v.name,
-          new Tensor(
-            'float32',
-            Float32Array.from({ length: size }, () => random.normal()),
-            dims,
-          ),
-        ];
+        const values = Float32Array.from({ length: size }, () => random.normal());
+        if (v.dtype === 'float16') return [v.name, new Tensor('float16', Uint16Array.from(values, numberToHalf), dims)];
+        if (v.dtype === 'float64') return [v.name, new Tensor('float64', Float64Array.from(values), dims)];
+        return [v.name, new Tensor('float32', values, dims)];
       }),
   );
 }
@@ -105,11 +102,8 @@ export function mergedInto(model: Model, compiled: Compiled, bs: ReadonlyMap<str
     const tensor = stored?.tensor ?? (attr?.kind === 'tensor' ? attr.value : undefined);
     if (stored === undefined || tensor === undefined) throw new Error(`no weight ${layer.weight}`);
     // A quantized weight cannot take the change.
-    if (tensor.dtype !== 'float32' && tensor.dtype !== 'float64') return undefined;
-    const old =
-      tensor.dtype === 'float32'
-        ? [...new Float32Array(bytesOf(tensor).buffer)]
-        : [...new Float64Array(bytesOf(tensor).buffer)];
+    const old = tensor.dtype === 'float32' || tensor.dtype === 'float64' ? numbersOf(tensor) : undefined;
+    if (old === undefined) return undefined;
     for (let i = 0; i < layer.in; i++)
       for (let o = 0; o < layer.out; o++) {
         let sum = 0;
@@ -135,22 +129,27 @@ export async function checkAdapted(text: string, options: CompileOptions): Promi
   const model = compiled.graphs.get('model');
   if (model === undefined) throw new Error('no model');
   const source = parseText(text);
-  const feeds = randomFeeds(source.graph.inputs);
-  const base = await run(source, feeds);
-  const zero = await run(model, feeds);
+  const rounding = roundingOf(source);
+  // No session computes in bfloat16: both sides are held in float32 then.
+  const cannotRun = source.graph.inputs.some((v) => v.dtype === 'bfloat16');
+  const runs = (m: Model): Model => (cannotRun ? inFloat32(m) : m);
+  const feeds = randomFeeds(runs(source).graph.inputs);
+  const base = await run(runs(source), feeds);
+  const zero = await run(runs(model), feeds);
   expect(Object.keys(zero)).toEqual(Object.keys(base));
-  for (const [name, t] of Object.entries(base)) expect(floats(zero[name]), `${name} at B = 0`).toEqual(floats(t));
+  for (const [name, t] of Object.entries(base)) expect(zero[name]?.data, `${name} at B = 0`).toEqual(t.data);
 
   const bs = fillB(model, compiled);
-  const adapted = await run(model, feeds);
-  const reference = mergedInto(parseText(text), compiled, bs);
-  const moved = Object.entries(adapted).map(([name, t]) => distance(floats(t), floats(base[name])));
+  const adapted = await run(runs(model), feeds);
+  const moved = Object.entries(adapted).map(([name, t]) => distance(wide(t), wide(base[name])));
   expect(Math.max(...moved), 'the adapter changes an output').toBeGreaterThan(1e-2);
+  const fresh = parseText(text);
+  const reference = mergedInto(rounding === undefined ? fresh : inFloat32(fresh), compiled, bs);
   if (reference === undefined) return;
-  const expected = await run(reference, feeds);
-  // Two roundings of float32 in another order.
+  const expected = await run(reference, rounding === undefined ? feeds : wideFeeds(feeds));
+  // Two roundings of float32 in another order, or those of the model's own type.
   for (const [name, t] of Object.entries(expected))
-    expect(distance(floats(adapted[name]), floats(t)), name).toBeLessThan(1e-5);
+    expect(distance(wide(adapted[name]), wide(t)), name).toBeLessThan(rounding ?? 1e-5);
 }
 
 /**
@@ -167,6 +166,12 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
   );
   if (!grad || !evaluation || !train || !update || !scan || !prepared) throw new Error('a graph is missing');
   const { names } = prepared;
+  // A loss in half precision has no slopes to measure.
+  const isHalf = roundingOf(parseText(text)) !== undefined;
+  const exact = isHalf
+    ? compileModel(inFloat32(parseText(text)), resolveOptions({ ...options, emit: ['eval'] })).graphs.get('eval')
+    : evaluation;
+  if (exact === undefined) throw new Error('no evaluation');
   const random = stream(5, 'state');
   const params = new Float32Array(layout.size);
   selection.chosen.forEach(({ A }, i) => {
@@ -178,14 +183,15 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
   const vector = (data: Float32Array): Tensor => new Tensor('float32', data, [data.length]);
   const scalar = (x: number): Tensor => new Tensor('float32', Float32Array.of(x), []);
   const batch = randomFeeds(grad.graph.inputs);
-  const p = { [names.lora_params]: vector(params) };
+  const scale = prepared.lossScaled ? { [names.lora_loss_scale]: scalar(1024) } : {};
+  const p = { [names.lora_params]: vector(params), ...scale };
   const g0 = await run(grad, { ...batch, ...p });
   const gradient = floats(g0[names.lora_grad]);
   const lossName = grad.graph.outputs[0]?.name ?? names.loss;
 
   if (prepared.choice.kind !== 'external') {
     const loss = async (at: Float32Array): Promise<number> =>
-      floats((await run(evaluation, { ...batch, [names.lora_params]: vector(at) }))[names.loss])[0] ?? Number.NaN;
+      floats((await run(exact, { ...wideFeeds(batch), [names.lora_params]: vector(at) }))[names.loss])[0] ?? Number.NaN;
     for (let trial = 0; trial < 3; trial++) {
       const direction = Float32Array.from(params, () => random.normal());
       // Float32 losses near 1: 1e-2 balances rounding (1e-7 / 1e-2) against curvature (1e-4).
@@ -197,7 +203,7 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
       const dot = gradient.reduce((n, x, i) => n + x * (direction[i] ?? 0), 0);
       const size = Math.hypot(...gradient) * Math.sqrt(params.length);
       expect(Math.abs(slope - dot) / Math.max(size, 1e-3), `direction ${trial}: ${slope} against ${dot}`).toBeLessThan(
-        2e-3,
+        isHalf ? 2e-2 : 2e-3,
       );
     }
   }
@@ -212,7 +218,7 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
   const lr = { [names.lora_lr]: scalar(0.01) };
   const whole = await run(train, { ...batch, ...state, ...lr });
   const halves = await run(update, { ...state, ...lr, [names.lora_grad]: vector(gradient) });
-  expect(floats(whole[lossName])).toEqual(floats(g0[lossName]));
+  expect(whole[lossName]?.data).toEqual(g0[lossName]?.data);
   for (const [name, t] of Object.entries(halves)) expect(floats(whole[name]), name).toEqual(floats(t));
 
   const next = (r: Feeds): Feeds =>
@@ -224,6 +230,8 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
     const dims = [2, ...t.dims];
     if (t.data instanceof BigInt64Array) return new Tensor('int64', BigInt64Array.from([...t.data, ...t.data]), dims);
     if (t.data instanceof Uint8Array) return new Tensor('bool', Uint8Array.from([...t.data, ...t.data]), dims);
+    if (t.data instanceof Uint16Array) return new Tensor('float16', Uint16Array.from([...t.data, ...t.data]), dims);
+    if (t.data instanceof Float64Array) return new Tensor('float64', Float64Array.from([...t.data, ...t.data]), dims);
     return new Tensor('float32', Float32Array.from([...floats(t), ...floats(t)]), dims);
   };
   const fed = new Set(scan.graph.inputs.map((v) => v.name));
@@ -252,4 +260,20 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
   });
   for (const [name, t] of Object.entries(next(whole)))
     expect(distance(floats(gathered[`${name}_next`]), floats(t)), `${name} gathered`).toBeLessThan(1e-5);
+
+  if (!prepared.lossScaled) return;
+  // A gradient that is not finite: no step, half the scale. (One that a scale made so: test/runtime/lossScale.test.ts.)
+  const poisoned = { ...state, [names.lora_params]: vector(params.with(0, Number.NaN)) };
+  const refused = await run(train, { ...batch, ...poisoned, ...lr });
+  const refusedK = await run(scan, {
+    ...stacked,
+    ...poisoned,
+    [names.lora_apply]: new Tensor('bool', Uint8Array.of(1, 1), [2]),
+  });
+  for (const [result, scaleAfter] of [
+    [refused, 512],
+    [refusedK, 256],
+  ] as const)
+    for (const [name, t] of Object.entries({ ...poisoned, [names.lora_loss_scale]: scalar(scaleAfter) }))
+      expect(floats(result[`${name}_next`]), `${name} after an overflow`).toEqual(floats(t));
 }

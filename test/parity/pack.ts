@@ -27,10 +27,10 @@ export interface Pack {
   readonly logits: ReadonlyMap<string, Float32Array>;
 }
 
-/** `folder` holds the results, `base` the model and the batches (a variant shares them with its pack). */
-export function readPack(folder: string, base = folder): Pack {
+/** `folder` holds the results, `base` the model and, where `data` does not, the batches (variants share them with their pack). */
+export function readPack(folder: string, base = folder, data = base): Pack {
   const expected = schema.parse(JSON.parse(readFileSync(join(folder, 'expected.json'), 'utf8')));
-  const arrays = readNpz(join(base, 'batches.npz'));
+  const arrays = readNpz(join(data, 'batches.npz'));
   const batches = Array.from({ length: expected.steps }, (_, i) => {
     const prefix = `b${i}/`;
     const own = [...arrays].filter(([name]) => name.startsWith(prefix));

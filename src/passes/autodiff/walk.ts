@@ -1,10 +1,12 @@
 /**
  * Reverse-mode differentiation: one walk over the nodes between the loss and the values asked for. Accumulation, un-broadcasting,
- * pruning, arity checks and provenance live here, once for all rules (linearity of the vector-Jacobian product in dy).
+ * pruning, arity checks, the type a rule computes in and provenance live here, once for all rules (linearity of the
+ * vector-Jacobian product in dy).
  */
 import { badModel, LoraifyError, noGradient, unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import { capturedBy, type Node, producersOf, readsOf, Value } from '../../graph/model.ts';
+import { accumulating, asType, isHalf, isWidened, widened } from '../precision.ts';
 import { activeValues } from './activity.ts';
 import { pending } from './pending.ts';
 import { decomposition, type Gradients, gradRule, type Onward, type RawSite, type Rule, ruleKey } from './rules.ts';
@@ -54,7 +56,8 @@ export function gradients({ g, seeds, wrt, observer, behind }: GradientRequest):
     const { op, label } = current ?? { op: 'a node', label: v.name };
     throw unsupportedShape(`the gradient of ${op} needs the rank of "${v.name}", which is not known`, { node: label });
   };
-  const tools: Tools = Object.assign({}, g, gradTools(g, rankOf));
+  const wide = accumulating(g);
+  const tools: Tools = Object.assign({}, wide, gradTools(wide, rankOf));
 
   for (const node of order.toReversed()) {
     current = node;
@@ -76,7 +79,8 @@ export function gradients({ g, seeds, wrt, observer, behind }: GradientRequest):
         xs.forEach((x, i) => {
           const dx = dxs[i];
           if (x === undefined || dx === undefined || !active.has(x)) return;
-          give(x, tools.sumTo(dx, x));
+          const sum = tools.sumTo(dx, x);
+          give(x, isHalf(x.dtype) ? asType(g, sum, x.dtype) : sum);
         });
       },
     );
@@ -125,20 +129,33 @@ function differentiate(
   if (later > 0 && !rule.many)
     throw noGradient(`output ${later} of ${ruleKey(node)} has no gradient rule`, place(onward));
   const site = { node, inputs: node.inputs, outputs: node.outputs, attrs: node.attrs, dy, dys, ...around };
-  return rule.kind === 'grad' ? rule.apply(site) : throughBody(rule, site);
+  if (rule.kind === 'decompose') return throughBody(rule, site);
+  return rule.apply(isWidened(node) ? inFloat32(site) : site);
 }
 
-/** The gradient of a composite operator: its body is built beside the node, on stand-ins for the inputs, and differentiated. */
+/** What a rule reads of a node, with its half types in float32. */
+function inFloat32(site: RawSite): RawSite {
+  const wide = (v: Value): Value => widened(site.g, v);
+  const each = (list: readonly (Value | undefined)[]) => list.map((v) => (v === undefined ? undefined : wide(v)));
+  const { inputs, outputs, dy, dys } = site;
+  return { ...site, inputs: each(inputs), outputs: outputs.map(wide), dy: wide(dy), dys: each(dys) };
+}
+
+/**
+ * The gradient of a composite operator: its body is built beside the node, on stand-ins for the inputs (in float32, where those
+ * are half types), and differentiated.
+ */
 function throughBody(rule: Rule, site: RawSite): Gradients {
   const { node, dys, active, onward, g } = site;
   // Stand-ins keep the walk inside the body, also where one value feeds two inputs.
   const stands = node.inputs.map((x) => (x === undefined ? undefined : standIn(x)));
-  const outputs = rule.apply({ ...site, inputs: stands });
+  const wide = (v: Value | undefined): Value | undefined => (v === undefined || !isWidened(node) ? v : widened(g, v));
+  const body = rule.apply({ ...site, inputs: stands.map(wide) });
   const seeds = dys.flatMap((d, i) => {
-    const o = outputs[i];
+    const o = body[i];
     if (d === undefined) return [];
     if (o === undefined) throw noGradient(`output ${i} of ${ruleKey(node)} has no gradient rule`, { node: node.label });
-    return [[o, d] as const];
+    return [[asType(g, o, d.dtype), d] as const];
   });
   const wrt = node.inputs.flatMap((x, i) => (x !== undefined && active.has(x) ? (stands[i] ?? []) : []));
   const found = gradients({ g, seeds, wrt, behind: onward.behind });

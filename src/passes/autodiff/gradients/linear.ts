@@ -2,6 +2,7 @@
 import { unsupportedShape } from '../../../errors.ts';
 import type { Value } from '../../../graph/model.ts';
 import { adaptedForm } from '../../adapted.ts';
+import { asType, besideBase, widened } from '../../precision.ts';
 import { grad, gradRaw } from '../rules.ts';
 
 grad('MatMul', ({ inputs: [a, b], dy, g }) => {
@@ -48,7 +49,7 @@ grad('Gemm', ({ inputs: [a, b, c], attrs: { alpha, beta, transA, transB }, dy, g
 
 /**
  * y = x·W + s·(x·A)·B + C with W frozen: dB = s·(xA)ᵀdy, dA = xᵀdh, dx = dy·Wᵀ + dh·Aᵀ, where dh = s·dy·Bᵀ. Over rows, so that
- * each is one two-dimensional product.
+ * each is one two-dimensional product. The branch and its gradients have the adapter's own type.
  */
 gradRaw('loraify.Adapted', ({ node, inputs, dy, g }) => {
   const { x, w, a, b, c, transW, scale } = adaptedForm(node);
@@ -56,16 +57,22 @@ gradRaw('loraify.Adapted', ({ node, inputs, dy, g }) => {
   if (typeof depth !== 'number' || typeof width !== 'number')
     throw unsupportedShape('an adapter of unknown shape', { node: node.label });
   const [x2, dy2] = [g.rows(x, depth), g.rows(dy, width)];
-  const dh = g.Gemm(dy2, b, undefined, { alpha: scale, transB: 1 });
-  const h = g.MatMul(x2, a);
+  const wide = widened(g, dy);
+  const branch = asType(g, x2, a.dtype);
+  const dBranch = asType(g, wide === dy ? dy2 : g.rows(wide, width), a.dtype);
+  const dh = g.Gemm(dBranch, b, undefined, { alpha: scale, transB: 1 });
+  const h = g.MatMul(branch, a);
   const base = w === undefined ? undefined : transW === 1 ? g.Gemm(dy2, w) : g.Gemm(dy2, w, undefined, { transB: 1 });
-  const dx = g.Gemm(dh, a, base, { transB: 1 });
+  const dx =
+    base === undefined
+      ? asType(g, g.Gemm(dh, a, undefined, { transB: 1 }), x.dtype)
+      : besideBase(g, dh, a, base, { transB: 1 });
   const grads: (Value | undefined)[] = [
     g.reshapeLike(dx, x),
     undefined,
     // (dhᵀ·x)ᵀ, whose long rows run faster than xᵀ·dh. With Gemm, ONNX Runtime would fuse the transposes back into that.
-    g.T(g.MatMul(g.T(dh), x2)),
-    g.Gemm(h, dy2, undefined, { alpha: scale, transA: 1 }),
+    g.T(g.MatMul(g.T(dh), branch)),
+    g.Gemm(h, dBranch, undefined, { alpha: scale, transA: 1 }),
     c === undefined ? undefined : dy,
   ];
   return grads.slice(0, inputs.length);

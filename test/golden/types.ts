@@ -1,0 +1,35 @@
+/** Models in other types than float32, and what they are held against. */
+import { Tensor } from 'onnxruntime-node';
+import { cloneModel } from '../../src/graph/clone.ts';
+import type { Model } from '../../src/graph/model.ts';
+import { computeInFloat32 } from '../../src/passes/kernels.ts';
+import { numbers } from '../gradients/harness.ts';
+
+type Feeds = Record<string, Tensor>;
+
+/** The model with all of its half types in float32: what their roundings are held against. */
+export function inFloat32(model: Model): Model {
+  const { model: wide } = cloneModel(model);
+  computeInFloat32(wide, 'float16');
+  computeInFloat32(wide, 'bfloat16');
+  return wide;
+}
+
+/** Relative noise of a few roundings, as far as the types of the graph have any beyond float32's. */
+export function roundingOf(model: Model): number | undefined {
+  const has = (bits: string): boolean =>
+    [...model.graph.allGraphs()].some((g) =>
+      [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)].some((v) => v.dtype === bits),
+    );
+  // Units in the last place are 2^-8 and 2^-11; a dozen operators stand behind one another.
+  return has('bfloat16') ? 2 ** -5 : has('float16') ? 2 ** -8 : undefined;
+}
+
+/** Elements of any float type. */
+export const wide = (t: Tensor | undefined): Float32Array => Float32Array.from(t === undefined ? [] : numbers(t));
+
+/** The same feeds for a model in float32. */
+export const wideFeeds = (feeds: Feeds): Feeds =>
+  Object.fromEntries(
+    Object.entries(feeds).map(([n, t]) => [n, t.type === 'float16' ? new Tensor('float32', wide(t), t.dims) : t]),
+  );
