@@ -145,6 +145,8 @@ export function computeInFloat32(model: Model, from: DataType): number | undefin
         if (attr.kind === 'tensor' && content !== undefined)
           node.attrs.set(name, { ...attr, value: tensorOf('float32', attr.value.dims, content) });
       }
+  }
+  for (const graph of [...model.graph.allGraphs()])
     for (const v of graph.initializers) {
       const { tensor } = v;
       if (tensor?.dtype !== from) continue;
@@ -155,14 +157,27 @@ export function computeInFloat32(model: Model, from: DataType): number | undefin
         v.type = tensorType('float32', tensor.dims);
         continue;
       }
+      casts++;
+      for (const { node, index } of v.uses) if (picks(node, index)) pickNarrow(node, from);
+      if ([...v.uses].every((u) => picks(u.node, u.index))) continue;
       const wide = new Value(`${v.name}.float32`, tensorType('float32', tensor.dims));
-      replaceUses(v, wide);
+      replaceUses(v, wide, (u) => picks(u.node, u.index));
       const cast = new Node({ op: 'Cast', inputs: [v], outputs: [wide], attrs: castTo('float32') });
       graph.insertAfter(undefined, owned(createBuilder(inferNode), v.name, cast));
-      casts++;
     }
-  }
   return found ? casts : undefined;
+}
+
+/** Rows of a table are picked before they are cast: a vocabulary is large, a sentence is not. */
+const picks = ({ op, domain }: Node, index: number): boolean => op === 'Gather' && domain === '' && index === 0;
+
+function pickNarrow(node: Node, from: DataType): void {
+  const [rows] = node.outputs;
+  if (rows === undefined || rows.dtype === from) return;
+  const narrow = new Value(`${rows.name}.${from}`, tensorType(from, rows.shape));
+  node.replaceOutput(0, narrow);
+  const cast = new Node({ op: 'Cast', inputs: [narrow], outputs: [rows], attrs: castTo('float32') });
+  node.graph?.insertAfter(node, owned(createBuilder(inferNode), rows.name, cast));
 }
 
 /** Attributes that name an element type, wherever they stand. */

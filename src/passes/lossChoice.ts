@@ -181,9 +181,19 @@ function languageModel(graph: Graph, logits: Value): string | undefined {
   if (ids === undefined || length === undefined || length === null) return undefined;
   const [, steps, classes] = logits.shape ?? [];
   if (steps !== length) return undefined;
-  for (const { node } of readers(ids))
-    if (node.op === 'Gather' && node.inputs[0]?.tensor?.dims[0] === classes) return node.inputs[0]?.name;
+  for (const { node } of readers(ids)) {
+    const table = node.op === 'Gather' ? storedBehind(node.inputs[0]) : undefined;
+    if (table?.tensor?.dims[0] === classes) return table?.name;
+  }
   return undefined;
+}
+
+/** What a table is read from, through changes of its type. */
+function storedBehind(value: Value | undefined): Value | undefined {
+  let at = value;
+  while (at?.producer !== undefined && ['Cast', 'Identity', 'DequantizeLinear'].includes(at.producer.op))
+    at = at.producer.inputs[0];
+  return at;
 }
 
 /** Uses of a value, also behind casts and reshapes of it. */

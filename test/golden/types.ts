@@ -1,15 +1,23 @@
 /** Models in other types than float32, and what they are held against. */
 import { Tensor } from 'onnxruntime-node';
 import { cloneModel } from '../../src/graph/clone.ts';
-import type { Model } from '../../src/graph/model.ts';
+import { type Model, tensorType } from '../../src/graph/model.ts';
+import { numbersOf, tensorOf } from '../../src/graph/tensor.ts';
 import { computeInFloat32 } from '../../src/passes/kernels.ts';
 import { numbers } from '../gradients/harness.ts';
 
 type Feeds = Record<string, Tensor>;
 
-/** The model with all of its half types in float32: what their roundings are held against. */
+/** The model with all of its half types in float32, weights too: what their roundings are held against. */
 export function inFloat32(model: Model): Model {
   const { model: wide } = cloneModel(model);
+  for (const graph of wide.graph.allGraphs())
+    for (const v of graph.initializers) {
+      const values = v.dtype === 'float16' || v.dtype === 'bfloat16' ? v.tensor && numbersOf(v.tensor) : undefined;
+      if (v.tensor === undefined || values === undefined) continue;
+      v.tensor = tensorOf('float32', v.tensor.dims, values);
+      v.type = tensorType('float32', v.tensor.dims);
+    }
   computeInFloat32(wide, 'float16');
   computeInFloat32(wide, 'bfloat16');
   return wide;

@@ -149,6 +149,25 @@ export const trainable: readonly Trainable[] = [
     labels: integers([2, 8], 256),
   },
   {
+    name: 'dec_tiny_llama_fp16',
+    file: 'models/dec_tiny_llama_fp16_extdata/model.onnx',
+    feeds: {
+      ...tokens([1, 6], 32000),
+      position_ids: positions(1, 6),
+      ...Object.fromEntries(
+        [0, 1].flatMap((i) =>
+          ['key', 'value'].map((part) => [
+            `past_key_values.${i}.${part}`,
+            new Tensor('float16', new Uint16Array(0), [1, 1, 0, 16]),
+          ]),
+        ),
+      ),
+    },
+    // Weights deviate by 0.02, after which a norm makes of every change what it likes.
+    deviation: 0.1,
+    labels: integers([1, 6], 32000),
+  },
+  {
     // Four LSTM cells written as Scans, one above the other.
     name: 'scan_lstm_cntk',
     file: 'models/micro/scan_lstm_cntk.onnx',
