@@ -108,6 +108,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
             tensor: prepared.choice.tensor,
             chosen: prepared.choice.reason,
             classAxis: prepared.choice.classAxis,
+            ...(prepared.choice.classes === undefined ? {} : { classes: prepared.choice.classes }),
             ignoreIndex: options.ignoreIndex,
             labelSmoothing: options.labelSmoothing,
             ...(options.classWeights === undefined ? {} : { classWeights: options.classWeights }),

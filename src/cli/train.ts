@@ -18,6 +18,7 @@ export const trainCommand = command({
     schedule: choice(['constant', 'linear', 'cosine'], { describe: 'of the learning rate', default: 'constant' }),
     warmup: number({ describe: 'below 1 a share of the steps, from 1 on their number', default: '0' }),
     shuffle: flag({ describe: '--no-shuffle: rows in the order of the file', default: 'true' }),
+    groupByLength: flag({ describe: 'batches of rows of similar lengths: less padding' }),
     seed: integer({ describe: 'of the shuffling', default: '0' }),
     gradAccum: integer({ describe: 'batches per optimizer step', default: '1' }),
     stepsPerRun: integer({

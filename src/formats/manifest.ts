@@ -114,6 +114,8 @@ const schema = z.object({
       tensor: z.string(),
       chosen: z.string(),
       classAxis: z.int().optional(),
+      /** How many there are, where the model says it. */
+      classes: z.int().positive().optional(),
       ignoreIndex: z.int(),
       labelSmoothing: z.number(),
       classWeights: z.array(z.number()).optional(),

@@ -79,6 +79,8 @@ export interface Prepared {
     readonly tensor: string;
     readonly reason: string;
     readonly classAxis: number;
+    /** The length of that axis, where it is known. */
+    readonly classes: number | undefined;
   };
 }
 
@@ -134,9 +136,15 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
       tensor: chosen.tensor.name,
       reason: chosen.reason,
       classAxis: chosen.classAxis,
+      classes: classesOf(chosen),
     },
   };
   return prepared;
+}
+
+function classesOf({ kind, tensor, classAxis }: ChosenLoss): number | undefined {
+  const count = kind === 'cross-entropy' || kind === 'causal-lm' ? tensor.shape?.at(classAxis) : undefined;
+  return typeof count === 'number' && count > 0 ? count : undefined;
 }
 
 function finalNames(graph: Graph, chosen: ChosenLoss): Names {

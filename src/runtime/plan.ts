@@ -21,6 +21,8 @@ export interface PlanOptions {
   readonly schedule: ScheduleKind;
   readonly warmup: number;
   readonly shuffle: boolean;
+  /** Of the rows, where batches are to have rows of similar lengths. */
+  readonly lengths?: ArrayLike<number> | undefined;
   readonly seed: number;
   /** Batches per optimizer step; the last step of an epoch has fewer where they do not come out even. */
   readonly gradAccum: number;
@@ -49,7 +51,7 @@ export interface Plan {
 /** Errors: BAD_OPTION for numbers that make no sense, or fewer rows than a fixed batch. */
 export function trainingPlan(options: PlanOptions): Plan {
   const { rows, batchSize, gradAccum, fixedBatch, seed } = options;
-  const order = batchOrder({ rows, batchSize, seed, shuffle: options.shuffle });
+  const order = batchOrder({ rows, batchSize, seed, shuffle: options.shuffle, lengths: options.lengths });
   const perEpoch = fixedBatch ? Math.floor(rows / batchSize) : order.batchesPerEpoch;
   if (perEpoch === 0)
     throw badOption(`the model's batch size is fixed to ${batchSize}, but there are only ${rows} rows`);

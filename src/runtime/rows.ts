@@ -1,8 +1,16 @@
 /** Rows for a graph of a package: what it needs of a data file, and in batches of which size. */
 
 import { badOption } from '../errors.ts';
-import type { GraphKind, InputInfo, ValueInfo } from '../formats/manifest.ts';
-import { type BatchOptions, batch, type Dataset, openData, type PlainRow, rowsDataset } from './data/index.ts';
+import type { GraphKind, InputInfo, Manifest, ValueInfo } from '../formats/manifest.ts';
+import {
+  type BatchOptions,
+  batch,
+  type Dataset,
+  type LabelRule,
+  openData,
+  type PlainRow,
+  rowsDataset,
+} from './data/index.ts';
 import type { Engine } from './engine.ts';
 
 /** A data file by its name, rows in memory, or a dataset that is already open. */
@@ -15,6 +23,8 @@ export interface RowOptions {
   readonly labelColumn?: string | undefined;
   /** Open axes are cut to this length. */
   readonly maxLength?: number | undefined;
+  /** Inputs may have NaN. Default: they are refused. */
+  readonly allowNan?: boolean | undefined;
   /** What fills short rows, by input; 0 by default, labels with the ignore index. */
   readonly pad?: Readonly<Record<string, number>> | undefined;
 }
@@ -49,8 +59,15 @@ export async function openRows(
   // What is cut anyway may be longer.
   const most = options.maxLength ?? Number.POSITIVE_INFINITY;
   const isCut = (v: InputInfo): boolean => v.longest !== undefined && most <= v.longest;
-  const spec = { inputs: read.map((v) => (isCut(v) ? { ...v, longest: undefined } : v)), labels };
-  const given = { labelColumn: options.labelColumn, ignoreIndex: manifest.loss?.ignoreIndex };
+  const spec = {
+    inputs: read.map((v) => (isCut(v) ? { ...v, longest: undefined } : v)),
+    labels: labels && { ...labels, rule: labelRule(manifest) },
+  };
+  const given = {
+    labelColumn: options.labelColumn,
+    allowNan: options.allowNan,
+    ignoreIndex: manifest.loss?.ignoreIndex,
+  };
   const dataset = await open(data, spec, given);
   try {
     // Finds wrong pad values and lengths before anything is done with the rows.
@@ -60,6 +77,18 @@ export async function openRows(
     throw error;
   }
   return { ...size, dataset, batch: batchOptions, close: () => (dataset === data ? undefined : dataset.close()) };
+}
+
+function labelRule({ loss }: Manifest): LabelRule | undefined {
+  switch (loss?.kind) {
+    case 'cross-entropy':
+    case 'causal-lm':
+      return { kind: 'class', classes: loss.classes, ignoreIndex: loss.ignoreIndex };
+    case 'bce':
+      return { kind: 'share' };
+    default:
+      return undefined;
+  }
 }
 
 async function open(

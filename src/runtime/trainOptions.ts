@@ -98,6 +98,8 @@ export async function identify(trainer: Trainer, o: TrainOptions): Promise<RunId
     schedule: o.schedule ?? 'constant',
     warmup: o.warmup ?? 0,
     shuffle: o.shuffle ?? true,
+    // A run of an earlier version, which had no grouping, can be resumed.
+    ...(o.groupByLength === true ? { groupByLength: true } : {}),
     seed: o.seed ?? 0,
     maxLength: o.maxLength ?? null,
     pad: o.pad ?? {},

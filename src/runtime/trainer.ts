@@ -5,6 +5,7 @@ import { badOption } from '../errors.ts';
 import { makeFolders, writeFileAtomic } from '../formats/files.ts';
 import { type Manifest, readManifest } from '../formats/manifest.ts';
 import type { AdapterFormat, AdapterSource } from './checkpoint.ts';
+import { rowLengths } from './data/index.ts';
 import { openEngine } from './engine.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';
 import { graphOf, runPlan, type Step } from './fit.ts';
@@ -37,6 +38,8 @@ export interface FitOptions extends RowOptions {
   readonly warmup?: number | undefined;
   /** Default true: rows are shuffled in each epoch, from the seed. */
   readonly shuffle?: boolean | undefined;
+  /** Batches of rows of similar lengths, which need less padding. Default false. Not with shuffle: false. */
+  readonly groupByLength?: boolean | undefined;
   /** Default 0. */
   readonly seed?: number | undefined;
   /** Batches per optimizer step. Default 1. */
@@ -175,7 +178,8 @@ export async function openTrainer(
   };
 }
 
-function planOf({ dataset, batchSize, fixedBatch }: Rows, fit: FitOptions): Plan {
+function planOf(data: Rows, fit: FitOptions): Plan {
+  const { dataset, batchSize, fixedBatch } = data;
   return trainingPlan({
     rows: dataset.rows,
     batchSize,
@@ -186,6 +190,7 @@ function planOf({ dataset, batchSize, fixedBatch }: Rows, fit: FitOptions): Plan
     schedule: fit.schedule ?? 'constant',
     warmup: fit.warmup ?? 0,
     shuffle: fit.shuffle ?? true,
+    lengths: fit.groupByLength === true ? rowLengths(dataset, data.batch) : undefined,
     seed: fit.seed ?? 0,
     gradAccum: fit.gradAccum ?? 1,
   });

@@ -44,6 +44,20 @@ export function batch(
   return tensors;
 }
 
+/** The longest open axis of each row, as far as it is not cut: rows of one length need no padding. Errors: BAD_DATA from reading a row. */
+export function rowLengths(dataset: Dataset, { maxLength }: BatchOptions = {}): Uint32Array {
+  const lengths = new Uint32Array(dataset.rows);
+  for (let i = 0; i < lengths.length; i++) {
+    const row = dataset.row(i);
+    const open = dataset.fields.flatMap(({ name, shape }) =>
+      shape.map((dim, axis) => (typeof dim === 'number' ? 0 : (row.get(name)?.shape[axis] ?? 0))),
+    );
+    const longest = Math.max(0, ...open);
+    lengths[i] = Math.min(longest, maxLength ?? longest);
+  }
+  return lengths;
+}
+
 function stack(field: Field, values: readonly RowValue[], options: BatchOptions): BatchTensor {
   const shape = field.shape.map((dim, axis) => {
     if (typeof dim === 'number') return dim;

@@ -5,7 +5,17 @@ import { readNpz } from '../../formats/npz.ts';
 import { elementCount, elements, type RawDtype, rawDtypes } from '../../formats/rawTensor.ts';
 import { openSafetensors } from '../../formats/safetensors.ts';
 import { convert, type ElementType } from './convert.ts';
-import { checkShape, checkSymbols, columnOf, type Dataset, type Field, type Row, type RowValue } from './dataset.ts';
+import {
+  checkElements,
+  checkShape,
+  checkSymbols,
+  columnOf,
+  type Dataset,
+  elementName,
+  type Field,
+  type Row,
+  type RowValue,
+} from './dataset.ts';
 import { fieldsThere } from './missing.ts';
 
 interface Column {
@@ -64,19 +74,21 @@ function columnsDataset(
       throw badData(`"${rows.name}" has ${rows.count} rows, but "${name}" has ${count}`, file);
     }
     const size = (elementCount(rest) ?? 0) * rawDtypes[dtype];
-    const read = (index: number): RowValue => {
+    const read = (index: number): RowValue & { check(): void } => {
       const values = elements({ dtype, data: bytes(index * size, size) });
-      const fail = (reason: string): Error => badData(`row ${index} of "${name}": ${reason}`, file);
-      return { shape: rest, data: isSame(dtype, field.type) ? values : convert(field.type, values, fail) };
+      const fail = (reason: string, i?: number): Error =>
+        badData(`row ${index} of ${elementName(name, rest, i)}: ${reason}`, file);
+      const data = isSame(dtype, field.type) ? values : convert(field.type, values, fail);
+      return { shape: rest, data, check: () => checkElements(field, data, fail) };
     };
-    return { name: field.name, shape: rest, read, total: isTotal(dtype, field.type) };
+    return { name: field.name, shape: rest, read };
   });
   const count = rows?.count ?? 0;
   const shapes = new Map(readers.map(({ name, shape }) => [name, { shape }]));
   checkSymbols(fields, shapes, (reason) => badData(reason, file));
-  // A conversion that may fail is tried now, not hours later in the middle of an epoch.
-  for (const { read, total } of readers) {
-    for (let i = 0; i < count && !total; i++) read(i);
+  // What is wrong with a value is found now, not hours later in the middle of an epoch.
+  for (const { read } of readers) {
+    for (let i = 0; i < count; i++) read(i).check();
   }
   return {
     file,
@@ -84,7 +96,12 @@ function columnsDataset(
     fields,
     row(index): Row {
       if (!Number.isInteger(index) || index < 0 || index >= count) throw badData(`there is no row ${index}`, file);
-      return new Map(readers.map(({ name, read }) => [name, read(index)]));
+      return new Map(
+        readers.map(({ name, read }) => {
+          const { shape, data } = read(index);
+          return [name, { shape, data }];
+        }),
+      );
     },
     close,
   };
@@ -105,12 +122,4 @@ const sameType: Readonly<Partial<Record<RawDtype, ElementType>>> = {
 
 function isSame(dtype: RawDtype, type: ElementType): boolean {
   return sameType[dtype] === type;
-}
-
-/** No value of `dtype` can be refused as `type`. */
-function isTotal(dtype: RawDtype, type: ElementType): boolean {
-  if (isSame(dtype, type) || type === 'float64') return true;
-  if (type === 'float32') return dtype !== 'F64';
-  if (type === 'int64') return dtype !== 'U64' && !/^B?F/.test(dtype);
-  return type === 'float16' && ['F16', 'I8', 'U8', 'I16', 'BOOL'].includes(dtype);
 }

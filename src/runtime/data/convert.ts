@@ -51,24 +51,29 @@ export function newArray(type: ElementType, length: number): NumericArray {
   return new arrays[type](length);
 }
 
+/** Makes an error from a reason and the index of the element that it is about. */
+export type FailAt = (reason: string, index?: number) => Error;
+
 /**
  * The values as elements of `type`. Booleans count as 0 and 1.
- * @param fail makes the error from a reason: not a number, not an integer, out of range, an integer beyond 2^53 that JSON has
+ * @param failAt makes the error for what is not a number, not an integer, out of range, or an integer beyond 2^53 that JSON has
  * already rounded.
  */
-export function convert(type: ElementType, values: ArrayLike<unknown>, fail: (reason: string) => Error): NumericArray {
+export function convert(type: ElementType, values: ArrayLike<unknown>, failAt: FailAt): NumericArray {
   const out = newArray(type, values.length);
+  let at = 0;
+  const fail = (reason: string): Error => failAt(reason, at);
   if (out instanceof BigInt64Array || out instanceof BigUint64Array) {
     const [low, high] = type === 'int64' ? [-(2n ** 63n), 2n ** 63n - 1n] : [0n, 2n ** 64n - 1n];
-    for (let i = 0; i < out.length; i++) {
-      const value = integer(values[i], type, fail);
+    for (; at < out.length; at++) {
+      const value = integer(values[at], type, fail);
       if (value < low || value > high) throw fail(`${value} is out of range for ${type}`);
-      out[i] = value;
+      out[at] = value;
     }
     return out;
   }
   const element = elementOf(type, fail);
-  for (let i = 0; i < out.length; i++) out[i] = element(values[i]);
+  for (; at < out.length; at++) out[at] = element(values[at]);
   return out;
 }
 

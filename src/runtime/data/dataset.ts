@@ -2,7 +2,7 @@
 
 import { badData, didYouMean } from '../../errors.ts';
 import type { NumericArray } from '../../formats/rawTensor.ts';
-import { type ElementType, isElementType } from './convert.ts';
+import { convert, type ElementType, type FailAt, isElementType } from './convert.ts';
 import type { Missing } from './missing.ts';
 
 /** An input or the labels as the manifest describes them. */
@@ -20,12 +20,22 @@ export interface FieldSpec {
 export interface DataSpec {
   readonly inputs: readonly FieldSpec[];
   /** Absent where none are needed: prediction, or a model that computes its own loss. */
-  readonly labels?: FieldSpec | undefined;
+  readonly labels?: (FieldSpec & { readonly rule?: LabelRule | undefined }) | undefined;
 }
+
+/**
+ * What a loss takes as labels. The graphs would not refuse others: negative classes count from the end there, without a word.
+ * `class`: 0 to `classes` (as far as that is known), or the ignore index. `share`: 0 to 1, for bce.
+ */
+export type LabelRule =
+  | { readonly kind: 'class'; readonly classes?: number | undefined; readonly ignoreIndex: number }
+  | { readonly kind: 'share' };
 
 export interface DataOptions {
   /** The column of the labels, in place of the manifest's name, `labels` or `label`. */
   readonly labelColumn?: string | undefined;
+  /** Inputs may have NaN: the model knows what to do with it. */
+  readonly allowNan?: boolean | undefined;
   /** Bytes of converted rows that a .jsonl reader keeps; rows beyond are read again when needed. Default 256 MiB. */
   readonly cacheBytes?: number | undefined;
   /** The label that does not count, for labels made from tokens. Default -100. */
@@ -38,6 +48,9 @@ export interface Field {
   /** The manifest's shape without the axis of rows. */
   readonly shape: readonly (number | string | null)[];
   readonly isLabels: boolean;
+  /** Of labels. */
+  readonly rule?: LabelRule | undefined;
+  readonly allowNan: boolean;
   /** The columns it may be in, the first one present counts. */
   readonly columns: readonly string[];
   /** What stands for it where there is none of these columns. */
@@ -78,14 +91,15 @@ export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
     // A label column that was named must be there.
     const known =
       inputs.some((input) => input.name === missing?.like) && !(isLabels && options.labelColumn !== undefined);
-    return { name, type, shape: shape.slice(1), isLabels, columns, longest, ...(known ? { missing } : {}) };
+    const allowNan = options.allowNan === true && !isLabels;
+    return { name, type, shape: shape.slice(1), isLabels, allowNan, columns, longest, ...(known ? { missing } : {}) };
   };
   const fields = inputs.map((input) => field(input, [input.name], false));
   if (labels !== undefined) {
     const columns = options.labelColumn === undefined ? [labels.name, 'labels', 'label'] : [options.labelColumn];
     // A name that an input has cannot mean the labels.
     const free = columns.filter((c) => c === options.labelColumn || !inputs.some((input) => input.name === c));
-    fields.push(field(labels, free, true));
+    fields.push({ ...field(labels, free, true), rule: labels.rule });
   }
   return fields;
 }
@@ -99,6 +113,53 @@ export function columnOf(field: Field, available: ReadonlySet<string>, where: st
   const there = [...available].slice(0, 20).map((name) => `"${name}"`);
   const rest = near || (there.length === 0 ? '; there is nothing else' : `; there are ${there.join(', ')}`);
   throw badData(`${where} lacks the ${field.isLabels ? 'labels' : 'input'} "${wanted}"${rest}`, file);
+}
+
+/** One value of a row, checked. @param values its elements in C order. */
+export function checkedValue(
+  field: Field,
+  shape: readonly number[],
+  values: ArrayLike<unknown>,
+  fail: FailAt,
+): RowValue {
+  const data = convert(field.type, values, fail);
+  checkElements(field, data, fail);
+  return { shape, data };
+}
+
+/** Refuses NaN, and labels that the loss does not know. `data` are elements of the field's type. */
+export function checkElements({ type, rule, allowNan, isLabels }: Field, data: NumericArray, fail: FailAt): void {
+  if (!allowNan && type.startsWith('float')) {
+    const isNan = type === 'float16' ? (bits: number) => (bits & 0x7fff) > 0x7c00 : Number.isNaN;
+    for (let i = 0; i < data.length; i++) if (isNan(Number(data[i]))) throw fail(nanReason(isLabels), i);
+  }
+  if (rule === undefined) return;
+  for (let i = 0; i < data.length; i++) {
+    const label = Number(data[i]);
+    if (rule.kind === 'share') {
+      if (!(label >= 0 && label <= 1)) throw fail(`${label} is not between 0 and 1, as bce has it`, i);
+    } else if (label !== rule.ignoreIndex && (label < 0 || label >= (rule.classes ?? Number.POSITIVE_INFINITY))) {
+      const range = rule.classes === undefined ? 'from 0 on' : `0 to ${rule.classes - 1}`;
+      throw fail(`${label} is no class: they are ${range}, and ${rule.ignoreIndex} for what does not count`, i);
+    }
+  }
+}
+
+const nanReason = (isLabels: boolean): string =>
+  isLabels
+    ? 'NaN, which makes the loss NaN'
+    : 'NaN, which makes the loss NaN; --allow-nan lets it in, for models that expect it';
+
+/** An element by its place: `"x"[2][0]`. */
+export function elementName(name: string, shape: readonly number[], index: number | undefined): string {
+  if (index === undefined) return `"${name}"`;
+  let rest = index;
+  const places = shape.toReversed().map((length) => {
+    const at = rest % length;
+    rest = Math.floor(rest / length);
+    return `[${at}]`;
+  });
+  return `"${name}"${places.toReversed().join('')}`;
 }
 
 /** Checks one value's shape against its field. `fail` makes the error from a reason. */

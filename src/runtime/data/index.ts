@@ -7,10 +7,11 @@ import { openCsv } from './csv.ts';
 import { type DataOptions, type DataSpec, type Dataset, type Field, fieldsOf } from './dataset.ts';
 import { openJsonl } from './jsonl.ts';
 import { completed } from './missing.ts';
+import { openParquet } from './parquet.ts';
 
-export { type BatchOptions, type BatchTensor, batch } from './batch.ts';
+export { type BatchOptions, type BatchTensor, batch, rowLengths } from './batch.ts';
 export type { ElementType } from './convert.ts';
-export type { DataOptions, DataSpec, Dataset, Field, FieldSpec, Row, RowValue } from './dataset.ts';
+export type { DataOptions, DataSpec, Dataset, Field, FieldSpec, LabelRule, Row, RowValue } from './dataset.ts';
 export { type BatchOrder, batchOrder, type OrderOptions, permutation } from './order.ts';
 export { type PlainRow, rowsDataset } from './rows.ts';
 
@@ -21,6 +22,7 @@ const readers: Readonly<Record<string, Reader>> = {
   '.npz': openNpz,
   '.safetensors': openSafetensorsData,
   '.csv': openCsv,
+  '.parquet': openParquet,
 };
 
 /**
@@ -31,7 +33,6 @@ const readers: Readonly<Record<string, Reader>> = {
 export async function openData(file: string, spec: DataSpec, options: DataOptions = {}): Promise<Dataset> {
   const extension = extname(file).toLowerCase();
   const known = Object.keys(readers).join(', ');
-  if (extension === '.parquet') throw badData(`.parquet is not supported yet; convert it to one of ${known}`, file);
   const reader = readers[extension];
   if (reader === undefined) throw badData(`"${extension}" is not a data format; known are ${known}`, file);
   const dataset = await reader(file, fieldsOf(spec, options), options);

@@ -1,7 +1,7 @@
 /** Which rows a step trains on: a pure function of (rows, batch size, seed, step), so that a resumed run repeats nothing. */
 
 import { badOption } from '../../errors.ts';
-import { stream } from '../../graph/random.ts';
+import { type Stream, stream } from '../../graph/random.ts';
 
 export interface OrderOptions {
   readonly rows: number;
@@ -9,7 +9,12 @@ export interface OrderOptions {
   readonly seed: number;
   /** Default true. */
   readonly shuffle?: boolean | undefined;
+  /** The length of each row: batches are made of rows of similar lengths, in random order. Needs shuffle. */
+  readonly lengths?: ArrayLike<number> | undefined;
 }
+
+/** Rows are sorted by length within this many batches: little padding is left, and every epoch still has other batches. */
+const batchesSortedTogether = 50;
 
 export interface BatchOrder {
   /** ceil(rows / batchSize): the last, partial batch is kept. */
@@ -18,19 +23,27 @@ export interface BatchOrder {
   batch(index: number): Uint32Array;
 }
 
-/** Errors: BAD_OPTION for a batch size that is not a positive integer, or no rows. */
-export function batchOrder({ rows, batchSize, seed, shuffle = true }: OrderOptions): BatchOrder {
+/** Errors: BAD_OPTION for a batch size that is not a positive integer, no rows, or lengths without shuffling. */
+export function batchOrder({ rows, batchSize, seed, shuffle = true, lengths }: OrderOptions): BatchOrder {
   if (!Number.isSafeInteger(batchSize) || batchSize < 1) {
     throw badOption(`the batch size must be a positive integer, not ${batchSize}`);
   }
   if (!Number.isSafeInteger(rows) || rows < 1) throw badOption('there are no rows to make batches of');
+  if (lengths !== undefined && !shuffle) {
+    throw badOption('--group-by-length needs shuffled rows', 'leave out --no-shuffle, or sort the file by length');
+  }
+  const orderOf = (epoch: number): Uint32Array => {
+    if (!shuffle) return identity(rows);
+    const order = permutation(rows, seed, epoch);
+    return lengths === undefined ? order : grouped(order, lengths, batchSize, stream(seed, `batches/${epoch}`));
+  };
   const batchesPerEpoch = Math.ceil(rows / batchSize);
   let cached: { epoch: number; order: Uint32Array } | undefined;
   return {
     batchesPerEpoch,
     batch(index) {
       const epoch = Math.floor(index / batchesPerEpoch);
-      if (cached?.epoch !== epoch) cached = { epoch, order: shuffle ? permutation(rows, seed, epoch) : identity(rows) };
+      if (cached?.epoch !== epoch) cached = { epoch, order: orderOf(epoch) };
       const start = (index % batchesPerEpoch) * batchSize;
       return cached.order.slice(start, start + batchSize);
     },
@@ -42,12 +55,34 @@ export function permutation(rows: number, seed: number, epoch: number): Uint32Ar
   const order = identity(rows);
   const random = stream(seed, `shuffle/${epoch}`);
   for (let i = rows - 1; i > 0; i--) {
-    const j = random.integer(i + 1);
-    const moved = order[i] ?? 0;
-    order[i] = order[j] ?? 0;
-    order[j] = moved;
+    swap(order, i, random.integer(i + 1));
   }
   return order;
+}
+
+/**
+ * The rows sorted by length within chunks of several batches, and the batches shuffled: sorted ones would train on long rows first.
+ * The partial batch stays the last one.
+ */
+function grouped(order: Uint32Array, lengths: ArrayLike<number>, batchSize: number, random: Stream): Uint32Array {
+  const chunk = batchesSortedTogether * batchSize;
+  for (let start = 0; start < order.length; start += chunk) {
+    // A sort in place, and stable: rows of one length stay in random order.
+    order.subarray(start, start + chunk).sort((a, b) => (lengths[b] ?? 0) - (lengths[a] ?? 0));
+  }
+  const batches = identity(Math.floor(order.length / batchSize));
+  for (let i = batches.length - 1; i > 0; i--) swap(batches, i, random.integer(i + 1));
+  const out = order.slice();
+  for (const [to, from] of batches.entries()) {
+    out.set(order.subarray(from * batchSize, (from + 1) * batchSize), to * batchSize);
+  }
+  return out;
+}
+
+function swap(list: Uint32Array, i: number, j: number): void {
+  const moved = list[i] ?? 0;
+  list[i] = list[j] ?? 0;
+  list[j] = moved;
 }
 
 function identity(rows: number): Uint32Array {

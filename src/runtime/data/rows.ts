@@ -2,17 +2,19 @@
 
 import { types } from 'node:util';
 import { badData } from '../../errors.ts';
-import { convert } from './convert.ts';
 import {
+  checkedValue,
   checkShape,
   checkSymbols,
   columnOf,
   type DataOptions,
   type DataSpec,
   type Dataset,
+  elementName,
   type Field,
   fieldsOf,
   type Row,
+  type RowValue,
 } from './dataset.ts';
 import { completed, fieldsThere } from './missing.ts';
 
@@ -48,16 +50,20 @@ export function readRow(object: object, fields: readonly Field[], where: string,
   const fail = (reason: string): Error => badData(`${where}: ${reason}`, file);
   const columns = new Map<string, unknown>(Object.entries(object));
   const names = new Set(columns.keys());
-  const row = new Map<string, { shape: number[]; data: ReturnType<typeof convert> }>();
+  const row = new Map<string, RowValue>();
   for (const field of fields) {
     const column = columnOf(field, names, where, file);
-    const within = (reason: string): Error => fail(`"${column}": ${reason}`);
-    const { shape, values } = flatten(columns.get(column), field, within);
-    checkShape(field, shape, fail);
-    row.set(field.name, { shape, data: convert(field.type, values, within) });
+    row.set(field.name, nestedValue(field, columns.get(column), column, fail));
   }
   checkSymbols(fields, row, fail);
   return row;
+}
+
+/** A nested array as the value of a field, checked. @param fail makes the error of the row. */
+export function nestedValue(field: Field, value: unknown, column: string, fail: (reason: string) => Error): RowValue {
+  const { shape, values } = flatten(value, field, (reason) => fail(`"${column}": ${reason}`));
+  checkShape(field, shape, fail);
+  return checkedValue(field, shape, values, (reason, i) => fail(`${elementName(column, shape, i)}: ${reason}`));
 }
 
 /** A nested array as its shape and its leaves in C order; every level must have arrays of one length. */

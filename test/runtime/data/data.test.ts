@@ -4,7 +4,15 @@ import { describe, expect, it } from 'vitest';
 import { writeNpz } from '../../../src/formats/npz.ts';
 import { bytesOf, type NumericArray, type RawDtype, type RawTensor } from '../../../src/formats/rawTensor.ts';
 import { writeSafetensors } from '../../../src/formats/safetensors.ts';
-import { batch, type DataSpec, type Dataset, type FieldSpec, openData } from '../../../src/runtime/data/index.ts';
+import {
+  batch,
+  type DataSpec,
+  type Dataset,
+  type FieldSpec,
+  openData,
+  rowLengths,
+  rowsDataset,
+} from '../../../src/runtime/data/index.ts';
 import { describeShared, sharedPath } from '../../shared.ts';
 import { coded, temporaryFolder } from '../../temporary.ts';
 
@@ -283,12 +291,25 @@ describe('csv', () => {
 
 describe('openData', () => {
   it('says what it can read', async () => {
-    await expect(openData('x.parquet', points)).rejects.toThrow(bad('.parquet is not supported yet'));
-    await expect(openData('x.txt', points)).rejects.toThrow(bad('".txt"', '.jsonl'));
-    for (const extension of ['jsonl', 'npz', 'safetensors', 'csv']) {
+    await expect(openData('x.txt', points)).rejects.toThrow(bad('".txt"', '.jsonl', '.parquet'));
+    for (const extension of ['jsonl', 'npz', 'safetensors', 'csv', 'parquet']) {
       const path = join(folder, `absent.${extension}`);
       await expect(openData(path, points)).rejects.toThrow(expect.toSatisfy(coded('FILE_NOT_FOUND', 'absent')));
     }
+  });
+});
+
+describe('rowLengths', () => {
+  it('is the longest open axis of each row, as far as it is not cut', () => {
+    const spec = { inputs: [field('x', 'float32', 'N', 3, 'S'), field('y', 'float32', 'N', null, 1)] };
+    const rows = [
+      { x: [[1], [2], [3]], y: [[1], [2]] },
+      { x: [[], [], []], y: [] },
+      { x: [1, 2, 3].map(() => [1, 2, 3, 4, 5]), y: [[1]] },
+    ];
+    expect([...rowLengths(rowsDataset(rows, spec))]).toEqual([2, 0, 5]);
+    expect([...rowLengths(rowsDataset(rows, spec), { maxLength: 4 })]).toEqual([2, 0, 4]);
+    expect([...rowLengths(rowsDataset([{ x: [1, 2], labels: 0 }], points))]).toEqual([0]);
   });
 });
 

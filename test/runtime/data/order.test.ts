@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { batchOrder, permutation } from '../../../src/runtime/data/order.ts';
+import { type BatchOrder, batchOrder, permutation } from '../../../src/runtime/data/order.ts';
 import { coded } from '../../temporary.ts';
 
 describe('permutation', () => {
@@ -58,5 +58,49 @@ describe('batchOrder', () => {
     for (const batchSize of [0, 1.5, Number.NaN])
       expect(() => batchOrder({ rows: 3, batchSize, seed: 0 })).toThrow(bad);
     expect(() => batchOrder({ rows: 0, batchSize: 1, seed: 0 })).toThrow(bad);
+  });
+});
+
+describe('rows grouped by length', () => {
+  // 997 rows in batches of 4: five chunks of 200 rows, and a partial batch of one row.
+  const lengths = Uint32Array.from({ length: 997 }, (_, i) => (i * 7919) % 512);
+  const options = { rows: 997, batchSize: 4, seed: 3, lengths };
+  const padding = (order: BatchOrder): number => {
+    let sum = 0;
+    for (let i = 0; i < order.batchesPerEpoch; i++) {
+      const own = [...order.batch(i)].map((row) => lengths[row] ?? 0);
+      sum += own.reduce((n, length) => n + Math.max(...own) - length, 0);
+    }
+    return sum;
+  };
+
+  it('has every row once per epoch, the partial batch last, and little padding', () => {
+    const order = batchOrder(options);
+    const all = Array.from({ length: 250 }, (_, i) => [...order.batch(i)]);
+    expect(all.flat().sort((a, b) => a - b)).toEqual(Array.from({ length: 997 }, (_, i) => i));
+    expect(all.map((b) => b.length)).toEqual([...new Array<number>(249).fill(4), 1]);
+    expect(padding(order)).toBeLessThan(padding(batchOrder({ ...options, lengths: undefined })) / 20);
+  });
+
+  it('is a function of seed and epoch alone: a resumed run asks for the batches in any order', () => {
+    const order = batchOrder(options);
+    const again = batchOrder(options);
+    for (const i of [700, 3, 251, 3, 0]) expect(again.batch(i)).toEqual(order.batch(i));
+    expect(order.batch(0)).not.toEqual(order.batch(250));
+    expect(batchOrder({ ...options, seed: 4 }).batch(0)).not.toEqual(order.batch(0));
+  });
+
+  it('has long and short batches in no order', () => {
+    const order = batchOrder(options);
+    const firsts = Array.from({ length: 40 }, (_, i) => lengths[order.batch(i)[0] ?? 0] ?? 0);
+    const rises = firsts.filter((length, i) => i > 0 && length > (firsts[i - 1] ?? 0)).length;
+    expect(rises).toBeGreaterThan(10);
+    expect(rises).toBeLessThan(30);
+  });
+
+  it('needs shuffled rows', () => {
+    expect(() => batchOrder({ ...options, shuffle: false })).toThrow(
+      expect.toSatisfy(coded('BAD_OPTION', '--group-by-length')),
+    );
   });
 });
