@@ -3,7 +3,7 @@
 import { Presets, SingleBar } from 'cli-progress';
 import type { TrainEvent } from '../index.ts';
 import type { Output } from './output.ts';
-import { count, short } from './text.ts';
+import { count, metricsText, short } from './text.ts';
 
 export interface TrainProgress {
   show(event: TrainEvent): void;
@@ -44,9 +44,9 @@ export function trainProgress(out: Output): TrainProgress {
           return;
         }
         case 'evaluation': {
-          const { loss, accuracy } = event.evaluation;
-          const hits = accuracy === undefined ? '' : `, accuracy ${(100 * accuracy).toFixed(2)} %`;
-          aside(`evaluation at step ${event.step}: loss ${short(loss)}${hits}${event.best ? ', the best so far' : ''}`);
+          const parts = [`loss ${short(event.evaluation.loss)}`, ...metricsText(event.evaluation)];
+          if (event.best) parts.push('the best so far');
+          aside(`evaluation at step ${event.step}: ${parts.join(', ')}`);
           return;
         }
         case 'notice':

@@ -1,6 +1,7 @@
 /** Numbers and tables for people. */
 
 import Table from 'cli-table3';
+import type { Evaluation } from '../index.ts';
 
 /** 1342468 -> 1,342,468. */
 export const count = (n: number): string => n.toLocaleString('en-US');
@@ -25,4 +26,16 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   const made = new Table({ head: [...head], chars, style: { head: [], border: [] } });
   for (const row of rows) made.push([...row]);
   return made.toString();
+}
+
+/** The metrics of an evaluation that its loss has. */
+export function metricsText(found: Evaluation): string[] {
+  const { accuracy, f1, perplexity, mae, r2 } = found;
+  return [
+    ...(accuracy === undefined ? [] : [`accuracy ${(100 * accuracy).toFixed(2)} %`]),
+    ...(f1 === undefined ? [] : [`F1 ${short(f1)}`]),
+    ...(perplexity === undefined ? [] : [`perplexity ${short(perplexity)}`]),
+    ...(mae === undefined ? [] : [`MAE ${short(mae)}`]),
+    ...(r2 === undefined ? [] : [`R2 ${short(r2)}`]),
+  ];
 }

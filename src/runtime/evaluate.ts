@@ -1,9 +1,11 @@
 /** Loss and metrics over a data file, and the model's outputs row by row. Nothing here changes the state. */
 
+import type { Manifest } from '../formats/manifest.ts';
 import { halfToNumber } from '../graph/tensor.ts';
 import { type BatchOptions, type BatchTensor, batch, type Dataset } from './data/index.ts';
+import { binary, type ElementMetrics, regression } from './elementMetrics.ts';
 import type { Engine } from './engine.ts';
-import { accuracy, weightedMean } from './metrics.ts';
+import { accuracy, type ClassCounts, classCounts, weightedMean } from './metrics.ts';
 
 export interface Evaluation {
   /** Mean over all elements that count; NaN where there are none, or the loss is not the graph's. */
@@ -12,10 +14,15 @@ export interface Evaluation {
   readonly weight: number;
   /** Rows. */
   readonly examples: number;
-  /** Share of labels that the highest score hits: cross-entropy and causal-lm. */
+  /** Share of labels that the highest score hits: cross-entropy and causal-lm. bce: share of rows that are right. */
   readonly accuracy?: number;
+  /** Of the classes' F1 the mean (cross-entropy), of the labels' (bce). */
+  readonly f1?: number;
   /** exp(loss): causal-lm. */
   readonly perplexity?: number;
+  /** Mean absolute error, and coefficient of determination: mse, l1 and huber. */
+  readonly mae?: number;
+  readonly r2?: number;
 }
 
 export interface EvaluateOptions {
@@ -31,41 +38,69 @@ export interface EvaluateOptions {
 export async function evaluate(engine: Engine, dataset: Dataset, options: EvaluateOptions): Promise<Evaluation> {
   const { manifest } = engine;
   const { loss: kind, labels } = manifest;
+  const elementwise = elementMetrics(manifest);
   const hasClasses = kind?.kind === 'cross-entropy' || kind?.kind === 'causal-lm';
-  const output = hasClasses ? await classOutput(engine) : undefined;
+  const compared = hasClasses || elementwise !== undefined ? await comparedOutput(engine) : undefined;
+  const output = elementwise === undefined || compared?.isScore === true ? compared : undefined;
   const shift = kind?.kind === 'causal-lm';
   const { ignoreIndex, classAxis } = kind ?? {};
   // A model may give the winning class itself.
   const scored = accuracy({ classAxis, ignoreIndex, shift });
-  const winners = { hits: 0, total: 0 };
+  const winners = classCounts();
   const mean = weightedMean();
   let examples = 0;
   for (const rows of batches(dataset.rows, options)) {
     const feeds = batch(dataset, rows, options.batch);
     // The feeds are moved to the worker.
-    const truth = output === undefined || labels === undefined ? undefined : feeds[labels.name]?.data.slice();
+    const given = output === undefined || labels === undefined ? undefined : feeds[labels.name];
+    const truth = given && { type: given.type, data: given.data.slice() };
     const { loss, weight, outputs } = await engine.evaluate(feeds, output === undefined ? [] : [output.name]);
     mean.add(loss, weight);
     examples += rows.length;
     const found = output === undefined ? undefined : outputs[output.name];
     if (found !== undefined && truth !== undefined) {
-      if (output?.isScore === true) scored.add(numbers(found), found.dims, truth);
-      else countHits(winners, numbers(found), truth, ignoreIndex);
+      if (elementwise !== undefined) elementwise.add(numbers(found), numbers(truth));
+      else if (output?.isScore === true) scored.add(numbers(found), found.dims, truth.data);
+      else countHits(winners, numbers(found), truth.data, ignoreIndex);
     }
     options.onProgress?.(examples);
   }
-  const hits = output?.isScore === true ? scored.value : winners.hits / winners.total;
+  const isScore = output?.isScore === true;
+  const classMetrics = {
+    accuracy: isScore ? scored.value : winners.correct / winners.total,
+    ...(shift ? {} : { f1: isScore ? scored.f1 : winners.f1 }),
+  };
   return {
     loss: mean.value,
     weight: mean.weight,
     examples,
-    ...(output === undefined ? {} : { accuracy: hits }),
+    ...(output === undefined ? {} : (elementwise?.result() ?? classMetrics)),
     ...(shift ? { perplexity: Math.exp(mean.value) } : {}),
   };
 }
 
-/** The output that the loss was chosen for: scores per class, or the winning class where it is an integer. */
-async function classOutput(engine: Engine): Promise<{ readonly name: string; readonly isScore: boolean } | undefined> {
+/** Sums for losses that compare element by element; undefined for others. */
+function elementMetrics({ loss, labels }: Manifest): ElementMetrics<Partial<Evaluation>> | undefined {
+  const last = (labels?.shape.length ?? 0) > 1 ? labels?.shape.at(-1) : 1;
+  // In an open axis the columns are no quantities of their own.
+  const columns = typeof last === 'number' && last > 0 ? last : 1;
+  switch (loss?.kind) {
+    case 'mse':
+    case 'l1':
+    case 'huber':
+      return regression(columns);
+    case 'bce':
+      // The loss goes before a Sigmoid, whose output is a probability.
+      return binary(columns, loss.output === loss.tensor ? 0 : 0.5);
+    default:
+      return undefined;
+  }
+}
+
+/** The output that the loss was chosen for: values or scores per class, or the winning class where it is an integer. */
+async function comparedOutput(
+  engine: Engine,
+): Promise<{ readonly name: string; readonly isScore: boolean } | undefined> {
   const { loss } = engine.manifest;
   const { outputs } = await engine.describe('eval');
   const found = outputs.find(({ name }) => name === loss?.output);
@@ -76,7 +111,7 @@ async function classOutput(engine: Engine): Promise<{ readonly name: string; rea
 }
 
 function countHits(
-  counts: { hits: number; total: number },
+  counts: ClassCounts,
   classes: ArrayLike<number>,
   labels: ArrayLike<bigint | number>,
   ignoreIndex = -100,
@@ -85,13 +120,12 @@ function countHits(
   for (let i = 0; i < labels.length; i++) {
     const label = Number(labels[i]);
     if (label === ignoreIndex) continue;
-    counts.total += 1;
-    if (classes[i] === label) counts.hits += 1;
+    counts.add(classes[i] ?? -1, label);
   }
 }
 
 /** Elements as numbers: float16 comes as bit patterns. */
-export function numbers({ type, data }: BatchTensor): ArrayLike<number> {
+export function numbers({ type, data }: Pick<BatchTensor, 'type' | 'data'>): ArrayLike<number> {
   if (data instanceof BigInt64Array || data instanceof BigUint64Array) return Float64Array.from(data, Number);
   return type === 'float16' ? Float32Array.from(data, halfToNumber) : data;
 }

@@ -48,6 +48,8 @@ export interface Accuracy {
   add(logits: ArrayLike<number>, dims: readonly number[], labels: ArrayLike<bigint | number>): void;
   /** correct / total; NaN before the first label that counts. */
   readonly value: number;
+  /** The mean F1 of the classes that are labels or predictions, as scikit-learn's f1_score(average="macro"); NaN before the first label. */
+  readonly f1: number;
   readonly correct: number;
   readonly total: number;
 }
@@ -55,8 +57,7 @@ export interface Accuracy {
 /** Share of labels that have the highest logit. Of equal logits the first one counts; NaN is never the highest. */
 export function accuracy(options: AccuracyOptions = {}): Accuracy {
   const { classAxis = -1, ignoreIndex = -100, shift = false } = options;
-  let correct = 0;
-  let total = 0;
+  const counts = classCounts();
   return {
     add(logits, dims, labels) {
       const axis = classAxis < 0 ? dims.length + classAxis : classAxis;
@@ -73,18 +74,62 @@ export function accuracy(options: AccuracyOptions = {}): Accuracy {
         const label = Number(labels[shift ? i + 1 : i]);
         if (label === ignoreIndex) continue;
         const start = Math.floor(i / inner) * classes * inner + (i % inner);
-        total += 1;
-        if (argmax(logits, start, classes, inner) === label) correct += 1;
+        counts.add(argmax(logits, start, classes, inner), label);
       }
     },
     get value() {
-      return correct / total;
+      return counts.correct / counts.total;
+    },
+    get f1() {
+      return counts.f1;
+    },
+    get correct() {
+      return counts.correct;
+    },
+    get total() {
+      return counts.total;
+    },
+  };
+}
+
+export interface ClassCounts {
+  /** One prediction (-1: none) of a label. */
+  add(predicted: number, label: number): void;
+  readonly correct: number;
+  readonly total: number;
+  /** As Accuracy.f1. */
+  readonly f1: number;
+}
+
+/** Predictions counted by class: memory of the classes seen, whatever the number of rows. */
+export function classCounts(): ClassCounts {
+  const classes = new Map<number, { hits: number; labels: number; predictions: number }>();
+  let correct = 0;
+  let total = 0;
+  const of = (index: number): { hits: number; labels: number; predictions: number } => {
+    const found = classes.get(index) ?? { hits: 0, labels: 0, predictions: 0 };
+    classes.set(index, found);
+    return found;
+  };
+  return {
+    add(predicted, label) {
+      total += 1;
+      of(label).labels += 1;
+      if (predicted >= 0) of(predicted).predictions += 1;
+      if (predicted !== label) return;
+      correct += 1;
+      of(label).hits += 1;
     },
     get correct() {
       return correct;
     },
     get total() {
       return total;
+    },
+    get f1() {
+      let sum = 0;
+      for (const { hits, labels, predictions } of classes.values()) sum += (2 * hits) / (labels + predictions);
+      return sum / classes.size;
     },
   };
 }

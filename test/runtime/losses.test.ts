@@ -42,22 +42,45 @@ it('accuracy of a model that gives the class itself', async () => {
     { x: [0, 0, 1], labels: -100 },
   ];
   expect(trainer.manifest.loss?.kind).toBe('cross-entropy');
-  expect(await trainer.evaluate(rows)).toMatchObject({ accuracy: 2 / 3, weight: 3, examples: 4 });
+  expect(await trainer.evaluate(rows)).toMatchObject({
+    accuracy: 2 / 3,
+    f1: expect.any(Number),
+    weight: 3,
+    examples: 4,
+  });
   expect((await trainer.predict(rows)).row(2).class).toMatchObject({ dims: [], data: BigInt64Array.of(1n) });
   await trainer.close();
 });
 
-it('mse: means over elements, no accuracy', async () => {
+it('mse: means over elements; the errors and R2 of evaluation', async () => {
   const trainer = await open('(float[N,3] x) => (float[N,2] y)', 'y = MatMul(x, w)', { loss: 'mse' });
   const rows = [
     { x: [1, 0, 0], labels: [0.5, 0] },
     { x: [0, 1, 0], labels: [1, 2.25] },
   ];
   // Errors 0, 1, 0, 2.
-  expect(await trainer.evaluate(rows)).toEqual({ loss: 1.25, weight: 4, examples: 2 });
+  const { r2, ...rest } = await trainer.evaluate(rows);
+  expect(rest).toEqual({ loss: 1.25, weight: 4, examples: 2, mae: 0.75 });
+  // By hand: 1 for the first column, 1 - 5 / 2.53125 for the second.
+  expect(r2).toBeCloseTo((2 - 5 / 2.53125) / 2, 12);
   const found = await losses(trainer, rows, { steps: 200, learningRate: 0.05, gradAccum: 2, batchSize: 1 });
   expect(found[0]).toBe(1.25);
   expect(found.at(-1)).toBeLessThan(0.01);
+  await trainer.close();
+});
+
+it.each([
+  ['logits', 'y = MatMul(x, w)'],
+  ['probabilities', 'z = MatMul(x, w) y = Sigmoid(z)'],
+])('bce: accuracy and F1 of %s', async (_, nodes) => {
+  const trainer = await open('(float[N,3] x) => (float[N,2] y)', nodes, { loss: 'bce' });
+  // The first row of w is 0.5 and -1: the predictions are 1 0, 0 1 and 1 0.
+  const rows = [
+    { x: [1, 0, 0], labels: [1, 0] },
+    { x: [-1, 0, 0], labels: [1, 1] },
+    { x: [0.1, 0, 0], labels: [0, 0] },
+  ];
+  expect(await trainer.evaluate(rows, { batchSize: 2 })).toMatchObject({ accuracy: 1 / 3, f1: (1 / 2 + 1) / 2 });
   await trainer.close();
 });
 
