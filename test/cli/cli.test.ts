@@ -213,7 +213,7 @@ describe('train', () => {
     const plain = await loraify([...train, '--steps', '4', '-o', 'plain', '--eval-data', 'test.jsonl'], { cwd });
     expect(plain.status).toBe(0);
     expect(plain.stderr).toMatch(/step 4\/4 {2}loss [\d.]+ {2}lr 0\.01 {2}[\d,]+ examples\/s/);
-    expect(plain.stderr).toMatch(/evaluation at step 4: loss [\d.]+, accuracy [\d.]+ %, the best so far/);
+    expect(plain.stderr).toMatch(/evaluation at step 4: loss [\d.]+, accuracy [\d.]+ %, F1 [\d.]+, the best so far/);
     expect(plain.stdout).toContain('wrote plain/adapter');
 
     const json = await loraify([...train, '--steps', '4', '-o', 'json', '--json', '--quiet'], { cwd });
