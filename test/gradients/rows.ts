@@ -13,12 +13,14 @@ import { rows as linear } from './linear.rows.ts';
 import { rows as losses } from './losses.rows.ts';
 import { rows as norm } from './norm.rows.ts';
 import { rows as pool } from './pool.rows.ts';
+import { rows as recurrent } from './recurrent.rows.ts';
 import { rows as reduce } from './reduce.rows.ts';
 import { rows as spatial } from './spatial.rows.ts';
 
 export const allRows: readonly Case[] = [
   ...elementwise,
   ...linear,
+  ...recurrent,
   ...reduce,
   ...layout,
   ...indexing,

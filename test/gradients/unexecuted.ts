@@ -6,10 +6,11 @@ import { bodyOf, type Extra, expectSame } from './bodies.ts';
 import { argumentsOf, type Case, checkGraph, dataOf, f, feedsOf, type Mode, modes, nodeOf, title } from './harness.ts';
 
 interface Unexecuted extends Case {
-  /** The same result by other operators. */
-  readonly plain: (g: Builder, inputs: readonly Value[]) => Value;
+  /** The same results by other operators. */
+  readonly plain: (g: Builder, inputs: readonly Value[]) => Value | readonly Value[];
 }
 
+const missing = new Value('missing');
 const contributed = (g: Builder, op: string, inputs: readonly (Value | undefined)[], attrs: object): Value => {
   const [y] = g.node({ op, domain: 'com.microsoft', inputs, attrs, outputs: 1 });
   if (y === undefined) throw new Error(`no ${op}`);
@@ -26,9 +27,37 @@ const shares = (g: Builder, x: Value, bias: Value, axes: readonly number[]): Val
   return g.Div(e, g.ReduceSum(e, g.ints(axes), { keepdims: 1 }));
 };
 
+/** A recurrence of layout 1, where the batch comes first, as one of layout 0. */
+const batchFirst = (op: 'LSTM' | 'GRU' | 'RNN', gates: number): Unexecuted => {
+  const states = [2, 2, 3];
+  const attrs = { hidden_size: 3, direction: 'bidirectional' };
+  const weights = [f([2, 3 * gates, 2]), f([2, 3 * gates, 3]), f([2, 6 * gates])];
+  const starts = op === 'LSTM' ? [f(states), f(states)] : [f(states)];
+  const outputs = starts.length + 1;
+  const turned = (g: Builder, v: Value, perm: number[]): Value => g.Transpose(v, { perm });
+  return {
+    op,
+    attrs: { ...attrs, layout: 1 },
+    in: [f([2, 4, 2]), ...weights, undefined, ...starts],
+    outputs,
+    plain: (g, [x = missing, w, r, b, ...start]) => {
+      const [y = missing, ...last] = g.node({
+        op,
+        inputs: [turned(g, x, [1, 0, 2]), w, r, b, undefined, ...start.map((v) => turned(g, v, [1, 0, 2]))],
+        attrs,
+        outputs,
+      });
+      return [turned(g, y, [2, 0, 1, 3]), ...last.map((v) => turned(g, v, [1, 0, 2]))];
+    },
+  };
+};
+
 const two = { num_heads: 2 };
 const attention = { op: 'com.microsoft.MultiHeadAttention', attrs: two } as const;
 const forms: readonly Unexecuted[] = [
+  batchFirst('LSTM', 4),
+  batchFirst('GRU', 3),
+  batchFirst('RNN', 1),
   {
     ...attention,
     is: 'packed query, key and value',
@@ -71,7 +100,6 @@ const forms: readonly Unexecuted[] = [
     plain: (g, [x = missing, bias = missing]) => shares(g, x, bias, [2, 3]),
   },
 ];
-const missing = new Value('missing');
 
 async function run(c: Unexecuted, mode: Mode): Promise<void> {
   const graph = new Graph('unexecuted');
@@ -80,14 +108,15 @@ async function run(c: Unexecuted, mode: Mode): Promise<void> {
   const args = argumentsOf({ ...c, dtype: 'float32' }, data, mode, graph, g);
   const given = args.filter((v) => v !== undefined);
   const node = nodeOf(c, args, g);
-  const y = c.plain(g, given);
-  const [made] = mode === 'unranked' ? [] : bodyOf(node, g);
-  if (made !== undefined) await expectSame(graph, [[y, g.Identity(made)]], 18, feedsOf(args, data));
+  const outputs = [c.plain(g, given)].flat();
+  const made = mode === 'unranked' ? [] : bodyOf(node, g);
+  const pairs = outputs.flatMap((y, i) => (made[i] === undefined ? [] : [[y, g.Identity(made[i])] as const]));
+  if (pairs.length > 0) await expectSame(graph, pairs, 18, feedsOf(args, data));
   graph.outputs.length = 0;
   const inputs = new Map(
     args.flatMap((v, i) => (v === undefined || data[i] === undefined ? [] : [[v, data[i]] as const])),
   );
-  const check = { graph, g, outputs: [y], seeded: node.outputs, inputs, wrt: given, mode, opset: 18 } as const;
+  const check = { graph, g, outputs, seeded: node.outputs, inputs, wrt: given, mode, opset: 18 } as const;
   // As in the tables: float32 kernels, two steps whose curvature cancels.
   await checkGraph({ ...check, type: 'float32', step: 2e-2, tolerance: 1e-4, exact: false });
 }

@@ -17,6 +17,7 @@ import './gradients/losses.ts';
 import './gradients/norm.ts';
 import './gradients/pool.ts';
 import './gradients/quantized.ts';
+import './gradients/recurrent.ts';
 import './gradients/reduce.ts';
 import './gradients/spatial.ts';
 

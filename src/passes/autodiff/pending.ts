@@ -1,7 +1,6 @@
 /** Operators that have a useful derivative and no rule yet, with what is missing: for docs and messages. */
 
 const sequence = 'it holds a sequence or an optional, not a tensor';
-const recurrent = 'steps of the recurrence have to be unrolled or scanned backwards';
 
 /** By registry key: `Det`, `com.microsoft.FusedConv`. */
 export const pending: ReadonlyMap<string, string> = new Map([
@@ -11,13 +10,10 @@ export const pending: ReadonlyMap<string, string> = new Map([
   ['DeformConv', 'sampling at learned offsets'],
   ['Det', 'needs an inverse, which ONNX does not have'],
   ['DynamicQuantizeLinear', 'the scale depends on the data, the integers do not pass a gradient'],
-  ['GRU', recurrent],
   ['GridSample', 'sampling at given places'],
-  ['LSTM', recurrent],
   ['MaxRoiPool', 'no indices of the maxima'],
   ['Optional', sequence],
   ['OptionalGetElement', sequence],
-  ['RNN', recurrent],
   ['RoiAlign', 'sampling at given places'],
   ['STFT', 'overlapping frames of DFT'],
   ['Scatter', 'ScatterElements since opset 11, which normalization makes of it'],
