@@ -300,6 +300,8 @@ export interface Check {
   /** What the loss reads, and what the gradients start from where that is another value with the same numbers. */
   readonly outputs: readonly Value[];
   readonly seeded?: readonly Value[];
+  /** What computes the outputs, by name, where the graph holds another form of it. */
+  readonly source?: Model;
   readonly inputs: ReadonlyMap<Value, Data>;
   readonly wrt: readonly Value[];
   readonly skip?: readonly Value[];
@@ -319,7 +321,7 @@ export async function checkGraph(c: Check): Promise<Outcome> {
   const next = random(99);
   graph.outputs.push(...outputs);
   graph.adopt();
-  const forward = await session(modelOf(graph, c.opset));
+  const forward = await session(c.source ?? modelOf(graph, c.opset));
   const feeds = Object.fromEntries([...c.inputs].map(([v, d]) => [v.name, ortTensor(d)]));
   const names = outputs.map((v) => v.name);
   const first = await forward.run(feeds);

@@ -80,4 +80,6 @@ export const rows: readonly Case[] = [
     ),
   ),
   { op: 'Gemm', in: [f([0, 3]), f([3, 4]), f([4])], ...one },
+  { op: 'Gemm', in: [f([2, 3]), f([3, 4]), f([1, 1])], attrs: { beta: 0 }, ...one },
+  { op: 'Gemm', in: [f([2, 3]), f([3, 4]), f([1])], attrs: { alpha: 0 }, ...one },
 ];

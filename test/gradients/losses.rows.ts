@@ -13,6 +13,7 @@ const labels = int64([0, 2, 1, 2]);
 /** Two of them are no class. */
 const some = int64([0, -100, 1, -100]);
 const cells = int64([0, 2, 1, 2, 1, 1], [2, 3]);
+const places = int64([0, 2, 1, 2, 1, 1], [2, 1, 3]);
 
 export const rows: readonly Case[] = [
   e('ij,jk->ik', [2, 3], [3, 4]),
@@ -30,7 +31,20 @@ export const rows: readonly Case[] = [
   e('...ij,jk->...ik', [2, 3, 4], [4, 5]),
   e('...ij,...jk', [2, 3, 4], [2, 4, 5]),
   e('...i,i->...', [2, 3, 4], [4]),
-  { ...e('ii->i', [3, 3]), refused: 'diagonal', modes: ['static'] },
+  e('ii->i', [3, 3]),
+  e('ii->', [3, 3]),
+  e('bii->bi', [2, 3, 3]),
+  e('iji->ji', [3, 2, 3]),
+  e('iii->i', [2, 2, 2]),
+  e('ii,ij->j', [3, 3], [3, 2]),
+  e('Ab,bC->AC', [2, 3], [3, 4]),
+  e('...i,...i->...', [1, 3, 4], [2, 3, 4]),
+  e('...i,i...->...', [3, 4], [4, 3]),
+  e('ij,ij->ij', [2, 3], [2, 3]),
+  e('ij,ij,ij->i', [2, 3], [2, 3], [2, 3]),
+  e('bqhd,bkhd->bhqk', [2, 3, 2, 4], [2, 5, 2, 4]),
+  e('abc,cd->abd', [2, 3, 4], [4, 5]),
+  e(',ij->ij', [], [2, 3]),
   e(' b i , i o -> b o ', [2, 3], [3, 4]),
   e('ij,jk,kl->il', [2, 3], [3, 4], [4, 2]),
   ...reductions.flatMap((reduction): Case[] => [
@@ -49,6 +63,9 @@ export const rows: readonly Case[] = [
       attrs: { reduction, ignore_index: -100 },
     },
     { op: 'SoftmaxCrossEntropyLoss', in: [f([4, 3]), labels, f([3], positive)], attrs: { reduction, ignore_index: 2 } },
+    { op: 'SoftmaxCrossEntropyLoss', in: [f([2, 3, 3]), cells, f([3], positive)], attrs: { reduction } },
+    { op: 'SoftmaxCrossEntropyLoss', in: [f([2, 3, 1, 3]), places], attrs: { reduction, ignore_index: 2 } },
+    { op: 'NegativeLogLikelihoodLoss', in: [f([2, 3, 1, 3]), places, f([3], positive)], attrs: { reduction } },
     {
       op: 'SoftmaxCrossEntropyLoss',
       in: [f([2, 3, 3]), cells],

@@ -1,5 +1,5 @@
 /** Normalizations. Scales lie off zero so that every term counts. */
-import { type Case, distinct, f, offZero, positive } from './harness.ts';
+import { type Case, distinct, f, fixed, offZero, positive } from './harness.ts';
 
 const float32 = { dtype: 'float32' } as const;
 
@@ -34,6 +34,19 @@ export const rows: readonly Case[] = [
       op: 'BatchNormalization',
       in: [f(x), f([3], offZero), f([3]), f([3]), f([3], positive)],
       attrs: { epsilon: 0.2 },
+    }),
+  ),
+  ...[
+    [2, 3, 4, 5],
+    [4, 3],
+    [2, 3, 4],
+  ].map(
+    (x): Case => ({
+      op: 'BatchNormalization',
+      in: [f(x), f([3], offZero), f([3]), fixed([3]), fixed([3], positive)],
+      attrs: { epsilon: 0.2, training_mode: 1 },
+      outputs: 3,
+      ...float32,
     }),
   ),
   { op: 'InstanceNormalization', in: [f([2, 3, 4]), f([3], offZero), f([3])], attrs: { epsilon: 0.1 }, ...float32 },

@@ -34,6 +34,9 @@ const softmax = (op: Case['op']): Case[] => [
   ...[-1, 0, 1, 2].map((axis): Case => ({ op, in: [f(x)], attrs: { axis } })),
   { op, in: [f([3])] },
   { op, in: [f([0, 3])] },
+  { op, in: [f([2, 1])] },
+  { op, in: [f([2, 3, 2, 2])], attrs: { axis: 1 } },
+  { op, in: [f([2, 0, 3])], attrs: { axis: 2 } },
   { op, in: [f([2, 3], [1, 2, -Infinity, 0, 1, 2])], modes: ['static'], skip: [0], is: 'masked' },
 ];
 
@@ -51,6 +54,7 @@ export const rows: readonly Case[] = [
     in: [f([2, 3], [0, 0, 0, 1, 2, 3]), k([1])],
     is: 'a row of zeros',
   },
+  { op: 'ReduceLogSumExp', in: [f([2, 3], [900, 901, 899, -900, -901, -902]), k([1])], is: 'far from zero' },
   ...reduction('ReduceLogSum', positive),
   ...reduction('ReduceLogSumExp'),
   ...reduction('ReduceMax', distinct),

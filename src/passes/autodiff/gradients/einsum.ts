@@ -1,7 +1,8 @@
 /** Einsum: the gradient of an operand is an Einsum of dy with the others. */
-import { unsupportedShape } from '../../../errors.ts';
+import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import { grad } from '../rules.ts';
+import type { GradTools } from '../tools.ts';
 
 const alphabet = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'];
 
@@ -28,23 +29,38 @@ function subscripts(equation: string, ranks: readonly (() => number)[]): { opera
   return { operands: terms.map((t, i) => spell(t, widths[i] ?? 0)), result: spell(result, Math.max(...widths)) };
 }
 
-grad('Einsum', ({ node, inputs, attrs: { equation = '' }, dy, g }) => {
+grad('Einsum', ({ inputs, attrs: { equation = '' }, dy, g }) => {
   const { operands, result } = subscripts(
     equation,
     inputs.map((x) => () => g.rank(x)),
   );
   return inputs.map((x, i): Value => {
     const own = [...(operands[i] ?? '')];
-    if (new Set(own).size < own.length)
-      throw unsupportedShape(`Einsum "${equation}" takes a diagonal, whose gradient is missing`, { node: node.label });
     const others = operands.filter((_, j) => j !== i);
     const known = new Set([result, ...others].join(''));
-    const to = own.filter((c) => known.has(c)).join('');
+    const isFirst = (c: string, axis: number): boolean => own.indexOf(c) === axis;
+    const to = own.filter((c, axis) => known.has(c) && isFirst(c, axis)).join('');
     const partial = g.Einsum([dy, ...inputs.filter((_, j) => j !== i)], {
       equation: `${[result, ...others].join(',')}->${to}`,
     });
+    const apart = own.flatMap((c, axis) => (known.has(c) && isFirst(c, axis) ? [] : [axis]));
+    if (apart.length === 0) return partial;
+    // A letter that stands twice took a diagonal: zeros beside it.
+    const placed = own.reduce(
+      (d, c, axis) => (isFirst(c, axis) ? d : g.Where(diagonal(g, x, own.indexOf(c), axis), d, g.like(d, 0))),
+      g.Unsqueeze(partial, g.ints(apart)),
+    );
     // What only this operand has was summed over: dy is the same along it.
-    const missing = own.flatMap((c, axis) => (known.has(c) ? [] : [axis]));
-    return missing.length === 0 ? partial : g.Expand(g.Unsqueeze(partial, g.ints(missing)), g.shapeOf(x));
+    return g.Expand(placed, g.shapeOf(x));
   });
 });
+
+/** bool, true where the positions along two axes of x are the same; the other axes have length 1. */
+function diagonal(g: Builder & GradTools, x: Value, first: number, second: number): Value {
+  const along = (axis: number): Value =>
+    g.Unsqueeze(
+      g.Range(g.int(0), g.scalar(g.length(x, axis)), g.int(1)),
+      g.ints(g.axesFrom(x, 0).filter((a) => a !== axis)),
+    );
+  return g.Equal(along(first), along(second));
+}

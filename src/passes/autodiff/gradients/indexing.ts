@@ -3,9 +3,8 @@
  * inverse where the picks are known and distinct, by ScatterElements otherwise. Never by ScatterND with reduction add: ONNX
  * Runtime's CPU kernel adds from several threads without a lock and loses updates (onnxruntime issue 23396).
  */
-import { unsupportedShape } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
-import type { Node, Value } from '../../../graph/model.ts';
+import type { Value } from '../../../graph/model.ts';
 import { knownInts, type Length } from '../lengths.ts';
 import { grad } from '../rules.ts';
 import type { GradTools } from '../tools.ts';
@@ -35,6 +34,17 @@ function returned(g: G, dy: Value, x: Value, axis: number, positions: Value): Va
   return g.ScatterElements(g.zerosLike(x), spread, dy, { axis, reduction: 'add' });
 }
 
+/** The flat position of each element of x, in x's shape. */
+const positionsOf = (g: G, x: Value): Value => g.reshapeLike(g.Range(g.int(0), g.Size(x), g.int(1)), x);
+const flat = (g: G, v: Value): Value => g.Reshape(v, g.ints([-1]));
+
+/** dy added back to where `move` took it from, which it says by moving positions. For moves that are not known before they run. */
+function traced(g: G, x: Value, dy: Value, move: (positions: Value) => Value): Value {
+  const zeros = g.Expand(g.like(x, 0), g.Reshape(g.Size(x), g.ints([1])));
+  const at = flat(g, move(positionsOf(g, x)));
+  return g.reshapeLike(g.ScatterElements(zeros, at, flat(g, dy), { axis: 0, reduction: 'add' }), x);
+}
+
 grad('Gather', ({ inputs: [x, indices], attrs: { axis: a }, dy, g }) => {
   const axis = g.axis(x, a);
   const count = g.times(...g.lengths(indices));
@@ -60,30 +70,26 @@ grad('GatherElements', ({ inputs: [x, indices], attrs: { axis }, dy, g }) => [
 /** Positions along the last axis of `indices` as one position in the first axes of `data`, merged: [batch..., picks] flat. */
 function merged(
   g: G,
-  node: Node,
-  data: Value,
-  indices: Value,
-  batch: number,
-): { rows: Value; total: Length; depth: number } {
-  const depth = indices.shape?.at(-1);
-  if (typeof depth !== 'number')
-    throw unsupportedShape(`${node.op} with an unknown number of indexed axes has no gradient`, { node: node.label });
+  { data, indices, batch, depth }: { data: Value; indices: Value; batch: number; depth: number },
+): { rows: Value; total: Length } {
   const sizes = g.lengths(data, batch, batch + depth);
   const strides = sizes.map((_, i) => g.times(...sizes.slice(i + 1)));
   const positive = g.Where(g.Less(indices, g.int(0)), g.Add(indices, g.vector(sizes)), indices);
-  const flat = g.ReduceSum(g.Mul(positive, g.vector(strides)), g.ints([-1]));
+  const lined = g.ReduceSum(g.Mul(positive, g.vector(strides)), g.ints([-1]));
   const before = g.times(...g.lengths(data, 0, batch));
   const total = g.times(before, ...sizes);
-  if (batch === 0) return { rows: g.Reshape(flat, g.ints([-1])), total, depth };
+  if (batch === 0) return { rows: flat(g, lined), total };
   const picks = g.times(...g.lengths(indices, batch, -1));
   const step = g.times(...sizes);
   const offset = g.Mul(g.Range(g.int(0), g.scalar(before), g.int(1)), g.vector([step]));
-  const perBatch = g.Add(g.shaped(flat, [before, picks]), g.Unsqueeze(offset, g.ints([1])));
-  return { rows: g.Reshape(perBatch, g.ints([-1])), total, depth };
+  const perBatch = g.Add(g.shaped(lined, [before, picks]), g.Unsqueeze(offset, g.ints([1])));
+  return { rows: flat(g, perBatch), total };
 }
 
-grad('GatherND', ({ node, inputs: [x, indices], attrs: { batch_dims: batch }, dy, g }) => {
-  const { rows, total, depth } = merged(g, node, x, indices, batch);
+grad('GatherND', ({ inputs: [x, indices], attrs: { batch_dims: batch }, dy, g }) => {
+  const depth = indices.shape?.at(-1);
+  if (typeof depth !== 'number') return [traced(g, x, dy, (p) => g.GatherND(p, indices, { batch_dims: batch }))];
+  const { rows, total } = merged(g, { data: x, indices, batch, depth });
   const width = g.times(...g.lengths(x, batch + depth));
   const count = g.times(...g.lengths(indices, 0, -1));
   const updates = g.shaped(dy, [count, width]);
@@ -92,12 +98,22 @@ grad('GatherND', ({ node, inputs: [x, indices], attrs: { batch_dims: batch }, dy
   return [g.reshapeLike(g.ScatterElements(zeros, spread, updates, { axis: 0, reduction: 'add' }), x)];
 });
 
+interface Scattered {
+  readonly data: Value;
+  readonly indices: Value;
+  readonly updates: Value;
+  readonly y: Value;
+  readonly dy: Value;
+  readonly axis: number;
+  readonly reduction: string;
+}
+
 /** y = data with `updates` put at, or combined with, what is there. The reductions' ties share, as torch.scatter_reduce does. */
-grad('ScatterElements', ({ inputs: [data, indices, updates], outputs: [y], attrs: { axis, reduction }, dy, g }) => {
+function scattered(g: G, { data, indices, updates, y, dy, axis, reduction }: Scattered): [Value, Value] {
   const gather = (v: Value): Value => g.GatherElements(v, indices, { axis });
   const scatter = (v: Value, u: Value, by: string): Value => g.ScatterElements(v, indices, u, { axis, reduction: by });
-  if (reduction === 'add') return [dy, undefined, gather(dy)];
-  if (reduction === 'none') return [scatter(dy, g.zerosLike(updates), 'none'), undefined, gather(dy)];
+  if (reduction === 'add') return [dy, gather(dy)];
+  if (reduction === 'none') return [scatter(dy, g.zerosLike(updates), 'none'), gather(dy)];
   const [zero, one] = [g.like(dy, 0), g.like(dy, 1)];
   if (reduction === 'mul') {
     // The product of the others: y/v, or where v is the only zero the product of the rest.
@@ -106,39 +122,46 @@ grad('ScatterElements', ({ inputs: [data, indices, updates], outputs: [y], attrs
     const rest = scatter(nonzero(data), nonzero(updates), 'mul');
     const zeros = scatter(isZero(data), isZero(updates), 'add');
     const others = (v: Value, r: Value, z: Value): Value => g.Where(g.Equal(z, isZero(v)), g.Div(r, nonzero(v)), zero);
-    return [
-      g.Mul(dy, others(data, rest, zeros)),
-      undefined,
-      g.Mul(gather(dy), others(updates, gather(rest), gather(zeros))),
-    ];
+    return [g.Mul(dy, others(data, rest, zeros)), g.Mul(gather(dy), others(updates, gather(rest), gather(zeros)))];
   }
   const [hit, hits] = [g.CastLike(g.Equal(data, y), dy), g.CastLike(g.Equal(updates, gather(y)), dy)];
   const share = g.Div(dy, scatter(hit, hits, 'add'));
-  return [g.Mul(share, hit), undefined, g.Mul(gather(share), hits)];
+  return [g.Mul(share, hit), g.Mul(gather(share), hits)];
+}
+
+grad('ScatterElements', ({ inputs: [data, indices, updates], outputs: [y], attrs, dy, g }) => {
+  const [dData, dUpdates] = scattered(g, { data, indices, updates, y, dy, ...attrs });
+  return [dData, undefined, dUpdates];
 });
 
-grad('ScatterND', ({ node, inputs: [, indices, updates], attrs: { reduction }, dy, g }) => {
-  if (reduction !== 'none' && reduction !== 'add')
-    throw unsupportedShape(`ScatterND with reduction ${reduction} has no gradient`, { node: node.label });
-  const kept = reduction === 'add' ? dy : g.ScatterND(dy, indices, g.zerosLike(updates));
-  return [kept, undefined, g.GatherND(dy, indices)];
+grad('ScatterND', ({ inputs: [data, indices, updates], outputs: [y], attrs: { reduction }, dy, g }) => {
+  if (reduction === 'add') return [dy, undefined, g.GatherND(dy, indices)];
+  if (reduction === 'none') return [g.ScatterND(dy, indices, g.zerosLike(updates)), undefined, g.GatherND(dy, indices)];
+  const [d, u, r, dr] = [flat(g, data), flat(g, updates), flat(g, y), flat(g, dy)];
+  const at = flat(g, g.GatherND(positionsOf(g, data), indices));
+  const [dData, dUpdates] = scattered(g, { data: d, indices: at, updates: u, y: r, dy: dr, axis: 0, reduction });
+  return [g.reshapeLike(dData, data), undefined, g.reshapeLike(dUpdates, updates)];
 });
 
 /** Every |step|-th position from the lowest is dy, in dy's order reversed where the step is negative. */
-grad('Slice', ({ node, inputs: [x, starts, , axes, steps], dy, g }) => {
+grad('Slice', ({ inputs: [x, starts, ends, axes, steps], dy, g }) => {
   const size = starts.shape?.[0];
   const list =
-    axes === undefined ? (typeof size === 'number' ? g.axesFrom(x, 0).slice(0, size) : undefined) : knownInts(axes);
-  if (list === undefined) throw unsupportedShape('the gradient of Slice needs its axes', { node: node.label });
+    axes === undefined
+      ? typeof size === 'number'
+        ? Array.from({ length: size }, (_, i) => i)
+        : undefined
+      : knownInts(axes);
+  const strides = steps === undefined ? list?.map(() => 1) : knownInts(steps);
+  if (list === undefined || strides === undefined || x.shape === undefined)
+    return [traced(g, x, dy, (p) => g.Slice(p, starts, ends, axes, steps))];
   const along = list.map((a) => g.axis(x, a));
   const sizes = along.map((a) => g.length(x, a));
   const firsts = along.map((_, i) => g.fromStart(g.element(starts, i), sizes[i] ?? 0));
-  const step = along.map((_, i) => (steps === undefined ? 1 : knownInts(steps)?.[i]));
   let [block, lows] = [dy, firsts];
   along.forEach((axis, i) => {
-    const by = step[i];
+    const by = strides[i] ?? 1;
     const n = g.length(dy, axis);
-    if (by === undefined) throw unsupportedShape('the gradient of Slice needs its steps', { node: node.label });
     if (by < 0) {
       block = g.Slice(block, g.ints([-1]), g.ints([-(2 ** 53)]), g.ints([axis]), g.ints([-1]));
       lows = lows.with(i, g.plus(g.least(firsts[i] ?? 0, g.minus(sizes[i] ?? 0, 1)), g.times(g.minus(n, 1), by)));
@@ -160,14 +183,16 @@ function apart(g: G, v: Value, axis: number, by: number): Value {
  * Constant padding: what was added is cut off, what a negative pad cut comes back as zero, so the pads change sign. The other
  * modes are gathers with repeated positions, axis by axis.
  */
-grad('Pad', ({ node, inputs: [x, pads, value, axes], attrs: { mode }, dy, g }) => {
+grad('Pad', ({ inputs: [x, pads, value, axes], attrs: { mode }, dy, g }) => {
   if (mode === 'constant') {
     const dx = g.Pad(dy, g.Neg(pads), undefined, axes);
     const total = (v: Value): Value => g.ReduceSum(v);
     return [dx, undefined, value === undefined ? undefined : g.reshapeLike(g.Sub(total(dy), total(dx)), value)];
   }
-  const list = axes === undefined ? g.axesFrom(x, 0) : knownInts(axes)?.map((a) => g.axis(x, a));
-  if (list === undefined) throw unsupportedShape('the gradient of Pad needs its axes', { node: node.label });
+  const known = axes === undefined ? x.shape?.map((_, i) => i) : knownInts(axes);
+  if (known === undefined || x.shape === undefined)
+    return [traced(g, x, dy, (p) => g.Pad(p, pads, undefined, axes, { mode }))];
+  const list = known.map((a) => g.axis(x, a));
   const begins = list.map((_, i) => g.element(pads, i));
   const grown = list.map((_, i) => begins[i] !== 0 || g.element(pads, i + list.length) !== 0);
   // Each axis in turn: before it is undone dy has the padded length there, after it x's.
@@ -222,8 +247,7 @@ grad('TensorScatter', ({ inputs: [past, update, start], attrs: { axis: a }, dy, 
 grad('Compress', ({ inputs: [x, condition], attrs: { axis: a }, dy, g }) => {
   const picks = g.Reshape(g.NonZero(condition), g.ints([-1]));
   if (a !== undefined) return [returned(g, dy, x, g.axis(x, a), picks)];
-  const flat = g.Reshape(x, g.ints([-1]));
-  return [g.reshapeLike(returned(g, dy, flat, 0, picks), x)];
+  return [g.reshapeLike(returned(g, dy, flat(g, x), 0, picks), x)];
 });
 
 grad('ReverseSequence', ({ inputs: [, lengths], attrs, dy, g }) => [g.ReverseSequence(dy, lengths, attrs)]);

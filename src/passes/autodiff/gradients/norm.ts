@@ -23,7 +23,7 @@ grad('LayerNormalization', ({ node, inputs: [x0, scale, bias], attrs: { axis, st
   const inv = wide ? inverse(g, average(g.Mul(centred, centred)), epsilon) : g.output(node, 2, stash, shape, 'inv_std');
   const n = g.Mul(centred, inv);
   const dn = g.Mul(dy, scale.dtype === dy.dtype ? scale : g.CastLike(scale, dy));
-  const dx = g.Mul(inv, g.Sub(g.Sub(dn, average(dn)), g.Mul(n, average(g.Mul(dn, n)))));
+  const dx = standardizedGradient(g, n, inv, dn, average);
   const back = (v: Value): Value => (x === x0 ? v : g.CastLike(v, dy0));
   return [back(dx), back(g.Mul(dy, n)), bias === undefined ? undefined : dy0];
 });
@@ -52,16 +52,31 @@ grad('RMSNormalization', ({ inputs: [x, scale], attrs: { axis, epsilon }, dy, g 
   return rmsGradient(g, x, inverse(g, average(g.Mul(x, x)), epsilon), scale, dy, average);
 });
 
-/** Inference form: an affine map per channel (axis 1). */
-grad('BatchNormalization', ({ inputs: [x, scale, , mean, variance], attrs: { epsilon }, dy, g }) => {
-  const axes = g.ints([0, ...g.axesFrom(x, 1).slice(1)].slice(0, g.rank(x)));
+/** An affine map per channel (axis 1), or in training mode the normalization by the batch's own statistics (Ioffe, Szegedy 2015). */
+grad('BatchNormalization', ({ inputs: [x, scale, , mean, variance], attrs: { epsilon, training_mode }, dy, g }) => {
+  const axes = g.ints(g.axesFrom(x, 0).filter((a) => a !== 1));
   const total = (v: Value): Value => g.ReduceSum(v, axes, { keepdims: 0 });
+  if (training_mode === 1) {
+    const average = (v: Value): Value => g.ReduceMean(v, axes, { keepdims: 1 });
+    const centred = g.Sub(x, average(x));
+    const inv = inverse(g, average(g.Mul(centred, centred)), epsilon);
+    const n = g.Mul(centred, inv);
+    return [
+      standardizedGradient(g, n, inv, g.Mul(dy, channelwise(g, scale, x)), average),
+      total(g.Mul(dy, n)),
+      total(dy),
+    ];
+  }
   const inv = inverse(g, variance, epsilon);
   const normalized = g.Mul(g.Sub(x, channelwise(g, mean, x)), channelwise(g, inv, x));
   const [gain, dScale, dBias] = [g.Mul(scale, inv), total(g.Mul(dy, normalized)), total(dy)];
   const dVariance = g.Mul(g.Mul(dScale, g.Mul(gain, inv)), g.like(inv, -0.5));
   return [g.Mul(dy, channelwise(g, gain, x)), dScale, dBias, g.Neg(g.Mul(dBias, gain)), dVariance];
 });
+
+/** Of x, with n = (x - mean)·inv and dn: inv·(dn - mean(dn) - n·mean(dn·n)). */
+const standardizedGradient = (g: Builder, n: Value, inv: Value, dn: Value, average: (v: Value) => Value): Value =>
+  g.Mul(inv, g.Sub(g.Sub(dn, average(dn)), g.Mul(n, average(g.Mul(dn, n)))));
 
 /** (v - mean)·inverse deviation over these axes. */
 function standardized(g: Builder & GradTools, v: Value, axes: readonly number[], epsilon: number): Value {
