@@ -2,7 +2,7 @@
 import { contrib } from '../graph/contrib.ts';
 import { operators } from '../graph/operators.ts';
 import { internalDomain } from './adapted.ts';
-import { gradientState, pending, stopReason } from './autodiff/index.ts';
+import { gradientState, pending, renamed, stopReason } from './autodiff/index.ts';
 import { ruleKeys } from './autodiff/rules.ts';
 import { layerKeys } from './layers/index.ts';
 import { shapeRuleKeys } from './shapes/rule.ts';
@@ -32,8 +32,14 @@ export function operatorStates(): OperatorState[] {
   return [...keys]
     .map((key): OperatorState => {
       const dot = key.lastIndexOf('.');
-      const gradient = gradientState(key) ?? 'missing';
-      const note = gradient === 'stopped' ? stopReason(key) : gradient === 'missing' ? pending.get(key) : undefined;
+      const gradient = gradientState(key) ?? (renamed.has(key) ? 'rule' : 'missing');
+      const notes = {
+        stopped: stopReason(key),
+        missing: pending.get(key),
+        rule: renamed.get(key),
+        decomposition: undefined,
+      };
+      const note = notes[gradient];
       return {
         domain: key.slice(0, Math.max(dot, 0)),
         op: key.slice(dot + 1),

@@ -1,4 +1,4 @@
-/** The adapted product's own rule, against central differences of the branch written out. */
+/** The rules of the adapted products' own nodes, against central differences of the branches written out. */
 import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph, type Layer, Node, Value } from '../../src/graph/model.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
@@ -54,6 +54,49 @@ export async function checkAdapted({ x, transW, c }: AdaptedCase, mode: Mode): P
     seeded: node.outputs,
     inputs: new Map([...free.inputs, ...fixed.inputs]),
     wrt: [xv, a, b, ...(cv === undefined ? [] : [cv])],
+    opset: 18,
+    type: 'float64',
+    mode,
+    // Linear in each input alone.
+    step: 1,
+    tolerance: 1e-12,
+    exact: true,
+  });
+}
+
+/** Two adapted products of different widths and ranks that read one value, the second with a bias. */
+export async function checkJoined(transW: number, mode: Mode): Promise<void> {
+  const graph = new Graph('joined');
+  const g = createBuilder(inferNode, graph.inputs);
+  const weight = (out: number): number[] => (transW === 1 ? [out, 4] : [4, out]);
+  const free = variables(graph, { x: [2, 3, 4], c: [3] }, mode);
+  const fixed = variables(graph, { w: weight(5), a: [4, 2], b: [2, 5], v: weight(3), d: [4, 1], e: [1, 3] });
+  const [x, c] = free.values;
+  const [w, a, b, v, d, e] = fixed.values;
+  if (!(x && c && w && a && b && v && d && e)) throw new Error('no inputs');
+  const product = (weight: Value, p: Value, q: Value, scale: number): Value => {
+    const branch = g.Mul(g.MatMul(g.MatMul(x, p), q), g.like(x, scale));
+    return g.Add(g.MatMul(x, transW === 1 ? g.Transpose(weight, { perm: [1, 0] }) : weight), branch);
+  };
+  const node = new Node({
+    op: 'Joined',
+    domain: 'loraify',
+    inputs: [x, w, a, b, undefined, v, d, e, c],
+    outputs: [new Value('first'), new Value('second')],
+    attrs: [
+      ['transW', { kind: 'int', value: transW }],
+      ['scales', { kind: 'floats', value: [1.5, 0.5] }],
+      ['widths', { kind: 'ints', value: [5, 3] }],
+    ],
+  });
+  g.own(node);
+  await checkGraph({
+    graph,
+    g,
+    outputs: [product(w, a, b, 1.5), g.Add(product(v, d, e, 0.5), c)],
+    seeded: node.outputs,
+    inputs: new Map([...free.inputs, ...fixed.inputs]),
+    wrt: [x, a, b, d, e],
     opset: 18,
     type: 'float64',
     mode,

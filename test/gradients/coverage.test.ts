@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { contrib } from '../../src/graph/contrib.ts';
 import { isOpName, operators } from '../../src/graph/operators.ts';
-import { gradientState, pending } from '../../src/passes/autodiff/index.ts';
+import { gradientState, pending, renamed } from '../../src/passes/autodiff/index.ts';
 import { ruleKeys } from '../../src/passes/autodiff/rules.ts';
 import { controlRows } from './control.rows.ts';
 import { extras } from './extras.ts';
@@ -11,9 +11,12 @@ import { allRows } from './rows.ts';
 describe('coverage of the operator table', () => {
   const names = Object.keys(operators).filter(isOpName);
 
-  it.each(names)('%s is differentiated, stopped or on the list of what is missing, and on one list only', (op) => {
-    expect([gradientState(op) !== undefined, pending.has(op)].filter(Boolean)).toHaveLength(1);
-  });
+  it.each(names)(
+    '%s is differentiated, stopped, another since or on the list of what is missing, and on one list only',
+    (op) => {
+      expect([gradientState(op) !== undefined, pending.has(op), renamed.has(op)].filter(Boolean)).toHaveLength(1);
+    },
+  );
 
   it.each(Object.keys(contrib))('%s is differentiated', (key) => {
     expect(gradientState(key)).toMatch(/^(rule|decomposition)$/);

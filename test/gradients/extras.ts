@@ -3,7 +3,7 @@ import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph, Node, Value } from '../../src/graph/model.ts';
 import { decomposition } from '../../src/passes/autodiff/rules.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
-import { adaptedCases, checkAdapted } from './adapted.ts';
+import { adaptedCases, checkAdapted, checkJoined } from './adapted.ts';
 import { bodyOf, type Extra, expectSame } from './bodies.ts';
 import {
   type Arg,
@@ -33,6 +33,16 @@ const adapted = adaptedCases.map(
     ops: ['loraify.Adapted'],
     run: async () => {
       for (const mode of modes) await checkAdapted(c, mode);
+    },
+  }),
+);
+
+const joined = [0, 1].map(
+  (transW): Extra => ({
+    is: `loraify.Joined, transW ${transW}`,
+    ops: ['loraify.Joined'],
+    run: async () => {
+      for (const mode of modes) await checkJoined(transW, mode);
     },
   }),
 );
@@ -197,6 +207,7 @@ const attention = likeMasks.map(
 
 export const extras: readonly Extra[] = [
   ...adapted,
+  ...joined,
   ...gelu,
   ...packed,
   ...quantizers,

@@ -21,6 +21,6 @@ import './gradients/recurrent.ts';
 import './gradients/reduce.ts';
 import './gradients/spatial.ts';
 
-export { pending } from './pending.ts';
+export { pending, renamed } from './pending.ts';
 export { type GradientObserver, gradientState, stopReason } from './rules.ts';
 export { type GradientRequest, gradients, opName } from './walk.ts';

@@ -16,7 +16,6 @@ export const pending: ReadonlyMap<string, string> = new Map([
   ['OptionalGetElement', sequence],
   ['RoiAlign', 'sampling at given places'],
   ['STFT', 'overlapping frames of DFT'],
-  ['Scatter', 'ScatterElements since opset 11, which normalization makes of it'],
   ['SequenceAt', sequence],
   ['SequenceConstruct', sequence],
   ['SequenceEmpty', sequence],
@@ -25,5 +24,10 @@ export const pending: ReadonlyMap<string, string> = new Map([
   ['SequenceMap', sequence],
   ['SplitToSequence', sequence],
   ['Unique', 'repeated values share a gradient'],
-  ['Upsample', 'Resize since opset 10, which normalization makes of it'],
+]);
+
+/** Operators that no newer opset has: normalization makes others of them, which are differentiated. */
+export const renamed: ReadonlyMap<string, string> = new Map([
+  ['Scatter', 'as ScatterElements'],
+  ['Upsample', 'as Resize'],
 ]);
