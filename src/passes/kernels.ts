@@ -55,7 +55,7 @@ const ops = (text: string): ReadonlySet<string> => new Set(text.split(' '));
  */
 const noDouble = ops(
   'Acos Acosh Asin Asinh Atan Atanh Attention AveragePool Col2Im Conv ConvTranspose Cosh Det Elu Erf Gelu GlobalAveragePool ' +
-    'GlobalLpPool GlobalMaxPool HardSigmoid HardSwish Hardmax InstanceNormalization LRN LeakyRelu LpPool MaxRoiPool MaxUnpool ' +
+    'GlobalLpPool GlobalMaxPool GRU HardSigmoid HardSwish Hardmax InstanceNormalization LRN LSTM LeakyRelu LpPool MaxRoiPool MaxUnpool ' +
     'Mean MeanVarianceNormalization Mish Multinomial NonZero OneHot PRelu RNN Resize Selu Sinh Softplus Softsign Swish Tan ThresholdedRelu',
 );
 
