@@ -11,7 +11,6 @@ import { findProducts, functionKey } from './findProducts.ts';
 import { kindNamed } from './layers/index.ts';
 import type { Marked, Product, Skipped } from './layers/kind.ts';
 import { type ModulePath, modulePath, uniquePaths } from './targets.ts';
-import { operandType } from './weighted.ts';
 
 /** A weight with all products that read it: what may become a layer. */
 export interface Candidate {
@@ -211,7 +210,7 @@ function describe(item: Item, layers: readonly Layer[]): unknown {
     item.layer.scale,
     item.flip,
     item.product.side,
-    operandType(item.product.weight),
+    item.product.dtype,
   ];
 }
 

@@ -6,11 +6,11 @@
 import { unsupportedShape } from '../errors.ts';
 import type { Builder } from '../graph/builder.ts';
 import { constant, type Graph, Node, replaceValue, Value } from '../graph/model.ts';
-import { dataTypeNumber, isFloat } from '../graph/tensor.ts';
+import { isFloat } from '../graph/tensor.ts';
 import { internalDomain, isAdapted } from './adapted.ts';
 import { branchForm, isBranch } from './branch.ts';
 import { kindNamed } from './layers/index.ts';
-import { asType } from './precision.ts';
+import { added, asType } from './precision.ts';
 import { rewriteNodes } from './rewrite.ts';
 
 /** In place, bodies included; detached nodes of the main graph join through `graph.adopt()` afterwards. */
@@ -49,14 +49,9 @@ function writeOut(node: Node, g: Builder, { graphs }: Site): void {
       made.layer = layer;
       return g.own(made).outputs[0] ?? y;
     }
-    const wide = (v: Value): Value =>
-      v.dtype !== undefined && isFloat(v.dtype) && v.dtype !== 'float32'
-        ? g.Cast(v, { to: dataTypeNumber('float32') })
-        : v;
+    const wide = (v: Value): Value => (v.dtype !== undefined && isFloat(v.dtype) ? asType(g, v, 'float32') : v);
     const scaled = layer.scale === 1 ? b : g.Mul(b, g.float(layer.scale));
-    const base = wide(y);
-    const total = g.Add(base, branch({ g, node, x, a, b: scaled, wide }));
-    return base === y || y.dtype === undefined ? total : g.Cast(total, { to: dataTypeNumber(y.dtype) });
+    return added(g, y, branch({ g, node, x, a, b: scaled, wide }));
   });
   replaceResult(out, sum, graphs);
 }

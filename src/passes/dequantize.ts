@@ -1,13 +1,15 @@
 /**
- * Weights that a graph unpacks from constants (DequantizeLinear, and the Transpose or Reshape behind it) are unpacked anew for each
- * reader, just before it. A weight that the forward and the backward shared would stay unpacked between them, and so would all
- * others: the memory of the model in float32.
+ * Weights that a graph unpacks from constants (DequantizeLinear, a Cast to a wider type, and the Transpose or Reshape behind it) are
+ * unpacked anew for each reader, just before it. A weight that the forward and the backward shared would stay unpacked between
+ * them, and so would all others: the memory of the model in float32. ONNX Runtime leaves equal DequantizeLinear nodes apart, equal
+ * casts only without its CommonSubexpressionElimination.
  *
  * ONNX Runtime runs a node's inputs from the last one in the file to the first (GraphViewer's reverse depth-first order), so
  * what stands first in the file runs last: right before the node that needs it.
  */
 import { cloneMap, cloneNodes } from '../graph/clone.ts';
 import type { Graph, Node, Use, Value } from '../graph/model.ts';
+import { dataTypeBits, inlineBytes } from '../graph/tensor.ts';
 
 /** In place, on a graph in its final order. Adds copies of nodes, never of constants. */
 export function dequantizeLate(graph: Graph): void {
@@ -19,7 +21,7 @@ export function dequantizeLate(graph: Graph): void {
     const fixed = node.inputs.every((v) => v === undefined || v.tensor !== undefined || isFrom(v, constant));
     if (!fixed) continue;
     constant.add(node);
-    if (node.op === 'DequantizeLinear' || makers.some((m) => unpacks.has(m))) unpacks.add(node);
+    if (node.op === 'DequantizeLinear' || widensWeight(node) || makers.some((m) => unpacks.has(m))) unpacks.add(node);
   }
   if (unpacks.size === 0) return;
   const handedOut = new Set<Value>([
@@ -39,6 +41,13 @@ export function dequantizeLate(graph: Graph): void {
   graph.removeAll(unpacks);
   graph.insertAfter(undefined, ...first, ...copies);
   graph.prune();
+}
+
+/** A cast of a stored weight to a wider type: the graph has it because the narrow one has no kernels. */
+function widensWeight({ op, domain, inputs: [w], outputs: [wide] }: Node): boolean {
+  const { tensor } = w ?? {};
+  if (op !== 'Cast' || domain !== '' || tensor === undefined || wide?.dtype === undefined) return false;
+  return tensor.byteLength > inlineBytes && dataTypeBits(wide.dtype) > dataTypeBits(tensor.dtype);
 }
 
 const isFrom = (v: Value, nodes: ReadonlySet<Node>): boolean => v.producer !== undefined && nodes.has(v.producer);

@@ -25,7 +25,7 @@ export function computable(model: Model): string[] {
     weights === undefined
       ? []
       : [
-          `bfloat16 computes in float32, because ONNX Runtime's CPU provider has no bfloat16 kernels and JavaScript no bfloat16 tensors${weights === 0 ? '' : `; weights stay bfloat16 in the file and are cast where they are read, which takes their float32 size in memory while a graph runs`}`,
+          `bfloat16 computes in float32, because ONNX Runtime's CPU provider has no bfloat16 kernels and JavaScript no bfloat16 tensors${weights === 0 ? '' : `; weights stay bfloat16 and are cast where they are read`}`,
         ];
   const lacking = new Map<DataType, Set<string>>();
   let sigmoids = 0;

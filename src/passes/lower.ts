@@ -69,10 +69,9 @@ function expand(graph: Graph, node: Node, scalar: (x: number, g: Builder) => Val
   node.replaceOutput(0, base);
 
   const rule = `lower/${op === 'Gemm' ? 'gemm' : 'matmul'}${side === 0 ? '' : '-left'}`;
-  const narrow = isNarrow(dtype);
   beside(graph, node, y, rule, (g) => {
-    const wide = (v: Value): Value => (narrow ? g.Cast(v, { to: dataTypeNumber('float32') }) : v);
-    const delta = side === 0 ? right(g, wide(x), a, b, flip, transA) : left(g, wide(x), a, b, flip, transB);
+    const rows = cast(g, x, dtype, 'float32');
+    const delta = side === 0 ? right(g, rows, a, b, flip, transA) : left(g, rows, a, b, flip, transB);
     return sum(g, base, delta, factor, dtype, scalar);
   });
 }
@@ -81,34 +80,31 @@ function expandBranch(graph: Graph, node: Node, scalar: (x: number, g: Builder) 
   const { y: base, x, a, b, layer } = branchForm(node);
   const [y] = node.outputs;
   const branch = kindNamed(layer.op)?.branch;
-  const { producer, dtype } = base;
+  const { producer, dtype = 'float32' } = base;
   if (y === undefined || producer === undefined || branch === undefined) return;
-  const narrow = isNarrow(dtype);
   beside(graph, producer, y, `lower/${layer.op.toLowerCase()}`, (g) => {
-    const wide = (v: Value): Value => (narrow ? g.Cast(v, { to: dataTypeNumber('float32') }) : v);
+    const wide = (v: Value): Value => cast(g, v, dtype, 'float32');
     return sum(g, base, branch({ g, node, x, a, b, wide }), layer.scale, dtype, scalar);
   });
   graph.remove(node);
 }
 
-const isNarrow = (dtype: Value['dtype']): boolean => dtype !== undefined && dtype !== 'float32';
+/** Values of the source may not say their types; who asks does. */
+const cast = (g: Builder, v: Value, from: DataType, to: DataType): Value =>
+  from === to ? v : g.Cast(v, { to: dataTypeNumber(to) });
 
-/** base + factor·delta, summed in the wider type of both and cast to the base's type. */
+/** base + factor·delta, computed in the wider type of both and cast to the base's. */
 function sum(
   g: Builder,
   base: Value,
   delta: Value,
   factor: number,
-  dtype: Value['dtype'],
+  dtype: DataType,
   scalar: (x: number, g: Builder) => Value,
 ): Value {
   const scaled = factor === 1 ? delta : g.Mul(delta, scalar(factor, g));
-  // Values of the source may not say their types; these do.
-  const cast = (v: Value, from: DataType, to: DataType): Value =>
-    from === to ? v : g.Cast(v, { to: dataTypeNumber(to) });
-  const own = dtype ?? 'float32';
-  const wider = own === 'float64' ? own : 'float32';
-  return cast(g.Add(cast(base, own, wider), cast(scaled, 'float32', wider)), wider, own);
+  const wider = dtype === 'float64' ? dtype : 'float32';
+  return cast(g, g.Add(cast(g, base, dtype, wider), cast(g, scaled, 'float32', wider)), wider, dtype);
 }
 
 /** Puts the nodes that `make` makes behind the base; the last one hands out y. */

@@ -39,9 +39,7 @@ export function lowerTraining(graph: Graph, builder: Builder): void {
           : transW === 1 || bias !== undefined
             ? g.Gemm(rows, w, bias, { transB: transW })
             : g.MatMul(rows, w);
-      const h = g.MatMul(asType(g, rows, a.dtype), a);
-      const sum =
-        base === undefined ? g.Gemm(h, b, undefined, { alpha: scale }) : besideBase(g, h, b, base, { alpha: scale });
+      const sum = besideBase(g, g.MatMul(asType(g, rows, a.dtype), a), b, base, { alpha: scale });
       const shaped = flat ? sum : g.Reshape(sum, leading(g, x, width));
       return c === undefined || bias !== undefined ? shaped : g.Add(shaped, c);
     });

@@ -70,10 +70,17 @@ export function besideBase(
   g: Builder,
   lhs: Value,
   rhs: Value,
-  base: Value,
+  base: Value | undefined,
   attrs: { readonly alpha?: number; readonly transB?: number },
 ): Value {
+  if (base === undefined) return g.Gemm(lhs, rhs, undefined, attrs);
   if (base.dtype === 'float64' && lhs.dtype !== 'float64')
     return g.Add(base, asType(g, g.Gemm(lhs, rhs, undefined, attrs), 'float64'));
   return asType(g, g.Gemm(lhs, rhs, asType(g, base, lhs.dtype), attrs), base.dtype);
+}
+
+/** A branch and its base, summed in the wider type of both; the result has the base's type. */
+export function added(g: Builder, base: Value, branch: Value): Value {
+  if (base.dtype === 'float64') return g.Add(base, asType(g, branch, 'float64'));
+  return asType(g, g.Add(asType(g, base, branch.dtype), branch), base.dtype);
 }

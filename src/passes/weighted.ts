@@ -93,20 +93,10 @@ export function typeOf({ tensor, chain }: WeightView): DataType | undefined {
     const [out] = node.outputs;
     if (out?.dtype !== undefined) return out.dtype;
     if (node.op === 'Cast') return dataTypeFromNumber(attrsOf(node, 'Cast').to ?? 0);
-    const scale = node.inputs[1];
+    let scale = node.inputs[1];
+    while (scale?.dtype === undefined && scale?.producer?.op === 'Identity') scale = scale.producer.inputs[0];
     return node.op === 'DequantizeLinear' && scale !== undefined ? scale.dtype : dtype;
   }, tensor.dtype);
-}
-
-/** The element type of the product's operand; undefined where only a scale that is computed says it. */
-export function operandType({ tensor, chain }: WeightView): DataType | undefined {
-  const last = chain.findLast((n) => n.op === 'Cast' || n.op === 'DequantizeLinear');
-  if (last === undefined) return tensor.dtype;
-  const named = last.attrs.get(last.op === 'Cast' ? 'to' : 'output_dtype');
-  if (named?.kind === 'int' && Number(named.value) !== 0) return dataTypeFromNumber(Number(named.value));
-  let scale = last.inputs[1];
-  while (scale?.producer?.op === 'Identity') scale = scale.producer.inputs[0];
-  return scale === undefined ? undefined : (constantTensor(scale)?.dtype ?? scale.dtype);
 }
 
 /** Operators through which a constant stays the same weight. */

@@ -65,8 +65,9 @@ function sessionOptions({ provider, threads, disablePrepacking }: SessionSetting
         // Weights stay out of the arena, which grows by powers of two.
         use_device_allocator_for_initializers: '1',
       },
-      // Folding would replace a Cast or DequantizeLinear of a frozen weight by a second, wide copy of it.
-      optimization: { disable_specified_optimizers: 'ConstantFolding' },
+      // Folding would replace a Cast or DequantizeLinear of a frozen weight by a second, wide copy of it; elimination would keep what a
+      // cast gives from the forward to the backward. Equal nodes of a graph are one already.
+      optimization: { disable_specified_optimizers: 'ConstantFolding;CommonSubexpressionElimination' },
     },
   };
 }

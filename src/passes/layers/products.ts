@@ -3,7 +3,7 @@ import type { Node, Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
 import { dataTypeNumber } from '../../graph/tensor.ts';
 import { internalDomain } from '../adapted.ts';
-import { floatOf, operandType, type Traced, typeOf, type WeightView } from '../weighted.ts';
+import { floatOf, type Traced, typeOf, type WeightView } from '../weighted.ts';
 import type { Found, LayerKind, Marked } from './kind.ts';
 
 const product = { domain: '', find, mark } as const;
@@ -40,13 +40,12 @@ function orientation(node: Node, side: Found['side'], w: WeightView): Pick<Found
 }
 
 /** Makes the node Adapted: inputs x, W, A, B and Gemm's C; attributes base, side, flip, dtype (where known) beside the operator's own. */
-function mark(node: Node, { product: { side, weight }, layer, flip }: Marked, a: Value, b: Value): void {
+function mark(node: Node, { product: { side, dtype }, layer, flip }: Marked, a: Value, b: Value): void {
   const [left, right, c] = node.inputs;
   const [x, w] = side === 'right' ? [left, right] : [right, left];
   node.attrs.set('base', { kind: 'string', value: new TextEncoder().encode(node.op) });
   node.attrs.set('side', { kind: 'int', value: side === 'right' ? 0 : 1 });
   node.attrs.set('flip', { kind: 'int', value: flip ? 1 : 0 });
-  const dtype = operandType(weight);
   if (dtype !== undefined) node.attrs.set('dtype', { kind: 'int', value: dataTypeNumber(dtype) });
   node.op = 'Adapted';
   node.domain = internalDomain;

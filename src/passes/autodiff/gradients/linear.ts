@@ -63,10 +63,7 @@ gradRaw('loraify.Adapted', ({ node, inputs, dy, g }) => {
   const dh = g.Gemm(dBranch, b, undefined, { alpha: scale, transB: 1 });
   const h = g.MatMul(branch, a);
   const base = w === undefined ? undefined : transW === 1 ? g.Gemm(dy2, w) : g.Gemm(dy2, w, undefined, { transB: 1 });
-  const dx =
-    base === undefined
-      ? asType(g, g.Gemm(dh, a, undefined, { transB: 1 }), x.dtype)
-      : besideBase(g, dh, a, base, { transB: 1 });
+  const dx = asType(g, besideBase(g, dh, a, base, { transB: 1 }), x.dtype);
   const grads: (Value | undefined)[] = [
     g.reshapeLike(dx, x),
     undefined,
