@@ -14,7 +14,7 @@ import {
 import { adapterMismatch, badOption, didYouMean } from './errors.ts';
 import type { Manifest, ManifestLayer } from './formats/manifest.ts';
 import { matching } from './formats/peftPattern.ts';
-import { factorShapes, rankAxes } from './graph/layers.ts';
+import { factorShapes, layerOp, rankAxes, weightText } from './graph/layers.ts';
 
 /** The initial adapter inside a package. */
 export const adapterFolder = 'adapter';
@@ -121,15 +121,20 @@ function pair(layer: ManifestLayer, a: PortableTensor, b: PortableTensor, source
     );
   }
   // The scale is in B.
-  const { in: inputs, out } = layer;
-  return { in: inputs, out, rank, alpha: rank, scale: 1, A: toFloats(a), B: toFloats(b) };
+  const { op, in: inputs, out, kernel } = layer;
+  const { form } = layerOp(op);
+  return { form, in: inputs, out, kernel, rank, alpha: rank, scale: 1, A: toFloats(a), B: toFloats(b) };
 }
 
 /** By the manifest's paths; shapes checked. */
 function fitting(manifest: Manifest, layers: ReadonlyMap<string, PeftLayer>, source: string): Map<string, PeftLayer> {
   const found = new Map<string, PeftLayer>();
   for (const [path, layer] of layers) {
-    const mine = matching(manifest.layers, path);
+    const mine =
+      matching(
+        manifest.layers.filter((l) => layerOp(l.op).form === layer.form),
+        path,
+      ) ?? matching(manifest.layers, path);
     if (mine === undefined)
       throw adapterMismatch(
         `the package has no layer "${path}"${didYouMean(
@@ -139,9 +144,10 @@ function fitting(manifest: Manifest, layers: ReadonlyMap<string, PeftLayer>, sou
         source,
       );
     if (found.has(mine.path)) throw adapterMismatch(`two layers of the adapter fit layer "${mine.path}"`, source);
-    if (layer.in !== mine.in || layer.out !== mine.out)
+    const own = weightText({ ...mine, form: layerOp(mine.op).form });
+    if (own !== weightText(layer))
       throw adapterMismatch(
-        `layer "${mine.path}" is [${mine.in}, ${mine.out}] in the package, [${layer.in}, ${layer.out}] in the adapter`,
+        `layer "${mine.path}" is ${own} in the package, ${weightText(layer)} in the adapter`,
         source,
       );
     found.set(mine.path, layer);

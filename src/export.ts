@@ -182,10 +182,13 @@ function peftOf(manifest: Manifest, adapter: Adapter): PeftContent {
     size += values.length;
     return { offset };
   };
+  const ops = new Map(manifest.layers.map((l) => [l.path, l.op]));
   const layers = [...adapter].map(([path, l]) => ({
     path,
+    op: ops.get(path) ?? '',
     in: l.in,
     out: l.out,
+    kernel: l.kernel,
     rank: l.rank,
     alpha: standard || rslora ? l.alpha : l.scale * l.rank,
     A: place(l.A),

@@ -5,6 +5,7 @@ import { type AdapterOptions, adapterLayers, adapterSources } from './adapters.t
 import { createFile, encodeModel, mergeWeights, planWeights, type UntieEdit, type WeightEdit } from './emit/index.ts';
 import { mergeMismatch, notMergeable } from './errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from './formats/manifest.ts';
+import { factorMatrices, formShapes } from './graph/layers.ts';
 import { freshName, type Model, type Node, tensorType, type Value } from './graph/model.ts';
 import { type DataType, inlineTensor, isFloat, type Tensor } from './graph/tensor.ts';
 import { openSource, packageCandidates } from './packages.ts';
@@ -105,12 +106,10 @@ function plan(model: Model, manifest: Manifest, adapter: Adapter): { edits: Weig
   return { edits, unties };
 }
 
-const deltaOf = ({ layout, in: inputs, out }: ManifestLayer, { A, B, scale }: PeftLayer): WeightEdit['delta'] => ({
-  A,
-  B,
-  scale,
+const deltaOf = ({ layout, out }: ManifestLayer, change: PeftLayer): WeightEdit['delta'] => ({
+  ...factorMatrices(change),
+  scale: change.scale,
   layout,
-  in: inputs,
   out,
 });
 
@@ -175,11 +174,12 @@ async function verified(
 /** A and B as model.onnx reads them, which multiplies by the scale of the package. */
 function branchTensors(layer: ManifestLayer, adapter: PeftLayer | undefined): [string, Tensor][] {
   if (adapter === undefined) return [];
-  const { A, B, rank, scale } = adapter;
+  const { A, B, scale } = adapter;
+  const shapes = formShapes(adapter.form, adapter);
   const factor = scale / layer.scale;
   const raw = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   return [
-    [layer.A.name, inlineTensor('float32', [layer.in, rank], raw(A))],
-    [layer.B.name, inlineTensor('float32', [rank, layer.out], raw(factor === 1 ? B : B.map((x) => x * factor)))],
+    [layer.A.name, inlineTensor('float32', shapes.A, raw(A))],
+    [layer.B.name, inlineTensor('float32', shapes.B, raw(factor === 1 ? B : B.map((x) => x * factor)))],
   ];
 }

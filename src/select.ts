@@ -2,7 +2,7 @@
 import { type InitKind, initialFactors, type PeftAdapter } from './adapter/index.ts';
 import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from './errors.ts';
 import { matching } from './formats/peftPattern.ts';
-import { factorShapes, layerOp, sizeOf } from './graph/layers.ts';
+import { factorShapes, layerOp, sizeOf, weightText } from './graph/layers.ts';
 import { freshName, type Layer, type Model } from './graph/model.ts';
 import { inlineTensor, type Tensor } from './graph/tensor.ts';
 import { type Candidate, type Chosen, patternValue, selector, unmatched } from './passes/index.ts';
@@ -94,8 +94,9 @@ export function selectFromAdapter(
   const names = layerNames(model);
   const byCandidate = new Map<Candidate, string>();
   const missing: string[] = [];
-  for (const path of adapter.tensors.keys()) {
-    const found = matching(candidates, path);
+  for (const [path, layer] of adapter.tensors) {
+    const alike = candidates.filter((c) => layerOp(c.op).form === layer.form);
+    const found = matching(alike, path) ?? matching(candidates, path);
     if (found === undefined)
       missing.push(
         `"${path}"${didYouMean(
@@ -120,9 +121,10 @@ export function selectFromAdapter(
       left.set(candidate.path, 'not in the adapter');
       return [];
     }
-    if (found.in !== candidate.in || found.out !== candidate.out)
+    const own = weightText({ ...candidate, form: layerOp(candidate.op).form });
+    if (own !== weightText(found))
       throw adapterMismatch(
-        `"${key}" is for a weight [${found.in}, ${found.out}], but layer "${candidate.path}" is [${candidate.in}, ${candidate.out}]`,
+        `"${key}" is for a weight ${weightText(found)}, but layer "${candidate.path}" is ${own}`,
         file,
       );
     const layer = layerOf(candidate, found.rank, found.alpha, found.scale, names);

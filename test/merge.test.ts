@@ -52,6 +52,34 @@ function packTests(name: string, folder: string, base = folder): void {
   });
 }
 
+describe.each(['conv', 'embedding'])('layers of a %s', (name) => {
+  const folder = join(import.meta.dirname, '../fixtures/peft-layers', name);
+  packTests(name, folder);
+
+  it('come back from adapter files as they were', async () => {
+    const dir = join(scratch, `${name}.lora`);
+    const merged = async (adapter: string): Promise<Buffer> => {
+      const out = join(scratch, `${name}.merged.onnx`);
+      await merge(dir, { adapter, out, force: true, verify: false });
+      return readFileSync(out);
+    };
+    const wanted = await merged(join(folder, 'final'));
+    for (const format of ['onnx_adapter', 'safetensors'] as const) {
+      const out = join(scratch, `${name}.${format}`);
+      await exportAdapter(dir, { format, adapter: join(folder, 'final'), out });
+      // alpha / rank is 2: a scale that changes no mantissa on its way into B.
+      expect((await merged(out)).equals(wanted), format).toBe(true);
+    }
+  });
+
+  it('are left alone without a target', async () => {
+    const { layers } = await inspect(join(folder, 'base.onnx'));
+    const others = layers.filter((l) => l.op === 'Conv' || l.op === 'Gather');
+    expect(others.length).toBeGreaterThan(0);
+    for (const l of others) expect([l.chosen, l.reason]).toEqual([false, 'only with --target']);
+  });
+});
+
 describe('own pack', () => {
   packTests('own', own);
 

@@ -30,7 +30,7 @@ it('makes one layer per module, trains them apart, and the merge unties the weig
   const random = stream(1, 'separate');
   const params = Float32Array.from({ length: 32 }, () => 0.3 * random.normal());
   const layers = ['block.0.fc', 'block.1.fc'].map((path, i) => ({
-    ...{ path, in: 4, out: 4, rank: 2, alpha: 4 },
+    ...{ path, op: 'MatMul', in: 4, out: 4, rank: 2, alpha: 4 },
     ...{ A: { offset: 16 * i }, B: { offset: 16 * i + 8 } },
   }));
   const adapter = join(scratch, 'adapter');

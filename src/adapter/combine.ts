@@ -7,6 +7,7 @@
  *   cat     A = [w·s·A_1, w·s·A_2, …], B = [B_1; B_2; …]: the exact sum of the branches; ranks add up
  */
 import { adapterMismatch, mergeMismatch } from '../errors.ts';
+import { formAxes, formShapes, weightText } from '../graph/layers.ts';
 import { concatenated } from './concatenated.ts';
 import type { PeftLayer } from './peftTensors.ts';
 
@@ -70,15 +71,18 @@ function cat(path: string, parts: readonly Part[]): PeftLayer {
   // Each factor is rounded where PEFT rounds it.
   const scaled = ({ strength, layer }: Part): Float32Array =>
     layer.A.map((x) => Math.fround(x * Math.fround(strength)) * Math.fround(layer.scale));
+  const axes = formAxes(first.form);
+  const shapes = formShapes(first.form, { ...first, rank });
+  const shapesOf = (p: Part): typeof shapes => formShapes(p.layer.form, p.layer);
   const A = concatenated(
-    [first.in, rank],
-    1,
-    parts.map((p) => ({ dims: [first.in, p.layer.rank], data: scaled(p) })),
+    shapes.A,
+    axes.A,
+    parts.map((p) => ({ dims: shapesOf(p).A, data: scaled(p) })),
   ).data;
   const B = concatenated(
-    [rank, first.out],
-    0,
-    parts.map((p) => ({ dims: [p.layer.rank, first.out], data: p.layer.B })),
+    shapes.B,
+    axes.B,
+    parts.map((p) => ({ dims: shapesOf(p).B, data: p.layer.B })),
   ).data;
   return checked(path, { ...first, rank, alpha: rank, scale: 1, A, B });
 }
@@ -87,9 +91,9 @@ function agreeing(path: string, parts: readonly Part[]): PeftLayer {
   const [first, ...others] = parts;
   if (first === undefined) throw new Error(`no adapter has the layer "${path}"`);
   for (const { name, layer } of others)
-    if (layer.in !== first.layer.in || layer.out !== first.layer.out)
+    if (weightText(layer) !== weightText(first.layer))
       throw adapterMismatch(
-        `layer "${path}" is [${first.layer.in}, ${first.layer.out}] in "${first.name}", [${layer.in}, ${layer.out}] in "${name}"`,
+        `layer "${path}" is ${weightText(first.layer)} in "${first.name}", ${weightText(layer)} in "${name}"`,
         name,
       );
   return first.layer;

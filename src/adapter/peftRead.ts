@@ -14,7 +14,7 @@ export interface PeftAdapter extends PeftConfig {
 }
 
 /**
- * Reads a PEFT directory: LoRA on linear layers, any float type.
+ * Reads a PEFT directory: LoRA on linear layers, convolutions of one group and embeddings, any float type.
  * Errors: BAD_ADAPTER (a file missing or malformed, a rank that contradicts the config), ADAPTER_UNSUPPORTED by feature,
  * BAD_SAFETENSORS, BAD_PATTERN.
  */

@@ -1,8 +1,8 @@
 /** The tensors of PEFT's LoRA by key (peft/utils/save_and_load.py) -> layers. Runs in browsers too. */
 import { adapterUnsupported, badAdapter } from '../errors.ts';
 import { type RawTensor, toFloat32 } from '../formats/rawTensor.ts';
+import { type Factors, type LayerForm, transposed } from '../graph/layers.ts';
 import { effectiveScale, type PeftConfig, type Scaled } from './peftConfig.ts';
-import { transposed } from './transposed.ts';
 
 export const configName = 'adapter_config.json';
 export const weightsName = 'adapter_model.safetensors';
@@ -10,15 +10,11 @@ export const weightsName = 'adapter_model.safetensors';
 /** What the keys of PEFT begin with, as save_pretrained writes them. */
 export const peftPrefix = 'base_model.model.';
 
-/** One adapted module, its tensors in the layout of a branch: y += scale · (x·A)·B. */
-export interface PeftLayer extends Scaled {
-  readonly in: number;
-  readonly out: number;
-  /** [in, rank], the transpose of lora_A. */
-  readonly A: Float32Array;
-  /** [rank, out], the transpose of lora_B. */
-  readonly B: Float32Array;
-}
+/**
+ * One adapted module, its tensors as they lie in the flat state (graph/layers.ts): those of a convolution are PEFT's own, the others
+ * are the transposes of PEFT's, so that y += scale · (x·A)·B.
+ */
+export interface PeftLayer extends Scaled, Factors {}
 
 /** Tensors of a file, read when asked for. */
 export interface TensorSource {
@@ -27,14 +23,16 @@ export interface TensorSource {
 }
 
 /**
- * By module path, in the order of the file: LoRA on linear layers, any float type.
+ * By module path, in the order of the file: LoRA on linear layers, convolutions of one group and embeddings, any float type.
  * Errors: BAD_ADAPTER (half a pair, a rank that contradicts the config), ADAPTER_UNSUPPORTED by feature, BAD_PATTERN.
  */
 export function peftLayers(source: TensorSource, config: PeftConfig, file?: string): Map<string, PeftLayer> {
-  const pairs = new Map<string, { A?: RawTensor; B?: RawTensor }>();
+  const pairs = new Map<string, { form: LayerForm; A?: RawTensor; B?: RawTensor }>();
   for (const [key, { shape }] of source.tensors) {
-    const { path, part } = parseKey(key, shape, file);
-    const pair = pairs.get(path) ?? {};
+    const { path, part, form } = parseKey(key, shape, file);
+    const pair = pairs.get(path) ?? { form };
+    if (pair.form !== form)
+      throw badAdapter(`the module "${path}" has tensors of two kinds: ${pair.form} and ${form}`, file);
     if (pair[part] !== undefined) throw badAdapter(`there are two tensors lora_${part} for the module "${path}"`, file);
     const tensor = source.read(key);
     if (tensor !== undefined) pair[part] = tensor;
@@ -42,26 +40,37 @@ export function peftLayers(source: TensorSource, config: PeftConfig, file?: stri
   }
   const scaleOf = effectiveScale(config);
   const layers = new Map<string, PeftLayer>();
-  for (const [path, { A, B }] of pairs) {
+  for (const [path, { form, A, B }] of pairs) {
     if (A === undefined || B === undefined)
       throw badAdapter(`the module "${path}" has no lora_${A === undefined ? 'A' : 'B'}`, file);
-    layers.set(path, layer(path, A, B, scaleOf(path), file));
+    layers.set(path, layer(path, form, A, B, scaleOf(path), file));
   }
   return layers;
 }
 
-/** `base_model.model.PATH.lora_A.weight`, or with the adapter's name before `weight` as state_dict() has it. */
-function parseKey(key: string, shape: readonly number[], file: string | undefined): { path: string; part: 'A' | 'B' } {
+/**
+ * `base_model.model.PATH.lora_A.weight`, or with the adapter's name before `weight` as state_dict() has it; of an embedding
+ * `base_model.model.PATH.lora_embedding_A`.
+ */
+function parseKey(
+  key: string,
+  shape: readonly number[],
+  file: string | undefined,
+): { path: string; part: 'A' | 'B'; form: LayerForm } {
   const refuse = (feature: string, reason: string): Error =>
     adapterUnsupported(feature, `${reason} (key "${key}")`, file);
   const match = /^base_model\.model\.(.+)\.lora_([AB])(?:\.[^.]+)?\.(weight|bias)$/.exec(key);
   if (match?.[1] !== undefined) {
     if (match[3] === 'bias') throw refuse('lora_bias', 'it adds a trained bias to lora_B');
-    if (shape.length > 2) throw refuse('convolutions', 'only linear layers can be adapted');
     if (shape.length < 2) throw badAdapter(`"${key}" has the shape [${shape.join(', ')}], not that of a matrix`, file);
-    return { path: match[1], part: match[2] === 'A' ? 'A' : 'B' };
+    return { path: match[1], part: match[2] === 'A' ? 'A' : 'B', form: shape.length > 2 ? 'conv' : 'linear' };
   }
-  if (key.includes('lora_embedding_')) throw refuse('embeddings', 'adapters of embedding tables are not supported');
+  const table = /^base_model\.model\.(.+)\.lora_embedding_([AB])(?:\.[^.]+)?$/.exec(key);
+  if (table?.[1] !== undefined) {
+    if (shape.length !== 2)
+      throw badAdapter(`"${key}" has the shape [${shape.join(', ')}], not that of a matrix`, file);
+    return { path: table[1], part: table[2] === 'A' ? 'A' : 'B', form: 'embedding' };
+  }
   if (key.includes('lora_magnitude_vector')) throw refuse('use_dora', 'weight-decomposed adapters are not supported');
   if (key.includes('trainable_tokens')) throw refuse('trainable_token_indices', 'it trains rows of an embedding');
   if (/^base_model\.model\..+\.bias$/.test(key)) throw refuse('bias', 'it trains the biases of the base model');
@@ -71,10 +80,17 @@ function parseKey(key: string, shape: readonly number[], file: string | undefine
   throw badAdapter(`the key "${key}" is not one that PEFT writes for LoRA`, file);
 }
 
-function layer(path: string, a: RawTensor, b: RawTensor, scaled: Scaled, file: string | undefined): PeftLayer {
-  const [rank = 0, inputs = 0] = a.shape;
-  const [outputs = 0, rankB = 0] = b.shape;
-  if (rank !== rankB) {
+function layer(
+  path: string,
+  form: LayerForm,
+  a: RawTensor,
+  b: RawTensor,
+  scaled: Scaled,
+  file: string | undefined,
+): PeftLayer {
+  const [rank = 0, inputs = 0, ...kernel] = a.shape;
+  const [outputs = 0, rankB = 0, ...points] = b.shape;
+  if (rank !== rankB || points.length !== kernel.length || points.some((n) => n !== 1)) {
     throw badAdapter(
       `the module "${path}" has lora_A [${a.shape.join(', ')}] but lora_B [${b.shape.join(', ')}]`,
       file,
@@ -89,11 +105,8 @@ function layer(path: string, a: RawTensor, b: RawTensor, scaled: Scaled, file: s
   ] as const) {
     if (!/^(F|BF)/.test(dtype)) throw badAdapter(`lora_${part} of "${path}" has the type ${dtype}`, file);
   }
-  return {
-    ...scaled,
-    in: inputs,
-    out: outputs,
-    A: transposed(toFloat32(a), rank, inputs),
-    B: transposed(toFloat32(b), outputs, rank),
-  };
+  const [A, B] = [toFloat32(a), toFloat32(b)];
+  const lengths = { ...scaled, form, in: inputs, out: outputs };
+  if (form === 'conv') return { ...lengths, kernel, A, B };
+  return { ...lengths, A: transposed(A, rank, inputs), B: transposed(B, outputs, rank) };
 }

@@ -6,18 +6,15 @@ import { writeFileAtomic } from '../formats/files.ts';
 import { escapePattern } from '../formats/pythonRegex.ts';
 import { bytesOf, type RawTensor } from '../formats/rawTensor.ts';
 import { encodeSafetensors } from '../formats/safetensors.ts';
+import { factorShapes, layerOp, type Sized, sizeOf, transposed } from '../graph/layers.ts';
 import { pythonJson } from './peftConfig.ts';
 import { configName, weightsName } from './peftTensors.ts';
-import { transposed } from './transposed.ts';
 
 /** A layer of the flat state; the manifest's layers have these fields. */
-export interface FlatLayer {
+export interface FlatLayer extends Sized {
   readonly path: string;
-  readonly in: number;
-  readonly out: number;
-  readonly rank: number;
   readonly alpha: number;
-  /** Offsets in float32 elements: A is [in, rank] and B is [rank, out], both row-major. */
+  /** Offsets in float32 elements; shapes as graph/layers.ts says, row-major. */
   readonly A: { readonly offset: number };
   readonly B: { readonly offset: number };
 }
@@ -53,7 +50,8 @@ export function writePeft(directory: string, content: PeftContent): void {
 
 function peftTensors({ layers, params }: PeftContent): [string, RawTensor][] {
   const paths = new Set<string>();
-  return layers.flatMap(({ path, in: inputs, out, rank, A, B }): [string, RawTensor][] => {
+  return layers.flatMap((layer): [string, RawTensor][] => {
+    const { path, op, in: inputs, out, rank, A, B } = layer;
     if (paths.has(path)) throw badAdapter(`two layers have the module path "${path}"`);
     paths.add(path);
     const slice = (offset: number, length: number): Float32Array => {
@@ -63,11 +61,24 @@ function peftTensors({ layers, params }: PeftContent): [string, RawTensor][] {
       }
       return values;
     };
-    const a = transposed(slice(A.offset, inputs * rank), inputs, rank);
-    const b = transposed(slice(B.offset, rank * out), rank, out);
+    const shapes = factorShapes(layer);
+    const [a, b] = [slice(A.offset, sizeOf(shapes.A)), slice(B.offset, sizeOf(shapes.B))];
+    const tensor = (shape: readonly number[], values: Float32Array): RawTensor => ({
+      dtype: 'F32',
+      shape: [...shape],
+      data: bytesOf(values),
+    });
+    const { form } = layerOp(op);
+    const key = (part: 'A' | 'B'): string =>
+      `base_model.model.${path}.${form === 'embedding' ? `lora_embedding_${part}` : `lora_${part}.weight`}`;
+    if (form === 'conv')
+      return [
+        [key('A'), tensor(shapes.A, a)],
+        [key('B'), tensor(shapes.B, b)],
+      ];
     return [
-      [`base_model.model.${path}.lora_A.weight`, { dtype: 'F32', shape: [rank, inputs], data: bytesOf(a) }],
-      [`base_model.model.${path}.lora_B.weight`, { dtype: 'F32', shape: [out, rank], data: bytesOf(b) }],
+      [key('A'), tensor([rank, inputs], transposed(a, inputs, rank))],
+      [key('B'), tensor([out, rank], transposed(b, rank, out))],
     ];
   });
 }

@@ -3,8 +3,9 @@
  * an axis of its own whose symbol names the module (passes/adapterInputs.ts), so nothing beside the session has to be known. Runs in
  * browsers too.
  */
-import { adapterMismatch, adapterUnsupported, badOption, didYouMean } from '../errors.ts';
+import { adapterMismatch, badOption, didYouMean } from '../errors.ts';
 import { matching } from '../formats/peftPattern.ts';
+import { formShapes } from '../graph/layers.ts';
 import { rankSymbol, strengthName } from '../graph/served.ts';
 import { concatenated } from './concatenated.ts';
 import type { PeftLayer } from './peftTensors.ts';
@@ -152,7 +153,7 @@ function fromModules(
   file: string | undefined,
 ): Map<string, Branch[]> {
   const found = new Map<string, Branch[]>();
-  for (const [path, { in: inputs, out, rank, scale, A, B }] of modules) {
+  for (const [path, layer] of modules) {
     const mine = matching(layers, path);
     if (mine === undefined) {
       const near = didYouMean(
@@ -162,16 +163,11 @@ function fromModules(
       throw adapterMismatch(`the model has no layer "${path}"${near}`, file);
     }
     if (found.has(mine.path)) throw adapterMismatch(`two layers of the adapter fit layer "${mine.path}"`, file);
-    if (mine.A.axis !== 1 || mine.B.axis !== 0)
-      throw adapterUnsupported(
-        `layer "${mine.path}"`,
-        'it is no linear layer, and only those are read from PEFT',
-        file,
-      );
+    const shapes = formShapes(layer.form, layer);
     const branch = {
-      A: { dims: [inputs, rank], data: A },
-      B: { dims: [rank, out], data: B },
-      scale: scale * factor,
+      A: { dims: shapes.A, data: layer.A },
+      B: { dims: shapes.B, data: layer.B },
+      scale: layer.scale * factor,
     };
     found.set(mine.path, [fitting(mine.path, mine, branch, file)]);
   }

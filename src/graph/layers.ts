@@ -33,8 +33,7 @@ export const layerOp = (op: string): LayerOp => ops.get(op) ?? table.MatMul;
 /** The operators that are adapted by default, for messages. */
 export const defaultOps: readonly string[] = [...ops].flatMap(([op, o]) => (o.byDefault ? [op] : []));
 
-export interface Sized {
-  readonly op: string;
+export interface Lengths {
   readonly in: number;
   readonly out: number;
   readonly rank: number;
@@ -42,17 +41,68 @@ export interface Sized {
   readonly kernel?: readonly number[] | undefined;
 }
 
+export interface Sized extends Lengths {
+  readonly op: string;
+}
+
+interface Shapes<R = number> {
+  readonly A: readonly (number | R)[];
+  readonly B: readonly (number | R)[];
+}
+
 /** Shapes of A and B as they lie in the flat state. */
-export function factorShapes({ op, in: inputs, out, rank, kernel = [] }: Sized): {
-  readonly A: readonly number[];
-  readonly B: readonly number[];
-} {
-  if (layerOp(op).form === 'conv') return { A: [rank, inputs, ...kernel], B: [out, rank, ...kernel.map(() => 1)] };
+export const factorShapes = (layer: Sized): Shapes => formShapes(layerOp(layer.op).form, layer);
+
+/** The same where the form is known and no operator is; the rank may be a symbol. */
+export function formShapes<R>(
+  form: LayerForm,
+  { in: inputs, out, rank, kernel = [] }: Omit<Lengths, 'rank'> & { readonly rank: R },
+): Shapes<R> {
+  if (form === 'conv') return { A: [rank, inputs, ...kernel], B: [out, rank, ...kernel.map(() => 1)] };
   return { A: [inputs, rank], B: [rank, out] };
 }
 
 /** Which axis of A and of B is the rank. */
-export const rankAxes = (op: string): { readonly A: number; readonly B: number } =>
-  layerOp(op).form === 'conv' ? { A: 0, B: 1 } : { A: 1, B: 0 };
+export const rankAxes = (op: string): Axes => formAxes(layerOp(op).form);
+
+interface Axes {
+  readonly A: 0 | 1;
+  readonly B: 0 | 1;
+}
+
+export const formAxes = (form: LayerForm): Axes => (form === 'conv' ? { A: 0, B: 1 } : { A: 1, B: 0 });
+
+export interface Factors extends Lengths {
+  readonly form: LayerForm;
+  readonly A: Float32Array;
+  readonly B: Float32Array;
+}
+
+/**
+ * The matrices whose product changes a weight: A [in·kernel, rank], B [rank, out]. For a convolution that is PEFT's get_delta_weight: a
+ * window of W is the sum over the rank of B's column times A's window.
+ */
+export function factorMatrices({ form, in: inputs, out, rank, kernel = [], A, B }: Factors): {
+  readonly in: number;
+  readonly A: Float32Array;
+  readonly B: Float32Array;
+} {
+  const rows = inputs * sizeOf(kernel);
+  if (form !== 'conv') return { in: rows, A, B };
+  return { in: rows, A: transposed(A, rank, rows), B: transposed(B, out, rank) };
+}
+
+/** A fresh [columns, rows] matrix with the elements of `matrix` [rows, columns]; row-major both. */
+export function transposed(matrix: Float32Array, rows: number, columns: number): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(rows * columns);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) out[j * rows + i] = matrix[i * columns + j] ?? 0;
+  }
+  return out;
+}
 
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);
+
+/** What the adapted weight is, for messages and for comparing: `[in, out]`, of a convolution `[in, out] with a window 3x3`. */
+export const weightText = (l: Pick<Factors, 'form' | 'in' | 'out' | 'kernel'>): string =>
+  `${l.form === 'embedding' ? 'an embedding ' : ''}[${l.in}, ${l.out}]${l.kernel === undefined ? '' : ` with a window ${l.kernel.join('x')}`}`;

@@ -165,7 +165,7 @@ export class Node {
   readonly attrs: Map<string, Attr>;
   readonly metadata: Map<string, string> = new Map();
   unknown: Unknown = [];
-  /** Set on `loraify.Adapted` nodes only. */
+  /** Set on `loraify.Adapted` and `loraify.Branch` nodes, and on the sum that a branch ends in where it is written out. */
   layer: Layer | undefined;
   /** The graph that holds it, undefined while detached. */
   graph: Graph | undefined;

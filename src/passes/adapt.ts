@@ -102,10 +102,12 @@ function modules(group: readonly Product[], separate: ReadonlySet<string>): (rea
   return [...byPath.keys()].filter((path) => separate.has(path)).length > 1 ? [...byPath.values()] : [group];
 }
 
-/** Two readings of one tensor that are the same matrix or its transpose. */
+/** Two readings of one tensor that are the same matrix or, of products, its transpose. */
 const agrees = (a: Product, b: Product): boolean =>
   a.kernel?.join() === b.kernel?.join() &&
-  (a.layout === b.layout ? a.in === b.in && a.out === b.out : a.in === b.out && a.out === b.in);
+  (a.layout === b.layout
+    ? a.in === b.in && a.out === b.out
+    : layerOp(a.node.op).form === 'linear' && a.in === b.out && a.out === b.in);
 
 /** A chosen layer with the initial content of A and B, float32 in the shapes of graph/layers.ts. */
 export interface Chosen {

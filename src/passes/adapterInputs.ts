@@ -3,7 +3,7 @@
  * A and B of the main graph become what was asked for. Bodies and functions read them from there, so they need no change.
  *
  *   baked     initializers
- *   required  inputs: JavaScript can feed only those. A [in, 0] and B [0, out] give the base model
+ *   required  inputs: JavaScript can feed only those. those of rank 0 give the base model
  *   optional  inputs with such empty tensors as defaults: what ONNX Runtime's adapter API sets (RunOptions)
  *
  * Each layer's rank axis has a symbol of its own. One symbol for all, as other tools write it, would promise ONNX Runtime that all ranks

@@ -53,6 +53,8 @@ function writeOut(node: Node, g: Builder, { graphs }: Site): void {
     const scaled = layer.scale === 1 ? b : g.Mul(b, g.float(layer.scale));
     return added(g, y, branch({ g, node, x, a, b: scaled, wide }));
   });
+  // The loss is chosen among what depends on a layer, and reports name it.
+  if (sum.producer !== undefined) sum.producer.layer = layer;
   replaceResult(out, sum, graphs);
 }
 

@@ -27,12 +27,12 @@ export interface LossChoiceOptions {
 }
 
 /**
- * The loss of a graph whose layers are Adapted nodes. `typed` graphs only: shapes must be inferred.
+ * The loss of a graph whose layers are Adapted nodes, or sums with branches that are written out. `typed` graphs only: shapes must be inferred.
  * Throws BAD_LOSS where no float output depends on a layer, or the output asked for does not exist.
  */
 export function chooseLoss(graph: Graph, options: LossChoiceOptions): ChosenLoss {
   const candidates = options.lossOutput === undefined ? graph.outputs : [named(graph, options.lossOutput)];
-  const adapted = new Set([...graph.allNodes()].filter((n) => isAdapted(n) || isJoined(n)));
+  const adapted = new Set([...graph.allNodes()].filter((n) => n.layer !== undefined || isJoined(n)));
   const hit = candidates
     .map((o) => ({ output: o, value: throughIntegers(o) }))
     .find(({ value }) => value !== undefined && dependsOn(value, adapted));

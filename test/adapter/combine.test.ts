@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { type Combination, combine, type PeftLayer, readPeft, type Weighted } from '../../src/adapter/index.ts';
 import { toFloat32 } from '../../src/formats/rawTensor.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
+import { factorMatrices } from '../../src/graph/layers.ts';
 import { coded } from '../temporary.ts';
 
 const folder = join(import.meta.dirname, '../../fixtures/peft-combine');
@@ -103,5 +104,39 @@ describe('combinations', () => {
     expect(() => combine([adapter('a', 1e39), adapter('c', 1)], 'cat')).toThrow(
       expect.toSatisfy(coded('MERGE_MISMATCH', 'layer "first"', 'lora_A', 'not finite')),
     );
+  });
+});
+
+describe('convolutions', () => {
+  /** Two layers of window 2 and other ranks; 3 channels in, 2 out. */
+  const conv = (rank: number, start: number): PeftLayer => ({
+    ...{ form: 'conv', in: 3, out: 2, kernel: [2], rank, alpha: rank, scale: 0.5 },
+    A: Float32Array.from({ length: rank * 6 }, (_, i) => start + i),
+    B: Float32Array.from({ length: 2 * rank }, (_, i) => start - i),
+  });
+  const change = (layer: PeftLayer): number[] => {
+    const { in: inputs, A, B } = factorMatrices(layer);
+    return product({ ...layer, in: inputs, A, B });
+  };
+
+  it('cat is the exact sum of the changes', () => {
+    const [a, b] = [conv(2, 1), conv(3, -4)];
+    const sum = combine(
+      [a, b].map((layer, i) => ({ name: String(i), strength: i + 1, layers: new Map([['m', layer]]) })),
+    ).get('m');
+    if (sum === undefined) throw new Error('no layer');
+    expect(sum).toMatchObject({ rank: 5, form: 'conv', kernel: [2] });
+    const [ours, first, second] = [change(sum), change(a), change(b)];
+    expect(ours).toEqual(first.map((x, i) => x + 2 * (second[i] ?? 0)));
+  });
+
+  it('refuses a window that differs', () => {
+    const other = { ...conv(2, 1), kernel: [3], A: new Float32Array(18) };
+    const both = [conv(2, 1), other].map((layer, i) => ({
+      name: String(i),
+      strength: 1,
+      layers: new Map([['m', layer]]),
+    }));
+    expect(() => combine(both)).toThrow('[3, 2] with a window 2 in "0", [3, 2] with a window 3 in "1"');
   });
 });

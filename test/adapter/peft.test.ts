@@ -45,6 +45,8 @@ function contentOf(adapter: PeftAdapter, knownPaths: Iterable<string> = []): Pef
   };
   const layers = [...adapter.tensors].map(([path, t]) => ({
     path,
+    op: t.form === 'embedding' ? 'Gather' : t.form === 'conv' ? 'Conv' : 'MatMul',
+    kernel: t.kernel,
     in: t.in,
     out: t.out,
     rank: t.rank,
@@ -60,6 +62,7 @@ describe('reading', () => {
   it('transposes into the layout of a branch', () => {
     const layer = readPeft(directory({})).tensors.get('m.fc');
     expect(layer).toEqual({
+      form: 'linear',
       in: 3,
       out: 2,
       rank: 2,
@@ -68,6 +71,42 @@ describe('reading', () => {
       A: Float32Array.of(0, 3, 1, 4, 2, 5),
       B: Float32Array.of(10, 12, 11, 13),
     });
+  });
+
+  it('takes convolutions as they lie and transposes embeddings, and writes both back to the byte', () => {
+    const key = (name: string): string => `base_model.model.m.${name}`;
+    const folder = directory('{"peft_type":"LORA","r":2,"lora_alpha":4}', {
+      [key('conv.lora_A.weight')]: { ...matrix(2, 12), shape: [2, 3, 2, 2] },
+      [key('conv.lora_B.weight')]: { ...matrix(4, 2), shape: [4, 2, 1, 1] },
+      [key('line.lora_A.weight')]: { ...matrix(2, 3), shape: [2, 3, 1] },
+      [key('line.lora_B.weight')]: { ...matrix(2, 2), shape: [2, 2, 1] },
+      [key('table.lora_embedding_A')]: matrix(2, 3),
+      [key('table.lora_embedding_B')]: matrix(2, 2, 10),
+    });
+    const read = readPeft(folder);
+    expect(read.tensors.get('m.conv')).toMatchObject({ form: 'conv', in: 3, out: 4, kernel: [2, 2] });
+    expect([...(read.tensors.get('m.conv')?.A ?? [])]).toEqual(Array.from({ length: 24 }, (_, i) => i));
+    expect(read.tensors.get('m.table')).toMatchObject({
+      ...{ form: 'embedding', in: 3, out: 2 },
+      A: Float32Array.of(0, 3, 1, 4, 2, 5),
+      B: Float32Array.of(10, 12, 11, 13),
+    });
+    const back = fresh();
+    writePeft(back, contentOf(read));
+    const bytes = (where: string): Buffer => readFileSync(join(where, 'adapter_model.safetensors'));
+    expect(bytes(back)).toEqual(bytes(folder));
+  });
+
+  it.each([
+    ['a B that is no point', [4, 2, 2, 2], 'lora_A [2, 3, 2, 2] but lora_B [4, 2, 2, 2]'],
+    ['a B without a window', [16, 2], 'tensors of two kinds: conv and linear'],
+  ])('refuses a convolution with %s', (_, shape, words) => {
+    const size = shape.reduce((n, d) => n * d, 1);
+    const folder = directory('{"peft_type":"LORA","r":2}', {
+      'base_model.model.m.lora_A.weight': { ...matrix(2, 12), shape: [2, 3, 2, 2] },
+      'base_model.model.m.lora_B.weight': { ...matrix(1, size), shape },
+    });
+    expect(() => readPeft(folder)).toThrow(words);
   });
 
   it('reads the settings, with the defaults of PEFT', () => {
@@ -130,8 +169,6 @@ describe('reading', () => {
 
   const prefix = 'base_model.model.';
   it.each([
-    ['m.conv.lora_A.weight', { ...matrix(2, 3), shape: [2, 3, 1, 1] }, 'convolutions'],
-    ['m.emb.lora_embedding_A', matrix(2, 3), 'embeddings'],
     ['m.fc.lora_magnitude_vector', matrix(2, 1), 'use_dora'],
     ['m.fc.lora_B.bias', { ...matrix(2, 1), shape: [2] }, 'lora_bias'],
     ['m.fc.base_layer.bias', { ...matrix(2, 1), shape: [2] }, 'bias'],
@@ -190,6 +227,7 @@ describe('reading', () => {
 
 describe('writing', () => {
   const layer = (path: string, rank: number, alpha: number, offset = 0) => ({
+    op: 'MatMul',
     path,
     in: 2,
     out: 3,

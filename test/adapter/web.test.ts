@@ -218,7 +218,7 @@ describe('refused', () => {
     refused(() => adapterFeeds(pair([3, 1], [2, 2]), inputs), 'ADAPTER_MISMATCH', 'rank 1 in A and rank 2 in B');
     refused(() => adapterFeeds(peft({}, 'm.fd'), inputs), 'ADAPTER_MISMATCH', 'no layer "m.fd"', '"m.fc"');
     refused(() => adapterFeeds(peft({}, 'm.out'), inputs), 'ADAPTER_MISMATCH', 'A of layer "m.out"', '[3, 2]');
-    refused(() => adapterFeeds(peft({}, 'c'), conv), 'ADAPTER_UNSUPPORTED', 'no linear layer');
+    refused(() => adapterFeeds(peft({}, 'c'), conv), 'ADAPTER_MISMATCH', 'A of layer "c"');
   });
 
   it('strengths that are no numbers', () => {

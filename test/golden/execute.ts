@@ -2,8 +2,8 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { expect } from 'vitest';
 import { encodeModel } from '../../src/emit/index.ts';
-import { sizeOf } from '../../src/graph/layers.ts';
-import { constant, type Model, replaceUses, type Value } from '../../src/graph/model.ts';
+import { factorShapes, layerOp, sizeOf } from '../../src/graph/layers.ts';
+import { constant, type Layer, type Model, replaceUses, type Use, type Value } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
 import { bytesOf, numbersOf, numberToHalf, tensorOf } from '../../src/graph/tensor.ts';
 import { type Compiled, compileModel } from '../../src/loraify.ts';
@@ -79,11 +79,22 @@ function fillB(model: Model, compiled: Compiled): Map<string, Float32Array> {
   return new Map(
     compiled.layers.map((layer) => {
       const value = model.graph.initializers.find((v) => v.name === layer.B);
+      const shapes = factorShapes(layer);
       const content = Float32Array.from({ length: layer.rank * layer.out }, () => 0.3 * random.normal());
-      if (value !== undefined) value.tensor = tensorOf('float32', [layer.rank, layer.out], [...content]);
+      if (value !== undefined) value.tensor = tensorOf('float32', shapes.B, [...content]);
+      // An embedding starts with an A of zeros: nothing would change.
+      const a = model.graph.initializers.find((v) => v.name === layer.A);
+      if (layerOp(layer.op).form === 'embedding' && a !== undefined)
+        a.tensor = tensorOf('float32', shapes.A, [...tableOf(layer)]);
       return [layer.path, content];
     }),
   );
+}
+
+/** An embedding's A, which starts at zero, as some training might have left it. */
+export function tableOf(layer: Layer): Float32Array {
+  const random = stream(13, `${layer.path}.lora_A`);
+  return Float32Array.from({ length: layer.in * layer.rank }, () => random.normal());
 }
 
 /**
@@ -93,7 +104,8 @@ function fillB(model: Model, compiled: Compiled): Map<string, Float32Array> {
 export function mergedInto(model: Model, compiled: Compiled, bs: ReadonlyMap<string, Float32Array>): Model | undefined {
   const values = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
   for (const { layer, A } of compiled.selection.chosen) {
-    const a = new Float32Array(bytesOf(A).buffer);
+    const { form } = layerOp(layer.op);
+    const content = form === 'embedding' ? tableOf(layer) : new Float32Array(bytesOf(A).buffer);
     const b = bs.get(layer.path) ?? new Float32Array();
     const stored = values
       .flatMap((g) => [...g.initializers, ...g.nodes.flatMap((n) => n.outputs)])
@@ -104,19 +116,26 @@ export function mergedInto(model: Model, compiled: Compiled, bs: ReadonlyMap<str
     // A quantized weight cannot take the change.
     const old = tensor.dtype === 'float32' || tensor.dtype === 'float64' ? numbersOf(tensor) : undefined;
     if (old === undefined) return undefined;
-    for (let i = 0; i < layer.in; i++)
+    const { rank } = layer;
+    // Of a convolution A is [rank, in·window] and B [out, rank], of everything else they are [in, rank] and [rank, out].
+    const inputs = content.length / rank;
+    const conv = form === 'conv';
+    for (let i = 0; i < inputs; i++)
       for (let o = 0; o < layer.out; o++) {
         let sum = 0;
-        for (let k = 0; k < layer.rank; k++) sum += (a[i * layer.rank + k] ?? 0) * (b[k * layer.out + o] ?? 0);
-        const at = layer.layout === 'in_out' ? i * layer.out + o : o * layer.in + i;
+        for (let k = 0; k < rank; k++)
+          sum +=
+            (content[conv ? k * inputs + i : i * rank + k] ?? 0) * (b[conv ? o * rank + k : k * layer.out + o] ?? 0);
+        const at = layer.layout === 'in_out' ? i * layer.out + o : o * inputs + i;
         old[at] = (old[at] ?? 0) + layer.scale * sum;
       }
     const changed = tensorOf(tensor.dtype, tensor.dims, old);
-    if ([...stored.uses].some((u) => u.node.op === 'Gather')) {
-      // An embedding that shares the weight stays as it is: the products get a copy.
+    // What shares the weight stays as it is, an embedding or a product: the layer gets a copy.
+    const foreign = (u: Use): boolean => (u.node.op === 'Gather') !== (form === 'embedding');
+    if ([...stored.uses].some(foreign)) {
       const copy = constant(`${stored.name}.merged`, changed);
       model.graph.initializers.push(copy);
-      replaceUses(stored, copy, (u) => u.node.op === 'Gather');
+      replaceUses(stored, copy, foreign);
     } else if (stored.tensor !== undefined) stored.tensor = changed;
     else stored.producer?.attrs.set('value', { kind: 'tensor', value: changed, name: '' });
   }
@@ -174,10 +193,11 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
   if (exact === undefined) throw new Error('no evaluation');
   const random = stream(5, 'state');
   const params = new Float32Array(layout.size);
-  selection.chosen.forEach(({ A }, i) => {
+  selection.chosen.forEach(({ layer, A }, i) => {
     const slot = layout.slots[i];
     if (slot === undefined) return;
-    params.set(new Float32Array(bytesOf(A).buffer), slot.A.offset);
+    const table = layerOp(layer.op).form === 'embedding';
+    params.set(table ? tableOf(layer) : new Float32Array(bytesOf(A).buffer), slot.A.offset);
     for (let k = 0; k < sizeOf(slot.B.shape); k++) params[slot.B.offset + k] = 0.3 * random.normal();
   });
   const vector = (data: Float32Array): Tensor => new Tensor('float32', data, [data.length]);

@@ -2,6 +2,7 @@
 import { Tensor } from 'onnxruntime-node';
 import { expect } from 'vitest';
 import { type ServeOptions, serve } from '../../src/export.ts';
+import { factorShapes, layerOp, rankAxes, sizeOf } from '../../src/graph/layers.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
 import { bytesOf, tensorOf } from '../../src/graph/tensor.ts';
@@ -9,7 +10,7 @@ import { compileModel, select } from '../../src/loraify.ts';
 import { type CompileOptions, resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { type Chosen, findCandidates } from '../../src/passes/index.ts';
-import { distance, floats, mergedInto, randomFeeds, run } from './execute.ts';
+import { distance, floats, mergedInto, randomFeeds, run, tableOf } from './execute.ts';
 
 export const exportForms = [
   'baked',
@@ -45,10 +46,13 @@ export function servedGraph(text: string, options: CompileOptions, form: ExportF
     const { rank, out } = layer;
     const B = tensorOf(
       'float32',
-      [rank, out],
+      factorShapes(layer).B,
       Array.from({ length: rank * out }, () => 0.3 * random.normal()),
     );
-    return { candidate, layer: { ...layer, alpha: rank, scale: 1 }, A, B };
+    // An embedding starts with an A of zeros: nothing would change.
+    const table = layerOp(layer.op).form === 'embedding';
+    const filled = table ? tensorOf('float32', factorShapes(layer).A, [...tableOf(layer)]) : A;
+    return { candidate, layer: { ...layer, alpha: rank, scale: 1 }, A: filled, B };
   });
   const strength = serve(model, trained, settings[form]);
   return { model, chosen: trained, strength };
@@ -107,25 +111,21 @@ function tensors(chosen: readonly Chosen[], change: (t: Tensor, axis: number) =>
   const of = (t: Chosen['A']): Tensor => new Tensor('float32', content(t), [...t.dims]);
   return Object.fromEntries(
     chosen.flatMap(({ layer, A, B }) => [
-      [layer.A, change(of(A), 1)],
-      [layer.B, change(of(B), 0)],
+      [layer.A, change(of(A), rankAxes(layer.op).A)],
+      [layer.B, change(of(B), rankAxes(layer.op).B)],
     ]),
   );
 }
 
-/** Rank r becomes r + 3. */
+/** Rank r becomes r + 3. Behind a second rank axis all lengths are 1. */
 function padded(t: Tensor, axis: number): Tensor {
-  const [rows = 0, columns = 0] = t.dims;
   const values = floats(t);
-  const rank = (t.dims[axis] ?? 0) + 3;
-  if (axis === 0) {
-    const more = new Float32Array(rank * columns);
-    more.set(values);
-    return new Tensor('float32', more, [rank, columns]);
-  }
-  const more = new Float32Array(rows * rank);
-  for (let i = 0; i < rows; i++) more.set(values.subarray(i * columns, (i + 1) * columns), i * rank);
-  return new Tensor('float32', more, [rows, rank]);
+  const old = t.dims[axis] ?? 0;
+  const dims = t.dims.with(axis, old + 3);
+  const more = new Float32Array(sizeOf(dims));
+  if (axis === 0) more.set(values);
+  else for (let i = 0; i * old < values.length; i++) more.set(values.subarray(i * old, (i + 1) * old), i * (old + 3));
+  return new Tensor('float32', more, dims);
 }
 
 async function mergedOutputs(

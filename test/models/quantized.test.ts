@@ -133,6 +133,16 @@ describeShared('quantized models', 'models', () => {
     expect((list.at(-1) ?? Number.NaN) / (list[0] ?? 0), list.join(' ')).toBeLessThan(0.5);
   });
 
+  it('conv_int4_weights_qdq has a branch where it is named, and no loss on its integer output', async () => {
+    const [file, dir] = [sharedPath('models/micro/conv_int4_weights_qdq.onnx'), join(folder, 'conv.lora')];
+    const options = { out: dir, rank: 2, target: ['Conv0'] };
+    await expect(compile(file, options)).rejects.toSatisfy(coded('BAD_LOSS', 'floating-point output'));
+    const { manifest } = await compile(file, { ...options, emit: ['model'] });
+    expect(manifest.layers.map((l) => [l.op, l.A.shape, l.B.shape])).toEqual([['Conv', [2, 3, 3, 3], [5, 2, 1, 1]]]);
+    await (await InferenceSession.create(join(dir, 'model.onnx'))).release();
+    await expect(merge(dir, { out: join(folder, 'conv.onnx') })).rejects.toSatisfy(coded('NOT_MERGEABLE', '"Conv0"'));
+  });
+
   it('matmulnbits_add compiles, and its graphs load', async () => {
     const dir = join(folder, 'nbits.lora');
     const { manifest } = await compile(sharedPath('models/micro/matmulnbits_add.onnx'), { out: dir, rank: 2 });

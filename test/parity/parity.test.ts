@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { encodeModel } from '../../src/emit/index.ts';
 import { elementCount, toFloat32 } from '../../src/formats/rawTensor.ts';
 import { sizeOf } from '../../src/graph/layers.ts';
-import type { Model } from '../../src/graph/model.ts';
+import type { Layer, Model } from '../../src/graph/model.ts';
 import { compileModel } from '../../src/loraify.ts';
 import { resolveOptions } from '../../src/options.ts';
 import { parseFile } from '../../src/parser/index.ts';
@@ -30,6 +30,9 @@ const floats = (t: Tensor | undefined): Float32Array => {
   if (!(t?.data instanceof Float32Array)) throw new Error(`expected float32, got ${t?.type}`);
   return t.data;
 };
+
+const peftKey = ({ path, op }: Layer, part: 'A' | 'B'): string =>
+  `base_model.model.${path}.${op === 'Gather' ? `lora_embedding_${part}` : `lora_${part}.weight`}`;
 
 /** Only the feeds that a graph takes. */
 const only = (session: InferenceSession, feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> =>
@@ -67,16 +70,20 @@ function packTests(folder: string, base = folder): void {
     const gradient = floats(out.lora_grad);
     for (const { layer, A, B } of layout.slots)
       for (const [slot, key] of [
-        [A, `base_model.model.${layer.path}.lora_A.weight`],
-        [B, `base_model.model.${layer.path}.lora_B.weight`],
+        [A, peftKey(layer, 'A')],
+        [B, peftKey(layer, 'B')],
       ] as const) {
         const theirs = pack.grads0.get(key);
         if (theirs === undefined) throw new Error(`no gradient ${key}`);
         const stored = toFloat32(theirs);
         const [rows = 1, columns = 1] = slot.shape;
         const ours = gradient.slice(slot.offset, slot.offset + (elementCount(slot.shape) ?? 0));
-        // PEFT stores both transposed.
-        const turned = Float32Array.from(ours, (_, i) => stored[(i % columns) * rows + Math.floor(i / columns)] ?? 0);
+        // PEFT stores both transposed, except those of convolutions.
+        const turned =
+          slot.shape.length > 2
+            ? stored
+            : Float32Array.from(ours, (_, i) => stored[(i % columns) * rows + Math.floor(i / columns)] ?? 0);
+        expect(turned.length, key).toBe(ours.length);
         const zero = turned.every((x) => x === 0);
         if (zero) expect(Math.max(...ours.map(Math.abs)), key).toBe(0);
         else expect(distance(ours, turned), key).toBeLessThan(1e-4);
@@ -127,6 +134,9 @@ function packTests(folder: string, base = folder): void {
   });
 }
 
+describe.each(['conv', 'embedding'])('peft-layers, %s', (name) =>
+  packTests(join(import.meta.dirname, '../../fixtures/peft-layers', name)),
+);
 describe('peft-pack', () => packTests(join(import.meta.dirname, '../../fixtures/peft-pack')));
 
 const shared = ['mlp_classifier', 'bert_cls', 'gpt2_lm', 'llama_lm'];
