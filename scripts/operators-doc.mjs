@@ -13,7 +13,7 @@ its layers and the loss, how each is differentiated, and what stands in the way.
 - **missing**: no gradient yet; the note says what it takes. Where a gradient has to pass such a node, a compile ends with
   [\`NO_GRADIENT\`](errors.md#no_gradient). Anywhere else in a model it does no harm.
 
-An operator marked **layer** can have an adapter where one of its operands is a constant matrix.
+An operator marked **layer** can have an adapter where one of its operands is a constant weight.
 
 Operators stand in their newest form up to opset 26; older forms are brought to it before gradients are derived. Gradients pass floating-point
 values only: an integer or boolean operand or result of any operator (indices, axes, masks) carries none. Operators of other domains than those

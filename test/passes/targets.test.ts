@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { z } from 'zod';
+import { layerOp } from '../../src/graph/layers.ts';
 import { parseFile } from '../../src/parser/index.ts';
-import { findCandidates } from '../../src/passes/adapt.ts';
+import { type Candidate, findCandidates } from '../../src/passes/adapt.ts';
 import { uniquePaths } from '../../src/passes/targets.ts';
 import { describeShared, sharedPath } from '../shared.ts';
 
@@ -14,6 +15,9 @@ const expected = z.object({
   }),
 });
 
+/** What is adapted where nobody says which layers to take; convolutions and embeddings are candidates too. */
+const usual = (candidates: readonly Candidate[]): Candidate[] => candidates.filter((c) => layerOp(c.op).byDefault);
+
 const packs = ['bert_cls', 'gpt2_lm', 'llama_lm', 'mlp_classifier'];
 
 describeShared('module paths of real models', ['parity', 'models'], () => {
@@ -22,7 +26,7 @@ describeShared('module paths of real models', ['parity', 'models'], () => {
     const { map } = expected.parse(
       JSON.parse(readFileSync(sharedPath(`parity/${pack}/expected.json`), 'utf8')),
     ).targets;
-    const found = findCandidates(model).candidates.map((c) => ({
+    const found = usual(findCandidates(model).candidates).map((c) => ({
       module: c.path,
       node: c.products[0]?.node.name,
       op: c.products[0]?.node.op,
@@ -46,9 +50,19 @@ describeShared('module paths of real models', ['parity', 'models'], () => {
     // Two of its three weights are defaults of rank 0: empty until somebody feeds them.
     ['micro/lora_two_params_model', 1, 'weight_x', 'fallback', 'in_out', [4, 4]],
   ])('%s has %d weighted products', (name, count, path, from, layout, [fanIn, fanOut]) => {
-    const { candidates } = findCandidates(parseFile(sharedPath(`models/${name}.onnx`)).model);
+    const candidates = usual(findCandidates(parseFile(sharedPath(`models/${name}.onnx`)).model).candidates);
     expect(candidates.reduce((n, c) => n + c.products.length, 0)).toBe(count);
     expect(candidates[0]).toMatchObject({ path, from, layout, in: fanIn, out: fanOut });
+  });
+
+  it.each([
+    ['cnn_mobilenet_v2_qdq_int8', 'Conv', 35],
+    ['cnn_mnist_cntk_ir3', 'Conv', 2],
+    ['enc_bert_toy_pytorch11_ir4', 'Gather', 3],
+    ['aud_fsmn_vad_offline', 'Conv', 0],
+  ])('%s can be adapted at a %s by name: %s', (name, op, count) => {
+    const { candidates } = findCandidates(parseFile(sharedPath(`models/${name}.onnx`)).model);
+    expect(candidates.filter((c) => c.op === op)).toHaveLength(count);
   });
 });
 
