@@ -2,7 +2,9 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import {
+  beside,
   type Combination,
+  changesBase,
   combine,
   type PeftContent,
   type PeftLayer,
@@ -56,12 +58,17 @@ export function adapterSources(packageDir: string, { adapter }: AdapterOptions):
 
 /**
  * The layers of an adapter, or of a combination, in the order of the manifest: every layer of the package and nothing else. Ranks
- * and scales are the adapter's own. Errors: ADAPTER_MISMATCH naming layers and shapes, BAD_OPTION, and those of the readers.
+ * and scales are the adapter's own. They are branches beside the source's weights: an adapter of a package that started with a part of
+ * them is converted (rank 2r). Errors: ADAPTER_MISMATCH naming layers and shapes, BAD_OPTION, and those of the readers.
  */
 export function adapterLayers(packageDir: string, manifest: Manifest, options: AdapterOptions): Map<string, PeftLayer> {
   const { adapter, combination } = options;
   const sources = adapterSources(packageDir, options);
-  const read = (source: string): Map<string, PeftLayer> => fitting(manifest, layersIn(manifest, source), source);
+  const read = (source: string): Map<string, PeftLayer> => {
+    const { layers, onSource } = layersIn(manifest, source);
+    const fit = fitting(manifest, layers, source);
+    return onSource ? fit : withStart(packageDir, manifest, sameStart(manifest, fit, source), -1);
+  };
   const found =
     adapter === undefined || typeof adapter === 'string'
       ? read(sources[0] ?? '')
@@ -72,7 +79,11 @@ export function adapterLayers(packageDir: string, manifest: Manifest, options: A
           }),
           combination,
         );
-  const from = sources.length === 1 ? sources[0] : undefined;
+  return complete(manifest, found, sources.length === 1 ? sources[0] : undefined);
+}
+
+/** In the order of the manifest, none missing. `from` undefined: a combination. */
+function complete(manifest: Manifest, found: ReadonlyMap<string, PeftLayer>, from?: string): Map<string, PeftLayer> {
   return new Map(
     manifest.layers.map(({ path }) => {
       const layer = found.get(path);
@@ -83,9 +94,52 @@ export function adapterLayers(packageDir: string, manifest: Manifest, options: A
   );
 }
 
+/**
+ * Layers beside the source's weights as layers beside those of the package's graphs (factor 1), or the other way round (-1): with the
+ * branches that layers started with where these were taken out of the weights.
+ */
+export function withStart(
+  packageDir: string,
+  manifest: Manifest,
+  layers: ReadonlyMap<string, PeftLayer>,
+  factor: 1 | -1,
+): Map<string, PeftLayer> {
+  if (!changesBase(manifest.lora.init)) return new Map(layers);
+  const { tensors } = readPeft(join(packageDir, adapterFolder), manifest.lora.init);
+  return new Map(
+    [...layers].map(([path, layer]) => {
+      const start = tensors.get(path);
+      // An embedding starts with a branch that is zero, and its table is whole.
+      return [path, start === undefined || layer.form !== 'linear' ? layer : beside(layer, start, factor)];
+    }),
+  );
+}
+
+/** Layers that must have started as those of the package, for what that took out of the weights depends on it. */
+function sameStart(manifest: Manifest, layers: Map<string, PeftLayer>, source: string): Map<string, PeftLayer> {
+  for (const { path, rank, scale } of manifest.layers) {
+    const layer = layers.get(path);
+    if (layer !== undefined && (layer.rank !== rank || layer.scale !== scale))
+      throw adapterMismatch(
+        `layer "${path}" has rank ${rank} and scale ${scale} in the package, ${layer.rank} and ${layer.scale} in the adapter: --init ${manifest.lora.init} took another part out of its weight`,
+        source,
+      );
+  }
+  return layers;
+}
+
+interface Source {
+  readonly layers: ReadonlyMap<string, PeftLayer>;
+  /** Beside the source's weights, or, where the package's start changed them, beside the changed ones. */
+  readonly onSource: boolean;
+}
+
 /** The layers in a PEFT directory, or in a file whose tensors are named as the manifest names A and B. */
-function layersIn(manifest: Manifest, source: string): ReadonlyMap<string, PeftLayer> {
-  if (statSync(source, { throwIfNoEntry: false })?.isFile() !== true) return readPeft(source).tensors;
+function layersIn(manifest: Manifest, source: string): Source {
+  if (statSync(source, { throwIfNoEntry: false })?.isFile() !== true) {
+    const { tensors, changedBase } = readPeft(source, manifest.lora.init);
+    return { layers: tensors, onSource: changedBase === undefined };
+  }
   const tensors = new Map(readPortable(source));
   const layers = new Map<string, PeftLayer>();
   const take = (name: string): PortableTensor | undefined => {
@@ -105,7 +159,7 @@ function layersIn(manifest: Manifest, source: string): ReadonlyMap<string, PeftL
     const names = manifest.layers.flatMap((l) => [l.A.name, l.B.name]);
     throw adapterMismatch(`the package has no tensor "${unknown}"${didYouMean(unknown, names)}`, source);
   }
-  return layers;
+  return { layers, onSource: true };
 }
 
 function pair(layer: ManifestLayer, a: PortableTensor, b: PortableTensor, source: string): PeftLayer {
@@ -158,10 +212,31 @@ function fitting(manifest: Manifest, layers: ReadonlyMap<string, PeftLayer>, sou
 const sumElsewhere =
   'graphs of a package have its own ranks: combine adapters of those ranks with --combination linear, or write the exact sum as a model of its own with loraify merge or loraify export --format onnx';
 
+/** The layers of an adapter as the package's graphs have them. */
+function ownLayers(packageDir: string, manifest: Manifest, options: AdapterOptions): Map<string, PeftLayer> {
+  const [source = '', ...more] = adapterSources(packageDir, options);
+  const { init } = manifest.lora;
+  if (!changesBase(init)) return adapterLayers(packageDir, manifest, options);
+  if (more.length > 0)
+    throw adapterMismatch(
+      `a sum of adapters is right on the weights of the source; --init ${init} changed them`,
+      undefined,
+      sumElsewhere,
+    );
+  const { layers, onSource } = layersIn(manifest, source);
+  if (onSource)
+    throw adapterMismatch(
+      `the adapter is for the weights of the source; --init ${init} changed them in the package`,
+      source,
+      'compile the model with --adapter; merge and export take this one as it is',
+    );
+  return complete(manifest, sameStart(manifest, fitting(manifest, layers, source), source), source);
+}
+
 /** The flat vector [P] of a package from an adapter, or a combination, whose ranks are the package's. Throws ADAPTER_MISMATCH naming layers. */
 export function adapterParams(packageDir: string, manifest: Manifest, options: AdapterOptions): Float32Array {
-  const layers = adapterLayers(packageDir, manifest, options);
   const sources = adapterSources(packageDir, options);
+  const layers = ownLayers(packageDir, manifest, options);
   const params = new Float32Array(manifest.state.size);
   for (const l of manifest.layers) {
     const t = layers.get(l.path);

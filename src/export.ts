@@ -1,5 +1,6 @@
 /** Adapters out: as PEFT directories, as files for other programs, and as models that are ready to be served. */
 import {
+  changesBase,
   type PeftContent,
   type PeftLayer,
   type PortableTensor,
@@ -199,7 +200,9 @@ function peftOf(manifest: Manifest, adapter: Adapter): PeftContent {
     params.set(l.A, layers[i]?.A.offset);
     params.set(l.B, layers[i]?.B.offset);
   }
-  const { dropout, init } = manifest.lora;
+  const { dropout } = manifest.lora;
+  // Converted to a branch beside the source's weights, it is plain LoRA.
+  const init = changesBase(manifest.lora.init) ? 'kaiming' : manifest.lora.init;
   return { layers, params, scaling: rslora ? 'rslora' : 'standard', knownPaths: knownPaths(manifest), dropout, init };
 }
 

@@ -38,6 +38,7 @@ import {
   lowerBeside,
   type Prepared,
   prepare,
+  rebase,
   type StateLayout,
   stateLayout,
   type TrainingGraph,
@@ -72,6 +73,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   const selection = select(model, found, options, adapter);
   if (selection.chosen.length === 0) throw nothingSelected(selection, options.target);
   const layers = selection.chosen.map((c) => c.layer);
+  rebase(model, selection.chosen);
   adapt(model, selection.chosen);
   verify(model, { internal: true });
   trace?.('adapt', model);

@@ -139,13 +139,17 @@ export function buildManifest(m: ManifestInputs): Manifest {
  * Elements of the source's weights: floating-point tensors of rank 1 and more, and what the layers' weights stand for, however they
  * are packed.
  */
-export function parameterCount(model: Model, { found, layers }: Pick<Compiled, 'found' | 'layers'>): number {
+export function parameterCount(
+  model: Model,
+  { found, layers, selection }: Pick<Compiled, 'found' | 'layers'> & Partial<Pick<Compiled, 'selection'>>,
+): number {
   const added = new Set(layers.flatMap((l) => [l.A, l.B]));
+  const changed = new Set(selection?.chosen.map((c) => c.changed));
   const graphs = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
   const sizes = new Map(
     graphs.flatMap((g) =>
       g.initializers.flatMap(({ name, tensor: t }) =>
-        t === undefined || added.has(name) || t.dims.length === 0 || !isFloat(t.dtype)
+        t === undefined || added.has(name) || changed.has(t) || t.dims.length === 0 || !isFloat(t.dtype)
           ? []
           : [[t, elementCount(t.dims)] as const],
       ),

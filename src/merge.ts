@@ -1,7 +1,7 @@
 /** Folds an adapter into the source's weights: the same file with those bytes changed and nothing else. */
 import { join } from 'node:path';
 import type { PeftLayer } from './adapter/index.ts';
-import { type AdapterOptions, adapterLayers, adapterSources } from './adapters.ts';
+import { type AdapterOptions, adapterLayers, adapterSources, withStart } from './adapters.ts';
 import { createFile, encodeModel, mergeWeights, planWeights, type UntieEdit, type WeightEdit } from './emit/index.ts';
 import { mergeMismatch, notMergeable } from './errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from './formats/manifest.ts';
@@ -148,7 +148,8 @@ async function verified(
   }
   const { model, source } = parseFile(join(packageDir, manifest.graphs.model));
   try {
-    const content = new Map(manifest.layers.flatMap((l) => branchTensors(l, adapter.get(l.path))));
+    const own = withStart(packageDir, manifest, adapter, 1);
+    const content = new Map(manifest.layers.flatMap((l) => branchTensors(l, own.get(l.path))));
     for (const v of model.graph.initializers) {
       const tensor = content.get(v.name);
       if (tensor === undefined) continue;

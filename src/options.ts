@@ -1,6 +1,6 @@
 /** The options of a compile: what a user may say, with defaults and checks, for the library and the command line alike. */
 import { z } from 'zod';
-import { initKinds } from './adapter/index.ts';
+import { changesBase, initKinds } from './adapter/index.ts';
 import { badOption } from './errors.ts';
 import { lossKinds, type TrainingGraph, targets, trainingGraphs } from './passes/index.ts';
 
@@ -19,7 +19,7 @@ const schema = z.strictObject({
   /** LoRA alpha. */
   alpha: finite.default(16),
   scaling: z.enum(scalings).default('standard'),
-  init: z.enum(initKinds).default('kaiming'),
+  init: z.union([z.enum(initKinds), z.templateLiteral(['pissa_niter_', z.int().nonnegative()])]).default('kaiming'),
   /** Everything random comes from it. */
   seed: z.int().default(0),
   /** Exact paths, suffixes behind a dot, `/full-match expressions/`; absent: every weighted MatMul and Gemm. */
@@ -79,6 +79,9 @@ export function resolveOptions(options: CompileOptions): ResolvedOptions {
         'dropout is not available in this release',
         'leave --dropout out; weight decay and early stopping regularize too',
       );
+    const { adapter, init } = result.data;
+    if (adapter !== undefined && (init === 'orthogonal' || changesBase(init)))
+      throw badOption(`--init ${init} and --adapter are two starts`, 'leave one of them out');
     return result.data;
   }
   const [issue] = result.error.issues;

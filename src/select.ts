@@ -1,11 +1,11 @@
 /** Which weights become layers, with which rank, alpha and start: the options of compile and inspect put together. */
-import { type InitKind, initialFactors, type PeftAdapter } from './adapter/index.ts';
+import type { InitKind, PeftAdapter } from './adapter/index.ts';
 import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from './errors.ts';
 import { matching } from './formats/peftPattern.ts';
-import { factorShapes, layerOp, sizeOf, weightText } from './graph/layers.ts';
+import { layerOp, sizeOf, weightText } from './graph/layers.ts';
 import { freshName, type Layer, type Model } from './graph/model.ts';
-import { inlineTensor, type Tensor } from './graph/tensor.ts';
 import { type Candidate, type Chosen, patternValue, selector, unmatched } from './passes/index.ts';
+import { inline, startOf } from './start.ts';
 
 export type Scaling = 'standard' | 'rslora' | 'alpha';
 
@@ -70,7 +70,7 @@ export function selectLayers(model: Model, candidates: readonly Candidate[], opt
     if (rank > Math.min(inputs, candidate.out))
       warnings.push(`rank ${rank} of "${path}" is more than its weight [${inputs}, ${candidate.out}] can use`);
     const layer = layerOf(candidate, rank, alpha, scaleOf(options.scaling, alpha, rank), names);
-    return [{ candidate, layer, ...tensors(layer, initialFactors(options.init, layer, options.seed, path)) }];
+    return [{ candidate, layer, ...startOf(options, candidate, layer) }];
   });
   const paths = candidates.map((c) => c.path);
   for (const t of unmatched(options.target ?? [], paths))
@@ -128,7 +128,7 @@ export function selectFromAdapter(
         file,
       );
     const layer = layerOf(candidate, found.rank, found.alpha, found.scale, names);
-    return [{ candidate, layer, ...tensors(layer, found) }];
+    return [{ candidate, layer, ...inline(layer, found) }];
   });
   return { chosen, left, warnings: [] };
 }
@@ -160,13 +160,4 @@ function layerOf(c: Candidate, rank: number, alpha: number, scale: number, name:
     A: name(`${path}.lora_A`),
     B: name(`${path}.lora_B`),
   };
-}
-
-function tensors(
-  layer: Layer,
-  { A, B }: { readonly A: Float32Array; readonly B: Float32Array },
-): { A: Tensor; B: Tensor } {
-  const shapes = factorShapes(layer);
-  const bytes = (v: Float32Array): Uint8Array => new Uint8Array(v.buffer, v.byteOffset, v.byteLength);
-  return { A: inlineTensor('float32', shapes.A, bytes(A)), B: inlineTensor('float32', shapes.B, bytes(B)) };
 }

@@ -26,7 +26,7 @@ import {
 const peftAnd = (combination?: Combination): AdapterFormat => ({
   read: (manifest, adapter) => adapterParams('', manifest, { adapter, combination }),
   readExact(manifest, directory) {
-    const { tensors } = readPeft(directory);
+    const { tensors } = readPeft(directory, manifest.lora.init);
     const params = new Float32Array(manifest.state.size);
     for (const layer of manifest.layers) {
       const tensor = tensors.get(layer.path);

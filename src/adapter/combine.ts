@@ -87,6 +87,28 @@ function cat(path: string, parts: readonly Part[]): PeftLayer {
   return checked(path, { ...first, rank, alpha: rank, scale: 1, A, B });
 }
 
+/**
+ * The branch of a layer and `factor` times that of another one, side by side: A = [A_1, A_2], B = [B_1; factor·B_2], with the scale of
+ * the first. With -1 and the start of a layer whose base gave it away, that is PEFT's conversion to plain LoRA
+ * (peft/tuners/lora/model.py, subtract_mutated_init).
+ */
+export function beside(layer: PeftLayer, other: PeftLayer, factor: number): PeftLayer {
+  const rank = layer.rank + other.rank;
+  const by = (factor * other.scale) / layer.scale;
+  const [axes, shapes] = [formAxes(layer.form), formShapes(layer.form, { ...layer, rank })];
+  const parts = [
+    { ...formShapes(layer.form, layer), layer },
+    { ...formShapes(other.form, other), layer: { A: other.A, B: other.B.map((x) => x * by) } },
+  ];
+  const joined = (part: 'A' | 'B'): Float32Array =>
+    concatenated(
+      shapes[part],
+      axes[part],
+      parts.map((p) => ({ dims: p[part], data: p.layer[part] })),
+    ).data;
+  return { ...layer, rank, alpha: (layer.alpha * rank) / layer.rank, A: joined('A'), B: joined('B') };
+}
+
 function agreeing(path: string, parts: readonly Part[]): PeftLayer {
   const [first, ...others] = parts;
   if (first === undefined) throw new Error(`no adapter has the layer "${path}"`);

@@ -1,10 +1,11 @@
 /** Adapters in and out: the room's public face. */
 
-export { type Combination, combinations, combine, type Weighted } from './combine.ts';
-export { type InitKind, initialFactors, initKinds } from './init.ts';
+export { beside, type Combination, combinations, combine, type Weighted } from './combine.ts';
+export { changesBase, type InitKind, initialFactors, initKinds } from './init.ts';
 export { effectiveScale, type PeftConfig, parsePeftConfig, type Scaled } from './peftConfig.ts';
 export { type PeftAdapter, readPeft } from './peftRead.ts';
 export type { PeftLayer } from './peftTensors.ts';
 export { type FlatLayer, type PeftContent, peftFiles, writePeft } from './peftWrite.ts';
 export { type PortableTensor, toFloats } from './portable.ts';
 export { readPortable, writeNamedSafetensors, writeOnnxAdapter } from './portableFiles.ts';
+export { weightFactors } from './weightInit.ts';

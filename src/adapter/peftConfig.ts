@@ -21,6 +21,8 @@ export interface PeftConfig {
   /** Empty: no limit. */
   readonly layersToTransform: readonly number[];
   readonly layersPattern: readonly string[];
+  /** init_lora_weights where it changed the base weights: the adapter is right on top of the changed ones. */
+  readonly changedBase: string | undefined;
 }
 
 export interface Scaled {
@@ -58,14 +60,15 @@ const unsupported: Readonly<Record<string, string>> = {
   megatron_config: 'it is for Megatron layers that are split over devices',
 };
 
-/** Initialisations that change the base weights: such an adapter is right only on top of the changed ones. */
+/** Initialisations that change the base weights. */
 const changesBase = /^(pissa|olora|corda|loftq|lora_ga)/;
 
 /**
- * Reads the text of an adapter_config.json.
+ * Reads the text of an adapter_config.json. An adapter whose start changed the base weights is read where these are those of `own`, the
+ * start of a package.
  * Errors: BAD_ADAPTER (no JSON, a field of a wrong type), ADAPTER_UNSUPPORTED (another PEFT method, or an unsupported field).
  */
-export function parsePeftConfig(text: string, file?: string): PeftConfig {
+export function parsePeftConfig(text: string, file?: string, own?: string): PeftConfig {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -109,8 +112,10 @@ export function parsePeftConfig(text: string, file?: string): PeftConfig {
     throw adapterUnsupported(`bias "${bias}"`, 'it trains the biases of the base model', file);
   }
   const init = config.init_lora_weights;
-  if (isText(init) && changesBase.test(init)) {
-    const reason = 'this start changes the base weights; save with path_initial_model_for_weight_conversion in PEFT';
+  const changedBase = isText(init) && changesBase.test(init) ? init : undefined;
+  if (changedBase !== undefined && changedBase !== own) {
+    const reason =
+      'this start changed the base weights, and the adapter is right on top of those only; convert it to plain LoRA: in PEFT save with path_initial_model_for_weight_conversion, of a package use loraify export --format peft';
     throw adapterUnsupported(`init_lora_weights "${init}"`, reason, file);
   }
   return {
@@ -124,6 +129,7 @@ export function parsePeftConfig(text: string, file?: string): PeftConfig {
     excludeModules: names('exclude_modules'),
     layersToTransform: [field('layers_to_transform', isIndices, 'an integer or a list of integers', [])].flat(),
     layersPattern: [names('layers_pattern') ?? []].flat().filter((pattern) => pattern !== ''),
+    changedBase,
   };
 }
 

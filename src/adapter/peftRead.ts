@@ -14,11 +14,12 @@ export interface PeftAdapter extends PeftConfig {
 }
 
 /**
- * Reads a PEFT directory: LoRA on linear layers, convolutions of one group and embeddings, any float type.
+ * Reads a PEFT directory: LoRA on linear layers, convolutions of one group and embeddings, any float type. `own` as parsePeftConfig
+ * takes it.
  * Errors: BAD_ADAPTER (a file missing or malformed, a rank that contradicts the config), ADAPTER_UNSUPPORTED by feature,
  * BAD_SAFETENSORS, BAD_PATTERN.
  */
-export function readPeft(directory: string): PeftAdapter {
+export function readPeft(directory: string, own?: string): PeftAdapter {
   const configFile = join(directory, configName);
   const weightsFile = join(directory, weightsName);
   if (!existsSync(configFile)) throw badAdapter(`"${directory}" has no ${configName}`, directory);
@@ -33,7 +34,7 @@ export function readPeft(directory: string): PeftAdapter {
     throw badAdapter(`"${directory}" has no ${weightsName}`, directory);
   }
   const text = readWhole(configFile, 2 ** 24, (size) => badAdapter(`${size} bytes are too many`, configFile));
-  const config = parsePeftConfig(new TextDecoder().decode(text), configFile);
+  const config = parsePeftConfig(new TextDecoder().decode(text), configFile, own);
   const source = openSafetensors(weightsFile);
   try {
     return { ...config, tensors: peftLayers(source, config, weightsFile) };

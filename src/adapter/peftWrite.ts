@@ -28,7 +28,7 @@ export interface PeftContent {
   /** All paths of weighted modules, adapted or not: a target that is also a suffix of another one must be anchored. */
   readonly knownPaths: Iterable<string>;
   readonly dropout?: number;
-  /** The manifest's `init`: only `gaussian` has a name of its own in PEFT. */
+  /** The manifest's `init`; `kaiming` and `kaiming-rank` are what PEFT calls true. */
   readonly init?: string;
 }
 
@@ -102,7 +102,7 @@ function peftConfig({ layers, scaling, knownPaths, dropout, init }: PeftContent)
     exclude_modules: null,
     fan_in_fan_out: false,
     inference_mode: true,
-    init_lora_weights: init === 'gaussian' ? init : true,
+    init_lora_weights: init === undefined || init.startsWith('kaiming') ? true : init,
     kasa_config: null,
     layer_replication: null,
     layers_pattern: null,

@@ -4,7 +4,20 @@ import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { badOption, fileNotFound } from '../errors.ts';
 import type { CompileOptions } from '../index.ts';
-import { choice, choices, flag, integer, integers, list, number, pair, table, text, textTable } from './options.ts';
+import {
+  choice,
+  choiceOr,
+  choices,
+  flag,
+  integer,
+  integers,
+  list,
+  number,
+  pair,
+  table,
+  text,
+  textTable,
+} from './options.ts';
 
 const adapter = 'Adapter:';
 const training = 'Training graphs:';
@@ -17,11 +30,15 @@ export const selectionOptions = {
     default: 'standard',
     group: adapter,
   }),
-  init: choice(['kaiming', 'kaiming-rank', 'gaussian'], {
-    describe: 'start of A; B starts at 0',
-    default: 'kaiming',
-    group: adapter,
-  }),
+  init: choiceOr(
+    ['kaiming', 'kaiming-rank', 'gaussian', 'orthogonal', 'pissa', 'olora'],
+    { is: (v): v is `pissa_niter_${number}` => /^pissa_niter_\d+$/.test(v), form: 'pissa_niter_N' },
+    {
+      describe: "start of A and B; pissa and olora take it out of the package's weights",
+      default: 'kaiming',
+      group: adapter,
+    },
+  ),
   seed: integer({ describe: 'everything random comes from it', default: '0', group: adapter }),
   target: list({
     describe: 'module paths: exact, a suffix behind a dot, or /regular expression/',

@@ -100,6 +100,20 @@ export const choice = <const T extends string>(choices: readonly T[], help: Opti
     return choices.find((c) => c === value) ?? new Refusal(`is one of ${choices.join(', ')}, not ${show(value)}`);
   });
 
+/** One of the choices, or a text of another form. */
+export const choiceOr = <const T extends string, P extends string>(
+  choices: readonly T[],
+  { is, form }: { readonly is: (value: string) => value is P; readonly form: string },
+  help: OptionHelp,
+) =>
+  option({ ...help, describe: `${help.describe} [${[...choices, form].join(', ')}]` }, (given): T | P | Refusal => {
+    const value = last(given);
+    if (typeof value === 'string' && is(value)) return value;
+    return (
+      choices.find((c) => c === value) ?? new Refusal(`is one of ${[...choices, form].join(', ')}, not ${show(value)}`)
+    );
+  });
+
 /** Comma-separated or repeated. */
 export const list = (help: OptionHelp) => option(help, (given) => pieces(given));
 

@@ -2,7 +2,7 @@
 export { encodeModel } from './encode.ts';
 export type { Placement, Placements } from './encodeTensor.ts';
 export { type Merged, mergeWeights, type UntieEdit, type WeightEdit } from './merge.ts';
-export type { Delta } from './mergeMath.ts';
+export { canMerge, type Delta, mergedBlocks } from './mergeMath.ts';
 export { type ModelFile, writeModelFile } from './modelFile.ts';
 export {
   checkFileTarget,

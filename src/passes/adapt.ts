@@ -115,6 +115,8 @@ export interface Chosen {
   readonly layer: Layer;
   readonly A: Tensor;
   readonly B: Tensor;
+  /** What the weight becomes where the start of A and B is a part of it (rebase.ts). */
+  readonly changed?: Tensor | undefined;
 }
 
 export const trainableMark = 'loraify.trainable';

@@ -10,6 +10,7 @@ export { lossScaling } from './lossScale.ts';
 export { lowerBeside } from './lower.ts';
 export { type OperatorState, operatorStates } from './operatorStates.ts';
 export type { OptimizerOptions } from './optimizer.ts';
+export { rebase } from './rebase.ts';
 export { patternValue, selector, unmatched } from './selection.ts';
 export { type Target, targets } from './speed.ts';
 export { type StateLayout, stateLayout } from './state.ts';

@@ -1,0 +1,314 @@
+/**
+ * Decompositions of one weight, in float64: the leading singular vectors, an approximation of them, and the first columns of a QR.
+ * Only so many as a rank asks for, so that a weight costs products with it and no cubic algorithm. Memory: the weight and the vectors.
+ */
+import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
+import type { Stream } from '../graph/random.ts';
+
+type Vector = Float64Array<ArrayBuffer>;
+
+/** Row-major. */
+export interface Weight {
+  readonly rows: number;
+  readonly columns: number;
+  readonly data: Float32Array;
+}
+
+/** W ~ Σ values[k] · left[k] · right[k]ᵀ: left of length rows, right of length columns, values descending. */
+export interface Singular {
+  readonly values: readonly number[];
+  readonly left: readonly Vector[];
+  readonly right: readonly Vector[];
+}
+
+/** A Ritz pair counts as exact where its residual is this small beside the largest eigenvalue: a float32 weight knows 1e-7. */
+const exact = 1e-10;
+
+/** Columns beyond the rank: as many equal singular values as the whole block has columns are told apart. */
+const spare = 4;
+
+/**
+ * The `rank` leading singular triplets: block Lanczos with full reorthogonalization on the smaller Gram matrix (Golub, Luk & Overton,
+ * ACM TOMS 7, 1981), until the triplets are exact to float64 or the basis is the whole space; then one Jacobi rotation of what was
+ * found, which undoes the squaring. `random` only chooses where the search begins. At most min(rows, columns) triplets.
+ */
+export function leadingSingular(weight: Weight, rank: number, random: Stream): Singular {
+  const tall = weight.rows >= weight.columns ? weight : transpose(weight);
+  const n = tall.columns;
+  const count = Math.min(rank, n);
+  const basis: Vector[] = [];
+  /** projected[i][j] = basis[i] · G · basis[j], for i up to the last block of j. */
+  const projected: Vector[] = [];
+  let block = orthonormal(randomVectors(n, Math.min(n, count + spare), random), []);
+  for (let checkAt = 0; ; ) {
+    const images = gram(tall, block);
+    const start = basis.length;
+    basis.push(...block);
+    for (const image of images) projected.push(Float64Array.from(basis, (q) => dot(q, image)));
+    const size = basis.length;
+    const next = orthonormal(images, basis);
+    const done = next.length === 0 || size === n;
+    if (done || size >= checkAt) {
+      checkAt = Math.ceil(1.4 * size);
+      const { values, vectors } = ritz(projected, count);
+      // What a vector of the basis leaves outside of it comes from the last block alone.
+      const rests = done ? [] : images.map((image) => outside(image, basis));
+      const error = (y: Vector): number => norm(combined(rests, y.subarray(start)));
+      if (done || vectors.every((y) => error(y) <= exact * (values[0] ?? 0)))
+        return polished(
+          tall,
+          vectors.map((y) => combined(basis, y)),
+          tall !== weight,
+        );
+    }
+    block = next;
+  }
+}
+
+/**
+ * torch.svd_lowrank(W, q = rank, niter = rounds): Algorithm 5.1 of Halko, Martinsson & Tropp (2009) over the range that 4.4 finds, started
+ * from `random`.
+ */
+export function approximateSingular(weight: Weight, rank: number, rounds: number, random: Stream): Singular {
+  const tall = weight.rows >= weight.columns ? weight : transpose(weight);
+  const wide = transpose(tall);
+  const step = (w: Weight, x: readonly Vector[]): Vector[] => orthonormal(times(w, x), []);
+  let range = step(tall, randomVectors(tall.columns, Math.min(rank, tall.columns), random));
+  for (let i = 0; i < rounds; i++) range = step(tall, step(wide, range));
+  // range · (rangeᵀ·W) = range · (V·Σ·Uᵀ)ᵀ
+  const { values, left: right, right: turn } = jacobi(times(wide, range));
+  const left = turn.map((y) => combined(range, y));
+  return tall === weight ? { values, left, right } : { values, left: right, right: left };
+}
+
+/**
+ * W = Q·R by Householder reflections with LAPACK's signs (dgeqrf: a diagonal entry of R has the opposite sign of what it replaces): the first
+ * `rank` columns of Q and rows of R, at most min(rows, columns).
+ */
+export function leadingQr(
+  weight: Weight,
+  rank: number,
+): { readonly q: readonly Vector[]; readonly r: readonly Vector[] } {
+  const { rows, columns } = weight;
+  const count = Math.min(rank, rows, columns);
+  const work = Array.from({ length: columns }, (_, j) =>
+    Float64Array.from({ length: rows }, (_, i) => weight.data[i * columns + j] ?? 0),
+  );
+  const reflectors: { v: Vector; tau: number }[] = [];
+  for (let k = 0; k < count; k++) {
+    const below = work[k]?.subarray(k) ?? new Float64Array();
+    const alpha = below[0] ?? 0;
+    const rest = norm(below.subarray(1));
+    // A column that is zero below the diagonal already is left as it is.
+    const beta = rest === 0 ? alpha : -Math.sign(alpha || 1) * Math.hypot(alpha, rest);
+    const v = Float64Array.from(below, (x, i) => (i === 0 ? 1 : rest === 0 ? 0 : x / (alpha - beta)));
+    const tau = rest === 0 ? 0 : (beta - alpha) / beta;
+    for (const column of work.slice(k)) reflect(column.subarray(k), v, tau);
+    reflectors.push({ v, tau });
+  }
+  const r = Array.from({ length: count }, (_, k) =>
+    Float64Array.from({ length: columns }, (_, j) => (j < k ? 0 : (work[j]?.[k] ?? 0))),
+  );
+  const q = Array.from({ length: count }, (_, k) => {
+    const unit = new Float64Array(rows);
+    unit[k] = 1;
+    reflectors.forEach((_, i) => {
+      const { v, tau } = reflectors[count - 1 - i] ?? { v: new Float64Array(), tau: 0 };
+      reflect(unit.subarray(rows - v.length), v, tau);
+    });
+    return unit;
+  });
+  return { q, r };
+}
+
+/** x -= tau·v·(v·x) */
+function reflect(x: Float64Array, v: Vector, tau: number): void {
+  if (tau !== 0) add(x, v, -tau * dot(v, x));
+}
+
+/** The singular triplets of a tall weight from vectors that span the right ones; `swapped`: of its transpose. */
+function polished(tall: Weight, span: readonly Vector[], swapped: boolean): Singular {
+  const { values, left, right: turn } = jacobi(times(tall, span));
+  const right = turn.map((y) => combined(span, y));
+  return swapped ? { values, left: right, right: left } : { values, left, right };
+}
+
+/** The `count` largest eigenvalues of a symmetric matrix, whose rows are given up to the end of their block, with their vectors. */
+function ritz(rows: readonly Vector[], count: number): { values: number[]; vectors: Vector[] } {
+  const size = rows.length;
+  const matrix = Matrix.zeros(size, size);
+  rows.forEach((row, j) => {
+    row.forEach((x, i) => {
+      matrix.set(i, j, x);
+      matrix.set(j, i, x);
+    });
+  });
+  const { realEigenvalues, eigenvectorMatrix } = new EigenvalueDecomposition(matrix, { assumeSymmetric: true });
+  const order = realEigenvalues.map((value, at) => ({ value, at })).sort((a, b) => b.value - a.value);
+  const largest = order.slice(0, count);
+  return {
+    values: largest.map((e) => e.value),
+    vectors: largest.map((e) => Float64Array.from(eigenvectorMatrix.getColumn(e.at))),
+  };
+}
+
+/**
+ * One-sided Jacobi (Hestenes 1958) on a few long columns: X = Σ values[k] · left[k] · right[k]ᵀ, right in the coordinates of the
+ * columns. Accurate for small values too. The signs are those that make the largest entry of each left vector positive.
+ */
+function jacobi(columns: readonly Vector[]): Singular {
+  const x = columns.map((c) => c.slice());
+  const size = x.length;
+  const turn = x.map((_, i) => Float64Array.from({ length: size }, (_, j) => (i === j ? 1 : 0)));
+  // Sweeps converge quadratically: ten are many.
+  for (let sweep = 0, rotated = true; rotated && sweep < 40; sweep++) {
+    rotated = false;
+    for (let i = 0; i < size; i++) {
+      for (let j = i + 1; j < size; j++) {
+        const [a, b, ta, tb] = [x[i], x[j], turn[i], turn[j]];
+        if (a === undefined || b === undefined || ta === undefined || tb === undefined) continue;
+        const [aa, bb, ab] = [dot(a, a), dot(b, b), dot(a, b)];
+        if (Math.abs(ab) <= 1e-14 * Math.sqrt(aa * bb)) continue;
+        rotated = true;
+        const zeta = (bb - aa) / (2 * ab);
+        const t = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.hypot(1, zeta));
+        const c = 1 / Math.hypot(1, t);
+        rotate(a, b, c, c * t);
+        rotate(ta, tb, c, c * t);
+      }
+    }
+  }
+  const found = x
+    .map((left, k) => ({ value: norm(left), left, right: turn[k] ?? new Float64Array() }))
+    .sort((a, b) => b.value - a.value);
+  for (const { value, left, right } of found) {
+    const sign = (largest(left) ?? 0) < 0 ? -1 : 1;
+    scale(left, value === 0 ? 0 : sign / value);
+    scale(right, sign);
+  }
+  return { values: found.map((f) => f.value), left: found.map((f) => f.left), right: found.map((f) => f.right) };
+}
+
+function rotate(a: Vector, b: Vector, c: number, s: number): void {
+  for (let i = 0; i < a.length; i++) {
+    const [p, q] = [a[i] ?? 0, b[i] ?? 0];
+    a[i] = c * p - s * q;
+    b[i] = s * p + c * q;
+  }
+}
+
+/** Unit vectors at right angles to each other and to `against`; what depends on the others is left out. */
+function orthonormal(vectors: readonly Vector[], against: readonly Vector[]): Vector[] {
+  const kept: Vector[] = [];
+  const largest = Math.max(...vectors.map(norm));
+  for (const given of vectors) {
+    let v = given;
+    // Twice is enough (Giraud, Langou & Rozložník, 2005).
+    for (let pass = 0; pass < 2; pass++) v = outside(v, [...against, ...kept]);
+    const length = norm(v);
+    if (!(length > 1e-13 * largest)) continue;
+    scale(v, 1 / length);
+    // Of a short rest, rounding makes up too much: once more.
+    const unit = outside(v, [...against, ...kept]);
+    scale(unit, 1 / norm(unit));
+    kept.push(unit);
+  }
+  return kept;
+}
+
+/** A copy of `v` without its parts along unit vectors. */
+function outside(v: Vector, units: readonly Vector[]): Vector {
+  const rest = v.slice();
+  for (const u of units) add(rest, u, -dot(u, rest));
+  return rest;
+}
+
+function combined(vectors: readonly Vector[], factors: Float64Array): Vector {
+  const sum = new Float64Array(vectors[0]?.length ?? 0);
+  vectors.forEach((v, i) => {
+    add(sum, v, factors[i] ?? 0);
+  });
+  return sum;
+}
+
+function randomVectors(length: number, count: number, random: Stream): Vector[] {
+  return Array.from({ length: count }, () => Float64Array.from({ length }, () => random.normal()));
+}
+
+/** Wᵀ·W·x for some columns x, in one pass over W. */
+function gram(w: Weight, x: readonly Vector[]): Vector[] {
+  const wide = x.length;
+  const from = interleaved(x);
+  const sums = new Float64Array(from.length);
+  const row = new Float64Array(wide);
+  for (let i = 0; i < w.rows; i++) {
+    rowTimes(w, i, from, row);
+    for (let k = 0, at = i * w.columns; k < w.columns; k++, at++) {
+      const value = w.data[at] ?? 0;
+      for (let c = 0, to = k * wide; c < wide; c++, to++) sums[to] = (sums[to] ?? 0) + value * (row[c] ?? 0);
+    }
+  }
+  return x.map((_, c) => Float64Array.from({ length: w.columns }, (_, k) => sums[k * wide + c] ?? 0));
+}
+
+/** W·x for some columns x. */
+function times(w: Weight, x: readonly Vector[]): Vector[] {
+  const from = interleaved(x);
+  const row = new Float64Array(x.length);
+  const out = x.map(() => new Float64Array(w.rows));
+  for (let i = 0; i < w.rows; i++) {
+    rowTimes(w, i, from, row);
+    for (let c = 0; c < out.length; c++) {
+      const column = out[c];
+      if (column !== undefined) column[i] = row[c] ?? 0;
+    }
+  }
+  return out;
+}
+
+/** row = W[i]·x, the columns of x interleaved. */
+function rowTimes(w: Weight, i: number, x: Vector, row: Vector): void {
+  row.fill(0);
+  const wide = row.length;
+  for (let k = 0, at = i * w.columns; k < w.columns; k++, at++) {
+    const value = w.data[at] ?? 0;
+    for (let c = 0, from = k * wide; c < wide; c++, from++) row[c] = (row[c] ?? 0) + value * (x[from] ?? 0);
+  }
+}
+
+function interleaved(columns: readonly Vector[]): Vector {
+  const wide = columns.length;
+  const out = new Float64Array(wide * (columns[0]?.length ?? 0));
+  columns.forEach((column, c) => {
+    for (let i = 0; i < column.length; i++) out[i * wide + c] = column[i] ?? 0;
+  });
+  return out;
+}
+
+function transpose({ rows, columns, data }: Weight): Weight {
+  const out = new Float32Array(data.length);
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = data[i * columns + j] ?? 0;
+  return { rows: columns, columns: rows, data: out };
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i] ?? 0) * (b[i] ?? 0);
+  return sum;
+}
+
+const norm = (v: Float64Array): number => Math.sqrt(dot(v, v));
+
+/** x += factor·v */
+function add(x: Float64Array, v: Float64Array, factor: number): void {
+  for (let i = 0; i < v.length; i++) x[i] = (x[i] ?? 0) + factor * (v[i] ?? 0);
+}
+
+function scale(v: Float64Array, factor: number): void {
+  for (let i = 0; i < v.length; i++) v[i] = (v[i] ?? 0) * factor;
+}
+
+/** The entry of the largest size, the first one of equals. */
+function largest(v: Float64Array): number | undefined {
+  return v.reduce((most, x) => (Math.abs(x) > Math.abs(most) ? x : most), 0);
+}

@@ -1,0 +1,53 @@
+/** Starts that are parts of the weight itself, which leaves the rest as the base (peft/tuners/lora/layer.py, pissa_init and olora_init). */
+import { stream } from '../graph/random.ts';
+import { approximateSingular, leadingQr, leadingSingular, type Weight } from './factorize.ts';
+import type { StartFactors } from './init.ts';
+
+export interface WeightStart {
+  /** W [out, in], as PEFT's Linear has it. */
+  readonly weight: Weight;
+  readonly rank: number;
+  readonly scale: number;
+  readonly seed: number;
+  readonly path: string;
+}
+
+/**
+ * A [in, rank] and B [rank, out] of a linear layer whose base becomes W - scale·(A·B)ᵀ.
+ *
+ * `pissa` (Meng et al. 2024): of the principal W = U·S·Vᵀ, A = V·sqrt(S/scale) and B = sqrt(S/scale)·Uᵀ. `pissa_niter_N`: the same of
+ * an approximation with N rounds of power iteration, as torch.svd_lowrank computes it. `olora` (Büyükakyüz 2024): W = Q·R gives
+ * A = (first rows of R)ᵀ and B = (first columns of Q)ᵀ. A rank beyond min(in, out) leaves the rest zero.
+ */
+export function weightFactors(
+  kind: 'pissa' | 'olora' | `pissa_niter_${number}`,
+  { weight, rank, scale, seed, path }: WeightStart,
+): StartFactors {
+  const [out, inputs] = [weight.rows, weight.columns];
+  const A = new Float32Array(inputs * rank);
+  const B = new Float32Array(rank * out);
+  const put = (k: number, a: Float64Array, b: Float64Array, factor: number): void => {
+    a.forEach((x, i) => {
+      A[i * rank + k] = x * factor;
+    });
+    b.forEach((x, j) => {
+      B[k * out + j] = x * factor;
+    });
+  };
+  if (kind === 'olora') {
+    const { q, r } = leadingQr(weight, rank);
+    q.forEach((column, k) => {
+      put(k, r[k] ?? new Float64Array(), column, 1);
+    });
+    return { A, B };
+  }
+  const random = stream(seed, `${path}.pissa`);
+  const { values, left, right } =
+    kind === 'pissa'
+      ? leadingSingular(weight, rank, random)
+      : approximateSingular(weight, rank, Number(kind.slice('pissa_niter_'.length)), random);
+  values.forEach((value, k) => {
+    put(k, right[k] ?? new Float64Array(), left[k] ?? new Float64Array(), Math.sqrt(value / scale));
+  });
+  return { A, B };
+}

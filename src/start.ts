@@ -1,0 +1,93 @@
+/** How the layers of a compile start: A, B, and the weight that is left where they are a part of it. */
+import { changesBase, type InitKind, initialFactors, weightFactors } from './adapter/index.ts';
+import { canMerge, mergedBlocks } from './emit/index.ts';
+import { badOption } from './errors.ts';
+import { toFloat32 } from './formats/rawTensor.ts';
+import { factorShapes, layerOp, transposed } from './graph/layers.ts';
+import type { Layer } from './graph/model.ts';
+import { bytesOf, inlineTensor, rawByteLength, type Tensor } from './graph/tensor.ts';
+import type { Candidate, Chosen } from './passes/index.ts';
+
+export interface StartOptions {
+  readonly init: InitKind;
+  readonly seed: number;
+}
+
+type Start = Pick<Chosen, 'A' | 'B' | 'changed'>;
+
+/**
+ * Starts that depend on the weight are computed when something reads them: looking at a model, or a dry run, decomposes nothing.
+ * Errors: BAD_OPTION where the layer cannot start so, and later where its weight is not finite.
+ */
+export function startOf({ init, seed }: StartOptions, candidate: Candidate, layer: Layer): Start {
+  const { path, rank } = layer;
+  const { form } = layerOp(layer.op);
+  const refuse = (reason: string, hint: string): Error => badOption(`--init ${init}: ${reason}`, hint);
+  if (form === 'conv' && (init === 'orthogonal' || changesBase(init)))
+    throw refuse(
+      `layer "${path}" is a convolution, which only products can start so (PEFT has the same limit)`,
+      others,
+    );
+  if (init === 'orthogonal' && rank % 2 !== 0)
+    throw refuse(`it needs an even rank, and layer "${path}" has rank ${rank}`, 'choose an even --rank');
+  // PEFT starts an embedding in its own way, whatever the init.
+  if (!changesBase(init)) return inline(layer, initialFactors(init, layer, seed, path));
+  if (form === 'embedding') return inline(layer, initialFactors('kaiming', layer, seed, path));
+  const [product] = candidate.products;
+  const tensor = product?.weight.tensor;
+  const packed = product?.weight.chain.some((n) => n.op === 'DequantizeLinear') === true;
+  if (tensor === undefined || packed || layer.op === 'MatMulNBits' || !canMerge(tensor.dtype))
+    throw refuse(`the weight of layer "${path}" is quantized, so no part of it can be taken out`, others);
+  if (layer.scale <= 0) throw refuse(`layer "${path}" has the scale ${layer.scale}, which must be positive`, others);
+  return fromWeight(init, seed, layer, tensor);
+}
+
+const others = 'choose --init kaiming or gaussian, or leave the layer out';
+
+function fromWeight(init: Parameters<typeof weightFactors>[0], seed: number, layer: Layer, tensor: Tensor): Start {
+  const { path, rank, scale, layout, in: inputs, out } = layer;
+  const make = () => weightFactors(init, { weight: matrixOf(init, tensor, layer), rank, scale, seed, path });
+  let made: ReturnType<typeof make> | undefined;
+  const factors = () => {
+    made ??= make();
+    return made;
+  };
+  const shapes = factorShapes(layer);
+  return {
+    A: computed('float32', shapes.A, () => [raw(factors().A)]),
+    B: computed('float32', shapes.B, () => [raw(factors().B)]),
+    changed: computed(tensor.dtype, tensor.dims, () =>
+      mergedBlocks(tensor, [{ ...factors(), in: inputs, out, scale: -scale, layout }], path, layer.weight),
+    ),
+  };
+}
+
+/** A stored weight as W [out, in] in float32. */
+function matrixOf(init: string, tensor: Tensor, { path, layout, in: inputs, out }: Layer) {
+  const data = toFloat32({ dtype: rawTypes[tensor.dtype] ?? 'F32', data: bytesOf(tensor) });
+  if (!data.every(Number.isFinite))
+    throw badOption(`--init ${init}: the weight of layer "${path}" holds numbers that are not finite`, others);
+  return { rows: out, columns: inputs, data: layout === 'out_in' ? data : transposed(data, inputs, out) };
+}
+
+const rawTypes: Readonly<Partial<Record<Tensor['dtype'], 'F32' | 'F64' | 'F16' | 'BF16'>>> = {
+  float32: 'F32',
+  float64: 'F64',
+  float16: 'F16',
+  bfloat16: 'BF16',
+};
+
+const raw = (v: Float32Array): Uint8Array => new Uint8Array(v.buffer, v.byteOffset, v.byteLength);
+
+const computed = (dtype: Tensor['dtype'], dims: readonly number[], chunks: () => Iterable<Uint8Array>): Tensor => ({
+  dtype,
+  dims,
+  byteLength: rawByteLength(dtype, dims),
+  payload: { kind: 'computed', chunks },
+});
+
+/** Tensors of factors that are there already. */
+export function inline(layer: Layer, { A, B }: { readonly A: Float32Array; readonly B: Float32Array }): Start {
+  const shapes = factorShapes(layer);
+  return { A: inlineTensor('float32', shapes.A, raw(A)), B: inlineTensor('float32', shapes.B, raw(B)) };
+}
