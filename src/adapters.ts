@@ -6,9 +6,11 @@ import {
   type Combination,
   changesBase,
   combine,
+  openKohya,
   type PeftContent,
   type PeftLayer,
   type PortableTensor,
+  peftKeysText,
   readPeft,
   readPortable,
   toFloats,
@@ -21,7 +23,7 @@ import { factorShapes, layerOp, rankAxes, weightText } from './graph/layers.ts';
 /** The initial adapter inside a package. */
 export const adapterFolder = 'adapter';
 
-/** A PEFT directory or an adapter file; or several of them, each with its strength. */
+/** A PEFT directory or an adapter file (of ours, of ONNX Runtime, with the keys of kohya); or several of them, each with its strength. */
 export type AdapterChoice = string | Readonly<Record<string, number>>;
 
 export interface AdapterOptions {
@@ -85,10 +87,13 @@ export function adapterLayers(packageDir: string, manifest: Manifest, options: A
 /** In the order of the manifest, none missing. `from` undefined: a combination. */
 function complete(manifest: Manifest, found: ReadonlyMap<string, PeftLayer>, from?: string): Map<string, PeftLayer> {
   return new Map(
-    manifest.layers.map(({ path }) => {
+    manifest.layers.map(({ path, op }) => {
       const layer = found.get(path);
       if (layer === undefined)
-        throw adapterMismatch(`layer "${path}" is missing in the adapter${from === undefined ? 's' : ''}`, from);
+        throw adapterMismatch(
+          `layer "${path}" is missing in the adapter${from === undefined ? 's' : ''}: there is no ${peftKeysText(path, layerOp(op).form)}`,
+          from,
+        );
       return [path, layer];
     }),
   );
@@ -140,6 +145,8 @@ function layersIn(manifest: Manifest, source: string): Source {
     const { tensors, changedBase } = readPeft(source, manifest.lora.init);
     return { layers: tensors, onSource: changedBase === undefined };
   }
+  const kohya = openKohya(source);
+  if (kohya !== undefined) return { layers: kohya.layersFor(manifest.layers).layers, onSource: true };
   const tensors = new Map(readPortable(source));
   const layers = new Map<string, PeftLayer>();
   const take = (name: string): PortableTensor | undefined => {
@@ -191,7 +198,7 @@ function fitting(manifest: Manifest, layers: ReadonlyMap<string, PeftLayer>, sou
       ) ?? matching(manifest.layers, path);
     if (mine === undefined)
       throw adapterMismatch(
-        `the package has no layer "${path}"${didYouMean(
+        `the package has no layer for ${peftKeysText(path, layer.form)}${didYouMean(
           path,
           manifest.layers.map((l) => l.path),
         )}`,
@@ -201,7 +208,7 @@ function fitting(manifest: Manifest, layers: ReadonlyMap<string, PeftLayer>, sou
     const own = weightText({ ...mine, form: layerOp(mine.op).form });
     if (own !== weightText(layer))
       throw adapterMismatch(
-        `layer "${mine.path}" is ${own} in the package, ${weightText(layer)} in the adapter`,
+        `layer "${mine.path}" is ${own} in the package, ${weightText(layer)} in the adapter (${peftKeysText(path, layer.form)})`,
         source,
       );
     found.set(mine.path, layer);

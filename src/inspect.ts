@@ -2,7 +2,7 @@
  * The weighted layers of a model, which would be adapted and why the rest not, the loss that would be chosen, and how each
  * operator between both would be differentiated.
  */
-import { readPeft } from './adapter/index.ts';
+import { openAdapter } from './adapter/index.ts';
 import { LoraifyError } from './errors.ts';
 import type { Manifest } from './formats/manifest.ts';
 import { factorShapes, layerOp, sizeOf } from './graph/layers.ts';
@@ -90,8 +90,8 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
   const resolved = resolveOptions(rest);
   const { model, source } = openModel(file);
   try {
-    const adapter = resolved.adapter === undefined ? undefined : readPeft(resolved.adapter);
-    const found = findCandidates(model, new Set(adapter?.tensors.keys()));
+    const adapter = resolved.adapter === undefined ? undefined : openAdapter(resolved.adapter);
+    const found = findCandidates(model, adapter?.modules);
     const selection = select(model, found, resolved, adapter);
     const layers = selection.chosen.map((c) => c.layer);
     const byPath = new Map(layers.map((l) => [l.path, l]));

@@ -7,7 +7,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { type PeftAdapter, readPeft, writePeft } from './adapter/index.ts';
+import { type OpenedAdapter, openAdapter, writePeft } from './adapter/index.ts';
 import { adapterFolder, peftContent } from './adapters.ts';
 import { readBindings } from './bindings.ts';
 import { dumper } from './dump.ts';
@@ -66,8 +66,8 @@ export interface CompileHooks {
 
 /** Model -> all graphs of a package, in memory; weights stay where they are. `model` is changed. */
 export function compileModel(model: Model, options: ResolvedOptions, { trace, onModel }: CompileHooks = {}): Compiled {
-  const adapter = options.adapter === undefined ? undefined : readPeft(options.adapter);
-  const found = findCandidates(model, new Set(adapter?.tensors.keys()));
+  const adapter = options.adapter === undefined ? undefined : openAdapter(options.adapter);
+  const found = findCandidates(model, adapter?.modules);
   const named = adapter !== undefined || options.target !== undefined;
   if (!found.candidates.some((c) => named || layerOp(c.op).byDefault)) throw noLayers(whyNone(found));
   const selection = select(model, found, options, adapter);
@@ -101,7 +101,7 @@ export function select(
   model: Model,
   { candidates }: Candidates,
   options: ResolvedOptions,
-  adapter: PeftAdapter | undefined,
+  adapter: OpenedAdapter | undefined,
 ): Selection {
   if (adapter !== undefined && options.adapter !== undefined)
     return selectFromAdapter(model, candidates, adapter, options.adapter);

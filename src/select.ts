@@ -1,5 +1,5 @@
 /** Which weights become layers, with which rank, alpha and start: the options of compile and inspect put together. */
-import type { InitKind, PeftAdapter } from './adapter/index.ts';
+import { type InitKind, type OpenedAdapter, peftKeysText } from './adapter/index.ts';
 import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from './errors.ts';
 import { matching } from './formats/peftPattern.ts';
 import { layerOp, sizeOf, weightText } from './graph/layers.ts';
@@ -84,26 +84,21 @@ export function nothingSelected({ left, warnings }: Selection, target: readonly 
   return noTargets(`none of the ${left.size} layers is selected${asked}`);
 }
 
-/** Takes layers, ranks, scales and content from a PEFT adapter. Throws ADAPTER_MISMATCH by name. */
+/** Takes layers, ranks, scales and content from an adapter. Throws ADAPTER_MISMATCH by name. */
 export function selectFromAdapter(
   model: Model,
   candidates: readonly Candidate[],
-  adapter: PeftAdapter,
+  adapter: OpenedAdapter,
   file: string,
 ): Selection {
   const names = layerNames(model);
   const byCandidate = new Map<Candidate, string>();
   const missing: string[] = [];
-  for (const [path, layer] of adapter.tensors) {
+  const { layers, warnings } = adapter.layersFor(candidates);
+  for (const [path, layer] of layers) {
     const alike = candidates.filter((c) => layerOp(c.op).form === layer.form);
     const found = matching(alike, path) ?? matching(candidates, path);
-    if (found === undefined)
-      missing.push(
-        `"${path}"${didYouMean(
-          path,
-          candidates.map((c) => c.path),
-        )}`,
-      );
+    if (found === undefined) missing.push(`${peftKeysText(path, layer.form)}${nearest(path, candidates)}`);
     else if (byCandidate.has(found))
       throw adapterMismatch(`"${path}" and "${byCandidate.get(found)}" both fit layer "${found.path}"`, file);
     else byCandidate.set(found, path);
@@ -116,7 +111,7 @@ export function selectFromAdapter(
   const left = new Map<string, string>();
   const chosen = candidates.flatMap((candidate): Chosen[] => {
     const key = byCandidate.get(candidate);
-    const found = key === undefined ? undefined : adapter.tensors.get(key);
+    const found = key === undefined ? undefined : layers.get(key);
     if (found === undefined) {
       left.set(candidate.path, 'not in the adapter');
       return [];
@@ -124,14 +119,20 @@ export function selectFromAdapter(
     const own = weightText({ ...candidate, form: layerOp(candidate.op).form });
     if (own !== weightText(found))
       throw adapterMismatch(
-        `"${key}" is for a weight ${weightText(found)}, but layer "${candidate.path}" is ${own}`,
+        `${peftKeysText(key ?? '', found.form)} are for a weight ${weightText(found)}, but layer "${candidate.path}" is ${own}`,
         file,
       );
     const layer = layerOf(candidate, found.rank, found.alpha, found.scale, names);
     return [{ candidate, layer, ...inline(layer, found) }];
   });
-  return { chosen, left, warnings: [] };
+  return { chosen, left, warnings };
 }
+
+const nearest = (path: string, candidates: readonly Candidate[]): string =>
+  didYouMean(
+    path,
+    candidates.map((c) => c.path),
+  );
 
 function layerNames(model: Model): (name: string) => string {
   const taken = new Set<string>();

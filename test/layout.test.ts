@@ -37,6 +37,7 @@ const homes: Readonly<Record<string, readonly string[]>> = {
   protobufjs: ['proto', 'parser', 'emit'],
   'onnxruntime-node': ['runtime'],
   flatbuffers: ['adapter'],
+  'ml-matrix': ['adapter'],
   yargs: ['cli'],
   'cli-progress': ['cli'],
   'cli-table3': ['cli'],

@@ -2,9 +2,10 @@
 
 export { beside, type Combination, combinations, combine, type Weighted } from './combine.ts';
 export { changesBase, type InitKind, initialFactors, initKinds } from './init.ts';
+export { type OpenedAdapter, openAdapter, openKohya } from './open.ts';
 export { effectiveScale, type PeftConfig, parsePeftConfig, type Scaled } from './peftConfig.ts';
 export { type PeftAdapter, readPeft } from './peftRead.ts';
-export type { PeftLayer } from './peftTensors.ts';
+export { type PeftLayer, peftKeysText } from './peftTensors.ts';
 export { type FlatLayer, type PeftContent, peftFiles, writePeft } from './peftWrite.ts';
 export { type PortableTensor, toFloats } from './portable.ts';
 export { readPortable, writeNamedSafetensors, writeOnnxAdapter } from './portableFiles.ts';

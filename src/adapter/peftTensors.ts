@@ -1,5 +1,5 @@
 /** The tensors of PEFT's LoRA by key (peft/utils/save_and_load.py) -> layers. Runs in browsers too. */
-import { adapterUnsupported, badAdapter } from '../errors.ts';
+import { adapterUnsupported, badAdapter, didYouMean } from '../errors.ts';
 import { type RawTensor, toFloat32 } from '../formats/rawTensor.ts';
 import { type Factors, type LayerForm, transposed } from '../graph/layers.ts';
 import { effectiveScale, type PeftConfig, type Scaled } from './peftConfig.ts';
@@ -15,6 +15,14 @@ export const peftPrefix = 'base_model.model.';
  * are the transposes of PEFT's, so that y += scale · (x·A)·B.
  */
 export interface PeftLayer extends Scaled, Factors {}
+
+/** The key of one factor, as save_pretrained writes it. */
+export const peftKey = (path: string, form: LayerForm, part: 'A' | 'B'): string =>
+  `${peftPrefix}${path}.${form === 'embedding' ? `lora_embedding_${part}` : `lora_${part}.weight`}`;
+
+/** Both keys of a module, for messages. */
+export const peftKeysText = (path: string, form: LayerForm): string =>
+  `"${peftKey(path, form, 'A')}" and "${peftKey(path, form, 'B')}"`;
 
 /** Tensors of a file, read when asked for. */
 export interface TensorSource {
@@ -42,7 +50,10 @@ export function peftLayers(source: TensorSource, config: PeftConfig, file?: stri
   const layers = new Map<string, PeftLayer>();
   for (const [path, { form, A, B }] of pairs) {
     if (A === undefined || B === undefined)
-      throw badAdapter(`the module "${path}" has no lora_${A === undefined ? 'A' : 'B'}`, file);
+      throw badAdapter(
+        `the module "${path}" has no lora_${A === undefined ? 'A' : 'B'}: there is no tensor "${peftKey(path, form, A === undefined ? 'A' : 'B')}"`,
+        file,
+      );
     layers.set(path, layer(path, form, A, B, scaleOf(path), file));
   }
   return layers;
@@ -77,7 +88,9 @@ function parseKey(
   if (/^base_model\.model\..+\.weight$/.test(key)) {
     throw refuse('modules_to_save', 'a full weight of the base model is stored');
   }
-  throw badAdapter(`the key "${key}" is not one that PEFT writes for LoRA`, file);
+  const stem = key.replace(/\.[^.]+(\.(weight|bias))?$/, '');
+  const near = (['A', 'B'] as const).flatMap((p) => [`${stem}.lora_${p}.weight`, `${stem}.lora_embedding_${p}`]);
+  throw badAdapter(`the key "${key}" is not one that PEFT writes for LoRA${didYouMean(key, near, 2)}`, file);
 }
 
 function layer(

@@ -8,7 +8,7 @@ import { bytesOf, type RawTensor } from '../formats/rawTensor.ts';
 import { encodeSafetensors } from '../formats/safetensors.ts';
 import { factorShapes, layerOp, type Sized, sizeOf, transposed } from '../graph/layers.ts';
 import { pythonJson } from './peftConfig.ts';
-import { configName, weightsName } from './peftTensors.ts';
+import { configName, peftKey, weightsName } from './peftTensors.ts';
 
 /** A layer of the flat state; the manifest's layers have these fields. */
 export interface FlatLayer extends Sized {
@@ -69,8 +69,7 @@ function peftTensors({ layers, params }: PeftContent): [string, RawTensor][] {
       data: bytesOf(values),
     });
     const { form } = layerOp(op);
-    const key = (part: 'A' | 'B'): string =>
-      `base_model.model.${path}.${form === 'embedding' ? `lora_embedding_${part}` : `lora_${part}.weight`}`;
+    const key = (part: 'A' | 'B'): string => peftKey(path, form, part);
     if (form === 'conv')
       return [
         [key('A'), tensor(shapes.A, a)],

@@ -1,7 +1,8 @@
 /** Starts that are parts of the weight itself, which leaves the rest as the base (peft/tuners/lora/layer.py, pissa_init and olora_init). */
 import { stream } from '../graph/random.ts';
-import { approximateSingular, leadingQr, leadingSingular, type Weight } from './factorize.ts';
+import { approximateSingular, leadingQr, leadingSingular } from './factorize.ts';
 import type { StartFactors } from './init.ts';
+import type { Weight } from './vectors.ts';
 
 export interface WeightStart {
   /** W [out, in], as PEFT's Linear has it. */

@@ -16,9 +16,18 @@ export function patternTable<T>(patterns: ReadonlyMap<string, T>, what: string):
 }
 
 /** The layer with this path, or the only one of which one path is the other's suffix (exports add or drop a wrapper). */
-export function matching<T extends { readonly path: string }>(candidates: readonly T[], path: string): T | undefined {
-  const exact = candidates.find((c) => c.path === path);
+export const matching = <T extends { readonly path: string }>(candidates: readonly T[], path: string): T | undefined =>
+  only(candidates, (c) => c.path, path, '.');
+
+/** The item with this name, or the only one of which one name is the other's suffix behind a separator. */
+export function only<T>(
+  items: readonly T[],
+  nameOf: (item: T) => string,
+  name: string,
+  separator: string,
+): T | undefined {
+  const exact = items.find((c) => nameOf(c) === name);
   if (exact !== undefined) return exact;
-  const near = candidates.filter((c) => c.path.endsWith(`.${path}`) || path.endsWith(`.${c.path}`));
+  const near = items.filter((c) => nameOf(c).endsWith(separator + name) || name.endsWith(separator + nameOf(c)));
   return near.length === 1 ? near[0] : undefined;
 }

@@ -35,11 +35,16 @@ export interface Candidates {
   readonly skipped: readonly Skipped[];
 }
 
+/** Names of modules. */
+interface Modules {
+  has(path: string): boolean;
+}
+
 /**
  * Groups the weighted products of a model by weight, in order of first appearance. Exporters fold equal weights of several
  * modules into one tensor: where `separate` names two or more of those modules, each is a candidate of its own.
  */
-export function findCandidates(model: Model, separate: ReadonlySet<string> = new Set()): Candidates {
+export function findCandidates(model: Model, separate: Modules = new Set()): Candidates {
   const { products, skipped } = findProducts(model);
   const groups = new Map<string, Product[]>();
   const refused: Skipped[] = [];
@@ -93,7 +98,7 @@ export function findCandidates(model: Model, separate: ReadonlySet<string> = new
 }
 
 /** The products of one weight, apart by module where `separate` asks for it. */
-function modules(group: readonly Product[], separate: ReadonlySet<string>): (readonly Product[])[] {
+function modules(group: readonly Product[], separate: Modules): (readonly Product[])[] {
   const byPath = new Map<string, Product[]>();
   for (const p of group) {
     const { path } = modulePath(p, { preferNode: true });

@@ -1,0 +1,8 @@
+/** A layer of a model or package that an adapter may be for. */
+export interface KnownLayer {
+  readonly path: string;
+  readonly op: string;
+  readonly in: number;
+  readonly out: number;
+  readonly kernel?: readonly number[] | undefined;
+}

@@ -1,0 +1,53 @@
+/** What a user names as an adapter to start from: a PEFT directory, or a file with kohya's keys. */
+import { statSync } from 'node:fs';
+import { openSafetensors } from '../formats/safetensors.ts';
+import type { KnownLayer } from './known.ts';
+import { isKohya, kohyaLayers } from './kohya.ts';
+import { readPeft } from './peftRead.ts';
+import type { PeftLayer } from './peftTensors.ts';
+
+export interface NamedLayers {
+  /** By module path as PEFT writes it, or as the model has it. */
+  readonly layers: ReadonlyMap<string, PeftLayer>;
+  readonly warnings: readonly string[];
+}
+
+export interface OpenedAdapter {
+  /** Whether the adapter has a layer for the module of this path. */
+  readonly modules: { has(path: string): boolean };
+  /** Its layers, for a model that has these. */
+  layersFor(known: readonly KnownLayer[]): NamedLayers;
+}
+
+/** A file with kohya's keys; undefined where `path` is something else. Errors: those of reading it. */
+export function openKohya(path: string): OpenedAdapter | undefined {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true || !path.endsWith('.safetensors')) return undefined;
+  const source = openSafetensors(path);
+  try {
+    if (!isKohya(source.tensors.keys())) return undefined;
+    const names = [...source.tensors.keys()].map((k) => k.slice(0, k.indexOf('.')));
+    const modules = { has: (module: string) => names.some((n) => n.endsWith(`_${module.replaceAll('.', '_')}`)) };
+    const read = (): typeof source => openSafetensors(path);
+    return {
+      modules,
+      layersFor: (known) => {
+        const file = read();
+        try {
+          return kohyaLayers(file, known, path);
+        } finally {
+          file.close();
+        }
+      },
+    };
+  } finally {
+    source.close();
+  }
+}
+
+/** Errors: those of readPeft, and ADAPTER_MISMATCH where a file's layers are not those of the model. */
+export function openAdapter(path: string): OpenedAdapter {
+  const kohya = openKohya(path);
+  if (kohya !== undefined) return kohya;
+  const { tensors } = readPeft(path);
+  return { modules: tensors, layersFor: () => ({ layers: tensors, warnings: [] }) };
+}
