@@ -115,7 +115,7 @@ export function parsePeftConfig(text: string, file?: string, own?: string): Peft
   const changedBase = isText(init) && changesBase.test(init) ? init : undefined;
   if (changedBase !== undefined && changedBase !== own) {
     const reason =
-      'this start changed the base weights, and the adapter is right on top of those only; convert it to plain LoRA: in PEFT save with path_initial_model_for_weight_conversion, of a package use loraify export --format peft';
+      'this start changed the base weights; convert it: loraify export, in PEFT path_initial_model_for_weight_conversion';
     throw adapterUnsupported(`init_lora_weights "${init}"`, reason, file);
   }
   return {

@@ -89,7 +89,7 @@ function parseKey(
     throw refuse('modules_to_save', 'a full weight of the base model is stored');
   }
   const stem = key.replace(/\.[^.]+(\.(weight|bias))?$/, '');
-  const near = (['A', 'B'] as const).flatMap((p) => [`${stem}.lora_${p}.weight`, `${stem}.lora_embedding_${p}`]);
+  const near = ['lora_A.weight', 'lora_B.weight', 'lora_embedding_A', 'lora_embedding_B'].map((p) => `${stem}.${p}`);
   throw badAdapter(`the key "${key}" is not one that PEFT writes for LoRA${didYouMean(key, near, 2)}`, file);
 }
 

@@ -59,9 +59,9 @@ describe('the entry', () => {
     expect(graphOf('src/adapter/index.ts').packages).toContain('node:fs');
   });
 
-  it('is one file below 30 KB, which imports nothing', async () => {
+  it('is one file below 31 KB, which imports nothing', async () => {
     const file = join(root, 'dist/web/adapter.js');
-    expect(statSync(file).size).toBeLessThan(30_000);
+    expect(statSync(file).size).toBeLessThan(31_000);
     const text = readFileSync(file, 'utf8');
     expect(ts.preProcessFile(text).importedFiles).toEqual([]);
     expect(text).not.toMatch(/\b(Buffer|process|require)\b/);
