@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { encodeModel } from '../src/emit/index.ts';
+import { sizeOf } from '../src/graph/layers.ts';
 import { stream } from '../src/graph/random.ts';
 import { compileModel } from '../src/loraify.ts';
 import { resolveOptions } from '../src/options.ts';
@@ -24,15 +25,22 @@ async function measured(folder: string, target: (typeof targets)[number]) {
   if (graph === undefined || batch === undefined) throw new Error('no graph or batch');
   const session = await InferenceSession.create(encodeModel(graph), { intraOpNumThreads: 1, logSeverityLevel: 3 });
   source.close();
-  const random = stream(3, 'speed');
-  const params = Float32Array.from({ length: layout.size }, () => 0.05 * random.normal());
+  const tensors = layout.slots.flatMap(({ A, B }) => [A, B]);
+  const params = new Float32Array(layout.size);
+  for (const { name, offset, shape } of tensors) {
+    const random = stream(3, name);
+    for (let i = 0; i < sizeOf(shape); i++) params[offset + i] = 0.05 * random.normal();
+  }
   const all: Record<string, Tensor> = { ...batch, lora_params: new Tensor('float32', params, [layout.size]) };
   const fed = new Set(session.inputNames);
   const feeds = Object.fromEntries(Object.entries(all).filter(([name]) => fed.has(name)));
   const { loss, lora_grad: gradient } = await session.run(feeds);
   await session.release();
-  if (!(gradient?.data instanceof Float32Array)) throw new Error('no gradient');
-  return { loss: Number(loss?.data[0]), gradient: gradient.data, nodes: graph.graph.nodes.length };
+  const flat = gradient?.data;
+  if (!(flat instanceof Float32Array)) throw new Error('no gradient');
+  // Each target lays the state out in its own way.
+  const gradients = tensors.flatMap(({ offset, shape }) => [...flat.subarray(offset, offset + sizeOf(shape))]);
+  return { loss: Number(loss?.data[0]), gradient: gradients, nodes: graph.graph.nodes.length };
 }
 
 function compare(folder: string): void {

@@ -61,6 +61,7 @@ const elementwise = new Set([
 const contributed = new Set(['Gelu', 'FastGelu', 'BiasGelu', 'QuickGelu']);
 /** Along one axis, which must be the last. */
 const alongAxis = new Set(['LayerNormalization', 'RMSNormalization', 'Softmax', 'LogSoftmax', 'Split', 'Concat']);
+const normalizations = new Set(['LayerNormalization', 'RMSNormalization']);
 const reductions = new Set(['ReduceSum', 'ReduceMean', 'ReduceMax', 'ReduceMin', 'ReduceSumSquare', 'ReduceL2']);
 
 /** In place, over the main graph; new nodes are detached until `graph.adopt()`. */
@@ -160,14 +161,19 @@ export function joinReshapes(graph: Graph): void {
 /** The nodes that are to work on rows: the matrix of every wide operand is there, and somebody behind wants a matrix. */
 function choose(graph: Graph): Set<Node> {
   const can = new Set<Node>();
+  // Where a chain begins, behind the embeddings, one Reshape is made for all that follows.
+  const entries = new Set<Value>();
   const available = (v: Value): boolean =>
     (v.producer !== undefined && can.has(v.producer)) ||
+    entries.has(v) ||
     matrixBehind(v) !== undefined ||
     [...v.uses].some((u) => u.index === 0 && isToRows(u.node));
   for (const node of graph.nodes) {
     if (!fits(node)) continue;
-    const wide = node.inputs.filter((v) => v !== undefined && isWide(v));
-    if (wide.length > 0 && wide.every((v) => v !== undefined && available(v))) can.add(node);
+    const wide = node.inputs.flatMap((v) => (v !== undefined && isWide(v) ? [v] : []));
+    const [first] = wide;
+    if (first !== undefined && normalizations.has(node.op) && !available(first)) entries.add(first);
+    if (wide.length > 0 && wide.every(available)) can.add(node);
   }
   const wanted = new Set<Node>();
   for (const node of graph.nodes.toReversed())
@@ -200,7 +206,8 @@ function fits(node: Node): boolean {
 const isLast = (axes: readonly number[] | undefined, rank: number): boolean =>
   axes?.length === 1 && (axes[0] === -1 || axes[0] === rank - 1);
 
-function axesOf({ inputs: [, axes] }: Node): readonly number[] | undefined {
+/** The axes of a reduction, where they are constant. */
+export function axesOf({ inputs: [, axes] }: Node): readonly number[] | undefined {
   return axes?.tensor === undefined ? undefined : numbersOf(axes.tensor);
 }
 

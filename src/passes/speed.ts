@@ -4,7 +4,9 @@
  */
 import type { Builder } from '../graph/builder.ts';
 import type { Model } from '../graph/model.ts';
+import { smallSums } from './attention.ts';
 import { fuseFactors, fuseSums, fuseTransposes } from './fuse.ts';
+import { moveRowFactors } from './rowFactors.ts';
 import { joinReshapes, matrices } from './rows.ts';
 import { simplify } from './simplify.ts';
 
@@ -20,6 +22,9 @@ export function speedUp(model: Model, g: Builder, target: Target): void {
   graph.adopt();
   simplify(graph);
   joinReshapes(graph);
+  smallSums(graph, g);
+  moveRowFactors(graph, g);
+  graph.adopt();
   if (target !== 'cuda') return;
   const turned = fuseTransposes(graph, g);
   graph.adopt();

@@ -106,9 +106,10 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
   }
   canonicalize(model.graph, createBuilder(inferNode, model.graph.inputs));
   model.graph.adopt();
+  const fused = options.target === 'cpu' || options.target === 'cuda';
   for (const graph of [...model.graph.allGraphs()]) {
     absorbBiases(graph);
-    compactGelu(graph);
+    if (compactGelu(graph, fused)) model.opsets.set('com.microsoft', 1);
   }
   inferShapes(model.graph);
   verify(model, { internal: true });
@@ -124,7 +125,7 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
   const prepared: Prepared = {
     model,
     gradient: () => (gradient ??= buildGrad(prepared)),
-    layout: stateLayout(layers),
+    layout: stateLayout(layers, options.target),
     names,
     options,
     bindings,

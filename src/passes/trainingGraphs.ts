@@ -47,7 +47,7 @@ export function forward(p: Prepared): Forward {
       if (state !== undefined) node.setInput(i, state);
     });
   const chosen = chooseLoss(graph, { ...p.options.choice, lossOutput: p.choice.output });
-  const attached = attachLoss(g, chosen, p.options.loss, p.names.labels);
+  const attached = attachLoss(g, chosen, p.options.loss, p.names.labels, p.options.target);
   return { model, graph, g, params, tensors, attached };
 }
 

@@ -39,22 +39,26 @@ export function swishSlope(g: Builder, x: Value, alpha: number): Value {
 }
 
 grad('Swish', ({ inputs: [x], attrs: { alpha }, dy, g }) => [g.Mul(dy, swishSlope(g, x, alpha))]);
-/** The derivative of x·P(x) with P the normal distribution, or its tanh form (Hendrycks, Gimpel 2016). */
-export function geluSlope(g: Builder, x: Value, approximate: string): Value {
+/** dx of x·P(x) with P the normal distribution, or its tanh form (Hendrycks, Gimpel 2016). */
+export function geluGradient(g: Builder, x: Value, dy: Value, approximate: string): Value {
   const n = (value: number): Value => g.like(x, value);
-  const square = g.Mul(x, x);
+  const square = (v: Value): Value => g.Mul(v, v);
   if (approximate !== 'tanh') {
-    const p = g.Mul(g.Add(g.Erf(g.Mul(x, n(Math.SQRT1_2))), n(1)), n(0.5));
-    const density = g.Mul(g.Exp(g.Mul(square, n(-0.5))), n(1 / Math.sqrt(2 * Math.PI)));
-    return g.Add(p, g.Mul(x, density));
+    // (1 + erf(v) + v·(2/√π)·exp(-v²))/2 with v = x/√2; the factor goes into the exponent.
+    const v = g.Mul(x, n(Math.SQRT1_2));
+    const bell = g.Exp(g.Sub(n(Math.log(2 / Math.sqrt(Math.PI))), square(v)));
+    return g.Mul(g.Mul(dy, g.Add(g.Add(g.Erf(v), n(1)), g.Mul(v, bell))), n(0.5));
   }
+  // x·s with s = sigmoid(2v) = (1 + tanh(v))/2 and v = c·x + d·x³: s·(1 + (1 - s)·2x·v').
   const c = Math.sqrt(2 / Math.PI);
-  const t = g.Tanh(g.Mul(x, g.Add(g.Mul(square, n(0.044715 * c)), n(c))));
-  const slope = g.Mul(g.Mul(x, g.Add(g.Mul(square, n(3 * 0.044715 * c)), n(c))), g.Sub(n(1), g.Mul(t, t)));
-  return g.Mul(g.Add(g.Add(t, n(1)), slope), n(0.5));
+  const d = 0.044715 * c;
+  const q = square(x);
+  const s = g.Sigmoid(g.Mul(x, g.Add(g.Mul(q, n(2 * d)), n(2 * c))));
+  const steep = g.Mul(x, g.Add(g.Mul(q, n(6 * d)), n(2 * c)));
+  return g.Mul(dy, g.Mul(s, g.Add(g.Mul(g.Sub(n(1), s), steep), n(1))));
 }
 
-grad('Gelu', ({ inputs: [x], attrs: { approximate }, dy, g }) => [g.Mul(dy, geluSlope(g, x, approximate))]);
+grad('Gelu', ({ inputs: [x], attrs: { approximate }, dy, g }) => [geluGradient(g, x, dy, approximate)]);
 grad('PRelu', ({ inputs: [x, slope], dy, g }) => {
   const negative = g.Less(x, g.like(x, 0));
   return [g.Where(negative, g.Mul(dy, slope), dy), g.Where(negative, g.Mul(dy, x), g.like(dy, 0))];

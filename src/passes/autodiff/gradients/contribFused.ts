@@ -3,16 +3,16 @@ import { noGradient } from '../../../errors.ts';
 import type { Value } from '../../../graph/model.ts';
 import type { AttrsOf } from '../../../graph/operators.ts';
 import { decompose, grad } from '../rules.ts';
-import { geluSlope, swishSlope } from './activations.ts';
+import { geluGradient, swishSlope } from './activations.ts';
 import type { G } from './attend.ts';
 
-grad('com.microsoft.Gelu', ({ inputs: [x], dy, g }) => [g.Mul(dy, geluSlope(g, x, 'none'))]);
+grad('com.microsoft.Gelu', ({ inputs: [x], dy, g }) => [geluGradient(g, x, dy, 'none')]);
 grad('com.microsoft.BiasGelu', ({ inputs: [x, bias], dy, g }) => {
-  const d = g.Mul(dy, geluSlope(g, g.Add(x, bias), 'none'));
+  const d = geluGradient(g, g.Add(x, bias), dy, 'none');
   return [d, d];
 });
 grad('com.microsoft.FastGelu', ({ inputs: [x, bias], dy, g }) => {
-  const d = g.Mul(dy, geluSlope(g, bias === undefined ? x : g.Add(x, bias), 'tanh'));
+  const d = geluGradient(g, bias === undefined ? x : g.Add(x, bias), dy, 'tanh');
   return [d, bias === undefined ? undefined : d];
 });
 grad('com.microsoft.QuickGelu', ({ inputs: [x], attrs: { alpha }, dy, g }) => [g.Mul(dy, swishSlope(g, x, alpha))]);

@@ -9,3 +9,13 @@ gradRaw('loraify.Gelu', ({ node, inputs: [, v, t, , h], dy, g }) => {
   const bell = g.Exp(g.Sub(g.like(v, Math.log(2 / Math.sqrt(Math.PI))), g.Mul(v, v)));
   return [g.Mul(g.Mul(dy, g.Add(t, g.Mul(v, bell))), h)];
 });
+
+// As above with t' = (1 - tanh²)·v' = t·(2 - t)·v', and x·v' = 3v - 2·slope·x for v = slope·x + c·x³.
+gradRaw('loraify.GeluTanh', ({ node, inputs: [x, v, t, , h], dy, g }) => {
+  const slope = node.attrs.get('slope');
+  if (x === undefined || v === undefined || t === undefined || h === undefined || slope?.kind !== 'float')
+    throw badModel(`"${node.label}" is incomplete`, { node: node.label });
+  const n = (value: number) => g.like(v, value);
+  const steep = g.Sub(g.Mul(v, n(3)), g.Mul(x, n(2 * slope.value)));
+  return [g.Mul(g.Mul(dy, g.Mul(t, g.Add(g.Mul(g.Sub(n(2), t), steep), n(1)))), h)];
+});

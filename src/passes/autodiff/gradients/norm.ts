@@ -17,16 +17,51 @@ grad('LayerNormalization', ({ node, inputs: [x0, scale, bias], attrs: { axis, st
   const wide = x0.dtype === 'float64' && stash !== 'float64';
   const [x, dy] =
     x0.dtype === stash || wide ? [x0, dy0] : [g.Cast(x0, { to: stash_type }), g.Cast(dy0, { to: stash_type })];
-  const shape = x0.shape?.map((d, i) => (i < first ? d : 1));
-  const mean = wide ? average(x) : g.output(node, 1, stash, shape, 'mean');
-  const centred = g.Sub(x, mean);
-  const inv = wide ? inverse(g, average(g.Mul(centred, centred)), epsilon) : g.output(node, 2, stash, shape, 'inv_std');
-  const n = g.Mul(centred, inv);
   const dn = g.Mul(dy, scale.dtype === dy.dtype ? scale : g.CastLike(scale, dy));
-  const dx = standardizedGradient(g, n, inv, dn, average);
+  const whole = scale.shape?.length === g.rank(x0) - first;
+  const ones = x.dtype === 'float32' && whole ? onesLike(g, scale) : undefined;
+  const [n, dx] = ones === undefined ? byStatistics() : byKernel(g, x, dn, ones, { axis: first, epsilon }, average);
   const back = (v: Value): Value => (x === x0 ? v : g.CastLike(v, dy0));
   return [back(dx), back(g.Mul(dy, n)), bias === undefined ? undefined : dy0];
+
+  function byStatistics(): readonly [Value, Value] {
+    const shape = x0.shape?.map((d, i) => (i < first ? d : 1));
+    const mean = wide ? average(x) : g.output(node, 1, stash, shape, 'mean');
+    const centred = g.Sub(x, mean);
+    const inv = wide
+      ? inverse(g, average(g.Mul(centred, centred)), epsilon)
+      : g.output(node, 2, stash, shape, 'inv_std');
+    const normal = g.Mul(centred, inv);
+    return [normal, standardizedGradient(g, normal, inv, dn, average)];
+  }
 });
+
+/**
+ * The same with two runs of the operator, which pass over less memory: dn standardized is (dn - mean(dn))·i, whose i goes out again,
+ * so that dx = inv/i·(l - n·mean(l·n)). Any epsilon serves for l.
+ */
+function byKernel(
+  g: Builder,
+  x: Value,
+  dn: Value,
+  ones: Value,
+  attrs: { readonly axis: number; readonly epsilon: number },
+  average: (v: Value) => Value,
+): readonly [Value, Value] {
+  const standard = (v: Value, epsilon: number): readonly (Value | undefined)[] =>
+    g.node({ op: 'LayerNormalization', inputs: [v, ones], attrs: { axis: attrs.axis, epsilon }, outputs: 3 });
+  const [n = x, , inv = x] = standard(x, attrs.epsilon);
+  const [l = dn, , i = dn] = standard(dn, 1e-5);
+  return [n, g.Mul(g.Div(inv, i), g.Sub(l, g.Mul(n, average(g.Mul(l, n)))))];
+}
+
+/** Ones of the shape of a scale; undefined where that is not known, or more than a constant of a graph should be. */
+function onesLike(g: Builder, { shape }: Value): Value | undefined {
+  const dims = shape?.filter((d) => typeof d === 'number');
+  const size = dims?.reduce((a, b) => a * b, 1) ?? 0;
+  if (dims === undefined || dims.length !== shape?.length || size === 0 || size > 2 ** 16) return undefined;
+  return g.constant('float32', dims, new Array<number>(size).fill(1));
+}
 
 /** One over the deviation. */
 export const inverse = (g: Builder, variance: Value, epsilon: number): Value =>
