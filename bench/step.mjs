@@ -20,6 +20,7 @@ import { adapterParams } from '../dist/adapters.js';
 import { readManifest } from '../dist/formats/manifest.js';
 import { readNpz } from '../dist/formats/npz.js';
 import { elements } from '../dist/formats/rawTensor.js';
+import { sessionOptions } from '../dist/runtime/session.js';
 import { median, table, warnOfLoad } from './common.mjs';
 
 const rest = process.argv.indexOf('--', 2);
@@ -61,9 +62,7 @@ const stacked = (t) => {
 async function ours(packageDir) {
   const manifest = readManifest(packageDir);
   const session = await InferenceSession.create(join(packageDir, perRun > 1 ? 'train_k.onnx' : 'train.onnx'), {
-    executionProviders: [values.ep],
-    ...(onGpu ? { enableMemPattern: false } : { intraOpNumThreads: Number(values.threads) }),
-    logSeverityLevel: 3,
+    ...sessionOptions({ provider: values.ep, threads: onGpu ? undefined : Number(values.threads) }),
     ...(values.profile ? { enableProfiling: true, profileFilePrefix: join(packageDir, 'profile') } : {}),
   });
   const params = adapterParams(packageDir, manifest, { adapter: join(folder, 'init-adapter') });

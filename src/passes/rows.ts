@@ -145,13 +145,19 @@ export function matrices(graph: Graph, g: Builder): void {
   }
 }
 
-/** Reshape of a Reshape is one Reshape, where the second says all its lengths itself. In place. */
+/** Reshape of a Reshape is one Reshape, where the second says all its lengths itself, or none where they are back. In place. */
 export function joinReshapes(graph: Graph): void {
+  const outputs = new Set(graph.outputs);
   for (const node of graph.nodes) {
     const [middle, shape] = node.inputs;
+    const [y] = node.outputs;
     const before = middle?.producer;
     const [from] = before?.inputs ?? [];
     if (node.op !== 'Reshape' || before?.op !== 'Reshape' || from === undefined || before.graph !== graph) continue;
+    if (y !== undefined && !outputs.has(y) && sameShape(from.shape, y.shape)) {
+      replaceUses(y, from);
+      continue;
+    }
     // A zero copies the length of the input at its place.
     const copies = attr(node, 'allowzero', 0) === 0 && (shape?.elements === undefined || shape.elements.includes(0));
     if (!copies) node.setInput(0, from);

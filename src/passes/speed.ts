@@ -4,6 +4,7 @@
  */
 import type { Builder } from '../graph/builder.ts';
 import type { Model } from '../graph/model.ts';
+import { computeAgain } from './again.ts';
 import { smallSums } from './attention.ts';
 import { fuseFactors, fuseSums, fuseTransposes } from './fuse.ts';
 import { moveRowFactors } from './rowFactors.ts';
@@ -22,6 +23,7 @@ export function speedUp(model: Model, g: Builder, target: Target): void {
   graph.adopt();
   simplify(graph);
   joinReshapes(graph);
+  graph.prune();
   smallSums(graph, g);
   moveRowFactors(graph, g);
   graph.adopt();
@@ -31,5 +33,6 @@ export function speedUp(model: Model, g: Builder, target: Target): void {
   const scaled = fuseFactors(graph);
   graph.prune();
   fuseSums(graph);
+  computeAgain(graph);
   if (turned || scaled) model.opsets.set('com.microsoft', 1);
 }

@@ -49,7 +49,12 @@ export async function openSession(file: string, settings: SessionSettings): Prom
   }
 }
 
-function sessionOptions({ provider, threads, disablePrepacking }: SessionSettings): InferenceSession.SessionOptions {
+/** The settings of `openSession`, for who measures what they do. */
+export function sessionOptions({
+  provider,
+  threads,
+  disablePrepacking,
+}: SessionSettings): InferenceSession.SessionOptions {
   return {
     executionProviders: [provider],
     graphOptimizationLevel: 'all',

@@ -47,32 +47,37 @@ const joined = [0, 1].map(
   }),
 );
 
-/** y = h·x·(a + erf(k·x)), float32 because Erf is. */
-const gelu = modes.map(
-  (mode): Extra => ({
-    is: `loraify.Gelu, ${mode}`,
-    ops: ['loraify.Gelu'],
-    run: async () => {
-      const graph = new Graph('gelu');
-      const g = createBuilder(inferNode, graph.inputs);
-      const { values, inputs } = variables(graph, { x: [2, 5] }, mode, between(-3, 3), 'float32');
-      const [x] = values;
-      if (x === undefined) throw new Error('no input');
-      const h = g.like(x, 0.7);
-      const v = g.Mul(x, g.like(x, 0.6));
-      const t = g.Add(g.Erf(v), g.like(x, 1.2));
-      const y = g.Mul(g.Mul(x, t), h);
-      const node = new Node({
-        op: 'Gelu',
-        domain: 'loraify',
-        inputs: [x, v, t, y, h],
-        outputs: [new Value('gelu', y.type)],
-      });
-      g.own(node);
-      const check = { graph, g, outputs: [y], seeded: node.outputs, inputs, wrt: [x], mode } as const;
-      await checkGraph({ ...check, opset: 18, type: 'float32', step: 2e-2, tolerance: 5e-5, exact: false });
-    },
-  }),
+/** y = h·x·(a + erf(k·x)) and h·x·(1 + tanh(k·x + c·x³)), float32 because Erf is. */
+const gelu = modes.flatMap((mode) =>
+  (['Gelu', 'GeluTanh'] as const).map(
+    (op): Extra => ({
+      is: `loraify.${op}, ${mode}`,
+      ops: [`loraify.${op}`],
+      run: async () => {
+        const graph = new Graph('gelu');
+        const g = createBuilder(inferNode, graph.inputs);
+        const { values, inputs } = variables(graph, { x: [2, 5] }, mode, between(-3, 3), 'float32');
+        const [x] = values;
+        if (x === undefined) throw new Error('no input');
+        const n = (value: number) => g.like(x, value);
+        const h = n(0.7);
+        const line = g.Mul(x, n(0.6));
+        const v = op === 'Gelu' ? line : g.Add(line, g.Mul(g.Mul(x, g.Mul(x, x)), n(0.1)));
+        const t = op === 'Gelu' ? g.Add(g.Erf(v), n(1.2)) : g.Add(g.Tanh(v), n(1));
+        const y = g.Mul(g.Mul(x, t), h);
+        const node = new Node({
+          op,
+          domain: 'loraify',
+          inputs: [x, v, t, y, h],
+          outputs: [new Value('gelu', y.type)],
+          attrs: [['slope', { kind: 'float', value: 0.6 }]],
+        });
+        g.own(node);
+        const check = { graph, g, outputs: [y], seeded: node.outputs, inputs, wrt: [x], mode } as const;
+        await checkGraph({ ...check, opset: 18, type: 'float32', step: 2e-2, tolerance: 5e-5, exact: false });
+      },
+    }),
+  ),
 );
 
 // ---------------------------------------------------------------- quantized operators
