@@ -4,9 +4,9 @@
  * com.microsoft) one node takes their place, and nothing but x is kept for the backward. Elsewhere the forward stays as it is; an
  * internal node behind it carries y on, and has a gradient of its own.
  */
-import { type Graph, Node, replaceUses, replaceValue, Value } from '../graph/model.ts';
+import { type Graph, Node, replaceValue, Value } from '../graph/model.ts';
 import { numbersOf } from '../graph/tensor.ts';
-import { internalDomain } from './adapted.ts';
+import { carry } from './carried.ts';
 
 const internal = { Erf: 'Gelu', Tanh: 'GeluTanh' } as const;
 const contributed = { Erf: 'Gelu', Tanh: 'FastGelu' } as const;
@@ -39,34 +39,10 @@ export function compactGelu(graph: Graph, fused = false): boolean {
       replaced = true;
       continue;
     }
-    const out = new Value(`${y.name}.gelu`, y.type);
-    const node = new Node({
-      op: internal[op],
-      domain: internalDomain,
-      name: `${after.label}.gelu`,
-      inputs: [x, v, t, y, h],
-      outputs: [out],
-      attrs: [['slope', { kind: 'float', value: polynomial[1] ?? 0 }]],
-    });
-    node.metadata.set('loraify.grad_of', after.label);
-    replaceUses(y, out, (use) => use.node === node);
-    graph.insertAfter(after, node);
+    carry(graph, internal[op], [x, v, t, y, h], [['slope', { kind: 'float', value: polynomial[1] ?? 0 }]]);
   }
   if (replaced) graph.prune();
   return replaced;
-}
-
-const isInternal = ({ domain, op }: Node): boolean =>
-  domain === internalDomain && (op === internal.Erf || op === internal.Tanh);
-
-/** Takes the internal nodes out again: what they carried on is read where it is. */
-export function removeGelu(graph: Graph): void {
-  const gone = new Set(graph.nodes.filter(isInternal));
-  for (const { inputs, outputs } of gone) {
-    const [y, out] = [inputs[3], outputs[0]];
-    if (y !== undefined && out !== undefined) replaceUses(out, y);
-  }
-  graph.removeAll(gone);
 }
 
 interface Candidate {

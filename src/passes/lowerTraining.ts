@@ -8,7 +8,7 @@ import type { Builder } from '../graph/builder.ts';
 import { type Graph, replaceValue, type Value } from '../graph/model.ts';
 import { adaptedForm, isAdapted } from './adapted.ts';
 import { gradTools } from './autodiff/tools.ts';
-import { removeGelu } from './gelu.ts';
+import { removeCarrying } from './carried.ts';
 import { lowerJoined } from './joined.ts';
 import { asType, besideBase } from './precision.ts';
 import { rewriteNodes } from './rewrite.ts';
@@ -16,7 +16,7 @@ import { rewriteNodes } from './rewrite.ts';
 /** In place, bodies included; new nodes of the main graph are detached until `graph.adopt()`. */
 export function lowerTraining(graph: Graph, builder: Builder): void {
   const graphs = [...graph.allGraphs()];
-  for (const own of graphs) removeGelu(own);
+  for (const own of graphs) removeCarrying(own);
   lowerJoined(graph, builder, leading);
   rewriteNodes(graph, builder, isAdapted, (node, g) => {
     const [y] = node.outputs;

@@ -60,8 +60,16 @@ const elementwise = new Set([
 ]);
 const contributed = new Set(['Gelu', 'FastGelu', 'BiasGelu', 'QuickGelu']);
 /** Along one axis, which must be the last. */
-const alongAxis = new Set(['LayerNormalization', 'RMSNormalization', 'Softmax', 'LogSoftmax', 'Split', 'Concat']);
-const normalizations = new Set(['LayerNormalization', 'RMSNormalization']);
+const alongAxis = new Set([
+  'LayerNormalization',
+  'RMSNormalization',
+  'SimplifiedLayerNormalization',
+  'Softmax',
+  'LogSoftmax',
+  'Split',
+  'Concat',
+]);
+const normalizations = new Set(['LayerNormalization', 'RMSNormalization', 'SimplifiedLayerNormalization']);
 const reductions = new Set(['ReduceSum', 'ReduceMean', 'ReduceMax', 'ReduceMin', 'ReduceSumSquare', 'ReduceL2']);
 
 /** In place, over the main graph; new nodes are detached until `graph.adopt()`. */

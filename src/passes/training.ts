@@ -17,6 +17,7 @@ import { type ChosenLoss, chooseLoss, type LossChoiceOptions } from './lossChoic
 import { needsLossScale } from './lossScale.ts';
 import { removeIdentities } from './normalize/cleanup.ts';
 import { normalize } from './normalize/index.ts';
+import { compactNorms } from './norms.ts';
 import type { OptimizerOptions } from './optimizer.ts';
 import { inferNode, inferShapes } from './shapes.ts';
 import type { Target } from './speed.ts';
@@ -109,6 +110,7 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
   const fused = options.target === 'cpu' || options.target === 'cuda';
   for (const graph of [...model.graph.allGraphs()]) {
     absorbBiases(graph);
+    compactNorms(graph, fused);
     if (compactGelu(graph, fused)) model.opsets.set('com.microsoft', 1);
   }
   inferShapes(model.graph);

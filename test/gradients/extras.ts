@@ -80,6 +80,32 @@ const gelu = modes.flatMap((mode) =>
   ),
 );
 
+/** n = c/s with s = sqrt(mean(c²) + e), of which only the gradient by c is asked for. */
+const standardized = modes.map(
+  (mode): Extra => ({
+    is: `loraify.Standardized, ${mode}`,
+    ops: ['loraify.Standardized'],
+    run: async () => {
+      const graph = new Graph('standardized');
+      const g = createBuilder(inferNode, graph.inputs);
+      const { values, inputs } = variables(graph, { c: [2, 5] }, mode, between(-2, 2), 'float64');
+      const [c] = values;
+      if (c === undefined) throw new Error('no input');
+      const s = g.Sqrt(g.Add(g.ReduceMean(g.Mul(c, c), g.ints([-1]), { keepdims: 1 }), g.like(c, 0.1)));
+      const n = g.Div(c, s);
+      const node = new Node({
+        op: 'Standardized',
+        domain: 'loraify',
+        inputs: [c, n, s],
+        outputs: [new Value('standardized', n.type)],
+      });
+      g.own(node);
+      const check = { graph, g, outputs: [n], seeded: node.outputs, inputs, wrt: [c], mode } as const;
+      await checkGraph({ ...check, opset: 18, type: 'float64', step: 1e-5, tolerance: 1e-8, exact: false });
+    },
+  }),
+);
+
 // ---------------------------------------------------------------- quantized operators
 
 const packed = packedCases.flatMap((c): Extra[] => [
@@ -214,6 +240,7 @@ export const extras: readonly Extra[] = [
   ...adapted,
   ...joined,
   ...gelu,
+  ...standardized,
   ...packed,
   ...quantizers,
   ...bodies,

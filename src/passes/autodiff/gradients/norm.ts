@@ -1,8 +1,9 @@
 /** Normalizations with a closed-form gradient that saves little: the normalized value is recomputed from the input. */
+import { badModel } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import { dataTypeFromNumber } from '../../../graph/tensor.ts';
-import { decompose, grad } from '../rules.ts';
+import { decompose, grad, gradRaw } from '../rules.ts';
 import type { GradTools } from '../tools.ts';
 
 /**
@@ -147,3 +148,9 @@ decompose('MeanVarianceNormalization', ({ inputs: [x], attrs: { axes }, g }) => 
 decompose('LpNormalization', ({ inputs: [x], attrs: { axis, p }, g }) => [
   g.Div(x, (p === 1 ? g.ReduceL1 : g.ReduceL2)(x, g.ints([axis]), { keepdims: 1 })),
 ]);
+
+// n = c/s with s = sqrt(mean(c²) + e) along the last axis, of several nodes (norms.ts): dc = (dn - n·mean(dn·n))/s.
+gradRaw('loraify.Standardized', ({ node, inputs: [, n, s], dy, g }) => {
+  if (n === undefined || s === undefined) throw badModel(`"${node.label}" is incomplete`, { node: node.label });
+  return [g.Div(g.Sub(dy, g.Mul(n, g.ReduceMean(g.Mul(dy, n), g.ints([-1]), { keepdims: 1 }))), s)];
+});
