@@ -93,7 +93,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   const training = wanted.filter((w): w is TrainingGraph => w !== 'model');
   const prepared = training.length === 0 ? undefined : prepare(model, layers, trainingOptions(options, trace));
   if (prepared !== undefined) for (const which of training) graphs.set(which, buildTraining(prepared, which));
-  return { graphs, found, selection, layers, layout: stateLayout(layers, options.for), prepared };
+  return { graphs, found, selection, layers, layout: stateLayout(layers), prepared };
 }
 
 /** The layers that the options, or a PEFT adapter in their place, choose: perhaps none. */

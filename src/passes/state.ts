@@ -1,6 +1,6 @@
 /**
- * The flat trainable state: one float32 vector [P]. Inside a graph it is a matrix of rows before it is split, because CUDA's Split and
- * Concat pay per element of the split axis.
+ * The flat trainable state: one float32 vector [P], layer after layer, A before B. Inside a graph it is a matrix of rows of
+ * `width` elements before it is split, because CUDA's Split and Concat pay per element of the split axis.
  */
 import type { Builder } from '../graph/builder.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
@@ -26,87 +26,83 @@ export interface StateLayout {
   readonly size: number;
 }
 
-/** Tensors that lie side by side in the state as rows of one width, so that one Reshape and one Split serve all of them. */
+export function stateLayout(layers: readonly Layer[]): StateLayout {
+  let offset = 0;
+  const slot = (name: string, shape: readonly number[]): Slot => {
+    const s: Slot = { name, offset, shape };
+    offset += sizeOf(shape);
+    return s;
+  };
+  const slots = layers.map((layer) => {
+    const { A, B } = factorShapes(layer);
+    return { layer, A: slot(layer.A, A), B: slot(layer.B, B) };
+  });
+  return { slots, size: offset };
+}
+
+const flatSlots = (layout: StateLayout): Slot[] => layout.slots.flatMap((s) => [s.A, s.B]);
+
+/** How a graph cuts the state: its tensors in the order in which they are cut, and what lies side by side as rows of one width. */
+interface Cut {
+  /** Elements of the widest rows that every tensor is a multiple of. */
+  readonly unit: number;
+  readonly groups: readonly RowGroup[];
+  /** Which rows of `unit` elements of the state stand where; undefined where they stand as they lie. */
+  readonly order: readonly number[] | undefined;
+}
+
+/** One Reshape and one Split serve all tensors of a group. */
 interface RowGroup {
   readonly width: number;
   readonly slots: readonly Slot[];
 }
 
 /**
- * Layer after layer, A before B; for CUDA, where a node costs more than what it does to a small matrix, first everything of one row
- * width, then of the next: all A of a rank, all B of as many columns.
+ * For CUDA, where a node costs more than what it does to a small matrix, everything of one row width is brought together: all A of a
+ * rank, all B of as many columns. That takes one Gather, unless its indices were as many as the state has elements.
  */
-export function stateLayout(layers: readonly Layer[], target: Target = 'portable'): StateLayout {
-  const own = layers.map((layer) => ({ layer, ...factorShapes(layer) }));
-  const wanted = own.flatMap(({ layer, A, B }) => [
-    { name: layer.A, shape: A },
-    { name: layer.B, shape: B },
-  ]);
-  const widths = [...new Set(wanted.map(({ shape }) => rowWidth(shape)))];
-  const order = target === 'cuda' ? widths.flatMap((w) => wanted.filter((t) => rowWidth(t.shape) === w)) : wanted;
-  let size = 0;
-  const slots = new Map<string, Slot>();
-  for (const { name, shape } of order) {
-    slots.set(name, { name, offset: size, shape });
-    size += sizeOf(shape);
-  }
-  const slot = (name: string): Slot => {
-    const found = slots.get(name);
-    if (found === undefined) throw new Error(`"${name}" is not in the state`);
-    return found;
-  };
-  return { slots: layers.map((layer) => ({ layer, A: slot(layer.A), B: slot(layer.B) })), size };
-}
-
-const rowWidth = (shape: readonly number[]): number => shape.at(-1) ?? 1;
-
-/** The state in the order in which it lies, cut where the row width changes. */
-function groups(layout: StateLayout, target: Target): RowGroup[] {
-  const all = layout.slots.flatMap((s) => [s.A, s.B]).sort((a, b) => a.offset - b.offset);
-  const found: { width: number; slots: Slot[] }[] = [];
-  // Elsewhere everything is one group, of the widest rows that every tensor is a multiple of.
-  const common = all.reduce((w, s) => gcd(sizeOf(s.shape), w), 0) || 1;
-  for (const s of all) {
-    const width = target === 'cuda' ? rowWidth(s.shape) : common;
-    const last = found.at(-1);
-    if (last?.width === width) last.slots.push(s);
-    else found.push({ width, slots: [s] });
-  }
-  return found;
+function cutOf(layout: StateLayout, target: Target): Cut {
+  const all = flatSlots(layout);
+  const unit = all.reduce((w, s) => gcd(sizeOf(s.shape), w), 0) || 1;
+  const widths = [...new Set(all.map(rowWidth))];
+  if (target !== 'cuda' || unit < 4) return { unit, groups: [{ width: unit, slots: all }], order: undefined };
+  const groups = widths.map((width) => ({ width, slots: all.filter((s) => rowWidth(s) === width) }));
+  const order = groups.flatMap(({ slots }) =>
+    slots.flatMap((s) => Array.from({ length: sizeOf(s.shape) / unit }, (_, i) => s.offset / unit + i)),
+  );
+  return { unit, groups, order: order.every((row, i) => row === i) ? undefined : order };
 }
 
 const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+const rowWidth = ({ shape }: Slot): number => shape.at(-1) ?? 1;
 const total = (slots: readonly Slot[]): number => slots.reduce((n, s) => n + sizeOf(s.shape), 0);
 const isRows = ({ shape }: Slot, width: number): boolean => shape.length === 2 && shape[1] === width;
 
-/** Cuts rows; CUDA pays per row that is cut, so there are as few as the lengths allow. */
-function cut(g: Builder, v: Value, sizes: readonly number[]): readonly Value[] {
-  return sizes.length === 1
+const split = (g: Builder, v: Value, lengths: readonly number[]): readonly Value[] =>
+  lengths.length === 1
     ? [v]
-    : g.node({ op: 'Split', inputs: [v, g.ints(sizes)], attrs: { axis: 0 }, outputs: sizes.length });
+    : g.node({ op: 'Split', inputs: [v, g.ints(lengths)], attrs: { axis: 0 }, outputs: lengths.length });
+
+function joined(g: Builder, list: readonly Value[]): Value {
+  const [only] = list;
+  return list.length === 1 && only !== undefined ? only : g.Concat(list, { axis: 0 });
 }
 
 /** A and B of every layer, by name, out of the flat vector. */
 export function unpack(g: Builder, layout: StateLayout, params: Value, target: Target): Map<string, Value> {
-  const parts = groups(layout, target);
-  const common = parts.reduce((w, { slots }) => gcd(total(slots), w), 0) || 1;
+  const { unit, groups, order } = cutOf(layout, target);
   return g.within({ origin: 'state', rule: 'state/unpack' }, () => {
-    const segments =
-      parts.length === 1
-        ? [params]
-        : cut(
-            g,
-            g.Reshape(params, g.ints([-1, common])),
-            parts.map(({ slots }) => total(slots) / common),
-          );
+    const units = groups.length === 1 ? params : g.Reshape(params, g.ints([-1, unit]));
+    const segments = split(
+      g,
+      order === undefined ? units : g.Gather(units, g.ints(order), { axis: 0 }),
+      groups.map(({ slots }) => total(slots) / unit),
+    );
     return new Map(
-      parts.flatMap(({ width, slots }, i) => {
+      groups.flatMap(({ width, slots }, i) => {
         const rows = g.Reshape(segments[i] ?? params, g.ints([-1, width]));
-        const pieces = cut(
-          g,
-          rows,
-          slots.map((s) => sizeOf(s.shape) / width),
-        );
+        const lengths = slots.map((s) => sizeOf(s.shape) / width);
+        const pieces = split(g, rows, lengths);
         return slots.map((s, k) => {
           const piece = pieces[k] ?? rows;
           const shaped = isRows(s, width) ? piece : g.Reshape(piece, g.ints(s.shape));
@@ -120,24 +116,27 @@ export function unpack(g: Builder, layout: StateLayout, params: Value, target: T
 
 /** The flat vector out of gradients by name; a tensor without one counts as zeros. */
 export function pack(g: Builder, layout: StateLayout, grads: ReadonlyMap<string, Value>, target: Target): Value {
-  const parts = groups(layout, target);
-  const common = parts.reduce((w, { slots }) => gcd(total(slots), w), 0) || 1;
-  const joined = (list: readonly Value[]): Value => {
-    const [only] = list;
-    return list.length === 1 && only !== undefined ? only : g.Concat(list, { axis: 0 });
-  };
+  const { unit, groups, order } = cutOf(layout, target);
   return g.within({ origin: 'state', rule: 'state/pack' }, () => {
-    const segments = parts.map(({ width, slots }) =>
-      joined(
-        slots.map((s) => {
-          const rows = sizeOf(s.shape) / width;
-          const dv = grads.get(s.name);
-          if (dv === undefined) return g.Expand(g.float(0), g.ints([rows, width]));
-          return isRows(s, width) ? dv : g.Reshape(dv, g.ints([rows, width]));
-        }),
-      ),
-    );
-    const whole = segments.length === 1 ? segments : segments.map((s) => g.Reshape(s, g.ints([-1, common])));
-    return g.Reshape(joined(whole), g.ints([-1]));
+    const segments = groups.map(({ width, slots }) => {
+      const parts = slots.map((s) => {
+        const rows = sizeOf(s.shape) / width;
+        const dv = grads.get(s.name);
+        if (dv === undefined) return g.Expand(g.float(0), g.ints([rows, width]));
+        return isRows(s, width) ? dv : g.Reshape(dv, g.ints([rows, width]));
+      });
+      return joined(g, parts);
+    });
+    const units = segments.length === 1 ? segments : segments.map((s) => g.Reshape(s, g.ints([-1, unit])));
+    const whole = joined(g, units);
+    const back = order === undefined ? undefined : inverse(order);
+    return g.Reshape(back === undefined ? whole : g.Gather(whole, g.ints(back), { axis: 0 }), g.ints([-1]));
   });
+}
+
+/** The permutation that undoes one. */
+function inverse(order: readonly number[]): number[] {
+  const back = new Array<number>(order.length).fill(0);
+  for (const [i, row] of order.entries()) back[row] = i;
+  return back;
 }

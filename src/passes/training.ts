@@ -127,7 +127,7 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
   const prepared: Prepared = {
     model,
     gradient: () => (gradient ??= buildGrad(prepared)),
-    layout: stateLayout(layers, options.target),
+    layout: stateLayout(layers),
     names,
     options,
     bindings,
