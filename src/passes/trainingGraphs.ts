@@ -13,6 +13,7 @@ import { lowerTraining } from './lowerTraining.ts';
 import { optimizerStep, type State } from './optimizer.ts';
 import { wholePads } from './pads.ts';
 import { asType } from './precision.ts';
+import { schedule } from './schedule.ts';
 import { inferNode } from './shapes.ts';
 import { simplify } from './simplify.ts';
 import { speedUp, type Target } from './speed.ts';
@@ -79,6 +80,7 @@ function finish(
   simplify(graph);
   speedUp(model, g, target);
   graph.prune();
+  if (target === 'cuda') schedule(graph);
   dequantizeLate(graph);
   const read = new Set<Value>(graph.outputs);
   for (const n of graph.allNodes()) for (const v of n.inputs) if (v !== undefined) read.add(v);
