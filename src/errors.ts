@@ -238,6 +238,16 @@ export const badOption = define(
   (reason: string, hint?: string) => ({ message: reason, ...(hint === undefined ? {} : { hint }) }),
 );
 
+export const precisionRange = define(
+  'PRECISION_RANGE',
+  'A weight has a number that is too large for the type that --precision asks for: float16 ends at 65504, bfloat16 where float32 does.',
+  'use --precision bf16, or leave --precision out',
+  (name: string, type: string, value: number) => ({
+    message: `weight "${name}" has the number ${value}, which ${type} cannot hold`,
+    where: name,
+  }),
+);
+
 export const opsetTooLow = define(
   'OPSET_TOO_LOW',
   "--opset is lower than the training graphs can have: they use the source's opset or 18, whichever is higher, more where an operator needs it.",
@@ -301,6 +311,13 @@ export const notMergeable = define(
   "A layer's weight is stored in a type or form that the merge cannot write.",
   'keep the adapter as a branch: loraify export --format onnx writes such a model',
   (layer: string, reason: string) => ({ message: `layer "${layer}": ${reason}` }),
+);
+
+export const sourceNeeded = define(
+  'SOURCE_NEEDED',
+  "A package that was compiled with --precision holds rounded weights. A merge, or an export of a model, starts from the source's own, and the source is not where it was, or is another one now.",
+  'say where the source is: --source FILE',
+  (file: string, reason: string) => ({ message: `the weights of the source "${file}" are needed: ${reason}`, file }),
 );
 
 export const mergeMismatch = define(

@@ -15,7 +15,7 @@ import { type Manifest, type ManifestLayer, readManifest } from './formats/manif
 import { factorShapes } from './graph/layers.ts';
 import type { Layer, Model } from './graph/model.ts';
 import { inlineTensor } from './graph/tensor.ts';
-import { openSource, packageCandidates } from './packages.ts';
+import { checkRounded, openSource, packageCandidates } from './packages.ts';
 import { type AdapterInputs, adapt, type Chosen, exposeAdapters, lowerBeside, verify } from './passes/index.ts';
 
 export const exportFormats = ['peft', 'onnx_adapter', 'safetensors', 'onnx'] as const;
@@ -26,6 +26,8 @@ export interface ExportOptions extends AdapterOptions {
   /** A directory for `peft`, else a file. */
   readonly out: string;
   readonly force?: boolean | undefined;
+  /** For `onnx`: the source, for a package that holds rounded weights; absent: where it was. */
+  readonly source?: string | undefined;
   /** For `onnx`: where the adapter is; default `baked`. */
   readonly inputs?: AdapterInputs | undefined;
   /** For `onnx`: adds a scalar input that all branches are multiplied by. */
@@ -53,12 +55,14 @@ export interface ExportResult {
  * `onnx`          the source with branches: `baked` the adapter is inside; `required` A and B are inputs (JavaScript; rank 0 gives the
  *                 base model); `optional` inputs with rank-0 defaults (ONNX Runtime's adapter API)
  *
- * Errors: BAD_PACKAGE, BAD_OPTION, ADAPTER_MISMATCH and those of reading adapters, TARGET_EXISTS, WRITE_FAILED.
+ * Errors: BAD_PACKAGE, BAD_OPTION, SOURCE_NEEDED, ADAPTER_MISMATCH and those of reading adapters, TARGET_EXISTS, WRITE_FAILED.
  */
 export async function exportAdapter(packageDir: string, options: ExportOptions): Promise<ExportResult> {
   const { format, out } = options;
   if (format !== 'onnx' && (options.inputs !== undefined || options.strength === true))
     throw badOption(`--${options.inputs === undefined ? 'strength' : 'inputs'} is for --format onnx, not ${format}`);
+  if (format !== 'onnx' && options.source !== undefined)
+    throw badOption(`--source is for --format onnx, not ${format}`);
   const manifest = readManifest(packageDir);
   const layers = adapterLayers(packageDir, manifest, options);
   const target = { force: options.force ?? false, protect: [packageDir, ...adapterSources(packageDir, options)] };
@@ -78,7 +82,11 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
     case 'onnx': {
       const inputs = options.inputs ?? 'baked';
       const made = await createFile(out, target, (file) =>
-        writeServed(packageDir, manifest, layers, file, { inputs, strength: options.strength ?? false }),
+        writeServed(packageDir, manifest, layers, file, {
+          inputs,
+          strength: options.strength ?? false,
+          source: options.source,
+        }),
       );
       const given = options.adapter !== undefined && inputs !== 'baked';
       const warnings = given
@@ -119,10 +127,11 @@ async function writeServed(
   manifest: Manifest,
   adapter: Adapter,
   file: string,
-  options: ServeOptions,
+  options: ServeOptions & Pick<ExportOptions, 'source'>,
 ): Promise<{ dataFile?: string; strength?: string }> {
-  const { model, source } = openSource(packageDir, manifest);
+  const { model, source } = openSource(packageDir, manifest, options.source);
   try {
+    checkRounded(packageDir, manifest, model);
     const name = serve(model, served(model, manifest, adapter), options);
     const { dataFile } = await writeModelFile(model, file, { external: source.externalFiles.length > 0 });
     return { ...(dataFile === undefined ? {} : { dataFile }), ...(name === undefined ? {} : { strength: name }) };

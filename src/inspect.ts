@@ -7,8 +7,8 @@ import { LoraifyError } from './errors.ts';
 import type { Manifest } from './formats/manifest.ts';
 import { factorShapes, layerOp, sizeOf } from './graph/layers.ts';
 import type { Model } from './graph/model.ts';
-import { select, trainingOptions } from './loraify.ts';
-import { boundOf, parameterCount } from './manifest.ts';
+import { select, storedHalf, trainingOptions } from './loraify.ts';
+import { boundOf, parameterCount, precisionOf } from './manifest.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { openModel } from './packages.ts';
 import {
@@ -20,6 +20,7 @@ import {
   prepare,
   reasonOf,
   reportGradients,
+  type Stored,
 } from './passes/index.ts';
 import { nothingSelected, type Selection } from './select.ts';
 
@@ -67,6 +68,8 @@ export interface Inspection {
   readonly loss:
     | { readonly kind: string; readonly output: string; readonly tensor: string; readonly reason: string }
     | { readonly reason: string };
+  /** Weights that would be stored in a half type. */
+  readonly precision?: NonNullable<Manifest['precision']>;
   /** Inputs of the model that the training graphs would fix, and to what. */
   readonly bound: NonNullable<Manifest['bound']>;
   readonly totals: {
@@ -124,7 +127,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       layers.length === 0 && usual && candidates.length > 0
         ? [nothingSelected(selection, resolved.target).message]
         : [];
-    const training = preparedFor(model, selection, resolved);
+    const { training, stored } = preparedFor(model, selection, resolved);
     const trainable = rows.reduce((n, l) => n + (l.chosen ? l.parameters : 0), 0);
     return {
       file,
@@ -133,6 +136,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       layers: rows,
       skipped: [...found.skipped],
       loss: lossOf(training),
+      ...(stored === undefined ? {} : { precision: precisionOf(stored, resolved) }),
       bound: training === undefined || training instanceof LoraifyError ? [] : boundOf(training),
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
       warnings: [...selection.warnings, ...nothing, ...notesOf(training)],
@@ -148,19 +152,18 @@ function preparedFor(
   model: Model,
   { chosen }: Selection,
   options: ResolvedOptions,
-): Prepared | LoraifyError | undefined {
-  if (chosen.length === 0) return undefined;
+): { training: Prepared | LoraifyError | undefined; stored?: Stored | undefined } {
+  if (chosen.length === 0) return { training: undefined };
+  let stored: Stored | undefined;
   try {
     adapt(model, chosen);
-    return prepare(
-      model,
-      chosen.map((c) => c.layer),
-      trainingOptions(options, undefined),
-    );
+    stored = storedHalf(model, options);
+    const layers = chosen.map((c) => c.layer);
+    return { training: prepare(model, layers, trainingOptions(options, undefined, stored)), stored };
   } catch (error) {
     // A model that cannot be trained is a result; an option that makes no sense is none.
     if (!(error instanceof LoraifyError) || error.code === 'BAD_OPTION') throw error;
-    return error;
+    return { training: error, stored };
   }
 }
 

@@ -6,7 +6,7 @@
  *   weights planned once for all graphs -> package
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, join, relative, resolve } from 'node:path';
 import { type OpenedAdapter, openAdapter, writePeft } from './adapter/index.ts';
 import { adapterFolder, peftContent } from './adapters.ts';
 import { readBindings } from './bindings.ts';
@@ -28,7 +28,14 @@ import { defaultOps, layerOp } from './graph/layers.ts';
 import type { Layer, Model } from './graph/model.ts';
 import { bytesOf } from './graph/tensor.ts';
 import { buildManifest } from './manifest.ts';
-import { type CompileOptions, type Emittable, emitted, type ResolvedOptions, resolveOptions } from './options.ts';
+import {
+  type CompileOptions,
+  type Emittable,
+  emitted,
+  halfTypeOf,
+  type ResolvedOptions,
+  resolveOptions,
+} from './options.ts';
 import { parseFile } from './parser/index.ts';
 import {
   adapt,
@@ -40,7 +47,9 @@ import {
   prepare,
   rebase,
   type StateLayout,
+  type Stored,
   stateLayout,
+  storeHalf,
   type TrainingGraph,
   verify,
 } from './passes/index.ts';
@@ -55,13 +64,15 @@ export interface Compiled {
   readonly layout: StateLayout;
   /** Absent where only `model` is emitted. */
   readonly prepared: Prepared | undefined;
+  /** Weights that are stored in a half type. */
+  readonly stored: Stored | undefined;
 }
 
 export interface CompileHooks {
   /** Called with a name and the model after each pass. */
   readonly trace?: ((pass: string, model: Model) => void) | undefined;
   /** Called as soon as model.onnx is made, before the training graphs are. */
-  readonly onModel?: (model: Model) => void;
+  readonly onModel?: (model: Model, stored: Stored | undefined) => void;
 }
 
 /** Model -> all graphs of a package, in memory; weights stay where they are. `model` is changed. */
@@ -77,6 +88,8 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   adapt(model, selection.chosen);
   verify(model, { internal: true });
   trace?.('adapt', model);
+  const stored = storedHalf(model, options);
+  if (stored !== undefined) trace?.('precision', model);
 
   const graphs = new Map<Emittable, Model>();
   const wanted = emitted(options);
@@ -88,12 +101,21 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
     verify(beside);
     trace?.('model', beside);
     graphs.set('model', beside);
-    onModel?.(beside);
+    onModel?.(beside, stored);
   }
   const training = wanted.filter((w): w is TrainingGraph => w !== 'model');
-  const prepared = training.length === 0 ? undefined : prepare(model, layers, trainingOptions(options, trace));
+  const prepared = training.length === 0 ? undefined : prepare(model, layers, trainingOptions(options, trace, stored));
   if (prepared !== undefined) for (const which of training) graphs.set(which, buildTraining(prepared, which));
-  return { graphs, found, selection, layers, layout: stateLayout(layers), prepared };
+  return { graphs, found, selection, layers, layout: stateLayout(layers), prepared, stored };
+}
+
+/** Weights of an adapted model rounded as the options ask. In place. */
+export function storedHalf(model: Model, options: ResolvedOptions): Stored | undefined {
+  const type = halfTypeOf(options);
+  if (type === undefined) return undefined;
+  const stored = storeHalf(model, type);
+  if (stored !== undefined) verify(model, { internal: true });
+  return stored;
 }
 
 /** The layers that the options, or a PEFT adapter in their place, choose: perhaps none. */
@@ -124,6 +146,7 @@ function whyNone({ candidates, skipped }: Candidates): string {
 export function trainingOptions(
   options: ResolvedOptions,
   trace: ((pass: string, model: Model) => void) | undefined,
+  stored: Stored | undefined,
 ): Prepared['options'] {
   return {
     choice: { loss: options.loss, lossOutput: options.lossOutput, classAxis: options.classAxis },
@@ -141,6 +164,7 @@ export function trainingOptions(
       momentum: options.momentum,
     },
     target: options.for,
+    stored: stored?.type,
     opset: options.opset,
     bind: readBindings(options.bind),
     ...(trace === undefined ? {} : { trace }),
@@ -177,9 +201,12 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
   try {
     const trace = dumper(resolved.dump);
     const files: Record<string, number> = {};
+    // Files of exact weights would be most of a package that rounds them: it refers to the source instead.
+    const copied = (stored: Stored | undefined) => (stored === undefined ? source.externalFiles : []);
     const common = {
       file: basename(file),
       bytes: source.bytes.size,
+      path: relative(resolve(dir), resolve(file)),
       data: source.externalFiles.map((f) => f.location),
       format: manifestFormat,
       version,
@@ -189,28 +216,29 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
     if (resolved.dryRun) {
       const compiled = compileModel(model, resolved, { trace });
       const manifest = buildManifest({ ...common, compiled, skeleton: { sha256: '0'.repeat(64), splices: [] } });
-      return { dir, manifest, warnings: warningsOf(compiled), files };
+      return { dir, manifest, warnings: warningsOf(compiled, resolved), files };
     }
     return await createFolder(dir, target, async (folder) => {
       let started: StartedWeights | undefined;
       try {
         // model.onnx reads nearly all weights: they are copied while the training graphs are made.
-        const onModel = (made: Model): void => {
-          started = startWeights(planWeights([made], source.externalFiles), folder);
+        const onModel = (made: Model, stored: Stored | undefined): void => {
+          started = startWeights(planWeights([made], copied(stored)), folder);
         };
         const compiled = compileModel(model, resolved, { trace, onModel });
-        const plan = planWeights([...compiled.graphs.values()], source.externalFiles);
+        const plan = planWeights([...compiled.graphs.values()], copied(compiled.stored));
         for (const [name, graph] of compiled.graphs) {
           const bytes = encodeModel(graph, plan.placements);
           writeFileSync(join(folder, `${name}.onnx`), bytes);
           files[`${name}.onnx`] = bytes.length;
         }
-        const manifest = buildManifest({ ...common, compiled, skeleton: writeSkeleton(source, plan, folder) });
+        const skeleton = writeSkeleton(source, plan, folder);
+        const manifest = buildManifest({ ...common, compiled, skeleton, weightsFile: plan.file?.name });
         mkdirSync(join(folder, adapterFolder));
         writePeft(join(folder, adapterFolder), peftContent(manifest, initialParams(compiled)));
         writeFileSync(join(folder, manifestName), manifestText(manifest));
         await writeWeights(plan, folder, started);
-        return { dir, manifest, warnings: warningsOf(compiled), files };
+        return { dir, manifest, warnings: warningsOf(compiled, resolved), files };
       } finally {
         await started?.end();
       }
@@ -222,7 +250,14 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
 
 const defaultOut = (file: string): string => `${basename(file).replace(/\.onnx$/, '')}.lora`;
 
-const warningsOf = ({ selection, prepared }: Compiled): string[] => [...selection.warnings, ...(prepared?.notes ?? [])];
+function warningsOf({ selection, prepared, stored }: Compiled, options: ResolvedOptions): string[] {
+  const type = halfTypeOf(options);
+  const same =
+    type === undefined || stored !== undefined
+      ? []
+      : [`--precision ${options.precision} changes nothing: the weights are ${type} already`];
+  return [...selection.warnings, ...same, ...(prepared?.notes ?? [])];
+}
 
 /** The flat state at the start. */
 function initialParams({ selection, layout }: Compiled): Float32Array {

@@ -6,13 +6,17 @@ import { elementCount, isFloat } from './graph/tensor.ts';
 import type { Compiled } from './loraify.ts';
 import type { ResolvedOptions } from './options.ts';
 
-import { lossScaling, type Prepared } from './passes/index.ts';
+import { computesIn, lossScaling, type Prepared, type Stored } from './passes/index.ts';
 
 export interface ManifestInputs {
   /** The source's file name. */
   readonly file: string;
   readonly bytes: number;
+  /** From the package's folder. */
+  readonly path: string;
   readonly data: readonly string[];
+  /** The file that this package adds. */
+  readonly weightsFile?: string | undefined;
   readonly format: Manifest['format'];
   readonly version: string;
   readonly model: Model;
@@ -43,7 +47,9 @@ export function buildManifest(m: ManifestInputs): Manifest {
       sha256: m.skeleton.sha256,
       opset: model.opsets.get('') ?? 0,
       ...(m.data.length === 0 ? {} : { data: [...m.data] }),
+      ...(compiled.stored === undefined ? {} : { path: m.path }),
     },
+    ...(compiled.stored === undefined ? {} : { precision: precisionOf(compiled.stored, options, m.weightsFile) }),
     graphs: Object.fromEntries([...compiled.graphs.keys()].map((g) => [g, `${g}.onnx`])),
     lora: {
       rank: options.rank,
@@ -135,6 +141,20 @@ export function buildManifest(m: ManifestInputs): Manifest {
   };
 }
 
+/** What is said of weights that are stored rounded. */
+export const precisionOf = (
+  stored: Stored,
+  options: ResolvedOptions,
+  file?: string,
+): NonNullable<Manifest['precision']> => ({
+  type: stored.type,
+  ...(file === undefined ? {} : { file }),
+  computes: computesIn(stored.type, options.for),
+  weights: stored.weights,
+  bytes: stored.bytes,
+  sourceBytes: stored.sourceBytes,
+});
+
 /**
  * Elements of the source's weights: floating-point tensors of rank 1 and more, and what the layers' weights stand for, however they
  * are packed.
@@ -151,7 +171,7 @@ export function parameterCount(
       g.initializers.flatMap(({ name, tensor: t }) =>
         t === undefined || added.has(name) || changed.has(t) || t.dims.length === 0 || !isFloat(t.dtype)
           ? []
-          : [[t, elementCount(t.dims)] as const],
+          : [[t.payload.kind === 'rounded' ? t.payload.from : t, elementCount(t.dims)] as const],
       ),
     ),
   );

@@ -8,7 +8,7 @@ import { type Manifest, type ManifestLayer, readManifest } from './formats/manif
 import { factorMatrices, formShapes } from './graph/layers.ts';
 import { freshName, type Model, type Node, tensorType, type Value } from './graph/model.ts';
 import { type DataType, inlineTensor, isFloat, type Tensor } from './graph/tensor.ts';
-import { openSource, packageCandidates } from './packages.ts';
+import { checkRounded, openSource, packageCandidates, sourceFiles } from './packages.ts';
 import { parseFile } from './parser/index.ts';
 import type { Candidate } from './passes/index.ts';
 import { compareModels } from './runtime/index.ts';
@@ -16,6 +16,8 @@ import { compareModels } from './runtime/index.ts';
 export interface MergeOptions extends AdapterOptions {
   /** The file to write. */
   readonly out: string;
+  /** The source, for a package that holds rounded weights; absent: where it was. */
+  readonly source?: string | undefined;
   readonly force?: boolean | undefined;
   /** Run the result against base + adapter; default true. */
   readonly verify?: boolean | undefined;
@@ -46,19 +48,26 @@ const tolerance = 1e-3;
  * operators read too stays as it is for them, and the products get a copy. Memory does not depend on the weights. Several adapters are
  * combined first, see AdapterOptions; their ranks need not be the package's.
  *
- * Errors: BAD_PACKAGE, ADAPTER_MISMATCH, NOT_MERGEABLE, MERGE_MISMATCH, TARGET_EXISTS, WRITE_FAILED.
+ * Errors: BAD_PACKAGE, SOURCE_NEEDED, ADAPTER_MISMATCH, NOT_MERGEABLE, MERGE_MISMATCH, TARGET_EXISTS, WRITE_FAILED.
  */
 export async function merge(packageDir: string, options: MergeOptions): Promise<MergeResult> {
   const manifest = readManifest(packageDir);
   const adapter = adapterLayers(packageDir, manifest, options);
-  const { model, source } = openSource(packageDir, manifest);
+  const { model, source } = openSource(packageDir, manifest, options.source);
   const warnings: string[] = [];
   try {
+    checkRounded(packageDir, manifest, model);
     const { edits, unties } = plan(model, manifest, adapter);
-    const target = { force: options.force ?? false, protect: [packageDir, ...adapterSources(packageDir, options)] };
+    const protect = [packageDir, ...adapterSources(packageDir, options), ...sourceFiles(manifest, source)];
+    const target = { force: options.force ?? false, protect };
     return await createFile(options.out, target, async (path) => {
       const { dataFile } = mergeWeights(source, edits, unties, path);
-      const most = Math.max(...[...edits, ...unties].map((e) => tolerances.get(e.tensor.dtype) ?? tolerance));
+      const types = [...edits, ...unties].map((e) => e.tensor.dtype);
+      // model.onnx of a package of rounded weights computes with those, the merged model with the source's.
+      const { precision } = manifest;
+      const most = Math.max(
+        ...[...types, ...(precision === undefined ? [] : [precision.type])].map((t) => tolerances.get(t) ?? tolerance),
+      );
       const checked =
         options.verify === false ? undefined : await verified(packageDir, manifest, adapter, path, warnings, most);
       return {

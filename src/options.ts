@@ -2,10 +2,12 @@
 import { z } from 'zod';
 import { changesBase, initKinds } from './adapter/index.ts';
 import { badOption } from './errors.ts';
+import type { HalfType } from './graph/rounding.ts';
 import { lossKinds, type TrainingGraph, targets, trainingGraphs } from './passes/index.ts';
 
 export const scalings = ['standard', 'rslora', 'alpha'] as const;
 export const emittable = ['model', ...trainingGraphs] as const;
+export const precisions = ['fp32', 'fp16', 'bf16'] as const;
 export type Emittable = 'model' | TrainingGraph;
 
 const finite = z.number().refine(Number.isFinite, 'must be a finite number');
@@ -52,6 +54,8 @@ const schema = z.strictObject({
   emit: z.array(z.enum(['all', ...emittable])).default(['all']),
   /** The execution provider that the training graphs are made for; `portable`: any. */
   for: z.enum(targets).default('portable'),
+  /** What frozen float32 weights are stored in, and products with them computed in where the provider can; fp32: as the source has them. */
+  precision: z.enum(precisions).default('fp32'),
   /** Of the training graphs. */
   opset: z.int().optional(),
   /** The package directory; absent: `./<model name without .onnx>.lora`. */
@@ -88,6 +92,10 @@ export function resolveOptions(options: CompileOptions): ResolvedOptions {
   const where = issue?.path.join('.') ?? '';
   throw badOption(where === '' ? (issue?.message ?? 'an option is wrong') : `option ${where}: ${issue?.message}`);
 }
+
+/** The type that frozen weights are stored in; undefined: theirs. */
+export const halfTypeOf = ({ precision }: ResolvedOptions): HalfType | undefined =>
+  precision === 'fp16' ? 'float16' : precision === 'bf16' ? 'bfloat16' : undefined;
 
 /** The graphs to write. */
 export const emitted = (options: ResolvedOptions): readonly Emittable[] =>

@@ -1,11 +1,12 @@
 /** Opening what a user names: an ONNX file, or a package, which holds its source. */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { printModel, splicedSource } from './emit/index.ts';
-import { badPackage } from './errors.ts';
+import { join, resolve } from 'node:path';
+import { isSourceOf, printModel, splicedSource } from './emit/index.ts';
+import { badOption, badPackage, sourceNeeded } from './errors.ts';
 import { type Manifest, type ManifestLayer, manifestName, readManifest } from './formats/manifest.ts';
 import type { Model } from './graph/model.ts';
-import { type Parsed, parseFile, parseSource } from './parser/index.ts';
+import { chunks, rounded } from './graph/tensor.ts';
+import { absentData, fileSource, type Parsed, parseFile, parseSource } from './parser/index.ts';
 import { type Candidate, findCandidates } from './passes/index.ts';
 
 /** A package that was compiled before. */
@@ -24,10 +25,90 @@ export function openModel(file: string): Parsed {
   return existsSync(join(file, manifestName)) ? openSource(file, readManifest(file)) : parseFile(file);
 }
 
-/** The source of a package, byte for byte as it was. */
-export function openSource(packageDir: string, manifest: Manifest): Parsed {
-  const spliced = splicedSource(packageDir, { sha256: manifest.source.sha256, splices: manifest.splices ?? [] });
-  return parseSource(spliced, packageDir, () => spliced.close());
+/**
+ * The source of a package, byte for byte as it was. A package of rounded weights has its graph alone: reads of a weight throw
+ * SOURCE_NEEDED where the source itself is not found.
+ */
+export function openSource(packageDir: string, manifest: Manifest, given?: string): Parsed {
+  const skeleton = { sha256: manifest.source.sha256, splices: manifest.splices ?? [] };
+  if (manifest.precision === undefined) {
+    if (given !== undefined)
+      throw badOption('--source is for packages compiled with --precision: this one holds its source');
+    const spliced = splicedSource(packageDir, skeleton);
+    return parseSource(spliced, packageDir, () => spliced.close());
+  }
+  const { found, reason } = findSource(packageDir, manifest, given);
+  if (found !== undefined) return parseFile(found);
+  const absent = (): Error => sourceNeeded(given ?? manifest.source.file, reason);
+  if (given !== undefined) throw absent();
+  const spliced = splicedSource(packageDir, skeleton, absent);
+  return parseSource(spliced, absentData(absent), () => spliced.close());
+}
+
+/** `given`, or where the source was, or a file of its name beside the package or in the working directory; one of the same graph. */
+function findSource(
+  packageDir: string,
+  { source: { file, path, bytes, sha256 }, splices = [] }: Manifest,
+  given: string | undefined,
+): { found?: string; reason: string } {
+  const places = [...(path === undefined ? [] : [resolve(packageDir, path)]), resolve(packageDir, '..', file), file];
+  let reason = 'it is not where it was, nor beside the package';
+  for (const place of given === undefined ? places : [given]) {
+    if (!existsSync(place)) continue;
+    const source = fileSource(place);
+    try {
+      if (source.size === bytes && isSourceOf(source, { sha256, splices })) return { found: place, reason };
+      reason = `"${place}" is another model than the package was compiled from`;
+    } finally {
+      source.close();
+    }
+  }
+  return { reason: given === undefined || existsSync(given) ? reason : 'there is no such file' };
+}
+
+/** The source's own files, where they are not the package's. */
+export const sourceFiles = ({ precision }: Manifest, { bytes, externalFiles }: Parsed['source']): string[] =>
+  precision === undefined ? [] : [bytes.name, ...externalFiles.map((f) => f.path)];
+
+/**
+ * Holds the weights of a source against the rounded ones of its package, all of them. Errors: SOURCE_NEEDED where one differs: the
+ * source was trained on since.
+ */
+export function checkRounded(packageDir: string, manifest: Manifest, model: Model): void {
+  const { precision, graphs, source: was } = manifest;
+  if (precision === undefined || graphs.model === undefined) return;
+  const { model: ours, source } = parseFile(join(packageDir, graphs.model));
+  try {
+    const exact = new Map([...model.graph.allGraphs()].flatMap((g) => g.initializers.map((v) => [v.name, v.tensor])));
+    for (const { name, tensor } of [...ours.graph.allGraphs()].flatMap((g) => g.initializers)) {
+      const from = exact.get(name);
+      if (tensor?.dtype !== precision.type || from?.dtype !== 'float32') continue;
+      if (!sameBytes(chunks(tensor), chunks(rounded(from, precision.type, name))))
+        throw sourceNeeded(was.file, `weight "${name}" is another one than the package was compiled from`);
+    }
+  } finally {
+    source.close();
+  }
+}
+
+/** Whether two lists of pieces are the same bytes, however they are cut. */
+function sameBytes(a: Iterable<Uint8Array>, b: Iterable<Uint8Array>): boolean {
+  const [left, right] = [a[Symbol.iterator](), b[Symbol.iterator]()];
+  let [x, y] = [new Uint8Array(), new Uint8Array()];
+  for (;;) {
+    for (let next = x.length > 0 ? undefined : left.next(); next?.done === false && x.length === 0; next = left.next())
+      x = next.value.slice();
+    for (
+      let next = y.length > 0 ? undefined : right.next();
+      next?.done === false && y.length === 0;
+      next = right.next()
+    )
+      y = next.value.slice();
+    const n = Math.min(x.length, y.length);
+    if (n === 0) return x.length === y.length;
+    if (Buffer.compare(x.subarray(0, n), y.subarray(0, n)) !== 0) return false;
+    [x, y] = [x.subarray(n), y.subarray(n)];
+  }
 }
 
 /** The weights of a package's layers in its source, in the order of the manifest. Errors: BAD_PACKAGE. */

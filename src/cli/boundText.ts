@@ -1,5 +1,6 @@
 /** What a compile fixed, and what data may leave out, for people. */
 import type { Manifest } from '../index.ts';
+import { bytes, plural } from './text.ts';
 
 /** One line for each value, with the inputs that have it. */
 export function boundLines(bound: Manifest['bound'] = []): string[] {
@@ -21,4 +22,15 @@ export function dataLine({ inputs, labels }: Pick<Manifest, 'inputs' | 'labels'>
   return all
     .map(({ name, missing }) => (missing === undefined ? name : `${name} (if missing: ${standIns[missing.value]})`))
     .join(', ');
+}
+
+/** What became of the weights. */
+export function precisionLine({
+  type,
+  computes,
+  weights,
+  bytes: size,
+  sourceBytes,
+}: NonNullable<Manifest['precision']>) {
+  return `${plural(weights, 'weight')} stored as ${type}, ${bytes(size)} instead of ${bytes(sourceBytes)}; products with them compute in ${computes}, everything else in float32`;
 }

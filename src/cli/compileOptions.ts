@@ -66,6 +66,11 @@ export const selectionOptions = {
     default: 'caches empty, positions from the mask',
     group: training,
   }),
+  precision: choice(['fp32', 'fp16', 'bf16'], {
+    describe: 'what frozen float32 weights are stored in, and products with them computed in; fp32: as they are',
+    default: 'fp32',
+    group: training,
+  }),
   opset: integer({ describe: 'of the training graphs', default: "max(source's, 18)", group: training }),
 };
 

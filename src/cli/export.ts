@@ -1,6 +1,6 @@
 import { command } from './command.ts';
 import { choice, flag } from './options.ts';
-import { adapterOptions, outputFile, packageArgument } from './runtimeOptions.ts';
+import { adapterOptions, outputFile, packageArgument, sourceOption } from './runtimeOptions.ts';
 
 export const exportCommand = command({
   usage: 'export <package>',
@@ -9,6 +9,7 @@ export const exportCommand = command({
     ...packageArgument,
     ...adapterOptions,
     ...outputFile,
+    ...sourceOption,
     format: choice(['peft', 'onnx_adapter', 'safetensors', 'onnx'], {
       describe:
         'a PEFT directory, a file for the adapter API of ONNX Runtime, the same tensors as safetensors, or a model',

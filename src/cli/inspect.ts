@@ -1,5 +1,5 @@
 import type { InspectedGradient, Inspection } from '../index.ts';
-import { boundLines } from './boundText.ts';
+import { boundLines, precisionLine } from './boundText.ts';
 import { command } from './command.ts';
 import { libraryOptions, selectionOptions } from './compileOptions.ts';
 import { flag, required } from './options.ts';
@@ -24,7 +24,18 @@ export const inspectCommand = command({
   },
 });
 
-function page({ file, opset, irVersion, layers, skipped, loss, bound, totals, gradient }: Inspection): string {
+function page({
+  file,
+  opset,
+  irVersion,
+  layers,
+  skipped,
+  loss,
+  bound,
+  precision,
+  totals,
+  gradient,
+}: Inspection): string {
   const head = ['path', 'operator', 'weight', 'layout', 'in x out', 'rank', 'parameters', 'name from', 'adapted'];
   const rows = layers.map((l) => [
     l.path,
@@ -51,6 +62,7 @@ function page({ file, opset, irVersion, layers, skipped, loss, bound, totals, gr
           ),
         ]),
     `${count(totals.chosen)} of ${plural(totals.layers, 'layer')} adapted, ${count(totals.trainable)} of ${count(totals.total)} parameters trainable${share}`,
+    ...(precision === undefined ? [] : [`precision: ${precisionLine(precision)}`]),
     ...boundLines(bound).map((line) => `bound: ${line}`),
     'kind' in loss
       ? `loss: ${loss.kind} on "${loss.tensor}" of output "${loss.output}" (${loss.reason})`

@@ -1,6 +1,6 @@
 import { command } from './command.ts';
 import { flag } from './options.ts';
-import { adapterOptions, outputFile, packageArgument } from './runtimeOptions.ts';
+import { adapterOptions, outputFile, packageArgument, sourceOption } from './runtimeOptions.ts';
 import { plural } from './text.ts';
 
 export const mergeCommand = command({
@@ -10,6 +10,7 @@ export const mergeCommand = command({
     ...packageArgument,
     ...adapterOptions,
     ...outputFile,
+    ...sourceOption,
     verify: flag({ describe: '--no-verify: do not compare the result with base + adapter', default: 'true' }),
   },
   async run({ package: directory, ...options }, out) {

@@ -27,6 +27,13 @@ export const outputFile = {
   force: flag({ describe: 'replace what is there' }),
 };
 
+export const sourceOption = {
+  source: text({
+    describe: 'the model that was compiled, for a package of rounded weights (--precision)',
+    default: 'where it was',
+  }),
+};
+
 /** One adapter, or several as one. */
 export const adapterOptions = {
   adapter: adapters({

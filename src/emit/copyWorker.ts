@@ -1,17 +1,38 @@
-/** The thread of copying.ts. It knows nothing but Node, so that it starts at once. */
+/** The thread of copying.ts. It knows hardly anything but Node, so that it starts at once. */
 import { readSync, writeSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
+import { roundBits } from '../graph/rounding.ts';
 import type { CopyJob } from './copying.ts';
 
 const { target, ranges }: CopyJob = workerData;
 // Stays in the cache of a core between reading and writing.
 const buffer = new Uint8Array(128 << 10);
+const bits = new Uint32Array(buffer.buffer);
+const halves = new Uint16Array(bits.length);
 
-for (const { fd, offset, bytes, to } of ranges)
+for (const { fd, offset, bytes, to, round } of ranges)
   for (let done = 0; done < bytes; ) {
-    const got = readSync(fd, buffer, 0, Math.min(buffer.length, bytes - done), offset + done);
-    if (got === 0) throw new Error('the source became shorter');
-    for (let written = 0; written < got; )
-      written += writeSync(target, buffer, written, got - written, to + done + written);
+    const got = fill(fd, Math.min(buffer.length, bytes - done), offset + done);
+    if (round === undefined) write(buffer, got, to + done);
+    else {
+      if (roundBits(bits, halves, got / 4, round) >= 0) throw new Error('a number is out of range');
+      write(new Uint8Array(halves.buffer), got / 2, to + done / 2);
+    }
     done += got;
   }
+
+/** All of the bytes, however many calls that takes: elements must not be cut. */
+function fill(fd: number, length: number, position: number): number {
+  let got = 0;
+  while (got < length) {
+    const read = readSync(fd, buffer, got, length - got, position + got);
+    if (read === 0) throw new Error('the source became shorter');
+    got += read;
+  }
+  return got;
+}
+
+function write(from: Uint8Array, length: number, position: number): void {
+  for (let written = 0; written < length; )
+    written += writeSync(target, from, written, length - written, position + written);
+}

@@ -1,6 +1,7 @@
 /** Ranges of open files copied on a thread of their own, while the caller goes on computing. */
 import { Worker } from 'node:worker_threads';
 import { compiledFile } from '../formats/compiled.ts';
+import type { HalfType } from '../graph/rounding.ts';
 
 /** All in bytes; files as descriptors, which all threads of a process share. */
 export interface CopyRange {
@@ -9,6 +10,8 @@ export interface CopyRange {
   readonly bytes: number;
   /** Where in the target. */
   readonly to: number;
+  /** The bytes are float32, which this type replaces: half as many are written. */
+  readonly round?: HalfType;
 }
 
 /** What the thread is started with. */

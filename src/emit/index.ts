@@ -15,6 +15,7 @@ export {
   type TargetOptions,
 } from './package.ts';
 export {
+  isSourceOf,
   type Skeleton,
   type Splice,
   type SplicedSource,

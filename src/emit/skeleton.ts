@@ -15,11 +15,14 @@ import { rangeKey, type WeightsPlan } from './weights.ts';
 
 export const skeletonName = 'source.skeleton';
 
-/** `bytes` bytes of `file` (of the package) from `offset` belong at byte `at` of the skeleton. */
+/**
+ * `bytes` bytes of `file` (of the package) from `offset` belong at byte `at` of the skeleton. Without a file they are in the source
+ * alone, at `offset` of it: the package has them rounded.
+ */
 export interface Splice {
   readonly at: number;
   readonly bytes: number;
-  readonly file: string;
+  readonly file?: string | undefined;
   readonly offset: number;
 }
 
@@ -53,12 +56,15 @@ export function writeSkeleton(source: ModelSource, plan: WeightsPlan, folder: st
       };
       let at = 0;
       for (const s of source.stretches) {
-        const place =
-          plan.placements.get(s.tensor) ??
-          (s.at === 0 ? plan.ranges.get(rangeKey(bytes.name, s.offset, s.tensor.byteLength)) : undefined);
-        if (place === undefined) continue;
+        const key = rangeKey(bytes.name, s.offset, s.tensor.byteLength);
+        const place = plan.placements.get(s.tensor) ?? (s.at === 0 ? plan.ranges.get(key) : undefined);
+        if (place === undefined && !plan.rounded.has(key)) continue;
         copy(at, s.offset);
-        splices.push({ at: written, bytes: s.bytes, file: place.location, offset: place.offset + s.at });
+        splices.push(
+          place === undefined
+            ? { at: written, bytes: s.bytes, offset: s.offset }
+            : { at: written, bytes: s.bytes, file: place.location, offset: place.offset + s.at },
+        );
         at = s.offset + s.bytes;
       }
       copy(at, bytes.size);
@@ -80,20 +86,31 @@ export interface SplicedSource extends ByteSource {
 interface Part {
   readonly start: number;
   readonly length: number;
-  readonly file: FileReader;
+  readonly file: Pick<FileReader, 'size' | 'read'>;
   readonly offset: number;
 }
 
 /**
- * The source file as it was, read from a package. Errors: BAD_PACKAGE where the skeleton was changed or a splice leads outside
- * of the package's files.
+ * The source file as it was, read from a package. `absent` makes the error of a read of what the package has no exact bytes of. Errors:
+ * BAD_PACKAGE where the skeleton was changed or a splice leads outside of the package's files.
  */
-export function splicedSource(folder: string, skeleton: Skeleton): SplicedSource {
+export function splicedSource(
+  folder: string,
+  skeleton: Skeleton,
+  absent: () => Error = () => badPackage('it does not hold all bytes of its source', folder),
+): SplicedSource {
   const readers = new Map<string, FileReader>();
   const close = (): void => {
     for (const r of readers.values()) r.close();
   };
-  const open = (name: string): FileReader => {
+  const missing = {
+    size: Number.MAX_SAFE_INTEGER,
+    read: (): never => {
+      throw absent();
+    },
+  };
+  const open = (name: string | undefined): Part['file'] => {
+    if (name === undefined) return missing;
     const found = readers.get(name);
     if (found !== undefined) return found;
     if (name.split(/[/\\]/).includes('..') || /^([/\\]|[A-Za-z]:)/.test(name))
@@ -121,14 +138,14 @@ export function splicedSource(folder: string, skeleton: Skeleton): SplicedSource
 }
 
 function layOut(
-  base: FileReader,
+  base: Part['file'],
   splices: readonly Splice[],
-  open: (name: string) => FileReader,
+  open: (name: string | undefined) => Part['file'],
   folder: string,
 ): Part[] {
   const parts: Part[] = [];
   let start = 0;
-  const add = (file: FileReader, offset: number, length: number): void => {
+  const add = (file: Part['file'], offset: number, length: number): void => {
     if (length > 0) parts.push({ start, length, file, offset });
     start += length;
   };
@@ -174,8 +191,27 @@ function partAt(parts: readonly Part[], offset: number): number {
   return low;
 }
 
-function hashOf(file: FileReader): string {
+function hashOf(file: Part['file']): string {
   const hash = createHash('sha256');
   for (let at = 0; at < file.size; at += step) hash.update(file.read(at, Math.min(step, file.size - at)));
   return hash.digest('hex');
+}
+
+/** Whether a file is the source of a skeleton, as far as the skeleton goes: what is spliced in is not compared. */
+export function isSourceOf(source: ByteSource, { sha256, splices }: Skeleton): boolean {
+  const kept: { readonly from: number; readonly end: number }[] = [];
+  let at = 0;
+  let from = 0;
+  for (const s of splices) {
+    const end = from + s.at - at;
+    kept.push({ from, end });
+    from = end + s.bytes;
+    at = s.at;
+  }
+  if (from > source.size) return false;
+  kept.push({ from, end: source.size });
+  const hash = createHash('sha256');
+  for (const k of kept)
+    for (let p = k.from; p < k.end; p += step) hash.update(source.read(p, Math.min(step, k.end - p)));
+  return hash.digest('hex') === sha256;
 }

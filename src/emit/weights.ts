@@ -36,6 +36,8 @@ export interface WeightsPlan {
   readonly placements: Placements;
   /** Where bytes that a tensor reads from a source lie now; `key` is what `rangeKey` says. */
   readonly ranges: ReadonlyMap<string, Placement>;
+  /** Ranges of a source (as `rangeKey` says) that are stored rounded: their own bytes stay where they are. */
+  readonly rounded: ReadonlySet<string>;
   /** Data files to copy whole. */
   readonly copies: readonly DataFile[];
   /** The file that this package adds, undefined where nothing goes into it. `bytes` is its size. */
@@ -62,6 +64,7 @@ export function planWeights(
   const placements = new Map<Tensor, Placement>();
   const byContent = new Map<string, Placement>();
   const tensors: Tensor[] = [];
+  const rounded = new Set<string>();
   let bytes = 0;
   for (const t of models.flatMap((m) => [...largeTensors(m)])) {
     if (placements.has(t)) continue;
@@ -75,6 +78,8 @@ export function planWeights(
     const offset = Math.ceil(bytes / alignment) * alignment;
     const placement = { location: name, offset, length: t.byteLength };
     placements.set(t, placement);
+    const exact = t.payload.kind === 'rounded' ? contentKey(t.payload.from) : undefined;
+    if (exact !== undefined) rounded.add(exact);
     if (key !== undefined) byContent.set(key, placement);
     tensors.push(t);
     bytes = offset + t.byteLength;
@@ -82,6 +87,7 @@ export function planWeights(
   return {
     placements,
     ranges: byContent,
+    rounded,
     copies: dataFiles,
     file: tensors.length === 0 ? undefined : { name, bytes, tensors },
   };
@@ -99,6 +105,10 @@ function inSource(t: Tensor, locations: ReadonlySet<string>): Placement | undefi
 function contentKey(t: Tensor): string | undefined {
   if (t.payload.kind === 'range') return rangeKey(t.payload.source.name, t.payload.offset, t.byteLength);
   if (t.payload.kind === 'inline') return createHash('sha256').update(t.payload.bytes).digest('hex');
+  if (t.payload.kind === 'rounded') {
+    const exact = contentKey(t.payload.from);
+    return exact === undefined ? undefined : `${exact}:${t.dtype}`;
+  }
   return undefined;
 }
 
@@ -144,11 +154,11 @@ export function startWeights(plan: WeightsPlan, folder: string): StartedWeights 
   const offsets = new Map<Tensor, number>();
   const ranges: CopyRange[] = [];
   for (const t of plan.file.tensors) {
-    const { payload, byteLength: bytes } = t;
     const place = plan.placements.get(t);
-    if (payload.kind !== 'range' || payload.source.fd === undefined || place === undefined) continue;
+    const range = rangeOf(t);
+    if (range === undefined || place === undefined) continue;
     offsets.set(t, place.offset);
-    ranges.push({ fd: payload.source.fd, offset: payload.offset, bytes, to: place.offset });
+    ranges.push({ ...range, to: place.offset });
   }
   const fd = openTarget(join(folder, plan.file.name));
   const copying = startCopying({ target: fd, ranges });
@@ -161,6 +171,17 @@ export function startWeights(plan: WeightsPlan, folder: string): StartedWeights 
       closeSync(fd);
     },
   };
+}
+
+/** What a thread that knows files only can read, and round. */
+function rangeOf(t: Tensor): Omit<CopyRange, 'to'> | undefined {
+  const { payload: p, dtype, byteLength: bytes } = t;
+  if (p.kind === 'rounded' && (dtype === 'float16' || dtype === 'bfloat16')) {
+    const exact = rangeOf(p.from);
+    return exact?.round === undefined ? exact && { ...exact, round: dtype } : undefined;
+  }
+  if (p.kind !== 'range' || p.source.fd === undefined) return undefined;
+  return { fd: p.source.fd, offset: p.offset, bytes };
 }
 
 /**

@@ -59,8 +59,24 @@ const layer = z.object({
   B: slot,
 });
 
-/** `bytes` bytes of `file` (of the package) from `offset` belong at byte `at` of source.skeleton. */
-const splice = z.object({ at: count, bytes: count, file: fileName, offset: count });
+/**
+ * `bytes` bytes of `file` (of the package) from `offset` belong at byte `at` of source.skeleton. Without a file they are in the source
+ * alone, at `offset` of it: the package has them rounded.
+ */
+const splice = z.object({ at: count, bytes: count, file: fileName.optional(), offset: count });
+
+/** Frozen float32 weights that the package has in a narrower type. */
+const precision = z.object({
+  type: z.enum(['float16', 'bfloat16']),
+  /** The file that has them, where they are too large for the graphs themselves. */
+  file: fileName.optional(),
+  /** What products with them compute in, in the training graphs. */
+  computes: z.enum(['float16', 'bfloat16', 'float32']),
+  weights: count,
+  /** Their size here and in the source. */
+  bytes: count,
+  sourceBytes: count,
+});
 
 const schema = z.object({
   format: z.literal(manifestFormat),
@@ -71,9 +87,13 @@ const schema = z.object({
     /** Of source.skeleton, hexadecimal. */
     sha256: z.string().regex(/^[0-9a-f]{64}$/),
     opset: z.int(),
-    /** The source's own external data files, copied into the package. */
+    /** The source's own external data files, copied into the package unless its weights are rounded. */
     data: z.array(fileName).optional(),
+    /** Where the source was, from the package's folder, where a merge needs it. */
+    path: z.string().optional(),
   }),
+  /** Absent where all weights are as the source has them. */
+  precision: precision.optional(),
   graphs: z.object({
     model: fileName.optional(),
     train: fileName.optional(),

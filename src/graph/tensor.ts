@@ -4,7 +4,10 @@
  *
  * Source of the numbering and packing: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (TensorProto).
  */
-import { badTensor } from '../errors.ts';
+import { badTensor, precisionRange } from '../errors.ts';
+import { bfloatToNumber, type HalfType, halfToNumber, numberToBfloat, numberToHalf, roundBits } from './rounding.ts';
+
+export { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from './rounding.ts';
 
 /** Bits an element takes in raw_data (strings have none). Order and numbering are TensorProto.DataType's. */
 const dataTypes = {
@@ -86,6 +89,8 @@ export type Payload =
   | { readonly kind: 'range'; readonly source: ByteSource; readonly offset: number }
   /** Anything else that yields exactly the tensor's raw_data bytes, each time it is called. */
   | { readonly kind: 'computed'; readonly chunks: () => Iterable<Uint8Array> }
+  /** The elements of a float32 tensor, rounded as they are read. `name` is for messages. */
+  | { readonly kind: 'rounded'; readonly from: Tensor; readonly name: string }
   | { readonly kind: 'strings'; readonly values: readonly Uint8Array[] };
 
 /** An immutable tensor. Equal object = equal content; layers and graphs share tensors freely. */
@@ -132,7 +137,10 @@ export function rawByteLength(dtype: DataType, dims: readonly number[], name = '
 /** Stays in the cache of a core between reading and writing: pieces of some MiB take four times the processor time. */
 const chunkBytes = 96 << 10;
 
-/** The tensor's raw_data in pieces of at most 4 MiB (a computed tensor chooses its own). Strings have none. */
+/**
+ * The tensor's raw_data in pieces of at most 4 MiB (a computed tensor chooses its own). Strings have none. Throws PRECISION_RANGE where a
+ * rounded tensor has a number that its type cannot hold.
+ */
 export function* chunks(tensor: Tensor): Iterable<Uint8Array> {
   const p = tensor.payload;
   if (p.kind === 'inline') {
@@ -141,6 +149,38 @@ export function* chunks(tensor: Tensor): Iterable<Uint8Array> {
     for (let at = 0; at < tensor.byteLength; at += chunkBytes)
       yield p.source.read(p.offset + at, Math.min(chunkBytes, tensor.byteLength - at));
   } else if (p.kind === 'computed') yield* p.chunks();
+  else if (p.kind === 'rounded') yield* roundedChunks(p.from, halfType(tensor.dtype), p.name);
+}
+
+const halfType = (dtype: DataType): HalfType => (dtype === 'bfloat16' ? 'bfloat16' : 'float16');
+
+/** A float32 tensor in half the bytes. */
+export const rounded = (from: Tensor, dtype: HalfType, name: string): Tensor => ({
+  dtype,
+  dims: from.dims,
+  byteLength: rawByteLength(dtype, from.dims, name),
+  payload: { kind: 'rounded', from, name },
+});
+
+function* roundedChunks(from: Tensor, type: HalfType, name: string): Iterable<Uint8Array> {
+  const bits = new Uint32Array(chunkBytes / 4);
+  const bytes = new Uint8Array(bits.buffer);
+  const halves = new Uint16Array(bits.length);
+  // Pieces end anywhere, elements do not.
+  let filled = 0;
+  for (const piece of chunks(from))
+    for (let at = 0; at < piece.length; ) {
+      const part = piece.subarray(at, at + bytes.length - filled);
+      bytes.set(part, filled);
+      filled += part.length;
+      at += part.length;
+      const whole = filled >>> 2;
+      const beyond = roundBits(bits, halves, whole, type);
+      if (beyond >= 0) throw precisionRange(name, type, new Float32Array(bits.buffer)[beyond] ?? Number.NaN);
+      yield new Uint8Array(halves.buffer, 0, 2 * whole);
+      bytes.copyWithin(0, 4 * whole, filled);
+      filled -= 4 * whole;
+    }
 }
 
 /** All of raw_data in one fresh array: for tensors that are known to be small, such as shapes and axes. */
@@ -232,46 +272,4 @@ function encode(dtype: DataType, values: readonly number[]): ArrayBufferLike {
     default:
       throw badTensor('', `cannot make a ${dtype} tensor from numbers`);
   }
-}
-
-const scratch = new DataView(new ArrayBuffer(8));
-
-/** IEEE binary16 bits to a number. */
-export function halfToNumber(h: number): number {
-  const sign = h & 0x8000 ? -1 : 1;
-  const exponent = (h >> 10) & 31;
-  const fraction = h & 1023;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
-
-/** A number to IEEE binary16 bits, rounded once, ties to even. */
-export function numberToHalf(x: number): number {
-  if (Number.isNaN(x)) return 0x7e00;
-  const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
-  const a = Math.abs(x);
-  if (a >= 65520) return sign | 0x7c00;
-  const exponent = a < 2 ** -14 ? -14 : Math.floor(Math.log2(a));
-  const unit = 2 ** (exponent - 10);
-  const scaled = a / unit;
-  let n = Math.floor(scaled);
-  const rest = scaled - n;
-  if (rest > 0.5 || (rest === 0.5 && n % 2 === 1)) n += 1;
-  // A carry out of the fraction moves into the exponent by itself because the fields are adjacent.
-  return sign | (a < 2 ** -14 ? n : ((exponent + 15) << 10) + (n - 1024));
-}
-
-/** bfloat16 bits to a number. */
-export function bfloatToNumber(b: number): number {
-  scratch.setUint32(0, b << 16);
-  return scratch.getFloat32(0);
-}
-
-/** A number to bfloat16 bits, rounded to float32 first and then to nearest even. */
-export function numberToBfloat(x: number): number {
-  if (Number.isNaN(x)) return 0x7fc0;
-  scratch.setFloat32(0, x);
-  const bits = scratch.getUint32(0);
-  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }

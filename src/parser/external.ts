@@ -52,18 +52,22 @@ export function externalData(folder: string | undefined, modelFile: string): Ext
     }
     if (bytes > maxDataFileBytes)
       throw externalDataBounds(tensor, `the file "${location}" has ${bytes} bytes, the limit is 1 TiB`, modelFile);
-    let file: FileSource | undefined;
     // Opened on the first read: a model may name thousands of files.
+    let file: FileSource | undefined;
+    const opening = (): FileSource => {
+      if (file === undefined) {
+        file = fileSource(path, { follow: false });
+        opened.push(file);
+      }
+      return file;
+    };
     const source: ByteSource = {
       name: path,
       size: bytes,
-      read(offset, length) {
-        if (file === undefined) {
-          file = fileSource(path, { follow: false });
-          opened.push(file);
-        }
-        return file.read(offset, length);
+      get fd() {
+        return opening().fd;
       },
+      read: (offset, length) => opening().read(offset, length),
     };
     const made = { file: { location, path, bytes }, source };
     found.set(location, made);
@@ -96,6 +100,25 @@ export function externalData(folder: string | undefined, modelFile: string): Ext
     },
   };
 }
+
+/** Data files that are elsewhere: a model of its graph alone. `absent` makes the error of a read. */
+export const absentData = (absent: () => Error): ExternalData => ({
+  find(tensor, entries, needed) {
+    const location = entries.get('location') ?? '';
+    const read = (): never => {
+      throw absent();
+    };
+    const source = { name: location, size: Number.MAX_SAFE_INTEGER, read };
+    return {
+      location,
+      offset: wholeNumber(tensor, 'offset', entries.get('offset') ?? '0', location),
+      length: needed,
+      source,
+    };
+  },
+  files: [],
+  close() {},
+});
 
 function wholeNumber(tensor: string, key: string, text: string, modelFile: string): number {
   const n = /^[0-9]{1,16}$/.test(text) ? Number(text) : Number.NaN;

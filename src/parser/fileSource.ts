@@ -4,6 +4,7 @@ import { badProtobuf, fileNotFound } from '../errors.ts';
 import type { ByteSource } from '../graph/tensor.ts';
 
 export interface FileSource extends ByteSource {
+  readonly fd: number;
   close(): void;
 }
 

@@ -4,7 +4,7 @@ import type { Model, Node } from '../graph/model.ts';
 import type { ByteSource, Tensor } from '../graph/tensor.ts';
 import type { ModelSource, Place } from '../proto/index.ts';
 import { decodeModel } from './decode.ts';
-import { externalData } from './external.ts';
+import { type ExternalData, externalData } from './external.ts';
 import { fileSource } from './fileSource.ts';
 
 import { skim } from './skim.ts';
@@ -29,10 +29,10 @@ export function parseFile(path: string): Parsed {
   }
 }
 
-/** Reads a model from bytes; `folder` is where its external data lies. `close` runs when the source is closed. */
-export function parseSource(source: ByteSource, folder?: string, close: () => void = () => {}): Parsed {
+/** Reads a model from bytes; `data` is the folder of its external data, or says where that is. `close` runs when the source is closed. */
+export function parseSource(source: ByteSource, data?: string | ExternalData, close: () => void = () => {}): Parsed {
   const { reduced, payloads } = skim(source);
-  const external = externalData(folder, source.name);
+  const external = typeof data === 'object' ? data : externalData(data, source.name);
   const places = new WeakMap<Tensor | Node, Place>();
   try {
     const reader = tensorReader(source, payloads, external);

@@ -18,9 +18,12 @@ import { attrsOf } from '../graph/operators.ts';
 import { type DataType, dataTypeNumber, inlineBytes, numbersOf, tensorOf } from '../graph/tensor.ts';
 import { inferNode } from './shapes.ts';
 
-/** In place, on a normalized model whose types are inferred. What was changed and why, a sentence each. */
-export function computable(model: Model): string[] {
-  const weights = computeInFloat32(model, 'bfloat16');
+/**
+ * In place, on a normalized model whose types are inferred. What was changed and why, a sentence each. Weights of the type `stored`
+ * stand behind casts of ours already (halfWeights.ts).
+ */
+export function computable(model: Model, stored?: DataType): string[] {
+  const weights = stored === 'bfloat16' ? undefined : computeInFloat32(model, 'bfloat16');
   const narrow =
     weights === undefined
       ? []
@@ -76,7 +79,7 @@ const touches = (node: Node, dtype: DataType): boolean =>
   [...node.inputs, ...node.outputs].some((v) => v?.dtype === dtype);
 
 const mark = (origin: string): { origin: string; rule: string } => ({ origin, rule: 'kernels/float32' });
-const castTo = (to: DataType): [string, Attr][] => [['to', { kind: 'int', value: dataTypeNumber(to) }]];
+export const castTo = (to: DataType): [string, Attr][] => [['to', { kind: 'int', value: dataTypeNumber(to) }]];
 
 /** Casts around a node: what it reads and makes in `dtype` it has in float32. */
 function throughFloat32(graph: Graph, node: Node, dtype: DataType): void {
@@ -169,15 +172,16 @@ export function computeInFloat32(model: Model, from: DataType): number | undefin
 }
 
 /** Rows of a table are picked before they are cast: a vocabulary is large, a sentence is not. */
-const picks = ({ op, domain }: Node, index: number): boolean => op === 'Gather' && domain === '' && index === 0;
+export const picks = ({ op, domain }: Node, index: number): boolean => op === 'Gather' && domain === '' && index === 0;
 
-function pickNarrow(node: Node, from: DataType): void {
+/** The node picks rows of type `from`, a cast behind it makes them what they were. */
+export function pickNarrow(node: Node, from: DataType, owner = owned): void {
   const [rows] = node.outputs;
   if (rows === undefined || rows.dtype === from) return;
   const narrow = new Value(`${rows.name}.${from}`, tensorType(from, rows.shape));
   node.replaceOutput(0, narrow);
   const cast = new Node({ op: 'Cast', inputs: [narrow], outputs: [rows], attrs: castTo('float32') });
-  node.graph?.insertAfter(node, owned(createBuilder(inferNode), rows.name, cast));
+  node.graph?.insertAfter(node, owner(createBuilder(inferNode), rows.name, cast));
 }
 
 /** Attributes that name an element type, wherever they stand. */

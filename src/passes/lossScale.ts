@@ -30,7 +30,9 @@ export function needsLossScale(graph: Graph, loss: Value): boolean {
     if (inside(node).some(isAdapted) || producersOf(node).some((n) => adapted.has(n))) adapted.add(node);
   const path = new Set(loss.producer === undefined ? [] : [loss.producer]);
   for (const node of path) for (const n of producersOf(node)) if (adapted.has(n)) path.add(n);
-  return [...path].some((node) => inside(node).some((n) => n.outputs.some((v) => v.dtype === 'float16')));
+  // A product with a frozen float16 weight narrows what goes back through it.
+  const narrows = (n: Node): boolean => isAdapted(n) && n.inputs[1]?.dtype === 'float16';
+  return [...path].some((node) => inside(node).some((n) => narrows(n) || n.outputs.some((v) => v.dtype === 'float16')));
 }
 
 /** Whether the gradient of this norm may be applied. */

@@ -32,13 +32,9 @@ export function lowerTraining(graph: Graph, builder: Builder): void {
       const flat = x.shape?.length === 2;
       const rows = tools.rows(x, depth);
       const perColumn = c?.shape?.length === 1 && c.shape[0] === width;
-      const bias = flat || perColumn || w === undefined ? c : undefined;
-      const base =
-        w === undefined
-          ? c && tools.rows(c, width)
-          : transW === 1 || bias !== undefined
-            ? g.Gemm(rows, w, bias, { transB: transW })
-            : g.MatMul(rows, w);
+      const fits = w === undefined || (c?.dtype === w.dtype && (flat || perColumn));
+      const bias = fits ? c : undefined;
+      const base = w === undefined ? c && tools.rows(c, width) : baseProduct(g, rows, w, bias, transW);
       const sum = besideBase(g, g.MatMul(asType(g, rows, a.dtype), a), b, base, { alpha: scale });
       const shaped = flat ? sum : g.Reshape(sum, leading(g, x, width));
       return c === undefined || bias !== undefined ? shaped : g.Add(shaped, c);
@@ -47,6 +43,13 @@ export function lowerTraining(graph: Graph, builder: Builder): void {
     out.name = name;
     replaceValue(y, out, graphs);
   });
+}
+
+/** In the type of the weight, given out in that of x. */
+function baseProduct(g: Builder, x: Value, w: Value, bias: Value | undefined, transW: number): Value {
+  const rows = asType(g, x, w.dtype);
+  const y = transW === 1 || bias !== undefined ? g.Gemm(rows, w, bias, { transB: transW }) : g.MatMul(rows, w);
+  return asType(g, y, x.dtype);
 }
 
 /** The shape of x with its last length replaced. */

@@ -5,10 +5,12 @@
 import { createBuilder } from '../graph/builder.ts';
 import { cloneModel } from '../graph/clone.ts';
 import { freshName, type Graph, type Layer, type Model } from '../graph/model.ts';
+import type { HalfType } from '../graph/rounding.ts';
 import { absorbBiases } from './biases.ts';
 import { type Bindings, bindInputs, type Wanted } from './bind/index.ts';
 import { canonicalize } from './canonical.ts';
 import { compactGelu } from './gelu.ts';
+import { computesIn, halfProducts } from './halfProducts.ts';
 import { hoistWeights } from './hoist.ts';
 import { joinAdapted } from './joined.ts';
 import { computable } from './kernels.ts';
@@ -34,6 +36,8 @@ export interface TrainingOptions {
   readonly loss: LossOptions;
   readonly optimizer: OptimizerOptions;
   readonly target: Target;
+  /** The type that float32 weights were stored in, see storeHalf. */
+  readonly stored?: HalfType | undefined;
   /** Of the training graphs; undefined: the source's, at least 18. */
   readonly opset: number | undefined;
   /** What fixes inputs of the model, beside the caches. */
@@ -99,7 +103,8 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
   trace('normalize', model);
   hoistWeights(model.graph);
   inferShapes(model.graph);
-  const notes = computable(model);
+  const { stored } = options;
+  const notes = [...computable(model, stored), ...storedNotes(stored, options.target)];
   if (notes.length > 0) {
     // Casts between two types that are one now.
     removeIdentities(model);
@@ -112,6 +117,10 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
     absorbBiases(graph);
     compactNorms(graph, fused);
     if (compactGelu(graph, fused)) model.opsets.set('com.microsoft', 1);
+  }
+  if (stored !== undefined && computesIn(stored, options.target) === stored) {
+    halfProducts(model.graph, stored);
+    model.graph.adopt();
   }
   inferShapes(model.graph);
   verify(model, { internal: true });
@@ -143,6 +152,13 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
     },
   };
   return prepared;
+}
+
+function storedNotes(stored: HalfType | undefined, target: Target): string[] {
+  if (stored === undefined) return [];
+  return computesIn(stored, target) === stored
+    ? [`products with frozen weights compute in ${stored}, everything else in float32`]
+    : [`weights are stored as ${stored} and cast where they are read; everything computes in float32`];
 }
 
 function classesOf({ kind, tensor, classAxis }: ChosenLoss): number | undefined {

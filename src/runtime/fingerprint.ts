@@ -22,9 +22,10 @@ export function fileDigest(file: string): string {
  * differ everywhere, and nobody waits for a hash of ten gigabytes. Errors: FILE_NOT_FOUND.
  */
 export function packageDigest(directory: string, manifest: Manifest): string {
-  const { graphs, splices = [], source } = manifest;
-  const emitted = Object.values(graphs).filter((name) => name !== undefined);
-  const names = new Set([...emitted, ...splices.map((s) => s.file), ...(source.data ?? [])]);
+  const { graphs, splices = [], source, precision } = manifest;
+  const weights = precision === undefined ? (source.data ?? []) : [precision.file];
+  const files = [...Object.values(graphs), ...splices.map((s) => s.file), ...weights];
+  const names = new Set(files.filter((name) => name !== undefined));
   const parts = [...names].sort().map((name) => `${name} ${sampledDigest(join(directory, name))}\n`);
   return digest([Buffer.from(manifestText(manifest)), Buffer.from(parts.join(''))]);
 }

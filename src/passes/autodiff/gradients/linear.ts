@@ -62,7 +62,8 @@ gradRaw('loraify.Adapted', ({ node, inputs, dy, g }) => {
   const dBranch = asType(g, wide === dy ? dy2 : g.rows(wide, width), a.dtype);
   const dh = g.Gemm(dBranch, b, undefined, { alpha: scale, transB: 1 });
   const h = g.MatMul(branch, a);
-  const base = w === undefined ? undefined : transW === 1 ? g.Gemm(dy2, w) : g.Gemm(dy2, w, undefined, { transB: 1 });
+  // A frozen weight of a half type beside float32 activations: this product alone is in its type.
+  const base = w && asType(g, g.Gemm(asType(g, dy2, w.dtype), w, undefined, { transB: 1 - transW }), dy.dtype);
   const dx = asType(g, besideBase(g, dh, a, base, { transB: 1 }), x.dtype);
   const grads: (Value | undefined)[] = [
     g.reshapeLike(dx, x),

@@ -1,0 +1,102 @@
+/**
+ * Frozen weights in a half type (`--precision`): a float32 weight of a product, a convolution or an embedding is stored rounded, and
+ * cast to float32 before whoever reads it. Nothing else changes, so the model runs wherever it ran; what the casts become in a
+ * training graph is halfProducts.ts. Norms, biases, constants and what functions are passed stay float32.
+ */
+import { badOption } from '../errors.ts';
+import { createBuilder } from '../graph/builder.ts';
+import { type Graph, type Model, Node, replaceUses, tensorType, Value } from '../graph/model.ts';
+import type { HalfType } from '../graph/rounding.ts';
+import { rounded } from '../graph/tensor.ts';
+import { isAdapted } from './adapted.ts';
+import { castTo, pickNarrow, picks } from './kernels.ts';
+import { kindOf } from './layers/index.ts';
+import { isHalf } from './precision.ts';
+import { constantTensor, type Traced, trace, typeOf } from './weighted.ts';
+
+export interface Stored {
+  readonly type: HalfType;
+  readonly weights: number;
+  /** Of their elements, as they are stored and in the source. */
+  readonly bytes: number;
+  readonly sourceBytes: number;
+}
+
+export const storedRule = 'half/weights';
+
+/**
+ * In place, on an adapted model. Undefined where the weights have this type already. Throws BAD_OPTION where they have another half type,
+ * or where there are none of float32.
+ */
+export function storeHalf(model: Model, type: HalfType): Stored | undefined {
+  const graphs = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
+  const fixed = new Set<Value>([...model.graph.inputs, ...graphs.flatMap((g) => g.outputs)]);
+  const wanted = new Set<Value>();
+  const found = new Set<string>();
+  for (const graph of graphs)
+    for (const node of graph.nodes)
+      for (const traced of weightsOf(node)) {
+        if (traced.kind !== 'weight') continue;
+        const { stored, tensor, chain } = traced.view;
+        found.add(typeOf(traced.view) ?? tensor.dtype);
+        const same = chain.every(({ op }) => op === 'Identity' || op === 'Transpose' || op === 'Reshape');
+        if (tensor.dtype === 'float32' && tensor.dims.length > 1 && same && !fixed.has(stored)) wanted.add(stored);
+      }
+  const other = [...found].find((t) => t !== type && (t === 'float16' || t === 'bfloat16'));
+  if (other !== undefined)
+    throw badOption(
+      `its weights are ${other} already, ${type} would round them a second time`,
+      'leave --precision out: the graphs compute in the type that the weights have',
+    );
+  if (found.has(type)) return undefined;
+  if (wanted.size === 0)
+    throw badOption(
+      `no weight of a product is a float32 constant of its own (${[...found].join(', ') || 'there is none'}), so none can be stored as ${type}`,
+      'leave --precision out',
+    );
+  let bytes = 0;
+  for (const value of wanted) bytes += store(value, graphs, type);
+  return { type, weights: wanted.size, bytes, sourceBytes: 2 * bytes };
+}
+
+/** The constants that a node multiplies by, convolves with, or picks from. */
+function weightsOf(node: Node): Traced[] {
+  const follow = (v: Value | undefined): Traced[] => (v === undefined ? [] : [trace(v, new Map())]);
+  if (isAdapted(node)) return follow(node.inputs[1]);
+  if (node.domain !== '') return [];
+  if (node.op === 'MatMul' || node.op === 'Gemm') return node.inputs.slice(0, 2).flatMap(follow);
+  if (node.op === 'Conv' || node.op === 'ConvTranspose') return follow(node.inputs[1]);
+  const row = kindOf(node)?.find(node, (v) => trace(v, new Map()));
+  return typeof row === 'object' ? [{ kind: 'weight', view: row.weight }] : [];
+}
+
+/** Puts the rounded tensor in the place of the stored one, and a cast before its readers. Its bytes. */
+function store(value: Value, graphs: readonly Graph[], type: HalfType): number {
+  const tensor = constantTensor(value);
+  if (tensor === undefined) return 0;
+  const half = rounded(tensor, type, value.name);
+  const { producer } = value;
+  const graph = producer?.graph ?? graphs.find((g) => g.initializers.includes(value));
+  if (producer === undefined) value.tensor = half;
+  else producer.attrs.set('value', { kind: 'tensor', value: half, name: '' });
+  value.type = tensorType(type, half.dims);
+  const g = createBuilder();
+  const mark = (origin: string, node: Node): Node => g.within({ origin, rule: storedRule }, () => g.own(node));
+  const uses = [...value.uses];
+  for (const { node, index } of uses)
+    if (picks(node, index)) pickNarrow(node, type, (_, origin, cast) => mark(origin, cast));
+  if (uses.every((u) => picks(u.node, u.index))) return half.byteLength;
+  const wide = new Value(`${value.name}.float32`, tensorType('float32', half.dims));
+  replaceUses(value, wide, (u) => picks(u.node, u.index));
+  const cast = new Node({ op: 'Cast', inputs: [value], outputs: [wide], attrs: castTo('float32') });
+  graph?.insertAfter(producer, mark(value.name, cast));
+  return half.byteLength;
+}
+
+/** The stored weight that a cast of ours makes float32. */
+export function storedBehind(v: Value | undefined): Value | undefined {
+  const { producer } = v ?? {};
+  const [half] = producer?.inputs ?? [];
+  const ours = producer?.op === 'Cast' && producer.metadata.get('loraify.rule') === storedRule;
+  return ours && half?.tensor !== undefined && isHalf(half.dtype) ? half : undefined;
+}
