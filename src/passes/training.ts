@@ -104,7 +104,7 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
   hoistWeights(model.graph);
   inferShapes(model.graph);
   const { stored } = options;
-  const notes = [...computable(model, stored), ...storedNotes(stored, options.target)];
+  const notes = computable(model, stored);
   if (notes.length > 0) {
     // Casts between two types that are one now.
     removeIdentities(model);
@@ -152,13 +152,6 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
     },
   };
   return prepared;
-}
-
-function storedNotes(stored: HalfType | undefined, target: Target): string[] {
-  if (stored === undefined) return [];
-  return computesIn(stored, target) === stored
-    ? [`products with frozen weights compute in ${stored}, everything else in float32`]
-    : [`weights are stored as ${stored} and cast where they are read; everything computes in float32`];
 }
 
 function classesOf({ kind, tensor, classAxis }: ChosenLoss): number | undefined {
