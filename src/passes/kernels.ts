@@ -82,7 +82,7 @@ const mark = (origin: string): { origin: string; rule: string } => ({ origin, ru
 export const castTo = (to: DataType): [string, Attr][] => [['to', { kind: 'int', value: dataTypeNumber(to) }]];
 
 /** Casts around a node: what it reads and makes in `dtype` it has in float32. */
-function throughFloat32(graph: Graph, node: Node, dtype: DataType): void {
+export function throughFloat32(graph: Graph, node: Node, dtype: DataType): void {
   const g = createBuilder(inferNode);
   const before: Node[] = [];
   node.inputs.forEach((v, i) => {

@@ -9,7 +9,7 @@ import { bytesOf, numbersOf, numberToHalf, tensorOf } from '../../src/graph/tens
 import { type Compiled, compileModel } from '../../src/loraify.ts';
 import { type CompileOptions, resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { inFloat32, roundingOf, wide, wideFeeds } from './types.ts';
+import { inFloat32, roundingOf, runnable, wide, wideFeeds } from './types.ts';
 
 type Feeds = Record<string, Tensor>;
 
@@ -17,7 +17,7 @@ const lengths: Record<string, number> = { N: 3, S: 5, T: 4, K: 2 };
 
 /** Sessions as the graphs are, so that a difference is ours. */
 export const open = (model: Model): Promise<InferenceSession> =>
-  InferenceSession.create(encodeModel(model), {
+  InferenceSession.create(encodeModel(runnable(model)), {
     graphOptimizationLevel: 'disabled',
     intraOpNumThreads: 1,
     logSeverityLevel: 3,
@@ -186,10 +186,13 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
   if (!grad || !evaluation || !train || !update || !scan || !prepared) throw new Error('a graph is missing');
   const { names } = prepared;
   // A loss in half precision has no slopes to measure.
-  const isHalf = roundingOf(parseText(text)) !== undefined;
-  const exact = isHalf
-    ? compileModel(inFloat32(parseText(text)), resolveOptions({ ...options, emit: ['eval'] })).graphs.get('eval')
-    : evaluation;
+  const isStored = options.precision !== undefined && options.precision !== 'fp32';
+  const isHalf = isStored || roundingOf(parseText(text)) !== undefined;
+  const exact = isStored
+    ? inFloat32(evaluation)
+    : isHalf
+      ? compileModel(inFloat32(parseText(text)), resolveOptions({ ...options, emit: ['eval'] })).graphs.get('eval')
+      : evaluation;
   if (exact === undefined) throw new Error('no evaluation');
   const random = stream(5, 'state');
   const params = new Float32Array(layout.size);

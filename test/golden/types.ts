@@ -1,9 +1,9 @@
 /** Models in other types than float32, and what they are held against. */
 import { Tensor } from 'onnxruntime-node';
 import { cloneModel } from '../../src/graph/clone.ts';
-import { type Model, tensorType } from '../../src/graph/model.ts';
+import { type Model, type Node, tensorType, uniqueNames } from '../../src/graph/model.ts';
 import { numbersOf, tensorOf } from '../../src/graph/tensor.ts';
-import { computeInFloat32 } from '../../src/passes/kernels.ts';
+import { computeInFloat32, throughFloat32 } from '../../src/passes/kernels.ts';
 import { numbers } from '../gradients/harness.ts';
 
 type Feeds = Record<string, Tensor>;
@@ -21,6 +21,21 @@ export function inFloat32(model: Model): Model {
   computeInFloat32(wide, 'float16');
   computeInFloat32(wide, 'bfloat16');
   return wide;
+}
+
+/**
+ * Products of bfloat16, which the CPU provider has no kernels for, between casts: operands and result are rounded as its kernels on a GPU
+ * round them, sums are in float32 there too. The model itself where it has none.
+ */
+export function runnable(model: Model): Model {
+  const lacks = (node: Node): boolean =>
+    (node.op === 'MatMul' || node.op === 'Gemm') && node.inputs.some((v) => v?.dtype === 'bfloat16');
+  if (![...model.graph.allNodes()].some(lacks)) return model;
+  const { model: copy } = cloneModel(model);
+  for (const graph of copy.graph.allGraphs())
+    for (const node of [...graph.nodes]) if (lacks(node)) throughFloat32(graph, node, 'bfloat16');
+  uniqueNames(copy.graph);
+  return copy;
 }
 
 /** Relative noise of a few roundings, as far as the types of the graph have any beyond float32's. */
