@@ -316,7 +316,7 @@ export const notMergeable = define(
 export const sourceNeeded = define(
   'SOURCE_NEEDED',
   "A package that was compiled with --precision holds rounded weights. A merge, or an export of a model, starts from the source's own, and the source is not where it was, or is another one now.",
-  'say where the source is: --source FILE',
+  'put the source back, or say where it is: --source FILE (of merge and export)',
   (file: string, reason: string) => ({ message: `the weights of the source "${file}" are needed: ${reason}`, file }),
 );
 
