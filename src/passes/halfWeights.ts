@@ -40,7 +40,7 @@ export function storeHalf(model: Model, type: HalfType): Stored | undefined {
         const { stored, tensor, chain } = traced.view;
         found.add(typeOf(traced.view) ?? tensor.dtype);
         const same = chain.every(({ op }) => op === 'Identity' || op === 'Transpose' || op === 'Reshape');
-        if (tensor.dtype === 'float32' && tensor.dims.length > 1 && same && !fixed.has(stored)) wanted.add(stored);
+        if (tensor.dtype === 'float32' && same && !fixed.has(stored)) wanted.add(stored);
       }
   const other = [...found].find((t) => t !== type && (t === 'float16' || t === 'bfloat16'));
   if (other !== undefined)
@@ -59,16 +59,29 @@ export function storeHalf(model: Model, type: HalfType): Stored | undefined {
   return { type, weights: wanted.size, bytes, sourceBytes: 2 * bytes };
 }
 
-/** The constants that a node multiplies by, convolves with, or picks from. */
+/**
+ * The constants that a node multiplies by, convolves with, or picks from. A matrix of one row or column is no weight worth rounding, and
+ * may be the frequencies of a rotary embedding, which positions are multiplied by: their product needs all digits.
+ */
 function weightsOf(node: Node): Traced[] {
-  const follow = (v: Value | undefined): Traced[] => (v === undefined ? [] : [trace(v, new Map())]);
+  const follow = (v: Value | undefined): Traced[] => {
+    const traced = v && trace(v, new Map());
+    if (traced?.kind !== 'weight') return [];
+    const lasts = traced.view.dims.slice(-2);
+    return lasts.length === 2 && (isConvolution(node) || lasts.every((d) => d > 1)) ? [traced] : [];
+  };
   if (isAdapted(node)) return follow(node.inputs[1]);
   if (node.domain !== '') return [];
-  if (node.op === 'MatMul' || node.op === 'Gemm') return node.inputs.slice(0, 2).flatMap(follow);
-  if (node.op === 'Conv' || node.op === 'ConvTranspose') return follow(node.inputs[1]);
+  if (node.op === 'MatMul' || node.op === 'Gemm') {
+    const operands = node.inputs.slice(0, 2).flatMap(follow);
+    return operands.length === 1 ? operands : [];
+  }
+  if (isConvolution(node)) return follow(node.inputs[1]);
   const row = kindOf(node)?.find(node, (v) => trace(v, new Map()));
   return typeof row === 'object' ? [{ kind: 'weight', view: row.weight }] : [];
 }
+
+const isConvolution = ({ op, domain }: Node): boolean => domain === '' && (op === 'Conv' || op === 'ConvTranspose');
 
 /** Puts the rounded tensor in the place of the stored one, and a cast before its readers. Its bytes. */
 function store(value: Value, graphs: readonly Graph[], type: HalfType): number {

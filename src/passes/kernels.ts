@@ -23,7 +23,8 @@ import { inferNode } from './shapes.ts';
  * stand behind casts of ours already (halfWeights.ts).
  */
 export function computable(model: Model, stored?: DataType): string[] {
-  const weights = stored === 'bfloat16' ? undefined : computeInFloat32(model, 'bfloat16');
+  const isOurs = stored === 'bfloat16' && !computesInBfloat16(model);
+  const weights = isOurs ? undefined : computeInFloat32(model, 'bfloat16');
   const narrow =
     weights === undefined
       ? []
@@ -49,6 +50,10 @@ export function computable(model: Model, stored?: DataType): string[] {
     'Sigmoid of float64 is computed from Tanh, because ONNX Runtime fuses x·sigmoid(x) into a kernel that it lacks in float64';
   return [...narrow, ...said, ...(sigmoids > 0 ? [fused] : [])];
 }
+
+/** Anything but rows picked from a table. */
+const computesInBfloat16 = (model: Model): boolean =>
+  [...model.graph.allNodes()].some((n) => n.op !== 'Gather' && n.outputs.some((v) => v.dtype === 'bfloat16'));
 
 const ops = (text: string): ReadonlySet<string> => new Set(text.split(' '));
 
