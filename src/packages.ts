@@ -1,6 +1,7 @@
 /** Opening what a user names: an ONNX file, or a package, which holds its source. */
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { changesBase } from './adapter/index.ts';
 import { isSourceOf, printModel, splicedSource } from './emit/index.ts';
 import { badOption, badPackage, sourceNeeded } from './errors.ts';
 import { type Manifest, type ManifestLayer, manifestName, readManifest } from './formats/manifest.ts';
@@ -79,10 +80,12 @@ export function checkRounded(packageDir: string, manifest: Manifest, model: Mode
   if (precision === undefined || graphs.model === undefined) return;
   const { model: ours, source } = parseFile(join(packageDir, graphs.model));
   try {
+    // What an adapter's start took out of its weight is not in the package's.
+    const changed = new Set(changesBase(manifest.lora.init) ? manifest.layers.map((l) => l.weight) : []);
     const exact = new Map([...model.graph.allGraphs()].flatMap((g) => g.initializers.map((v) => [v.name, v.tensor])));
     for (const { name, tensor } of [...ours.graph.allGraphs()].flatMap((g) => g.initializers)) {
       const from = exact.get(name);
-      if (tensor?.dtype !== precision.type || from?.dtype !== 'float32') continue;
+      if (tensor?.dtype !== precision.type || from?.dtype !== 'float32' || changed.has(name)) continue;
       if (!sameBytes(chunks(tensor), chunks(rounded(from, precision.type, name))))
         throw sourceNeeded(was.file, `weight "${name}" is another one than the package was compiled from`);
     }

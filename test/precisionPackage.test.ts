@@ -179,6 +179,22 @@ describe('a package of rounded weights', () => {
     made.source.close();
   });
 
+  it('may start from the weight: what is taken out is rounded, the source has all of it', async () => {
+    const folder = temporaryFolder();
+    const file = await sourceIn(folder);
+    const { dir } = await compile(file, {
+      out: join(folder, 'half'),
+      init: 'pissa',
+      precision: 'bf16',
+      emit: ['model'],
+    });
+    const out = join(folder, 'merged.onnx');
+    const { error } = await merge(dir, { out });
+    expect(error).toBeLessThan(5e-2);
+    // The adapter has not moved, so nothing is added.
+    expect(Buffer.compare(readFileSync(out), readFileSync(file))).toBe(0);
+  });
+
   it('says what asking again changes: nothing, or why it is refused', async () => {
     const half = join(import.meta.dirname, '../fixtures/half-pack/bfloat16/base.onnx');
     const same = await compile(half, { precision: 'bf16', dryRun: true });

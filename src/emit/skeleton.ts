@@ -58,7 +58,7 @@ export function writeSkeleton(source: ModelSource, plan: WeightsPlan, folder: st
       for (const s of source.stretches) {
         const key = rangeKey(bytes.name, s.offset, s.tensor.byteLength);
         const place = plan.placements.get(s.tensor) ?? (s.at === 0 ? plan.ranges.get(key) : undefined);
-        if (place === undefined && !plan.rounded.has(key)) continue;
+        if (place === undefined && !(plan.rounded && s.tensor.dtype === 'float32')) continue;
         copy(at, s.offset);
         splices.push(
           place === undefined

@@ -36,8 +36,8 @@ export interface WeightsPlan {
   readonly placements: Placements;
   /** Where bytes that a tensor reads from a source lie now; `key` is what `rangeKey` says. */
   readonly ranges: ReadonlyMap<string, Placement>;
-  /** Ranges of a source (as `rangeKey` says) that are stored rounded: their own bytes stay where they are. */
-  readonly rounded: ReadonlySet<string>;
+  /** Weights are stored rounded: the exact ones stay in the source. */
+  readonly rounded: boolean;
   /** Data files to copy whole. */
   readonly copies: readonly DataFile[];
   /** The file that this package adds, undefined where nothing goes into it. `bytes` is its size. */
@@ -64,7 +64,6 @@ export function planWeights(
   const placements = new Map<Tensor, Placement>();
   const byContent = new Map<string, Placement>();
   const tensors: Tensor[] = [];
-  const rounded = new Set<string>();
   let bytes = 0;
   for (const t of models.flatMap((m) => [...largeTensors(m)])) {
     if (placements.has(t)) continue;
@@ -78,8 +77,6 @@ export function planWeights(
     const offset = Math.ceil(bytes / alignment) * alignment;
     const placement = { location: name, offset, length: t.byteLength };
     placements.set(t, placement);
-    const exact = t.payload.kind === 'rounded' ? contentKey(t.payload.from) : undefined;
-    if (exact !== undefined) rounded.add(exact);
     if (key !== undefined) byContent.set(key, placement);
     tensors.push(t);
     bytes = offset + t.byteLength;
@@ -87,7 +84,7 @@ export function planWeights(
   return {
     placements,
     ranges: byContent,
-    rounded,
+    rounded: models.some((m) => [...allTensors(m)].some((t) => t.payload.kind === 'rounded')),
     copies: dataFiles,
     file: tensors.length === 0 ? undefined : { name, bytes, tensors },
   };
@@ -116,17 +113,21 @@ function contentKey(t: Tensor): string | undefined {
 export const rangeKey = (source: string, offset: number, bytes: number): string => `${source}:${offset}:${bytes}`;
 
 function* largeTensors(model: Model): Iterable<Tensor> {
+  for (const t of allTensors(model)) if (isLarge(t)) yield t;
+}
+
+function* allTensors(model: Model): Iterable<Tensor> {
   yield* graphTensors(model.graph);
   for (const f of model.functions) yield* graphTensors(f.body);
 }
 
+/** But for those that are trained. */
 function* graphTensors(graph: Graph): Iterable<Tensor> {
-  for (const v of graph.initializers)
-    if (v.tensor !== undefined && !v.metadata.has(trainableMark) && isLarge(v.tensor)) yield v.tensor;
+  for (const v of graph.initializers) if (v.tensor !== undefined && !v.metadata.has(trainableMark)) yield v.tensor;
   for (const n of graph.nodes)
     for (const a of n.attrs.values()) {
       // Only Constant's value: elsewhere loaders do not look for external data in attributes.
-      if (a.kind === 'tensor' && n.op === 'Constant' && n.domain === '' && isLarge(a.value)) yield a.value;
+      if (a.kind === 'tensor' && n.op === 'Constant' && n.domain === '') yield a.value;
       else if (a.kind === 'graph') yield* graphTensors(a.value);
       else if (a.kind === 'graphs') for (const g of a.value) yield* graphTensors(g);
     }
