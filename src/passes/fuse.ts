@@ -24,15 +24,16 @@ export function fuseTransposes(graph: Graph, g: Builder): boolean {
       if (o === old) graph.outputs[i] = made;
     });
   };
-  for (const node of [...graph.nodes]) {
+  // From the end: a product that a Transpose stands behind is taken with it.
+  for (const node of graph.nodes.toReversed()) {
     // (aᵀ·b)ᵀ = bᵀ·a
     const inner = node.op === 'Transpose' && isSwap(node) ? node.inputs[0]?.producer : undefined;
     if (inner !== undefined && isMatrixProduct(inner) && alone(inner, outputs)) {
       const [a, b] = [turned(inner.inputs[0]), turned(inner.inputs[1])];
-      put(
-        node,
-        g.within(from(node), () => product(g, flip(b), flip(a), 1)),
-      );
+      const made = g.within(from(node), () => product(g, flip(b), flip(a), 1));
+      // In its place: a gradient of a weight at the end of the file would keep its activation until then.
+      if (made.producer !== undefined) graph.insertAfter(node, made.producer);
+      put(node, made);
       continue;
     }
     if (!isProduct(node)) continue;
