@@ -33,14 +33,19 @@ export function storeHalf(model: Model, type: HalfType): Stored | undefined {
   const fixed = new Set<Value>([...model.graph.inputs, ...graphs.flatMap((g) => g.outputs)]);
   const wanted = new Set<Value>();
   const found = new Set<string>();
+  const storedAs = new Set<string>();
+  let overridable = 0;
   for (const graph of graphs)
     for (const node of graph.nodes)
       for (const traced of weightsOf(node)) {
         if (traced.kind !== 'weight') continue;
         const { stored, tensor, chain } = traced.view;
         found.add(typeOf(traced.view) ?? tensor.dtype);
+        storedAs.add(tensor.dtype);
         const same = chain.every(({ op }) => op === 'Identity' || op === 'Transpose' || op === 'Reshape');
-        if (tensor.dtype === 'float32' && same && !fixed.has(stored)) wanted.add(stored);
+        if (tensor.dtype !== 'float32' || !same) continue;
+        if (fixed.has(stored)) overridable++;
+        else wanted.add(stored);
       }
   const other = [...found].find((t) => t !== type && (t === 'float16' || t === 'bfloat16'));
   if (other !== undefined)
@@ -51,12 +56,29 @@ export function storeHalf(model: Model, type: HalfType): Stored | undefined {
   if (found.has(type)) return undefined;
   if (wanted.size === 0)
     throw badOption(
-      `no weight of a product is a float32 constant of its own (${[...found].join(', ') || 'there is none'}), so none can be stored as ${type}`,
-      'leave --precision out',
+      `no weight can be stored as ${type}: ${whyNone(storedAs, overridable)}`,
+      'leave --precision out: the weights stay as they are',
+    );
+  const opset = Math.min(...[model, ...model.functions].map((m) => m.opsets.get('') ?? newest));
+  if (type === 'bfloat16' && opset < firstBfloat16)
+    throw badOption(
+      `opset ${opset} of the model has no bfloat16`,
+      `use --precision fp16, or convert the model to opset ${firstBfloat16}`,
     );
   let bytes = 0;
   for (const value of wanted) bytes += store(value, graphs, type);
   return { type, weights: wanted.size, bytes, sourceBytes: 2 * bytes };
+}
+
+/** Cast and Gather take it from here on, and `model.onnx` keeps the opset of the source. */
+const firstBfloat16 = 13;
+const newest = 26;
+
+function whyNone(storedAs: ReadonlySet<string>, overridable: number): string {
+  if (overridable > 0)
+    return 'they are inputs or outputs of the model (before IR version 4 all weights are inputs), whose types stay';
+  if (storedAs.size === 0) return 'there is no constant matrix that a product, convolution or embedding reads';
+  return `those of products, convolutions and embeddings are ${[...storedAs].join(', ')}${storedAs.has('float32') ? ', and change their type on the way' : ''}`;
 }
 
 /**

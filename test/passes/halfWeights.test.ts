@@ -94,11 +94,27 @@ describe('weights in half precision', () => {
 
   it.each([
     ['float16[2,2] w = {0, 15360, 15360, 0}', 'float16[N,2]', 'bfloat16', /its weights are float16 already/],
-    ['double[2,2] w = {0, 1, 1, 0}', 'double[N,2]', 'float16', /no weight of a product is a float32 constant.*float64/],
+    [
+      'double[2,2] w = {0, 1, 1, 0}',
+      'double[N,2]',
+      'float16',
+      /no weight can be stored as float16: those of products.*are float64/,
+    ],
   ] as const)('are refused for %s', (weight, type, wanted, words) => {
     const model = parseText(`${head} main (${type} x) => (${type} y) <${weight}> { y = MatMul (x, w) }`);
     expect(() => storeHalf(model, wanted)).toThrow(LoraifyError);
     expect(() => storeHalf(model, wanted)).toThrow(words);
     if (type === 'float16[N,2]') expect(storeHalf(model, 'float16')).toBeUndefined();
+  });
+
+  it('are refused where all are inputs, and as bfloat16 where the opset has none', () => {
+    const inputs =
+      parseText(`<ir_version: 3, opset_import: ["" : 9]> main (float[N,2] x, float[2,2] w) => (float[N,2] y)
+      <${matrix}> { y = MatMul (x, w) }`);
+    expect(() => storeHalf(inputs, 'float16')).toThrow(/they are inputs or outputs of the model/);
+    const old = parseText(`<ir_version: 4, opset_import: ["" : 12]> main (float[N,2] x) => (float[N,2] y)
+      <${matrix}> { y = MatMul (x, w) }`);
+    expect(() => storeHalf(old, 'bfloat16')).toThrow('opset 12 of the model has no bfloat16');
+    expect(storeHalf(old, 'float16')?.weights).toBe(1);
   });
 });
