@@ -104,7 +104,7 @@ def export(workload: Workload, folder: Path) -> None:
     if len(names) == 2:  # nothing but these is an input of the graph, and a wrapper around the model would prefix every module path
         model.forward = lambda input_ids, attention_mask: whole(input_ids=input_ids, attention_mask=attention_mask)[0]
     inputs = tuple(torch.from_numpy(batch[n]) for n in names)
-    torch.onnx.export(model, inputs, folder / "model.onnx", dynamo=False, opset_version=17, input_names=names,
+    torch.onnx.export(model, inputs, str(folder / "model.onnx"), dynamo=False, opset_version=17, input_names=names,
                       output_names=["logits"], dynamic_axes=axes)
     np.savez(folder / "batch.npz", **batch)
 
