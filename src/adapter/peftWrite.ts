@@ -1,8 +1,8 @@
 /** PEFT adapter directories, written as PeftModel.save_pretrained of PEFT 0.21 does (without its README.md). */
 
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { badAdapter } from '../errors.ts';
-import { writeFileAtomic } from '../formats/files.ts';
 import { escapePattern } from '../formats/pythonRegex.ts';
 import { bytesOf, type RawTensor } from '../formats/rawTensor.ts';
 import { encodeSafetensors } from '../formats/safetensors.ts';
@@ -43,9 +43,9 @@ export function peftFiles(content: PeftContent): { readonly name: string; readon
   ];
 }
 
-/** Writes both files into an existing directory, each whole or not at all. Errors: as peftFiles, WRITE_FAILED. */
+/** Writes both files into a directory that is being built (emit/package.ts). Errors: as peftFiles. */
 export function writePeft(directory: string, content: PeftContent): void {
-  for (const { name, chunks } of peftFiles(content)) writeFileAtomic(join(directory, name), chunks);
+  for (const { name, chunks } of peftFiles(content)) writeFileSync(join(directory, name), Buffer.concat(chunks));
 }
 
 function peftTensors({ layers, params }: PeftContent): [string, RawTensor][] {

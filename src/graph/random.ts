@@ -15,8 +15,6 @@ export interface Stream {
   integer(bound: number): number;
 }
 
-type Words4 = readonly [number, number, number, number];
-
 /**
  * The stream of (seed, key). Two calls with the same arguments give the same numbers, on every platform.
  * @param seed a safe integer, negative ones included. Throws BAD_OPTION otherwise.
@@ -27,13 +25,17 @@ export function stream(seed: number, key: string): Stream {
   const seedWords = [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0] as const;
   const [keyLow, keyHigh] = hash64(key);
   let block = 0;
-  let words: Words4 = [0, 0, 0, 0];
+  const words = new Uint32Array(4);
   let used = 4;
   let spare: number | undefined;
 
   const next = (): number => {
     if (used === 4) {
-      words = philox4x32([block >>> 0, Math.floor(block / 2 ** 32) >>> 0, keyLow, keyHigh], seedWords);
+      words[0] = block;
+      words[1] = Math.floor(block / 2 ** 32);
+      words[2] = keyLow;
+      words[3] = keyHigh;
+      philox4x32(words, seedWords);
       block += 1;
       used = 0;
     }
@@ -63,30 +65,39 @@ export function stream(seed: number, key: string): Stream {
   };
 }
 
-/** One Philox4x32-10 block: 128-bit counter and 64-bit key (low word first) to four uint32 words. */
-export function philox4x32(counter: Words4, key: readonly [number, number]): Words4 {
-  let [c0, c1, c2, c3] = counter;
-  let [k0, k1] = key;
+/** One Philox4x32-10 block, in place: 128-bit counter (four words, low one first) and 64-bit key to four uint32 words. */
+export function philox4x32(words: Uint32Array, key: readonly [number, number]): void {
+  let c0 = words[0] ?? 0;
+  let c1 = words[1] ?? 0;
+  let c2 = words[2] ?? 0;
+  let c3 = words[3] ?? 0;
+  let k0 = key[0];
+  let k1 = key[1];
   for (let round = 0; round < 10; round++) {
-    const high0 = multiplyHigh(0xd2511f53, c0);
-    const low0 = Math.imul(0xd2511f53, c0) >>> 0;
-    const high1 = multiplyHigh(0xcd9e8d57, c2);
-    const low1 = Math.imul(0xcd9e8d57, c2) >>> 0;
-    [c0, c1, c2, c3] = [(high1 ^ c1 ^ k0) >>> 0, low1, (high0 ^ c3 ^ k1) >>> 0, low0];
-    k0 = (k0 + 0x9e3779b9) >>> 0;
-    k1 = (k1 + 0xbb67ae85) >>> 0;
+    const next0 = multiplyHigh(0xcd9e8d57, c2) ^ c1 ^ k0;
+    const next2 = multiplyHigh(0xd2511f53, c0) ^ c3 ^ k1;
+    c1 = Math.imul(0xcd9e8d57, c2);
+    c3 = Math.imul(0xd2511f53, c0);
+    c0 = next0;
+    c2 = next2;
+    k0 = (k0 + 0x9e3779b9) | 0;
+    k1 = (k1 + 0xbb67ae85) | 0;
   }
-  return [c0, c1, c2, c3];
+  words[0] = c0;
+  words[1] = c1;
+  words[2] = c2;
+  words[3] = c3;
 }
 
-/** The upper 32 bits of the product of two uint32, from 16-bit halves (no step exceeds 2^53). */
+/** The upper 32 bits of the product of two uint32, as an int32, from 16-bit halves: no sum exceeds 32 bits. */
 function multiplyHigh(a: number, b: number): number {
   const aLow = a & 0xffff;
   const aHigh = a >>> 16;
   const bLow = b & 0xffff;
   const bHigh = b >>> 16;
-  const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
-  return (aHigh * bHigh + Math.floor((aLow * bHigh + middle) / 65536)) >>> 0;
+  const first = Math.imul(aHigh, bLow) + (Math.imul(aLow, bLow) >>> 16);
+  const second = Math.imul(aLow, bHigh) + (first & 0xffff);
+  return (Math.imul(aHigh, bHigh) + (first >>> 16) + (second >>> 16)) | 0;
 }
 
 /** FNV-1a (64 bit) over UTF-8, then MurmurHash3's finalizer: [low, high] words. */

@@ -23,15 +23,27 @@ export function lowerBeside(model: Model): void {
     if (!model.graph.initializers.includes(v)) model.graph.initializers.push(v);
     return v;
   };
-  const inline = (x: number, g: Builder): Value => g.Constant({ value: tensorOf('float32', [], [x]) });
+  const inline = (x: number): Value => g.Constant({ value: tensorOf('float32', [], [x]) });
+  const made: Node[] = [];
+  const g = createBuilder((n) => {
+    made.push(n);
+  });
   for (const graph of [model.graph, ...model.functions.map((f) => f.body)])
-    for (const g of [...graph.allGraphs()])
-      for (const node of [...g.nodes]) {
-        const scalar = graph === model.graph ? initial : inline;
-        if (isAdapted(node)) expand(g, node, scalar);
-        else if (isBranch(node)) expandBranch(g, node, scalar);
+    for (const inner of [...graph.allGraphs()])
+      for (const node of [...inner.nodes]) {
+        const site = { graph: inner, g, made, scalar: graph === model.graph ? initial : inline };
+        if (isAdapted(node)) expand(node, site);
+        else if (isBranch(node)) expandBranch(node, site);
       }
   for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) uniqueNames(graph);
+}
+
+interface Site {
+  readonly graph: Graph;
+  readonly g: Builder;
+  /** What the builder made since it was last emptied. */
+  readonly made: Node[];
+  readonly scalar: (x: number) => Value;
 }
 
 function intAttr(node: Node, name: string): number {
@@ -44,7 +56,7 @@ function floatAttr(node: Node, name: string, otherwise: number): number {
   return attr?.kind === 'float' ? attr.value : otherwise;
 }
 
-function expand(graph: Graph, node: Node, scalar: (x: number, g: Builder) => Value): void {
+function expand(node: Node, site: Site): void {
   const { x, w, a, b, c, scale } = adaptedForm(node);
   if (w === undefined) return;
   const y = node.outputs[0] ?? new Value('y');
@@ -69,22 +81,23 @@ function expand(graph: Graph, node: Node, scalar: (x: number, g: Builder) => Val
   node.replaceOutput(0, base);
 
   const rule = `lower/${op === 'Gemm' ? 'gemm' : 'matmul'}${side === 0 ? '' : '-left'}`;
-  beside(graph, node, y, rule, (g) => {
-    const rows = cast(g, x, dtype, 'float32');
-    const delta = side === 0 ? right(g, rows, a, b, flip, transA) : left(g, rows, a, b, flip, transB);
-    return sum(g, base, delta, factor, dtype, scalar);
+  beside(site, node, y, rule, () => {
+    const rows = cast(site.g, x, dtype, 'float32');
+    const delta = side === 0 ? right(site.g, rows, a, b, flip, transA) : left(site.g, rows, a, b, flip, transB);
+    return sum(site, base, delta, factor, dtype);
   });
 }
 
-function expandBranch(graph: Graph, node: Node, scalar: (x: number, g: Builder) => Value): void {
+function expandBranch(node: Node, site: Site): void {
   const { y: base, x, a, b, layer } = branchForm(node);
   const [y] = node.outputs;
   const branch = kindNamed(layer.op)?.branch;
   const { producer, dtype = 'float32' } = base;
   if (y === undefined || producer === undefined || branch === undefined) return;
-  beside(graph, producer, y, `lower/${layer.op.toLowerCase()}`, (g) => {
+  const { g, graph } = site;
+  beside(site, producer, y, `lower/${layer.op.toLowerCase()}`, () => {
     const wide = (v: Value): Value => cast(g, v, dtype, 'float32');
-    return sum(g, base, branch({ g, node, x, a, b, wide }), layer.scale, dtype, scalar);
+    return sum(site, base, branch({ g, node, x, a, b, wide }), layer.scale, dtype);
   });
   graph.remove(node);
 }
@@ -94,26 +107,16 @@ const cast = (g: Builder, v: Value, from: DataType, to: DataType): Value =>
   from === to ? v : g.Cast(v, { to: dataTypeNumber(to) });
 
 /** base + factor·delta, computed in the wider type of both and cast to the base's. */
-function sum(
-  g: Builder,
-  base: Value,
-  delta: Value,
-  factor: number,
-  dtype: DataType,
-  scalar: (x: number, g: Builder) => Value,
-): Value {
-  const scaled = factor === 1 ? delta : g.Mul(delta, scalar(factor, g));
+function sum({ g, scalar }: Site, base: Value, delta: Value, factor: number, dtype: DataType): Value {
+  const scaled = factor === 1 ? delta : g.Mul(delta, scalar(factor));
   const wider = dtype === 'float64' ? dtype : 'float32';
   return cast(g, g.Add(cast(g, base, dtype, wider), cast(g, scaled, 'float32', wider)), wider, dtype);
 }
 
 /** Puts the nodes that `make` makes behind the base; the last one hands out y. */
-function beside(graph: Graph, base: Node, y: Value, rule: string, make: (g: Builder) => Value): void {
-  const made: Node[] = [];
-  const g = createBuilder((n) => {
-    made.push(n);
-  });
-  const last = g.within({ origin: `${y.name}.lora`, rule }, () => make(g)).producer;
+function beside({ graph, g, made }: Site, base: Node, y: Value, rule: string, make: () => Value): void {
+  made.length = 0;
+  const last = g.within({ origin: `${y.name}.lora`, rule }, make).producer;
   if (last === undefined) return;
   const [result] = last.outputs;
   if (result !== undefined) result.producer = undefined;

@@ -77,6 +77,8 @@ const scale = (t: Term, by: Term): Term => ({
 export function add(a: Dim, b: Dim): Dim {
   if (a === null || b === null) return null;
   if (typeof a === 'number' && typeof b === 'number') return safe(a + b);
+  if (a === 0) return b;
+  if (b === 0) return a;
   return print(poly([...parse(a).values(), ...parse(b).values()]));
 }
 
@@ -87,6 +89,8 @@ export function mul(a: Dim, b: Dim): Dim {
   if (a === 0 || b === 0) return 0;
   if (a === null || b === null) return null;
   if (typeof a === 'number' && typeof b === 'number') return safe(a * b);
+  if (a === 1) return b;
+  if (b === 1) return a;
   const right = [...parse(b).values()];
   return print(poly([...parse(a).values()].flatMap((t) => right.map((u) => scale(t, u)))));
 }
@@ -100,6 +104,8 @@ export const sum = (dims: readonly Dim[]): Dim => dims.reduce<Dim>(add, 0);
 export function divExact(a: Dim, b: Dim): Dim {
   if (a === null || b === null || b === 0) return null;
   if (typeof a === 'number' && typeof b === 'number') return a % b === 0 ? safe(a / b) : null;
+  if (a === b) return 1;
+  if (b === 1) return a;
   const divisor = parse(b);
   const lead = leading(divisor);
   let rest = parse(a);
