@@ -51,14 +51,8 @@ export function cloneNodes(nodes: readonly Node[], map: CloneMap, change: AttrCh
 
 /** A copy of a value: everything but its producer and uses. */
 export function cloneValue(value: Value): Value {
-  const copy = new Value(value.name, value.type);
-  copy.tensor = value.tensor;
-  copy.elements = value.elements;
-  copy.declared = value.declared;
-  copy.denotation = value.denotation;
-  copy.docString = value.docString;
-  for (const [k, v] of value.metadata) copy.metadata.set(k, v);
-  copy.unknown = value.unknown;
+  const copy = new Value(value.name);
+  copy.describeAs(value);
   return copy;
 }
 
@@ -82,10 +76,11 @@ export function copyGraph(graph: Graph, map: CloneMap, change: AttrChange = (a) 
 }
 
 function copyNode(node: Node, map: CloneMap, change: AttrChange): Node {
-  const attrs = [...node.attrs].flatMap(([name, attr]) => {
+  const attrs = new Map<string, Attr>();
+  for (const [name, attr] of node.attrs) {
     const changed = change(copyAttr(attr, map, change));
-    return changed === undefined ? [] : [[name, changed] as const];
-  });
+    if (changed !== undefined) attrs.set(name, changed);
+  }
   const copy = new Node({
     op: node.op,
     domain: node.domain,
@@ -131,5 +126,5 @@ function define(value: Value, map: CloneMap): Value {
 }
 
 function lookup(value: Value, map: CloneMap): Value | undefined {
-  return map.values.has(value) ? map.values.get(value) : value;
+  return map.values.get(value) ?? (map.values.has(value) ? undefined : value);
 }

@@ -52,14 +52,32 @@ export class Value {
   declared = false;
   denotation = '';
   docString = '';
-  readonly metadata: Map<string, string> = new Map();
   unknown: Unknown = [];
+  /** Few values have any. */
+  #metadata: Map<string, string> | undefined;
   /** Nodes of graphs (not detached ones) that read this value, with the input's position. */
   readonly uses: Set<Use> = new Set();
 
   constructor(name: string, type?: ValueType) {
     this.name = name;
     this.type = type;
+  }
+
+  get metadata(): Map<string, string> {
+    this.#metadata ??= new Map();
+    return this.#metadata;
+  }
+
+  /** Takes over all that is said about `from`: everything but its name, producer and uses. */
+  describeAs(from: Value): void {
+    this.type = from.type;
+    this.tensor = from.tensor;
+    this.elements = from.elements;
+    this.declared = from.declared;
+    this.denotation = from.denotation;
+    this.docString = from.docString;
+    this.unknown = from.unknown;
+    if (from.#metadata !== undefined) this.#metadata = new Map(from.#metadata);
   }
 
   get dtype(): DataType | undefined {
@@ -199,6 +217,7 @@ export class Node {
 
   /** Graphs held as attributes (bodies of If, Loop, Scan). */
   get bodies(): readonly Graph[] {
+    if (this.attrs.size === 0) return none;
     let found: Graph[] | undefined;
     for (const a of this.attrs.values()) {
       if (a.kind === 'graph') found = [...(found ?? []), a.value];
@@ -342,10 +361,10 @@ export class Graph {
     const order: Node[] = [];
     const state = new Map<Node, 'open' | 'done'>();
     const visit = (root: Node): void => {
-      const stack: { node: Node; next: number; needs: Node[] }[] = [];
+      const stack: { node: Node; next: number; needs: readonly Node[] }[] = [];
       const open = (node: Node): void => {
         state.set(node, 'open');
-        stack.push({ node, next: 0, needs: producersOf(node) });
+        stack.push({ node, next: 0, needs: reached.get(node) ?? [] });
       };
       open(root);
       for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
@@ -363,14 +382,16 @@ export class Graph {
     };
     // Nodes that are here come first, in their order; detached ones follow in the order they were made.
     const rank = (n: Node): number => here.get(n) ?? here.size + n.serial;
-    const reached = new Set<Node>();
+    /** What each node needs. */
+    const reached = new Map<Node, readonly Node[]>();
     const mark: Node[] = this.outputs.flatMap((o) => (o.producer === undefined ? [] : [o.producer]));
     for (let n = mark.pop(); n !== undefined; n = mark.pop()) {
       if (reached.has(n) || (n.graph !== undefined && n.graph !== this)) continue;
-      reached.add(n);
-      mark.push(...producersOf(n));
+      const needs = producersOf(n);
+      reached.set(n, needs);
+      mark.push(...needs);
     }
-    for (const n of [...reached].sort((a, b) => rank(a) - rank(b))) if (!state.has(n)) visit(n);
+    for (const n of [...reached.keys()].sort((a, b) => rank(a) - rank(b))) if (!state.has(n)) visit(n);
     for (const n of this.nodes)
       if (!state.has(n)) {
         n.detach();
@@ -395,9 +416,10 @@ export class Graph {
     // A node is made after what it reads.
     this.append(...[...fresh].sort((a, b) => a.serial - b.serial));
     this.prune();
+    uniqueNames(this);
   }
 
-  /** Removes nodes that nothing reads, last first, and settles initializers and names. */
+  /** Removes nodes that nothing reads, last first, and settles initializers. */
   prune(): void {
     const handedOut = new Set<Value>(this.outputs);
     for (const n of this.nodes)
@@ -410,11 +432,16 @@ export class Graph {
       for (const b of n.bodies) for (const inner of [...b.allNodes()]) inner.detach();
     }
     this.removeAll(dead);
-    this.settle();
+    this.#settleInitializers();
   }
 
   /** Constants that are read become initializers, initializers that are not go; names are made unique. */
   settle(): void {
+    this.#settleInitializers();
+    uniqueNames(this);
+  }
+
+  #settleInitializers(): void {
     const inside = new Set<Value>();
     const read = new Set<Value>(this.outputs);
     const look = (g: Graph): void => {
@@ -435,7 +462,6 @@ export class Graph {
     );
     this.initializers.length = 0;
     this.initializers.push(...kept, ...added);
-    uniqueNames(this);
   }
 }
 

@@ -24,7 +24,8 @@ interface Context {
   readonly opsets: ReadonlyMap<string, number>;
   readonly functions: ReadonlySet<string>;
   readonly internal: boolean;
-  readonly defined: Map<Value, string>;
+  /** By what: a node, or an input or initializer of a graph. */
+  readonly defined: Map<Value, Node | string>;
   readonly reads: Map<Value, number>;
   /** Every graph, with the node that holds it. */
   readonly graphs: Map<Graph, string>;
@@ -56,11 +57,13 @@ function checkGraph(graph: Graph, outer: Scope | undefined, context: Context): v
   const sparse = new Set(graph.sparseInitializers.map((s) => s.values.name));
   const scope: Scope = { names: new Map(), sparse, outer };
   const inputs = new Set(graph.inputs);
-  for (const v of graph.inputs) define(v, scope, context, `an input of graph "${graph.name}"`);
+  const asInput = `an input of graph "${graph.name}"`;
+  const asInitializer = `an initializer of graph "${graph.name}"`;
+  for (const v of graph.inputs) define(v, scope, context, asInput);
   for (const v of graph.initializers) {
     if (v.tensor === undefined) throw badModel(`initializer "${v.name}" of graph "${graph.name}" has no tensor`);
     // An initializer that is an input too is that input's default.
-    if (!inputs.delete(v)) define(v, scope, context, `an initializer of graph "${graph.name}"`);
+    if (!inputs.delete(v)) define(v, scope, context, asInitializer);
   }
   for (const v of [...graph.inputs, ...graph.initializers])
     if (v.producer !== undefined) throw badModel(`value "${v.name}" is both made by a node and given to the graph`);
@@ -93,7 +96,7 @@ function checkNode(node: Node, graph: Graph, scope: Scope, context: Context): vo
   }
   for (const v of node.outputs) {
     if (v.producer !== node) fail(`has output "${v.name}", which does not point back to it`);
-    if (v.name !== '') define(v, scope, context, `an output of node "${node.label}"`);
+    if (v.name !== '') define(v, scope, context, node);
     else if (v.uses.size > 0) fail('has an output that is read but has no name');
   }
 }
@@ -108,8 +111,12 @@ function checkDomain(node: Node, context: Context, fail: (reason: string) => nev
 function checkArity(node: Node, context: Context, fail: (reason: string) => never): void {
   const row = operatorRow(node.op);
   const opset = context.opsets.get('') ?? 0;
-  const id = functionId({ domain: node.domain, name: node.op, overload: node.overload });
-  if (node.domain !== '' || row === undefined || opset < arityStable || context.functions.has(id)) return;
+  if (node.domain !== '' || row === undefined || opset < arityStable) return;
+  if (
+    context.functions.size > 0 &&
+    context.functions.has(functionId({ domain: '', name: node.op, overload: node.overload }))
+  )
+    return;
   const most = (names: readonly string[]): number => (names.some((n) => n.startsWith('...')) ? Infinity : names.length);
   if (node.inputs.length > most(row.in)) fail(`has ${node.inputs.length} inputs, more than ${row.in.length}`);
   if (node.outputs.length > most(row.out)) fail(`has ${node.outputs.length} outputs, more than ${row.out.length}`);
@@ -134,13 +141,16 @@ function checkUses(value: Value, context: Context): void {
   if (uses !== reads) throw badModel(`value "${value.name}" is read ${reads} times, but lists ${uses} uses`);
 }
 
-function define(value: Value, scope: Scope, context: Context, as: string): void {
+function define(value: Value, scope: Scope, context: Context, as: Node | string): void {
   const before = context.defined.get(value);
-  if (before !== undefined) throw badModel(`value "${value.name}" is defined twice: as ${before} and as ${as}`);
+  if (before !== undefined)
+    throw badModel(`value "${value.name}" is defined twice: as ${saying(before)} and as ${saying(as)}`);
   if (scope.names.has(value.name)) throw badModel(`two values of one graph are named "${value.name}"`);
   context.defined.set(value, as);
   scope.names.set(value.name, value);
 }
+
+const saying = (by: Node | string): string => (typeof by === 'string' ? by : `an output of node "${by.label}"`);
 
 function isDefined(value: Value, scope: Scope): boolean {
   for (let s: Scope | undefined = scope; s !== undefined; s = s.outer) {
