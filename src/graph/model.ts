@@ -416,10 +416,9 @@ export class Graph {
     // A node is made after what it reads.
     this.append(...[...fresh].sort((a, b) => a.serial - b.serial));
     this.prune();
-    uniqueNames(this);
   }
 
-  /** Removes nodes that nothing reads, last first, and settles initializers. */
+  /** Removes nodes that nothing reads, last first, and settles initializers and names. */
   prune(): void {
     const handedOut = new Set<Value>(this.outputs);
     for (const n of this.nodes)
@@ -432,16 +431,11 @@ export class Graph {
       for (const b of n.bodies) for (const inner of [...b.allNodes()]) inner.detach();
     }
     this.removeAll(dead);
-    this.#settleInitializers();
+    this.settle();
   }
 
   /** Constants that are read become initializers, initializers that are not go; names are made unique. */
   settle(): void {
-    this.#settleInitializers();
-    uniqueNames(this);
-  }
-
-  #settleInitializers(): void {
     const inside = new Set<Value>();
     const read = new Set<Value>(this.outputs);
     const look = (g: Graph): void => {
@@ -462,6 +456,7 @@ export class Graph {
     );
     this.initializers.length = 0;
     this.initializers.push(...kept, ...added);
+    uniqueNames(this);
   }
 }
 
