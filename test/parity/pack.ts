@@ -55,7 +55,7 @@ export function readPack(folder: string, base = folder, data = base): Pack {
   };
 }
 
-function ortTensor(t: RawTensor): Tensor {
+export function ortTensor(t: RawTensor): Tensor {
   const data = elements(t);
   if (data instanceof BigInt64Array) return new Tensor('int64', data, t.shape);
   if (data instanceof Float32Array) return new Tensor('float32', data, t.shape);
