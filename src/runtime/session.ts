@@ -69,6 +69,8 @@ export function sessionOptions({
         ...(disablePrepacking === true ? { disable_prepacking: '1' } : {}),
         // Weights stay out of the arena, which grows by powers of two.
         use_device_allocator_for_initializers: '1',
+        // A product with a DequantizeLinear of 8 bits becomes a MatMulNBits, which by default rounds the activations to 8 bits as well.
+        qdq_matmulnbits_accuracy_level: '1',
       },
       // Folding would replace a Cast or DequantizeLinear of a frozen weight by a second, wide copy of it; elimination would keep what a
       // cast gives from the forward to the backward. Equal nodes of a graph are one already.

@@ -21,7 +21,16 @@ import {
   title,
   variables,
 } from './harness.ts';
-import { checkPacked, checkQuantizer, checkUnpacked, packedCases, packedTitle, quantizerCases } from './quantized.ts';
+import {
+  checkDynamic,
+  checkPacked,
+  checkQuantizer,
+  checkUnpacked,
+  dynamicCases,
+  packedCases,
+  packedTitle,
+  quantizerCases,
+} from './quantized.ts';
 import { allRows } from './rows.ts';
 import { unexecuted } from './unexecuted.ts';
 
@@ -125,6 +134,16 @@ const quantizers = quantizerCases.map(
     ops: ['QuantizeLinear'],
     run: async () => {
       for (const mode of modes) await checkQuantizer(c, mode);
+    },
+  }),
+);
+
+const dynamic = dynamicCases.map(
+  (c): Extra => ({
+    is: `a dynamic quantizer, ${c.is}`,
+    ops: ['DynamicQuantizeLinear', ...c.ops],
+    run: async () => {
+      for (const mode of modes) await checkDynamic(c, mode);
     },
   }),
 );
@@ -243,6 +262,7 @@ export const extras: readonly Extra[] = [
   ...standardized,
   ...packed,
   ...quantizers,
+  ...dynamic,
   ...bodies,
   ...attention,
   ...unexecuted,

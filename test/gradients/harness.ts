@@ -152,7 +152,12 @@ export function numbers(t: OrtTensor): number[] {
 }
 
 export async function session(model: Model): Promise<InferenceSession> {
-  return InferenceSession.create(encodeModel(model), { intraOpNumThreads: 1, logSeverityLevel: 4 });
+  return InferenceSession.create(encodeModel(model), {
+    intraOpNumThreads: 1,
+    logSeverityLevel: 4,
+    // As src/runtime/session.ts, which says why.
+    extra: { session: { qdq_matmulnbits_accuracy_level: '1' } },
+  });
 }
 
 export function modelOf(graph: Graph, opset: number): Model {

@@ -167,6 +167,9 @@ export const rows: readonly Case[] = [
   // More indices than elements.
   row('GatherElements', [f([2, 2]), int64([0, 1, 1, 0, 1, 0], [2, 3])], { axis: 1 }),
   { op: 'ScatterElements', in: [f([3], [1, 2, 3]), int64([1]), f([1], [2])], attrs: { reduction: 'max' }, is: 'ties' },
+  { op: 'Unique', in: [f([3, 4], distinct)], outputs: 2 },
+  { op: 'Unique', in: [f([5, 2], distinct)], attrs: { axis: 0, sorted: 0 }, outputs: 1 },
+  { op: 'Unique', in: [f([2, 4, 3], distinct)], attrs: { axis: -2 }, outputs: 4 },
   row('Compress', [f([3, 4]), bool([0, 1, 1])], { axis: 0 }),
   row('Compress', [f([3, 4]), bool([0, 1, 1, 0, 1])]),
   row('ReverseSequence', [f([4, 3, 2]), int64([1, 4, 3])], { time_axis: 0, batch_axis: 1 }),

@@ -64,6 +64,12 @@ const pairs: readonly (readonly [readonly number[], readonly number[]])[] = [
 const flags = [0, 1];
 
 export const rows: readonly Case[] = [
+  ...[
+    [1, 1],
+    [2, 2],
+    [2, 3, 3],
+    [2, 1, 4, 4],
+  ].map((shape): Case => ({ op: 'Det', in: [f(shape)], dtype: 'float32' })),
   ...pairs.map(([a, b]): Case => ({ op: 'MatMul', in: [f(a), f(b)], ...one })),
   // Over a batch this contracts nothing, and ONNX Runtime 1.30 leaves the result of its fused Transpose and MatMul unwritten then.
   { op: 'MatMul', in: [f([5, 0, 3]), f([3, 4])], ...one, modes: ['static'] },

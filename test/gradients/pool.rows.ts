@@ -77,14 +77,18 @@ export const rows: readonly Case[] = [
       dtype: 'float32',
     }),
   ),
-  {
-    op: 'LpPool',
-    in: [f([1, 1, 5], positive)],
-    attrs: { kernel_shape: [2], strides: [2], ceil_mode: 1 },
-    dtype: 'float32',
-    modes: ['static'],
-    refused: 'ceil_mode',
-  },
+  ...[
+    { kernel_shape: [2], strides: [2], ceil_mode: 1 },
+    { kernel_shape: [3], strides: [2], ceil_mode: 1, pads: [1, 0], dilations: [2] },
+    { kernel_shape: [2], strides: [2], auto_pad: 'SAME_UPPER' },
+  ].map(
+    (attrs): Case => ({
+      op: 'LpPool',
+      in: [f([1, 2, 8 - attrs.strides.length * (attrs.kernel_shape[0] ?? 0)], positive)],
+      attrs,
+      dtype: 'float32',
+    }),
+  ),
   { op: 'LRN', in: [f([2, 5, 3, 1])], attrs: { size: 3, alpha: 0.5, beta: 0.75, bias: 1.5 }, dtype: 'float32' },
   { op: 'LRN', in: [f([2, 5, 2, 2])], attrs: { size: 5, alpha: 0.5, beta: 0.6, bias: 1 }, dtype: 'float32' },
 ];

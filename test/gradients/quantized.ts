@@ -181,3 +181,89 @@ export async function checkQuantizer({ dtype, zero, axis, factor = 1 }: Quantize
     exact: true,
   });
 }
+
+interface Dynamic {
+  readonly is: string;
+  readonly ops: readonly string[];
+  readonly shape: readonly number[];
+  /** What the integers stand for, and the same of the numbers. */
+  readonly make: (g: Builder, q: Value, zero: Value) => Value;
+  readonly plain: (g: Builder, x: Value) => Value;
+}
+
+const whole = (g: Builder, dtype: 'int8' | 'uint8', dims: readonly number[]): Value => {
+  const next = random(dims.length);
+  const low = dtype === 'int8' ? -100 : 20;
+  const count = dims.reduce((a, b) => a * b, 1);
+  return g.constant(
+    dtype,
+    dims,
+    Array.from({ length: count }, () => low + Math.floor(200 * next())),
+  );
+};
+const number = (g: Builder, v: Value): Value => g.Cast(v, { to: 1 });
+
+export const dynamicCases: readonly Dynamic[] = [
+  {
+    is: 'read back',
+    ops: ['DynamicQuantizeLinear'],
+    shape: [2, 5],
+    make: (g, q, zero) => g.Sub(number(g, q), number(g, zero)),
+    plain: (g, x) => g.Identity(x),
+  },
+  {
+    is: 'MatMulInteger, zero points by column',
+    ops: ['MatMulInteger'],
+    shape: [2, 3, 5],
+    make: (g, q, zero) =>
+      number(g, g.MatMulInteger(q, whole(g, 'uint8', [5, 4]), zero, g.constant('uint8', [4], [3, 100, 128, 255]))),
+    plain: (g, x) =>
+      g.MatMul(x, g.Sub(number(g, whole(g, 'uint8', [5, 4])), g.constant('float32', [4], [3, 100, 128, 255]))),
+  },
+  {
+    is: 'MatMulInteger without a second zero point',
+    ops: ['MatMulInteger'],
+    shape: [2, 5],
+    make: (g, q, zero) => number(g, g.MatMulInteger(q, whole(g, 'int8', [5, 4]), zero)),
+    plain: (g, x) => g.MatMul(x, number(g, whole(g, 'int8', [5, 4]))),
+  },
+  {
+    is: 'ConvInteger',
+    ops: ['ConvInteger'],
+    shape: [2, 2, 5, 4],
+    make: (g, q, zero) =>
+      number(
+        g,
+        g.ConvInteger(q, whole(g, 'uint8', [3, 2, 2, 2]), zero, g.constant('uint8', [], [9]), { strides: [2, 1] }),
+      ),
+    plain: (g, x) =>
+      g.Conv(x, g.Sub(number(g, whole(g, 'uint8', [3, 2, 2, 2])), g.float(9)), undefined, { strides: [2, 1] }),
+  },
+];
+
+/** Straight through: integers that a dynamic quantizer makes have the gradient of the numbers they stand for. */
+export async function checkDynamic({ shape, make, plain }: Dynamic, mode: Mode): Promise<void> {
+  const graph = new Graph('dynamic');
+  const g = createBuilder(inferNode, graph.inputs);
+  const { values, inputs } = variables(graph, { x: shape }, mode, normal, 'float32');
+  const [x] = values;
+  if (x === undefined) throw new Error('no input');
+  const [q, scale, zero] = g.node({ op: 'DynamicQuantizeLinear', inputs: [x], outputs: 3 });
+  if (q === undefined || scale === undefined || zero === undefined) throw new Error('no results');
+  const size = g.float(0.01);
+  await checkGraph({
+    graph,
+    g,
+    outputs: [g.Mul(plain(g, x), size)],
+    seeded: [g.Mul(g.Mul(make(g, q, zero), scale), size)],
+    inputs,
+    wrt: [x],
+    opset: 21,
+    type: 'float32',
+    mode,
+    // Linear, so that one step says it all, but for roundings of float32.
+    step: 1,
+    tolerance: 2e-5,
+    exact: true,
+  });
+}

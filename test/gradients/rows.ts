@@ -15,6 +15,8 @@ import { rows as norm } from './norm.rows.ts';
 import { rows as pool } from './pool.rows.ts';
 import { rows as recurrent } from './recurrent.rows.ts';
 import { rows as reduce } from './reduce.rows.ts';
+import { rows as sampling } from './sampling.rows.ts';
+import { rows as signal } from './signal.rows.ts';
 import { rows as spatial } from './spatial.rows.ts';
 
 export const allRows: readonly Case[] = [
@@ -29,6 +31,8 @@ export const allRows: readonly Case[] = [
   ...conv,
   ...pool,
   ...spatial,
+  ...sampling,
+  ...signal,
   ...attention,
   ...contribAttention,
   ...contribFused,

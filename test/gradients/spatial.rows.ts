@@ -12,6 +12,11 @@ const row = (op: Case['op'], inputs: Case['in'], attrs: object = {}, more: Parti
 const x = [2, 3, 4, 5];
 const scales = (values: readonly number[]): Case['in'][number] => fixed([values.length], values);
 
+const regions = (values: readonly number[]): Case['in'][number] => fixed([values.length], values);
+const crop = { coordinate_transformation_mode: 'tf_crop_and_resize', extrapolation_value: 2.5 };
+/** One ratio for both axes: known lengths only. */
+const kept = { modes: ['static'] } as const;
+
 export const rows: readonly Case[] = [
   row('CenterCropPad', [f([5, 4]), k([2, 7])]),
   row('CenterCropPad', [f([5, 4, 3]), k([8, 1])], { axes: [0, -2] }),
@@ -39,12 +44,12 @@ export const rows: readonly Case[] = [
     { mode: 'linear' },
     { is: 'scaled, though the lengths stay' },
   ),
-  row(
-    'Resize',
-    [f(x), fixed([8], [0, 0, 0, 0, 1, 1, 1, 1]), scales([1, 1, 2, 2])],
-    { mode: 'linear', coordinate_transformation_mode: 'tf_crop_and_resize' },
-    { modes: ['static'], refused: 'tf_crop_and_resize' },
-  ),
+  // Regions inside, beyond the edge, of one output each, and turned round.
+  ...['linear', 'nearest', 'cubic'].flatMap((mode) => [
+    row('Resize', [f(x), regions([0, 0, 0.1, 0.2, 1, 1, 0.7, 0.9]), undefined, k([2, 3, 6, 4])], { ...crop, mode }),
+    row('Resize', [f(x), regions([0, 0, -0.3, 0.1, 1, 1, 0.8, 1.4]), scales([1, 1, 2, 1.6])], { ...crop, mode }),
+    row('Resize', [f(x), regions([0.9, 0.1, 0.2, 0.8]), undefined, k([4, 1])], { ...crop, mode, axes: [2, 3] }),
+  ]),
   row('Resize', [f(x), undefined, undefined, k([7, 9])], { axes: [2, 3], mode: 'linear', antialias: 1 }),
   row('Resize', [f(x), undefined, undefined, k([2, 3])], { axes: [-2, -1], mode: 'linear', antialias: 1 }),
   row('Resize', [f(x), undefined, scales([2, 3])], {
@@ -57,10 +62,21 @@ export const rows: readonly Case[] = [
     exclude_outside: 1,
     cubic_coeff_a: -0.5,
   }),
+  ...['not_larger', 'not_smaller'].flatMap((keep_aspect_ratio_policy) =>
+    ['linear', 'nearest', 'cubic'].flatMap((mode) =>
+      [
+        [3, 8],
+        [9, 7],
+        [7, 9],
+      ].map((sizes) =>
+        row('Resize', [f(x), undefined, undefined, k(sizes)], { axes: [2, 3], keep_aspect_ratio_policy, mode }, kept),
+      ),
+    ),
+  ),
   row(
     'Resize',
     [f(x), undefined, undefined, k([2, 8])],
     { axes: [2, 3], keep_aspect_ratio_policy: 'not_larger' },
-    { opset: 18, modes: ['static'], refused: 'not_larger' },
+    { modes: ['symbolic'], refused: 'not_larger' },
   ),
 ];

@@ -19,6 +19,8 @@ import './gradients/pool.ts';
 import './gradients/quantized.ts';
 import './gradients/recurrent.ts';
 import './gradients/reduce.ts';
+import './gradients/sampling.ts';
+import './gradients/signal.ts';
 import './gradients/spatial.ts';
 
 export { pending, renamed } from './pending.ts';

@@ -1,6 +1,6 @@
 /** Elementwise operators. Each rule is the derivative alone; sums over broadcast axes are the walk's. */
 
-import { dataTypeNumber, numbersOf } from '../../../graph/tensor.ts';
+import { numbersOf } from '../../../graph/tensor.ts';
 import { grad, stop } from '../rules.ts';
 
 grad('Identity', ({ dy }) => [dy]);
@@ -71,9 +71,6 @@ grad('Clip', ({ inputs: [x, low, high], dy, g }) => {
   ];
 });
 grad('Where', ({ inputs: [c], dy, g }) => [undefined, g.Where(c, dy, g.like(dy, 0)), g.Where(c, g.like(dy, 0), dy)]);
-grad('Cast', ({ inputs: [x], dy, g }) => [
-  x.dtype === undefined ? g.CastLike(dy, x) : g.Cast(dy, { to: dataTypeNumber(x.dtype) }),
-]);
 grad('CastLike', ({ inputs: [x], dy, g }) => [g.CastLike(dy, x)]);
 // Inference form: the upgrade pass made it an identity, this keeps a mask output harmless.
 grad('Dropout', ({ dy }) => [dy]);
@@ -87,6 +84,6 @@ stop('a constant', ['Constant', 'BlackmanWindow', 'HammingWindow', 'HannWindow',
 stop('positions', ['NonZero', 'ArgMax', 'ArgMin', 'NonMaxSuppression']);
 stop('drawn at random', ['Multinomial', 'Bernoulli']);
 stop('drawn at random', ['RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike']);
-stop('integer results', ['ConvInteger', 'MatMulInteger', 'QLinearConv', 'QLinearMatMul']);
+stop('integers of a scale of their own', ['QLinearConv', 'QLinearMatMul']);
 stop('text', ['StringConcat', 'StringNormalizer', 'StringSplit', 'RegexFullMatch', 'TfIdfVectorizer']);
 stop('bytes of a file', ['ImageDecoder']);

@@ -255,3 +255,10 @@ grad('ReverseSequence', ({ inputs: [, lengths], attrs, dy, g }) => [g.ReverseSeq
 grad('TopK', ({ node, inputs: [x], attrs: { axis }, outputs: [y], dy, g }) => [
   g.ScatterElements(g.zerosLike(x), g.output(node, 1, 'int64', y.shape, 'indices'), dy, { axis }),
 ]);
+
+// The first of equal elements stands for them all.
+grad('Unique', ({ node, inputs: [x], attrs: { axis: a }, dy, g }) => {
+  const axis = a === undefined ? 0 : g.axis(x, a);
+  const first = g.output(node, 1, 'int64', dy.shape && [dy.shape[axis] ?? null], 'first');
+  return [a === undefined ? g.reshapeLike(returned(g, dy, flat(g, x), 0, first), x) : returned(g, dy, x, axis, first)];
+});

@@ -75,3 +75,15 @@ gradRaw('loraify.Adapted', ({ node, inputs, dy, g }) => {
   ];
   return grads.slice(0, inputs.length);
 });
+
+/** The derivative by an element is its cofactor: the determinant with a unit vector for the element's row. */
+grad('Det', ({ inputs: [x], dy, g }) => {
+  const line = g.Range(g.int(0), g.scalar(g.length(x, -1)), g.int(1));
+  const column = g.Unsqueeze(line, g.ints([1]));
+  // [row, 1, i, 1] and [column, 1, j]
+  const replaced = g.Equal(g.Unsqueeze(line, g.ints([1, 2, 3])), column);
+  const unit = g.CastLike(g.Equal(g.Unsqueeze(column, g.ints([1])), line), x);
+  const last = g.rank(x) - 1;
+  const cofactors = g.Det(g.Where(replaced, unit, g.Unsqueeze(x, g.ints([last - 1, last]))));
+  return [g.Mul(g.Unsqueeze(dy, g.ints([last - 1, last])), cofactors)];
+});

@@ -1,11 +1,10 @@
 /** Pools: what a window gathered goes back to where it came from. */
-import { unsupportedShape } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import type { Length } from '../lengths.ts';
 import { decompose, grad } from '../rules.ts';
 import type { GradTools } from '../tools.ts';
-import { type Windows, widen, windows } from '../windows.ts';
+import { narrow, type Windows, widen, windows } from '../windows.ts';
 
 type G = Builder & GradTools;
 
@@ -72,12 +71,13 @@ decompose('GlobalLpPool', ({ inputs: [x], attrs: { p }, g }) => {
   return [g.Pow(sum, g.like(x, 1 / p))];
 });
 
-/** (Σ|x|^p)^(1/p) over each window: the average without the division. */
-decompose('LpPool', ({ node, inputs: [x], attrs: { p, ceil_mode, ...attrs }, g }) => {
-  if (ceil_mode !== 0) throw unsupportedShape('LpPool with ceil_mode has no gradient', { node: node.label });
-  const size = (attrs.kernel_shape ?? []).reduce((a, b) => a * b, 1);
-  const mean = g.AveragePool(g.Pow(g.Abs(x), g.like(x, p)), { ...attrs, count_include_pad: 1 });
-  return [g.Pow(g.Mul(mean, g.like(x, size)), g.like(x, 1 / p))];
+/** (Σ|x|^p)^(1/p) over each window: a kernel of ones sums. */
+decompose('LpPool', ({ inputs: [x], outputs: [y], attrs: { p, ...attrs }, g }) => {
+  const kernel = attrs.kernel_shape ?? [];
+  const powers = g.shaped(g.Pow(g.Abs(x), g.like(x, p)), [g.times(...g.lengths(x, 0, 2)), 1, ...g.lengths(x, 2)]);
+  const ones = g.Expand(g.like(x, 1), g.ints([1, 1, ...kernel]));
+  const sums = narrow(g, powers, ones, windows(g, x, y, kernel, attrs), 1);
+  return [g.Pow(g.reshapeLike(sums, y), g.like(x, 1 / p))];
 });
 
 /** Krizhevsky et al. 2012: x / (bias + alpha/size · Σ x² over neighbouring channels)^beta. */

@@ -6,10 +6,12 @@
 import { unsupportedShape } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
-import { bytesOf, type DataType, numbersOf } from '../../../graph/tensor.ts';
+import { attrsOf } from '../../../graph/operators.ts';
+import { bytesOf, type DataType, dataTypeNumber, isFloat, numbersOf } from '../../../graph/tensor.ts';
 import { unpackWeight } from '../../nbits.ts';
 import { grad } from '../rules.ts';
 import type { GradTools } from '../tools.ts';
+import { widen, windows } from '../windows.ts';
 
 type G = Builder & GradTools;
 
@@ -78,7 +80,7 @@ grad(
  */
 grad('DequantizeLinear', ({ node, inputs: [x, scale], outputs: [y], attrs: { axis, block_size }, dy, g }) => {
   if (block_size !== 0) throw unsupportedShape('the gradient of a blocked scale is missing', { node: node.label });
-  const quantizer = x.producer?.op === 'QuantizeLinear' ? x.producer.inputs[1] : undefined;
+  const quantizer = scaleOf(x);
   const dx =
     quantizer === undefined
       ? undefined
@@ -89,6 +91,50 @@ grad('DequantizeLinear', ({ node, inputs: [x, scale], outputs: [y], attrs: { axi
   const others = g.axesFrom(x, 0).filter((a) => a !== g.axis(x, axis));
   return [dx, g.Div(g.ReduceSum(g.Mul(dy, y), g.ints(others), { keepdims: 0 }), scale)];
 });
+
+/** What integers were divided by, where a quantizer made them. */
+function scaleOf({ producer }: Value): Value | undefined {
+  if (producer?.op === 'QuantizeLinear') return producer.inputs[1];
+  return producer?.op === 'DynamicQuantizeLinear' ? producer.outputs[1] : undefined;
+}
+
+// The scale follows from the data, so that nothing saturates; it counts as a constant.
+grad('DynamicQuantizeLinear', ({ dys: [dq] }) => [dq], { many: true, integers: true });
+
+/** Integers less their zero point, as numbers. */
+const counted = (g: G, v: Value, zero: Value | undefined, axis: number): Value =>
+  g.DequantizeLinear(v, zero === undefined ? g.float(1) : g.Expand(g.float(1), g.shapeOf(zero)), zero, { axis });
+/** The gradient by counts as that by the numbers they stand for; integers that no quantizer made are data. */
+function byNumber(g: G, v: Value, d: Value): Value | undefined {
+  const scale = scaleOf(v);
+  if (scale === undefined || v.producer === undefined) return undefined;
+  return g.Div(d, along(g, scale, v, attrsOf(v.producer, 'QuantizeLinear').axis));
+}
+
+// Integers may carry a gradient, which has a float type.
+grad('Cast', ({ inputs: [x], dy, g }) => {
+  if (x.dtype === undefined) return [g.CastLike(dy, x)];
+  if (isFloat(x.dtype)) return [g.Cast(dy, { to: dataTypeNumber(x.dtype) })];
+  return [byNumber(g, x, dy) ?? dy];
+});
+
+// Products of counts: the scales are multiplied in behind them.
+grad(
+  'MatMulInteger',
+  ({ inputs: [a, b, aZero, bZero], dy, g }) => [
+    byNumber(g, a, g.MatMul(dy, g.T(counted(g, b, bZero, -1)))),
+    byNumber(g, b, g.MatMul(g.T(counted(g, a, aZero, -2)), dy)),
+  ],
+  { integers: true },
+);
+grad(
+  'ConvInteger',
+  ({ inputs: [x, w, , wZero], attrs, dy, g }) => {
+    const fit = windows(g, x, dy, g.lengths(w, 2), attrs);
+    return [byNumber(g, x, widen(g, dy, counted(g, w, wZero, 0), fit, attrs.group))];
+  },
+  { integers: true },
+);
 
 /** Scales are small; exporters write one for each node. */
 function isSame(a: Value, b: Value): boolean {

@@ -1,0 +1,4 @@
+import { rows } from './sampling.rows.ts';
+import { gradientTable } from './table.ts';
+
+gradientTable('sampling', rows);

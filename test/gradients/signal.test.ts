@@ -1,0 +1,4 @@
+import { rows } from './signal.rows.ts';
+import { gradientTable } from './table.ts';
+
+gradientTable('signals', rows);
