@@ -100,6 +100,83 @@ const forms: readonly Form[] = [
        y = LSTM <hidden_size = 3, direction = "reverse"> (x, w, r)
      }`,
   ),
+  form(17, '(double[N,8,1] x) => (double[N,8,2] y) { y = DFT (x) }'),
+  form(17, '(double[N,3,8,1] x) => (double[N,3,5,2] y) { y = DFT <axis = 2, onesided = 1> (x) }'),
+  form(18, '(double[N,4,2] x) => (double[N,4,2] y) { y = DFT <inverse = 1> (x) }'),
+  form(
+    17,
+    `(double[N,13,1] x, double[4] w) => (double[N,4,3,2] y) {
+       s = Constant <value = int64 {3}> ()
+       y = STFT (x, s, w)
+     }`,
+  ),
+  ...['bilinear', 'bicubic'].map((mode) =>
+    form(
+      16,
+      `(float[N,2,4,4] x) => (float[N,2,1,2] y) {
+         g = Constant <value = float[2,1,2,2] {0.1, 0.2, -0.4, 0.9, 0.3, -0.7, 1.1, 0.6}> ()
+         y = GridSample <mode = "${mode}", padding_mode = "border"> (x, g)
+       }`,
+    ),
+  ),
+  form(
+    12,
+    `(float[N,2,6,6] x) => (float[2,2,2,2] y) {
+       r = Constant <value = float[2,4] {1.0, 1.0, 4.0, 4.0, 0.5, 1.5, 5.0, 3.0}> ()
+       i = Constant <value = int64[2] {1, 0}> ()
+       y = RoiAlign <output_height = 2, output_width = 2, sampling_ratio = 2> (x, r, i)
+     }`,
+  ),
+  // Sequences and optionals.
+  form(
+    11,
+    `(double[N,3] a, double[N,3] b) => (double[2,N,3] y, double[N,3] z) {
+       i = Constant <value = int64 {-1}> ()
+       e = SequenceEmpty <dtype = 11> ()
+       s = SequenceInsert (e, a)
+       t = SequenceInsert (s, b, i)
+       y = ConcatFromSequence <axis = 0, new_axis = 1> (t)
+       z = SequenceAt (t, i)
+     }`,
+  ),
+  form(
+    11,
+    `(double[N,7] x) => (double[N,3] y, double[N,4] z) {
+       p = Constant <value = int64 {3}> ()
+       i = Constant <value = int64 {0}> ()
+       s = SplitToSequence <axis = 1> (x, p)
+       y = SequenceAt (s, i)
+       t = SequenceErase (s, i)
+       z = ConcatFromSequence <axis = -1> (t)
+     }`,
+  ),
+  form(
+    13,
+    `(double[3,N] x) => (double[N] y, double[N,3] z) {
+       i = Constant <value = int64 {1}> ()
+       s = SplitToSequence <axis = 0, keepdims = 0> (x)
+       y = SequenceAt (s, i)
+       z = ConcatFromSequence <axis = 1, new_axis = 1> (s)
+     }`,
+  ),
+  form(
+    17,
+    `(double[N,5] x, double[N,1] c) => (double[N,5] y) {
+       p = Constant <value = int64[2] {2, 3}> ()
+       s = SplitToSequence <axis = 1> (x, p)
+       t = SequenceMap <body = each (double[N,M] a, double[N,1] b) => (double[N,M] d) { e = Mul (a, a) d = Mul (e, b) }> (s, c)
+       y = ConcatFromSequence <axis = 1> (t)
+     }`,
+  ),
+  form(
+    18,
+    `(double[N,3] x) => (double[N,3] y) {
+       o = Optional (x)
+       h = OptionalHasElement (o)
+       y = If (h) <then_branch = some () => (double[N,3] a) { v = OptionalGetElement (o) a = Mul (v, v) },
+                   else_branch = none () => (double[N,3] b) { b = Identity (x) }>
+     }`,
+  ),
 ];
 
 describe('gradients of older forms', () => {

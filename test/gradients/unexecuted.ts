@@ -3,7 +3,19 @@ import { type Builder, createBuilder } from '../../src/graph/builder.ts';
 import { Graph, Value } from '../../src/graph/model.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
 import { bodyOf, type Extra, expectSame } from './bodies.ts';
-import { argumentsOf, type Case, checkGraph, dataOf, f, feedsOf, type Mode, modes, nodeOf, title } from './harness.ts';
+import {
+  argumentsOf,
+  type Case,
+  checkGraph,
+  dataOf,
+  f,
+  feedsOf,
+  k,
+  type Mode,
+  modes,
+  nodeOf,
+  title,
+} from './harness.ts';
 
 interface Unexecuted extends Case {
   /** The same results by other operators. */
@@ -27,37 +39,23 @@ const shares = (g: Builder, x: Value, bias: Value, axes: readonly number[]): Val
   return g.Div(e, g.ReduceSum(e, g.ints(axes), { keepdims: 1 }));
 };
 
-/** A recurrence of layout 1, where the batch comes first, as one of layout 0. */
-const batchFirst = (op: 'LSTM' | 'GRU' | 'RNN', gates: number): Unexecuted => {
-  const states = [2, 2, 3];
-  const attrs = { hidden_size: 3, direction: 'bidirectional' };
-  const weights = [f([2, 3 * gates, 2]), f([2, 3 * gates, 3]), f([2, 6 * gates])];
-  const starts = op === 'LSTM' ? [f(states), f(states)] : [f(states)];
-  const outputs = starts.length + 1;
-  const turned = (g: Builder, v: Value, perm: number[]): Value => g.Transpose(v, { perm });
-  return {
-    op,
-    attrs: { ...attrs, layout: 1 },
-    in: [f([2, 4, 2]), ...weights, undefined, ...starts],
-    outputs,
-    plain: (g, [x = missing, w, r, b, ...start]) => {
-      const [y = missing, ...last] = g.node({
-        op,
-        inputs: [turned(g, x, [1, 0, 2]), w, r, b, undefined, ...start.map((v) => turned(g, v, [1, 0, 2]))],
-        attrs,
-        outputs,
-      });
-      return [turned(g, y, [2, 0, 1, 3]), ...last.map((v) => turned(g, v, [1, 0, 2]))];
-    },
-  };
-};
-
 const two = { num_heads: 2 };
 const attention = { op: 'com.microsoft.MultiHeadAttention', attrs: two } as const;
 const forms: readonly Unexecuted[] = [
-  batchFirst('LSTM', 4),
-  batchFirst('GRU', 3),
-  batchFirst('RNN', 1),
+  {
+    // The kernel of 1.30 misreads complex signals.
+    op: 'STFT',
+    opset: 20,
+    is: 'complex',
+    attrs: { onesided: 0 },
+    in: [f([2, 9, 2]), k([4], []), f([5])],
+    plain: (g, [signal = missing, , window = missing]) => {
+      const frame = (from: number): Value =>
+        g.Mul(g.Slice(signal, g.ints([from]), g.ints([from + 5]), g.ints([1])), g.Reshape(window, g.ints([5, 1])));
+      const spectra = [0, 4].map((from) => g.DFT(g.Unsqueeze(frame(from), g.ints([1])), undefined, g.int(2)));
+      return g.Concat(spectra, { axis: 1 });
+    },
+  },
   {
     ...attention,
     is: 'packed query, key and value',
@@ -102,6 +100,7 @@ const forms: readonly Unexecuted[] = [
 ];
 
 async function run(c: Unexecuted, mode: Mode): Promise<void> {
+  const { opset = 18 } = c;
   const graph = new Graph('unexecuted');
   const g = createBuilder(inferNode, graph.inputs);
   const data = dataOf({ ...c, dtype: 'float32' });
@@ -111,12 +110,21 @@ async function run(c: Unexecuted, mode: Mode): Promise<void> {
   const outputs = [c.plain(g, given)].flat();
   const made = mode === 'unranked' ? [] : bodyOf(node, g);
   const pairs = outputs.flatMap((y, i) => (made[i] === undefined ? [] : [[y, g.Identity(made[i])] as const]));
-  if (pairs.length > 0) await expectSame(graph, pairs, 18, feedsOf(args, data));
+  if (pairs.length > 0) await expectSame(graph, pairs, opset, feedsOf(args, data));
   graph.outputs.length = 0;
   const inputs = new Map(
     args.flatMap((v, i) => (v === undefined || data[i] === undefined ? [] : [[v, data[i]] as const])),
   );
-  const check = { graph, g, outputs, seeded: node.outputs, inputs, wrt: given, mode, opset: 18 } as const;
+  const check = {
+    graph,
+    g,
+    outputs,
+    seeded: node.outputs,
+    inputs,
+    wrt: given.filter((v) => v.tensor === undefined),
+    mode,
+    opset,
+  } as const;
   // As in the tables: float32 kernels, two steps whose curvature cancels.
   await checkGraph({ ...check, type: 'float32', step: 2e-2, tolerance: 1e-4, exact: false });
 }

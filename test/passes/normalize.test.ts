@@ -318,8 +318,47 @@ describe('target opset', () => {
     expect(() => normalized(text(20), 19)).toThrow(expect.toSatisfy(coded('OPSET_TOO_LOW', '19', '20')));
     expect(() => normalized(text(11), 17)).toThrow(expect.toSatisfy(coded('OPSET_TOO_LOW', '17', '18')));
   });
+  it('is as high as the forms of its operators', () => {
+    const dft = `${header(17)} main (float[N,8,1] x) => (float[N,8,2] y) { y = DFT (x) }`;
+    expect(normalized(dft).opsets.get('')).toBe(20);
+    expect(() => normalized(dft, 19)).toThrow(expect.toSatisfy(coded('OPSET_TOO_LOW', '19', '20', 'DFT')));
+  });
   it('has to be one that the runtime knows', () => {
     expect(() => normalized(text(6))).toThrow(expect.toSatisfy(coded('UNSUPPORTED_VERSION', '6')));
     expect(() => normalized(text(18), 27)).toThrow(expect.toSatisfy(coded('UNSUPPORTED_VERSION', '27')));
   });
+});
+
+describe('forms that ONNX Runtime does not run, or calls otherwise', () => {
+  const numbers = (count: number): string =>
+    Array.from({ length: count }, (_, i) => Math.sin(i + count) / 2).join(', ');
+  it('recurrences with the batch first', async () => {
+    const form = (nodes: string): string => `${header(17)}
+      main (float[N,4,2] x, float[N,2,3] h) => (float[N,4,2,3] y, float[N,2,3] last)
+      <float[2,9,2] w = {${numbers(36)}}, float[2,9,3] r = {${numbers(54)}}, float[2,18] b = {${numbers(36)}}> { ${nodes} }`;
+    const attrs = 'hidden_size = 3, direction = "bidirectional"';
+    await check(
+      form(`y, last = GRU <${attrs}, layout = 1> (x, w, r, b, "", h)`),
+      'Transpose Transpose GRU Transpose Transpose',
+      {
+        sizes: { N: 5 },
+        against: form(`s = Transpose <perm = [1, 0, 2]> (x) t = Transpose <perm = [1, 0, 2]> (h)
+          o, f = GRU <${attrs}> (s, w, r, b, "", t)
+          y = Transpose <perm = [2, 0, 1, 3]> (o) last = Transpose <perm = [1, 0, 2]> (f)`),
+      },
+    );
+  });
+  it('of a recurrence only what is read', () => {
+    const m = normalized(`${header(17)} main (float[N,4,2] x) => (float[N,1,3] last)
+      <float[1,3,2] w = {${numbers(6)}}, float[1,3,3] r = {${numbers(9)}}>
+      { "", last = RNN <hidden_size = 3, layout = 1> (x, w, r) }`);
+    expect(ops(m)).toBe('Transpose RNN Transpose');
+  });
+  it('TransposeMatMul', () =>
+    check(
+      `${header(17, ', "com.microsoft" : 1')} main (float[N,3] x, float[N,4] z) => (float[3,4] y)
+        { y = com.microsoft.TransposeMatMul <transA = 1, alpha = 0.5> (x, z) }`,
+      'FusedMatMul',
+      { sizes: { N: 5 } },
+    ));
 });

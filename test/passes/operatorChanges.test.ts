@@ -27,8 +27,8 @@ const unchanged: Readonly<Record<string, string>> = {
   `,
   'a new attribute or input whose default is the old meaning': `
     ArgMax 12, ArgMin 12, Attention 24 25, AveragePool 10 19, Cast 19 24, Constant 11 12, DepthToSpace
-    11, DequantizeLinear 13 21 23, GRU 14, GatherND 12, Gemm 11, LSTM 14, LpPool 18, MaxPool 8 10, OptionalHasElement
-    18, Pad 18, QuantizeLinear 13 19 21 23, RNN 14, Reshape 14, ScatterElements 16, ScatterND 16, Shape 15,
+    11, DequantizeLinear 13 21 23, GatherND 12, Gemm 11, LpPool 18, MaxPool 8 10, OptionalHasElement
+    18, Pad 18, QuantizeLinear 13 19 21 23, Reshape 14, ScatterElements 16, ScatterND 16, Shape 15,
     TopK 11
   `,
   'more element types, or other words': `
@@ -36,14 +36,14 @@ const unchanged: Readonly<Record<string, string>> = {
     Cast 9 13 21 23 25, Ceil 13, Clip 12, Concat 13, Constant 9 13 19 21 23 24 25, ConstantOfShape
     20 21 23 24 25, Conv 11 22, ConvTranspose 22, Cos 22, Cosh 22, CumSum 14, DeformConv 22, DepthToSpace 13,
     DequantizeLinear 19 24 25, Det 22, Div 13 14, Dropout 13 22, Elu 22, Equal 11 13 19, Erf 13, Exp 13, Expand 13,
-    EyeLike 22, Flatten 9 13 21 23 24 25, Floor 13, GRU 22, Gather 13, GatherElements 13, GatherND 13, Gemm 9 13,
+    EyeLike 22, Flatten 9 13 21 23 24 25, Floor 13, Gather 13, GatherElements 13, GatherND 13, Gemm 9 13,
     GlobalAveragePool 22, GlobalLpPool 22, GlobalMaxPool 22, Greater 9 13, GreaterOrEqual 16, GridSample 22,
     HardSigmoid 22, HardSwish 22, Identity 13 19 21 23 24 25, If 13 19 21 23 24 25, InstanceNormalization 22, IsInf
-    20, IsNaN 13 20, LRN 13, LSTM 22, LeakyRelu 16, Less 9 13, LessOrEqual 16, Log 13, Loop 19 21 23 24 25,
+    20, IsNaN 13 20, LRN 13, LeakyRelu 16, Less 9 13, LessOrEqual 16, Log 13, Loop 19 21 23 24 25,
     LpNormalization 22, LpPool 11 22, MatMul 9 13, Max 8 12 13, MaxPool 11, MaxRoiPool 22, MaxUnpool 11 22, Mean 8 13,
     MeanVarianceNormalization 13, Min 8 12 13, Mish 22, Mod 13, Mul 13 14, Multinomial 22, Neg 13,
     NegativeLogLikelihoodLoss 13 22, NonMaxSuppression 11, NonZero 13, PRelu 9 16, Pad 13 19 21 23 24 25, Pow 12 13
-    15, QLinearMatMul 21, QuantizeLinear 24 25, RNN 22, RandomNormal 22, RandomNormalLike 22, RandomUniform 22,
+    15, QLinearMatMul 21, QuantizeLinear 24 25, RandomNormal 22, RandomNormalLike 22, RandomUniform 22,
     RandomUniformLike 22, Reciprocal 13, ReduceMax 20, ReduceMin 20, Relu 13 14, Reshape 13 19 21 23 24 25, RoiAlign
     22, Round 22, Scan 19 21 23 24 25, ScatterElements 13 18, ScatterND 13 18, Selu 22, Shape 13 19 21 23 24 25,
     Sigmoid 13, Sign 13, Sin 22, Sinh 22, Size 13 19 21 23 24 25, Slice 11 13, SoftmaxCrossEntropyLoss 13, Softplus

@@ -1,10 +1,24 @@
-/** Operators that have a useful derivative and no rule yet, with what is missing: for docs and messages. */
+/** Operators without a rule of their own, and why: for docs and messages. */
 
-const sequence = 'it holds a sequence or an optional, not a tensor';
+const integers = 'integers of a scale of its own';
+const sequence = 'where its content is known before the model runs';
 
-/** By registry key: `Det`, `com.microsoft.FusedConv`. */
+/** Operators that have a useful derivative and no rule, with what is missing. By registry key: `com.microsoft.FusedConv`. */
 export const pending: ReadonlyMap<string, string> = new Map([
-  ['ConcatFromSequence', sequence],
+  ['com.microsoft.BiasAdd', 'of CUDA only'],
+  ['com.microsoft.BiasSplitGelu', 'of CUDA only'],
+  ['com.microsoft.DynamicQuantizeMatMul', 'DynamicQuantizeLinear and MatMulInteger, which it stands for, have one'],
+  ['com.microsoft.GatherBlockQuantized', 'a packed table is data'],
+  ['com.microsoft.MatMulIntegerToFloat', 'MatMulInteger, which it stands for, has one'],
+  ['com.microsoft.MatMulBnb4', 'no operator of the standard unpacks its table of four bits'],
+  ...['Add', 'LeakyRelu', 'Mul', 'Sigmoid', 'Softmax'].map((op) => [`com.microsoft.QLinear${op}`, integers] as const),
+]);
+
+/** Operators that normalization makes others of, which are differentiated. */
+export const renamed: ReadonlyMap<string, string> = new Map([
+  ['Scatter', 'as ScatterElements'],
+  ['Upsample', 'as Resize'],
+  ['ConcatFromSequence', `as Concat ${sequence}`],
   ['Optional', sequence],
   ['OptionalGetElement', sequence],
   ['SequenceAt', sequence],
@@ -12,12 +26,9 @@ export const pending: ReadonlyMap<string, string> = new Map([
   ['SequenceEmpty', sequence],
   ['SequenceErase', sequence],
   ['SequenceInsert', sequence],
-  ['SequenceMap', sequence],
-  ['SplitToSequence', sequence],
-]);
-
-/** Operators that no newer opset has: normalization makes others of them, which are differentiated. */
-export const renamed: ReadonlyMap<string, string> = new Map([
-  ['Scatter', 'as ScatterElements'],
-  ['Upsample', 'as Resize'],
+  ['SequenceMap', `as its body once for each element ${sequence}`],
+  ['SplitToSequence', `as Split ${sequence}`],
+  ['com.microsoft.DequantizeLinear', 'as DequantizeLinear of the standard'],
+  ['com.microsoft.TransposeMatMul', 'as FusedMatMul'],
+  ['com.microsoft.QuantizeLinear', 'as QuantizeLinear of the standard'],
 ]);

@@ -8,7 +8,7 @@ import type { Builder } from '../../graph/builder.ts';
 import { capturedBy, type Node, producersOf, readsOf, Value } from '../../graph/model.ts';
 import { accumulating, asType, isHalf, isWidened, widened } from '../precision.ts';
 import { activeValues } from './activity.ts';
-import { pending } from './pending.ts';
+import { pending, renamed } from './pending.ts';
 import { decomposition, type Gradients, gradRule, type Onward, type RawSite, type Rule, ruleKey } from './rules.ts';
 import { type GradTools, gradTools } from './tools.ts';
 
@@ -219,9 +219,10 @@ const endsHere = (node: Node, active: ReadonlySet<Value>): boolean =>
   !node.outputs.some((o) => active.has(o)) && node.inputs.some((v) => v !== undefined && active.has(v));
 
 function refusal(node: Node, onward: Onward): Error {
-  const missing = pending.get(ruleKey(node));
-  const why = missing === undefined ? '' : ` yet: ${missing}`;
-  return noGradient(`no gradient rule for ${ruleKey(node)}${why}`, place(onward));
+  const key = ruleKey(node);
+  const [missing, only] = [pending.get(key), renamed.get(key)];
+  const why = missing !== undefined ? `: ${missing}` : only === undefined ? '' : ` except ${only}`;
+  return noGradient(`no gradient rule for ${key}${why}`, place(onward));
 }
 
 /** The operator as the source has it: an adapted product is still a MatMul to its user. */

@@ -4,12 +4,14 @@
  */
 import { opsetTooLow, unsupportedVersion } from '../../errors.ts';
 import type { Model, Node } from '../../graph/model.ts';
+import { opKey } from '../../graph/operators.ts';
 import { inferNode, inferShapes } from '../shapes.ts';
 import { verify } from '../verify.ts';
 import { removeDead, removeEmptyParts, removeIdentities } from './cleanup.ts';
 import { constantsToInitializers, fixDefaults } from './constants.ts';
 import { fold } from './fold.ts';
 import { inlineFunctions } from './functions.ts';
+import { foldSequences } from './sequences.ts';
 import { shareLengths } from './share.ts';
 import { upgradeModel } from './upgrade.ts';
 import { upgrades } from './upgrades/index.ts';
@@ -71,10 +73,13 @@ const steps: readonly ((model: Model, state: State) => void)[] = [
   // Folding shows branches whose condition is constant, and these show more to fold.
   (model) => {
     inferShapes(model.graph);
+    let more: boolean;
     do {
       removeIdentities(model);
       removeEmptyParts(model);
-    } while (fold(model, inferNode));
+      const unpacked = foldSequences(model, inferNode);
+      more = fold(model, inferNode) || unpacked;
+    } while (more);
     shareLengths(model);
     settle(model);
   },
@@ -93,20 +98,25 @@ const steps: readonly ((model: Model, state: State) => void)[] = [
 const settle = (model: Model): void => model.graph.adopt();
 
 /**
- * Operators that are written in forms that came later than `least`: DequantizeLinear of 4 and 16 bits and in blocks, which ONNX
- * Runtime had as its own before, and which the gradient of a packed weight reads.
+ * Operators that are written in forms that came later than `least`: an axis as an input, modes by other names; DequantizeLinear of 4 and
+ * 16 bits and in blocks, which ONNX Runtime had as its own before, and which the gradient of a packed weight reads.
  */
 const needs: ReadonlyMap<string, number> = new Map([
+  ['DFT', 20],
+  ['STFT', 20],
+  ['GridSample', 20],
   ['com.microsoft.MatMulNBits', 21],
   ['com.microsoft.QuantizeLinear', 21],
   ['com.microsoft.DequantizeLinear', 21],
 ]);
 
-/** ONNX Runtime's own operators that the standard took over unchanged. In place. */
+/** ONNX Runtime's own operators that the standard took over unchanged, or that have another name since. In place. */
 function standardize(model: Model): void {
-  for (const node of model.graph.allNodes())
-    if (node.domain === 'com.microsoft' && (node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear'))
-      node.domain = '';
+  for (const node of model.graph.allNodes()) {
+    if (node.domain !== 'com.microsoft') continue;
+    if (node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear') node.domain = '';
+    if (node.op === 'TransposeMatMul') node.op = 'FusedMatMul';
+  }
 }
 
 function targetOpset(model: Model, { from, wanted, versions }: State): number {
@@ -114,12 +124,12 @@ function targetOpset(model: Model, { from, wanted, versions }: State): number {
   const lowest = Math.min(...sources);
   if (lowest < oldest)
     throw unsupportedVersion(`the model uses opset ${lowest}; the oldest one understood is ${oldest}`);
-  const nodes = [...model.graph.allNodes()].map((n) => `${n.domain}.${n.op}`);
-  const [operator] = nodes.filter((n) => (needs.get(n) ?? 0) > Math.max(least, ...sources));
+  const since = (op: string): number => needs.get(op) ?? 0;
+  const [operator] = [...model.graph.allNodes()].map(opKey).sort((a, b) => since(b) - since(a));
   const needed = Math.max(least, ...sources, needs.get(operator ?? '') ?? 0);
   if (wanted !== undefined && wanted < needed)
     throw opsetTooLow(
-      `opset ${wanted} was asked for, but the training graphs need at least ${needed}${operator === undefined ? '' : ` because of ${operator}`}`,
+      `opset ${wanted} was asked for, but the training graphs need at least ${needed}${needed > Math.max(least, ...sources) ? ` because of ${operator}` : ''}`,
     );
   const target = wanted ?? needed;
   if (target > newest)

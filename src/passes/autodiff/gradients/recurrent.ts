@@ -12,7 +12,6 @@ import { type Activation, activationsOf, type CellAttrs } from './cells.ts';
 interface Attrs extends CellAttrs {
   readonly direction: string;
   readonly hidden_size: number | undefined;
-  readonly layout: number;
 }
 
 interface Site {
@@ -48,12 +47,9 @@ interface Kind {
   readonly cell: (direction: Direction) => Cell;
 }
 
-/** Y, then the last states: [directions, batch, hidden], or batch first in layout 1. */
+/** Y, then the last states: [directions, batch, hidden]. The layout with the batch first was made this one. */
 function recurrent({ node, inputs, attrs, g }: Site, { gates, usual, states, cell }: Kind): Body {
-  const [input, w, r, bias, ends, ...starts] = inputs;
-  const layout = (v: Value, perm: readonly number[]): Value =>
-    attrs.layout === 0 ? v : g.Transpose(v, { perm: [...perm] });
-  const x = layout(input, [1, 0, 2]);
+  const [x, w, r, bias, ends, ...starts] = inputs;
   const [steps, batch, depth] = [g.length(x, 0), g.length(x, 1), g.length(w, 2)];
   const hidden = attrs.hidden_size ?? g.length(r, 2);
   const width = g.times(gates, hidden);
@@ -80,7 +76,7 @@ function recurrent({ node, inputs, attrs, g }: Site, { gates, usual, states, cel
     const before = Array.from({ length: states }, (_, j) => {
       const start = starts[j];
       const lengths = [batch, hidden];
-      return start === undefined ? g.Expand(g.like(x, 0), g.vector(lengths)) : part(layout(start, [1, 0, 2]), lengths);
+      return start === undefined ? g.Expand(g.like(x, 0), g.vector(lengths)) : part(start, lengths);
     });
     return scan(g, before, g.shaped(products, [steps, batch, width]), { step, valid, reverse: way === 'reverse' });
   });
@@ -89,8 +85,7 @@ function recurrent({ node, inputs, attrs, g }: Site, { gates, usual, states, cel
       runs.flatMap((run) => run[i] ?? []).map((v) => g.Unsqueeze(v, g.ints([axis]))),
       { axis },
     );
-  const last = Array.from({ length: states }, (_, i) => layout(both(i, 0), [1, 0, 2]));
-  return [layout(both(states, 1), [2, 0, 1, 3]), ...last];
+  return [both(states, 1), ...Array.from({ length: states }, (_, i) => both(i, 0))];
 }
 
 /** bool [steps, batch, 1]: the step lies before the end of its sequence. */

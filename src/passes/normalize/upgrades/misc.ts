@@ -1,4 +1,5 @@
 /** Renamed operators, modes and changed defaults. */
+import type { Value } from '../../../graph/model.ts';
 import { dataTypeNumber } from '../../../graph/tensor.ts';
 import { type Upgrade, upgrade } from '../upgrade.ts';
 
@@ -18,6 +19,21 @@ export const miscUpgrades: readonly Upgrade[] = [
   upgrade('RoiAlign', { until: 15 }, ({ again }) =>
     again({ attrs: { coordinate_transformation_mode: 'output_half_pixel' } }),
   ),
+
+  // ONNX Runtime has no kernel for the layout with the batch first.
+  upgrade(['LSTM', 'GRU', 'RNN'], { until: 26, always: true }, ({ node, inputs, attrs, g, again }) => {
+    if (attrs.int('layout') !== 1) return undefined;
+    const turned = (v: Value | undefined, perm: readonly number[]): Value | undefined => v && g.Transpose(v, { perm });
+    // X and the states that it starts with; weights, biases and lengths have no batch axis in front of another.
+    const at = new Set([0, 5, 6]);
+    const made = again({
+      without: ['layout'],
+      inputs: inputs.map((v, i) => (at.has(i) ? turned(v, [1, 0, 2]) : v)),
+    });
+    return made.map((v, i) =>
+      node.outputs[i]?.name === '' ? undefined : turned(v, i === 0 ? [2, 0, 1, 3] : [1, 0, 2]),
+    );
+  }),
 
   upgrade('GridSample', { until: 19 }, ({ attrs, again }) => {
     const mode = attrs.str('mode') ?? 'bilinear';
