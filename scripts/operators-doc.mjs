@@ -1,5 +1,5 @@
 // `npm run docs`: writes docs/operators.md from the tables of gradients, shapes and layers.
-import { realpathSync, writeFileSync } from 'node:fs';
+import { readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const head = `# Operators
@@ -13,6 +13,10 @@ its layers and the loss, how each is differentiated, and what stands in the way.
 - **missing**: no gradient yet; the note says what it takes. Where a gradient has to pass such a node, a compile ends with
   [\`NO_GRADIENT\`](errors.md#no_gradient). Anywhere else in a model it does no harm.
 
+Each rule and each decomposition is compared with differences of what ONNX Runtime computes: **cases** are combinations of shapes, attributes and
+types, most of them with static, symbolic and unknown lengths; **error** bounds the worst of them, relative to the size of the gradient
+(about 1e-9 where ONNX Runtime has kernels for float64, what differences of float32 give elsewhere).
+
 An operator marked **layer** can have an adapter where one of its operands is a constant weight.
 
 Operators stand in their newest form up to opset 26; older forms are brought to it before gradients are derived. Gradients pass floating-point
@@ -24,8 +28,11 @@ This page is generated from the tables by \`npm run docs\`.
 
 const states = ['rule', 'decomposition', 'stopped', 'missing'];
 
-/** The page, from the entries { domain, op, gradient, note, layer } of the tables, sorted by domain and name. */
-export function operatorsPage(operators) {
+/**
+ * The page, from the entries { domain, op, gradient, note, layer } of the tables, sorted by domain and name, and from the figures
+ * { cases, error } by operator.
+ */
+export function operatorsPage(operators, figures) {
   const domains = [...new Set(operators.map((s) => s.domain))];
   const sections = domains.flatMap((domain) => {
     const rows = operators.filter((s) => s.domain === domain);
@@ -35,11 +42,13 @@ export function operatorsPage(operators) {
       '',
       `${rows.length} operators: ${counts.join(', ')}.`,
       '',
-      '| operator | gradient | note |',
-      '|---|---|---|',
+      '| operator | gradient | cases | error | note |',
+      '|---|---|---|---|---|',
       ...rows.map(({ op, gradient, note, layer }) => {
+        const { cases = '', error } = figures.get(domain === '' ? op : `${domain}.${op}`) ?? {};
         const text = [...(layer ? ['**layer**'] : []), ...(note === '' ? [] : [note])].join('; ');
-        return `| ${op} | ${gradient} | ${text.replaceAll('|', '\\|')} |`;
+        const bound = error === undefined ? '' : error.toExponential(0);
+        return `| ${op} | ${gradient} | ${cases} | ${bound} | ${text.replaceAll('|', '\\|')} |`;
       }),
       '',
     ];
@@ -50,5 +59,7 @@ export function operatorsPage(operators) {
 const self = fileURLToPath(import.meta.url);
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === self) {
   const { operatorStates } = await import('../dist/passes/index.js');
-  writeFileSync(new URL('../docs/operators.md', import.meta.url), operatorsPage(operatorStates()));
+  const recorded = JSON.parse(readFileSync(new URL('../test/gradients/figures.json', import.meta.url), 'utf8'));
+  const page = operatorsPage(operatorStates(), new Map(Object.entries(recorded)));
+  writeFileSync(new URL('../docs/operators.md', import.meta.url), page);
 }

@@ -5,9 +5,10 @@ import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { isOpName, operators } from '../src/graph/operators.ts';
 import { type OperatorState, operatorStates } from '../src/passes/index.ts';
+import { figures } from './gradients/figures.ts';
 
 const root = join(import.meta.dirname, '..');
-const script: { operatorsPage(states: readonly OperatorState[]): string } = await import(
+const script: { operatorsPage(states: readonly OperatorState[], recorded: typeof figures): string } = await import(
   pathToFileURL(join(root, 'scripts/operators-doc.mjs')).href
 );
 
@@ -15,7 +16,7 @@ describe('tables of operators', () => {
   const states = operatorStates();
 
   it('are what docs/operators.md shows (npm run docs writes it)', () => {
-    expect(readFileSync(join(root, 'docs/operators.md'), 'utf8')).toBe(script.operatorsPage(states));
+    expect(readFileSync(join(root, 'docs/operators.md'), 'utf8')).toBe(script.operatorsPage(states, figures));
   });
 
   it('name the whole standard operator set', () => {

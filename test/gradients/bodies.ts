@@ -10,6 +10,8 @@ export interface Extra {
   readonly is: string;
   /** Operators whose rules it checks. */
   readonly ops: readonly string[];
+  /** Results are compared, no gradient is measured. */
+  readonly forward?: true;
   readonly run: () => Promise<void>;
 }
 

@@ -7,6 +7,7 @@ import { inferNode } from '../../src/passes/shapes.ts';
 import { coded } from '../temporary.ts';
 import { controlRows } from './control.rows.ts';
 import { checkControl, loop, scan } from './control.ts';
+import { measured } from './figures.ts';
 import { modes } from './harness.ts';
 import { loopRows } from './loop.rows.ts';
 
@@ -15,16 +16,18 @@ const fail = (): never => {
 };
 
 describe('gradients of control flow', () => {
-  it.each([...controlRows, ...loopRows].map((row) => [row.is, row] as const))('%s', async (_, row) => {
-    const outcomes = [];
-    for (const mode of row.modes ?? modes)
-      outcomes.push(
-        await checkControl(row, mode).catch((error: unknown) => {
-          throw new Error(`${mode}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
-        }),
-      );
-    expect(outcomes.some((o) => !o.refused)).toBe(true);
-  });
+  it.each([...controlRows, ...loopRows].map((row) => [row.is, row] as const))('%s', (_, row) =>
+    measured(row.ops, async () => {
+      const outcomes = [];
+      for (const mode of row.modes ?? modes)
+        outcomes.push(
+          await checkControl(row, mode).catch((error: unknown) => {
+            throw new Error(`${mode}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+          }),
+        );
+      expect(outcomes.some((o) => !o.refused)).toBe(true);
+    }),
+  );
 });
 
 // h' = tanh(x·w + h·r) over the first axis of x, as operators of a recurrence say it.

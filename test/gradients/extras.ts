@@ -125,7 +125,7 @@ const packed = packedCases.flatMap((c): Extra[] => [
       for (const mode of modes) await checkPacked(c, mode);
     },
   },
-  { is: `weight of ${packedTitle(c)}`, ops: [], run: () => checkUnpacked(c) },
+  { is: `weight of ${packedTitle(c)}`, ops: [], forward: true, run: () => checkUnpacked(c) },
 ]);
 
 const quantizers = quantizerCases.map(
@@ -157,6 +157,7 @@ const bodies = allRows.filter(hasBody).map(
   (row): Extra => ({
     is: `body of ${title(row)}`,
     ops: [row.op],
+    forward: true,
     run: async () => {
       const graph = new Graph('body');
       const g = createBuilder(inferNode, graph.inputs);
@@ -238,6 +239,7 @@ const attention = likeMasks.map(
   ({ is, inputs, attrs, mask }): Extra => ({
     is: `body of Attention, ${is}`,
     ops: ['Attention'],
+    forward: true,
     run: async () => {
       const row: Case = { op: 'Attention', in: [...inputs, mask], attrs, opset: 24, dtype: 'float32' };
       const graph = new Graph('attention');

@@ -320,6 +320,16 @@ export interface Check {
   readonly refused?: string | undefined;
 }
 
+let hear: ((error: number) => void) | undefined;
+
+/** Hears the error of each check until the function that it gives back is called. Checks of one file run one after the other. */
+export function onMeasured(listener: (error: number) => void): () => void {
+  hear = listener;
+  return () => {
+    hear = undefined;
+  };
+}
+
 /** The gradients of sum(outputs · random cotangents) against central differences. */
 export async function checkGraph(c: Check): Promise<Outcome> {
   const { graph, g, outputs, type, step } = c;
@@ -393,6 +403,7 @@ export async function checkGraph(c: Check): Promise<Outcome> {
     worst = Math.max(worst, error);
   }
   await Promise.all([forward.release(), backward.release()]);
+  hear?.(worst);
   return { error: worst, refused: false, ops };
 }
 

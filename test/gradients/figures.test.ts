@@ -1,0 +1,8 @@
+import { expect, it } from 'vitest';
+import { cases, figures } from './figures.ts';
+
+it('figures.json counts the rows that there are (npm run figures writes it)', () => {
+  expect(Object.fromEntries([...figures].map(([op, { cases: count }]) => [op, count]))).toEqual(
+    Object.fromEntries(cases()),
+  );
+});
