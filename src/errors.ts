@@ -346,6 +346,16 @@ export const providerMissing = define(
   }),
 );
 
+export const providerGap = define(
+  'PROVIDER_GAP',
+  'The execution provider of --for would compute an operator of the model wrongly.',
+  'compile for another provider, or without --for and train on the CPU',
+  (provider: string, reason: string, place: ErrorPlace) => ({
+    message: `${provider} cannot train this model: ${reason}`,
+    ...place,
+  }),
+);
+
 export const runtimeFailed = define(
   'RUNTIME_FAILED',
   'ONNX Runtime refused to load or run a graph.',

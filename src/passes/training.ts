@@ -21,6 +21,7 @@ import { removeIdentities } from './normalize/cleanup.ts';
 import { normalize } from './normalize/index.ts';
 import { compactNorms } from './norms.ts';
 import type { OptimizerOptions } from './optimizer.ts';
+import { providerGaps } from './providers.ts';
 import { inferNode, inferShapes } from './shapes.ts';
 import type { Target } from './speed.ts';
 import { type StateLayout, stateLayout } from './state.ts';
@@ -104,12 +105,13 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
   hoistWeights(model.graph);
   inferShapes(model.graph);
   const { stored } = options;
-  const notes = computable(model, stored);
-  if (notes.length > 0) {
+  const widened = computable(model, stored);
+  if (widened.length > 0) {
     // Casts between two types that are one now.
     removeIdentities(model);
     inferShapes(model.graph);
   }
+  const notes = [...widened, ...providerGaps(model, options.target)];
   canonicalize(model.graph, createBuilder(inferNode, model.graph.inputs));
   model.graph.adopt();
   const fused = options.target === 'cpu' || options.target === 'cuda';

@@ -13,6 +13,7 @@ import { lowerTraining } from './lowerTraining.ts';
 import { optimizerStep, type State } from './optimizer.ts';
 import { wholePads } from './pads.ts';
 import { asType } from './precision.ts';
+import { otherForms } from './providers.ts';
 import { schedule } from './schedule.ts';
 import { inferNode } from './shapes.ts';
 import { simplify } from './simplify.ts';
@@ -77,6 +78,7 @@ function finish(
   lowerTraining(graph, g);
   wholePads(graph, g);
   graph.adopt();
+  otherForms(model, target);
   simplify(graph);
   speedUp(model, g, target);
   graph.prune();

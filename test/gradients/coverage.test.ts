@@ -4,6 +4,7 @@ import { isOpName, operators } from '../../src/graph/operators.ts';
 import { gradientState, pending, renamed } from '../../src/passes/autodiff/index.ts';
 import { ruleKeys } from '../../src/passes/autodiff/rules.ts';
 import { controlRows } from './control.rows.ts';
+import { unfilled } from './empty.rows.ts';
 import { extras } from './extras.ts';
 import { loopRows } from './loop.rows.ts';
 import { allRows } from './rows.ts';
@@ -34,6 +35,15 @@ describe('coverage of the operator table', () => {
     ]);
     const missing = [...ruleKeys()].filter((key) => gradientState(key) !== 'stopped' && !tested.has(key));
     expect(missing).toEqual([]);
+  });
+
+  it('every rule and every decomposition has a row with an empty batch, or a reason why none', () => {
+    const empty = allRows.filter((r) => r.in.some((arg) => arg?.shape.includes(0))).map((r) => r.op);
+    const accounted = new Set<string>([...empty, ...unfilled.keys()]);
+    const internal = (key: string): boolean => key.startsWith('loraify.');
+    const keys = [...ruleKeys()].filter((key) => gradientState(key) !== 'stopped' && !internal(key));
+    expect(keys.filter((key) => !accounted.has(key))).toEqual([]);
+    expect(empty.filter((op) => unfilled.has(op))).toEqual([]);
   });
 
   it('what is missing has a reason', () => {

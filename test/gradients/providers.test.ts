@@ -1,17 +1,11 @@
 /** Gradients use operators that every provider with the forward operator has, and none that computes wrongly. */
 import { describe, expect, it } from 'vitest';
 import { attrsOf } from '../../src/graph/operators.ts';
+import { lacks } from '../../src/passes/providers.ts';
 import { gradientNodes, title } from './harness.ts';
 import { allRows } from './rows.ts';
 
-/** Operators of ai.onnx that ONNX Runtime 1.30 has on the CPU and not on CUDA (docs/OperatorKernels.md). */
-const notOnCuda = new Set(
-  (
-    'Acos Acosh Asin Asinh Atan Atanh Cosh Sinh Tan BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Celu Col2Im ' +
-    'ConvInteger CumProd DFT STFT BlackmanWindow HammingWindow HannWindow Det DynamicQuantizeLinear GlobalLpPool LpPool ' +
-    'Hardmax MaxRoiPool MaxUnpool Mean MeanVarianceNormalization Multinomial QLinearConv QLinearMatMul Optional Unique'
-  ).split(' '),
-);
+const notOnCuda = lacks('cuda');
 /** Whose own operator is in the gradient, and only on the CPU as well. */
 const cpuAnyway = new Set(['Cosh', 'CenterCropPad', 'AffineGrid', 'ReverseSequence', 'Det', 'DFT', 'STFT']);
 

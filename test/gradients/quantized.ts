@@ -25,6 +25,7 @@ export const packedCases: readonly Packed[] = [
   { bits: 4, K: 64, block: 32, zeros: 'packed', x: [64] },
   { bits: 4, K: 37, block: 16, zeros: 'float', x: [3, 37] },
   { bits: 8, K: 32, block: 32, zeros: 'none', x: [2, 2, 32] },
+  { bits: 4, K: 32, block: 16, zeros: 'none', x: [0, 32] },
   { bits: 8, K: 50, block: 16, zeros: 'packed', x: [3, 50], bias: true },
 ];
 

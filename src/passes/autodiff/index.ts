@@ -26,3 +26,4 @@ import './gradients/spatial.ts';
 export { pending, renamed } from './pending.ts';
 export { type GradientObserver, gradientState, stopReason } from './rules.ts';
 export { type GradientRequest, gradients, opName } from './walk.ts';
+export { writtenOut } from './writtenOut.ts';

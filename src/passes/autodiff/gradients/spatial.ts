@@ -20,8 +20,9 @@ grad('AffineGrid', ({ inputs: [, size], attrs, dy, g }) => {
   const single = g.Concat([g.ints([1]), g.Slice(size, g.ints([1]), g.ints([n + 2]))], { axis: 0 });
   const places = g.Reshape(g.AffineGrid(one, single, attrs), g.ints([-1, n]));
   const homogeneous = g.Pad(places, g.ints([0, 1]), g.like(dy, 1), g.ints([1]));
-  const points = g.times(...g.lengths(dy, 1, n + 1));
-  return [g.MatMul(g.T(g.shaped(dy, [g.length(dy, 0), points, n])), homogeneous)];
+  const flat = g.shaped(dy, [g.length(dy, 0), g.times(...g.lengths(dy, 1, n + 1)), n, 1]);
+  // A sum rather than a product, which ONNX Runtime fuses to one that refuses an empty batch.
+  return [g.ReduceSum(g.Mul(flat, g.Unsqueeze(homogeneous, g.ints([1]))), g.ints([1]), { keepdims: 0 })];
 });
 
 // Each element lies at its index of the flat result.

@@ -1,0 +1,28 @@
+/** An operator in simpler ones, for graphs that cannot hold it: the body that its gradient is taken of. */
+import { unsupportedShape } from '../../errors.ts';
+import type { Builder } from '../../graph/builder.ts';
+import type { Node, Value } from '../../graph/model.ts';
+import { decomposition } from './rules.ts';
+import { gradTools } from './tools.ts';
+
+/** The results in the order of the node's outputs; undefined where it has no body, or shapes are not known well enough. */
+export function writtenOut(node: Node, g: Builder): Value[] | undefined {
+  const body = decomposition(node);
+  const [dy] = node.outputs;
+  if (body === undefined || dy === undefined || node.inputs.some((v) => v !== undefined && v.shape === undefined))
+    return undefined;
+  const refuse = (v: Value): never => {
+    throw unsupportedShape(`the body of ${node.op} needs the rank of "${v.name}"`, { node: node.label });
+  };
+  const tools = Object.assign({}, g, gradTools(g, refuse));
+  const around = { dy, dys: [], captured: [], active: new Set<Value>(), onward: { behind: () => [] } };
+  const results = body.apply({
+    node,
+    inputs: node.inputs,
+    outputs: node.outputs,
+    attrs: node.attrs,
+    g: tools,
+    ...around,
+  });
+  return results.filter((v) => v !== undefined);
+}
