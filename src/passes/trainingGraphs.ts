@@ -66,7 +66,7 @@ export function named(g: Builder, entries: readonly (readonly [string, Value])[]
 }
 
 /** Outputs set, Adapted nodes lowered, equal nodes merged, unused inputs dropped, order made. */
-function finish(
+export function finish(
   f: { model: Model; graph: Graph; g: Builder },
   target: Target,
   extra: readonly Value[],

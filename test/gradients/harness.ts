@@ -124,7 +124,7 @@ export interface Data {
   readonly values: readonly number[];
 }
 
-const ortTensor = ({ type, dims, values }: Data): OrtTensor => {
+export const ortTensor = ({ type, dims, values }: Data): OrtTensor => {
   switch (type) {
     case 'float64':
       return new OrtTensor(type, Float64Array.from(values), dims);
