@@ -5,13 +5,15 @@
 import { InferenceSession, type Tensor as OrtTensor } from 'onnxruntime-node';
 import { encodeModel } from '../../../src/emit/index.ts';
 import { LoraifyError } from '../../../src/errors.ts';
-import { type Dim, Graph, type Model, tensorType, type Value } from '../../../src/graph/model.ts';
+import { type Dim, type FunctionDef, Graph, type Model, tensorType, type Value } from '../../../src/graph/model.ts';
 import { compileModel } from '../../../src/loraify.ts';
 import { resolveOptions } from '../../../src/options.ts';
+import { exposeAdapters } from '../../../src/passes/adapterInputs.ts';
 import { gradients } from '../../../src/passes/autodiff/index.ts';
 import { finish, forward } from '../../../src/passes/trainingGraphs.ts';
 import { type Data, modelOf, numbers, ortTensor, random } from '../harness.ts';
 import type { Floats } from './draft.ts';
+import { localDomain } from './function.steps.ts';
 import type { RandomGraph } from './graph.ts';
 
 /** What has to agree. */
@@ -27,6 +29,8 @@ interface Subject {
   readonly moved: readonly string[];
   readonly outputs: readonly string[];
   readonly gradients: ReadonlySet<string>;
+  /** What the compile says of the lengths of the compiled graph's outputs, plain symbols replaced by what they stand for. */
+  readonly lengths: ReadonlyMap<string, readonly Dim[] | undefined>;
 }
 
 const options = resolveOptions({
@@ -40,9 +44,10 @@ const options = resolveOptions({
 
 /** Compiles a graph. Throws what the compile throws. */
 export function subjectOf({ model, data, moved, type }: RandomGraph): Subject {
-  const { graphs, prepared, layout } = compileModel(model, options);
+  const { graphs, prepared, layout, layers } = compileModel(model, options);
   const reference = graphs.get('model');
   if (reference === undefined || prepared === undefined) throw new Error('nothing compiled');
+  exposeAdapters(reference, layers, 'required', false);
   const next = random(7);
   const params = Array.from({ length: layout.size }, () => Math.fround(next() - 0.5));
   const feeds = new Map(data);
@@ -50,7 +55,6 @@ export function subjectOf({ model, data, moved, type }: RandomGraph): Subject {
   for (const { name, offset, shape } of adapters) {
     const values = params.slice(offset, offset + shape[0] * shape[1]);
     feeds.set(name, { type: 'float32', dims: shape, values });
-    feed(reference.graph, name);
   }
   const f = forward(prepared);
   const outputs = [...f.graph.outputs];
@@ -78,16 +82,18 @@ export function subjectOf({ model, data, moved, type }: RandomGraph): Subject {
     moved: wanted.filter((name) => !still.has(name)),
     outputs: names,
     gradients: new Set([...found.keys()].map((v) => v.name)),
+    lengths: lengthsOf(f.graph, data),
   };
 }
 
-/** An initializer becomes an input. */
-function feed(graph: Graph, name: string): void {
-  const at = graph.initializers.findIndex((v) => v.name === name);
-  const [v] = graph.initializers.splice(at, 1);
-  if (v === undefined) throw new Error(`no adapter ${name}`);
-  v.tensor = undefined;
-  graph.inputs.push(v);
+function lengthsOf(graph: Graph, data: ReadonlyMap<string, Data>): Subject['lengths'] {
+  const symbols = new Map<Dim, Dim>();
+  for (const v of graph.inputs)
+    v.shape?.forEach((s, i) => {
+      const n = data.get(v.name)?.dims[i];
+      if (typeof s === 'string' && n !== undefined) symbols.set(s, n);
+    });
+  return new Map(graph.outputs.map((v) => [v.name, v.shape?.map((s) => symbols.get(s) ?? s)]));
 }
 
 // ---------------------------------------------------------------- one session for many
@@ -97,17 +103,28 @@ const named = (i: number, name: string): string => `${i}/${name}`;
 /** The graphs beside each other, names and symbols kept apart. */
 export function joined(models: readonly Model[], opset: number): Model {
   const all = new Graph('batch');
-  models.forEach(({ graph }, i) => {
-    const values = [...graph.inputs, ...graph.initializers, ...graph.nodes.flatMap((n) => n.outputs)];
+  const functions: FunctionDef[] = [];
+  const domains = new Set(['']);
+  models.forEach(({ graph, functions: own, opsets }, i) => {
+    for (const domain of opsets.keys()) domains.add(domain);
+    const renamed = new Map(own.map((f) => [f.name, `${f.name}_${i}`]));
+    const nodes = [...graph.allNodes(), ...own.flatMap((f) => [...f.body.allNodes()])];
+    for (const n of nodes) if (n.domain === localDomain) n.op = renamed.get(n.op) ?? n.op;
+    functions.push(...own.map((f) => ({ ...f, name: renamed.get(f.name) ?? f.name })));
+    const graphs = [...graph.allGraphs()];
+    const values = graphs.flatMap((g) => [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)]);
     for (const v of new Set(values)) if (v.name !== '') v.name = named(i, v.name);
     for (const v of [...graph.inputs, ...graph.outputs]) v.type = apart(v, i);
-    for (const n of graph.nodes) n.name = named(i, n.name);
+    for (const n of graph.allNodes()) n.name = named(i, n.name);
     all.inputs.push(...graph.inputs);
     all.outputs.push(...graph.outputs);
     all.initializers.push(...graph.initializers);
     all.nodes.push(...graph.nodes);
   });
-  return modelOf(all, opset);
+  const model = modelOf(all, opset);
+  for (const domain of domains) if (domain !== '') model.opsets.set(domain, 1);
+  model.functions = functions;
+  return model;
 }
 
 function apart(v: Value, i: number): Value['type'] {
@@ -168,6 +185,14 @@ export async function compare(subjects: readonly Subject[], opset: number): Prom
   });
   const [y, z] = [await reference.run(feeds), await compiled.run(own)];
   const problems = subjects.map((s, i) => {
+    for (const [name, dims] of s.lengths) {
+      const real = read(i, z, name).dims;
+      if (
+        dims !== undefined &&
+        (dims.length !== real.length || dims.some((n, j) => typeof n === 'number' && n !== real[j]))
+      )
+        return `${name} has shape [${real}], but [${dims}] is inferred`;
+    }
     for (const name of s.outputs) {
       const problem = differs(read(i, y, name), read(i, z, name), numerics[s.type].forward);
       if (problem !== undefined) return `output ${name} ${problem}`;

@@ -4,10 +4,11 @@
  * gets and adds an offset to each element, which keeps it apart from kinks, ties, zeros of denominators and logarithms.
  */
 import { type Builder, createBuilder } from '../../../src/graph/builder.ts';
-import { type Dim, Graph, tensorType, Value } from '../../../src/graph/model.ts';
-import { type DataType, tensorOf } from '../../../src/graph/tensor.ts';
+import { type Dim, type FunctionDef, Graph, tensorType, Value } from '../../../src/graph/model.ts';
+import type { DataType } from '../../../src/graph/tensor.ts';
 import { inferNode } from '../../../src/passes/shapes.ts';
 import { type Data, random } from '../harness.ts';
+import { constantValue } from './disguise.ts';
 
 /** A float value with its lengths at run time and a bound of its elements' magnitudes. */
 export interface Entry {
@@ -33,7 +34,7 @@ export type Decide = (n: number) => number;
 /** Most elements and axes of a value. */
 const most = { elements: 48, axes: 4 } as const;
 /** Inputs lie in [-1, 1] and are moved by less than 0.1. */
-const inputBound = 1.1;
+export const inputBound = 1.1;
 
 export const sizeOf = (shape: Shape): number => shape.reduce((a, b) => a * b, 1);
 
@@ -57,6 +58,8 @@ export interface Draft {
   readonly data: Map<Value, Data>;
   /** Float inputs: what gradients are asked for. */
   readonly moved: Value[];
+  /** Model-local functions. */
+  readonly functions: FunctionDef[];
   /** Values that nothing has read yet. */
   readonly loose: Set<Entry>;
   /** Sets where decisions come from. */
@@ -75,7 +78,7 @@ export interface Draft {
   input(shape: Shape): Entry;
   /** A new float input or constant. */
   operand(shape: Shape): Entry;
-  /** A float constant: an initializer, or the output of a Constant node. */
+  /** A float constant, perhaps computed from others. */
   constant(shape: Shape, values: readonly number[]): Value;
   /** A scalar constant of the graph's type. */
   scalar(x: number): Value;
@@ -130,6 +133,7 @@ export function createDraft(type: Floats, opset: number, mode: Mode, seed: numbe
     graph,
     data: new Map(),
     moved: [],
+    functions: [],
     loose: new Set(),
     decideBy: (list) => {
       draws = list;
@@ -264,11 +268,8 @@ export function createDraft(type: Floats, opset: number, mode: Mode, seed: numbe
     return e;
   };
 
-  /** An initializer, or the output of a Constant node. */
-  const holder = (dtype: DataType, shape: Shape, values: readonly number[]): Value => {
-    if (draft.draw(4) > 0) return g.constant(dtype, shape, values);
-    return g.Constant({ value: tensorOf(dtype, shape, values) });
-  };
+  const holder = (dtype: DataType, shape: Shape, values: readonly number[]): Value =>
+    constantValue({ g, draw: draft.draw, dtype }, shape, values);
 
   /** Offsets: a constant, or an input that is moved as little as the others. */
   const still = (shape: Shape, values: readonly number[]): Value => {

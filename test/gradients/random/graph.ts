@@ -74,6 +74,8 @@ export function graphOf({ seed, head, steps: list }: Recipe): RandomGraph {
   const ops = new Set(graph.nodes.map((n) => n.op));
   forget(draft);
   const model = modelOf(graph, opset);
+  model.functions = draft.functions;
+  for (const n of graph.allNodes()) if (n.domain !== '') model.opsets.set(n.domain, 1);
   const named = (v: Value): readonly [string, Data][] => {
     const d = draft.data.get(v);
     return d === undefined ? [] : [[v.name, d]];

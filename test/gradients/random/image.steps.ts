@@ -30,7 +30,8 @@ function window(d: Draft, x: Entry, dilated = true): Window {
   // A window that dilation makes wider than the picture has no place.
   const dilations = dilated ? kernel_shape.map((k) => (k === 2 ? 1 + d.draw(2) : 1)) : undefined;
   const auto = d.draw(4);
-  if (auto === 0) {
+  // ONNX Runtime pads by no negative lengths, which a stride beyond the window would ask for.
+  if (auto === 0 && strides.every((s, i) => s <= (kernel_shape[i] ?? 1))) {
     const auto_pad = d.oneOf(['SAME_UPPER', 'SAME_LOWER', 'VALID'] as const);
     return { attrs: { kernel_shape, strides, auto_pad } };
   }
@@ -155,6 +156,39 @@ export const steps: readonly Step[] = [
       // ONNX Runtime wants to know how many there are.
       const sizes = d.whole([...x.shape.slice(0, 2), p, q], [4], { sized: true });
       d.put(d.g.Resize(x.value, undefined, undefined, sizes, attrs), 3 * x.bound, [...x.shape.slice(0, 2), p, q]);
+    },
+  },
+  {
+    ops: ['AffineGrid'],
+    ...float32,
+    since: 20,
+    make: (d) => {
+      const n = 1 + d.draw(2);
+      const shape = [n, 2, 3];
+      const x = d.pick(
+        (e) => e.shape.join() === shape.join(),
+        () => shape,
+      );
+      const [h, w] = [2 + d.draw(2), 2 + d.draw(2)];
+      const y = d.g.AffineGrid(x.value, d.fixed([n, 1, h, w]), { align_corners: d.draw(2) });
+      d.put(y, 3 * x.bound, [n, h, w, 2]);
+    },
+  },
+  {
+    // What a pool took goes back to where it was.
+    ops: ['MaxUnpool'],
+    ...float32,
+    make: (d) => {
+      const shape = [1, 1 + d.draw(2), 2 * (1 + d.draw(2)), 2 * (1 + d.draw(2))];
+      const x = d.distinct(
+        d.pick(
+          (e) => e.shape.join() === shape.join(),
+          () => shape,
+        ),
+      );
+      const attrs = { kernel_shape: [2, 2], strides: [2, 2] };
+      const [y, at] = d.g.node({ op: 'MaxPool', inputs: [x.value], attrs, outputs: 2 });
+      if (y !== undefined && at !== undefined) d.put(d.g.MaxUnpool(d.g.Tanh(y), at, undefined, attrs), 1, shape);
     },
   },
   {

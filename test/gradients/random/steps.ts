@@ -1,10 +1,25 @@
 /** Everything that a random graph is made of. */
+import { steps as contrib } from './contrib.steps.ts';
+import { steps as control } from './control.steps.ts';
 import { steps as elementwise } from './elementwise.steps.ts';
+import { steps as functions } from './function.steps.ts';
 import { steps as image } from './image.steps.ts';
 import { steps as indexing } from './indexing.steps.ts';
 import { steps as layout } from './layout.steps.ts';
 import { steps as linear } from './linear.steps.ts';
 import { steps as reduce } from './reduce.steps.ts';
+import { steps as shapes } from './shapes.steps.ts';
 import type { Step } from './step.ts';
 
-export const steps: readonly Step[] = [...elementwise, ...layout, ...indexing, ...linear, ...reduce, ...image];
+export const steps: readonly Step[] = [
+  ...elementwise,
+  ...layout,
+  ...indexing,
+  ...linear,
+  ...reduce,
+  ...image,
+  ...shapes,
+  ...control,
+  ...functions,
+  ...contrib,
+];
