@@ -75,8 +75,8 @@ export const steps: readonly Step[] = [
         () => [1, ...d.shape(2)],
       );
       const ones = x.shape.flatMap((n, i) => (n === 1 ? [i] : []));
-      // Without axes the rank would not be known where a length is not.
-      const all = d.mode === 'static' && d.draw(2) === 0;
+      // Without axes the rank would not be known where a length is not, which only an input says for sure.
+      const all = d.mode === 'static' && x.value.producer === undefined && d.draw(2) === 0;
       const gone = all ? ones : ones.filter((_, i) => i === 0 || d.draw(2) === 0);
       const axes = gone.map((a) => (d.draw(2) === 0 ? a : a - x.shape.length));
       const dims = x.shape.filter((_, i) => !gone.includes(i));
