@@ -49,7 +49,7 @@ export interface RandomGraph {
 
 export function graphOf({ seed, head, steps: list }: Recipe): RandomGraph {
   const [t = 0, o = 0, m = 0, ...rest] = head;
-  const type: Floats = t % 3 === 0 ? 'float32' : 'float64';
+  const type: Floats = t % 2 === 0 ? 'float32' : 'float64';
   const opset = opsets[o % opsets.length] ?? 18;
   const mode = modes[m % modes.length] ?? 'static';
   const draft = createDraft(type, opset, mode, seed, rest);

@@ -15,6 +15,9 @@ export const steps: readonly Step[] = [
   ...elementwise,
   ...layout,
   ...indexing,
+  // Products have the layers, so they come three times as often as the rest.
+  ...linear,
+  ...linear,
   ...linear,
   ...reduce,
   ...image,
