@@ -11,12 +11,16 @@ import { cloneMap, cloneNodes } from '../graph/clone.ts';
 import type { Graph, Node, Use, Value } from '../graph/model.ts';
 import { dataTypeBits, inlineBytes } from '../graph/tensor.ts';
 
+const products = new Set(['Conv', 'ConvTranspose', 'Einsum', 'FusedMatMul', 'Gemm', 'MatMul']);
+
 /** In place, on a graph in its final order. Adds copies of nodes, never of constants. */
 export function dequantizeLate(graph: Graph): void {
   const constant = new Set<Node>();
   const unpacks = new Set<Node>();
   for (const node of graph.nodes) {
     if (node.bodies.length > 0 || node.outputs.length !== 1 || node.inputs.length === 0) continue;
+    // A product is no weight, also where both its factors are constant.
+    if (products.has(node.op)) continue;
     const makers = node.inputs.flatMap((v) => v?.producer ?? []);
     const fixed = node.inputs.every((v) => v === undefined || v.tensor !== undefined || isFrom(v, constant));
     if (!fixed) continue;
@@ -28,17 +32,21 @@ export function dequantizeLate(graph: Graph): void {
     ...graph.outputs,
     ...[...graph.allGraphs()].flatMap((g) => (g === graph ? [] : g.outputs)),
   ]);
-  const first = graph.nodes.filter((n) => unpacks.has(n));
+  // A computed scale goes with what it scales.
+  const moved = new Set(unpacks);
+  for (const node of moved) for (const v of node.inputs) if (v?.producer !== undefined) moved.add(v.producer);
+  const first = graph.nodes.filter((n) => moved.has(n));
+  const weights = first.filter((n) => unpacks.has(n));
   const copies: Node[] = [];
-  for (const node of first) {
+  for (const node of weights) {
     const [value] = node.outputs;
     if (value === undefined) continue;
     // What leaves as a whole, or enters a body, stays one value.
     const readers = [...value.uses].filter((u) => !unpacks.has(u.node) && u.node.graph === graph);
     const kept = handedOut.has(value) || readers.length < value.uses.size;
-    for (const use of kept ? readers : readers.slice(1)) copies.push(...copyFor(use, node, first));
+    for (const use of kept ? readers : readers.slice(1)) copies.push(...copyFor(use, node, weights));
   }
-  graph.removeAll(unpacks);
+  graph.removeAll(moved);
   graph.insertAfter(undefined, ...first, ...copies);
   graph.prune();
 }

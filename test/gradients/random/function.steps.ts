@@ -12,7 +12,7 @@ function mixed(name: string, opset: number, inner: FunctionDef | undefined): Fun
   const [x, y] = [new Value('x'), new Value('y')];
   body.inputs.push(x, y);
   const [called = x] =
-    inner === undefined ? [] : g.node({ op: inner.name, domain: localDomain, inputs: [x, y], outputs: 1 });
+    inner === undefined ? [] : g.node({ op: inner.name, domain: localDomain, inputs: [x, y], outputs: 2 });
   const factor = g.Constant();
   const attr: Attr = { kind: 'ref', value: 'factor', type: 1 };
   factor.producer?.attrs.set('value_float', attr);

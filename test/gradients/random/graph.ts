@@ -2,11 +2,14 @@
 import fc from 'fast-check';
 import { type Model, tensorType, Value } from '../../../src/graph/model.ts';
 import { tensorOf } from '../../../src/graph/tensor.ts';
+import type { Target } from '../../../src/passes/index.ts';
 import { type Data, modelOf } from '../harness.ts';
 import { createDraft, type Draft, type Floats, type Mode, modes, sizeOf } from './draft.ts';
 import { steps } from './steps.ts';
 
 export const opsets = [18, 21, 24, 26] as const;
+
+const providers = ['portable', 'portable', 'cpu', 'cuda'] as const;
 
 export interface Recipe {
   /** Of the values. */
@@ -39,6 +42,8 @@ export interface RandomGraph {
   readonly type: Floats;
   readonly opset: number;
   readonly mode: Mode;
+  /** The provider that the compile is for: the graphs of all run on the CPU. */
+  readonly target: Target;
   /** All inputs. */
   readonly data: ReadonlyMap<string, Data>;
   /** Inputs whose gradient is asked for. */
@@ -48,7 +53,7 @@ export interface RandomGraph {
 }
 
 export function graphOf({ seed, head, steps: list }: Recipe): RandomGraph {
-  const [t = 0, o = 0, m = 0, ...rest] = head;
+  const [t = 0, o = 0, m = 0, p = 0, ...rest] = head;
   const type: Floats = t % 2 === 0 ? 'float32' : 'float64';
   const opset = opsets[o % opsets.length] ?? 18;
   const mode = modes[m % modes.length] ?? 'static';
@@ -85,6 +90,7 @@ export function graphOf({ seed, head, steps: list }: Recipe): RandomGraph {
     type,
     opset,
     mode,
+    target: providers[p % providers.length] ?? 'portable',
     data: new Map(graph.inputs.flatMap(named)),
     moved: draft.moved.map((v) => v.name),
     ops,

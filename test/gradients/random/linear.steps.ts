@@ -1,19 +1,37 @@
 /** Products. In float32 some weights are adapted: a constant named `layerN.weight` is a layer. */
 import type { Value } from '../../../src/graph/model.ts';
-import { tensorOf } from '../../../src/graph/tensor.ts';
+import { type DataType, tensorOf } from '../../../src/graph/tensor.ts';
 import { broadcast, type Draft, type Entry, sizeOf } from './draft.ts';
 import { some } from './layout.steps.ts';
 import type { Step } from './step.ts';
 
-/** A frozen matrix that becomes a layer, sometimes read through a Transpose. */
+/** A frozen tensor whose name makes its product a layer. */
+function frozen(d: Draft, dtype: DataType, dims: readonly number[], value: () => number): Value {
+  const values = Array.from({ length: sizeOf(dims) }, value);
+  const v = d.g.tensor(`layer${d.graph.initializers.length}.weight`, tensorOf(dtype, dims, values));
+  d.graph.initializers.push(v);
+  return v;
+}
+
+/** A matrix that becomes a layer, sometimes read through a Transpose or out of int8. */
 function weight(d: Draft, rows: number, columns: number): Value {
-  const count = [...d.graph.initializers].length;
   const turned = d.draw(3) === 0;
   const dims = turned ? [columns, rows] : [rows, columns];
-  const values = Array.from({ length: rows * columns }, () => Math.fround(2 * d.next() - 1));
-  const v = d.g.tensor(`layer${count}.weight`, tensorOf(d.type, dims, values));
-  d.graph.initializers.push(v);
-  return turned ? d.g.Transpose(v, { perm: [1, 0] }) : v;
+  const stored = d.draw(3) === 0 ? quantized(d, dims) : frozen(d, d.type, dims, () => Math.fround(2 * d.next() - 1));
+  return turned ? d.g.Transpose(stored, { perm: [1, 0] }) : stored;
+}
+
+function quantized(d: Draft, dims: readonly number[]): Value {
+  const q = frozen(d, 'int8', dims, () => Math.floor(200 * d.next()) - 100);
+  const axis = d.draw(3);
+  const count = dims[axis];
+  const shape = count === undefined ? [] : [count];
+  const scale = d.constant(
+    shape,
+    Array.from({ length: count ?? 1 }, () => Math.fround(0.005 + 0.004 * d.next())),
+  );
+  const zero = d.draw(2) === 0 ? d.g.constant('int8', shape, new Array<number>(count ?? 1).fill(3)) : undefined;
+  return d.g.DequantizeLinear(q, scale, zero, count === undefined ? {} : { axis });
 }
 
 const layered = (d: Draft): boolean => d.type === 'float32' && d.draw(2) === 0;
@@ -91,6 +109,31 @@ export const steps: readonly Step[] = [
       const attrs = { transA, transB, ...d.oneOf([{}, {}, { alpha: 0.5 }, { beta: -1.5 }, { alpha: 2, beta: 0.5 }]) };
       const y = d.g.Gemm(x.value, b.value, c?.value, attrs);
       d.put(y, 2 * k * x.bound * b.bound + 1.5 * (c?.bound ?? 0), [m, n]);
+    },
+  },
+  {
+    ops: ['com.microsoft.MatMulNBits'],
+    only: 'float32',
+    // Its gradient reads the weight as blocks of DequantizeLinear.
+    since: 21,
+    make: (d) => {
+      const x = some(d);
+      const k = x.shape.at(-1) ?? 1;
+      const [n, bits, block] = [1 + d.draw(4), d.oneOf([4, 8]), 16];
+      const packed = frozen(d, 'uint8', [n, 1, (block * bits) / 8], () => Math.floor(256 * d.next()));
+      const scales = d.g.constant(
+        'float32',
+        [n],
+        Array.from({ length: n }, () => Math.fround((0.5 + d.next()) / 2 ** bits)),
+      );
+      const [y] = d.g.node({
+        op: 'MatMulNBits',
+        domain: 'com.microsoft',
+        inputs: [x.value, packed, scales],
+        attrs: { K: k, N: n, bits, block_size: block },
+        outputs: 1,
+      });
+      if (y !== undefined) d.put(y, 3 * k * x.bound, [...x.shape.slice(0, -1), n]);
     },
   },
   {

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { printModel } from '../../../src/emit/index.ts';
 import { compare, mayRefuse, subjectOf } from './check.ts';
-import { graphOf, type Recipe, recipeOf, recipes } from './graph.ts';
+import { graphOf, type RandomGraph, type Recipe, recipeOf, recipes } from './graph.ts';
 
 /** How many graphs share a session: the time to open one grows faster than its nodes do. */
 const together = 8;
@@ -20,21 +20,26 @@ export interface Outcome {
   readonly refused: boolean;
 }
 
+type Kind = Pick<RandomGraph, 'opset' | 'type'>;
+
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** In the order of the recipes. */
 export async function problemsOf(list: readonly Recipe[]): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
-  const byOpset = new Map<number, number[]>();
+  const alike = new Map<string, { readonly kind: Kind; readonly all: number[] }>();
   list.forEach((recipe, at) => {
     try {
-      const { opset } = graphOf(recipe);
-      byOpset.set(opset, [...(byOpset.get(opset) ?? []), at]);
+      const { opset, type } = graphOf(recipe);
+      const key = `${opset} ${type}`;
+      const group = alike.get(key) ?? { kind: { opset, type }, all: [] };
+      alike.set(key, group);
+      group.all.push(at);
     } catch (error) {
       outcomes.push({ at, problem: `it cannot be drawn: ${message(error)}`, refused: false });
     }
   });
-  const run = async (opset: number, part: readonly number[]): Promise<void> => {
+  const run = async (kind: Kind, part: readonly number[]): Promise<void> => {
     const compiled = part.flatMap((at) => {
       const graph = graphOf(list[at] ?? empty);
       try {
@@ -47,7 +52,7 @@ export async function problemsOf(list: readonly Recipe[]): Promise<Outcome[]> {
     });
     if (compiled.length === 0) return;
     const subjects = compiled.map((c) => c.subject);
-    const found = await compare(subjects, opset).catch((error: unknown) => message(error));
+    const found = await compare(subjects, kind).catch((error: unknown) => message(error));
     if (typeof found !== 'string')
       compiled.forEach(({ at }, i) => {
         outcomes.push({ at, problem: found[i], refused: false });
@@ -58,12 +63,12 @@ export async function problemsOf(list: readonly Recipe[]): Promise<Outcome[]> {
       // One of them is to blame.
       const half = compiled.length >> 1;
       const indices = compiled.map((c) => c.at);
-      await run(opset, indices.slice(0, half));
-      await run(opset, indices.slice(half));
+      await run(kind, indices.slice(0, half));
+      await run(kind, indices.slice(half));
     }
   };
-  for (const [opset, all] of byOpset)
-    for (let i = 0; i < all.length; i += together) await run(opset, all.slice(i, i + together));
+  for (const { kind, all } of alike.values())
+    for (let i = 0; i < all.length; i += together) await run(kind, all.slice(i, i + together));
   return outcomes.sort((a, b) => a.at - b.at);
 }
 
