@@ -82,8 +82,10 @@ function expand(node: Node, site: Site): void {
 
   const rule = `lower/${op === 'Gemm' ? 'gemm' : 'matmul'}${side === 0 ? '' : '-left'}`;
   beside(site, node, y, rule, () => {
-    const rows = cast(site.g, x, dtype, 'float32');
-    const delta = side === 0 ? right(site.g, rows, a, b, flip, transA) : left(site.g, rows, a, b, flip, transB);
+    const wide = cast(site.g, x, dtype, 'float32');
+    // D·x of a vector is x·Dᵀ, without a Transpose in front of it (vectors.ts).
+    const rows = side === 0 || x.shape?.length === 1;
+    const delta = rows ? right(site.g, wide, a, b, flip, transA) : left(site.g, wide, a, b, flip, transB);
     return sum(site, base, delta, factor, dtype);
   });
 }

@@ -14,12 +14,14 @@ import { optimizerStep, type State } from './optimizer.ts';
 import { wholePads } from './pads.ts';
 import { asType } from './precision.ts';
 import { otherForms } from './providers.ts';
+import { knownReshapes } from './reshapes.ts';
 import { schedule } from './schedule.ts';
 import { inferNode } from './shapes.ts';
 import { simplify } from './simplify.ts';
 import { speedUp, type Target } from './speed.ts';
 import { pack, type StateLayout, unpack } from './state.ts';
 import type { Prepared } from './training.ts';
+import { columnVectors } from './vectors.ts';
 import { verify } from './verify.ts';
 
 /** A forward with loss on its own copy of the graph, ready for gradients or outputs. */
@@ -77,8 +79,10 @@ export function finish(
   graph.adopt();
   lowerTraining(graph, g);
   wholePads(graph, g);
+  columnVectors(graph, g);
   graph.adopt();
   otherForms(model, target);
+  knownReshapes(graph, g);
   simplify(graph);
   speedUp(model, g, target);
   graph.prune();

@@ -13,7 +13,7 @@ import { gradients } from '../../../src/passes/autodiff/index.ts';
 import type { Target } from '../../../src/passes/index.ts';
 import { finish, forward } from '../../../src/passes/trainingGraphs.ts';
 import { type Data, modelOf, numbers, ortTensor, random } from '../harness.ts';
-import { type Floats, sizeOf } from './draft.ts';
+import type { Floats } from './draft.ts';
 import { localDomain } from './function.steps.ts';
 import type { RandomGraph } from './graph.ts';
 
