@@ -2,9 +2,11 @@
  * Random graphs through a compile: forward and gradients on ONNX Runtime against the graph that was written down. Many graphs
  * share a session, as one model with the inputs and outputs of all.
  */
+
 import { InferenceSession, type Tensor as OrtTensor } from 'onnxruntime-node';
 import { encodeModel } from '../../../src/emit/index.ts';
 import { LoraifyError } from '../../../src/errors.ts';
+import { sizeOf } from '../../../src/graph/layers.ts';
 import { type Dim, type FunctionDef, Graph, type Model, tensorType, type Value } from '../../../src/graph/model.ts';
 import { compileModel } from '../../../src/loraify.ts';
 import { resolveOptions } from '../../../src/options.ts';
@@ -13,7 +15,6 @@ import { gradients } from '../../../src/passes/autodiff/index.ts';
 import type { Target } from '../../../src/passes/index.ts';
 import { finish, forward } from '../../../src/passes/trainingGraphs.ts';
 import { type Data, modelOf, numbers, ortTensor, random } from '../harness.ts';
-import type { Floats } from './draft.ts';
 import { localDomain } from './function.steps.ts';
 import type { RandomGraph } from './graph.ts';
 
@@ -239,7 +240,7 @@ export async function compare(
         return { [named(i, name)]: ortTensor({ ...d, values: d.values.map((x, j) => x + by * (direction[j] ?? 0)) }) };
       });
     const [p1, m1, p2, m2] = [await at(1), await at(-1), await at(0.5), await at(-0.5)];
-    subjects.forEach((s, i) => {
+    subjects.forEach((_, i) => {
       const move = moves[i];
       if (problems[i] !== undefined || move?.d === undefined) return;
       const slope = (p: readonly number[], m: readonly number[], h: number): number =>

@@ -1,8 +1,9 @@
 /** Fused operators of ONNX Runtime's optimizers. */
 
+import { sizeOf } from '../../../src/graph/layers.ts';
 import type { Value } from '../../../src/graph/model.ts';
 import type { OpKey } from '../../../src/graph/operators.ts';
-import { type Draft, type Entry, inputBound, sizeOf } from './draft.ts';
+import { type Draft, type Entry, inputBound } from './draft.ts';
 import { some } from './layout.steps.ts';
 import type { Step } from './step.ts';
 

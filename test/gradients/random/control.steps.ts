@@ -1,8 +1,10 @@
 /** Bodies: branches on conditions of every kind, scans and counted loops. */
+
 import type { Builder } from '../../../src/graph/builder.ts';
+import { sizeOf } from '../../../src/graph/layers.ts';
 import type { Value } from '../../../src/graph/model.ts';
 import { branch, loop, scan } from '../control.ts';
-import { type Draft, type Entry, sizeOf } from './draft.ts';
+import type { Draft, Entry } from './draft.ts';
 import { some } from './layout.steps.ts';
 import type { Step } from './step.ts';
 

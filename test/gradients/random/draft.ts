@@ -4,6 +4,7 @@
  * gets and adds an offset to each element, which keeps it apart from kinks, ties, zeros of denominators and logarithms.
  */
 import { type Builder, createBuilder } from '../../../src/graph/builder.ts';
+import { sizeOf } from '../../../src/graph/layers.ts';
 import { type Dim, type FunctionDef, Graph, tensorType, Value } from '../../../src/graph/model.ts';
 import type { DataType } from '../../../src/graph/tensor.ts';
 import { inferNode } from '../../../src/passes/shapes.ts';
@@ -35,8 +36,6 @@ export type Decide = (n: number) => number;
 const most = { elements: 48, axes: 4 } as const;
 /** Inputs lie in [-1, 1] and are moved by less than 0.1. */
 export const inputBound = 1.1;
-
-export const sizeOf = (shape: Shape): number => shape.reduce((a, b) => a * b, 1);
 
 /** NumPy's broadcast of two shapes, undefined where they do not fit. */
 export function broadcast(a: Shape, b: Shape): number[] | undefined {

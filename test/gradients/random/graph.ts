@@ -1,10 +1,12 @@
 /** A random graph out of a recipe: a list of decisions of which every one, and every part of one, is a valid graph. */
+
 import fc from 'fast-check';
+import { sizeOf } from '../../../src/graph/layers.ts';
 import { type Model, tensorType, Value } from '../../../src/graph/model.ts';
 import { tensorOf } from '../../../src/graph/tensor.ts';
 import type { Target } from '../../../src/passes/index.ts';
 import { type Data, modelOf } from '../harness.ts';
-import { createDraft, type Draft, type Floats, type Mode, modes, sizeOf } from './draft.ts';
+import { createDraft, type Draft, type Floats, type Mode, modes } from './draft.ts';
 import { steps } from './steps.ts';
 
 export const opsets = [18, 21, 24, 26] as const;

@@ -1,5 +1,6 @@
 /** Convolutions, pools, resizing and attention on small images and sequences. Most have float32 kernels only. */
-import { type Draft, type Entry, sizeOf } from './draft.ts';
+import { sizeOf } from '../../../src/graph/layers.ts';
+import type { Draft, Entry } from './draft.ts';
 import type { Step } from './step.ts';
 
 const float32 = { only: 'float32' } as const;

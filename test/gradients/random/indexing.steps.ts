@@ -1,5 +1,6 @@
 /** Operators that pick or place elements, with indices of either sign as constants and as inputs. */
-import { type Draft, type Entry, sizeOf } from './draft.ts';
+import { sizeOf } from '../../../src/graph/layers.ts';
+import type { Draft, Entry } from './draft.ts';
 import { axisOf, some } from './layout.steps.ts';
 import type { Step } from './step.ts';
 

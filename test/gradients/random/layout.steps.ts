@@ -1,6 +1,7 @@
 /** Operators that move elements, with lengths as constants, as inputs, or computed from shapes. */
+import { sizeOf } from '../../../src/graph/layers.ts';
 import type { Value } from '../../../src/graph/model.ts';
-import { broadcast, type Draft, type Entry, factors, sizeOf } from './draft.ts';
+import { broadcast, type Draft, type Entry, factors } from './draft.ts';
 import type { Step } from './step.ts';
 
 /** An axis, from either end. */

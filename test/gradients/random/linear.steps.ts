@@ -1,7 +1,8 @@
 /** Products. In float32 some weights are adapted: a constant named `layerN.weight` is a layer. */
+import { sizeOf } from '../../../src/graph/layers.ts';
 import type { Value } from '../../../src/graph/model.ts';
 import { type DataType, tensorOf } from '../../../src/graph/tensor.ts';
-import { broadcast, type Draft, type Entry, sizeOf } from './draft.ts';
+import { broadcast, type Draft, type Entry } from './draft.ts';
 import { some } from './layout.steps.ts';
 import type { Step } from './step.ts';
 

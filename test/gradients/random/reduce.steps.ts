@@ -1,6 +1,7 @@
 /** Reductions with their axes written in every way, the softmax family, normalizations and losses. */
+import { sizeOf } from '../../../src/graph/layers.ts';
 import type { Value } from '../../../src/graph/model.ts';
-import { type Draft, type Entry, sizeOf } from './draft.ts';
+import type { Draft, Entry } from './draft.ts';
 import { axisOf, some } from './layout.steps.ts';
 import type { Step } from './step.ts';
 

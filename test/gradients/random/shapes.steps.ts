@@ -1,5 +1,6 @@
 /** What exporters write around shapes: scales, masks and positions computed from lengths, and indices computed from data. */
-import { type Draft, type Entry, sizeOf } from './draft.ts';
+import { sizeOf } from '../../../src/graph/layers.ts';
+import type { Draft, Entry } from './draft.ts';
 import { axisOf, some } from './layout.steps.ts';
 import type { Step } from './step.ts';
 
