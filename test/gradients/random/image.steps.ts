@@ -1,6 +1,7 @@
 /** Convolutions, pools, resizing and attention on small images and sequences. Most have float32 kernels only. */
 import { sizeOf } from '../../../src/graph/layers.ts';
 import type { Draft, Entry } from './draft.ts';
+import { layered, layerOf } from './layer.ts';
 import type { Step } from './step.ts';
 
 const float32 = { only: 'float32' } as const;
@@ -54,7 +55,8 @@ export const steps: readonly Step[] = [
       const group = c % 2 === 0 ? 1 + d.draw(2) : 1;
       const m = group * (1 + d.draw(2));
       const { attrs } = window(d, x);
-      const w = d.operand([m, c / group, ...attrs.kernel_shape]);
+      const dims = [m, c / group, ...attrs.kernel_shape];
+      const w = group === 1 && layered(d) ? layerOf(d, dims) : d.operand(dims);
       const b = d.draw(2) === 0 ? undefined : d.operand([m]);
       const y = d.g.Conv(x.value, w.value, b?.value, { ...attrs, group });
       if ((y.shape ?? []).every((n) => typeof n === 'number' && n > 0))

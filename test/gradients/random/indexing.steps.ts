@@ -1,6 +1,7 @@
 /** Operators that pick or place elements, with indices of either sign as constants and as inputs. */
 import { sizeOf } from '../../../src/graph/layers.ts';
 import type { Draft, Entry } from './draft.ts';
+import { layerOf } from './layer.ts';
 import { axisOf, some } from './layout.steps.ts';
 import type { Step } from './step.ts';
 
@@ -43,6 +44,19 @@ export const steps: readonly Step[] = [
       const type = d.oneOf(['int64', 'int64', 'int32'] as const);
       const at = d.whole(positions(d, sizeOf(shape), x.shape[axis] ?? 1), shape, { type });
       d.put(d.g.Gather(x.value, at, { axis: written }), x.bound, dims);
+    },
+  },
+  {
+    // Rows of an embedding
+    ops: ['Gather'],
+    only: 'float32',
+    make: (d) => {
+      const [n, width] = [2 + d.draw(4), 1 + d.draw(4)];
+      const table = layerOf(d, [n, width]);
+      const shape = d.oneOf([[], [1], [3], [2, 2]]);
+      const type = d.oneOf(['int64', 'int64', 'int32'] as const);
+      const at = d.whole(positions(d, sizeOf(shape), n), shape, { type });
+      d.put(d.g.Gather(table.value, at), table.bound, [...shape, width]);
     },
   },
   {

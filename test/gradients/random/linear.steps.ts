@@ -1,18 +1,10 @@
 /** Products. In float32 some weights are adapted: a constant named `layerN.weight` is a layer. */
 import { sizeOf } from '../../../src/graph/layers.ts';
 import type { Value } from '../../../src/graph/model.ts';
-import { type DataType, tensorOf } from '../../../src/graph/tensor.ts';
 import { broadcast, type Draft, type Entry } from './draft.ts';
+import { frozen, layered } from './layer.ts';
 import { some } from './layout.steps.ts';
 import type { Step } from './step.ts';
-
-/** A frozen tensor whose name makes its product a layer. */
-function frozen(d: Draft, dtype: DataType, dims: readonly number[], value: () => number): Value {
-  const values = Array.from({ length: sizeOf(dims) }, value);
-  const v = d.g.tensor(`layer${d.graph.initializers.length}.weight`, tensorOf(dtype, dims, values));
-  d.graph.initializers.push(v);
-  return v;
-}
 
 /** A matrix that becomes a layer, sometimes read through a Transpose or out of int8. */
 function weight(d: Draft, rows: number, columns: number): Value {
@@ -34,8 +26,6 @@ function quantized(d: Draft, dims: readonly number[]): Value {
   const zero = d.draw(2) === 0 ? d.g.constant('int8', shape, new Array<number>(count ?? 1).fill(3)) : undefined;
   return d.g.DequantizeLinear(q, scale, zero, count === undefined ? {} : { axis });
 }
-
-const layered = (d: Draft): boolean => d.type === 'float32' && d.draw(2) === 0;
 
 /** Subscripts with the shapes they need, by length of `i` to `l`. */
 const equations: readonly [readonly string[], ...(readonly string[])[]] = [

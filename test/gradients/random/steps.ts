@@ -7,6 +7,7 @@ import { steps as image } from './image.steps.ts';
 import { steps as indexing } from './indexing.steps.ts';
 import { steps as layout } from './layout.steps.ts';
 import { steps as linear } from './linear.steps.ts';
+import { steps as recurrent } from './recurrent.steps.ts';
 import { steps as reduce } from './reduce.steps.ts';
 import { steps as shapes } from './shapes.steps.ts';
 import type { Step } from './step.ts';
@@ -21,6 +22,7 @@ export const steps: readonly Step[] = [
   ...linear,
   ...reduce,
   ...image,
+  ...recurrent,
   ...shapes,
   ...control,
   ...functions,
