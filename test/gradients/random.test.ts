@@ -44,7 +44,9 @@ describe('random graphs', () => {
 
 /** Operators that random graphs have not, and why. */
 const notDrawn: Readonly<Record<string, string>> = {
+  'loraify.Standardized': 'made by the compile out of LayerNorm and RMSNorm as they are written out, which are drawn',
   'loraify.Gelu': 'made by the compile out of Erf between products, which are drawn',
+  'loraify.GeluTanh': 'made by the compile out of Tanh between products, which are drawn',
   'loraify.Joined': 'made by the compile for CUDA out of products that read one value',
   'loraify.Adapted': 'made by the compile out of MatMul and Gemm with weights, which are drawn',
   QuantizeLinear: 'its gradient is that of the clipping alone, which no difference shows',

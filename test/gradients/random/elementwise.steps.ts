@@ -269,24 +269,4 @@ export const steps: readonly Step[] = [
         d.put(d.g.PRelu(x.value, slope.value), x.bound * Math.max(1, slope.bound), x.shape);
     },
   },
-  {
-    // GELU as exporters write it: five nodes that the compiler differentiates as one.
-    ops: ['Erf'],
-    only: 'float32',
-    make: (d) => {
-      const x = d.pick();
-      const { g } = d;
-      const k = d.draw(2) === 0 ? g.Mul(x.value, d.scalar(0.7)) : g.Div(x.value, d.scalar(Math.SQRT2));
-      const t = g.Add(g.Erf(k), d.scalar(1));
-      const h = d.scalar(0.5);
-      // Nearly GELU, where the outer factor is another value.
-      const other = d.draw(4) === 0 ? d.operand(x.shape) : x;
-      const y = d.oneOf([
-        () => g.Mul(g.Mul(other.value, t), h),
-        () => g.Mul(other.value, g.Mul(t, h)),
-        () => g.Mul(g.Mul(other.value, h), t),
-      ])();
-      d.put(y, other.bound, x.shape);
-    },
-  },
 ];

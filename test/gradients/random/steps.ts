@@ -11,6 +11,7 @@ import { steps as recurrent } from './recurrent.steps.ts';
 import { steps as reduce } from './reduce.steps.ts';
 import { steps as shapes } from './shapes.steps.ts';
 import type { Step } from './step.ts';
+import { steps as written } from './written.steps.ts';
 
 export const steps: readonly Step[] = [
   ...elementwise,
@@ -27,4 +28,5 @@ export const steps: readonly Step[] = [
   ...control,
   ...functions,
   ...contrib,
+  ...written,
 ];
