@@ -43,6 +43,7 @@ export function peftContent(manifest: Manifest, params: Float32Array): PeftConte
     knownPaths: knownPaths(manifest),
     dropout: lora.dropout,
     init: lora.init,
+    told: lora.peft,
   };
 }
 

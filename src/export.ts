@@ -185,7 +185,7 @@ function peftOf(manifest: Manifest, adapter: Adapter): PeftContent {
   const all = [...adapter.values()];
   const agrees = (scaleOf: (l: PeftLayer) => number): boolean => all.every((l) => l.scale === scaleOf(l));
   const standard = agrees((l) => l.alpha / l.rank);
-  const rslora = !standard && agrees((l) => l.alpha / Math.sqrt(l.rank));
+  const rslora = (!standard || manifest.lora.scaling === 'rslora') && agrees((l) => l.alpha / Math.sqrt(l.rank));
   let size = 0;
   const place = (values: Float32Array): { offset: number } => {
     const offset = size;
@@ -209,10 +209,11 @@ function peftOf(manifest: Manifest, adapter: Adapter): PeftContent {
     params.set(l.A, layers[i]?.A.offset);
     params.set(l.B, layers[i]?.B.offset);
   }
-  const { dropout } = manifest.lora;
+  const { dropout, peft: told } = manifest.lora;
   // Converted to a branch beside the source's weights, it is plain LoRA.
   const init = changesBase(manifest.lora.init) ? 'kaiming' : manifest.lora.init;
-  return { layers, params, scaling: rslora ? 'rslora' : 'standard', knownPaths: knownPaths(manifest), dropout, init };
+  const scaling = rslora ? 'rslora' : 'standard';
+  return { layers, params, scaling, knownPaths: knownPaths(manifest), dropout, init, told };
 }
 
 /** Layers that PEFT will not find under their names. */

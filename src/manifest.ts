@@ -28,6 +28,8 @@ export interface ManifestInputs {
 export function buildManifest(m: ManifestInputs): Manifest {
   const { compiled, options, model } = m;
   const { layout, prepared, selection, found } = compiled;
+  const { settings = options } = selection;
+  const { told = {} } = selection.settings ?? {};
   const reference = compiled.graphs.get('train') ?? compiled.graphs.get('grad') ?? compiled.graphs.get('eval');
   const names = prepared?.names;
   const name = (key: keyof NonNullable<typeof names>): string => names?.[key] ?? key;
@@ -52,12 +54,13 @@ export function buildManifest(m: ManifestInputs): Manifest {
     ...(compiled.stored === undefined ? {} : { precision: precisionOf(compiled.stored, options, m.weightsFile) }),
     graphs: Object.fromEntries([...compiled.graphs.keys()].map((g) => [g, `${g}.onnx`])),
     lora: {
-      rank: options.rank,
-      alpha: options.alpha,
-      scaling: options.scaling,
+      rank: settings.rank,
+      alpha: settings.alpha,
+      scaling: settings.scaling,
       init: options.init,
       seed: options.seed,
       dropout: options.dropout,
+      ...(Object.keys(told).length === 0 ? {} : { peft: told }),
     },
     layers: selection.chosen.map(({ candidate, layer }, i) => {
       const slots = layout.slots[i];

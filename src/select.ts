@@ -1,5 +1,5 @@
 /** Which weights become layers, with which rank, alpha and start: the options of compile and inspect put together. */
-import { type InitKind, type OpenedAdapter, peftKeysText } from './adapter/index.ts';
+import { type AdapterSettings, type InitKind, type OpenedAdapter, peftKeysText } from './adapter/index.ts';
 import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from './errors.ts';
 import { matching } from './formats/peftPattern.ts';
 import { layerOp, sizeOf, weightText } from './graph/layers.ts';
@@ -27,6 +27,8 @@ export interface Selection {
   /** Why a candidate was left alone, by path. */
   readonly left: ReadonlyMap<string, string>;
   readonly warnings: readonly string[];
+  /** Those of an adapter that the layers come from, in place of the options. */
+  readonly settings?: AdapterSettings;
 }
 
 /** alpha/r (Hu et al. 2021), alpha/sqrt(r) (Kalajdzievski 2023), or alpha itself. */
@@ -125,7 +127,8 @@ export function selectFromAdapter(
     const layer = layerOf(candidate, found.rank, found.alpha, found.scale, names);
     return [{ candidate, layer, ...inline(layer, found) }];
   });
-  return { chosen, left, warnings };
+  const { rank = 1, alpha = 1 } = chosen[0]?.layer ?? {};
+  return { chosen, left, warnings, settings: adapter.settings ?? { rank, alpha, scaling: 'standard', told: {} } };
 }
 
 const nearest = (path: string, candidates: readonly Candidate[]): string =>

@@ -2,7 +2,7 @@
 
 export { beside, type Combination, combinations, combine, type Weighted } from './combine.ts';
 export { changesBase, type InitKind, initialFactors, initKinds } from './init.ts';
-export { type OpenedAdapter, openAdapter, openKohya } from './open.ts';
+export { type AdapterSettings, type OpenedAdapter, openAdapter, openKohya } from './open.ts';
 export { effectiveScale, type PeftConfig, parsePeftConfig, type Scaled } from './peftConfig.ts';
 export { type PeftAdapter, readPeft } from './peftRead.ts';
 export { type PeftLayer, peftKeysText } from './peftTensors.ts';

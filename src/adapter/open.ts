@@ -12,7 +12,18 @@ export interface NamedLayers {
   readonly warnings: readonly string[];
 }
 
+/** What an adapter says of all its layers. */
+export interface AdapterSettings {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly scaling: 'standard' | 'rslora';
+  /** See PeftConfig. */
+  readonly told: Readonly<Record<string, unknown>>;
+}
+
 export interface OpenedAdapter {
+  /** Absent: it says everything layer by layer. */
+  readonly settings?: AdapterSettings;
   /** Whether the adapter has a layer for the module of this path. */
   readonly modules: { has(path: string): boolean };
   /** Its layers, for a model that has these. */
@@ -48,6 +59,7 @@ export function openKohya(path: string): OpenedAdapter | undefined {
 export function openAdapter(path: string): OpenedAdapter {
   const kohya = openKohya(path);
   if (kohya !== undefined) return kohya;
-  const { tensors } = readPeft(path);
-  return { modules: tensors, layersFor: () => ({ layers: tensors, warnings: [] }) };
+  const { tensors, rank, alpha, useRslora, told } = readPeft(path);
+  const settings = { rank, alpha, scaling: useRslora ? 'rslora' : 'standard', told } as const;
+  return { settings, modules: tensors, layersFor: () => ({ layers: tensors, warnings: [] }) };
 }

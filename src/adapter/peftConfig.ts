@@ -23,7 +23,14 @@ export interface PeftConfig {
   readonly layersPattern: readonly string[];
   /** init_lora_weights where it changed the base weights: the adapter is right on top of the changed ones. */
   readonly changedBase: string | undefined;
+  /** Fields that say nothing about the numbers, as they are written back: those that are not null. */
+  readonly told: Readonly<Record<string, unknown>>;
 }
+
+/** What PEFT finds the base model with, and what only its own loading looks at. */
+const kept = [
+  ...['auto_mapping', 'base_model_name_or_path', 'fan_in_fan_out', 'init_lora_weights', 'revision', 'task_type'],
+];
 
 export interface Scaled {
   readonly rank: number;
@@ -130,6 +137,7 @@ export function parsePeftConfig(text: string, file?: string, own?: string): Peft
     layersToTransform: [field('layers_to_transform', isIndices, 'an integer or a list of integers', [])].flat(),
     layersPattern: [names('layers_pattern') ?? []].flat().filter((pattern) => pattern !== ''),
     changedBase,
+    told: Object.fromEntries(kept.flatMap((name) => (config[name] == null ? [] : [[name, config[name]]]))),
   };
 }
 

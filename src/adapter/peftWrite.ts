@@ -30,6 +30,8 @@ export interface PeftContent {
   readonly dropout?: number;
   /** The manifest's `init`; `kaiming` and `kaiming-rank` are what PEFT calls true. */
   readonly init?: string;
+  /** Fields of a config that the adapter came with, see PeftConfig. */
+  readonly told?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**
@@ -83,7 +85,7 @@ function peftTensors({ layers, params }: PeftContent): [string, RawTensor][] {
 }
 
 /** Every field that PEFT 0.21 saves. */
-function peftConfig({ layers, scaling, knownPaths, dropout, init }: PeftContent): Record<string, unknown> {
+function peftConfig({ layers, scaling, knownPaths, dropout, init, told }: PeftContent): Record<string, unknown> {
   const alphaOf = (layer: FlatLayer): number => (scaling === 'alpha' ? layer.alpha * layer.rank : layer.alpha);
   const rank = mostCommon(layers.map((layer) => layer.rank)) ?? 8;
   const alpha = mostCommon(layers.map(alphaOf)) ?? 8;
@@ -133,6 +135,7 @@ function peftConfig({ layers, scaling, knownPaths, dropout, init }: PeftContent)
     use_qalora: false,
     use_rslora: scaling === 'rslora',
     velora_config: null,
+    ...told,
   };
 }
 

@@ -109,6 +109,8 @@ const schema = z.object({
     init: z.string(),
     seed: z.int(),
     dropout: z.number(),
+    /** Fields of the adapter_config.json that the package came from, written back as they were. */
+    peft: z.record(z.string(), z.unknown()).optional(),
   }),
   layers: z.array(layer),
   skipped: z.array(z.object({ node: z.string(), op: z.string(), reason: z.string() })),

@@ -122,6 +122,7 @@ describe('reading', () => {
       excludeModules: undefined,
       layersToTransform: [3],
       layersPattern: ['h'],
+      told: {},
     });
     expect(readPeft(directory('{"peft_type": "LORA"}', {}))).toMatchObject({ rank: 8, alpha: 8 });
   });
