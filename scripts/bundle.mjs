@@ -19,8 +19,8 @@ await bundle(
       copyWorker: at('../dist/emit/copyWorker.js'),
     },
     platform: 'node',
-    // Native code, loaded when a graph runs.
-    external: ['onnxruntime-node'],
+    // Native code: loaded when a graph runs, and by Vega for pixels, where it is installed.
+    external: ['onnxruntime-node', 'canvas'],
   },
   { compress: false, mangle: false, codegen: { removeWhitespace: true } },
 );

@@ -36,6 +36,7 @@ const passesMayImport = new Set(['src/formats/pythonRegex.ts', 'src/formats/peft
 const homes: Readonly<Record<string, readonly string[]>> = {
   protobufjs: ['proto', 'parser', 'emit'],
   'onnxruntime-node': ['runtime'],
+  vega: ['runtime'],
   flatbuffers: ['adapter'],
   'ml-matrix': ['adapter'],
   yargs: ['cli'],

@@ -1,6 +1,6 @@
 /** A training run with everything it leaves behind: log, checkpoints, the final adapter. */
 
-import { join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { badCheckpoint, LoraifyError } from '../errors.ts';
 import { writeFolderAtomic } from '../formats/files.ts';
 import {
@@ -18,6 +18,7 @@ import {
 import type { Evaluation } from './evaluate.ts';
 import type { Step } from './fit.ts';
 import { type Log, openLog } from './log.ts';
+import { type LossPlot, openPlot } from './lossPlot.ts';
 import { beginRun, type ClaimedRun, checkSameRun, claimRun, identityHash, tidy } from './runFolder.ts';
 import { type Fit, openTrainer, type PreparedEvaluation, type Trainer } from './trainer.ts';
 import { checkCounts, identify, type TrainEvent, type TrainOptions, type TrainResult } from './trainOptions.ts';
@@ -85,7 +86,7 @@ async function run(parts: Parts, taken: Progress | undefined): Promise<TrainResu
   const isEvaluated = (done: number): boolean =>
     parts.evaluation !== undefined && (done === total || done % (options.evalEvery ?? stepsPerEpoch) === 0);
   const isSaved = (done: number): boolean => done === total || done % (saveEvery ?? 500) === 0;
-  const log = openLog(out, taken === undefined ? -1 : from);
+  const log = plotted(openLog(out, taken === undefined ? -1 : from), openPlot(out, titleOf(parts)));
   try {
     const { provider, manifest } = trainer;
     const { trainable } = manifest.counts;
@@ -117,7 +118,7 @@ async function run(parts: Parts, taken: Progress | undefined): Promise<TrainResu
         if (isEvaluated(progress.step)) progress = await evaluateNow(parts, progress, log);
         stopped = whyStop();
         if (isSaved(progress.step) || isOverdue() || progress.best !== before || stopped !== 'done') {
-          await save(parts, progress, log);
+          await save(parts, progress, log, stopped !== 'done' || progress.step === total);
           saved = { step: progress.step, at: performance.now() };
         }
         if (stopped !== 'done') break;
@@ -125,9 +126,11 @@ async function run(parts: Parts, taken: Progress | undefined): Promise<TrainResu
     } catch (error) {
       // The state is that of the last step which was good.
       const isBad = error instanceof LoraifyError && error.code === 'NON_FINITE';
-      if (isBad && saved.step < progress.step) await save(parts, progress, log);
+      if (isBad && saved.step < progress.step) await save(parts, progress, log, true);
       throw error;
     }
+    // Nothing was left to do, but perhaps the plot.
+    if (last === undefined) await draw(parts, log, true);
     const { best, baseline, step, epoch } = progress;
     const adapter = stopped === 'interrupted' ? undefined : await keepAdapter(parts, best);
     return {
@@ -172,7 +175,7 @@ async function takeUp({ trainer, adapters, options, tell, id }: Parts): Promise<
 }
 
 /** Errors: WRITE_FAILED, RUN_LOCKED. */
-async function save(parts: Parts, progress: Progress, log: Log): Promise<void> {
+async function save(parts: Parts, progress: Progress, log: PlottedLog, last = false): Promise<void> {
   const { trainer, adapters, options, claimed, tell } = parts;
   claimed.lock.check();
   // Never behind the checkpoint: its lines are not written again.
@@ -185,7 +188,31 @@ async function save(parts: Parts, progress: Progress, log: Log): Promise<void> {
     tell({ kind: 'notice', text: `an old checkpoint stays: ${error instanceof Error ? error.message : error}` });
   }
   tell({ kind: 'checkpoint', step: progress.step, directory });
+  await draw(parts, log, last);
 }
+
+async function draw({ claimed, tell }: Parts, log: PlottedLog, last: boolean): Promise<void> {
+  claimed.lock.check();
+  const why = await log.plot.draw(last);
+  if (why !== undefined) tell({ kind: 'notice', text: why });
+}
+
+/** A log whose lines are drawn, too. */
+interface PlottedLog extends Log {
+  readonly plot: LossPlot;
+}
+
+const plotted = (log: Log, plot: LossPlot): PlottedLog => ({
+  ...log,
+  plot,
+  write: (entry) => {
+    log.write(entry);
+    plot.add(entry);
+  },
+});
+
+const titleOf = ({ trainer: { manifest }, options }: Parts): string =>
+  `${basename(resolve(options.out))}: ${manifest.loss?.kind ?? 'loss'}`;
 
 /** The evaluation of the first state is a baseline; only trained ones can be the best. */
 async function evaluateNow({ evaluation, tell }: Parts, progress: Progress, log: Log): Promise<Progress> {

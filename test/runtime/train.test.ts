@@ -59,7 +59,13 @@ describe('a run folder', () => {
   it('has the adapter, the last checkpoint and one line per step', async () => {
     const result = await run('whole');
     expect(result).toMatchObject({ stopped: 'done', steps: 12, provider: 'cpu', adapter: at('whole', 'adapter') });
-    expect(readdirSync(at('whole')).toSorted()).toEqual(['adapter', 'checkpoints', 'log.jsonl', 'run.json']);
+    expect(readdirSync(at('whole')).toSorted()).toEqual([
+      'adapter',
+      'checkpoints',
+      'log.jsonl',
+      'loss.svg',
+      'run.json',
+    ]);
     expect(readdirSync(at('whole', 'checkpoints'))).toEqual(['step-12']);
     expect(log('whole').map((line) => line.step)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
     expect(log('whole')[0]).toMatchObject({
