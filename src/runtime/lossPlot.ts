@@ -63,7 +63,9 @@ function readCurve(file: string): Curve {
 /** A curve as SVG; undefined where there is no loss to draw. Equal curves give equal texts. */
 export async function lossSvg(curve: Curve, title: string): Promise<string | undefined> {
   if (curve.losses.points.length === 0) return undefined;
-  const { parse, View } = await import('vega');
+  const { parse, resetSVGDefIds, View } = await import('vega');
+  // It counts through a process.
+  resetSVGDefIds();
   const view = new View(parse(plotSpec(curve, title)), { renderer: 'none' });
   try {
     return `${await view.toSVG()}\n`;
@@ -79,14 +81,16 @@ const [width, lossHeight, rateHeight, gap] = [760, 320, 80, 34];
 
 const significant = (x: number): string => String(Number(x.toPrecision(4)));
 
+/** Up to here every step is a point on a line, and none is left out. */
+const few = 40;
+
 /** As many evaluations are drawn as points, too. */
 const most = 120;
 
 function plotSpec({ losses, evaluations }: Curve, title: string): Spec {
-  const all = [...losses.points, ...evaluations.points];
-  const [low, high] = [Math.min(...all.map((p) => p.low)), Math.max(...all.map((p) => p.high))];
-  const last = Math.max(...all.map((p) => p.step));
-  const isShort = losses.points.length <= 40;
+  const [low, high] = rangeOf({ losses, evaluations });
+  const last = Math.max(...[...losses.points, ...evaluations.points].map((p) => p.step));
+  const isShort = losses.points.length <= few;
   const best = bestOf(evaluations);
   const rates = losses.points.map((p) => p.lr).filter(Number.isFinite);
   return {
@@ -94,7 +98,9 @@ function plotSpec({ losses, evaluations }: Curve, title: string): Spec {
     description: `${title} over ${last} steps`,
     width,
     height: lossHeight + gap + rateHeight,
-    padding: 12,
+    // Without fonts Vega takes texts for wider than they are.
+    autosize: 'none',
+    padding: { left: 92, right: 32, top: 62, bottom: 48 },
     background: 'white',
     title: { text: title, subtitle: summary({ losses, evaluations }), anchor: 'start', offset: 12, subtitlePadding: 4 },
     config: {
@@ -140,6 +146,20 @@ function plotSpec({ losses, evaluations }: Curve, title: string): Spec {
   };
 }
 
+/**
+ * What the axis of the losses covers: all evaluations, the smoothed line and nine tenths of the points around it. A few wild steps would
+ * make a flat line of everything else.
+ */
+function rangeOf({ losses, evaluations }: Pick<Curve, 'losses' | 'evaluations'>): readonly [low: number, high: number] {
+  const shown = [...smoothed(losses).map((p) => p.value), ...evaluations.points.flatMap((p) => [p.low, p.high])];
+  const [lows, highs] = [losses.points.map((p) => p.low), losses.points.map((p) => p.high)].map((a) =>
+    a.sort((x, y) => x - y),
+  );
+  if (lows === undefined || highs === undefined) return [0, 1];
+  const cut = losses.points.length <= few ? 0 : Math.floor(losses.points.length / 20);
+  return [Math.min(...shown, lows[cut] ?? 0), Math.max(...shown, highs[highs.length - 1 - cut] ?? 0)];
+}
+
 /** Losses that fall by a factor of a hundred are seen on a logarithmic scale only. */
 function lossScale(low: number, high: number): Panel {
   if (low > 0 && high / low > 100) return { type: 'log', domain: [low, high], nice: true };
@@ -155,12 +175,16 @@ const bestOf = ({ points }: Series): CurvePoint | undefined =>
 /** The numbers that one looks for. */
 function summary({ losses, evaluations }: Pick<Curve, 'losses' | 'evaluations'>): string {
   const best = bestOf(evaluations);
+  const highest = Math.max(...losses.points.map((p) => p.high));
   const now = smoothed(losses).at(-1)?.value ?? Number.NaN;
   const parts = [
     `${losses.points.at(-1)?.step} steps`,
     `training ${significant(now)}`,
     ...(best === undefined ? [] : [`best evaluation ${significant(best.low)} at step ${best.step}`]),
-    ...(losses.width === 1 ? [] : [`${losses.width} steps a point: mean, lowest to highest`]),
+    ...(losses.width === 1 ? [] : [`each point ${losses.width} steps, lowest to highest`]),
+    ...(highest > Math.max(...lossScale(...rangeOf({ losses, evaluations })).domain) * 1.05
+      ? [`highest ${significant(highest)}`]
+      : []),
   ];
   return parts.join('  ·  ');
 }
@@ -217,13 +241,14 @@ function line(data: string, field: string, stroke: string, strokeWidth: number, 
     ...{ stroke: { value: stroke }, strokeWidth: { value: strokeWidth }, strokeOpacity: { value: opacity } },
     strokeJoin: { value: 'round' as const },
   };
-  return { type: 'line', name: `line_${data}`, from: { data }, encode: { enter } };
+  return { type: 'line', name: `line_${data}`, from: { data }, clip: data === 'losses', encode: { enter } };
 }
 
 /** From the lowest to the highest step of each point. */
 const band: Mark = {
   type: 'area',
   name: 'band',
+  clip: true,
   from: { data: 'losses' },
   encode: {
     enter: {

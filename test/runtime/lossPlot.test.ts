@@ -123,6 +123,17 @@ describe('a plot', () => {
     expect(svg.length).toBeLessThan(80_000);
   });
 
+  it('does not go flat for a few wild steps, and says how far they go', async () => {
+    const svg = await drawn(falling(200, (step) => (step % 50 === 7 ? 1000 : 2 - step / 200)));
+    const ys = pathOf(svg, 'line_smoothed').map(([, y]) => y);
+    // The smoothed line takes the wild steps in, and is in sight.
+    expect(Math.min(...ys)).toBeGreaterThanOrEqual(0);
+    expect(svg).toContain('highest 1000');
+    expect(Number(/Y-axis titled 'loss' for a \w+ scale with values from \S+ to (\d+)/.exec(svg)?.[1])).toBeLessThan(
+      500,
+    );
+  });
+
   it('takes a logarithmic scale for losses over decades', async () => {
     const losses = Array.from({ length: 30 }, (_, i) => 1000 * 10 ** (-i / 6));
     const svg = await drawn(falling(30, (step) => losses[step - 1] ?? 0));
