@@ -10,7 +10,7 @@ import { freshName, type Model, type Node, tensorType, type Value } from './grap
 import { type DataType, inlineTensor, isFloat, type Tensor } from './graph/tensor.ts';
 import { checkRounded, openSource, packageCandidates, sourceFiles } from './packages.ts';
 import { parseFile } from './parser/index.ts';
-import type { Candidate } from './passes/index.ts';
+import type { Candidate, Product } from './passes/index.ts';
 import { compareModels } from './runtime/index.ts';
 
 export interface MergeOptions extends AdapterOptions {
@@ -122,25 +122,47 @@ const deltaOf = ({ layout, out }: ManifestLayer, change: PeftLayer): WeightEdit[
   out,
 });
 
-/** Where the layer's products read the stored weight: the first node of the chain, or the product itself. */
+/** Where the layer's products read the stored weight: the first node of the chain, the product itself, or a call that hands it over. */
 function readers(candidate: Candidate): { node: Node; input: number }[] {
-  const found = new Map<string, { node: Node; input: number }>();
-  for (const p of candidate.products) {
-    const foreign = p.weight.chain.flatMap((n) => n.outputs).some((v) => leadsElsewhere(v, candidate));
-    if (foreign)
-      throw notMergeable(
-        candidate.path,
-        'another operator reads its weight through the same Transpose, Reshape or Cast',
-      );
-    const node = p.weight.chain[0] ?? p.node;
-    const input = node.inputs.indexOf(candidate.stored);
-    found.set(`${node.outputs[0]?.name}:${input}`, { node, input: Math.max(0, input) });
+  const found: { node: Node; input: number }[] = [];
+  const refuse = (where: string): Error => notMergeable(candidate.path, `another operator reads its weight ${where}`);
+  for (const product of candidate.products) {
+    const { chain } = product.weight;
+    if (chain.flatMap((n) => n.outputs).some((v) => leadsElsewhere(v, candidate)))
+      throw refuse('through the same Transpose, Reshape or Cast');
+    const reader = readerOf(product, candidate.stored);
+    const call = product.calls.find((c) => c.node === reader.node);
+    const handed = call?.fn.body.inputs[reader.input];
+    if (handed !== undefined && leadsElsewhere(handed, candidate)) throw refuse(`in function "${call?.fn.name}"`);
+    if (!found.some((r) => r.node === reader.node && r.input === reader.input)) found.push(reader);
   }
-  return [...found.values()];
+  return found;
 }
 
+/** The node that reads `stored` by its own name for a product: functions get it as an argument, perhaps through other functions. */
+function readerOf({ node: product, weight: { chain }, calls }: Product, stored: Value): { node: Node; input: number } {
+  const first = chain[0] ?? product;
+  for (const [at, operand] of first.inputs.entries()) {
+    let [value, reader] = [operand, { node: first, input: at }];
+    while (value !== undefined && value !== stored) {
+      const body = value;
+      const call = calls.find((c) => c.fn.body.inputs.includes(body));
+      if (call === undefined) break;
+      const input = call.fn.body.inputs.indexOf(body);
+      [value, reader] = [call.node.inputs[input], { node: call.node, input }];
+    }
+    if (value === stored) return reader;
+  }
+  throw new Error(`"${first.label}" does not read "${stored.name}"`);
+}
+
+/** Something else than the layer's products reads a value on the way from its weight, here or in a function that gets it. */
 const leadsElsewhere = (v: Value, c: Candidate): boolean =>
-  [...v.uses].some((u) => !c.products.some((p) => p.node === u.node || p.weight.chain.includes(u.node)));
+  [...v.uses].some(({ node, index }) => {
+    if (c.products.some((p) => p.node === node || p.weight.chain.includes(node))) return false;
+    const inner = c.products.flatMap((p) => p.calls).find((call) => call.node === node)?.fn.body.inputs[index];
+    return inner === undefined || leadsElsewhere(inner, c);
+  });
 
 /** The relative difference to model.onnx with this adapter in it. */
 async function verified(
