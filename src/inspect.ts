@@ -158,8 +158,9 @@ function preparedFor(
   try {
     adapt(model, chosen);
     stored = storedHalf(model, options);
+    // Masks change nothing about what can be differentiated.
     const layers = chosen.map((c) => c.layer);
-    return { training: prepare(model, layers, trainingOptions(options, undefined, stored)), stored };
+    return { training: prepare(model, layers, trainingOptions(options, undefined, stored, 0)), stored };
   } catch (error) {
     // A model that cannot be trained is a result; an option that makes no sense is none.
     if (!(error instanceof LoraifyError) || error.code === 'BAD_OPTION') throw error;

@@ -21,7 +21,7 @@ import {
   writeSkeleton,
   writeWeights,
 } from './emit/index.ts';
-import { noLayers } from './errors.ts';
+import { badOption, noLayers } from './errors.ts';
 import { type Manifest, manifestFormat, manifestName, manifestText } from './formats/manifest.ts';
 import { cloneModel } from './graph/clone.ts';
 import { defaultOps, layerOp } from './graph/layers.ts';
@@ -62,6 +62,7 @@ export interface Compiled {
   readonly selection: Selection;
   readonly layers: readonly Layer[];
   readonly layout: StateLayout;
+  readonly dropout: number;
   /** Absent where only `model` is emitted. */
   readonly prepared: Prepared | undefined;
   /** Weights that are stored in a half type. */
@@ -84,6 +85,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   const selection = select(model, found, options, adapter);
   if (selection.chosen.length === 0) throw nothingSelected(selection, options.target);
   const layers = selection.chosen.map((c) => c.layer);
+  const dropout = dropoutOf(options, adapter);
   rebase(model, selection.chosen);
   adapt(model, selection.chosen);
   verify(model, { internal: true });
@@ -104,9 +106,10 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
     onModel?.(beside, stored);
   }
   const training = wanted.filter((w): w is TrainingGraph => w !== 'model');
-  const prepared = training.length === 0 ? undefined : prepare(model, layers, trainingOptions(options, trace, stored));
+  const prepared =
+    training.length === 0 ? undefined : prepare(model, layers, trainingOptions(options, trace, stored, dropout));
   if (prepared !== undefined) for (const which of training) graphs.set(which, buildTraining(prepared, which));
-  return { graphs, found, selection, layers, layout: stateLayout(layers), prepared, stored };
+  return { graphs, found, selection, layers, layout: stateLayout(layers), dropout, prepared, stored };
 }
 
 /** Weights of an adapted model rounded as the options ask. In place. */
@@ -116,6 +119,17 @@ export function storedHalf(model: Model, options: ResolvedOptions): Stored | und
   const stored = storeHalf(model, type);
   if (stored !== undefined) verify(model, { internal: true });
   return stored;
+}
+
+/** The option, else what the adapter was trained with. */
+function dropoutOf(options: ResolvedOptions, adapter: OpenedAdapter | undefined): number {
+  const dropout = options.dropout ?? adapter?.dropout ?? 0;
+  if (dropout === 1)
+    throw badOption(
+      'lora_dropout of the adapter is 1: nothing would be left of the input of a branch',
+      'say another share with --dropout',
+    );
+  return dropout;
 }
 
 /** The layers that the options, or a PEFT adapter in their place, choose: perhaps none. */
@@ -147,6 +161,7 @@ export function trainingOptions(
   options: ResolvedOptions,
   trace: ((pass: string, model: Model) => void) | undefined,
   stored: Stored | undefined,
+  dropout: number,
 ): Prepared['options'] {
   return {
     choice: { loss: options.loss, lossOutput: options.lossOutput, classAxis: options.classAxis },
@@ -167,6 +182,7 @@ export function trainingOptions(
     stored: stored?.type,
     opset: options.opset,
     bind: readBindings(options.bind),
+    dropout,
     ...(trace === undefined ? {} : { trace }),
   };
 }

@@ -59,7 +59,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
       scaling: settings.scaling,
       init: options.init,
       seed: options.seed,
-      dropout: options.dropout,
+      dropout: compiled.dropout,
       ...(Object.keys(told).length === 0 ? {} : { peft: told }),
     },
     layers: selection.chosen.map(({ candidate, layer }, i) => {
@@ -129,6 +129,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
       weight: name('weight'),
       grad: name('lora_grad'),
       apply: name('lora_apply'),
+      ...(prepared?.seeded === true ? { seed: name('lora_seed') } : {}),
     },
     optimizer: {
       kind: options.optimizer,

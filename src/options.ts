@@ -33,7 +33,8 @@ const schema = z.strictObject({
   alphaPattern: z.record(z.string(), finite).default({}),
   /** A PEFT directory to start from; its ranks, alphas and targets replace the options'. */
   adapter: z.string().optional(),
-  dropout: fraction.default(0),
+  /** The share of a branch's input that is left out in each training step; absent: the adapter's, else 0. */
+  dropout: fraction.optional(),
   loss: z.enum(['auto', ...lossKinds]).default('auto'),
   lossOutput: z.string().optional(),
   classAxis: z.int().default(-1),
@@ -78,11 +79,6 @@ export function resolveOptions(options: CompileOptions): ResolvedOptions {
   const defined = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
   const result = schema.safeParse(defined);
   if (result.success) {
-    if (result.data.dropout > 0)
-      throw badOption(
-        'dropout is not available in this release',
-        'leave --dropout out; weight decay and early stopping regularize too',
-      );
     const { adapter, init } = result.data;
     if (adapter !== undefined && (init === 'orthogonal' || changesBase(init)))
       throw badOption(`--init ${init} and --adapter are two starts`, 'leave one of them out');

@@ -26,6 +26,8 @@ export interface OpenedAdapter {
   readonly settings?: AdapterSettings;
   /** Whether the adapter has a layer for the module of this path. */
   readonly modules: { has(path: string): boolean };
+  /** `lora_dropout` of its config; 0 where it has none. */
+  readonly dropout: number;
   /** Its layers, for a model that has these. */
   layersFor(known: readonly KnownLayer[]): NamedLayers;
 }
@@ -41,6 +43,7 @@ export function openKohya(path: string): OpenedAdapter | undefined {
     const read = (): typeof source => openSafetensors(path);
     return {
       modules,
+      dropout: 0,
       layersFor: (known) => {
         const file = read();
         try {
@@ -59,7 +62,7 @@ export function openKohya(path: string): OpenedAdapter | undefined {
 export function openAdapter(path: string): OpenedAdapter {
   const kohya = openKohya(path);
   if (kohya !== undefined) return kohya;
-  const { tensors, rank, alpha, useRslora, told } = readPeft(path);
+  const { tensors, rank, alpha, useRslora, told, dropout } = readPeft(path);
   const settings = { rank, alpha, scaling: useRslora ? 'rslora' : 'standard', told } as const;
-  return { settings, modules: tensors, layersFor: () => ({ layers: tensors, warnings: [] }) };
+  return { settings, modules: tensors, dropout, layersFor: () => ({ layers: tensors, warnings: [] }) };
 }

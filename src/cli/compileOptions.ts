@@ -50,7 +50,11 @@ export const selectionOptions = {
   rankPattern: table({ describe: 'PATH=RANK,... where the rank differs', group: adapter }),
   alphaPattern: table({ describe: 'PATH=ALPHA,... where alpha differs', group: adapter }),
   adapter: text({ describe: 'start from a PEFT directory; its ranks, alphas and targets count', group: adapter }),
-  dropout: number({ describe: 'LoRA dropout', default: '0', group: adapter }),
+  dropout: number({
+    describe: "share of a branch's input left out in each step",
+    default: "the adapter's, else 0",
+    group: adapter,
+  }),
   loss: choice(['auto', 'cross-entropy', 'causal-lm', 'mse', 'l1', 'huber', 'bce', 'output', 'external'], {
     describe: 'loss to train on',
     default: 'auto',

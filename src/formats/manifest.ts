@@ -149,6 +149,7 @@ const schema = z.object({
     weight: z.string(),
     grad: z.string(),
     apply: z.string().optional(),
+    /** Of the dropout masks, int32; where there are any. */
     seed: z.string().optional(),
   }),
   optimizer: z.object({

@@ -1,21 +1,28 @@
 /**
  * Brings every Adapted node of a training graph into its one training form (adapted.ts): the weight on the right, read where it
  * is stored, activations in rows. Left factors turn into right ones by yᵀ = xᵀ·Wᵀ, Gemm's flags and alpha into nodes beside.
- * Branches become Adapted nodes without a base where they are products over the last axis, plain operators elsewhere.
+ * Branches become Adapted nodes without a base where they are products over the last axis, plain operators elsewhere. With dropout a
+ * branch reads its own, thinned input.
  */
 import { unsupportedShape } from '../errors.ts';
 import type { Builder } from '../graph/builder.ts';
-import { constant, type Graph, Node, replaceValue, Value } from '../graph/model.ts';
+import { type Attr, constant, type Graph, Node, replaceValue, Value } from '../graph/model.ts';
 import { isFloat } from '../graph/tensor.ts';
 import { internalDomain, isAdapted } from './adapted.ts';
 import { branchForm, isBranch } from './branch.ts';
+import { type Dropper, dropper } from './dropout.ts';
 import { kindNamed } from './layers/index.ts';
 import { added, asType } from './precision.ts';
 import { rewriteNodes } from './rewrite.ts';
 
 /** In place, bodies included; detached nodes of the main graph join through `graph.adopt()` afterwards. */
-export function canonicalize(graph: Graph, g: Builder): void {
-  const site = { graphs: [...graph.allGraphs()], views: new Map<string, Value>() };
+export function canonicalize(graph: Graph, g: Builder, dropout = 0): void {
+  const site: Site = {
+    graphs: [...graph.allGraphs()],
+    views: new Map(),
+    drop: dropout > 0 ? dropper(dropout) : undefined,
+    keep: dropout > 0 ? [['keep', { kind: 'float', value: 1 - dropout }]] : [],
+  };
   rewriteNodes(
     graph,
     g,
@@ -27,31 +34,36 @@ export function canonicalize(graph: Graph, g: Builder): void {
 interface Site {
   readonly graphs: readonly Graph[];
   readonly views: Map<string, Value>;
+  readonly drop: Dropper | undefined;
+  /** Attributes of an Adapted node with dropout. */
+  readonly keep: readonly (readonly [string, Attr])[];
 }
 
 /** y + branch: the scale goes to B, which is smaller than any activation. */
-function writeOut(node: Node, g: Builder, { graphs }: Site): void {
+function writeOut(node: Node, g: Builder, { graphs, drop, keep }: Site): void {
   const { y, x, a, b, layer } = branchForm(node);
   const kind = kindNamed(layer.op);
   const [out] = node.outputs;
   if (out === undefined || kind?.branch === undefined) return;
-  const { branch, overLastAxis } = kind;
+  const { branch, overLastAxis, drops } = kind;
+  const depth = layer.in;
   const sum = g.within({ origin: out.name, rule: 'canonical/branch' }, () => {
     if (overLastAxis === true) {
       const made = new Node({
         op: 'Adapted',
         domain: internalDomain,
         name: node.name,
-        inputs: [x, undefined, a, b, y],
+        inputs: [x, undefined, a, b, y, ...(drop === undefined ? [] : [drop.rows(g, x, depth, layer.path)])],
         outputs: [new Value(`${out.name}.adapted`)],
-        attrs: [['base', { kind: 'string', value: new TextEncoder().encode(layer.op) }]],
+        attrs: [['base', { kind: 'string', value: new TextEncoder().encode(layer.op) }], ...keep],
       });
       made.layer = layer;
       return g.own(made).outputs[0] ?? y;
     }
     const wide = (v: Value): Value => (v.dtype !== undefined && isFloat(v.dtype) ? asType(g, v, 'float32') : v);
     const scaled = layer.scale === 1 ? b : g.Mul(b, g.float(layer.scale));
-    return added(g, y, branch({ g, node, x, a, b: scaled, wide }));
+    const read = drops === true && drop !== undefined ? drop.image(g, wide(x), layer.path) : x;
+    return added(g, y, branch({ g, node, x: read, a, b: scaled, wide }));
   });
   // The loss is chosen among what depends on a layer, and reports name it.
   if (sum.producer !== undefined) sum.producer.layer = layer;
@@ -63,7 +75,7 @@ function number(node: Node, name: string, otherwise: number): number {
   return attr?.kind === 'int' || attr?.kind === 'float' ? Number(attr.value) : otherwise;
 }
 
-function rewrite(node: Node, g: Builder, { graphs, views }: Site): void {
+function rewrite(node: Node, g: Builder, { graphs, views, drop, keep }: Site): void {
   const [x, operand, a0, b0, c] = node.inputs;
   const y = node.outputs[0];
   const layer = node.layer;
@@ -96,16 +108,19 @@ function rewrite(node: Node, g: Builder, { graphs, views }: Site): void {
       views,
     );
     const plain = side === 0 && alpha === 1 && beta === 1;
+    const dropped = drop?.rows(g, rows, flip ? layer.out : layer.in, layer.path);
+    const bare = plain && c !== undefined ? [rows, w, a, b, c] : [rows, w, a, b];
     const made = new Node({
       op: 'Adapted',
       domain: internalDomain,
       name: node.name,
-      inputs: plain && c !== undefined ? [rows, w, a, b, c] : [rows, w, a, b],
+      inputs: dropped === undefined ? bare : [rows, w, a, b, bare[4], dropped],
       outputs: [new Value(`${y.name}.adapted`)],
       attrs: [
         ['base', { kind: 'string', value: new TextEncoder().encode('MatMul') }],
         ['side', { kind: 'int', value: 0 }],
         ['transW', { kind: 'int', value: transW }],
+        ...keep,
       ],
     });
     made.layer = layer;

@@ -86,9 +86,10 @@ export function joinAdapted(graph: Graph): void {
 
 /** Float32, rows that are a matrix or can be, and a bias that is one number a column. */
 function fits(node: Node): boolean {
-  const { x, w, b, c } = adaptedForm(node);
+  const { x, w, b, c, dropped } = adaptedForm(node);
   const width = b.shape?.[1];
-  if (w === undefined) return false;
+  // Branches whose inputs differ cannot be merged into one weight.
+  if (w === undefined || dropped !== undefined) return false;
   const isBias = c === undefined || (c.tensor !== undefined && c.shape?.length === 1 && c.shape[0] === width);
   return (
     x.dtype === 'float32' && w.dtype === 'float32' && w.tensor !== undefined && (x.shape?.length ?? 0) > 1 && isBias

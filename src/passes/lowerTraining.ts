@@ -20,7 +20,7 @@ export function lowerTraining(graph: Graph, builder: Builder): void {
   lowerJoined(graph, builder, leading);
   rewriteNodes(graph, builder, isAdapted, (node, g) => {
     const [y] = node.outputs;
-    const { x, w, a, b, c, transW, scale } = adaptedForm(node);
+    const { x, w, a, b, c, transW, scale, dropped } = adaptedForm(node);
     const [depth, width] = [a.shape?.[0], b.shape?.[1]];
     if (y === undefined || typeof depth !== 'number' || typeof width !== 'number')
       throw unsupportedShape('an adapter of unknown shape', { node: node.label });
@@ -35,7 +35,7 @@ export function lowerTraining(graph: Graph, builder: Builder): void {
       const fits = w === undefined || (c?.dtype === w.dtype && (flat || perColumn));
       const bias = fits ? c : undefined;
       const base = w === undefined ? c && tools.rows(c, width) : baseProduct(g, rows, w, bias, transW);
-      const sum = besideBase(g, g.MatMul(asType(g, rows, a.dtype), a), b, base, { alpha: scale });
+      const sum = besideBase(g, g.MatMul(asType(g, dropped ?? rows, a.dtype), a), b, base, { alpha: scale });
       const shaped = flat ? sum : g.Reshape(sum, leading(g, x, width));
       return c === undefined || bias !== undefined ? shaped : g.Add(shaped, c);
     });

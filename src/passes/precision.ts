@@ -55,7 +55,7 @@ const inOwnType = new Set(
   (
     'Identity Reshape Flatten Squeeze Unsqueeze Transpose Expand Concat Split Slice Tile Trilu SpaceToDepth DepthToSpace ' +
     'ReverseSequence CenterCropPad If Loop Scan Where Relu LeakyRelu Dropout Cast CastLike Add Sub Neg Mul Div Sum Abs Clip Exp ' +
-    'MatMul Gemm Conv ConvTranspose loraify.Adapted com.microsoft.FusedMatMul com.microsoft.MatMulNBits'
+    'MatMul Gemm Conv ConvTranspose loraify.Adapted loraify.Dropout com.microsoft.FusedMatMul com.microsoft.MatMulNBits'
   ).split(' '),
 );
 

@@ -9,6 +9,7 @@ import type { HalfType } from '../graph/rounding.ts';
 import { absorbBiases } from './biases.ts';
 import { type Bindings, bindInputs, type Wanted } from './bind/index.ts';
 import { canonicalize } from './canonical.ts';
+import { isDropout } from './dropout.ts';
 import { compactGelu } from './gelu.ts';
 import { computesIn, halfProducts } from './halfProducts.ts';
 import { hoistWeights } from './hoist.ts';
@@ -43,6 +44,8 @@ export interface TrainingOptions {
   readonly opset: number | undefined;
   /** What fixes inputs of the model, beside the caches. */
   readonly bind: Wanted;
+  /** The share of a branch's input that is left out while training. */
+  readonly dropout: number;
   /** Called with a name and the model after each pass. */
   readonly trace?: (pass: string, model: Model) => void;
 }
@@ -57,6 +60,7 @@ const reserved = [
   'lora_lr',
   'lora_grad',
   'lora_apply',
+  'lora_seed',
   'lora_loss_scale',
   'labels',
   'loss',
@@ -77,6 +81,8 @@ export interface Prepared {
   readonly notes: readonly string[];
   /** The gradient passes through float16: the graphs have a loss scale. */
   readonly lossScaled: boolean;
+  /** The graphs with gradients have masks, and a seed for them. */
+  readonly seeded: boolean;
   /** The finished grad graph, made once: train and train_k grow out of copies of it. Throws NO_GRADIENT. */
   readonly gradient: () => Model;
   readonly choice: {
@@ -112,7 +118,7 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
     inferShapes(model.graph);
   }
   const notes = [...widened, ...providerGaps(model, options.target)];
-  canonicalize(model.graph, createBuilder(inferNode, model.graph.inputs));
+  canonicalize(model.graph, createBuilder(inferNode, model.graph.inputs), options.dropout);
   model.graph.adopt();
   const fused = options.target === 'cpu' || options.target === 'cuda';
   for (const graph of [...model.graph.allGraphs()]) {
@@ -144,6 +150,7 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
     bindings,
     notes,
     lossScaled: needsLossScale(model.graph, chosen.tensor),
+    seeded: [...model.graph.allNodes()].some(isDropout),
     choice: {
       kind: chosen.kind,
       output: chosen.output.name,
@@ -182,6 +189,7 @@ function finalNames(graph: Graph, chosen: ChosenLoss): Names {
     lora_lr: '',
     lora_grad: '',
     lora_apply: '',
+    lora_seed: '',
     lora_loss_scale: '',
     labels: '',
     loss: '',

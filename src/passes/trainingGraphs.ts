@@ -7,6 +7,9 @@ import { cloneModel } from '../graph/clone.ts';
 import { Graph, type Model, tensorType, Value } from '../graph/model.ts';
 import { gradients } from './autodiff/index.ts';
 import { dequantizeLate } from './dequantize.ts';
+import { seedDropout, withoutDropout } from './dropout.ts';
+import { lowerDropout, masksFirst } from './dropoutMask.ts';
+import { joinAdapted } from './joined.ts';
 import { type Attached, attachLoss } from './loss.ts';
 import { chooseLoss } from './lossChoice.ts';
 import { lowerTraining } from './lowerTraining.ts';
@@ -85,9 +88,11 @@ export function finish(
   knownReshapes(graph, g);
   simplify(graph);
   speedUp(model, g, target);
+  if (lowerDropout(graph, g)) graph.adopt();
   graph.prune();
   if (target === 'cuda') schedule(graph);
   dequantizeLate(graph);
+  masksFirst(graph);
   const read = new Set<Value>(graph.outputs);
   for (const n of graph.allNodes()) for (const v of n.inputs) if (v !== undefined) read.add(v);
   for (const n of graph.allNodes()) for (const b of n.bodies) for (const v of b.outputs) read.add(v);
@@ -113,6 +118,10 @@ export function setOutputs(graph: Graph, outputs: readonly Value[]): void {
 /** Forward and loss, no backward: `loss`, `weight`, and the model's outputs under their own names. */
 export function buildEval(p: Prepared): Model {
   const f = forward(p);
+  if (p.seeded) {
+    withoutDropout(f.graph);
+    if (p.options.target === 'cuda') joinAdapted(f.graph);
+  }
   const own = [...f.graph.outputs];
   const loss = p.choice.kind === 'external' ? [] : [[p.names.loss, f.attached.loss] as const];
   const results = named(f.g, [...loss, [p.names.weight, f.attached.weight]]);
@@ -140,6 +149,8 @@ export const lossName = (p: Prepared): string => (p.choice.kind === 'external' ?
 /** `loss`, `weight`, `lora_grad`. With a loss scale the gradient comes in multiplied by it and goes out divided by it. */
 export function buildGrad(p: Prepared): Model {
   const f = forward(p);
+  const seeds = p.seeded ? [new Value(p.names.lora_seed, tensorType('int32', []))] : [];
+  for (const seed of seeds) seedDropout(f.graph, f.g, seed);
   const scale = p.lossScaled ? scalarInput(p.names.lora_loss_scale) : undefined;
   const [at, dz] = f.attached.seed;
   const seed = f.g.within({ origin: 'loss', rule: 'loss/scale' }, () => {
@@ -156,7 +167,7 @@ export function buildGrad(p: Prepared): Model {
   finish(
     f,
     p.options.target,
-    [...inputsOf(f), ...(scale === undefined ? [] : [scale])],
+    [...inputsOf(f), ...seeds, ...(scale === undefined ? [] : [scale])],
     named(f.g, [
       [lossName(p), f.attached.loss],
       [p.names.weight, f.attached.weight],
@@ -173,6 +184,8 @@ export interface Differentiated {
   readonly g: Builder;
   readonly params: Value;
   readonly lossScale: Value | undefined;
+  /** Of the dropout masks; none where there are none. */
+  readonly seeds: readonly Value[];
   readonly loss: Value;
   readonly weight: Value;
   readonly grad: Value;
@@ -185,10 +198,11 @@ export function differentiated(p: Prepared): Differentiated {
   const input = (name: string): Value | undefined => graph.inputs.find((v) => v.name === name);
   const params = input(p.names.lora_params) ?? vector(p.names.lora_params, p.layout);
   const lossScale = p.lossScaled ? (input(p.names.lora_loss_scale) ?? scalarInput(p.names.lora_loss_scale)) : undefined;
+  const seeds = graph.inputs.filter((v) => p.seeded && v.name === p.names.lora_seed);
   if (loss === undefined || weight === undefined || grad === undefined)
     throw new Error('the gradient graph is incomplete');
   const g = createBuilder(inferNode, graph.inputs, graph.initializers);
-  return { model, graph, g, params, lossScale, loss, weight, grad };
+  return { model, graph, g, params, lossScale, seeds, loss, weight, grad };
 }
 
 type Carried = Pick<Differentiated, 'params' | 'lossScale'>;
@@ -216,7 +230,7 @@ export const nextEntries = (p: Prepared, next: State): [string, Value][] => [
 
 /** Inputs in their order: the model's and the labels as the gradient graph has them, then the state, then `rest`. */
 export const withState = (d: Differentiated, state: State, rest: readonly Value[]): Value[] => [
-  ...d.graph.inputs.filter((v) => v !== d.params && v !== d.lossScale),
+  ...d.graph.inputs.filter((v) => v !== d.params && v !== d.lossScale && !d.seeds.includes(v)),
   ...stateValues(state),
   ...rest,
 ];
@@ -228,7 +242,7 @@ export function buildTrain(p: Prepared): Model {
   const state = stateInputs(p, d);
   const lr = scalarInput(p.names.lora_lr);
   const { norm, next } = optimizerStep(g, d.grad, state, lr, p.options.optimizer);
-  setInputs(graph, withState(d, state, [lr]));
+  setInputs(graph, withState(d, state, [lr, ...d.seeds]));
   release(d);
   setOutputs(graph, [d.loss, ...named(g, [[p.names.grad_norm, norm], ...nextEntries(p, next)])]);
   graph.extend();

@@ -102,7 +102,7 @@ function stepBody(
     g.Where(apply, g.float(0), gathered.sums),
     g.Where(apply, g.float(0), gathered.total),
   ]);
-  const perStep = withState(d, state, [lr, apply]).filter((v) => !carried.includes(v));
+  const perStep = withState(d, state, [lr, ...d.seeds, apply]).filter((v) => !carried.includes(v));
   setInputs(graph, [...carried, ...perStep]);
   release(d);
   const entries = carried.map((v, i) => [`${v.name}_out`, carriedNext[i] ?? v] as const);

@@ -3,17 +3,14 @@ import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { expect } from 'vitest';
 import { encodeModel } from '../../src/emit/index.ts';
 import { factorShapes, layerOp, sizeOf } from '../../src/graph/layers.ts';
-import { constant, type Layer, type Model, replaceUses, type Use, type Value } from '../../src/graph/model.ts';
+import { constant, type Layer, type Model, replaceUses, type Use } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
-import { bytesOf, numbersOf, numberToHalf, tensorOf } from '../../src/graph/tensor.ts';
+import { bytesOf, numbersOf, tensorOf } from '../../src/graph/tensor.ts';
 import { type Compiled, compileModel } from '../../src/loraify.ts';
 import { type CompileOptions, resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
+import { type Feeds, randomFeeds, twice } from './feeds.ts';
 import { inFloat32, roundingOf, runnable, wide, wideFeeds } from './types.ts';
-
-type Feeds = Record<string, Tensor>;
-
-const lengths: Record<string, number> = { N: 3, S: 5, T: 4, K: 2 };
 
 /** Sessions as the graphs are, so that a difference is ours. */
 export const open = (model: Model): Promise<InferenceSession> =>
@@ -29,33 +26,6 @@ export async function run(model: Model, feeds: Feeds): Promise<Feeds> {
   const result = await session.run(wanted);
   await session.release();
   return result;
-}
-
-/** Seeded inputs of a graph's types; symbols and unknown lengths get small numbers. */
-export function randomFeeds(inputs: readonly Value[], integers = 3): Feeds {
-  const random = stream(7, 'golden');
-  return Object.fromEntries(
-    inputs
-      .filter((v) => v.tensor === undefined)
-      .map((v) => {
-        const dims = (v.shape ?? []).map((d) => (typeof d === 'number' ? d : (lengths[d ?? ''] ?? 2)));
-        const size = dims.reduce((n, d) => n * d, 1);
-        if (v.dtype === 'int64')
-          return [
-            v.name,
-            new Tensor(
-              'int64',
-              BigInt64Array.from({ length: size }, () => BigInt(random.integer(integers))),
-              dims,
-            ),
-          ];
-        if (v.dtype === 'bool') return [v.name, new Tensor('bool', new Uint8Array(size).fill(1), dims)];
-        const values = Float32Array.from({ length: size }, () => random.normal());
-        if (v.dtype === 'float16') return [v.name, new Tensor('float16', Uint16Array.from(values, numberToHalf), dims)];
-        if (v.dtype === 'float64') return [v.name, new Tensor('float64', Float64Array.from(values), dims)];
-        return [v.name, new Tensor('float32', values, dims)];
-      }),
-  );
 }
 
 export function floats(t: Tensor | undefined): Float32Array {
@@ -172,7 +142,8 @@ export async function checkAdapted(text: string, options: CompileOptions): Promi
 }
 
 /**
- * The gradient of grad.onnx against central differences of eval.onnx along random directions; train.onnx against grad.onnx and
+ * The gradient of grad.onnx against central differences of eval.onnx along random directions, or of its own loss where dropout has it
+ * differ from eval.onnx; train.onnx against grad.onnx and
  * update.onnx; train_k.onnx against two steps of train.onnx.
  */
 export async function checkGradient(text: string, options: CompileOptions): Promise<void> {
@@ -180,6 +151,7 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
     parseText(text),
     resolveOptions({ ...options, emit: ['all'] }),
   );
+  const slopes = prepared?.seeded === true ? 'grad' : 'eval';
   const [grad, evaluation, train, update, scan] = (['grad', 'eval', 'train', 'update', 'train_k'] as const).map((g) =>
     graphs.get(g),
   );
@@ -189,10 +161,10 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
   const isStored = options.precision !== undefined && options.precision !== 'fp32';
   const isHalf = isStored || roundingOf(parseText(text)) !== undefined;
   const exact = isStored
-    ? inFloat32(evaluation)
+    ? inFloat32(slopes === 'grad' ? grad : evaluation)
     : isHalf
-      ? compileModel(inFloat32(parseText(text)), resolveOptions({ ...options, emit: ['eval'] })).graphs.get('eval')
-      : evaluation;
+      ? compileModel(inFloat32(parseText(text)), resolveOptions({ ...options, emit: [slopes] })).graphs.get(slopes)
+      : graphs.get(slopes);
   if (exact === undefined) throw new Error('no evaluation');
   const random = stream(5, 'state');
   const params = new Float32Array(layout.size);
@@ -214,7 +186,8 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
 
   if (prepared.choice.kind !== 'external') {
     const loss = async (at: Float32Array): Promise<number> =>
-      floats((await run(exact, { ...wideFeeds(batch), [names.lora_params]: vector(at) }))[names.loss])[0] ?? Number.NaN;
+      floats((await run(exact, { ...wideFeeds(batch), ...scale, [names.lora_params]: vector(at) }))[names.loss])[0] ??
+      Number.NaN;
     for (let trial = 0; trial < 3; trial++) {
       const direction = Float32Array.from(params, () => random.normal());
       // Float32 losses near 1: 1e-2 balances rounding (1e-7 / 1e-2) against curvature (1e-4).
@@ -249,14 +222,6 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
       Object.keys(state).flatMap((k) => (r[`${k}_next`] === undefined ? [] : [[k, r[`${k}_next`] ?? scalar(0)]])),
     );
   const second = await run(train, { ...batch, ...next(whole), ...lr });
-  const twice = (t: Tensor): Tensor => {
-    const dims = [2, ...t.dims];
-    if (t.data instanceof BigInt64Array) return new Tensor('int64', BigInt64Array.from([...t.data, ...t.data]), dims);
-    if (t.data instanceof Uint8Array) return new Tensor('bool', Uint8Array.from([...t.data, ...t.data]), dims);
-    if (t.data instanceof Uint16Array) return new Tensor('float16', Uint16Array.from([...t.data, ...t.data]), dims);
-    if (t.data instanceof Float64Array) return new Tensor('float64', Float64Array.from([...t.data, ...t.data]), dims);
-    return new Tensor('float32', Float32Array.from([...floats(t), ...floats(t)]), dims);
-  };
   const fed = new Set(scan.graph.inputs.map((v) => v.name));
   const stacked = Object.fromEntries(
     Object.entries({ ...batch, ...lr })

@@ -10,7 +10,8 @@ import { compileModel, select } from '../../src/loraify.ts';
 import { type CompileOptions, resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { type Chosen, findCandidates } from '../../src/passes/index.ts';
-import { distance, floats, mergedInto, randomFeeds, run, tableOf } from './execute.ts';
+import { distance, floats, mergedInto, run, tableOf } from './execute.ts';
+import { randomFeeds } from './feeds.ts';
 
 export const exportForms = [
   'baked',

@@ -1,6 +1,7 @@
 /** The rules of the adapted products' own nodes, against central differences of the branches written out. */
 import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph, type Layer, Node, Value } from '../../src/graph/model.ts';
+import { lowerDropout } from '../../src/passes/dropoutMask.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
 import { checkGraph, type Mode, variables } from './harness.ts';
 
@@ -60,6 +61,103 @@ export async function checkAdapted({ x, transW, c }: AdaptedCase, mode: Mode): P
     // Linear in each input alone.
     step: 1,
     tolerance: 1e-12,
+    exact: true,
+  });
+}
+
+/** The branch reads a value of its own, whose gradient is the branch's alone; the scale makes up for what is left out. */
+export async function checkDropped(transW: number, base: boolean, mode: Mode): Promise<void> {
+  const graph = new Graph('dropped');
+  const g = createBuilder(inferNode, graph.inputs);
+  const free = variables(graph, { x: [2, 3, 4], c: base ? [5] : [2, 3, 5], d: [6, 4] }, mode);
+  const fixed = variables(graph, { w: transW === 1 ? [5, 4] : [4, 5], a: [4, 2], b: [2, 5] });
+  const [x, c, d] = free.values;
+  const [w, a, b] = fixed.values;
+  if (!(x && c && d && w && a && b)) throw new Error('no inputs');
+  const branch = g.Reshape(g.Mul(g.MatMul(g.MatMul(d, a), b), g.like(d, layer.scale / 0.5)), g.ints([2, 3, 5]));
+  const product = base ? g.MatMul(x, transW === 1 ? g.Transpose(w, { perm: [1, 0] }) : w) : undefined;
+  const node = new Node({
+    op: 'Adapted',
+    domain: 'loraify',
+    inputs: [x, base ? w : undefined, a, b, c, d],
+    outputs: [new Value('adapted')],
+    attrs: [
+      ['transW', { kind: 'int', value: transW }],
+      ['keep', { kind: 'float', value: 0.5 }],
+    ],
+  });
+  node.layer = layer;
+  g.own(node);
+  const sum = g.Add(branch, c);
+  await checkGraph({
+    graph,
+    g,
+    outputs: [product === undefined ? sum : g.Add(sum, product)],
+    seeded: node.outputs,
+    inputs: new Map([...free.inputs, ...fixed.inputs]),
+    wrt: [...(base ? [x] : []), c, d, a, b],
+    opset: 18,
+    type: 'float64',
+    mode,
+    // Linear in each input alone.
+    step: 1,
+    tolerance: 1e-12,
+    exact: true,
+  });
+}
+
+/** A mask over rows, over an image, over rows that are those of another value. */
+export const dropoutCases = [
+  { x: [6, 5], of: undefined, axis: -1, factor: 1 },
+  { x: [6, 5], of: [2, 3, 5], axis: -1, factor: 1 },
+  { x: [1, 5], of: [5], axis: -1, factor: 1 },
+  { x: [0, 5], of: [0, 5], axis: -1, factor: 1 },
+  { x: [2, 3, 4, 5], of: undefined, axis: 2, factor: 2.5 },
+] as const;
+
+export async function checkDropout(
+  { x: dims, of: dimsOf, axis, factor }: (typeof dropoutCases)[number],
+  mode: Mode,
+): Promise<void> {
+  const graph = new Graph('dropout');
+  const g = createBuilder(inferNode, graph.inputs);
+  const free = variables(graph, { x: [...dims] }, mode, undefined, 'float32');
+  const fixed = variables(graph, { of: [...(dimsOf ?? dims)] }, mode, undefined, 'float32');
+  const [x] = free.values;
+  const of = dimsOf === undefined ? x : fixed.values[0];
+  if (x === undefined || of === undefined) throw new Error('no inputs');
+  const dropout = (name: string): Value => {
+    const node = new Node({
+      op: 'Dropout',
+      domain: 'loraify',
+      inputs: [x, g.constant('int32', [], [77]), of],
+      outputs: [new Value(name)],
+      attrs: [
+        ['ratio', { kind: 'float', value: 0.6 }],
+        ['key', { kind: 'int', value: 12345 }],
+        ['axis', { kind: 'int', value: axis }],
+        ['factor', { kind: 'float', value: factor }],
+      ],
+    });
+    return g.own(node).outputs[0] ?? x;
+  };
+  graph.outputs.push(dropout('written'));
+  graph.adopt();
+  lowerDropout(graph, g);
+  const outputs = graph.outputs.splice(0);
+  await checkGraph({
+    graph,
+    g,
+    outputs,
+    seeded: [dropout('whole')],
+    inputs: new Map([...free.inputs, ...fixed.inputs]),
+    wrt: [x],
+    opset: 18,
+    type: 'float32',
+    mode,
+    // Linear: what is left is rounding.
+    step: 1,
+    tolerance: 1e-5,
     exact: true,
   });
 }

@@ -3,7 +3,7 @@ import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph, Node, Value } from '../../src/graph/model.ts';
 import { decomposition } from '../../src/passes/autodiff/rules.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
-import { adaptedCases, checkAdapted, checkJoined } from './adapted.ts';
+import { adaptedCases, checkAdapted, checkDropout, checkDropped, checkJoined, dropoutCases } from './adapted.ts';
 import { bodyOf, type Extra, expectSame } from './bodies.ts';
 import {
   type Arg,
@@ -52,6 +52,29 @@ const joined = [0, 1].map(
     ops: ['loraify.Joined'],
     run: async () => {
       for (const mode of modes) await checkJoined(transW, mode);
+    },
+  }),
+);
+
+const dropped = [0, 1].flatMap((transW) =>
+  [true, false].map(
+    (base): Extra => ({
+      is: `loraify.Adapted with dropout, transW ${transW}, ${base ? 'whole' : 'behind its base'}`,
+      ops: ['loraify.Adapted'],
+      run: async () => {
+        for (const mode of modes) await checkDropped(transW, base, mode);
+      },
+    }),
+  ),
+);
+
+const dropout = dropoutCases.map(
+  (c): Extra => ({
+    is: `loraify.Dropout of [${c.x}], axis ${c.axis}, lengths of ${c.of === undefined ? 'its own' : `[${c.of}]`}`,
+    ops: ['loraify.Dropout'],
+    run: async () => {
+      // Rows and columns are counted by an axis: the rank is known.
+      for (const mode of modes) if (mode !== 'unranked') await checkDropout(c, mode);
     },
   }),
 );
@@ -260,6 +283,8 @@ const attention = likeMasks.map(
 export const extras: readonly Extra[] = [
   ...adapted,
   ...joined,
+  ...dropped,
+  ...dropout,
   ...gelu,
   ...standardized,
   ...packed,

@@ -10,6 +10,7 @@ import { type Dim, Graph, type Model, type Node, tensorType, Value } from '../..
 import type { OpKey } from '../../src/graph/operators.ts';
 import { halfToNumber, numberToHalf } from '../../src/graph/tensor.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
+import { lowerDropout } from '../../src/passes/dropoutMask.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
 
 /** How much the graph inputs say about their shapes. Equal lengths have equal symbols. */
@@ -373,6 +374,7 @@ export async function checkGraph(c: Check): Promise<Outcome> {
   graph.outputs.push(...results.values());
   const before = new Set(graph.nodes);
   graph.adopt();
+  if (lowerDropout(graph, g)) graph.adopt();
   const ops = new Set(graph.nodes.filter((n) => !before.has(n)).map((n) => n.op));
   const backward = await session(modelOf(graph, c.opset));
   const dys = Object.fromEntries(cotangents.map((d, j) => [`dy${j}`, ortTensor(d)]));

@@ -5,7 +5,8 @@ import type { Model } from '../../src/graph/model.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { storeHalf } from '../../src/passes/halfWeights.ts';
 import { verify } from '../../src/passes/verify.ts';
-import { floats, randomFeeds, run } from '../golden/execute.ts';
+import { floats, run } from '../golden/execute.ts';
+import { randomFeeds } from '../golden/feeds.ts';
 
 const head = '<ir_version: 8, opset_import: ["" : 18]>';
 const matrix = 'float[2,2] w = {0.1, 1.00048828125, -3, 70}';

@@ -108,6 +108,35 @@ describe('a run folder', () => {
   });
 });
 
+describe('dropout', () => {
+  const dropped = (out: string, options: Partial<TrainOptions> = {}): Promise<TrainResult> =>
+    train(at('dropped.lora'), { data, out: at(out), steps: 12, batchSize: 16, learningRate: 0.01, ...options });
+  beforeAll(() => compileDigits(folder, { dropout: 0.2, out: at('dropped.lora') }));
+
+  it.each([
+    ['one step per run', {}],
+    ['several steps per run', { stepsPerRun: 3 }],
+    ['gathered gradients', { gradAccum: 2 }],
+  ] as const)('goes on with the masks of a run that was not cut: %s', async (name, options) => {
+    await dropped(`dropped ${name} uncut`, options);
+    await dropped(`dropped ${name}`, { ...options, ...stopAfter(5) });
+    await dropped(`dropped ${name}`, { ...options, resume: true });
+    expect(bytes(`dropped ${name}`)).toEqual(bytes(`dropped ${name} uncut`));
+    expect(numbers(`dropped ${name}`)).toEqual(numbers(`dropped ${name} uncut`));
+  });
+
+  it('differs from step to step, and by the seed of the run', async () => {
+    const one = writeJsonl(at('one.jsonl'), digits(0, 8));
+    // Nothing is learned, so the loss of the same rows changes with the mask alone.
+    const adapter = at('dropped one step per run uncut/adapter');
+    const still = { data: one, batchSize: 8, shuffle: false, learningRate: 0, steps: 4, adapter } as const;
+    await dropped('still', still);
+    await dropped('seed', { ...still, seed: 1 });
+    const losses = [...log('still'), ...log('seed')].map((line) => line.loss);
+    expect(new Set(losses).size).toBe(8);
+  });
+});
+
 describe('resuming', () => {
   // With 7 steps an epoch, 5 is inside the first and 9 inside the second one.
   it.each([

@@ -6,6 +6,7 @@ import './gradients/contribFused.ts';
 import './gradients/contribNorm.ts';
 import './gradients/control.ts';
 import './gradients/conv.ts';
+import './gradients/dropout.ts';
 import './gradients/einsum.ts';
 import './gradients/elementwise.ts';
 import './gradients/gelu.ts';

@@ -14,6 +14,7 @@ export const conv: LayerKind = {
   op: 'Conv',
   domain: '',
   find,
+  drops: true,
   mark: putBranch(0),
   branch: ({ g, node, x, a, b, wide }) => g.Conv(g.Conv(wide(x), a, undefined, windowOf(node)), b),
 };

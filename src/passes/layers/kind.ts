@@ -75,6 +75,8 @@ export interface LayerKind {
   readonly mark: (node: Node, marked: Marked, a: Value, b: Value) => void;
   /** The branch without its scale in plain operators, for a `Branch`. */
   readonly branch?: (site: BranchSite) => Value;
+  /** PEFT has dropout on its input. The branch of an embedding reads numbers of rows, which it leaves as they are. */
+  readonly drops?: boolean;
   /** The branch is a product over the last axis of x: training computes it as an `Adapted` node without a base. */
   readonly overLastAxis?: boolean;
 }

@@ -19,6 +19,7 @@ export const matMulNBits: LayerKind = {
     if (traced.kind === 'unusable') return traced.reason;
     return { side: 'right', weight: traced.view, in: K, out: N, layout: 'out_in', dtype: scales?.dtype };
   },
+  drops: true,
   mark: putBranch(0),
   branch: ({ g, x, a, b, wide }) => g.MatMul(g.MatMul(wide(x), a), b),
   overLastAxis: true,

@@ -2,6 +2,7 @@
 import { unsupportedShape } from '../../../errors.ts';
 import type { Value } from '../../../graph/model.ts';
 import { adaptedForm } from '../../adapted.ts';
+import { droppedAgain } from '../../dropout.ts';
 import { asType, besideBase, widened } from '../../precision.ts';
 import { grad, gradRaw } from '../rules.ts';
 
@@ -49,29 +50,34 @@ grad('Gemm', ({ inputs: [a, b, c], attrs: { alpha, beta, transA, transB }, dy, g
 
 /**
  * y = x·W + s·(x·A)·B + C with W frozen: dB = s·(xA)ᵀdy, dA = xᵀdh, dx = dy·Wᵀ + dh·Aᵀ, where dh = s·dy·Bᵀ. Over rows, so that
- * each is one two-dimensional product. The branch and its gradients have the adapter's own type.
+ * each is one two-dimensional product. The branch and its gradients have the adapter's own type. With dropout the branch reads a
+ * value of its own.
  */
 gradRaw('loraify.Adapted', ({ node, inputs, dy, g }) => {
-  const { x, w, a, b, c, transW, scale } = adaptedForm(node);
+  const { x, w, a, b, c, transW, scale, dropped } = adaptedForm(node);
   const [depth, width] = [a.shape?.[0], b.shape?.[1]];
   if (typeof depth !== 'number' || typeof width !== 'number')
     throw unsupportedShape('an adapter of unknown shape', { node: node.label });
   const [x2, dy2] = [g.rows(x, depth), g.rows(dy, width)];
   const wide = widened(g, dy);
-  const branch = asType(g, x2, a.dtype);
+  const branch = asType(g, dropped === undefined ? x2 : g.rows(dropped, depth), a.dtype);
   const dBranch = asType(g, wide === dy ? dy2 : g.rows(wide, width), a.dtype);
   const dh = g.Gemm(dBranch, b, undefined, { alpha: scale, transB: 1 });
   const h = g.MatMul(branch, a);
   // A frozen weight of a half type beside float32 activations: this product alone is in its type.
   const base = w && asType(g, g.Gemm(asType(g, dy2, w.dtype), w, undefined, { transB: 1 - transW }), dy.dtype);
-  const dx = asType(g, besideBase(g, dh, a, base, { transB: 1 }), x.dtype);
+  const dx =
+    dropped === undefined
+      ? asType(g, besideBase(g, dh, a, base, { transB: 1 }), x.dtype)
+      : asType(g, base ?? dy2, x.dtype);
   const grads: (Value | undefined)[] = [
-    g.reshapeLike(dx, x),
+    dropped !== undefined && base === undefined ? undefined : g.reshapeLike(dx, x),
     undefined,
     // (dhᵀ·x)ᵀ, whose long rows run faster than xᵀ·dh. With Gemm, ONNX Runtime would fuse the transposes back into that.
-    g.T(g.MatMul(g.T(dh), branch)),
+    g.T(g.MatMul(g.T(dh), dropped === undefined ? branch : droppedAgain(g, dropped))),
     g.Gemm(h, dBranch, undefined, { alpha: scale, transA: 1 }),
     c === undefined ? undefined : dy,
+    dropped === undefined ? undefined : g.Gemm(dh, a, undefined, { transB: 1 }),
   ];
   return grads.slice(0, inputs.length);
 });
