@@ -17,6 +17,7 @@ export {
   inspect,
 } from './inspect.ts';
 export { type CompileResult, compile } from './loraify.ts';
+export type { InspectedMemory, MemoryKind } from './memory.ts';
 export { type MergeOptions, type MergeResult, merge } from './merge.ts';
 export type { CompileOptions } from './options.ts';
 export { type OpenedPackage, openPackage, printModelText } from './packages.ts';

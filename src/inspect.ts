@@ -9,6 +9,7 @@ import { factorShapes, layerOp, sizeOf } from './graph/layers.ts';
 import type { Model } from './graph/model.ts';
 import { select, storedHalf, trainingOptions } from './loraify.ts';
 import { boundOf, parameterCount, precisionOf } from './manifest.ts';
+import { type InspectedMemory, memoryOf } from './memory.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { openModel } from './packages.ts';
 import {
@@ -47,6 +48,11 @@ export interface InspectedLayer {
 export interface InspectOptions extends CompileOptions {
   /** Say how each operator between the layers and the loss is differentiated. */
   readonly grad?: boolean | undefined;
+  /**
+   * Say what a training step holds in memory, for these lengths: by the model's own symbols, or `batch` and `seq` for the first and
+   * second axis of its inputs; `steps` is how many one run takes (default 8 for cuda, else 1).
+   */
+  readonly memory?: Readonly<Record<string, number>> | undefined;
 }
 
 /** How the gradients of the chosen layers come about, or what keeps them from it. */
@@ -81,6 +87,8 @@ export interface Inspection {
   readonly warnings: readonly string[];
   /** With `grad`. */
   readonly gradient?: InspectedGradient;
+  /** With `memory`: the estimate, or why there is none. */
+  readonly memory?: InspectedMemory | { readonly reason: string };
 }
 
 /**
@@ -89,7 +97,7 @@ export interface Inspection {
  * layers, or one that cannot be trained, is no error here.
  */
 export async function inspect(file: string, options: InspectOptions = {}): Promise<Inspection> {
-  const { grad = false, ...rest } = options;
+  const { grad = false, memory, ...rest } = options;
   const resolved = resolveOptions(rest);
   const { model, source } = openModel(file);
   try {
@@ -141,6 +149,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
       warnings: [...selection.warnings, ...nothing, ...notesOf(training)],
       ...(grad ? { gradient: gradientOf(training, selection) } : {}),
+      ...(memory === undefined ? {} : { memory: memoryOfTraining(training, memory, total + trainable) }),
     };
   } finally {
     source.close();
@@ -176,6 +185,21 @@ function lossOf(training: Prepared | LoraifyError | undefined): Inspection['loss
   if (training instanceof LoraifyError) return { reason: `${training.code}: ${training.message}` };
   const { kind, output, tensor, reason } = training.choice;
   return { kind, output, tensor, reason };
+}
+
+function memoryOfTraining(
+  training: Prepared | LoraifyError | undefined,
+  lengths: Readonly<Record<string, number>>,
+  parameters: number,
+): NonNullable<Inspection['memory']> {
+  if (training === undefined) return { reason: 'no layer is chosen' };
+  try {
+    if (training instanceof LoraifyError) throw training;
+    return memoryOf(training, lengths, parameters);
+  } catch (error) {
+    if (!(error instanceof LoraifyError) || error.code === 'BAD_OPTION') throw error;
+    return { reason: `${error.code}: ${error.message}` };
+  }
 }
 
 function gradientOf(training: Prepared | LoraifyError | undefined, { chosen }: Selection): InspectedGradient {

@@ -1,9 +1,9 @@
-import type { InspectedGradient, Inspection } from '../index.ts';
+import type { InspectedGradient, InspectedMemory, Inspection } from '../index.ts';
 import { boundLines, precisionLine } from './boundText.ts';
 import { command } from './command.ts';
-import { libraryOptions, selectionOptions } from './compileOptions.ts';
-import { flag, required } from './options.ts';
-import { count, percent, plural, table } from './text.ts';
+import { compileOptions, libraryOptions, selectionOptions } from './compileOptions.ts';
+import { flag, table as numberTable, required } from './options.ts';
+import { bytes, count, percent, plural, table } from './text.ts';
 
 export const inspectCommand = command({
   usage: 'inspect <model>',
@@ -13,29 +13,25 @@ export const inspectCommand = command({
     grad: flag({
       describe: 'say how each operator between the layers and the loss is differentiated, and what blocks it',
     }),
+    memory: numberTable({
+      describe:
+        'batch=N,seq=N,...: estimate the memory of a training step with these lengths; steps=K: of K steps in one run',
+    }),
     ...selectionOptions,
+    optimizer: compileOptions.optimizer,
+    for: compileOptions.for,
   },
-  async run({ model, grad, ...options }, out) {
+  async run({ model, grad, memory, ...options }, out) {
     const { inspect } = await import('../index.ts');
-    const found = await inspect(model, { ...libraryOptions(options), grad });
+    const found = await inspect(model, { ...libraryOptions(options), grad, memory });
     for (const text of found.warnings) out.warn(text);
     out.result(page(found), found);
     return 0;
   },
 });
 
-function page({
-  file,
-  opset,
-  irVersion,
-  layers,
-  skipped,
-  loss,
-  bound,
-  precision,
-  totals,
-  gradient,
-}: Inspection): string {
+function page(found: Inspection): string {
+  const { file, opset, irVersion, layers, skipped, loss, bound, precision, totals, gradient, memory } = found;
   const head = ['path', 'operator', 'weight', 'layout', 'in x out', 'rank', 'parameters', 'name from', 'adapted'];
   const rows = layers.map((l) => [
     l.path,
@@ -68,6 +64,7 @@ function page({
       ? `loss: ${loss.kind} on "${loss.tensor}" of output "${loss.output}" (${loss.reason})`
       : `loss: none (${loss.reason})`,
     ...(gradient === undefined ? [] : gradientLines(gradient)),
+    ...(memory === undefined ? [] : memoryLines(memory)),
   ];
   return lines.join('\n');
 }
@@ -115,4 +112,42 @@ function blockedLines(blocked: InspectedGradient['blocked']): string[] {
       `  way out: ${first.hint}`,
     ];
   });
+}
+
+/** Kinds of values that the table shows. */
+const shownKinds = 8;
+
+function memoryLines(memory: NonNullable<Inspection['memory']>): string[] {
+  if ('reason' in memory) return [`memory: not known (${memory.reason})`];
+  const { graph, lengths, steps, total, activations, kept, largest, peak, unknown } = memory;
+  const given = Object.entries({ ...lengths, ...(steps > 1 ? { 'steps a run': steps } : {}) });
+  const shown = largest.slice(0, shownKinds);
+  const rest = largest.slice(shownKinds);
+  const sum = (kinds: InspectedMemory['largest'], of: 'bytes' | 'values'): number =>
+    kinds.reduce((n, k) => n + k[of], 0);
+  return [
+    `memory: ${bytes(total)} at the peak of a training step (${[`${graph}.onnx`, ...given.map(([k, n]) => `${k} ${n}`)].join(', ')})`,
+    `  weights      ${bytes(memory.weights)}${memory.packed === 0 ? '' : `, and ${bytes(memory.packed)} of packed copies for the CPU's products`}`,
+    `  state        ${bytes(memory.state)}`,
+    `  batch        ${bytes(memory.batch)}`,
+    `  activations  ${bytes(activations)} while ${peak.op} "${peak.node}" runs, ${bytes(kept)} of them kept for the backward`,
+    table(
+      ['operator', 'value', 'how many', 'bytes', 'of activations'],
+      [
+        ...shown.map((k) => [k.op, k.name, count(k.values), bytes(k.bytes), percent(k.bytes, activations)]),
+        ...(rest.length === 0
+          ? []
+          : [
+              [
+                '',
+                'others',
+                count(sum(rest, 'values')),
+                bytes(sum(rest, 'bytes')),
+                percent(sum(rest, 'bytes'), activations),
+              ],
+            ]),
+      ],
+    ),
+    ...(unknown.length === 0 ? [] : [`  not counted: ${plural(unknown.length, 'value')} whose size no length says`]),
+  ];
 }

@@ -10,6 +10,15 @@ export type { Product, Skipped } from './layers/kind.ts';
 export { chooseLoss, type LossKind, lossKinds } from './lossChoice.ts';
 export { lossScaling } from './lossScale.ts';
 export { lowerBeside } from './lower.ts';
+export {
+  bytesOfValues,
+  fedTo,
+  type Held,
+  lengthsNeeded,
+  packedBytes,
+  peakOf,
+  weightBytes,
+} from './memory/estimate.ts';
 export { type OperatorState, operatorStates } from './operatorStates.ts';
 export type { OptimizerOptions } from './optimizer.ts';
 export { rebase } from './rebase.ts';

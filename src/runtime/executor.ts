@@ -9,15 +9,13 @@ import { join } from 'node:path';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { badPackage, LoraifyError, runtimeFailed } from '../errors.ts';
 import type { GraphKind } from '../formats/manifest.ts';
+import { isUnpacked } from '../graph/packing.ts';
 import { isElementType } from './data/convert.ts';
 import type { BatchTensor } from './data/index.ts';
 import { gatheredGradient } from './gathered.ts';
 import { withLossScale } from './lossScale.ts';
 import type { Feeds, OutputInfo, Request, Result, RunResult, StepSettings, TrainingState } from './protocol.ts';
 import { onnxRuntime, openSession, ortReason } from './session.ts';
-
-/** Weights of this many bytes are not kept twice. */
-const packingLimit = 2 ** 30;
 
 type Opening = Extract<Request, { kind: 'open' }>;
 
@@ -41,7 +39,7 @@ export async function createExecutor({ directory, manifest, provider, threads }:
     if (file === undefined) {
       throw badPackage(`the package has no ${graph} graph; compile with --emit all`, directory);
     }
-    const disablePrepacking = manifest.counts.total * 4 > packingLimit;
+    const disablePrepacking = isUnpacked(manifest.counts.total);
     const opened = openSession(join(directory, file), { provider, threads, disablePrepacking });
     sessions.set(graph, opened);
     return opened;

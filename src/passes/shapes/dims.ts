@@ -253,3 +253,37 @@ export function broadcast(...shapes: readonly (readonly Dim[] | undefined)[]): D
 
 export const isStatic = (shape: readonly Dim[] | undefined): shape is readonly number[] =>
   shape?.every((d) => typeof d === 'number') ?? false;
+
+/** The number a length is where symbols have these; undefined where one has none. */
+export function evaluate(d: Dim, numbers: ReadonlyMap<string, number>): number | undefined {
+  if (typeof d !== 'string') return d ?? undefined;
+  let total = 0;
+  for (const { coef, atoms } of parse(d).values()) {
+    let product = coef;
+    for (const atom of atoms) {
+      const n = evaluateAtom(atom, numbers);
+      if (n === undefined) return undefined;
+      product *= n;
+    }
+    total += product;
+  }
+  return total;
+}
+
+function evaluateAtom(atom: string, numbers: ReadonlyMap<string, number>): number | undefined {
+  const f = functions.get(atom);
+  if (f === undefined) return numbers.get(atom);
+  const args = f.args.map((a) => evaluate(a, numbers));
+  const [a, b] = args;
+  if (args.some((n) => n === undefined) || a === undefined) return undefined;
+  if (f.name === 'floor') return b === undefined ? undefined : Math.floor(a / b);
+  return Math[f.name](...args.filter((n) => n !== undefined));
+}
+
+/** The symbols that a length is made of. */
+export function symbolsOf(d: Dim): string[] {
+  if (typeof d !== 'string') return [];
+  return [...parse(d).values()].flatMap((t) =>
+    t.atoms.flatMap((atom) => functions.get(atom)?.args.flatMap(symbolsOf) ?? [atom]),
+  );
+}

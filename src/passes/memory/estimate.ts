@@ -1,0 +1,154 @@
+/**
+ * How much memory a run of a graph holds at its peak: buffers that are in use (buffers.ts), with lengths as numbers. Holds to the byte
+ * what a profile of ONNX Runtime calls `mem_bytes_requested_in_use`; what a kernel takes for itself while it runs is not in it.
+ */
+import { type Graph, type Model, type Node, readsOf, type Value } from '../../graph/model.ts';
+import { dataTypeBits } from '../../graph/tensor.ts';
+import { evaluate, symbolsOf } from '../shapes/dims.ts';
+import { type Buffer, planBuffers } from './buffers.ts';
+
+/** A value that lies in memory at the peak. */
+export interface Held {
+  readonly value: Value;
+  readonly bytes: number;
+}
+
+export interface Peak {
+  readonly bytes: number;
+  /** The node that runs then. */
+  readonly node: Node | undefined;
+  /** What its bytes are, the graph's results included. */
+  readonly held: readonly Held[];
+  /** Values whose size is not known: they count as nothing. */
+  readonly unknown: readonly Value[];
+}
+
+/** Lengths by symbol, of the graph and those of its bodies. */
+export type Lengths = ReadonlyMap<string, number>;
+
+/** What the graph's nodes make, at the moment when it takes most. Inputs and weights are not in it. */
+export function peakOf(graph: Graph, lengths: Lengths): Peak {
+  const unknown = new Set<Value>();
+  const peak = inGraph(graph, lengths, unknown, false);
+  return { ...peak, unknown: [...unknown] };
+}
+
+type Inner = Pick<Peak, 'bytes' | 'node' | 'held'>;
+
+/** `given`: results go to memory of the caller, as in a body, whose node hands them out. */
+function inGraph(graph: Graph, lengths: Lengths, unknown: Set<Value>, given: boolean): Inner {
+  const { order, buffers } = planBuffers(graph);
+  const results = new Set(given ? graph.outputs : []);
+  const sized = buffers
+    .filter((b) => !b.values.some(({ value }) => results.has(value)))
+    .map((buffer) => ({ buffer, bytes: bytesOfValue(buffer.values[0]?.value, lengths, unknown) }));
+  const change = new Array<number>(order.length + 1).fill(0);
+  for (const { buffer, bytes } of sized) {
+    change[buffer.from] = (change[buffer.from] ?? 0) + bytes;
+    if (buffer.to < order.length) change[buffer.to + 1] = (change[buffer.to + 1] ?? 0) - bytes;
+  }
+  let [live, most, at] = [0, -1, 0];
+  let within: Inner | undefined;
+  for (const [step, node] of order.entries()) {
+    live += change[step] ?? 0;
+    const inner = node.bodies.length === 0 ? undefined : inBodies(node, lengths, unknown);
+    const bytes = live + (inner?.bytes ?? 0);
+    if (bytes > most) [most, at, within] = [bytes, step, inner];
+  }
+  const held = sized
+    .filter(({ buffer, bytes }) => bytes > 0 && buffer.from <= at && at <= buffer.to)
+    .map(({ buffer, bytes }) => ({ value: lastMade(buffer, at), bytes }));
+  return {
+    bytes: Math.max(most, 0),
+    node: within?.node ?? order[at],
+    held: [...held.flatMap((h) => h ?? []), ...(within?.held ?? [])].flatMap(({ value, bytes }) =>
+      value === undefined ? [] : [{ value, bytes }],
+    ),
+  };
+}
+
+const lastMade = ({ values }: Buffer, at: number): Value | undefined =>
+  values.findLast(({ made }) => made <= at)?.value ?? values[0]?.value;
+
+/** The body that takes most; what a Scan or Loop carries lies in two more buffers, which its runs read and write in turn. */
+function inBodies(node: Node, lengths: Lengths, unknown: Set<Value>): Inner {
+  const bodies = node.bodies.map((body) => inGraph(body, lengths, unknown, true));
+  const largest = bodies.reduce((a, b) => (b.bytes > a.bytes ? b : a), { bytes: 0, node, held: [] });
+  const carried = carriedBy(node).map((value) => ({ value, bytes: bytesOfValue(value, lengths, unknown) }));
+  const turns = Math.min(Math.max(runsOf(node, lengths) - 1, 0), 2);
+  const kept = carried.flatMap((c) => Array.from({ length: turns }, () => c)).filter((c) => c.bytes > 0);
+  const bytes = kept.reduce((n, c) => n + c.bytes, 0);
+  return { ...largest, bytes: largest.bytes + bytes, held: [...largest.held, ...kept] };
+}
+
+function carriedBy(node: Node): Value[] {
+  const [body] = node.bodies;
+  if (node.op === 'Loop') return node.inputs.slice(2).flatMap((v) => v ?? []);
+  if (node.op !== 'Scan' || body === undefined) return [];
+  return node.inputs.slice(0, node.inputs.length - scanned(node)).flatMap((v) => v ?? []);
+}
+
+function scanned(node: Node): number {
+  const count = node.attrs.get('num_scan_inputs');
+  return count?.kind === 'int' ? Number(count.value) : 0;
+}
+
+/** How often a Scan's body runs; a Loop's is taken to run often. */
+function runsOf(node: Node, lengths: Lengths): number {
+  if (node.op !== 'Scan') return node.op === 'Loop' ? Number.POSITIVE_INFINITY : 1;
+  const [dim = null] = node.inputs.at(-1)?.shape ?? [];
+  return evaluate(dim, lengths) ?? 1;
+}
+
+/** Errors: none; a size that is not known is 0 and the value is noted. */
+function bytesOfValue(v: Value | undefined, lengths: Lengths, unknown: Set<Value>): number {
+  if (v === undefined) return 0;
+  const { shape, dtype } = v;
+  const dims = shape?.map((d) => evaluate(d, lengths));
+  if (dims === undefined || dtype === undefined || dims.includes(undefined)) {
+    unknown.add(v);
+    return 0;
+  }
+  return Math.ceil((dims.reduce<number>((n, d) => n * (d ?? 0), 1) * dataTypeBits(dtype)) / 8);
+}
+
+/** Of values that a caller feeds. */
+export const bytesOfValues = (values: readonly Value[], lengths: Lengths): number =>
+  values.reduce((n, v) => n + bytesOfValue(v, lengths, new Set()), 0);
+
+/** The bytes of all constants of a model. */
+export const weightBytes = ({ graph }: Model): number =>
+  [...graph.allGraphs()].flatMap((g) => g.initializers).reduce((n, { tensor }) => n + (tensor?.byteLength ?? 0), 0);
+
+/**
+ * What the CPU provider makes of the weights for its products: each node packs its own copy, columns in blocks of 16
+ * (core/mlas/lib/sgemm.cpp, MlasGemmPackBSize).
+ */
+export function packedBytes({ graph }: Model): number {
+  let total = 0;
+  for (const node of graph.allNodes()) {
+    const [, w] = node.inputs;
+    if (!products.has(node.op) || w?.tensor === undefined || w.dtype !== 'float32' || w.tensor.dims.length !== 2)
+      continue;
+    const [rows = 0, columns = 0] = w.tensor.dims;
+    const isTurned = node.attrs.get('transB');
+    const [k, n] = isTurned?.kind === 'int' && Number(isTurned.value) === 1 ? [columns, rows] : [rows, columns];
+    total += k * Math.ceil(n / 16) * 16 * 4;
+  }
+  return total;
+}
+
+const products = new Set(['MatMul', 'Gemm', 'FusedMatMul', 'FusedGemm']);
+
+/** The symbols that the shapes of a graph's values are made of, but for lengths that nobody feeds. */
+export function lengthsNeeded(graph: Graph): Set<string> {
+  const needed = new Set<string>();
+  for (const v of graph.inputs) for (const d of v.shape ?? []) for (const s of symbolsOf(d)) needed.add(s);
+  return needed;
+}
+
+/** Values that the graph reads at all. */
+export function fedTo(graph: Graph): Value[] {
+  const read = new Set<Value>([...graph.nodes.flatMap(readsOf), ...graph.outputs]);
+  return graph.inputs.filter((v) => read.has(v));
+}
