@@ -89,7 +89,7 @@ export function memoryOf(
     lengths: Object.fromEntries(named),
     steps,
     ...parts,
-    kept: bytesOfHeld(activations.filter(({ value }) => isKept(value))),
+    kept: bytesOfHeld(activations.filter(isKept)),
     total: Object.values(parts).reduce((a, b) => a + b, 0),
     peak: { node: peak.node?.label ?? '', op: peak.node?.op ?? '' },
     largest: kindsOf(activations),
@@ -148,9 +148,9 @@ function stateTest(graph: Graph, { names }: Prepared): (v: Value) => boolean {
 
 const isBackward = (rule: string | undefined): boolean => rule?.startsWith('grad/') === true;
 
-const isKept = (v: Value): boolean =>
-  !isBackward(v.producer?.metadata.get('loraify.rule')) &&
-  [...v.uses].some(({ node }) => isBackward(node.metadata.get('loraify.rule')));
+const isKept = ({ value, views }: Held): boolean =>
+  !isBackward(value.producer?.metadata.get('loraify.rule')) &&
+  views.some((v) => [...v.uses].some(({ node }) => isBackward(node.metadata.get('loraify.rule'))));
 
 /** Alike in all layers: equal but for numbers in their names. */
 function kindsOf(held: readonly Held[]): MemoryKind[] {

@@ -46,6 +46,7 @@ export function buildTrainK(p: Prepared): Model {
   // Names are unique over nested scopes: the body's own inputs and outputs step aside.
   for (const v of [...graph.inputs, ...graph.outputs]) v.name = `step.${v.name}`;
   const zeros = outer.Expand(outer.float(0), outer.ints([p.layout.size]));
+  zeros.type = tensorType('float32', [p.layout.size]);
   const results = outer.node({
     op: 'Scan',
     inputs: [...states.map((v) => feeds.get(v) ?? v), zeros, outer.float(0), ...perStep.map((v) => feeds.get(v) ?? v)],

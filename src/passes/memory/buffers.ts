@@ -7,9 +7,17 @@ import { type Graph, type Node, readsOf, type Value } from '../../graph/model.ts
 import { dataTypeBits } from '../../graph/tensor.ts';
 import { executionOrder } from './order.ts';
 
+export interface Placed {
+  readonly value: Value;
+  /** The place of the node that makes it. */
+  readonly made: number;
+  /** It is what lies there already, in another shape. */
+  readonly isAlias: boolean;
+}
+
 export interface Buffer {
-  /** The values that lie in it one after another, with the places of the nodes that make them. */
-  readonly values: readonly { readonly value: Value; readonly made: number }[];
+  /** The values that lie in it one after another. */
+  readonly values: readonly Placed[];
   /** The first and the last node that has it in use, counted in the order of execution. */
   readonly from: number;
   readonly to: number;
@@ -32,7 +40,7 @@ const inPlace = new Set([
 ]);
 
 interface Open {
-  readonly values: { readonly value: Value; readonly made: number }[];
+  readonly values: Placed[];
   readonly from: number;
   to: number;
   /** Reads to come. */
@@ -65,12 +73,18 @@ export function planBuffers(graph: Graph): BufferPlan {
             ? undefined
             : taken(free, v);
       if (buffer !== undefined) {
-        buffer.values.push({ value: v, made: step });
+        buffer.values.push({ value: v, made: step, isAlias: source === buffer && aliases.has(node.op) });
         buffer.uses += uses.get(v) ?? 0;
         at.set(v, buffer);
         continue;
       }
-      const own: Open = { values: [{ value: v, made: step }], from: step, to: step, uses: uses.get(v) ?? 0, result };
+      const own: Open = {
+        values: [{ value: v, made: step, isAlias: false }],
+        from: step,
+        to: step,
+        uses: uses.get(v) ?? 0,
+        result,
+      };
       at.set(v, own);
       opened.push(own);
     }

@@ -5,11 +5,13 @@
 import { type Graph, type Model, type Node, readsOf, type Value } from '../../graph/model.ts';
 import { dataTypeBits } from '../../graph/tensor.ts';
 import { evaluate, symbolsOf } from '../shapes/dims.ts';
-import { type Buffer, planBuffers } from './buffers.ts';
+import { planBuffers } from './buffers.ts';
 
 /** A value that lies in memory at the peak. */
 export interface Held {
   readonly value: Value;
+  /** It and what aliases it. */
+  readonly views: readonly Value[];
   readonly bytes: number;
 }
 
@@ -57,24 +59,23 @@ function inGraph(graph: Graph, lengths: Lengths, unknown: Set<Value>, given: boo
   }
   const held = sized
     .filter(({ buffer, bytes }) => bytes > 0 && buffer.from <= at && at <= buffer.to)
-    .map(({ buffer, bytes }) => ({ value: lastMade(buffer, at), bytes }));
-  return {
-    bytes: Math.max(most, 0),
-    node: within?.node ?? order[at],
-    held: [...held.flatMap((h) => h ?? []), ...(within?.held ?? [])].flatMap(({ value, bytes }) =>
-      value === undefined ? [] : [{ value, bytes }],
-    ),
-  };
+    .flatMap(({ buffer, bytes }): Held[] => {
+      const made = buffer.values.filter((v) => v.made <= at);
+      const own = made.findLastIndex((v) => !v.isAlias);
+      const views = made.slice(own).map((v) => v.value);
+      const [value] = views;
+      return value === undefined ? [] : [{ value, views, bytes }];
+    });
+  return { bytes: Math.max(most, 0), node: within?.node ?? order[at], held: [...held, ...(within?.held ?? [])] };
 }
-
-const lastMade = ({ values }: Buffer, at: number): Value | undefined =>
-  values.findLast(({ made }) => made <= at)?.value ?? values[0]?.value;
 
 /** The body that takes most; what a Scan or Loop carries lies in two more buffers, which its runs read and write in turn. */
 function inBodies(node: Node, lengths: Lengths, unknown: Set<Value>): Inner {
   const bodies = node.bodies.map((body) => inGraph(body, lengths, unknown, true));
   const largest = bodies.reduce((a, b) => (b.bytes > a.bytes ? b : a), { bytes: 0, node, held: [] });
-  const carried = carriedBy(node).map((value) => ({ value, bytes: bytesOfValue(value, lengths, unknown) }));
+  const carried = carriedBy(node).map(
+    (value): Held => ({ value, views: [value], bytes: bytesOfValue(value, lengths, unknown) }),
+  );
   const turns = Math.min(Math.max(runsOf(node, lengths) - 1, 0), 2);
   const kept = carried.flatMap((c) => Array.from({ length: turns }, () => c)).filter((c) => c.bytes > 0);
   const bytes = kept.reduce((n, c) => n + c.bytes, 0);
