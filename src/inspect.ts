@@ -50,7 +50,7 @@ export interface InspectOptions extends CompileOptions {
   readonly grad?: boolean | undefined;
   /**
    * Say what a training step holds in memory, for these lengths: by the model's own symbols, or `batch` and `seq` for the first and
-   * second axis of its inputs; `steps` is how many one run takes (default 8 for cuda, else 1).
+   * second axis of its inputs; `steps` is how many one run takes (default 16 for cuda, else 1).
    */
   readonly memory?: Readonly<Record<string, number>> | undefined;
 }

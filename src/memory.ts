@@ -13,6 +13,7 @@ import {
   peakOf,
   weightBytes,
 } from './passes/index.ts';
+import { longestRun } from './runtime/index.ts';
 
 /** Values that are alike in all layers: their operator, and their name with `*` for the numbers in it. */
 export interface MemoryKind {
@@ -61,7 +62,7 @@ export function memoryOf(
   parameters: number,
 ): InspectedMemory {
   const { target } = prepared.options;
-  const { steps = target === 'cuda' ? 8 : 1, ...numbers } = asked;
+  const { steps = target === 'cuda' ? longestRun : 1, ...numbers } = asked;
   for (const [name, n] of Object.entries({ ...numbers, steps }))
     if (!Number.isSafeInteger(n) || n < 1) throw badOption(`--memory ${name}=${n}: a length is a positive integer`);
   const named = lengthsOf(prepared.model.graph, numbers);

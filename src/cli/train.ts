@@ -23,7 +23,7 @@ export const trainCommand = command({
     gradAccum: integer({ describe: 'batches per optimizer step', default: '1' }),
     stepsPerRun: integer({
       describe: 'optimizer steps in one run of ONNX Runtime',
-      default: '1 on the CPU, 8 elsewhere',
+      default: '1; up to 16 on CUDA',
     }),
     adapter: text({ describe: 'PEFT directory to start from', default: "the package's own" }),
     evalData: text({ describe: 'data file to evaluate on' }),

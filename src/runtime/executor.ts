@@ -32,9 +32,16 @@ export async function createExecutor({ directory, manifest, provider, threads }:
   const lossName = manifest.loss?.kind === 'external' ? undefined : names.loss;
   let current: TrainingState | undefined;
 
-  const session = (graph: GraphKind): Promise<InferenceSession> => {
+  const session = async (graph: GraphKind): Promise<InferenceSession> => {
     const known = sessions.get(graph);
     if (known !== undefined) return known;
+    // On a device each session has the weights for itself.
+    const other = graph === 'train' ? 'train_k' : graph === 'train_k' ? 'train' : undefined;
+    const idle = provider === 'cpu' || other === undefined ? undefined : sessions.get(other);
+    if (idle !== undefined && other !== undefined) {
+      sessions.delete(other);
+      await (await idle).release();
+    }
     const file = manifest.graphs[graph];
     if (file === undefined) {
       throw badPackage(`the package has no ${graph} graph; compile with --emit all`, directory);

@@ -32,8 +32,8 @@ export interface Step {
 export interface RunPlanOptions {
   /** Steps done before. */
   readonly from: number;
-  /** The most batches of one optimizer step. */
-  readonly gradAccum: number;
+  /** What takes the steps; no other graph that takes steps is opened beside it. */
+  readonly graph: StepGraph;
   /** Optimizer steps in one run of the Scan graph. */
   readonly stepsPerRun: number;
   readonly batch: BatchOptions;
@@ -52,7 +52,7 @@ export async function* runPlan(
   dataset: Dataset,
   options: RunPlanOptions,
 ): AsyncGenerator<readonly Step[]> {
-  const vehicle: Vehicle = vehicles[graphOf(engine.manifest, options.gradAccum, options.stepsPerRun)];
+  const vehicle: Vehicle = vehicles[options.graph];
   const prepare = (step: number, most: number): Group => prepareGroup(engine, plan, dataset, options, step, most);
   const most = vehicle === 'scan' ? options.stepsPerRun : 1;
   let ahead: Group | undefined;
@@ -88,13 +88,16 @@ export async function* runPlan(
   }
 }
 
+/** A graph that batches of a training run are read with. */
+export type StepGraph = 'train' | 'train_k' | 'grad';
+
 type Vehicle = 'step' | 'halves' | 'scan';
 
 /**
  * The graph that a run with these options reads batches with: what is asked for, else what the package has.
  * Errors: BAD_PACKAGE where it has none.
  */
-export function graphOf({ graphs }: Manifest, gradAccum: number, stepsPerRun: number): 'train' | 'train_k' | 'grad' {
+export function graphOf({ graphs }: Manifest, gradAccum: number, stepsPerRun: number): StepGraph {
   if (graphs.train_k !== undefined && stepsPerRun > 1) return 'train_k';
   if (graphs.train !== undefined && gradAccum === 1) return 'train';
   if (graphs.grad !== undefined && graphs.update !== undefined) return 'grad';

@@ -10,6 +10,7 @@ export type { Prediction } from './predict.ts';
 export { predictionArrays, predictionLines } from './predictionFiles.ts';
 export type { TrainingState } from './protocol.ts';
 export type { Data, RowOptions } from './rows.ts';
+export { longestRun } from './runLength.ts';
 export { train } from './train.ts';
 export { type FitOptions, openTrainer, type Trainer, type TrainerOptions } from './trainer.ts';
 export type { TrainEvent, TrainOptions, TrainResult } from './trainOptions.ts';

@@ -5,7 +5,7 @@ import { badOption } from '../errors.ts';
 import { makeFolders, writeFileAtomic } from '../formats/files.ts';
 import { type Manifest, readManifest } from '../formats/manifest.ts';
 import type { AdapterFormat, AdapterSource } from './checkpoint.ts';
-import { rowLengths } from './data/index.ts';
+import { batch, rowLengths } from './data/index.ts';
 import { openEngine } from './engine.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';
 import { graphOf, runPlan, type Step } from './fit.ts';
@@ -14,6 +14,7 @@ import { type Prediction, predict } from './predict.ts';
 import type { TrainingState } from './protocol.ts';
 import { type ChosenProvider, chooseProvider } from './providers.ts';
 import { type Data, openRows, type RowOptions, type Rows } from './rows.ts';
+import { longestRun, runLength } from './runLength.ts';
 import type { ScheduleKind } from './schedule.ts';
 
 export interface TrainerOptions {
@@ -44,9 +45,15 @@ export interface FitOptions extends RowOptions {
   readonly seed?: number | undefined;
   /** Batches per optimizer step. Default 1. */
   readonly gradAccum?: number | undefined;
-  /** Optimizer steps in one run of ONNX Runtime. Default 1 on the CPU, 8 elsewhere. */
+  /**
+   * Optimizer steps in one run of ONNX Runtime. Default 1; on CUDA up to 16, by what batches take and by how far it is from
+   * one evaluation or checkpoint to the next.
+   */
   readonly stepsPerRun?: number | undefined;
 }
+
+/** Providers that keep the state of several steps on their device; the others have no Scan, or nothing to gain from it. */
+const hasScan: ReadonlySet<string> = new Set(['cuda']);
 
 /** A fit whose data is open and whose steps are laid out. */
 export interface Fit {
@@ -117,18 +124,25 @@ export async function openTrainer(
   await engine.setState({ params, m: zeros(), v: v === undefined ? undefined : zeros(), step: 0, lossScale: initial });
 
   const prepareFit = async (data: Data, fit: FitOptions = {}): Promise<Fit> => {
-    const stepsPerRun = fit.stepsPerRun ?? (provider === 'cpu' ? 1 : 8);
-    if (!Number.isSafeInteger(stepsPerRun) || stepsPerRun < 1) {
+    const { stepsPerRun } = fit;
+    if (stepsPerRun !== undefined && (!Number.isSafeInteger(stepsPerRun) || stepsPerRun < 1)) {
       throw badOption(`the steps per run must be a positive integer, not ${stepsPerRun}`);
     }
     const { gradAccum = 1 } = fit;
-    const rows = await openRows(engine, graphOf(manifest, gradAccum, stepsPerRun), data, fit);
+    const graph = graphOf(manifest, gradAccum, stepsPerRun ?? (hasScan.has(provider) ? longestRun : 1));
+    const rows = await openRows(engine, graph, data, fit);
     try {
       const plan = planOf(rows, fit);
-      const how = { gradAccum, stepsPerRun, batch: rows.batch };
+      const chosen = (from: number, boundary: (done: number) => boolean): number =>
+        graph === 'train_k' && from < plan.totalSteps
+          ? runLength({ plan, from, boundary, bytesPerStep: bytesOfStep(plan, from, rows) })
+          : 1;
       return {
         plan,
-        run: (from = 0, boundary = () => false) => runPlan(engine, plan, rows.dataset, { ...how, from, boundary }),
+        run: (from = 0, boundary = () => false) => {
+          const how = { graph, stepsPerRun: stepsPerRun ?? chosen(from, boundary), batch: rows.batch };
+          return runPlan(engine, plan, rows.dataset, { ...how, from, boundary });
+        },
         close: rows.close,
       };
     } catch (error) {
@@ -176,6 +190,12 @@ export async function openTrainer(
     },
     close: engine.close,
   };
+}
+
+/** Of the batches that a step is fed; those of other steps may be longer or shorter. */
+function bytesOfStep(plan: Plan, step: number, { dataset, batch: how }: Rows): number {
+  const feeds = plan.at(step).batches.flatMap(({ rows }) => Object.values(batch(dataset, rows, how)));
+  return feeds.reduce((n, { data }) => n + data.byteLength, 0);
 }
 
 function planOf(data: Rows, fit: FitOptions): Plan {
