@@ -26,6 +26,7 @@ export {
   doctor,
   type Evaluation,
   type FitOptions,
+  type NodePlacement,
   type Step,
   type TrainEvent,
   type TrainResult,

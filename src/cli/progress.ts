@@ -3,7 +3,7 @@
 import { Presets, SingleBar } from 'cli-progress';
 import type { TrainEvent } from '../index.ts';
 import type { Output } from './output.ts';
-import { count, metricsText, short } from './text.ts';
+import { count, metricsText, placementText, short } from './text.ts';
 
 export interface TrainProgress {
   show(event: TrainEvent): void;
@@ -51,6 +51,9 @@ export function trainProgress(out: Output): TrainProgress {
         }
         case 'notice':
           aside(event.text);
+          return;
+        case 'placement':
+          aside(placementText(event.placement));
           return;
         case 'checkpoint':
           return;

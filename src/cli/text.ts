@@ -1,7 +1,7 @@
 /** Numbers and tables for people. */
 
 import Table from 'cli-table3';
-import type { Evaluation } from '../index.ts';
+import type { Evaluation, NodePlacement } from '../index.ts';
 
 /** 1342468 -> 1,342,468. */
 export const count = (n: number): string => n.toLocaleString('en-US');
@@ -18,7 +18,7 @@ export const percent = (part: number, whole: number): string => `${((100 * part)
 /** Five significant digits; very small numbers with an exponent. */
 export const short = (x: number): string => (Number.isFinite(x) ? String(Number(x.toPrecision(5))) : String(x));
 
-export const plural = (n: number, noun: string): string => `${count(n)} ${noun}${n === 1 ? '' : 's'}`;
+export const plural = (n: number, noun: string, many = `${noun}s`): string => `${count(n)} ${n === 1 ? noun : many}`;
 
 /** A table without colours and without lines between rows. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -26,6 +26,20 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   const made = new Table({ head: [...head], chars, style: { head: [], border: [] } });
   for (const row of rows) made.push([...row]);
   return made.toString();
+}
+
+/** Operators that are named one by one. */
+const namedOperators = 6;
+
+/** Which nodes of a graph did not run on the device. */
+export function placementText({ graph, nodes, onCpu, copies }: NodePlacement): string {
+  const all = Object.entries(onCpu);
+  const fallen = all.reduce((sum, [, n]) => sum + n, 0);
+  const copied = copies === 0 ? '' : `; ${plural(copies, 'copy', 'copies')} between them`;
+  if (fallen === 0) return `all ${plural(nodes, 'node')} of ${graph}.onnx on the device${copied}`;
+  const named = all.slice(0, namedOperators).map(([op, n]) => (n === 1 ? op : `${n} ${op}`));
+  const more = all.length > named.length ? ', …' : '';
+  return `${count(fallen)} of ${plural(nodes, 'node')} of ${graph}.onnx on the CPU: ${named.join(', ')}${more}${copied}`;
 }
 
 /** The metrics of an evaluation that its loss has. */

@@ -4,7 +4,7 @@ import { onInterrupt } from './interrupt.ts';
 import { choice, flag, integer, number, text } from './options.ts';
 import { trainProgress } from './progress.ts';
 import { dataOptions, packageArgument, runtimeOptions } from './runtimeOptions.ts';
-import { plural, short } from './text.ts';
+import { placementText, plural, short } from './text.ts';
 
 export const trainCommand = command({
   usage: 'train <package>',
@@ -66,8 +66,9 @@ function summary(directory: string, r: TrainResult): string {
   const evaluated = r.evalLoss === undefined ? '' : `, best evaluation ${short(r.evalLoss)} at step ${r.bestStep}`;
   const loss = r.loss === undefined ? '' : `, loss ${short(r.loss)}`;
   const head = `${plural(r.steps, 'step')} (${short(r.epochs)} epochs) on ${r.provider}${loss}${evaluated}`;
+  const placed = r.placement === undefined ? '' : `\n${placementText(r.placement)}`;
   if (r.stopped === 'interrupted')
-    return `interrupted after ${head}\nwrote ${r.checkpoint}; the same command with --resume goes on`;
+    return `interrupted after ${head}${placed}\nwrote ${r.checkpoint}; the same command with --resume goes on`;
   const early = r.stopped === 'patience' ? '\nstopped early: no better evaluation (--patience)' : '';
-  return `${head}${early}\nwrote ${r.adapter}\nnext: loraify merge ${directory} --adapter ${r.adapter} -o merged.onnx`;
+  return `${head}${placed}${early}\nwrote ${r.adapter}\nnext: loraify merge ${directory} --adapter ${r.adapter} -o merged.onnx`;
 }

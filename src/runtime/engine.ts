@@ -1,10 +1,14 @@
 /** The main thread's side of the worker: graphs run without blocking the event loop. */
 
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { LoraifyError, runtimeFailed } from '../errors.ts';
 import { compiledFile } from '../formats/compiled.ts';
 import type { GraphKind, Manifest } from '../formats/manifest.ts';
 import type { BatchTensor } from './data/index.ts';
+import type { NodePlacement } from './nodePlacement.ts';
 import type {
   Call,
   Failure,
@@ -29,6 +33,8 @@ export interface Engine {
   readonly provider: string;
   /** Loads a graph; the names of its inputs, and its outputs. */
   describe(graph: GraphKind): Promise<{ readonly inputs: readonly string[]; readonly outputs: readonly OutputInfo[] }>;
+  /** Where the nodes of the graph that took the last step ran; undefined where nobody looked, or before a step. */
+  placement(): Promise<NodePlacement | undefined>;
   setState(state: TrainingState): Promise<void>;
   /** A copy. */
   getState(): Promise<TrainingState>;
@@ -56,6 +62,8 @@ export interface Engine {
 export interface EngineOptions {
   readonly provider: string;
   readonly threads?: number | undefined;
+  /** Find out where nodes run: the first run of a graph that takes steps is slower. Default: on all providers but the CPU's. */
+  readonly placement?: boolean | undefined;
 }
 
 interface Waiting {
@@ -106,12 +114,16 @@ export async function openEngine(directory: string, manifest: Manifest, options:
     throw new Error(`the worker answered ${result.kind} to ${request.kind}`);
   };
 
-  await ask({ kind: 'open', directory, manifest, provider: options.provider, threads: options.threads });
+  const { provider, threads } = options;
+  const isPlaced = options.placement ?? provider !== 'cpu';
+  const profiles = isPlaced ? profileFolder() : undefined;
+  await ask({ kind: 'open', directory, manifest, provider, threads, profiles });
   return {
     manifest,
     directory,
-    provider: options.provider,
+    provider,
     describe: (graph) => ask({ kind: 'describe', graph }),
+    placement: async () => (await ask({ kind: 'placement' })).placement,
     setState: async (state) => {
       await ask({ kind: 'setState', state });
     },
@@ -128,8 +140,18 @@ export async function openEngine(directory: string, manifest: Manifest, options:
         else idle.push(resolve);
       });
       await worker.terminate();
+      if (profiles !== undefined) rmSync(profiles, { recursive: true, force: true });
     },
   };
+}
+
+/** Without a place for profiles nobody knows where nodes run, and that is all. */
+function profileFolder(): string | undefined {
+  try {
+    return mkdtempSync(join(tmpdir(), 'loraify-profile-'));
+  } catch {
+    return undefined;
+  }
 }
 
 function isKind<K extends Result['kind']>(result: Result, kind: K): result is Extract<Result, { kind: K }> {

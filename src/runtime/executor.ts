@@ -14,8 +14,12 @@ import { isElementType } from './data/convert.ts';
 import type { BatchTensor } from './data/index.ts';
 import { gatheredGradient } from './gathered.ts';
 import { withLossScale } from './lossScale.ts';
+import { type NodePlacement, profilePrefix, takePlacement } from './nodePlacement.ts';
 import type { Feeds, OutputInfo, Request, Result, RunResult, StepSettings, TrainingState } from './protocol.ts';
 import { onnxRuntime, openSession, ortReason } from './session.ts';
+
+/** Graphs whose nodes are looked at. */
+const takesSteps: ReadonlySet<GraphKind> = new Set(['train', 'train_k', 'grad']);
 
 type Opening = Extract<Request, { kind: 'open' }>;
 
@@ -24,13 +28,16 @@ export interface Executor {
   handle(request: Exclude<Request, Opening>): Promise<Result>;
 }
 
-export async function createExecutor({ directory, manifest, provider, threads }: Opening): Promise<Executor> {
+export async function createExecutor({ directory, manifest, provider, threads, profiles }: Opening): Promise<Executor> {
   const ort = await onnxRuntime();
   const sessions = new Map<GraphKind, Promise<InferenceSession>>();
   const gathered = gatheredGradient(manifest.state.size);
   const names = manifest.names;
   const lossName = manifest.loss?.kind === 'external' ? undefined : names.loss;
   let current: TrainingState | undefined;
+  /** Graphs whose first run is to come. */
+  const profiled = new Set<GraphKind>();
+  let placement: NodePlacement | undefined;
 
   const session = async (graph: GraphKind): Promise<InferenceSession> => {
     const known = sessions.get(graph);
@@ -47,7 +54,9 @@ export async function createExecutor({ directory, manifest, provider, threads }:
       throw badPackage(`the package has no ${graph} graph; compile with --emit all`, directory);
     }
     const disablePrepacking = isUnpacked(manifest.counts.total);
-    const opened = openSession(join(directory, file), { provider, threads, disablePrepacking });
+    const profile = profiles !== undefined && takesSteps.has(graph) ? profilePrefix(profiles, graph) : undefined;
+    if (profile !== undefined) profiled.add(graph);
+    const opened = openSession(join(directory, file), { provider, threads, disablePrepacking, profile });
     sessions.set(graph, opened);
     return opened;
   };
@@ -66,7 +75,12 @@ export async function createExecutor({ directory, manifest, provider, threads }:
       given[name] = tensor;
     }
     try {
-      return runOf(await s.run(given, outputs), graph);
+      const results = await s.run(given, outputs);
+      if (profiled.delete(graph) && profiles !== undefined) {
+        s.endProfiling();
+        placement = await takePlacement(profiles, graph).catch(() => undefined);
+      }
+      return runOf(results, graph);
     } catch (error) {
       if (error instanceof LoraifyError) throw error;
       throw runtimeFailed(`the ${graph} graph: ${ortReason(error)}`, manifest.graphs[graph]);
@@ -154,6 +168,8 @@ export async function createExecutor({ directory, manifest, provider, threads }:
           );
           return { kind, inputs: [...inputNames], outputs };
         }
+        case 'placement':
+          return { kind, placement };
         case 'setState':
           current = request.state;
           gathered.clear();

@@ -6,6 +6,7 @@ export type { Dataset, PlainRow } from './data/index.ts';
 export { type DoctorReport, doctor } from './doctor.ts';
 export type { Evaluation } from './evaluate.ts';
 export type { Step } from './fit.ts';
+export type { NodePlacement } from './nodePlacement.ts';
 export type { Prediction } from './predict.ts';
 export { predictionArrays, predictionLines } from './predictionFiles.ts';
 export type { TrainingState } from './protocol.ts';

@@ -2,6 +2,7 @@
 
 import type { GraphKind, Manifest } from '../formats/manifest.ts';
 import type { BatchTensor } from './data/index.ts';
+import type { NodePlacement } from './nodePlacement.ts';
 
 /** Inputs of a graph by name. */
 export type Feeds = Readonly<Record<string, BatchTensor>>;
@@ -55,9 +56,13 @@ export type Request =
       readonly manifest: Manifest;
       readonly provider: string;
       readonly threads: number | undefined;
+      /** A folder for profiles of the first runs, which say where each node ran; absent: none are made. */
+      readonly profiles: string | undefined;
     }
   /** Loads a graph and lists its inputs and outputs. */
   | { readonly kind: 'describe'; readonly graph: GraphKind }
+  /** Where the nodes of the graph that took the last step first ran; undefined without profiles. */
+  | { readonly kind: 'placement' }
   | { readonly kind: 'setState'; readonly state: TrainingState }
   | { readonly kind: 'getState' }
   | ({ readonly kind: 'step'; readonly feeds: Feeds } & StepSettings)
@@ -77,6 +82,7 @@ export type Request =
 export type Result =
   | { readonly kind: 'open' }
   | { readonly kind: 'describe'; readonly inputs: readonly string[]; readonly outputs: readonly OutputInfo[] }
+  | { readonly kind: 'placement'; readonly placement: NodePlacement | undefined }
   | { readonly kind: 'setState' }
   | { readonly kind: 'getState'; readonly state: TrainingState }
   | ({ readonly kind: 'step' } & RunResult)

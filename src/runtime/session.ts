@@ -37,6 +37,8 @@ export interface SessionSettings {
   readonly threads?: number | undefined;
   /** Keep no second, packed copy of the weights: half the memory, slower products. */
   readonly disablePrepacking?: boolean | undefined;
+  /** Runs are profiled into files whose names start so, until `endProfiling`. */
+  readonly profile?: string | undefined;
 }
 
 /** Opens a graph file; external data is mapped from beside it. Errors: RUNTIME_FAILED. */
@@ -54,6 +56,7 @@ export function sessionOptions({
   provider,
   threads,
   disablePrepacking,
+  profile,
 }: SessionSettings): InferenceSession.SessionOptions {
   return {
     executionProviders: [provider],
@@ -64,6 +67,7 @@ export function sessionOptions({
     interOpNumThreads: 1,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     logSeverityLevel: 4,
+    ...(profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: profile }),
     extra: {
       session: {
         ...(disablePrepacking === true ? { disable_prepacking: '1' } : {}),

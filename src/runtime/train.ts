@@ -19,6 +19,7 @@ import type { Evaluation } from './evaluate.ts';
 import type { Step } from './fit.ts';
 import { type Log, openLog } from './log.ts';
 import { type LossPlot, openPlot } from './lossPlot.ts';
+import type { NodePlacement } from './nodePlacement.ts';
 import { beginRun, type ClaimedRun, checkSameRun, claimRun, identityHash, tidy } from './runFolder.ts';
 import { type Fit, openTrainer, type PreparedEvaluation, type Trainer } from './trainer.ts';
 import { checkCounts, identify, type TrainEvent, type TrainOptions, type TrainResult } from './trainOptions.ts';
@@ -97,6 +98,7 @@ async function run(parts: Parts, taken: Progress | undefined): Promise<TrainResu
     }
     let saved = { step: from, at: performance.now() };
     let last: Step | undefined;
+    let placement: NodePlacement | undefined;
     const isOverdue = (): boolean => saveEvery === undefined && performance.now() - saved.at > longestUnsaved;
     const whyStop = (): TrainResult['stopped'] => {
       if (progress.step === total) return 'done';
@@ -113,6 +115,10 @@ async function run(parts: Parts, taken: Progress | undefined): Promise<TrainResu
           if (step.skipped === true) tell({ kind: 'notice', text: skipNotice(step) });
           last = step;
           progress = { ...progress, step: step.step, epoch: step.epoch };
+        }
+        if (placement === undefined && provider !== 'cpu') {
+          placement = await trainer.placement();
+          if (placement !== undefined) tell({ kind: 'placement', placement });
         }
         const before = progress.best;
         if (isEvaluated(progress.step)) progress = await evaluateNow(parts, progress, log);
@@ -138,6 +144,7 @@ async function run(parts: Parts, taken: Progress | undefined): Promise<TrainResu
       ...(adapter === undefined ? {} : { adapter }),
       checkpoint: checkpointPath(out, step),
       provider,
+      ...(placement === undefined ? {} : { placement }),
       stopped,
       steps: step,
       epochs: epoch,

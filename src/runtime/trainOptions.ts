@@ -5,6 +5,7 @@ import { bytesOf } from '../formats/rawTensor.ts';
 import type { Evaluation } from './evaluate.ts';
 import { digest, fileDigest, packageDigest } from './fingerprint.ts';
 import type { Step } from './fit.ts';
+import type { NodePlacement } from './nodePlacement.ts';
 import type { RunIdentity } from './runFolder.ts';
 import type { FitOptions, Trainer, TrainerOptions } from './trainer.ts';
 
@@ -51,6 +52,8 @@ export type TrainEvent =
       readonly best: boolean;
       readonly line: object;
     }
+  /** After the first run on a provider other than the CPU's. */
+  | { readonly kind: 'placement'; readonly placement: NodePlacement }
   | { readonly kind: 'checkpoint'; readonly step: number; readonly directory: string }
   | { readonly kind: 'notice'; readonly text: string };
 
@@ -60,6 +63,8 @@ export interface TrainResult {
   readonly adapter?: string;
   readonly checkpoint: string;
   readonly provider: string;
+  /** Where the nodes of a step ran; absent on the CPU. */
+  readonly placement?: NodePlacement;
   readonly stopped: 'done' | 'patience' | 'interrupted';
   readonly steps: number;
   readonly epochs: number;

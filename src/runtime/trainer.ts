@@ -9,6 +9,7 @@ import { batch, rowLengths } from './data/index.ts';
 import { openEngine } from './engine.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';
 import { graphOf, runPlan, type Step } from './fit.ts';
+import type { NodePlacement } from './nodePlacement.ts';
 import { type Plan, trainingPlan } from './plan.ts';
 import { type Prediction, predict } from './predict.ts';
 import type { TrainingState } from './protocol.ts';
@@ -93,6 +94,8 @@ export interface Trainer {
   prepareEvaluation(data: Data, options?: RowOptions): Promise<PreparedEvaluation>;
   /** The model's outputs, row by row. Errors as evaluate. */
   predict(data: Data, options?: RowOptions & { readonly onProgress?: (rows: number) => void }): Promise<Prediction>;
+  /** Where the nodes of the graph that took the last step ran; undefined on the CPU, and before a step. */
+  placement(): Promise<NodePlacement | undefined>;
   /** A copy of the state. */
   getState(): Promise<TrainingState>;
   setState(state: TrainingState): Promise<void>;
@@ -181,6 +184,7 @@ export async function openTrainer(
       }
     },
     predict: (data, how = {}) => predict(engine, data, how),
+    placement: engine.placement,
     getState: engine.getState,
     setState: engine.setState,
     async save(target) {
