@@ -19,7 +19,7 @@ function file(name: string, text: string): string {
 }
 
 /** Two operators without a rule one behind the other, a layer whose gradient is stopped, and one that the loss does not see. */
-const blocked = `<ir_version: 8, opset_import: ["" : 17, "com.example" : 1]>
+const blocked = `<ir_version: 8, opset_import: ["" : 17, "com.example" : 1, "com.microsoft" : 1]>
 main (float[N,3] x) => (float[N,3] y, float[N,3] z)
 <float[3,3] W1 = {0.1, -0.2, 0.3, 0.4, 0.5, -0.6, 0.7, 0.8, 0.9}, float[3,3] W2 = {0.3, 0.1, 0.3, 0.4, 0.2, -0.6, 0.1, 0.8, 0.9},
  float[3,3] W3 = {0.5, -0.2, 0.3, 0.4, 0.5, -0.6, 0.1, 0.8, 0.4}, float[3,3] W4 = {0.3, -0.2, 0.3, 0.4, 0.5, -0.6, 0.6, 0.8, 0.1}>
@@ -27,7 +27,7 @@ main (float[N,3] x) => (float[N,3] y, float[N,3] z)
   ["/fc1/MatMul"] a = MatMul (x, W1)
   [odd] b = com.example.Odd (a)
   ["/fc2/MatMul"] c = MatMul (b, W2)
-  [det] d0 = Det (c)
+  [bias] d0 = com.microsoft.BiasAdd (c, c, c)
   [tanh] d = Tanh (d0)
   ["/fc3/MatMul"] e = MatMul (x, W3)
   [floor] f = Floor (e)
@@ -46,12 +46,12 @@ describe('inspect with grad', () => {
       {
         ...{ node: 'odd', op: 'com.example.Odd', code: 'NO_GRADIENT', hint },
         reason: 'no gradient rule for com.example.Odd',
-        path: ['Odd "odd"', 'MatMul "/fc2/MatMul"', 'Det "det"', 'Tanh "tanh"', 'Add "sum"', 'Reshape "y"'],
+        path: ['Odd "odd"', 'MatMul "/fc2/MatMul"', 'BiasAdd "bias"', 'Tanh "tanh"', 'Add "sum"', 'Reshape "y"'],
       },
       {
-        ...{ node: 'det', op: 'Det', code: 'NO_GRADIENT', hint },
-        reason: 'no gradient rule for Det yet: needs an inverse, which ONNX does not have',
-        path: ['Det "det"', 'Tanh "tanh"', 'Add "sum"', 'Reshape "y"'],
+        ...{ node: 'bias', op: 'com.microsoft.BiasAdd', code: 'NO_GRADIENT', hint },
+        reason: 'no gradient rule for com.microsoft.BiasAdd: of CUDA only',
+        path: ['BiasAdd "bias"', 'Tanh "tanh"', 'Add "sum"', 'Reshape "y"'],
       },
     ]);
     expect(gradient?.unreached).toEqual(['fc3', 'fc4']);
@@ -65,7 +65,7 @@ describe('inspect with grad', () => {
       ]),
     );
     // What a compile stumbles over first is one of them.
-    await expect(compile(path, { loss: 'mse', dryRun: true })).rejects.toSatisfy(coded('NO_GRADIENT', 'Det'));
+    await expect(compile(path, { loss: 'mse', dryRun: true })).rejects.toSatisfy(coded('NO_GRADIENT', 'BiasAdd'));
     // Behind what blocks, a compile goes through.
     const behind = await inspect(path, { grad: true, loss: 'mse', target: ['fc3', 'fc4'] });
     expect(behind.gradient?.blocked).toEqual([]);
