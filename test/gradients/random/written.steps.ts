@@ -33,7 +33,7 @@ export const steps: readonly Step[] = [
   {
     ops: ['ReduceMean', 'Sqrt', 'Sub', 'Div', 'Reciprocal'],
     make: (d) => {
-      const x = d.distinct(some(d));
+      const x = some(d);
       const { g } = d;
       const mean = (v: Value): Value => g.ReduceMean(v, g.ints([-1]), { keepdims: 1 });
       const centred = d.draw(2) === 0;
@@ -45,7 +45,7 @@ export const steps: readonly Step[] = [
         () => g.Mul(c, c),
         () => g.Mul(c, g.Tanh(c)),
       ])();
-      const s = g.Sqrt(g.Add(mean(square), d.scalar(d.oneOf([1, 0.1]))));
+      const s = g.Sqrt(g.Add(mean(square), d.scalar(d.oneOf([1, 0.5]))));
       const n = d.oneOf([() => g.Div(c, s), () => g.Mul(c, g.Div(d.scalar(1), s)), () => g.Mul(g.Reciprocal(s), c)])();
       const w = x.shape.at(-1) ?? 1;
       const vector = (): Value =>
@@ -54,7 +54,7 @@ export const steps: readonly Step[] = [
           Array.from({ length: w }, () => Math.fround(2 * d.next() - 1)),
         );
       const scale = d.draw(2) === 0 ? vector() : d.operand([w]).value;
-      const bound = 3.2 * (centred ? 2 : 1) * x.bound;
+      const bound = 1.5 * (centred ? 2 : 1) * x.bound;
       const result = d.oneOf([
         () => n,
         () => g.Mul(n, scale),
