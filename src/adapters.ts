@@ -17,8 +17,10 @@ import {
 } from './adapter/index.ts';
 import { adapterMismatch, badOption, didYouMean } from './errors.ts';
 import type { Manifest, ManifestLayer } from './formats/manifest.ts';
-import { matching } from './formats/peftPattern.ts';
-import { factorShapes, layerOp, rankAxes, weightText } from './graph/layers.ts';
+import { matching, only } from './formats/peftPattern.ts';
+import { type RawTensor, bytesOf as rawBytes } from './formats/rawTensor.ts';
+import { factorShapes, layerOp, rankAxes, transposed, weightText } from './graph/layers.ts';
+import { storedValues } from './saved.ts';
 
 /** The initial adapter inside a package. */
 export const adapterFolder = 'adapter';
@@ -44,6 +46,8 @@ export function peftContent(manifest: Manifest, params: Float32Array): PeftConte
     dropout: lora.dropout,
     init: lora.init,
     told: lora.peft,
+    saved: manifest.saved,
+    modulesToSave: lora.modulesToSave,
   };
 }
 
@@ -134,8 +138,47 @@ function sameStart(manifest: Manifest, layers: Map<string, PeftLayer>, source: s
   return layers;
 }
 
+/**
+ * What an adapter has for the weights that are trained themselves: their values by the names of the manifest, as the model stores
+ * them. Errors: ADAPTER_MISMATCH naming tensors, for a combination too, and those of the readers.
+ */
+export function adapterSaved(
+  packageDir: string,
+  manifest: Manifest,
+  options: AdapterOptions,
+): Map<string, Float32Array> {
+  const wanted = manifest.saved ?? [];
+  const sources = adapterSources(packageDir, options);
+  const [source = ''] = sources;
+  if (sources.length > 1 && wanted.length > 0)
+    throw adapterMismatch(
+      `"${wanted[0]?.parameter}" is trained itself (modules_to_save), and whole weights of several adapters have no sum`,
+    );
+  const found = new Map<string, Float32Array>();
+  for (const one of sources)
+    for (const [name, tensor] of layersIn(manifest, one).saved) {
+      const mine = only(wanted, (s) => s.parameter, name, '.');
+      if (mine === undefined || found.has(mine.name))
+        throw adapterMismatch(
+          `the package does not train a weight "${name}"${didYouMean(
+            name,
+            wanted.map((s) => s.parameter),
+          )}`,
+          one,
+          'compile the model with this --adapter, or with --modules-to-save',
+        );
+      found.set(mine.name, storedValues(mine, tensor, one));
+    }
+  for (const s of wanted)
+    if (!found.has(s.name))
+      throw adapterMismatch(`"${s.parameter}" is missing in the adapter (modules_to_save of the package)`, source);
+  return found;
+}
+
 interface Source {
   readonly layers: ReadonlyMap<string, PeftLayer>;
+  /** Whole weights by parameter, as torch has them. */
+  readonly saved: ReadonlyMap<string, RawTensor>;
   /** Beside the source's weights, or, where the package's start changed them, beside the changed ones. */
   readonly onSource: boolean;
 }
@@ -143,11 +186,12 @@ interface Source {
 /** The layers in a PEFT directory, or in a file whose tensors are named as the manifest names A and B. */
 function layersIn(manifest: Manifest, source: string): Source {
   if (statSync(source, { throwIfNoEntry: false })?.isFile() !== true) {
-    const { tensors, changedBase } = readPeft(source, manifest.lora.init);
-    return { layers: tensors, onSource: changedBase === undefined };
+    const { tensors, changedBase, saved } = readPeft(source, manifest.lora.init);
+    return { layers: tensors, saved, onSource: changedBase === undefined };
   }
   const kohya = openKohya(source);
-  if (kohya !== undefined) return { layers: kohya.layersFor(manifest.layers).layers, onSource: true };
+  if (kohya !== undefined)
+    return { layers: kohya.layersFor(manifest.layers).layers, saved: kohya.saved, onSource: true };
   const tensors = new Map(readPortable(source));
   const layers = new Map<string, PeftLayer>();
   const take = (name: string): PortableTensor | undefined => {
@@ -160,14 +204,27 @@ function layersIn(manifest: Manifest, source: string): Source {
     if (A === undefined && B === undefined) continue;
     if (A === undefined || B === undefined)
       throw adapterMismatch(`there is no tensor "${A === undefined ? l.A.name : l.B.name}"`, source);
-    layers.set(l.path, pair(l, A, B, source));
+    const m = l.magnitude === undefined ? undefined : take(l.magnitude.name);
+    layers.set(l.path, { ...pair(l, A, B, source), ...(m === undefined ? {} : { magnitude: toFloats(m) }) });
+  }
+  const saved = new Map<string, RawTensor>();
+  for (const s of manifest.saved ?? []) {
+    const tensor = take(s.name);
+    const lying = tensor === undefined ? undefined : toFloats(tensor);
+    if (tensor === undefined || lying === undefined) continue;
+    // Such files have weights as the model stores them.
+    const [rows = 1, columns = 1] = tensor.dims;
+    const turned = s.turned === true && tensor.dims.length === 2;
+    const values = turned ? transposed(lying, rows, columns) : lying;
+    const shape = turned ? [columns, rows] : [...tensor.dims];
+    saved.set(s.parameter, { dtype: 'F32', shape, data: rawBytes(values) });
   }
   const [unknown] = tensors.keys();
   if (unknown !== undefined) {
-    const names = manifest.layers.flatMap((l) => [l.A.name, l.B.name]);
+    const names = [...manifest.layers.flatMap((l) => [l.A, l.B]), ...(manifest.saved ?? [])].map((t) => t.name);
     throw adapterMismatch(`the package has no tensor "${unknown}"${didYouMean(unknown, names)}`, source);
   }
-  return { layers, onSource: true };
+  return { layers, saved, onSource: true };
 }
 
 function pair(layer: ManifestLayer, a: PortableTensor, b: PortableTensor, source: string): PeftLayer {
@@ -212,6 +269,15 @@ function fitting(manifest: Manifest, layers: ReadonlyMap<string, PeftLayer>, sou
         `layer "${mine.path}" is ${own} in the package, ${weightText(layer)} in the adapter (${peftKeysText(path, layer.form)})`,
         source,
       );
+    const { magnitude: m } = layer;
+    if ((m === undefined) !== (mine.magnitude === undefined))
+      throw adapterMismatch(
+        `layer "${mine.path}" ${m === undefined ? 'has a magnitude (DoRA) in the package, none' : 'has no magnitude in the package, one (DoRA)'} in the adapter`,
+        source,
+        `compile the model with this --adapter, or ${m === undefined ? 'without' : 'with'} --dora`,
+      );
+    if (m !== undefined && m.length !== mine.out)
+      throw adapterMismatch(`the magnitude of layer "${mine.path}" has ${m.length} numbers, not ${mine.out}`, source);
     found.set(mine.path, layer);
   }
   return found;
@@ -258,6 +324,9 @@ export function adapterParams(packageDir: string, manifest: Manifest, options: A
     const fold = t.scale / l.scale;
     params.set(t.A, l.A.offset);
     params.set(fold === 1 ? t.B : t.B.map((x) => x * fold), l.B.offset);
+    if (t.magnitude !== undefined && l.magnitude !== undefined) params.set(t.magnitude, l.magnitude.offset);
   }
+  const saved = adapterSaved(packageDir, manifest, options);
+  for (const s of manifest.saved ?? []) params.set(saved.get(s.name) ?? [], s.offset);
   return params;
 }

@@ -8,15 +8,24 @@ import {
   writeOnnxAdapter,
   writePeft,
 } from './adapter/index.ts';
-import { type AdapterOptions, adapterLayers, adapterSources, knownPaths } from './adapters.ts';
+import { type AdapterOptions, adapterLayers, adapterSaved, adapterSources, knownPaths } from './adapters.ts';
 import { createFile, createFolder, writeModelFile } from './emit/index.ts';
 import { badOption } from './errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from './formats/manifest.ts';
 import { factorShapes } from './graph/layers.ts';
 import type { Layer, Model } from './graph/model.ts';
 import { inlineTensor } from './graph/tensor.ts';
-import { checkRounded, openSource, packageCandidates } from './packages.ts';
-import { type AdapterInputs, adapt, type Chosen, exposeAdapters, lowerBeside, verify } from './passes/index.ts';
+import { checkRounded, openSource, packageCandidates, packageParameters } from './packages.ts';
+import {
+  type AdapterInputs,
+  adapt,
+  type Chosen,
+  exposeAdapters,
+  lowerBeside,
+  trainWhole,
+  verify,
+} from './passes/index.ts';
+import { typedTensor } from './saved.ts';
 
 export const exportFormats = ['peft', 'onnx_adapter', 'safetensors', 'onnx'] as const;
 export type ExportFormat = (typeof exportFormats)[number];
@@ -64,25 +73,30 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
   if (format !== 'onnx' && options.source !== undefined)
     throw badOption(`--source is for --format onnx, not ${format}`);
   const manifest = readManifest(packageDir);
-  const layers = adapterLayers(packageDir, manifest, options);
+  servable(manifest, options);
+  const adapter = {
+    layers: adapterLayers(packageDir, manifest, options),
+    saved: adapterSaved(packageDir, manifest, options),
+  };
+  const { layers } = adapter;
   const target = { force: options.force ?? false, protect: [packageDir, ...adapterSources(packageDir, options)] };
   const common = { format, out, layers: layers.size };
   switch (format) {
     case 'peft': {
       const marked = { ...target, marker: 'adapter_config.json' };
-      await createFolder(out, marked, (folder) => writePeft(folder, peftOf(manifest, layers)));
+      await createFolder(out, marked, (folder) => writePeft(folder, peftOf(manifest, adapter)));
       return { ...common, warnings: unresolved(packageDir, manifest) };
     }
     case 'onnx_adapter':
-      await createFile(out, target, (file) => writeOnnxAdapter(file, named(manifest, layers)));
+      await createFile(out, target, (file) => writeOnnxAdapter(file, named(manifest, adapter)));
       return { ...common, warnings: [] };
     case 'safetensors':
-      await createFile(out, target, (file) => writeNamedSafetensors(file, named(manifest, layers)));
+      await createFile(out, target, (file) => writeNamedSafetensors(file, named(manifest, adapter)));
       return { ...common, warnings: [] };
     case 'onnx': {
       const inputs = options.inputs ?? 'baked';
       const made = await createFile(out, target, (file) =>
-        writeServed(packageDir, manifest, layers, file, {
+        writeServed(packageDir, manifest, adapter, file, {
           inputs,
           strength: options.strength ?? false,
           source: options.source,
@@ -97,12 +111,36 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
   }
 }
 
-type Adapter = ReadonlyMap<string, PeftLayer>;
+interface Adapter {
+  readonly layers: ReadonlyMap<string, PeftLayer>;
+  /** Whole weights by the names of the manifest. */
+  readonly saved: ReadonlyMap<string, Float32Array>;
+}
+
+/** Errors: BAD_OPTION where an adapter is to be inputs of a model but more of the base changes than branches. */
+function servable(manifest: Manifest, { format, inputs = 'baked', strength = false }: ExportOptions): void {
+  const apart = format === 'onnx_adapter' || (format === 'onnx' && inputs !== 'baked');
+  if (!apart && !strength) return;
+  const [saved] = manifest.saved ?? [];
+  const reason =
+    saved !== undefined
+      ? `"${saved.parameter}" is trained itself (modules_to_save)`
+      : manifest.layers.some((l) => l.magnitude !== undefined)
+        ? 'its layers are weight-decomposed (DoRA)'
+        : undefined;
+  if (reason === undefined) return;
+  const what = strength ? '--strength' : format === 'onnx_adapter' ? '--format onnx_adapter' : `--inputs ${inputs}`;
+  throw badOption(
+    `${what} takes adapters that are branches beside the base, and in this package ${reason}: the base is not what is left without them`,
+    'export --format onnx --inputs baked, --format peft or --format safetensors, or merge',
+  );
+}
+
+const raw = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
 /** What the branch of a layer computes with: A, and B with the scale in it. */
 function tensorsOf(layer: ManifestLayer, { A, B, rank, scale }: PeftLayer) {
   const shapes = factorShapes({ ...layer, rank });
-  const raw = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   return {
     A: { dims: shapes.A, bytes: raw(A) },
     B: { dims: shapes.B, bytes: raw(scale === 1 ? B : B.map((x) => x * scale)) },
@@ -112,12 +150,18 @@ function tensorsOf(layer: ManifestLayer, { A, B, rank, scale }: PeftLayer) {
 function named(manifest: Manifest, adapter: Adapter): Map<string, PortableTensor> {
   const tensors = new Map<string, PortableTensor>();
   for (const layer of manifest.layers) {
-    const { path, A, B } = layer;
-    const found = adapter.get(path);
+    const { path, A, B, magnitude } = layer;
+    const found = adapter.layers.get(path);
     if (found === undefined) continue;
     const made = tensorsOf(layer, found);
     tensors.set(A.name, { type: 'float32', ...made.A });
     tensors.set(B.name, { type: 'float32', ...made.B });
+    if (magnitude !== undefined && found.magnitude !== undefined)
+      tensors.set(magnitude.name, { type: 'float32', dims: [layer.out], bytes: raw(found.magnitude) });
+  }
+  for (const { name, shape } of manifest.saved ?? []) {
+    const values = adapter.saved.get(name);
+    if (values !== undefined) tensors.set(name, { type: 'float32', dims: shape, bytes: raw(values) });
   }
   return tensors;
 }
@@ -132,7 +176,18 @@ async function writeServed(
   const { model, source } = openSource(packageDir, manifest, options.source);
   try {
     checkRounded(packageDir, manifest, model);
-    const name = serve(model, served(model, manifest, adapter), options);
+    const chosen = served(model, manifest, adapter.layers);
+    const whole = packageParameters(model, manifest);
+    const content = new Map(whole.map(({ saved: s, parameter: p }) => [p, adapter.saved.get(s.name)]));
+    trainWhole(
+      model,
+      whole.map((w) => w.parameter),
+      (p) => {
+        const values = content.get(p);
+        return values === undefined ? undefined : typedTensor(p.tensor.dtype, p.tensor.dims, values);
+      },
+    );
+    const name = serve(model, chosen, options);
     const { dataFile } = await writeModelFile(model, file, { external: source.externalFiles.length > 0 });
     return { ...(dataFile === undefined ? {} : { dataFile }), ...(name === undefined ? {} : { strength: name }) };
   } finally {
@@ -141,7 +196,7 @@ async function writeServed(
 }
 
 /** The layers of a package with the adapter's content, for `serve`. */
-function served(model: Model, manifest: Manifest, adapter: Adapter): Chosen[] {
+function served(model: Model, manifest: Manifest, adapter: Adapter['layers']): Chosen[] {
   return packageCandidates(model, manifest).flatMap(({ layer, candidate }): Chosen[] => {
     const found = adapter.get(layer.path);
     if (found === undefined) return [];
@@ -152,6 +207,9 @@ function served(model: Model, manifest: Manifest, adapter: Adapter): Chosen[] {
         layer: servedLayer(layer, found),
         A: inlineTensor('float32', A.dims, A.bytes),
         B: inlineTensor('float32', B.dims, B.bytes),
+        ...(found.magnitude === undefined
+          ? {}
+          : { magnitude: inlineTensor('float32', [layer.out], raw(found.magnitude)) }),
       },
     ];
   });
@@ -177,11 +235,12 @@ export function serve(model: Model, chosen: readonly Chosen[], { inputs, strengt
 function servedLayer(layer: ManifestLayer, { rank }: PeftLayer): Layer {
   const { path, op, kernel, weight, layout, in: inputs, out } = layer;
   const shape = { op, kernel, in: inputs, out, rank };
-  return { path, ...shape, weight, layout, alpha: rank, scale: 1, A: layer.A.name, B: layer.B.name };
+  const names = { A: layer.A.name, B: layer.B.name, magnitude: layer.magnitude?.name };
+  return { path, ...shape, weight, layout, alpha: rank, scale: 1, ...names };
 }
 
 /** The adapter with its own ranks and alphas. */
-function peftOf(manifest: Manifest, adapter: Adapter): PeftContent {
+function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter): PeftContent {
   const all = [...adapter.values()];
   const agrees = (scaleOf: (l: PeftLayer) => number): boolean => all.every((l) => l.scale === scaleOf(l));
   const standard = agrees((l) => l.alpha / l.rank);
@@ -203,17 +262,30 @@ function peftOf(manifest: Manifest, adapter: Adapter): PeftContent {
     alpha: standard || rslora ? l.alpha : l.scale * l.rank,
     A: place(l.A),
     B: place(l.B),
+    ...(l.magnitude === undefined ? {} : { magnitude: place(l.magnitude) }),
   }));
+  const saved = (manifest.saved ?? []).map((s) => ({ ...s, ...place(whole.get(s.name) ?? new Float32Array(0)) }));
   const params = new Float32Array(size);
   for (const [i, l] of all.entries()) {
     params.set(l.A, layers[i]?.A.offset);
     params.set(l.B, layers[i]?.B.offset);
+    params.set(l.magnitude ?? [], layers[i]?.magnitude?.offset);
   }
-  const { dropout, peft: told } = manifest.lora;
+  for (const s of saved) params.set(whole.get(s.name) ?? [], s.offset);
+  const { dropout, peft: told, modulesToSave } = manifest.lora;
   // Converted to a branch beside the source's weights, it is plain LoRA.
   const init = changesBase(manifest.lora.init) ? 'kaiming' : manifest.lora.init;
-  const scaling = rslora ? 'rslora' : 'standard';
-  return { layers, params, scaling, knownPaths: knownPaths(manifest), dropout, init, told };
+  return {
+    layers,
+    params,
+    scaling: rslora ? 'rslora' : 'standard',
+    knownPaths: knownPaths(manifest),
+    dropout,
+    init,
+    told,
+    saved,
+    modulesToSave,
+  };
 }
 
 /** Layers that PEFT will not find under their names. */

@@ -22,7 +22,10 @@ import {
   reasonOf,
   reportGradients,
   type Stored,
+  stateLayout,
+  trainWhole,
 } from './passes/index.ts';
+import { chooseWhole, type Whole } from './saved.ts';
 import { nothingSelected, type Selection } from './select.ts';
 
 export interface InspectedLayer {
@@ -103,8 +106,10 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
   try {
     const adapter = resolved.adapter === undefined ? undefined : openAdapter(resolved.adapter);
     const found = findCandidates(model, adapter?.modules);
-    const selection = select(model, found, resolved, adapter);
+    const whole = chooseWhole(model, found.candidates, resolved, adapter);
+    const selection = select(model, found, resolved, adapter, whole);
     const layers = selection.chosen.map((c) => c.layer);
+    const dora = layers.some((l) => l.magnitude !== undefined) || resolved.dora;
     const byPath = new Map(layers.map((l) => [l.path, l]));
     const total = parameterCount(model, { found, layers: [] });
     const rows = found.candidates.map((c): InspectedLayer => {
@@ -112,7 +117,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       const reason = selection.left.get(c.path);
       const { path, from, op, nodes, weight, layout, kernel } = c;
       const { A, B } = factorShapes({ ...c, rank });
-      const parameters = sizeOf(A) + sizeOf(B);
+      const parameters = sizeOf(A) + sizeOf(B) + (dora ? c.out : 0);
       return {
         path,
         from,
@@ -135,8 +140,10 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       layers.length === 0 && usual && candidates.length > 0
         ? [nothingSelected(selection, resolved.target).message]
         : [];
-    const { training, stored } = preparedFor(model, selection, resolved);
-    const trainable = rows.reduce((n, l) => n + (l.chosen ? l.parameters : 0), 0);
+    const { training, stored } = preparedFor(model, selection, whole, resolved);
+    const trainable =
+      rows.reduce((n, l) => n + (l.chosen ? l.parameters : 0), 0) +
+      whole.parameters.reduce((n, p) => n + sizeOf(p.tensor.dims), 0);
     return {
       file,
       opset: model.opsets.get('') ?? 0,
@@ -160,16 +167,21 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
 function preparedFor(
   model: Model,
   { chosen }: Selection,
+  whole: Whole,
   options: ResolvedOptions,
 ): { training: Prepared | LoraifyError | undefined; stored?: Stored | undefined } {
   if (chosen.length === 0) return { training: undefined };
   let stored: Stored | undefined;
   try {
+    const saved = trainWhole(model, whole.parameters, whole.content);
     adapt(model, chosen);
     stored = storedHalf(model, options);
     // Masks change nothing about what can be differentiated.
     const layers = chosen.map((c) => c.layer);
-    return { training: prepare(model, layers, trainingOptions(options, undefined, stored, 0)), stored };
+    return {
+      training: prepare(model, stateLayout(layers, saved), trainingOptions(options, undefined, stored, 0)),
+      stored,
+    };
   } catch (error) {
     // A model that cannot be trained is a result; an option that makes no sense is none.
     if (!(error instanceof LoraifyError) || error.code === 'BAD_OPTION') throw error;

@@ -40,20 +40,25 @@ import { parseFile } from './parser/index.ts';
 import {
   adapt,
   buildTraining,
+  type Candidate,
   type Candidates,
   findCandidates,
   lowerBeside,
   type Prepared,
   prepare,
   rebase,
+  type Saved,
   type StateLayout,
   type Stored,
   stateLayout,
   storeHalf,
   type TrainingGraph,
+  trainWhole,
   verify,
 } from './passes/index.ts';
+import { chooseWhole, type Whole } from './saved.ts';
 import { nothingSelected, type Selection, selectFromAdapter, selectLayers } from './select.ts';
+import { floatsOf } from './start.ts';
 import { version } from './version.ts';
 
 export interface Compiled {
@@ -63,6 +68,9 @@ export interface Compiled {
   readonly layers: readonly Layer[];
   readonly layout: StateLayout;
   readonly dropout: number;
+  /** Weights that are trained themselves, in the order of the state, and what their modules were asked for by. */
+  readonly saved: readonly Saved[];
+  readonly modulesToSave: readonly string[];
   /** Absent where only `model` is emitted. */
   readonly prepared: Prepared | undefined;
   /** Weights that are stored in a half type. */
@@ -82,12 +90,15 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   const found = findCandidates(model, adapter?.modules);
   const named = adapter !== undefined || options.target !== undefined;
   if (!found.candidates.some((c) => named || layerOp(c.op).byDefault)) throw noLayers(whyNone(found));
-  const selection = select(model, found, options, adapter);
+  const whole = chooseWhole(model, found.candidates, options, adapter);
+  const selection = select(model, found, options, adapter, whole);
   if (selection.chosen.length === 0) throw nothingSelected(selection, options.target);
   const layers = selection.chosen.map((c) => c.layer);
   const dropout = dropoutOf(options, adapter);
+  const saved = trainWhole(model, whole.parameters, whole.content);
   rebase(model, selection.chosen);
   adapt(model, selection.chosen);
+  const layout = stateLayout(layers, saved);
   verify(model, { internal: true });
   trace?.('adapt', model);
   const stored = storedHalf(model, options);
@@ -107,9 +118,10 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   }
   const training = wanted.filter((w): w is TrainingGraph => w !== 'model');
   const prepared =
-    training.length === 0 ? undefined : prepare(model, layers, trainingOptions(options, trace, stored, dropout));
+    training.length === 0 ? undefined : prepare(model, layout, trainingOptions(options, trace, stored, dropout));
   if (prepared !== undefined) for (const which of training) graphs.set(which, buildTraining(prepared, which));
-  return { graphs, found, selection, layers, layout: stateLayout(layers), dropout, prepared, stored };
+  const { patterns: modulesToSave } = whole;
+  return { graphs, found, selection, layers, layout, dropout, saved, modulesToSave, prepared, stored };
 }
 
 /** Weights of an adapted model rounded as the options ask. In place. */
@@ -135,7 +147,23 @@ function dropoutOf(options: ResolvedOptions, adapter: OpenedAdapter | undefined)
 /** The layers that the options, or a PEFT adapter in their place, choose: perhaps none. */
 export function select(
   model: Model,
-  { candidates }: Candidates,
+  { candidates: all }: Candidates,
+  options: ResolvedOptions,
+  adapter: OpenedAdapter | undefined,
+  whole?: Whole,
+): Selection {
+  const modules = new Set(whole?.parameters.map((p) => p.module));
+  const rest = all.filter((c) => !modules.has(c.path));
+  const selection = selectAmong(model, rest, options, adapter);
+  const taken = all.flatMap((c): [string, string][] =>
+    modules.has(c.path) ? [[c.path, 'trained itself (modules_to_save)']] : [],
+  );
+  return { ...selection, left: new Map([...selection.left, ...taken]) };
+}
+
+function selectAmong(
+  model: Model,
+  candidates: readonly Candidate[],
   options: ResolvedOptions,
   adapter: OpenedAdapter | undefined,
 ): Selection {
@@ -276,13 +304,18 @@ function warningsOf({ selection, prepared, stored }: Compiled, options: Resolved
 }
 
 /** The flat state at the start. */
-function initialParams({ selection, layout }: Compiled): Float32Array {
+function initialParams({ selection, layout, saved }: Compiled): Float32Array {
   const params = new Float32Array(layout.size);
-  selection.chosen.forEach(({ A, B }, i) => {
+  selection.chosen.forEach(({ A, B, magnitude }, i) => {
     const slots = layout.slots[i];
     if (slots === undefined) return;
     params.set(new Float32Array(bytesOf(A).buffer), slots.A.offset);
     params.set(new Float32Array(bytesOf(B).buffer), slots.B.offset);
+    if (magnitude !== undefined && slots.magnitude !== undefined)
+      params.set(new Float32Array(bytesOf(magnitude).buffer), slots.magnitude.offset);
+  });
+  saved.forEach(({ tensor }, i) => {
+    params.set(floatsOf(tensor), layout.saved[i]?.offset);
   });
   return params;
 }

@@ -60,6 +60,8 @@ export function buildManifest(m: ManifestInputs): Manifest {
       init: options.init,
       seed: options.seed,
       dropout: compiled.dropout,
+      ...(selection.chosen.some((c) => c.magnitude !== undefined) ? { dora: true } : {}),
+      ...(compiled.modulesToSave.length === 0 ? {} : { modulesToSave: [...compiled.modulesToSave] }),
       ...(Object.keys(told).length === 0 ? {} : { peft: told }),
     },
     layers: selection.chosen.map(({ candidate, layer }, i) => {
@@ -85,8 +87,12 @@ export function buildManifest(m: ManifestInputs): Manifest {
         ...(layer.kernel === undefined ? {} : { kernel: [...layer.kernel] }),
         A: at('A'),
         B: at('B'),
+        ...(slots?.magnitude === undefined
+          ? {}
+          : { magnitude: { ...slots.magnitude, shape: [...slots.magnitude.shape] } }),
       };
     }),
+    ...savedOf(compiled),
     skipped: [
       ...found.candidates.flatMap((c) => {
         const reason = selection.left.get(c.path);
@@ -167,7 +173,7 @@ export function parameterCount(
   model: Model,
   { found, layers, selection }: Pick<Compiled, 'found' | 'layers'> & Partial<Pick<Compiled, 'selection'>>,
 ): number {
-  const added = new Set(layers.flatMap((l) => [l.A, l.B]));
+  const added = new Set(layers.flatMap((l) => [l.A, l.B, l.magnitude]));
   const changed = new Set(selection?.chosen.map((c) => c.changed));
   const graphs = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
   const sizes = new Map(
@@ -182,6 +188,23 @@ export function parameterCount(
   for (const c of found.candidates)
     for (const { weight } of c.products) sizes.set(weight.tensor, c.in * c.out * sizeOf(c.kernel ?? []));
   return [...sizes.values()].reduce((n, size) => n + size, 0);
+}
+
+function savedOf({ saved, layout }: Compiled): Pick<Manifest, 'saved'> {
+  if (saved.length === 0) return {};
+  return {
+    saved: saved.flatMap(({ name, parameter: { path, value, turned } }, i) => {
+      const slot = layout.saved[i];
+      if (slot === undefined) return [];
+      return {
+        ...slot,
+        shape: [...slot.shape],
+        parameter: path,
+        ...(value.name === name ? {} : { weight: value.name }),
+        ...(turned ? { turned } : {}),
+      };
+    }),
+  };
 }
 
 export function info(v: Value): ValueInfo {

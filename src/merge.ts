@@ -1,17 +1,26 @@
 /** Folds an adapter into the source's weights: the same file with those bytes changed and nothing else. */
 import { join } from 'node:path';
 import type { PeftLayer } from './adapter/index.ts';
-import { type AdapterOptions, adapterLayers, adapterSources, withStart } from './adapters.ts';
-import { createFile, encodeModel, mergeWeights, planWeights, type UntieEdit, type WeightEdit } from './emit/index.ts';
+import { type AdapterOptions, adapterLayers, adapterSaved, adapterSources, withStart } from './adapters.ts';
+import {
+  createFile,
+  type Delta,
+  encodeModel,
+  mergeWeights,
+  planWeights,
+  type UntieChange,
+  type WeightChange,
+} from './emit/index.ts';
 import { mergeMismatch, notMergeable } from './errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from './formats/manifest.ts';
 import { factorMatrices, formShapes } from './graph/layers.ts';
 import { freshName, type Model, type Node, tensorType, type Value } from './graph/model.ts';
-import { type DataType, inlineTensor, isFloat, type Tensor } from './graph/tensor.ts';
-import { checkRounded, openSource, packageCandidates, sourceFiles } from './packages.ts';
+import { bytesOf, type DataType, inlineTensor, isFloat, type Tensor } from './graph/tensor.ts';
+import { checkRounded, openSource, packageCandidates, packageParameters, sourceFiles } from './packages.ts';
 import { parseFile } from './parser/index.ts';
 import type { Candidate, Product } from './passes/index.ts';
 import { compareModels } from './runtime/index.ts';
+import { typedTensor } from './saved.ts';
 
 export interface MergeOptions extends AdapterOptions {
   /** The file to write. */
@@ -44,7 +53,8 @@ const tolerances = new Map<DataType, number>([
 const tolerance = 1e-3;
 
 /**
- * Writes `out`: the source of the package with W + scale·A·B in the weights, in their own layout and type. A weight that other
+ * Writes `out`: the source of the package with W + scale·A·B in the weights, of a DoRA layer with its columns at the lengths of the
+ * magnitude, and with modules_to_save in the place of theirs, in their own layout and type. A weight that other
  * operators read too stays as it is for them, and the products get a copy. Memory does not depend on the weights. Several adapters are
  * combined first, see AdapterOptions; their ranks need not be the package's.
  *
@@ -53,11 +63,12 @@ const tolerance = 1e-3;
 export async function merge(packageDir: string, options: MergeOptions): Promise<MergeResult> {
   const manifest = readManifest(packageDir);
   const adapter = adapterLayers(packageDir, manifest, options);
+  const saved = adapterSaved(packageDir, manifest, options);
   const { model, source } = openSource(packageDir, manifest, options.source);
   const warnings: string[] = [];
   try {
     checkRounded(packageDir, manifest, model);
-    const { edits, unties } = plan(model, manifest, adapter);
+    const { edits, unties } = plan(model, manifest, adapter, saved);
     const protect = [packageDir, ...adapterSources(packageDir, options), ...sourceFiles(manifest, source)];
     const target = { force: options.force ?? false, protect };
     return await createFile(options.out, target, async (path) => {
@@ -69,10 +80,12 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
         ...[...types, ...(precision === undefined ? [] : [precision.type])].map((t) => tolerances.get(t) ?? tolerance),
       );
       const checked =
-        options.verify === false ? undefined : await verified(packageDir, manifest, adapter, path, warnings, most);
+        options.verify === false
+          ? undefined
+          : await verified(packageDir, manifest, { layers: adapter, saved }, path, warnings, most);
       return {
         file: options.out,
-        layers: edits.length + unties.length,
+        layers: edits.length + unties.length - saved.size,
         warnings,
         ...(dataFile === undefined ? {} : { dataFile }),
         ...(checked === undefined ? {} : { error: checked }),
@@ -85,14 +98,21 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
 
 type Adapter = ReadonlyMap<string, PeftLayer>;
 
-function plan(model: Model, manifest: Manifest, adapter: Adapter): { edits: WeightEdit[]; unties: UntieEdit[] } {
+type Saved = ReadonlyMap<string, Float32Array>;
+
+function plan(
+  model: Model,
+  manifest: Manifest,
+  adapter: Adapter,
+  saved: Saved,
+): { edits: WeightChange[]; unties: UntieChange[] } {
   const taken = new Set(
     [...model.graph.allGraphs()].flatMap((g) =>
       [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)].map((v) => v.name),
     ),
   );
-  const edits: WeightEdit[] = [];
-  const unties: UntieEdit[] = [];
+  const edits: WeightChange[] = [];
+  const unties: UntieChange[] = [];
   for (const { layer, candidate } of packageCandidates(model, manifest)) {
     const [product] = candidate.products;
     const change = adapter.get(layer.path);
@@ -112,11 +132,27 @@ function plan(model: Model, manifest: Manifest, adapter: Adapter): { edits: Weig
       unties.push({ ...edit, name, uses: mine });
     }
   }
+  for (const { saved: s, parameter } of packageParameters(model, manifest)) {
+    const values = saved.get(s.name);
+    if (values === undefined) continue;
+    const { value, tensor, uses, path } = parameter;
+    if (!values.every(Number.isFinite))
+      throw mergeMismatch(`"${path}" of the adapter holds numbers that are not finite`);
+    const content = bytesOf(typedTensor(tensor.dtype, tensor.dims, values));
+    const edit = { layer: path, weight: value.name, tensor, content };
+    if (value.uses.size === uses.length && !model.graph.outputs.includes(value)) edits.push(edit);
+    else {
+      const name = freshName(`${value.name}.merged`, taken);
+      taken.add(name);
+      unties.push({ ...edit, name, uses: uses.map(({ node, index }) => ({ node, input: index })) });
+    }
+  }
   return { edits, unties };
 }
 
-const deltaOf = ({ layout, out }: ManifestLayer, change: PeftLayer): WeightEdit['delta'] => ({
+const deltaOf = ({ layout, out }: ManifestLayer, change: PeftLayer): Delta => ({
   ...factorMatrices(change),
+  magnitude: change.magnitude,
   scale: change.scale,
   layout,
   out,
@@ -168,7 +204,7 @@ const leadsElsewhere = (v: Value, c: Candidate): boolean =>
 async function verified(
   packageDir: string,
   manifest: Manifest,
-  adapter: Adapter,
+  { layers: adapter, saved }: { readonly layers: Adapter; readonly saved: Saved },
   file: string,
   warnings: string[],
   most: number,
@@ -182,6 +218,9 @@ async function verified(
     const own = withStart(packageDir, manifest, adapter, 1);
     const content = new Map(manifest.layers.flatMap((l) => branchTensors(l, own.get(l.path))));
     for (const v of model.graph.initializers) {
+      const whole = v.tensor === undefined ? undefined : saved.get(v.name);
+      if (whole !== undefined && v.tensor !== undefined)
+        content.set(v.name, typedTensor(v.tensor.dtype, v.tensor.dims, whole));
       const tensor = content.get(v.name);
       if (tensor === undefined) continue;
       v.tensor = tensor;
@@ -206,12 +245,15 @@ async function verified(
 /** A and B as model.onnx reads them, which multiplies by the scale of the package. */
 function branchTensors(layer: ManifestLayer, adapter: PeftLayer | undefined): [string, Tensor][] {
   if (adapter === undefined) return [];
-  const { A, B, scale } = adapter;
+  const { A, B, scale, magnitude } = adapter;
   const shapes = formShapes(adapter.form, adapter);
   const factor = scale / layer.scale;
   const raw = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   return [
     [layer.A.name, inlineTensor('float32', shapes.A, raw(A))],
     [layer.B.name, inlineTensor('float32', shapes.B, raw(factor === 1 ? B : B.map((x) => x * factor)))],
+    ...(magnitude === undefined || layer.magnitude === undefined
+      ? []
+      : [[layer.magnitude.name, inlineTensor('float32', [layer.out], raw(magnitude))] satisfies [string, Tensor]]),
   ];
 }

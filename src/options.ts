@@ -35,6 +35,10 @@ const schema = z.strictObject({
   adapter: z.string().optional(),
   /** The share of a branch's input that is left out in each training step; absent: the adapter's, else 0. */
   dropout: fraction.optional(),
+  /** Weight-decomposed layers (DoRA): each has a trained length for the weights of every output. */
+  dora: z.boolean().default(false),
+  /** Modules whose own weights are trained: PEFT's modules_to_save, names that their paths end with. */
+  modulesToSave: names.optional(),
   loss: z.enum(['auto', ...lossKinds]).default('auto'),
   lossOutput: z.string().optional(),
   classAxis: z.int().default(-1),

@@ -4,11 +4,17 @@ import { join, resolve } from 'node:path';
 import { changesBase } from './adapter/index.ts';
 import { isSourceOf, printModel, splicedSource } from './emit/index.ts';
 import { badOption, badPackage, sourceNeeded } from './errors.ts';
-import { type Manifest, type ManifestLayer, manifestName, readManifest } from './formats/manifest.ts';
+import {
+  type Manifest,
+  type ManifestLayer,
+  type ManifestSaved,
+  manifestName,
+  readManifest,
+} from './formats/manifest.ts';
 import type { Model } from './graph/model.ts';
 import { chunks, rounded } from './graph/tensor.ts';
 import { absentData, fileSource, type Parsed, parseFile, parseSource } from './parser/index.ts';
-import { type Candidate, findCandidates } from './passes/index.ts';
+import { type Candidate, findCandidates, findParameters, type Parameter } from './passes/index.ts';
 
 /** A package that was compiled before. */
 export interface OpenedPackage {
@@ -123,6 +129,20 @@ export function packageCandidates(model: Model, manifest: Manifest): { layer: Ma
     if (candidate === undefined || candidate.weight !== layer.weight)
       throw badPackage(`layer "${layer.path}" is not in the package's source; its files do not belong together`);
     return { layer, candidate };
+  });
+}
+
+/** The weights that a package trains themselves, in its source, in the order of the manifest. Errors: BAD_PACKAGE. */
+export function packageParameters(model: Model, manifest: Manifest): { saved: ManifestSaved; parameter: Parameter }[] {
+  const wanted = manifest.saved ?? [];
+  if (wanted.length === 0) return [];
+  const { candidates } = findCandidates(model, new Set(manifest.layers.map((l) => l.path)));
+  const byPath = new Map(findParameters(model, candidates).map((p) => [p.path, p]));
+  return wanted.map((saved) => {
+    const parameter = byPath.get(saved.parameter);
+    if (parameter === undefined || parameter.tensor.dims.join() !== saved.shape.join())
+      throw badPackage(`"${saved.parameter}" is not in the package's source; its files do not belong together`);
+    return { saved, parameter };
   });
 }
 

@@ -15,6 +15,8 @@ export interface SelectOptions {
   readonly scaling: Scaling;
   readonly init: InitKind;
   readonly seed: number;
+  /** Weight-decomposed layers. */
+  readonly dora: boolean;
   readonly target: readonly string[] | undefined;
   readonly exclude: readonly string[] | undefined;
   readonly layers: readonly number[] | undefined;
@@ -71,7 +73,7 @@ export function selectLayers(model: Model, candidates: readonly Candidate[], opt
     const inputs = candidate.in * sizeOf(candidate.kernel ?? []);
     if (rank > Math.min(inputs, candidate.out))
       warnings.push(`rank ${rank} of "${path}" is more than its weight [${inputs}, ${candidate.out}] can use`);
-    const layer = layerOf(candidate, rank, alpha, scaleOf(options.scaling, alpha, rank), names);
+    const layer = layerOf(candidate, rank, alpha, scaleOf(options.scaling, alpha, rank), options.dora, names);
     return [{ candidate, layer, ...startOf(options, candidate, layer) }];
   });
   const paths = candidates.map((c) => c.path);
@@ -124,7 +126,7 @@ export function selectFromAdapter(
         `${peftKeysText(key ?? '', found.form)} are for a weight ${weightText(found)}, but layer "${candidate.path}" is ${own}`,
         file,
       );
-    const layer = layerOf(candidate, found.rank, found.alpha, found.scale, names);
+    const layer = layerOf(candidate, found.rank, found.alpha, found.scale, found.magnitude !== undefined, names);
     return [{ candidate, layer, ...inline(layer, found) }];
   });
   const { rank = 1, alpha = 1 } = chosen[0]?.layer ?? {};
@@ -148,7 +150,14 @@ function layerNames(model: Model): (name: string) => string {
   };
 }
 
-function layerOf(c: Candidate, rank: number, alpha: number, scale: number, name: (wanted: string) => string): Layer {
+function layerOf(
+  c: Candidate,
+  rank: number,
+  alpha: number,
+  scale: number,
+  dora: boolean,
+  name: (wanted: string) => string,
+): Layer {
   const { path, op, kernel, weight, layout } = c;
   return {
     path,
@@ -163,5 +172,6 @@ function layerOf(c: Candidate, rank: number, alpha: number, scale: number, name:
     scale,
     A: name(`${path}.lora_A`),
     B: name(`${path}.lora_B`),
+    ...(dora ? { magnitude: name(`${path}.lora_magnitude_vector`) } : {}),
   };
 }

@@ -1,9 +1,9 @@
 /** How the layers of a compile start: A, B, and the weight that is left where they are a part of it. */
 import { changesBase, type InitKind, initialFactors, weightFactors } from './adapter/index.ts';
-import { canMerge, mergedBlocks } from './emit/index.ts';
+import { canMerge, mergedBlocks, outputLengths } from './emit/index.ts';
 import { badOption } from './errors.ts';
 import { toFloat32 } from './formats/rawTensor.ts';
-import { factorShapes, layerOp, transposed } from './graph/layers.ts';
+import { factorMatrices, factorShapes, layerOp, transposed } from './graph/layers.ts';
 import type { Layer } from './graph/model.ts';
 import { bytesOf, inlineTensor, rawByteLength, type Tensor } from './graph/tensor.ts';
 import type { Candidate, Chosen } from './passes/index.ts';
@@ -11,15 +11,50 @@ import type { Candidate, Chosen } from './passes/index.ts';
 export interface StartOptions {
   readonly init: InitKind;
   readonly seed: number;
+  readonly dora: boolean;
 }
 
 type Start = Pick<Chosen, 'A' | 'B' | 'changed'>;
+type WholeStart = Pick<Chosen, 'A' | 'B' | 'changed' | 'magnitude'>;
 
 /**
  * Starts that depend on the weight are computed when something reads them: looking at a model, or a dry run, decomposes nothing.
  * Errors: BAD_OPTION where the layer cannot start so, and later where its weight is not finite.
  */
-export function startOf({ init, seed }: StartOptions, candidate: Candidate, layer: Layer): Start {
+export function startOf(options: StartOptions, candidate: Candidate, layer: Layer): WholeStart {
+  const start = factorsOf(options, candidate, layer);
+  return options.dora ? { ...start, magnitude: magnitudeOf(candidate, layer, start) } : start;
+}
+
+/** The lengths that the weights of the outputs have at the start, the branch included: float32 [out]. */
+function magnitudeOf({ products }: Candidate, layer: Layer, { A, B, changed }: Start): Tensor {
+  const { path } = layer;
+  const { form } = layerOp(layer.op);
+  const [product] = products;
+  const tensor = changed ?? product?.weight.tensor;
+  const packed = product?.weight.chain.some((n) => n.op === 'DequantizeLinear') === true;
+  if (tensor === undefined || packed || layer.op === 'MatMulNBits' || !canMerge(tensor.dtype))
+    throw badOption(
+      `--dora: the weight of layer "${path}" is quantized, and the lengths of its columns are not known`,
+      'leave --dora or the layer out',
+    );
+  const lengths = (): Float32Array => {
+    const { in: inputs, out, rank, kernel, scale, layout } = layer;
+    const factors = factorMatrices({ form, in: inputs, out, rank, kernel, A: floatsOf(A), B: floatsOf(B) });
+    return Float32Array.from(outputLengths(tensor, { ...factors, out, scale, layout }, path));
+  };
+  let made: Float32Array | undefined;
+  return computed('float32', [layer.out], () => {
+    made ??= lengths();
+    return [raw(made)];
+  });
+}
+
+/** The elements of a float tensor as float32. */
+export const floatsOf = (tensor: Tensor): Float32Array =>
+  toFloat32({ dtype: rawTypes[tensor.dtype] ?? 'F32', data: bytesOf(tensor) });
+
+function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: Layer): Start {
   const { path, rank } = layer;
   const { form } = layerOp(layer.op);
   const refuse = (reason: string, hint: string): Error => badOption(`--init ${init}: ${reason}`, hint);
@@ -64,7 +99,7 @@ function fromWeight(init: Parameters<typeof weightFactors>[0], seed: number, lay
 
 /** A stored weight as W [out, in] in float32. */
 function matrixOf(init: string, tensor: Tensor, { path, layout, in: inputs, out }: Layer) {
-  const data = toFloat32({ dtype: rawTypes[tensor.dtype] ?? 'F32', data: bytesOf(tensor) });
+  const data = floatsOf(tensor);
   if (!data.every(Number.isFinite))
     throw badOption(`--init ${init}: the weight of layer "${path}" holds numbers that are not finite`, others);
   return { rows: out, columns: inputs, data: layout === 'out_in' ? data : transposed(data, inputs, out) };
@@ -87,7 +122,14 @@ const computed = (dtype: Tensor['dtype'], dims: readonly number[], chunks: () =>
 });
 
 /** Tensors of factors that are there already. */
-export function inline(layer: Layer, { A, B }: { readonly A: Float32Array; readonly B: Float32Array }): Start {
+export function inline(
+  layer: Layer,
+  { A, B, magnitude: m }: { readonly A: Float32Array; readonly B: Float32Array; readonly magnitude?: Float32Array },
+): WholeStart {
   const shapes = factorShapes(layer);
-  return { A: inlineTensor('float32', shapes.A, raw(A)), B: inlineTensor('float32', shapes.B, raw(B)) };
+  return {
+    A: inlineTensor('float32', shapes.A, raw(A)),
+    B: inlineTensor('float32', shapes.B, raw(B)),
+    ...(m === undefined ? {} : { magnitude: inlineTensor('float32', [layer.out], raw(m)) }),
+  };
 }

@@ -21,12 +21,13 @@ import {
   type TrainResult,
   train as trainRun,
 } from './runtime/index.ts';
+import { storedValues } from './saved.ts';
 
 /** Adapters of a run are PEFT directories; what it starts from may be any adapter. */
 const peftAnd = (combination?: Combination): AdapterFormat => ({
   read: (manifest, adapter) => adapterParams('', manifest, { adapter, combination }),
   readExact(manifest, directory) {
-    const { tensors } = readPeft(directory, manifest.lora.init);
+    const { tensors, saved } = readPeft(directory, manifest.lora.init);
     const params = new Float32Array(manifest.state.size);
     for (const layer of manifest.layers) {
       const tensor = tensors.get(layer.path);
@@ -35,6 +36,15 @@ const peftAnd = (combination?: Combination): AdapterFormat => ({
       }
       params.set(tensor.A, layer.A.offset);
       params.set(tensor.B, layer.B.offset);
+      if (layer.magnitude === undefined) continue;
+      if (tensor.magnitude?.length !== layer.out)
+        throw adapterMismatch(`layer "${layer.path}" has no magnitude in the adapter`, directory);
+      params.set(tensor.magnitude, layer.magnitude.offset);
+    }
+    for (const s of manifest.saved ?? []) {
+      const tensor = saved.get(s.parameter);
+      if (tensor === undefined) throw adapterMismatch(`"${s.parameter}" is missing in the adapter`, directory);
+      params.set(storedValues(s, tensor, directory), s.offset);
     }
     return params;
   },

@@ -26,6 +26,13 @@ export interface Weighted {
  * Errors: ADAPTER_MISMATCH (shapes, or ranks for linear), MERGE_MISMATCH for numbers that are not finite.
  */
 export function combine(adapters: readonly Weighted[], kind?: Combination): Map<string, PeftLayer> {
+  for (const { name, layers } of adapters)
+    for (const [path, { magnitude }] of layers)
+      if (magnitude !== undefined)
+        throw adapterMismatch(
+          `layer "${path}" has a magnitude (DoRA), which scales the base as well: it has no sum with another adapter`,
+          name,
+        );
   const byPath = new Map<string, Part[]>();
   for (const { name, strength, layers } of adapters)
     for (const [path, layer] of layers) byPath.set(path, [...(byPath.get(path) ?? []), { name, strength, layer }]);

@@ -6,7 +6,7 @@ export { type AdapterSettings, type OpenedAdapter, openAdapter, openKohya } from
 export { effectiveScale, type PeftConfig, parsePeftConfig, type Scaled } from './peftConfig.ts';
 export { type PeftAdapter, readPeft } from './peftRead.ts';
 export { type PeftLayer, peftKeysText } from './peftTensors.ts';
-export { type FlatLayer, type PeftContent, peftFiles, writePeft } from './peftWrite.ts';
+export { type FlatLayer, type FlatWeight, type PeftContent, peftFiles, writePeft } from './peftWrite.ts';
 export { type PortableTensor, toFloats } from './portable.ts';
 export { readPortable, writeNamedSafetensors, writeOnnxAdapter } from './portableFiles.ts';
 export { weightFactors } from './weightInit.ts';

@@ -1,5 +1,6 @@
 /** What a user names as an adapter to start from: a PEFT directory, or a file with kohya's keys. */
 import { statSync } from 'node:fs';
+import type { RawTensor } from '../formats/rawTensor.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
 import type { KnownLayer } from './known.ts';
 import { isKohya, kohyaLayers } from './kohya.ts';
@@ -30,6 +31,9 @@ export interface OpenedAdapter {
   readonly dropout: number;
   /** Its layers, for a model that has these. */
   layersFor(known: readonly KnownLayer[]): NamedLayers;
+  /** Whole weights that it brings, by parameter, and how its modules are named (modules_to_save). */
+  readonly saved: ReadonlyMap<string, RawTensor>;
+  readonly modulesToSave: readonly string[];
 }
 
 /** A file with kohya's keys; undefined where `path` is something else. Errors: those of reading it. */
@@ -44,6 +48,8 @@ export function openKohya(path: string): OpenedAdapter | undefined {
     return {
       modules,
       dropout: 0,
+      saved: new Map(),
+      modulesToSave: [],
       layersFor: (known) => {
         const file = read();
         try {
@@ -62,7 +68,14 @@ export function openKohya(path: string): OpenedAdapter | undefined {
 export function openAdapter(path: string): OpenedAdapter {
   const kohya = openKohya(path);
   if (kohya !== undefined) return kohya;
-  const { tensors, rank, alpha, useRslora, told, dropout } = readPeft(path);
+  const { tensors, rank, alpha, useRslora, told, dropout, saved, modulesToSave } = readPeft(path);
   const settings = { rank, alpha, scaling: useRslora ? 'rslora' : 'standard', told } as const;
-  return { settings, modules: tensors, dropout, layersFor: () => ({ layers: tensors, warnings: [] }) };
+  return {
+    settings,
+    modules: tensors,
+    dropout,
+    saved,
+    modulesToSave,
+    layersFor: () => ({ layers: tensors, warnings: [] }),
+  };
 }

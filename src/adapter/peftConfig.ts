@@ -25,6 +25,10 @@ export interface PeftConfig {
   readonly changedBase: string | undefined;
   /** Fields that say nothing about the numbers, as they are written back: those that are not null. */
   readonly told: Readonly<Record<string, unknown>>;
+  /** Every layer has a magnitude. */
+  readonly useDora: boolean;
+  /** Module names, matched as suffixes, whose weights the adapter holds in full. */
+  readonly modulesToSave: readonly string[];
 }
 
 /** What PEFT finds the base model with, and what only its own loading looks at. */
@@ -51,7 +55,7 @@ const isIndices = (v: unknown): v is number | number[] => isInteger(v) || (Array
 
 /** Fields that change what an adapter computes, or what it stores, when they are neither null, false nor empty. */
 const unsupported: Readonly<Record<string, string>> = {
-  use_dora: 'weight-decomposed adapters (DoRA) have a magnitude vector that plain LoRA layers lack',
+  use_dora: 'weight-decomposed adapters (DoRA) scale the outputs of the base, which a branch cannot',
   lora_bias: 'it adds a trained bias to lora_B, and a low-rank branch has no place for it',
   modules_to_save: 'it stores full copies of modules, which replace weights of the base model',
   target_parameters: 'it adapts bare parameters, not modules',
@@ -72,10 +76,10 @@ const changesBase = /^(pissa|olora|corda|loftq|lora_ga)/;
 
 /**
  * Reads the text of an adapter_config.json. An adapter whose start changed the base weights is read where these are those of `own`, the
- * start of a package.
+ * start of a package. `known` are fields, otherwise refused, that the caller can read.
  * Errors: BAD_ADAPTER (no JSON, a field of a wrong type), ADAPTER_UNSUPPORTED (another PEFT method, or an unsupported field).
  */
-export function parsePeftConfig(text: string, file?: string, own?: string): PeftConfig {
+export function parsePeftConfig(text: string, file?: string, own?: string, known: readonly string[] = []): PeftConfig {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -112,7 +116,7 @@ export function parsePeftConfig(text: string, file?: string, own?: string): Peft
     throw adapterUnsupported(`peft_type ${method}`, 'only LORA adapters can be represented', file);
   }
   for (const [field, reason] of Object.entries(unsupported)) {
-    if (isUsed(config[field])) throw adapterUnsupported(field, reason, file);
+    if (isUsed(config[field]) && !known.includes(field)) throw adapterUnsupported(field, reason, file);
   }
   const bias = field('bias', isText, 'a text', 'none');
   if (bias !== '' && bias !== 'none') {
@@ -138,6 +142,8 @@ export function parsePeftConfig(text: string, file?: string, own?: string): Peft
     layersPattern: [names('layers_pattern') ?? []].flat().filter((pattern) => pattern !== ''),
     changedBase,
     told: Object.fromEntries(kept.flatMap((name) => (config[name] == null ? [] : [[name, config[name]]]))),
+    useDora: config.use_dora === true,
+    modulesToSave: [names('modules_to_save') ?? []].flat(),
   };
 }
 

@@ -4,17 +4,22 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { adapterUnsupported, badAdapter } from '../errors.ts';
 import { readWhole } from '../formats/files.ts';
+import type { RawTensor } from '../formats/rawTensor.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
 import { type PeftConfig, parsePeftConfig } from './peftConfig.ts';
+import { peftExtras } from './peftExtras.ts';
 import { configName, type PeftLayer, peftLayers, weightsName } from './peftTensors.ts';
 
 export interface PeftAdapter extends PeftConfig {
   /** By module path, in the order of the file. */
   readonly tensors: ReadonlyMap<string, PeftLayer>;
+  /** Whole weights (modules_to_save) as torch has them, by parameter: `classifier.weight`. */
+  readonly saved: ReadonlyMap<string, RawTensor>;
 }
 
 /**
- * Reads a PEFT directory: LoRA on linear layers, convolutions of one group and embeddings, any float type. `own` as parsePeftConfig
+ * Reads a PEFT directory: LoRA and DoRA on linear layers, convolutions of one group and embeddings, and modules_to_save, any float
+ * type. `own` as parsePeftConfig
  * takes it.
  * Errors: BAD_ADAPTER (a file missing or malformed, a rank that contradicts the config), ADAPTER_UNSUPPORTED by feature,
  * BAD_SAFETENSORS, BAD_PATTERN.
@@ -34,10 +39,12 @@ export function readPeft(directory: string, own?: string): PeftAdapter {
     throw badAdapter(`"${directory}" has no ${weightsName}`, directory);
   }
   const text = readWhole(configFile, 2 ** 24, (size) => badAdapter(`${size} bytes are too many`, configFile));
-  const config = parsePeftConfig(new TextDecoder().decode(text), configFile, own);
+  const config = parsePeftConfig(new TextDecoder().decode(text), configFile, own, ['use_dora', 'modules_to_save']);
   const source = openSafetensors(weightsFile);
   try {
-    return { ...config, tensors: peftLayers(source, config, weightsFile) };
+    const extras = peftExtras(source, config, weightsFile);
+    const tensors = extras.decomposed(peftLayers(extras.rest, config, weightsFile));
+    return { ...config, tensors, saved: extras.saved };
   } finally {
     source.close();
   }

@@ -14,7 +14,10 @@ export const peftPrefix = 'base_model.model.';
  * One adapted module, its tensors as they lie in the flat state (graph/layers.ts): those of a convolution are PEFT's own, the others
  * are the transposes of PEFT's, so that y += scale · (x·A)·B.
  */
-export interface PeftLayer extends Scaled, Factors {}
+export interface PeftLayer extends Scaled, Factors {
+  /** [out]: the layer is weight-decomposed (DoRA). */
+  readonly magnitude?: Float32Array;
+}
 
 /** The key of one factor, as save_pretrained writes it. */
 export const peftKey = (path: string, form: LayerForm, part: 'A' | 'B'): string =>

@@ -8,6 +8,7 @@ import { bytesOf, type RawTensor } from '../formats/rawTensor.ts';
 import { encodeSafetensors } from '../formats/safetensors.ts';
 import { factorShapes, layerOp, type Sized, sizeOf, transposed } from '../graph/layers.ts';
 import { pythonJson } from './peftConfig.ts';
+import { magnitudeKey, savedKey } from './peftExtras.ts';
 import { configName, peftKey, weightsName } from './peftTensors.ts';
 
 /** A layer of the flat state; the manifest's layers have these fields. */
@@ -17,6 +18,18 @@ export interface FlatLayer extends Sized {
   /** Offsets in float32 elements; shapes as graph/layers.ts says, row-major. */
   readonly A: { readonly offset: number };
   readonly B: { readonly offset: number };
+  /** [out], of a DoRA layer. */
+  readonly magnitude?: { readonly offset: number } | undefined;
+}
+
+/** A whole weight in the flat state, as the model stores it. */
+export interface FlatWeight {
+  /** Module path, dot, name. */
+  readonly parameter: string;
+  readonly offset: number;
+  readonly shape: readonly number[];
+  /** The model has the transpose of torch's. */
+  readonly turned?: boolean | undefined;
 }
 
 export interface PeftContent {
@@ -32,6 +45,9 @@ export interface PeftContent {
   readonly init?: string;
   /** Fields of a config that the adapter came with, see PeftConfig. */
   readonly told?: Readonly<Record<string, unknown>> | undefined;
+  readonly saved?: readonly FlatWeight[] | undefined;
+  /** What PEFT finds the modules of `saved` by. */
+  readonly modulesToSave?: readonly string[] | undefined;
 }
 
 /**
@@ -50,9 +66,16 @@ export function writePeft(directory: string, content: PeftContent): void {
   for (const { name, chunks } of peftFiles(content)) writeFileSync(join(directory, name), Buffer.concat(chunks));
 }
 
-function peftTensors({ layers, params }: PeftContent): [string, RawTensor][] {
+function peftTensors({ layers, params, saved = [] }: PeftContent): [string, RawTensor][] {
   const paths = new Set<string>();
-  return layers.flatMap((layer): [string, RawTensor][] => {
+  const whole = saved.map(({ parameter, offset, shape, turned }): [string, RawTensor] => {
+    const values = params.subarray(offset, offset + sizeOf(shape));
+    const [rows = 1, columns = 1] = shape;
+    return turned === true
+      ? [savedKey(parameter), tensor([columns, rows], transposed(values, rows, columns))]
+      : [savedKey(parameter), tensor(shape, values)];
+  });
+  const ofLayers = layers.flatMap((layer): [string, RawTensor][] => {
     const { path, op, in: inputs, out, rank, A, B } = layer;
     if (paths.has(path)) throw badAdapter(`two layers have the module path "${path}"`);
     paths.add(path);
@@ -65,27 +88,38 @@ function peftTensors({ layers, params }: PeftContent): [string, RawTensor][] {
     };
     const shapes = factorShapes(layer);
     const [a, b] = [slice(A.offset, sizeOf(shapes.A)), slice(B.offset, sizeOf(shapes.B))];
-    const tensor = (shape: readonly number[], values: Float32Array): RawTensor => ({
-      dtype: 'F32',
-      shape: [...shape],
-      data: bytesOf(values),
-    });
     const { form } = layerOp(op);
+    const magnitude = layer.magnitude === undefined ? [] : [slice(layer.magnitude.offset, out)];
+    // PEFT's norm over the window of a convolution keeps its axes.
+    const beside = form === 'conv' ? [1, out, ...(layer.kernel ?? []).map(() => 1)] : [out];
+    const decomposed = magnitude.map((m): [string, RawTensor] => [magnitudeKey(path), tensor(beside, m)]);
     const key = (part: 'A' | 'B'): string => peftKey(path, form, part);
-    if (form === 'conv')
-      return [
-        [key('A'), tensor(shapes.A, a)],
-        [key('B'), tensor(shapes.B, b)],
-      ];
+    if (form === 'conv') return [[key('A'), tensor(shapes.A, a)], [key('B'), tensor(shapes.B, b)], ...decomposed];
     return [
       [key('A'), tensor([rank, inputs], transposed(a, inputs, rank))],
       [key('B'), tensor([out, rank], transposed(b, rank, out))],
+      ...decomposed,
     ];
   });
+  return [...ofLayers, ...whole];
 }
 
+const tensor = (shape: readonly number[], values: Float32Array): RawTensor => ({
+  dtype: 'F32',
+  shape: [...shape],
+  data: bytesOf(values),
+});
+
 /** Every field that PEFT 0.21 saves. */
-function peftConfig({ layers, scaling, knownPaths, dropout, init, told }: PeftContent): Record<string, unknown> {
+function peftConfig({
+  layers,
+  scaling,
+  knownPaths,
+  dropout,
+  init,
+  told,
+  modulesToSave = [],
+}: PeftContent): Record<string, unknown> {
   const alphaOf = (layer: FlatLayer): number => (scaling === 'alpha' ? layer.alpha * layer.rank : layer.alpha);
   const rank = mostCommon(layers.map((layer) => layer.rank)) ?? 8;
   const alpha = mostCommon(layers.map(alphaOf)) ?? 8;
@@ -115,7 +149,7 @@ function peftConfig({ layers, scaling, knownPaths, dropout, init, told }: PeftCo
     lora_ga_config: null,
     megatron_config: null,
     megatron_core: 'megatron.core',
-    modules_to_save: null,
+    modules_to_save: modulesToSave.length === 0 ? null : modulesToSave,
     monteclora_config: null,
     peft_type: 'LORA',
     peft_version: '0.21.2',
@@ -131,7 +165,7 @@ function peftConfig({ layers, scaling, knownPaths, dropout, init, told }: PeftCo
     task_type: null,
     trainable_token_indices: null,
     use_bdlora: null,
-    use_dora: false,
+    use_dora: layers.some((l) => l.magnitude !== undefined),
     use_qalora: false,
     use_rslora: scaling === 'rslora',
     velora_config: null,

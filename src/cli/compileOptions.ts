@@ -50,6 +50,11 @@ export const selectionOptions = {
   rankPattern: table({ describe: 'PATH=RANK,... where the rank differs', group: adapter }),
   alphaPattern: table({ describe: 'PATH=ALPHA,... where alpha differs', group: adapter }),
   adapter: text({ describe: 'start from a PEFT directory; its ranks, alphas and targets count', group: adapter }),
+  dora: flag({ describe: 'weight-decomposed layers (DoRA)', group: adapter }),
+  modulesToSave: list({
+    describe: "modules trained whole, a classifier say: ends of their paths (PEFT's modules_to_save)",
+    group: adapter,
+  }),
   dropout: number({
     describe: "share of a branch's input left out in each step",
     default: "the adapter's, else 0",

@@ -1,8 +1,15 @@
 /** Model -> files. */
 export { encodeModel } from './encode.ts';
 export type { Placement, Placements } from './encodeTensor.ts';
-export { type Merged, mergeWeights, type UntieEdit, type WeightEdit } from './merge.ts';
-export { canMerge, type Delta, mergedBlocks } from './mergeMath.ts';
+export {
+  type Merged,
+  mergeWeights,
+  type UntieChange,
+  type UntieEdit,
+  type WeightChange,
+  type WeightEdit,
+} from './merge.ts';
+export { canMerge, type Delta, mergedBlocks, outputLengths } from './mergeMath.ts';
 export { type ModelFile, writeModelFile } from './modelFile.ts';
 export {
   checkFileTarget,

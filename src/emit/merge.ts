@@ -45,8 +45,18 @@ export interface WeightEdit {
   readonly delta: Delta;
 }
 
+/** A weight that is replaced: raw_data of the new one, of the same type and shape. */
+export interface WeightContent extends Omit<WeightEdit, 'delta'> {
+  readonly content: Uint8Array;
+}
+
+export type WeightChange = WeightEdit | WeightContent;
+
 /** A changed copy of a weight for some of its readers; the weight itself stays. */
-export interface UntieEdit extends WeightEdit {
+export type UntieEdit = WeightEdit & Untied;
+export type UntieChange = WeightChange & Untied;
+
+export interface Untied {
   /** Of the new initializer: free in the whole model. */
   readonly name: string;
   readonly uses: readonly { readonly node: Node; readonly input: number }[];
@@ -65,8 +75,8 @@ export interface Merged {
  */
 export function mergeWeights(
   source: ModelSource,
-  edits: readonly WeightEdit[],
-  unties: readonly UntieEdit[],
+  edits: readonly WeightChange[],
+  unties: readonly UntieChange[],
   path: string,
 ): Merged {
   for (const e of [...edits, ...unties]) check(source, e);
@@ -99,9 +109,16 @@ export function mergeWeights(
   return { bytes, dataFile: made.data.needed ? location : undefined };
 }
 
-function check(source: ModelSource, { layer, tensor, delta }: WeightEdit): void {
+function check(source: ModelSource, change: WeightChange): void {
+  const { layer, tensor } = change;
   if (!canMerge(tensor.dtype)) throw notMergeable(layer, `its weight is stored as ${tensor.dtype}`);
   if (source.placeOf(tensor) === undefined) throw notMergeable(layer, 'its weight is not a tensor of the source file');
+  if ('content' in change) {
+    if (change.content.length !== tensor.byteLength)
+      throw notMergeable(layer, `its weight has ${tensor.byteLength} bytes, the new one ${change.content.length}`);
+    return;
+  }
+  const { delta } = change;
   const elements = tensor.dims.reduce((n, d) => n * d, 1);
   const { A, B } = delta;
   const rank = delta.in === 0 ? 0 : A.length / delta.in;
@@ -120,9 +137,14 @@ function placeOf(source: ModelSource, item: Tensor | Node): Place {
 
 const columns = (d: Delta): number => (d.layout === 'in_out' ? d.out : d.in);
 
-function merged(tensor: Tensor, edits: readonly WeightEdit[]): RawBytes {
+function merged(tensor: Tensor, edits: readonly WeightChange[]): RawBytes {
   const names = [...new Set(edits.map((e) => e.layer))].join(', ');
-  const deltas = edits.map((e) => e.delta);
+  const deltas = edits.flatMap((e) => ('content' in e ? [] : [e.delta]));
+  const [whole] = edits.flatMap((e) => ('content' in e ? [e.content] : []));
+  if (whole !== undefined) {
+    if (edits.length > 1) throw notMergeable(names, 'they change one stored weight, and one of them replaces it');
+    return () => [whole];
+  }
   if (new Set(deltas.map(columns)).size > 1)
     throw notMergeable(names, 'they read one stored weight as matrices of different shapes');
   return () => mergedBlocks(tensor, deltas, names, edits[0]?.weight);
@@ -132,7 +154,7 @@ function merged(tensor: Tensor, edits: readonly WeightEdit[]): RawBytes {
 function untie(
   source: ModelSource,
   change: Changes,
-  edit: UntieEdit,
+  edit: UntieChange,
   external: { readonly data: DataFilePlan; readonly location: string } | undefined,
 ): void {
   const raw = merged(edit.tensor, [edit]);
@@ -158,7 +180,7 @@ const functionField = 25;
 
 /** TensorProto of the copy. */
 function copyOf(
-  { tensor, name }: UntieEdit,
+  { tensor, name }: UntieChange,
   raw: RawBytes,
   external: { readonly data: DataFilePlan; readonly location: string } | undefined,
 ): Stream {

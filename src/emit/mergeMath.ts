@@ -1,4 +1,4 @@
-/** W + scale·A·B, block by block: float64 accumulation, one rounding to the type of W. */
+/** W + scale·A·B, or its columns at given lengths (DoRA), block by block: float64 accumulation, one rounding to the type of W. */
 import { mergeMismatch } from '../errors.ts';
 import { bfloatToNumber, chunks, halfToNumber, type Tensor } from '../graph/tensor.ts';
 
@@ -13,6 +13,8 @@ export interface Delta {
   readonly scale: number;
   /** How the weight lies: [in, out] or [out, in]. */
   readonly layout: 'in_out' | 'out_in';
+  /** [out]: the lengths that the weights of each output get (peft/tuners/lora/variants.py, DoraLinearVariant.merge_safe). */
+  readonly magnitude?: Float32Array | undefined;
 }
 
 /** Adds to elements of one type in little-endian bytes, which is what JavaScript's arrays are on every machine it runs on. */
@@ -20,6 +22,8 @@ interface Codec {
   readonly bytes: number;
   /** Adds `change` to the row of elements that begins at element `at`. Returns the index of one that is not finite then, or -1. */
   addRow(block: Uint8Array<ArrayBuffer>, at: number, change: Float64Array): number;
+  /** Fills `row` with the elements from element `at`. */
+  readRow(block: Uint8Array<ArrayBuffer>, at: number, row: Float64Array): void;
 }
 
 const floats = (bytes: number, view: (block: Uint8Array<ArrayBuffer>) => Float32Array | Float64Array): Codec => ({
@@ -36,6 +40,9 @@ const floats = (bytes: number, view: (block: Uint8Array<ArrayBuffer>) => Float32
       if (!Number.isFinite(w[at + j])) bad = j;
     }
     return bad;
+  },
+  readRow(block, at, row) {
+    row.set(view(block).subarray(at, at + row.length));
   },
 });
 
@@ -56,6 +63,10 @@ function narrow(toNumber: (bits: number) => number, round: (x: number) => number
         if (!Number.isFinite(table[bits])) bad = j;
       }
       return bad;
+    },
+    readRow(block, at, row) {
+      const w = new Uint16Array(block.buffer);
+      for (let j = 0; j < row.length; j++) row[j] = toNumber(w[at + j] ?? 0);
     },
   };
 }
@@ -127,14 +138,31 @@ export function* mergedBlocks(
   if (codec === undefined || first === undefined) throw new Error(`a ${tensor.dtype} weight cannot be changed`);
   const columns = first.layout === 'in_out' ? first.out : first.in;
   const sides = deltas.map((d) => factors(d, columns, layer));
+  const scales = deltas.map((d) => (d.magnitude === undefined ? undefined : directed(tensor, d, layer)));
   const rowBytes = columns * codec.bytes;
   const rows = Math.max(1, Math.floor(blockBytes / rowBytes));
-  const sum = new Float64Array(columns);
+  const [sum, own, old] = [new Float64Array(columns), new Float64Array(columns), new Float64Array(columns)];
+  /** Adds what the delta changes: scale·A·B, or with lengths c·(W + scale·A·B) - W. */
+  const change = (side: Factors, i: number, block: Uint8Array<ArrayBuffer>, at: number): void => {
+    const scale = scales[i];
+    if (scale === undefined) {
+      addRow(sum, side, row);
+      return;
+    }
+    own.fill(0);
+    addRow(own, side, row);
+    codec.readRow(block, at, old);
+    const byColumn = deltas[i]?.layout === 'in_out';
+    for (let j = 0; j < columns; j++) {
+      const w = old[j] ?? 0;
+      sum[j] = (sum[j] ?? 0) + (scale[byColumn ? j : row] ?? 0) * (w + (own[j] ?? 0)) - w;
+    }
+  };
   let row = 0;
   for (const block of inBlocks(tensor, rows * rowBytes)) {
     for (let at = 0; at < block.length / codec.bytes; at += columns, row++) {
       sum.fill(0);
-      for (const side of sides) addRow(sum, side, row);
+      for (const [i, side] of sides.entries()) change(side, i, block, at);
       const bad = codec.addRow(block, at, sum);
       if (bad >= 0)
         throw mergeMismatch(
@@ -143,6 +171,37 @@ export function* mergedBlocks(
     }
     yield block;
   }
+}
+
+/** The length of each output's weights, of W + scale·A·B: float64 [out]. Reads the tensor once. */
+export function outputLengths(tensor: Tensor, delta: Delta, layer: string): Float64Array<ArrayBuffer> {
+  const codec = codecs[tensor.dtype];
+  if (codec === undefined) throw new Error(`a ${tensor.dtype} weight has no lengths`);
+  const byColumn = delta.layout === 'in_out';
+  const columns = byColumn ? delta.out : delta.in;
+  const side = factors(delta, columns, layer);
+  const squares = new Float64Array(delta.out);
+  const [own, old] = [new Float64Array(columns), new Float64Array(columns)];
+  const rows = Math.max(1, Math.floor(blockBytes / (columns * codec.bytes)));
+  let row = 0;
+  for (const block of inBlocks(tensor, rows * columns * codec.bytes)) {
+    for (let at = 0; at < block.length / codec.bytes; at += columns, row++) {
+      own.fill(0);
+      addRow(own, side, row);
+      codec.readRow(block, at, old);
+      for (let j = 0; j < columns; j++) {
+        const w = (old[j] ?? 0) + (own[j] ?? 0);
+        const o = byColumn ? j : row;
+        squares[o] = (squares[o] ?? 0) + w * w;
+      }
+    }
+  }
+  return squares.map(Math.sqrt);
+}
+
+/** What each output of W + scale·A·B is multiplied by to get its length. */
+function directed(tensor: Tensor, delta: Delta, layer: string): Float64Array {
+  return outputLengths(tensor, delta, layer).map((n, o) => (delta.magnitude?.[o] ?? 0) / n);
 }
 
 /** scale·A·B as left [rows, rank] times right [rank, columns] in the weight's own layout. */

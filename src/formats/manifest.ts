@@ -57,6 +57,18 @@ const layer = z.object({
   A: slot,
   /** [rank, out]; of a Conv [out, rank, 1…]. */
   B: slot,
+  /** [out], of a DoRA layer: y = magnitude / ||W + scale·A·B|| · (x·W + scale·(x·A)·B) + bias. */
+  magnitude: slot.optional(),
+});
+
+/** A weight that is trained itself: an initializer of model.onnx. */
+const saved = slot.extend({
+  /** As PEFT names it: module path, dot, `weight` or `bias`. */
+  parameter: z.string(),
+  /** The initializer of the source, where model.onnx has a copy for this module alone. */
+  weight: z.string().optional(),
+  /** It lies as the transpose of what torch has. */
+  turned: z.boolean().optional(),
 });
 
 /**
@@ -111,8 +123,13 @@ const schema = z.object({
     dropout: z.number(),
     /** Fields of the adapter_config.json that the package came from, written back as they were. */
     peft: z.record(z.string(), z.unknown()).optional(),
+    dora: z.boolean().optional(),
+    /** Names that the modules of `saved` end with. */
+    modulesToSave: z.array(z.string()).optional(),
   }),
   layers: z.array(layer),
+  /** modules_to_save, behind all layers in the state. */
+  saved: z.array(saved).optional(),
   skipped: z.array(z.object({ node: z.string(), op: z.string(), reason: z.string() })),
   /** Names of the state's inputs and outputs; `v` is absent for sgd, `lossScale` where no gradient is float16. */
   state: z.object({
@@ -178,6 +195,7 @@ const schema = z.object({
 
 export type Manifest = z.infer<typeof schema>;
 export type ManifestLayer = z.infer<typeof layer>;
+export type ManifestSaved = z.infer<typeof saved>;
 export type ManifestSplice = z.infer<typeof splice>;
 export type ValueInfo = z.infer<typeof valueInfo>;
 export type InputInfo = z.infer<typeof inputInfo>;
@@ -237,7 +255,7 @@ export function manifestJsonSchema(): object {
   return { title: 'loraify.json', ...z.toJSONSchema(schema, { io: 'input' }) };
 }
 
-function checkLayers({ layers, state }: Manifest, file: string | undefined): void {
+function checkLayers({ layers, saved = [], state }: Manifest, file: string | undefined): void {
   const paths = new Set<string>();
   for (const [i, l] of layers.entries()) {
     const fail = (reason: string): Error => badPackage(`${manifestName}: layers[${i}] ("${l.path}") ${reason}`, file);
@@ -251,6 +269,13 @@ function checkLayers({ layers, state }: Manifest, file: string | undefined): voi
       }
       if (offset + sizeOf(shape) > state.size) throw fail(`has ${part} beyond the state's ${state.size} elements`);
     }
+    const { magnitude: m } = l;
+    if (m !== undefined && (m.shape.join() !== `${l.out}` || m.offset + l.out > state.size))
+      throw fail(`has a magnitude that is not [${l.out}] inside the state`);
+  }
+  for (const { parameter, offset, shape } of saved) {
+    if (offset + sizeOf(shape) > state.size)
+      throw badPackage(`${manifestName}: "${parameter}" of saved lies beyond the state's ${state.size} elements`, file);
   }
 }
 

@@ -155,6 +155,8 @@ export interface Layer {
   /** Names of A and B in model.onnx. */
   readonly A: string;
   readonly B: string;
+  /** Name of the magnitude vector [out] of a weight-decomposed layer (DoRA). */
+  readonly magnitude?: string | undefined;
 }
 
 export interface NodeInit {

@@ -5,8 +5,18 @@
 import { badModel } from '../errors.ts';
 import { cloneMap, copyGraph } from '../graph/clone.ts';
 import { layerOp } from '../graph/layers.ts';
-import { constant, type FunctionDef, freshName, type Layer, type Model, type Node, Value } from '../graph/model.ts';
+import {
+  constant,
+  type FunctionDef,
+  freshName,
+  type Layer,
+  type Model,
+  type Node,
+  uniqueNames,
+  Value,
+} from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
+import { decompose } from './dora.ts';
 import { findProducts, functionKey } from './findProducts.ts';
 import { kindNamed } from './layers/index.ts';
 import type { Marked, Product, Skipped } from './layers/kind.ts';
@@ -120,6 +130,8 @@ export interface Chosen {
   readonly layer: Layer;
   readonly A: Tensor;
   readonly B: Tensor;
+  /** Of a DoRA layer: float32 [out]. */
+  readonly magnitude?: Tensor | undefined;
   /** What the weight becomes where the start of A and B is a part of it (rebase.ts). */
   readonly changed?: Tensor | undefined;
 }
@@ -132,14 +144,15 @@ export const trainableMark = 'loraify.trainable';
  */
 export function adapt(model: Model, chosen: readonly Chosen[]): void {
   const inFunctions = new Map<Node, Item[]>();
-  for (const { candidate, layer, A, B } of chosen) {
+  for (const { candidate, layer, A, B, magnitude } of chosen) {
     const [a, b] = [trainable(layer.A, A), trainable(layer.B, B)];
-    model.graph.initializers.push(a, b);
+    const m = layer.magnitude === undefined ? undefined : trainable(layer.magnitude, magnitude ?? missing(layer));
+    model.graph.initializers.push(a, b, ...(m === undefined ? [] : [m]));
     for (const product of candidate.products) {
       const flip = product.layout !== layer.layout;
-      const item: Item = { product, calls: product.calls, layer, flip, a, b };
+      const item: Item = { product, calls: product.calls, layer, flip, a, b, m };
       const [outermost] = product.calls;
-      if (outermost === undefined) mark(product.node, item, a, b);
+      if (outermost === undefined) mark(product.node, item, model.opsets);
       else inFunctions.set(outermost.node, [...(inFunctions.get(outermost.node) ?? []), item]);
     }
   }
@@ -147,6 +160,12 @@ export function adapt(model: Model, chosen: readonly Chosen[]): void {
   for (const [call, items] of inFunctions) thread(model, call, items, variants);
   const replaced = new Set([...variants.values()].map((v) => v.source));
   dropUncalled(model, replaced);
+  if (chosen.some((c) => c.magnitude !== undefined))
+    for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) uniqueNames(graph);
+}
+
+function missing({ path }: Layer): never {
+  throw new Error(`layer "${path}" has no magnitude`);
 }
 
 /** Removes functions of `which` that nothing calls any more, and those that only they called. */
@@ -169,12 +188,18 @@ interface Item extends Marked {
   readonly calls: Product['calls'];
   readonly a: Value;
   readonly b: Value;
+  readonly m: Value | undefined;
 }
 
-function mark(node: Node, item: Marked, a: Value, b: Value): void {
-  const kind = kindNamed(item.layer.op);
-  if (kind === undefined) throw new Error(`no kind of layer is called ${item.layer.op}`);
-  kind.mark(node, item, a, b);
+const factorsOf = ({ a, b, m }: Item): readonly Value[] => (m === undefined ? [a, b] : [a, b, m]);
+
+function mark(node: Node, item: Item, opsets: ReadonlyMap<string, number>): void {
+  const { a, b, m, layer } = item;
+  const kind = kindNamed(layer.op);
+  if (kind === undefined) throw new Error(`no kind of layer is called ${layer.op}`);
+  const branch = (): void => kind.mark(node, item, a, b);
+  if (m === undefined) branch();
+  else decompose(node, item, { a, b, m }, opsets.get('') ?? 0, branch);
 }
 
 interface Variant {
@@ -201,9 +226,12 @@ function thread(model: Model, call: Node, items: readonly Item[], variants: Map<
   const arity = source.body.inputs.length;
   call.op = variant.fn.name;
   call.overload = variant.fn.overload;
-  layers.forEach((layer, i) => {
-    call.setInput(arity + 2 * i, given.get(layer)?.a);
-    call.setInput(arity + 2 * i + 1, given.get(layer)?.b);
+  const values = layers.flatMap((layer) => {
+    const item = given.get(layer);
+    return item === undefined ? [] : factorsOf(item);
+  });
+  values.forEach((v, i) => {
+    call.setInput(arity + i, v);
   });
 }
 
@@ -217,6 +245,7 @@ function describe(item: Item, layers: readonly Layer[]): unknown {
     layers.indexOf(item.layer),
     item.layer.rank,
     item.layer.scale,
+    item.m !== undefined,
     item.flip,
     item.product.side,
     item.product.dtype,
@@ -234,22 +263,25 @@ function build(
   const body = copyGraph(source.body, map);
   const taken = new Set(model.functions.filter((f) => f.domain === source.domain).map((f) => f.name));
   const inputs = new Map(
-    layers.map((layer): [Layer, readonly [Value, Value]] => {
+    layers.map((layer): [Layer, Pick<Item, 'a' | 'b' | 'm'>] => {
       const names = new Set([...body.inputs, ...[...body.allNodes()].flatMap((n) => n.outputs)].map((v) => v.name));
-      const pair = [new Value(freshName(layer.A, names)), new Value(freshName(layer.B, names))] as const;
-      body.inputs.push(...pair);
-      return [layer, pair];
+      const given = (name: string): Value => {
+        const v = new Value(freshName(name, names));
+        body.inputs.push(v);
+        return v;
+      };
+      const [a, b] = [given(layer.A), given(layer.B)];
+      return [layer, { a, b, m: layer.magnitude === undefined ? undefined : given(layer.magnitude) }];
     }),
   );
   const nested = new Map<Node, Item[]>();
   for (const item of items) {
-    const [a, b] = inputs.get(item.layer) ?? [item.a, item.b];
     const rest = item.calls.slice(1);
     const [next] = rest;
-    const inner = { ...item, calls: rest, a, b };
+    const inner = { ...item, calls: rest, ...inputs.get(item.layer) };
     const node = map.nodes.get(next?.node ?? item.product.node);
     if (node === undefined) throw badModel(`function ${source.name} changed while it was copied`);
-    if (next === undefined) mark(node, inner, a, b);
+    if (next === undefined) mark(node, inner, source.opsets);
     else nested.set(node, [...(nested.get(node) ?? []), inner]);
   }
   for (const [node, list] of nested) thread(model, node, list, variants);

@@ -33,7 +33,8 @@ export function exposeAdapters(
   const found = layers.map((layer) => {
     const [a, b] = [byName.get(layer.A), byName.get(layer.B)];
     if (a === undefined || b === undefined) throw new Error(`the model has no branch for "${layer.path}"`);
-    for (const v of [a, b]) {
+    const m = layer.magnitude === undefined ? undefined : byName.get(layer.magnitude);
+    for (const v of [a, b, ...(m === undefined ? [] : [m])]) {
       // From here on a weight like any other.
       if (v.tensor !== undefined) v.tensor = { ...v.tensor, metadata: new Map() };
     }

@@ -22,6 +22,7 @@ export {
 export { type OperatorState, operatorStates } from './operatorStates.ts';
 export type { OptimizerOptions } from './optimizer.ts';
 export { rebase } from './rebase.ts';
+export { findParameters, type Parameter, parametersOf, type Saved, trainWhole } from './saved.ts';
 export { patternValue, selector, unmatched } from './selection.ts';
 export { type Target, targets } from './speed.ts';
 export { type StateLayout, stateLayout } from './state.ts';

@@ -1,5 +1,6 @@
 /** Which loss a model asks for: the rules of `--loss auto`, each with the sentence that tells the user. */
 import { badLoss, didYouMean } from '../errors.ts';
+import { layerOp } from '../graph/layers.ts';
 import { type Graph, type Node, producersOf, type Value } from '../graph/model.ts';
 import { attrsOf } from '../graph/operators.ts';
 import { isFloat } from '../graph/tensor.ts';
@@ -165,14 +166,17 @@ function dependsOn(value: Value, adapted: ReadonlySet<Node>): boolean {
 function fromLayer(value: Value): boolean {
   const node = throughIdentity(value).producer;
   if (node === undefined) return false;
-  if (isAdapted(node) || node.op === 'MatMul' || node.op === 'Gemm') return true;
   return (
-    node.op === 'Add' &&
-    node.inputs.some(
-      (v) => v?.producer !== undefined && (isAdapted(v.producer) || ['MatMul', 'Gemm'].includes(v.producer.op)),
-    )
+    isProduct(node) ||
+    (node.op === 'Add' && node.inputs.some((v) => v?.producer !== undefined && isProduct(v.producer)))
   );
 }
+
+/** Also what the branch of a layer ends in where it is written out. */
+const isProduct = (node: Node): boolean =>
+  isAdapted(node) ||
+  ['MatMul', 'Gemm'].includes(node.op) ||
+  (node.layer !== undefined && layerOp(node.layer.op).form === 'linear');
 
 /** The embedding table that input_ids reads, where logits [N, S, C] have its S and its height C. */
 function languageModel(graph: Graph, logits: Value): string | undefined {

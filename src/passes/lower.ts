@@ -12,6 +12,7 @@ import { uniqueNames, Value } from '../graph/model.ts';
 import { type DataType, dataTypeFromNumber, dataTypeNumber, tensorOf } from '../graph/tensor.ts';
 import { adaptedForm, isAdapted } from './adapted.ts';
 import { branchForm, isBranch } from './branch.ts';
+import { dropDetached } from './dora.ts';
 import { kindNamed } from './layers/index.ts';
 
 /** Expands every Adapted and Branch node of the model, bodies and functions included. In place. */
@@ -35,7 +36,10 @@ export function lowerBeside(model: Model): void {
         if (isAdapted(node)) expand(node, site);
         else if (isBranch(node)) expandBranch(node, site);
       }
-  for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) uniqueNames(graph);
+  for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) {
+    dropDetached(graph);
+    uniqueNames(graph);
+  }
 }
 
 interface Site {

@@ -9,6 +9,7 @@ import { type Graph, replaceValue, type Value } from '../graph/model.ts';
 import { adaptedForm, isAdapted } from './adapted.ts';
 import { gradTools } from './autodiff/tools.ts';
 import { removeCarrying } from './carried.ts';
+import { dropDetached } from './dora.ts';
 import { lowerJoined } from './joined.ts';
 import { asType, besideBase } from './precision.ts';
 import { rewriteNodes } from './rewrite.ts';
@@ -16,6 +17,7 @@ import { rewriteNodes } from './rewrite.ts';
 /** In place, bodies included; new nodes of the main graph are detached until `graph.adopt()`. */
 export function lowerTraining(graph: Graph, builder: Builder): void {
   const graphs = [...graph.allGraphs()];
+  dropDetached(graph);
   for (const own of graphs) removeCarrying(own);
   lowerJoined(graph, builder, leading);
   rewriteNodes(graph, builder, isAdapted, (node, g) => {

@@ -1,11 +1,15 @@
 /**
- * The flat trainable state: one float32 vector [P], layer after layer, A before B. Inside a graph it is a matrix of rows of
+ * The flat trainable state: one float32 vector [P], layer after layer, A before B; then the magnitudes of DoRA layers, then whole
+ * weights. Inside a graph it is a matrix of rows of
  * `width` elements before it is split, because CUDA's Split and Concat pay per element of the split axis.
  */
 import type { Builder } from '../graph/builder.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
 import type { Layer, Value } from '../graph/model.ts';
 import type { Target } from './speed.ts';
+
+/** Marks an initializer that is trained itself, as a value's metadata. */
+export const savedMark = 'loraify.saved';
 
 export interface Slot {
   readonly name: string;
@@ -18,29 +22,46 @@ export interface LayerSlots {
   readonly layer: Layer;
   readonly A: Slot;
   readonly B: Slot;
+  readonly magnitude: Slot | undefined;
 }
 
 export interface StateLayout {
   readonly slots: readonly LayerSlots[];
+  /** Weights that are trained themselves, in the order of `stateLayout`'s argument. */
+  readonly saved: readonly Slot[];
   /** P. */
   readonly size: number;
 }
 
-export function stateLayout(layers: readonly Layer[]): StateLayout {
+/** `saved`: initializers that are trained themselves. */
+export function stateLayout(
+  layers: readonly Layer[],
+  saved: readonly Pick<Slot, 'name' | 'shape'>[] = [],
+): StateLayout {
   let offset = 0;
   const slot = (name: string, shape: readonly number[]): Slot => {
     const s: Slot = { name, offset, shape };
     offset += sizeOf(shape);
     return s;
   };
-  const slots = layers.map((layer) => {
+  const factors = layers.map((layer) => {
     const { A, B } = factorShapes(layer);
     return { layer, A: slot(layer.A, A), B: slot(layer.B, B) };
   });
-  return { slots, size: offset };
+  const slots = factors.map((f) => {
+    const { magnitude, out } = f.layer;
+    return { ...f, magnitude: magnitude === undefined ? undefined : slot(magnitude, [out]) };
+  });
+  const whole = saved.map(({ name, shape }) => slot(name, shape));
+  return { slots, saved: whole, size: offset };
 }
 
-const flatSlots = (layout: StateLayout): Slot[] => layout.slots.flatMap((s) => [s.A, s.B]);
+/** Every tensor of the state, in its order. */
+const flatSlots = ({ slots, saved }: StateLayout): Slot[] => [
+  ...slots.flatMap((s) => [s.A, s.B]),
+  ...slots.flatMap((s) => (s.magnitude === undefined ? [] : [s.magnitude])),
+  ...saved,
+];
 
 /** How a graph cuts the state: its tensors in the order in which they are cut, and what lies side by side as rows of one width. */
 interface Cut {

@@ -4,7 +4,7 @@
  */
 import { createBuilder } from '../graph/builder.ts';
 import { cloneModel } from '../graph/clone.ts';
-import { freshName, type Graph, type Layer, type Model } from '../graph/model.ts';
+import { freshName, type Graph, type Model } from '../graph/model.ts';
 import type { HalfType } from '../graph/rounding.ts';
 import { absorbBiases } from './biases.ts';
 import { type Bindings, bindInputs, type Wanted } from './bind/index.ts';
@@ -25,7 +25,7 @@ import type { OptimizerOptions } from './optimizer.ts';
 import { providerGaps } from './providers.ts';
 import { inferNode, inferShapes } from './shapes.ts';
 import type { Target } from './speed.ts';
-import { type StateLayout, stateLayout } from './state.ts';
+import type { StateLayout } from './state.ts';
 import { buildEval, buildGrad, buildTrain, buildUpdate } from './trainingGraphs.ts';
 import { buildTrainK } from './trainingScan.ts';
 import { verify } from './verify.ts';
@@ -97,7 +97,7 @@ export interface Prepared {
 }
 
 /** `adapted` is left as it is. Throws where normalization, shapes or the loss do not allow training. */
-export function prepare(adapted: Model, layers: readonly Layer[], options: TrainingOptions): Prepared {
+export function prepare(adapted: Model, layout: StateLayout, options: TrainingOptions): Prepared {
   const { model } = cloneModel(adapted);
   const trace = options.trace ?? (() => {});
   let bindings: Bindings = { bound: [], tokens: undefined, longest: undefined, absent: new Map() };
@@ -144,7 +144,7 @@ export function prepare(adapted: Model, layers: readonly Layer[], options: Train
   const prepared: Prepared = {
     model,
     gradient: () => (gradient ??= buildGrad(prepared)),
-    layout: stateLayout(layers),
+    layout,
     names,
     options,
     bindings,

@@ -48,9 +48,18 @@ export function forward(p: Prepared): Forward {
   const g = createBuilder(inferNode, graph.inputs);
   const params = vector(p.names.lora_params, p.layout);
   const tensors = unpack(g, p.layout, params, p.options.target);
+  // A weight that is trained itself is read in its own type; its state, and the sum of its gradients, are float32.
+  const typed = new Map<Value, Value>();
+  const stateOf = (v: Value): Value | undefined => {
+    const state = v.tensor === undefined ? undefined : tensors.get(v.name);
+    if (state === undefined || state.dtype === v.dtype) return state;
+    const made = typed.get(v) ?? g.within({ origin: v.name, rule: 'state/type' }, () => asType(g, state, v.dtype));
+    typed.set(v, made);
+    return made;
+  };
   for (const node of graph.allNodes())
     node.inputs.forEach((v, i) => {
-      const state = v?.tensor === undefined ? undefined : tensors.get(v.name);
+      const state = v === undefined ? undefined : stateOf(v);
       if (state !== undefined) node.setInput(i, state);
     });
   const chosen = chooseLoss(graph, { ...p.options.choice, lossOutput: p.choice.output });

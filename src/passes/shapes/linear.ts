@@ -46,7 +46,7 @@ shapeRaw(['com.microsoft.MatMulNBits', 'com.microsoft.MatMulBnb4'], ({ node, inp
   return [out(a?.dtype, a?.shape === undefined ? undefined : [...a.shape.slice(0, -1), n])];
 });
 
-shapeRaw(['loraify.Branch', 'loraify.Dropout'], ({ inputs: [y] }) => [like(y)]);
+shapeRaw(['loraify.Branch', 'loraify.Dropout', 'loraify.Detach'], ({ inputs: [y] }) => [like(y)]);
 
 /** The product it stands for, with W transposed first where `transW` says so; `side` 1 is W·x. C broadcasts to the result. */
 shapeRaw('loraify.Adapted', ({ node, inputs: [x, w, , , c] }) => {

@@ -4,7 +4,7 @@ import type { Value } from '../../../graph/model.ts';
 import { adaptedForm } from '../../adapted.ts';
 import { droppedAgain } from '../../dropout.ts';
 import { asType, besideBase, widened } from '../../precision.ts';
-import { grad, gradRaw } from '../rules.ts';
+import { grad, gradRaw, stop } from '../rules.ts';
 
 grad('MatMul', ({ inputs: [a, b], dy, g }) => {
   const [p, q] = [g.rank(a), g.rank(b)];
@@ -93,3 +93,4 @@ grad('Det', ({ inputs: [x], dy, g }) => {
   const cofactors = g.Det(g.Where(replaced, unit, g.Unsqueeze(x, g.ints([last - 1, last]))));
   return [g.Mul(g.Unsqueeze(dy, g.ints([last - 1, last])), cofactors)];
 });
+stop('kept out of the gradient on purpose (dora.ts)', ['loraify.Detach']);

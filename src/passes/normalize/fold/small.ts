@@ -10,6 +10,7 @@ import {
   type Tensor,
   tensorOf,
 } from '../../../graph/tensor.ts';
+import { savedMark } from '../../state.ts';
 
 /** Elements in row-major order; int64 beyond 2^53 is bigint, so that moving it loses nothing. */
 export interface Small {
@@ -25,9 +26,9 @@ export const fits = (dtype: DataType, count: number): boolean => count <= (isFlo
 
 const known = new WeakMap<Tensor, Small>();
 
-/** The content of a constant, undefined where the value is none or too large. */
+/** The content of a constant, undefined where the value is none, too large, or trained. */
 export const smallOf = (value: Value | undefined): Small | undefined =>
-  value?.tensor === undefined ? undefined : smallOfTensor(value.tensor);
+  value?.tensor === undefined || value.metadata.has(savedMark) ? undefined : smallOfTensor(value.tensor);
 
 /** Larger tensors are not read at all. */
 export function smallOfTensor(tensor: Tensor): Small | undefined {

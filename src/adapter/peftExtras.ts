@@ -1,0 +1,68 @@
+/** What PEFT's files hold beside A and B: magnitudes (use_dora) and whole weights (modules_to_save). */
+import { badAdapter } from '../errors.ts';
+import { type RawTensor, toFloat32 } from '../formats/rawTensor.ts';
+import type { PeftConfig } from './peftConfig.ts';
+import { configName, type PeftLayer, peftPrefix, type TensorSource } from './peftTensors.ts';
+
+/** The key of a magnitude, and of a whole weight, as save_pretrained writes them. */
+export const magnitudeKey = (path: string): string => `${peftPrefix}${path}.lora_magnitude_vector`;
+export const savedKey = (parameter: string): string => `${peftPrefix}${parameter}`;
+
+/** Also as state_dict() has it, and as versions before 0.11 wrote it. */
+const magnitude = /^base_model\.model\.(.+)\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?$/;
+const saved = /^base_model\.model\.((?!.*\.(?:lora_|token_adapter)).+)$/;
+const wrapper = /\.modules_to_save\.[^.]+(?=\.)/;
+
+export interface PeftExtras {
+  /** The tensors that are none of these. */
+  readonly rest: TensorSource;
+  /** By parameter: module path, dot, name. */
+  readonly saved: ReadonlyMap<string, RawTensor>;
+  /** The layers with their magnitudes. Throws BAD_ADAPTER where one is missing, too many or of another length. */
+  readonly decomposed: (layers: ReadonlyMap<string, PeftLayer>) => Map<string, PeftLayer>;
+}
+
+export function peftExtras(source: TensorSource, config: PeftConfig, file?: string): PeftExtras {
+  const magnitudes = new Map<string, RawTensor>();
+  const whole = new Map<string, RawTensor>();
+  const rest = new Map<string, { readonly shape: readonly number[] }>();
+  for (const [key, info] of source.tensors) {
+    const path = magnitude.exec(key)?.[1];
+    const parameter = config.modulesToSave.length === 0 ? undefined : saved.exec(key)?.[1];
+    const into = path !== undefined ? magnitudes : parameter !== undefined ? whole : undefined;
+    const tensor = into === undefined ? undefined : source.read(key);
+    if (into === undefined || tensor === undefined) rest.set(key, info);
+    else into.set(path ?? parameter?.replace(wrapper, '') ?? '', tensor);
+  }
+  for (const [name, { dtype }] of [...magnitudes, ...whole])
+    if (!/^(F|BF)/.test(dtype)) throw badAdapter(`the tensor of "${name}" has the type ${dtype}`, file);
+  const decomposed = (layers: ReadonlyMap<string, PeftLayer>): Map<string, PeftLayer> => {
+    const [stray] = [...magnitudes.keys()].filter((path) => !config.useDora || !layers.has(path));
+    if (stray !== undefined)
+      throw badAdapter(
+        config.useDora
+          ? `"${magnitudeKey(stray)}" is of a module without lora_A and lora_B`
+          : `there is a tensor "${magnitudeKey(stray)}", but ${configName} does not say use_dora`,
+        file,
+      );
+    if (!config.useDora) return new Map(layers);
+    return new Map(
+      [...layers].map(([path, layer]) => {
+        const found = magnitudes.get(path);
+        if (found === undefined)
+          throw badAdapter(
+            `${configName} says use_dora, but the module "${path}" has no magnitude: there is no tensor "${magnitudeKey(path)}"`,
+            file,
+          );
+        const values = toFloat32(found);
+        if (values.length !== layer.out)
+          throw badAdapter(
+            `"${magnitudeKey(path)}" has the shape [${found.shape.join(', ')}] for a layer of ${layer.out} outputs`,
+            file,
+          );
+        return [path, { ...layer, magnitude: values }];
+      }),
+    );
+  };
+  return { rest: { tensors: rest, read: (key) => source.read(key) }, saved: whole, decomposed };
+}
