@@ -6,12 +6,13 @@ import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { encodeModel } from '../../src/emit/index.ts';
-import { elementCount, toFloat32 } from '../../src/formats/rawTensor.ts';
-import { sizeOf } from '../../src/graph/layers.ts';
+import { type RawTensor, toFloat32 } from '../../src/formats/rawTensor.ts';
+import { sizeOf, transposed } from '../../src/graph/layers.ts';
 import type { Layer, Model } from '../../src/graph/model.ts';
-import { compileModel } from '../../src/loraify.ts';
+import { type Compiled, compileModel } from '../../src/loraify.ts';
 import { resolveOptions } from '../../src/options.ts';
 import { parseFile } from '../../src/parser/index.ts';
+import { storedValues } from '../../src/saved.ts';
 import { distance } from '../golden/execute.ts';
 import { describeShared, sharedPath } from '../shared.ts';
 import { type Pack, readPack } from './pack.ts';
@@ -38,10 +39,56 @@ const peftKey = ({ path, op }: Layer, part: 'A' | 'B'): string =>
 const only = (session: InferenceSession, feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> =>
   Object.fromEntries(Object.entries(feeds).filter(([name]) => session.inputNames.includes(name)));
 
+/** A tensor of the state: its place, PEFT's key, and PEFT's tensor as the state has it. */
+interface Stated {
+  readonly slot: { readonly name: string; readonly offset: number; readonly shape: readonly number[] };
+  readonly key: string;
+  readonly of: (adapter: Pack['init']) => Float32Array | undefined;
+  readonly fromPeft: (stored: RawTensor) => Float32Array;
+}
+
+function stated({ layout, saved }: Pick<Compiled, 'layout' | 'saved'>): Stated[] {
+  const factors = layout.slots.flatMap(({ layer, A, B }): Stated[] =>
+    (['A', 'B'] as const).map((part) => {
+      const slot = part === 'A' ? A : B;
+      const [rows = 1, columns = 1] = slot.shape;
+      return {
+        slot,
+        key: peftKey(layer, part),
+        of: (adapter) => adapter.tensors.get(layer.path)?.[part],
+        // PEFT stores both transposed, except those of convolutions.
+        fromPeft: (t) => (slot.shape.length > 2 ? toFloat32(t) : transposed(toFloat32(t), columns, rows)),
+      };
+    }),
+  );
+  const magnitudes = layout.slots.flatMap(({ layer, magnitude }): Stated[] =>
+    magnitude === undefined
+      ? []
+      : [
+          {
+            slot: magnitude,
+            key: `base_model.model.${layer.path}.lora_magnitude_vector`,
+            of: (adapter) => adapter.tensors.get(layer.path)?.magnitude,
+            fromPeft: toFloat32,
+          },
+        ],
+  );
+  const whole = layout.saved.map((slot, i): Stated => {
+    const { path: parameter, turned } = saved[i]?.parameter ?? { path: '', turned: false };
+    const fromPeft = (t: RawTensor): Float32Array => storedValues({ parameter, shape: slot.shape, turned }, t);
+    const of: Stated['of'] = (adapter) => {
+      const found = adapter.saved.get(parameter);
+      return found === undefined ? undefined : fromPeft(found);
+    };
+    return { slot, key: `base_model.model.${parameter}`, of, fromPeft };
+  });
+  return [...factors, ...magnitudes, ...whole];
+}
+
 function packTests(folder: string, base = folder): void {
   const pack: Pack = readPack(folder, base);
   const { model } = parseFile(join(base, 'base.onnx'));
-  const { graphs, layers, layout } = compileModel(
+  const compiled = compileModel(
     model,
     resolveOptions({
       adapter: join(folder, 'init'),
@@ -49,45 +96,36 @@ function packTests(folder: string, base = folder): void {
       weightDecay: pack.expected.optimizer.weight_decay,
     }),
   );
+  const { graphs, layers, layout } = compiled;
+  const tensors = stated(compiled);
   const initial = new Float32Array(layout.size);
   const final = new Float32Array(layout.size);
-  for (const { layer, A, B } of layout.slots)
+  for (const { slot, of } of tensors)
     for (const [to, from] of [
       [initial, pack.init],
       [final, pack.final],
-    ] as const) {
-      to.set(from.tensors.get(layer.path)?.A ?? [], A.offset);
-      to.set(from.tensors.get(layer.path)?.B ?? [], B.offset);
-    }
+    ] as const)
+      to.set(of(from) ?? [], slot.offset);
 
   it('adapts the modules that PEFT adapts', () => {
     expect(layers.map((l) => l.path).sort()).toEqual([...pack.init.tensors.keys()].sort());
+    expect(tensors.map((t) => t.key).sort()).toEqual([...pack.grads0.keys()].sort());
   });
 
   it('has the gradient of every tensor at the first step', async () => {
     const session = await open(graphs.get('grad'));
     const out = await session.run(only(session, { ...pack.batches[0], lora_params: vector(initial) }));
     const gradient = floats(out.lora_grad);
-    for (const { layer, A, B } of layout.slots)
-      for (const [slot, key] of [
-        [A, peftKey(layer, 'A')],
-        [B, peftKey(layer, 'B')],
-      ] as const) {
-        const theirs = pack.grads0.get(key);
-        if (theirs === undefined) throw new Error(`no gradient ${key}`);
-        const stored = toFloat32(theirs);
-        const [rows = 1, columns = 1] = slot.shape;
-        const ours = gradient.slice(slot.offset, slot.offset + (elementCount(slot.shape) ?? 0));
-        // PEFT stores both transposed, except those of convolutions.
-        const turned =
-          slot.shape.length > 2
-            ? stored
-            : Float32Array.from(ours, (_, i) => stored[(i % columns) * rows + Math.floor(i / columns)] ?? 0);
-        expect(turned.length, key).toBe(ours.length);
-        const zero = turned.every((x) => x === 0);
-        if (zero) expect(Math.max(...ours.map(Math.abs)), key).toBe(0);
-        else expect(distance(ours, turned), key).toBeLessThan(1e-4);
-      }
+    for (const { slot, key, fromPeft } of tensors) {
+      const stored = pack.grads0.get(key);
+      if (stored === undefined) throw new Error(`no gradient ${key}`);
+      const theirs = fromPeft(stored);
+      const ours = gradient.slice(slot.offset, slot.offset + sizeOf(slot.shape));
+      expect(theirs.length, key).toBe(ours.length);
+      const zero = theirs.every((x) => x === 0);
+      if (zero) expect(Math.max(...ours.map(Math.abs)), key).toBe(0);
+      else expect(distance(ours, theirs), key).toBeLessThan(1e-4);
+    }
   });
 
   it('takes ten steps with the same losses and norms, to the same adapter', async () => {
@@ -109,14 +147,13 @@ function packTests(folder: string, base = folder): void {
       state = Object.fromEntries(Object.keys(state).map((k) => [k, out[`${k}_next`] ?? scalar(0)]));
     }
     const ours = floats(state.lora_params);
-    for (const { layer, A, B } of layout.slots)
-      for (const slot of [A, B]) {
-        const part = (v: Float32Array): Float32Array => v.slice(slot.offset, slot.offset + sizeOf(slot.shape));
-        const [mine, theirs, start] = [part(ours), part(final), part(initial)];
-        const change = Math.hypot(...theirs.map((x, k) => x - (start[k] ?? 0)));
-        const off = Math.hypot(...theirs.map((x, k) => x - (mine[k] ?? 0)));
-        expect(off / change, `${slot.name} of ${layer.path}`).toBeLessThan(2e-3);
-      }
+    for (const { slot } of tensors) {
+      const part = (v: Float32Array): Float32Array => v.slice(slot.offset, slot.offset + sizeOf(slot.shape));
+      const [mine, theirs, start] = [part(ours), part(final), part(initial)];
+      const change = Math.hypot(...theirs.map((x, k) => x - (start[k] ?? 0)));
+      const off = Math.hypot(...theirs.map((x, k) => x - (mine[k] ?? 0)));
+      expect(off / change, slot.name).toBeLessThan(2e-3);
+    }
   });
 
   it('gives the logits of the final adapter', async () => {
@@ -137,6 +174,9 @@ function packTests(folder: string, base = folder): void {
 describe.each(['conv', 'embedding'])('peft-layers, %s', (name) =>
   packTests(join(import.meta.dirname, '../../fixtures/peft-layers', name)),
 );
+const dora = (name: string): string => join(import.meta.dirname, '../../fixtures/peft-dora', name);
+describe.each(['mixed', 'conv', 'embedding'])('peft-dora, %s', (name) => packTests(dora(name)));
+describe('peft-dora, LoRA with modules_to_save', () => packTests(dora('saved'), dora('mixed')));
 describe('peft-pack', () => packTests(join(import.meta.dirname, '../../fixtures/peft-pack')));
 
 const shared = ['mlp_classifier', 'bert_cls', 'gpt2_lm', 'llama_lm'];
