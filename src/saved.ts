@@ -43,7 +43,11 @@ export function chooseWhole(
       const { dims, dtype } = mine.tensor;
       found.set(mine, typedTensor(dtype, dims, storedValues({ ...mine, parameter: name, shape: dims }, tensor, file)));
     }
-    return { parameters: [...found.keys()], patterns: adapter.modulesToSave, content: (p) => found.get(p) };
+    return {
+      parameters: parameters.filter((p) => found.has(p)),
+      patterns: adapter.modulesToSave,
+      content: (p) => found.get(p),
+    };
   }
   if (modulesToSave === undefined) return none;
   const parameters = findParameters(model, candidates);

@@ -1,14 +1,15 @@
 /** Runs golden graphs on ONNX Runtime: what a text means, beside what it looks like. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { expect } from 'vitest';
-import { encodeModel } from '../../src/emit/index.ts';
-import { factorShapes, layerOp, sizeOf } from '../../src/graph/layers.ts';
+import { encodeModel, outputLengths } from '../../src/emit/index.ts';
+import { factorMatrices, factorShapes, layerOp, sizeOf } from '../../src/graph/layers.ts';
 import { constant, type Layer, type Model, replaceUses, type Use } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
 import { bytesOf, numbersOf, tensorOf } from '../../src/graph/tensor.ts';
 import { type Compiled, compileModel } from '../../src/loraify.ts';
 import { type CompileOptions, resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
+import type { Chosen, StateLayout } from '../../src/passes/index.ts';
 import { type Feeds, randomFeeds, twice } from './feeds.ts';
 import { inFloat32, roundingOf, runnable, wide, wideFeeds } from './types.ts';
 
@@ -67,13 +68,25 @@ export function tableOf(layer: Layer): Float32Array {
   return Float32Array.from({ length: layer.in * layer.rank }, () => random.normal());
 }
 
+const floatsIn = (t: GraphTensor): Float32Array => new Float32Array(bytesOf(t).buffer);
+
+/** Gives the weights of each output the length that DoRA's magnitude says. */
+function direct(w: number[], { layout, out }: Layer, magnitude: Float32Array): void {
+  const inputs = w.length / out;
+  const at = (i: number, o: number): number => (layout === 'in_out' ? i * out + o : o * inputs + i);
+  for (let o = 0; o < out; o++) {
+    const length = Math.hypot(...Array.from({ length: inputs }, (_, i) => w[at(i, o)] ?? 0));
+    for (let i = 0; i < inputs; i++) w[at(i, o)] = ((magnitude[o] ?? 0) / length) * (w[at(i, o)] ?? 0);
+  }
+}
+
 /**
  * The source with W + scale·A·B written into its weights: the definition that a branch is held against. Changes `model`;
  * undefined where a weight cannot take the change.
  */
 export function mergedInto(model: Model, compiled: Compiled, bs: ReadonlyMap<string, Float32Array>): Model | undefined {
   const values = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
-  for (const { layer, A } of compiled.selection.chosen) {
+  for (const { layer, A, magnitude } of compiled.selection.chosen) {
     const { form } = layerOp(layer.op);
     const content = form === 'embedding' ? tableOf(layer) : new Float32Array(bytesOf(A).buffer);
     const b = bs.get(layer.path) ?? new Float32Array();
@@ -99,6 +112,7 @@ export function mergedInto(model: Model, compiled: Compiled, bs: ReadonlyMap<str
         const at = layer.layout === 'in_out' ? i * layer.out + o : o * inputs + i;
         old[at] = (old[at] ?? 0) + layer.scale * sum;
       }
+    if (magnitude !== undefined) direct(old, layer, floatsIn(magnitude));
     const changed = tensorOf(tensor.dtype, tensor.dims, old);
     // What shares the weight stays as it is, an embedding or a product: the layer gets a copy.
     const foreign = (u: Use): boolean => (u.node.op === 'Gather') !== (form === 'embedding');
@@ -126,7 +140,10 @@ export async function checkAdapted(text: string, options: CompileOptions): Promi
   const base = await run(runs(source), feeds);
   const zero = await run(runs(model), feeds);
   expect(Object.keys(zero)).toEqual(Object.keys(base));
-  for (const [name, t] of Object.entries(base)) expect(zero[name]?.data, `${name} at B = 0`).toEqual(t.data);
+  // The length of a column divided by itself, of which both are rounded: one unit in the last place of the model's type.
+  for (const [name, t] of Object.entries(base))
+    if (options.dora === true) expect(distance(wide(zero[name]), wide(t)), name).toBeLessThan(rounding ?? 1e-6);
+    else expect(zero[name]?.data, `${name} at B = 0`).toEqual(t.data);
 
   const bs = fillB(model, compiled);
   const adapted = await run(runs(model), feeds);
@@ -141,13 +158,32 @@ export async function checkAdapted(text: string, options: CompileOptions): Promi
     expect(distance(wide(adapted[name]), wide(t)), name).toBeLessThan(rounding ?? 1e-5);
 }
 
+/** The length of each output's weights under a state, of the layers that have a magnitude. */
+function columnLengths(
+  chosen: readonly Chosen[],
+  { slots }: StateLayout,
+  params: Float32Array,
+): (Float64Array | undefined)[] {
+  return chosen.map(({ candidate, layer }, i) => {
+    const slot = slots[i];
+    const tensor = candidate.products[0]?.weight.tensor;
+    if (slot?.magnitude === undefined || tensor === undefined) return undefined;
+    const part = (s: { offset: number; shape: readonly number[] }): Float32Array =>
+      params.slice(s.offset, s.offset + sizeOf(s.shape));
+    const { form } = layerOp(layer.op);
+    const { in: inputs, out, rank, kernel, scale, layout } = layer;
+    const factors = factorMatrices({ form, in: inputs, out, rank, kernel, A: part(slot.A), B: part(slot.B) });
+    return outputLengths(tensor, { ...factors, out, scale, layout }, layer.path);
+  });
+}
+
 /**
  * The gradient of grad.onnx against central differences of eval.onnx along random directions, or of its own loss where dropout has it
  * differ from eval.onnx; train.onnx against grad.onnx and
  * update.onnx; train_k.onnx against two steps of train.onnx.
  */
 export async function checkGradient(text: string, options: CompileOptions): Promise<void> {
-  const { graphs, layout, prepared, selection } = compileModel(
+  const { graphs, layout, prepared, saved, selection } = compileModel(
     parseText(text),
     resolveOptions({ ...options, emit: ['all'] }),
   );
@@ -168,12 +204,16 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
   if (exact === undefined) throw new Error('no evaluation');
   const random = stream(5, 'state');
   const params = new Float32Array(layout.size);
-  selection.chosen.forEach(({ layer, A }, i) => {
+  saved.forEach(({ tensor }, i) => {
+    params.set(numbersOf(tensor) ?? [], layout.saved[i]?.offset);
+  });
+  selection.chosen.forEach(({ layer, A, magnitude }, i) => {
     const slot = layout.slots[i];
     if (slot === undefined) return;
     const table = layerOp(layer.op).form === 'embedding';
     params.set(table ? tableOf(layer) : new Float32Array(bytesOf(A).buffer), slot.A.offset);
     for (let k = 0; k < sizeOf(slot.B.shape); k++) params[slot.B.offset + k] = 0.3 * random.normal();
+    if (magnitude !== undefined) params.set(floatsIn(magnitude), slot.magnitude?.offset);
   });
   const vector = (data: Float32Array): Tensor => new Tensor('float32', data, [data.length]);
   const scalar = (x: number): Tensor => new Tensor('float32', Float32Array.of(x), []);
@@ -185,9 +225,22 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
   const lossName = grad.graph.outputs[0]?.name ?? names.loss;
 
   if (prepared.choice.kind !== 'external') {
+    // DoRA's gradient takes the lengths of the columns for constants: a magnitude that grows as they do keeps their quotient.
+    const start = columnLengths(selection.chosen, layout, params);
+    const still = (at: Float32Array): Float32Array => {
+      const moved = at.slice();
+      columnLengths(selection.chosen, layout, at).forEach((lengths, i) => {
+        const offset = layout.slots[i]?.magnitude?.offset ?? 0;
+        lengths?.forEach((n, o) => {
+          moved[offset + o] = ((at[offset + o] ?? 0) * n) / (start[i]?.[o] ?? 1);
+        });
+      });
+      return moved;
+    };
     const loss = async (at: Float32Array): Promise<number> =>
-      floats((await run(exact, { ...wideFeeds(batch), ...scale, [names.lora_params]: vector(at) }))[names.loss])[0] ??
-      Number.NaN;
+      floats(
+        (await run(exact, { ...wideFeeds(batch), ...scale, [names.lora_params]: vector(still(at)) }))[names.loss],
+      )[0] ?? Number.NaN;
     for (let trial = 0; trial < 3; trial++) {
       const direction = Float32Array.from(params, () => random.normal());
       // Float32 losses near 1: 1e-2 balances rounding (1e-7 / 1e-2) against curvature (1e-4).
