@@ -36,6 +36,11 @@ export function peftExtras(source: TensorSource, config: PeftConfig, file?: stri
   }
   for (const [name, { dtype }] of [...magnitudes, ...whole])
     if (!/^(F|BF)/.test(dtype)) throw badAdapter(`the tensor of "${name}" has the type ${dtype}`, file);
+  if (whole.size === 0 && config.modulesToSave.length > 0)
+    throw badAdapter(
+      `${configName} says modules_to_save: ${config.modulesToSave.join(', ')}, but no tensor is a weight of such a module`,
+      file,
+    );
   const decomposed = (layers: ReadonlyMap<string, PeftLayer>): Map<string, PeftLayer> => {
     const [stray] = [...magnitudes.keys()].filter((path) => !config.useDora || !layers.has(path));
     if (stray !== undefined)

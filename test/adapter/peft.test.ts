@@ -123,6 +123,10 @@ describe('reading', () => {
       layersToTransform: [3],
       layersPattern: ['h'],
       told: {},
+      changedBase: undefined,
+      useDora: false,
+      modulesToSave: [],
+      saved: new Map(),
     });
     expect(readPeft(directory('{"peft_type": "LORA"}', {}))).toMatchObject({ rank: 8, alpha: 8 });
   });
@@ -148,10 +152,8 @@ describe('reading', () => {
   });
 
   it.each([
-    [{ use_dora: true }, 'use_dora'],
     [{ lora_bias: true }, 'lora_bias'],
     [{ bias: 'all' }, 'bias "all"'],
-    [{ modules_to_save: ['head'] }, 'modules_to_save'],
     [{ target_parameters: ['w'] }, 'target_parameters'],
     [{ trainable_token_indices: [1] }, 'trainable_token_indices'],
     [{ layer_replication: [[0, 1]] }, 'layer_replication'],
@@ -163,6 +165,40 @@ describe('reading', () => {
     expect(() => readPeft(directory(config))).toThrow(expect.toSatisfy(coded('ADAPTER_UNSUPPORTED', feature)));
   });
 
+  const magnitude = { ...matrix(2, 1), shape: [2] };
+  const pair = {
+    'base_model.model.m.fc.lora_A.weight': matrix(2, 3),
+    'base_model.model.m.fc.lora_B.weight': matrix(2, 2, 10),
+  };
+  it.each([
+    [{ use_dora: true }, {}, ['use_dora', 'm.fc.lora_magnitude_vector']],
+    [{}, { 'm.fc.lora_magnitude_vector': magnitude }, ['m.fc.lora_magnitude_vector', 'use_dora']],
+    [{ use_dora: true }, { 'x.lora_magnitude_vector': magnitude }, ['x.lora_magnitude_vector', 'lora_A']],
+    [{ use_dora: true }, { 'm.fc.lora_magnitude_vector': matrix(3, 1) }, ['[3, 1]', '2 outputs']],
+    [{ modules_to_save: ['head'] }, {}, ['modules_to_save', 'head']],
+  ])('refuses %j with the tensors %j', (config, tensors, words) => {
+    const own = Object.fromEntries(Object.entries(tensors).map(([k, v]) => [`base_model.model.${k}`, v]));
+    expect(() => readPeft(directory(config, { ...pair, ...own }))).toThrow(
+      expect.toSatisfy(coded('BAD_ADAPTER', ...words)),
+    );
+  });
+
+  it.each(['', '.default', '.default.weight', '.weight'])('reads a magnitude with "%s" behind its name', (end) => {
+    const key = `base_model.model.m.fc.lora_magnitude_vector${end}`;
+    const { tensors, useDora } = readPeft(directory({ use_dora: true }, { ...pair, [key]: magnitude }));
+    expect(useDora).toBe(true);
+    expect(tensors.get('m.fc')?.magnitude?.length).toBe(2);
+  });
+
+  it.each(['', 'modules_to_save.default.'])('reads whole weights, "%s" in their names', (middle) => {
+    const key = `base_model.model.head.${middle}weight`;
+    const { saved, modulesToSave } = readPeft(
+      directory({ modules_to_save: ['head'] }, { ...pair, [key]: matrix(2, 2) }),
+    );
+    expect([...saved.keys()]).toEqual(['head.weight']);
+    expect(modulesToSave).toEqual(['head']);
+  });
+
   it('passes over fields that say nothing', () => {
     const config = { modules_to_save: [], layer_replication: null, use_dora: false, bias: 'none', unknown_field: 1 };
     expect(readPeft(directory({ ...config, init_lora_weights: 'gaussian' })).tensors.size).toBe(1);
@@ -170,7 +206,6 @@ describe('reading', () => {
 
   const prefix = 'base_model.model.';
   it.each([
-    ['m.fc.lora_magnitude_vector', matrix(2, 1), 'use_dora'],
     ['m.fc.lora_B.bias', { ...matrix(2, 1), shape: [2] }, 'lora_bias'],
     ['m.fc.base_layer.bias', { ...matrix(2, 1), shape: [2] }, 'bias'],
     ['head.weight', matrix(2, 2), 'modules_to_save'],

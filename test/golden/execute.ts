@@ -5,7 +5,7 @@ import { encodeModel, outputLengths } from '../../src/emit/index.ts';
 import { factorMatrices, factorShapes, layerOp, sizeOf } from '../../src/graph/layers.ts';
 import { constant, type Layer, type Model, replaceUses, type Use } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
-import { bytesOf, numbersOf, tensorOf } from '../../src/graph/tensor.ts';
+import { bytesOf, type Tensor as GraphTensor, numbersOf, tensorOf } from '../../src/graph/tensor.ts';
 import { type Compiled, compileModel } from '../../src/loraify.ts';
 import { type CompileOptions, resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
