@@ -15,6 +15,7 @@ const products = new Set(['Conv', 'ConvTranspose', 'Einsum', 'FusedMatMul', 'Gem
 
 /** In place, on a graph in its final order. Adds copies of nodes, never of constants. */
 export function dequantizeLate(graph: Graph): void {
+  if (!graph.nodes.some(startsUnpacking)) return;
   const constant = new Set<Node>();
   const unpacks = new Set<Node>();
   for (const node of graph.nodes) {
@@ -25,7 +26,7 @@ export function dequantizeLate(graph: Graph): void {
     const fixed = node.inputs.every((v) => v === undefined || v.tensor !== undefined || isFrom(v, constant));
     if (!fixed) continue;
     constant.add(node);
-    if (node.op === 'DequantizeLinear' || widensWeight(node) || makers.some((m) => unpacks.has(m))) unpacks.add(node);
+    if (startsUnpacking(node) || makers.some((m) => unpacks.has(m))) unpacks.add(node);
   }
   if (unpacks.size === 0) return;
   const handedOut = new Set<Value>([
@@ -50,6 +51,8 @@ export function dequantizeLate(graph: Graph): void {
   graph.insertAfter(undefined, ...first, ...copies);
   graph.prune();
 }
+
+const startsUnpacking = (node: Node): boolean => node.op === 'DequantizeLinear' || widensWeight(node);
 
 /** A cast of a stored weight to a wider type: the graph has it because the narrow one has no kernels. */
 function widensWeight({ op, domain, inputs: [w], outputs: [wide] }: Node): boolean {
