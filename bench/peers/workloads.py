@@ -90,6 +90,9 @@ WORKLOADS = {
                                        num_key_value_heads=4, vocab_size=32000), text(4, 512, 32000, None), "causal-lm", ("lm_head",)),
     "mlp": Workload(lambda: mlp(784, 1024, 1024, 10), vectors(64, 784, 10), "cross-entropy"),
     "mlp-wide": Workload(lambda: mlp(*[2048] * 9), vectors(512, 2048, 2048), "cross-entropy"),
+    # Large graphs of small weights.
+    **{f"deep-{n}": Workload(lambda n=n: bert(num_hidden_layers=n, hidden_size=32, num_attention_heads=2, intermediate_size=64),
+                             text(2, 8, 30522, 2), "cross-entropy") for n in (12, 24, 48, 96)},
 }
 
 
