@@ -274,6 +274,8 @@ function differs(a: OrtTensor, b: OrtTensor, tolerance: number): string | undefi
   return error <= tolerance * (1 + norm) ? undefined : `is off by ${error}, with a norm of ${norm}`;
 }
 
-/** True where a refusal is a right answer: a rank or a length that the model does not say. */
-export const mayRefuse = (error: unknown, { mode }: RandomGraph): boolean =>
-  error instanceof LoraifyError && error.code === 'UNSUPPORTED_SHAPE' && (mode === 'unranked' || mode === 'unknown');
+/** True where a refusal is a right answer: a rank or a length that the model does not say, or a type that a provider lacks. */
+export const mayRefuse = (error: unknown, { mode, target }: RandomGraph): boolean =>
+  error instanceof LoraifyError &&
+  ((error.code === 'UNSUPPORTED_SHAPE' && (mode === 'unranked' || mode === 'unknown')) ||
+    (error.code === 'PROVIDER_GAP' && target === 'cuda'));
