@@ -94,7 +94,8 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   const selection = select(model, found, options, adapter, whole);
   if (selection.chosen.length === 0) throw nothingSelected(selection, options.target);
   const layers = selection.chosen.map((c) => c.layer);
-  const dropout = dropoutOf(options, adapter);
+  const decomposed = selection.chosen.find((c) => c.magnitude !== undefined);
+  const dropout = dropoutOf(options, adapter, decomposed?.candidate.path);
   const saved = trainWhole(model, whole.parameters, whole.content);
   rebase(model, selection.chosen);
   adapt(model, selection.chosen);
@@ -133,9 +134,21 @@ export function storedHalf(model: Model, options: ResolvedOptions): Stored | und
   return stored;
 }
 
-/** The option, else what the adapter was trained with. */
-function dropoutOf(options: ResolvedOptions, adapter: OpenedAdapter | undefined): number {
+/**
+ * The option, else what the adapter was trained with. Errors: BAD_OPTION where it is 1, and beside DoRA, whose base reads the dropped input as
+ * well in PEFT (peft/tuners/lora/dora.py).
+ */
+function dropoutOf(
+  options: ResolvedOptions,
+  adapter: OpenedAdapter | undefined,
+  decomposed: string | undefined,
+): number {
   const dropout = options.dropout ?? adapter?.dropout ?? 0;
+  if (dropout > 0 && decomposed !== undefined)
+    throw badOption(
+      `dropout ${dropout} beside DoRA (layer "${decomposed}") is not available: the graphs would not compute what PEFT does`,
+      'say --dropout 0, or train without DoRA',
+    );
   if (dropout === 1)
     throw badOption(
       'lora_dropout of the adapter is 1: nothing would be left of the input of a branch',

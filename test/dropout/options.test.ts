@@ -113,3 +113,9 @@ describe('for each provider', () => {
     }
   });
 });
+
+it('is refused beside DoRA, which drops the input of the base as well', async () => {
+  expect(await coded(compiled('dora.lora', { dora: true, dropout: 0.1 }))).toMatchObject({ code: 'BAD_OPTION' });
+  const { manifest } = await compiled('dora-none.lora', { dora: true, dropout: 0 });
+  expect(manifest.lora.dora).toBe(true);
+});
