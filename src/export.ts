@@ -26,6 +26,7 @@ import {
   verify,
 } from './passes/index.ts';
 import { typedTensor } from './saved.ts';
+import { servable } from './servable.ts';
 
 export const exportFormats = ['peft', 'onnx_adapter', 'safetensors', 'onnx'] as const;
 export type ExportFormat = (typeof exportFormats)[number];
@@ -115,25 +116,6 @@ interface Adapter {
   readonly layers: ReadonlyMap<string, PeftLayer>;
   /** Whole weights by the names of the manifest. */
   readonly saved: ReadonlyMap<string, Float32Array>;
-}
-
-/** Errors: BAD_OPTION where an adapter is to be inputs of a model but more of the base changes than branches. */
-function servable(manifest: Manifest, { format, inputs = 'baked', strength = false }: ExportOptions): void {
-  const apart = format === 'onnx_adapter' || (format === 'onnx' && inputs !== 'baked');
-  if (!apart && !strength) return;
-  const [saved] = manifest.saved ?? [];
-  const reason =
-    saved !== undefined
-      ? `"${saved.parameter}" is trained itself (modules_to_save)`
-      : manifest.layers.some((l) => l.magnitude !== undefined)
-        ? 'its layers are weight-decomposed (DoRA)'
-        : undefined;
-  if (reason === undefined) return;
-  const what = strength ? '--strength' : format === 'onnx_adapter' ? '--format onnx_adapter' : `--inputs ${inputs}`;
-  throw badOption(
-    `${what} takes adapters that are branches beside the base, and in this package ${reason}: the base is not what is left without them`,
-    'export --format onnx --inputs baked, --format peft or --format safetensors, or merge',
-  );
 }
 
 const raw = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);

@@ -26,7 +26,6 @@ import { type Manifest, manifestFormat, manifestName, manifestText } from './for
 import { cloneModel } from './graph/clone.ts';
 import { defaultOps, layerOp } from './graph/layers.ts';
 import type { Layer, Model } from './graph/model.ts';
-import { bytesOf } from './graph/tensor.ts';
 import { buildManifest } from './manifest.ts';
 import {
   type CompileOptions,
@@ -58,7 +57,7 @@ import {
 } from './passes/index.ts';
 import { chooseWhole, type Whole } from './saved.ts';
 import { nothingSelected, type Selection, selectFromAdapter, selectLayers } from './select.ts';
-import { floatsOf } from './start.ts';
+import { initialParams } from './start.ts';
 import { version } from './version.ts';
 
 export interface Compiled {
@@ -314,21 +313,4 @@ function warningsOf({ selection, prepared, stored }: Compiled, options: Resolved
       ? []
       : [`--precision ${options.precision} changes nothing: the weights are ${type} already`];
   return [...selection.warnings, ...same, ...(prepared?.notes ?? [])];
-}
-
-/** The flat state at the start. */
-function initialParams({ selection, layout, saved }: Compiled): Float32Array {
-  const params = new Float32Array(layout.size);
-  selection.chosen.forEach(({ A, B, magnitude }, i) => {
-    const slots = layout.slots[i];
-    if (slots === undefined) return;
-    params.set(new Float32Array(bytesOf(A).buffer), slots.A.offset);
-    params.set(new Float32Array(bytesOf(B).buffer), slots.B.offset);
-    if (magnitude !== undefined && slots.magnitude !== undefined)
-      params.set(new Float32Array(bytesOf(magnitude).buffer), slots.magnitude.offset);
-  });
-  saved.forEach(({ tensor }, i) => {
-    params.set(floatsOf(tensor), layout.saved[i]?.offset);
-  });
-  return params;
 }

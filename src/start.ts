@@ -6,6 +6,7 @@ import { toFloat32 } from './formats/rawTensor.ts';
 import { factorMatrices, factorShapes, layerOp, transposed } from './graph/layers.ts';
 import type { Layer } from './graph/model.ts';
 import { bytesOf, inlineTensor, rawByteLength, type Tensor } from './graph/tensor.ts';
+import type { Compiled } from './loraify.ts';
 import type { Candidate, Chosen } from './passes/index.ts';
 
 export interface StartOptions {
@@ -132,4 +133,25 @@ export function inline(
     B: inlineTensor('float32', shapes.B, raw(B)),
     ...(m === undefined ? {} : { magnitude: inlineTensor('float32', [layer.out], raw(m)) }),
   };
+}
+
+/** The flat state at the start. */
+export function initialParams({
+  selection,
+  layout,
+  saved,
+}: Pick<Compiled, 'selection' | 'layout' | 'saved'>): Float32Array {
+  const params = new Float32Array(layout.size);
+  selection.chosen.forEach(({ A, B, magnitude }, i) => {
+    const slots = layout.slots[i];
+    if (slots === undefined) return;
+    params.set(new Float32Array(bytesOf(A).buffer), slots.A.offset);
+    params.set(new Float32Array(bytesOf(B).buffer), slots.B.offset);
+    if (magnitude !== undefined && slots.magnitude !== undefined)
+      params.set(new Float32Array(bytesOf(magnitude).buffer), slots.magnitude.offset);
+  });
+  saved.forEach(({ tensor }, i) => {
+    params.set(floatsOf(tensor), layout.saved[i]?.offset);
+  });
+  return params;
 }
