@@ -7,7 +7,7 @@ import { LoraifyError } from './errors.ts';
 import type { Manifest } from './formats/manifest.ts';
 import { factorShapes, layerOp, sizeOf } from './graph/layers.ts';
 import type { Model } from './graph/model.ts';
-import { select, storedHalf, trainingOptions } from './loraify.ts';
+import { select, storedHalf } from './loraify.ts';
 import { boundOf, parameterCount, precisionOf } from './manifest.ts';
 import { type InspectedMemory, memoryOf } from './memory.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
@@ -25,6 +25,7 @@ import {
   stateLayout,
   trainWhole,
 } from './passes/index.ts';
+import { trainingOptions } from './passOptions.ts';
 import { chooseWhole, type Whole } from './saved.ts';
 import { nothingSelected, type Selection } from './select.ts';
 

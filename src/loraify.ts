@@ -9,7 +9,6 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename, join, relative, resolve } from 'node:path';
 import { type OpenedAdapter, openAdapter, writePeft } from './adapter/index.ts';
 import { adapterFolder, peftContent } from './adapters.ts';
-import { readBindings } from './bindings.ts';
 import { dumper } from './dump.ts';
 import {
   checkFolderTarget,
@@ -21,7 +20,7 @@ import {
   writeSkeleton,
   writeWeights,
 } from './emit/index.ts';
-import { badOption, noLayers } from './errors.ts';
+import { noLayers } from './errors.ts';
 import { type Manifest, manifestFormat, manifestName, manifestText } from './formats/manifest.ts';
 import { cloneModel } from './graph/clone.ts';
 import { defaultOps, layerOp } from './graph/layers.ts';
@@ -55,6 +54,7 @@ import {
   trainWhole,
   verify,
 } from './passes/index.ts';
+import { dropoutOf, trainingOptions } from './passOptions.ts';
 import { chooseWhole, type Whole } from './saved.ts';
 import { nothingSelected, type Selection, selectFromAdapter, selectLayers } from './select.ts';
 import { initialParams } from './start.ts';
@@ -133,29 +133,6 @@ export function storedHalf(model: Model, options: ResolvedOptions): Stored | und
   return stored;
 }
 
-/**
- * The option, else what the adapter was trained with. Errors: BAD_OPTION where it is 1, and beside DoRA, whose base reads the dropped input as
- * well in PEFT (peft/tuners/lora/dora.py).
- */
-function dropoutOf(
-  options: ResolvedOptions,
-  adapter: OpenedAdapter | undefined,
-  decomposed: string | undefined,
-): number {
-  const dropout = options.dropout ?? adapter?.dropout ?? 0;
-  if (dropout > 0 && decomposed !== undefined)
-    throw badOption(
-      `dropout ${dropout} beside DoRA (layer "${decomposed}") is not available: the graphs would not compute what PEFT does`,
-      'say --dropout 0, or train without DoRA',
-    );
-  if (dropout === 1)
-    throw badOption(
-      'lora_dropout of the adapter is 1: nothing would be left of the input of a branch',
-      'say another share with --dropout',
-    );
-  return dropout;
-}
-
 /** The layers that the options, or a PEFT adapter in their place, choose: perhaps none. */
 export function select(
   model: Model,
@@ -195,36 +172,6 @@ function whyNone({ candidates, skipped }: Candidates): string {
   if (first === undefined) return `the model has no ${usual} at all${beside}`;
   const count = skipped.filter((s) => layerOp(s.op).byDefault).length;
   return `none of the ${count} ${usual} nodes has a weight that can be adapted; "${first.node}": ${first.reason}${beside}`;
-}
-
-export function trainingOptions(
-  options: ResolvedOptions,
-  trace: ((pass: string, model: Model) => void) | undefined,
-  stored: Stored | undefined,
-  dropout: number,
-): Prepared['options'] {
-  return {
-    choice: { loss: options.loss, lossOutput: options.lossOutput, classAxis: options.classAxis },
-    loss: {
-      ignoreIndex: options.ignoreIndex,
-      labelSmoothing: options.labelSmoothing,
-      classWeights: options.classWeights,
-    },
-    optimizer: {
-      kind: options.optimizer,
-      betas: options.betas,
-      eps: options.eps,
-      weightDecay: options.weightDecay,
-      maxGradNorm: options.maxGradNorm,
-      momentum: options.momentum,
-    },
-    target: options.for,
-    stored: stored?.type,
-    opset: options.opset,
-    bind: readBindings(options.bind),
-    dropout,
-    ...(trace === undefined ? {} : { trace }),
-  };
 }
 
 export interface CompileResult {

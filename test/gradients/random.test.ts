@@ -52,6 +52,7 @@ const notDrawn: Readonly<Record<string, string>> = {
   'loraify.GeluTanh': 'made by the compile out of Tanh between products, which are drawn',
   'loraify.Joined': 'made by the compile for CUDA out of products that read one value',
   'loraify.Adapted': 'made by the compile out of MatMul and Gemm with weights, which are drawn',
+  'loraify.Dropout': 'a random mask; test/dropout holds its gradient for all forms of a branch',
   QuantizeLinear: 'its gradient is that of the clipping alone, which no difference shows',
   'com.microsoft.GroupQueryAttention': 'a compile fixes its lengths and caches, so the source computes something else',
   'com.microsoft.BiasSoftmax': 'has no kernel on the CPU',
