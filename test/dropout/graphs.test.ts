@@ -52,7 +52,8 @@ describe.each([
 
   // One of each way to be written out.
   const forms = ['mse', 'conv-3x3', 'matmulnbits-4bit', 'gather', 'scan-body', 'float16'];
-  it.runIf(forms.includes(name))('stands in train, train_k and grad alone; without it no byte differs', () => {
+  if (!forms.includes(name)) return;
+  it('stands in train, train_k and grad alone; without it no byte differs', () => {
     const plain = texts(text, options);
     const dropped = texts(text, { ...options, dropout: 0.4 });
     expect(texts(text, { ...options, dropout: 0 })).toEqual(plain);
