@@ -27,7 +27,7 @@ export function compactNorms(graph: Graph, fused: boolean): void {
     const node = new Node({
       op: x === undefined ? 'SimplifiedLayerNormalization' : 'LayerNormalization',
       name: after.name,
-      inputs: x === undefined ? [c, scale] : [x, scale, bias],
+      inputs: [x ?? c, scale, ...(bias === undefined ? [] : [bias])],
       outputs: [out],
       attrs: [
         ['axis', { kind: 'int', value: -1 }],
