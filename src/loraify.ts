@@ -94,7 +94,8 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   if (selection.chosen.length === 0) throw nothingSelected(selection, options.target);
   const layers = selection.chosen.map((c) => c.layer);
   const decomposed = selection.chosen.find((c) => c.magnitude !== undefined);
-  const dropout = dropoutOf(options, adapter, decomposed?.candidate.path);
+  const packed = selection.chosen.find((c) => c.candidate.products.some((p) => p.part !== undefined));
+  const dropout = dropoutOf(options, adapter, decomposed?.candidate.path, packed?.candidate.path);
   const saved = trainWhole(model, whole.parameters, whole.content);
   rebase(model, selection.chosen);
   adapt(model, selection.chosen);

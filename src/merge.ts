@@ -120,12 +120,22 @@ function plan(
     const { tensor, chain } = product.weight;
     if (!isFloat(tensor.dtype) || chain.some((n) => n.op === 'DequantizeLinear'))
       throw notMergeable(layer.path, `its weight "${layer.weight}" is quantized (${tensor.dtype})`);
-    const edit = { layer: layer.path, weight: layer.weight, tensor, delta: deltaOf(layer, change) };
+    const edit = {
+      layer: layer.path,
+      weight: layer.weight,
+      tensor,
+      delta: { ...deltaOf(layer, change), part: product.part },
+    };
     const mine = readers(candidate);
     const others = [...candidate.stored.uses].filter(
       (u) => !mine.some((r) => r.node === u.node && r.input === u.index),
     );
     if (others.length === 0 && !model.graph.outputs.includes(candidate.stored)) edits.push(edit);
+    else if (product.part !== undefined)
+      throw notMergeable(
+        layer.path,
+        `its weight "${layer.weight}" holds other modules too, and other operators read it`,
+      );
     else {
       const name = freshName(`${layer.weight}.merged`, taken);
       taken.add(name);

@@ -37,19 +37,25 @@ export function trainingOptions(
 }
 
 /**
- * The option, else what the adapter was trained with. Errors: BAD_OPTION where it is 1, and beside DoRA, whose base reads the dropped input as
+ * The option, else what the adapter was trained with. Errors: BAD_OPTION where it is 1, on a part of a packed weight, and beside DoRA, whose base reads the dropped input as
  * well in PEFT (peft/tuners/lora/dora.py).
  */
 export function dropoutOf(
   options: ResolvedOptions,
   adapter: OpenedAdapter | undefined,
   decomposed: string | undefined,
+  packed: string | undefined,
 ): number {
   const dropout = options.dropout ?? adapter?.dropout ?? 0;
   if (dropout > 0 && decomposed !== undefined)
     throw badOption(
       `dropout ${dropout} beside DoRA (layer "${decomposed}") is not available: the graphs would not compute what PEFT does`,
       'say --dropout 0, or train without DoRA',
+    );
+  if (dropout > 0 && packed !== undefined)
+    throw badOption(
+      `dropout ${dropout} on layer "${packed}" is not available: its weight is packed with others inside an Attention node, which has one input for all`,
+      'say --dropout 0, or leave the layer out',
     );
   if (dropout === 1)
     throw badOption(

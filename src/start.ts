@@ -72,6 +72,8 @@ function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: La
   const [product] = candidate.products;
   const tensor = product?.weight.tensor;
   const packed = product?.weight.chain.some((n) => n.op === 'DequantizeLinear') === true;
+  if (product?.part !== undefined)
+    throw refuse(`the weight of layer "${path}" is packed with those of other modules, which stay`, others);
   if (tensor === undefined || packed || layer.op === 'MatMulNBits' || !canMerge(tensor.dtype))
     throw refuse(`the weight of layer "${path}" is quantized, so no part of it can be taken out`, others);
   if (layer.scale <= 0) throw refuse(`layer "${path}" has the scale ${layer.scale}, which must be positive`, others);

@@ -30,7 +30,7 @@ import {
   walkFields,
 } from '../proto/index.ts';
 import { type DataFilePlan, grouped, planDataFile } from './mergeData.ts';
-import { canMerge, type Delta, mergedBlocks } from './mergeMath.ts';
+import { canMerge, columnsOf, type Delta, mergedBlocks } from './mergeMath.ts';
 import { moveExternal, type RawBytes, replaceElements } from './mergeTensor.ts';
 import { reason } from './package.ts';
 import { writePieces } from './pieces.ts';
@@ -122,7 +122,11 @@ function check(source: ModelSource, change: WeightChange): void {
   const elements = tensor.dims.reduce((n, d) => n * d, 1);
   const { A, B } = delta;
   const rank = delta.in === 0 ? 0 : A.length / delta.in;
-  if (delta.in * delta.out !== elements || A.length !== delta.in * rank || B.length !== rank * delta.out)
+  if (
+    delta.in * (delta.part?.of ?? delta.out) !== elements ||
+    A.length !== delta.in * rank ||
+    B.length !== rank * delta.out
+  )
     throw notMergeable(
       layer,
       `its weight has ${elements} elements, the adapter is for ${delta.in} x ${delta.out} (A ${A.length}, B ${B.length})`,
@@ -135,8 +139,6 @@ function placeOf(source: ModelSource, item: Tensor | Node): Place {
   return place;
 }
 
-const columns = (d: Delta): number => (d.layout === 'in_out' ? d.out : d.in);
-
 function merged(tensor: Tensor, edits: readonly WeightChange[]): RawBytes {
   const names = [...new Set(edits.map((e) => e.layer))].join(', ');
   const deltas = edits.flatMap((e) => ('content' in e ? [] : [e.delta]));
@@ -145,7 +147,7 @@ function merged(tensor: Tensor, edits: readonly WeightChange[]): RawBytes {
     if (edits.length > 1) throw notMergeable(names, 'they change one stored weight, and one of them replaces it');
     return () => [whole];
   }
-  if (new Set(deltas.map(columns)).size > 1)
+  if (new Set(deltas.map(columnsOf)).size > 1)
     throw notMergeable(names, 'they read one stored weight as matrices of different shapes');
   return () => mergedBlocks(tensor, deltas, names, edits[0]?.weight);
 }

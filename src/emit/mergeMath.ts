@@ -13,6 +13,8 @@ export interface Delta {
   readonly scale: number;
   /** How the weight lies: [in, out] or [out, in]. */
   readonly layout: 'in_out' | 'out_in';
+  /** Where the layer has only some columns of a weight [in, of]: the first of them. Never beside lengths, or as [out, in]. */
+  readonly part?: { readonly from: number; readonly of: number } | undefined;
   /** [out]: the lengths that the weights of each output get (peft/tuners/lora/variants.py, DoraLinearVariant.merge_safe). */
   readonly magnitude?: Float32Array | undefined;
 }
@@ -78,6 +80,10 @@ const codecs: Readonly<Partial<Record<Tensor['dtype'], Codec>>> = {
   bfloat16: narrow(bfloatToNumber, roundToBfloat),
 };
 
+/** Of the weight as it lies. */
+export const columnsOf = ({ layout, part, in: inputs, out }: Delta): number =>
+  layout === 'in_out' ? (part?.of ?? out) : inputs;
+
 /** Whether a weight of this type can be written. */
 export const canMerge = (dtype: Tensor['dtype']): boolean => codecs[dtype] !== undefined;
 
@@ -136,7 +142,7 @@ export function* mergedBlocks(
   const codec = codecs[tensor.dtype];
   const [first] = deltas;
   if (codec === undefined || first === undefined) throw new Error(`a ${tensor.dtype} weight cannot be changed`);
-  const columns = first.layout === 'in_out' ? first.out : first.in;
+  const columns = columnsOf(first);
   const sides = deltas.map((d) => factors(d, columns, layer));
   const scales = deltas.map((d) => (d.magnitude === undefined ? undefined : directed(tensor, d, layer)));
   const rowBytes = columns * codec.bytes;
@@ -206,6 +212,8 @@ function directed(tensor: Tensor, delta: Delta, layer: string): Float64Array {
 
 /** scale·A·B as left [rows, rank] times right [rank, columns] in the weight's own layout. */
 interface Factors {
+  /** Columns of the weight before those of right. */
+  readonly from: number;
   readonly left: Float64Array;
   readonly right: Float64Array;
   readonly rank: number;
@@ -217,29 +225,30 @@ function factors(d: Delta, columns: number, layer: string): Factors {
   const rank = d.in === 0 ? 0 : d.A.length / d.in;
   const rows = d.layout === 'in_out' ? d.in : d.out;
   const left = new Float64Array(rows * rank);
-  const right = new Float64Array(rank * columns);
+  const width = d.part === undefined ? columns : d.out;
+  const right = new Float64Array(rank * width);
   for (let k = 0; k < rank; k++) {
     for (let i = 0; i < d.in; i++) {
       const a = d.A[i * rank + k] ?? 0;
       if (d.layout === 'in_out') left[i * rank + k] = a * d.scale;
-      else right[k * columns + i] = a;
+      else right[k * width + i] = a;
     }
     for (let o = 0; o < d.out; o++) {
       const b = d.B[k * d.out + o] ?? 0;
-      if (d.layout === 'in_out') right[k * columns + o] = b;
+      if (d.layout === 'in_out') right[k * width + o] = b;
       else left[o * rank + k] = b * d.scale;
     }
   }
-  return { left, right, rank };
+  return { from: d.part?.from ?? 0, left, right, rank };
 }
 
-function addRow(sum: Float64Array, { left, right, rank }: Factors, row: number): void {
-  const columns = sum.length;
+function addRow(sum: Float64Array, { from, left, right, rank }: Factors, row: number): void {
+  const columns = rank === 0 ? 0 : right.length / rank;
   for (let k = 0; k < rank; k++) {
     const a = left[row * rank + k] ?? 0;
     if (a === 0) continue;
     const base = k * columns;
-    for (let j = 0; j < columns; j++) sum[j] = (sum[j] ?? 0) + a * (right[base + j] ?? 0);
+    for (let j = 0; j < columns; j++) sum[from + j] = (sum[from + j] ?? 0) + a * (right[base + j] ?? 0);
   }
 }
 

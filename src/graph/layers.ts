@@ -21,6 +21,8 @@ const table = {
   MatMulNBits: { form: 'linear', byDefault: true },
   Conv: { form: 'conv', byDefault: false },
   Gather: { form: 'embedding', byDefault: false },
+  /** Of com.microsoft; q, k and v are a layer each. */
+  Attention: { form: 'linear', byDefault: false },
 } as const satisfies Readonly<Record<string, LayerOp>>;
 
 export type LayerOpName = keyof typeof table;

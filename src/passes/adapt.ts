@@ -20,7 +20,8 @@ import { decompose } from './dora.ts';
 import { findProducts, functionKey } from './findProducts.ts';
 import { kindNamed } from './layers/index.ts';
 import type { Marked, Product, Skipped } from './layers/kind.ts';
-import { type ModulePath, modulePath, uniquePaths } from './targets.ts';
+import { trainableMark } from './state.ts';
+import { type ModulePath, type Modules, modulePath, uniquePaths } from './targets.ts';
 
 /** A weight with all products that read it: what may become a layer. */
 export interface Candidate {
@@ -45,11 +46,6 @@ export interface Candidates {
   readonly skipped: readonly Skipped[];
 }
 
-/** Names of modules. */
-interface Modules {
-  has(path: string): boolean;
-}
-
 /**
  * Groups the weighted products of a model by weight, in order of first appearance. Exporters fold equal weights of several
  * modules into one tensor: where `separate` names two or more of those modules, each is a candidate of its own.
@@ -59,11 +55,14 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
   const groups = new Map<string, Product[]>();
   const refused: Skipped[] = [];
   const serials = new Map<Value, number>();
-  /** A table that an embedding and a product share is two layers: what one of them learns is not the other's. */
-  const keyOf = ({ node, weight: { stored } }: Product): string => {
+  /**
+   * A table that an embedding and a product share is two layers: what one of them learns is not the other's. So are the parts of a
+   * packed weight.
+   */
+  const keyOf = ({ node, weight: { stored }, part }: Product): string => {
     const serial = serials.get(stored) ?? serials.size;
     serials.set(stored, serial);
-    return `${serial}:${layerOp(node.op).form}`;
+    return `${serial}:${layerOp(node.op).form}:${part?.name ?? ''}`;
   };
   for (const p of products) {
     const group = groups.get(keyOf(p));
@@ -81,7 +80,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
     .flatMap((g) => modules(g, separate))
     .flatMap((g) => (g[0] === undefined ? [] : [{ group: g, first: g[0] }]));
   const paths = lists.map(({ group, first }) =>
-    modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length }),
+    modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length, known: separate }),
   );
   // Layers that are taken by default get their names first: the others change none of them.
   const isDefault = lists.map(({ first }) => layerOp(first.node.op).byDefault);
@@ -111,7 +110,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
 function modules(group: readonly Product[], separate: Modules): (readonly Product[])[] {
   const byPath = new Map<string, Product[]>();
   for (const p of group) {
-    const { path } = modulePath(p, { preferNode: true });
+    const { path } = modulePath(p, { preferNode: true, known: separate });
     byPath.set(path, [...(byPath.get(path) ?? []), p]);
   }
   return [...byPath.keys()].filter((path) => separate.has(path)).length > 1 ? [...byPath.values()] : [group];
@@ -120,6 +119,7 @@ function modules(group: readonly Product[], separate: Modules): (readonly Produc
 /** Two readings of one tensor that are the same matrix or, of products, its transpose. */
 const agrees = (a: Product, b: Product): boolean =>
   a.kernel?.join() === b.kernel?.join() &&
+  a.part?.from === b.part?.from &&
   (a.layout === b.layout
     ? a.in === b.in && a.out === b.out
     : layerOp(a.node.op).form === 'linear' && a.in === b.out && a.out === b.in);
@@ -135,8 +135,6 @@ export interface Chosen {
   /** What the weight becomes where the start of A and B is a part of it (rebase.ts). */
   readonly changed?: Tensor | undefined;
 }
-
-export const trainableMark = 'loraify.trainable';
 
 /**
  * Turns every product of the chosen layers into an Adapted node, or puts a Branch behind it, and adds A and B to the main graph.
@@ -160,7 +158,8 @@ export function adapt(model: Model, chosen: readonly Chosen[]): void {
   for (const [call, items] of inFunctions) thread(model, call, items, variants);
   const replaced = new Set([...variants.values()].map((v) => v.source));
   dropUncalled(model, replaced);
-  if (chosen.some((c) => c.magnitude !== undefined))
+  // What is written out here has names of its own.
+  if (chosen.some((c) => c.magnitude !== undefined || c.candidate.products.some((p) => p.part !== undefined)))
     for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) uniqueNames(graph);
 }
 
@@ -197,9 +196,10 @@ function mark(node: Node, item: Item, opsets: ReadonlyMap<string, number>): void
   const { a, b, m, layer } = item;
   const kind = kindNamed(layer.op);
   if (kind === undefined) throw new Error(`no kind of layer is called ${layer.op}`);
-  const branch = (): void => kind.mark(node, item, a, b);
+  const opset = opsets.get('') ?? 0;
+  const branch = (): void => kind.mark(node, item, a, b, opset);
   if (m === undefined) branch();
-  else decompose(node, item, { a, b, m }, opsets.get('') ?? 0, branch);
+  else decompose(node, item, { a, b, m }, opset, branch);
 }
 
 interface Variant {

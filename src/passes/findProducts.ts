@@ -38,7 +38,7 @@ export function findProducts(model: Model): FoundProducts {
   const look = (node: Node, graph: Graph, calls: readonly Call[], args: Arguments): void => {
     const found = kindOf(node)?.find(node, (operand) => trace(operand, args));
     if (typeof found === 'string') skipped.push({ node: node.label, op: node.op, reason: found });
-    else if (found !== undefined) products.push({ ...found, node, graph, calls });
+    else for (const f of [found ?? []].flat()) products.push({ ...f, node, graph, calls });
   };
 
   visit(model.graph, [], new Map());

@@ -103,7 +103,7 @@ function weightsOf(node: Node): Traced[] {
   }
   if (isConvolution(node)) return follow(node.inputs[1]);
   const row = kindOf(node)?.find(node, (v) => trace(v, new Map()));
-  return typeof row === 'object' ? [{ kind: 'weight', view: row.weight }] : [];
+  return typeof row === 'object' ? [row].flat().map(({ weight: view }) => ({ kind: 'weight', view })) : [];
 }
 
 const isConvolution = ({ op, domain }: Node): boolean => domain === '' && (op === 'Conv' || op === 'ConvTranspose');

@@ -1,5 +1,5 @@
 /** Model -> Model. The order of a compile is in loraify.ts; each pass says at its head what it takes and leaves. */
-export { adapt, type Candidate, type Candidates, type Chosen, findCandidates, trainableMark } from './adapt.ts';
+export { adapt, type Candidate, type Candidates, type Chosen, findCandidates } from './adapt.ts';
 export { isAdapted } from './adapted.ts';
 export { type AdapterInputs, adapterInputs, exposeAdapters } from './adapterInputs.ts';
 export type { Absent, Binding, Bindings, Wanted } from './bind/index.ts';
@@ -25,6 +25,6 @@ export { rebase } from './rebase.ts';
 export { findParameters, type Parameter, parametersOf, type Saved, trainWhole } from './saved.ts';
 export { patternValue, selector, unmatched } from './selection.ts';
 export { type Target, targets } from './speed.ts';
-export { type StateLayout, stateLayout } from './state.ts';
+export { type StateLayout, stateLayout, trainableMark } from './state.ts';
 export { buildTraining, type Prepared, prepare, type TrainingGraph, trainingGraphs } from './training.ts';
 export { verify } from './verify.ts';

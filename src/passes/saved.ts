@@ -41,7 +41,7 @@ export function findParameters(model: Model, candidates: readonly Candidate[]): 
   };
   for (const c of candidates) {
     const [first] = c.products;
-    if (first === undefined) continue;
+    if (first === undefined || first.part !== undefined) continue;
     const inside = c.products.some((p) => p.calls.length > 0) ? 'it is read inside a function' : undefined;
     const nodes = new Set(c.products.flatMap((p) => [p.node, ...p.weight.chain]));
     const { tensor, chain } = first.weight;

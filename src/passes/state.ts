@@ -8,6 +8,9 @@ import { factorShapes, sizeOf } from '../graph/layers.ts';
 import type { Layer, Value } from '../graph/model.ts';
 import type { Target } from './speed.ts';
 
+/** Marks A, B and magnitudes, as metadata of their tensors. */
+export const trainableMark = 'loraify.trainable';
+
 /** Marks an initializer that is trained itself, as a value's metadata. */
 export const savedMark = 'loraify.saved';
 

@@ -3,7 +3,7 @@
  * (TorchScript: node names; the torch exporter: metadata; optimizers: initializer names).
  */
 import type { Node, Value } from '../graph/model.ts';
-import type { Product } from './layers/kind.ts';
+import type { Part, Product } from './layers/kind.ts';
 
 export type PathSource = 'folded_from' | 'initializer' | 'name_scopes' | 'node name' | 'fallback';
 
@@ -12,12 +12,24 @@ export interface ModulePath {
   readonly from: PathSource;
 }
 
+/** Names of modules. */
+export interface Modules {
+  has(path: string): boolean;
+}
+
+interface Naming {
+  readonly preferNode?: boolean;
+  /** Names that somebody uses; where a module could have several, one of these is its. */
+  readonly known?: Modules;
+}
+
 /**
  * The module path of a product: first hit of folded_from, initializer name, name_scopes, node name, whatever name there is.
  * `preferNode`: the node's own name first, because the weight stands for several modules.
  */
-export function modulePath(product: Product, { preferNode = false } = {}): ModulePath {
-  const { node, weight } = product;
+export function modulePath(product: Product, { preferNode = false, known }: Naming = {}): ModulePath {
+  const { node, weight, part } = product;
+  if (part !== undefined) return partPath(product, part, known);
   const stored = weight.stored;
   const prefix = product.calls.map((c) => fromNodeName(c.node.name) ?? '').filter((p) => p !== '');
   // A matrix that an embedding reads too is named after the embedding, so the node knows better.
@@ -30,6 +42,31 @@ export function modulePath(product: Product, { preferNode = false } = {}): Modul
     named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name));
   return byWeight ?? byNode ?? late ?? { path: fallback(product), from: 'fallback' };
 }
+
+/**
+ * A module whose weight is packed with others. Optimizers fuse it out of the file and name node and weight after nothing
+ * (`Attention_0_qkv_weight`), but the result of the node keeps the name that the exporter gave it.
+ */
+function partPath(product: Product, { name, alias }: Part, known: Modules | undefined): ModulePath {
+  const { node, weight, calls } = product;
+  const prefix = calls.map((c) => fromNodeName(c.node.name) ?? '').filter((p) => p !== '');
+  const whole = named('initializer', fromPacked(weight.stored.name)) ??
+    named('name_scopes', fromScopes(node)) ??
+    named('node name', fromNodeName(node.name, prefix) ?? fromDotted(node.name)) ??
+    named('node name', fromNodeName(node.outputs[0]?.name ?? '', prefix)) ?? {
+      path: fallback(product),
+      from: 'fallback',
+    };
+  const [usual, other] = [`${whole.path}.${name}`, `${whole.path}.${alias}`];
+  return { path: known?.has(other) === true && !known.has(usual) ? other : usual, from: whole.from };
+}
+
+/** `a.b.qkv_weight`, `a.b.qkv.weight`, `a.b.in_proj_weight` -> `a.b` */
+const fromPacked = (name: string): string | undefined =>
+  /^([A-Za-z_]\w*(?:\.\w+)*)\.(?:qkv|in_proj)[._]?weights?(?:_\w+)?$/.exec(name)?.[1];
+
+/** `a.b.Attention_0` -> `a.b` */
+const fromDotted = (name: string): string | undefined => /^([A-Za-z_]\w*(?:\.\w+)*)\.Attention\w*$/.exec(name)?.[1];
 
 const named = (from: PathSource, path: string | undefined): ModulePath | undefined =>
   path === undefined || path === '' ? undefined : { path, from };

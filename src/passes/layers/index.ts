@@ -1,12 +1,13 @@
 /** The table of layer kinds. A new kind is a file here and a row in graph/layers.ts; PEFT's keys for its form are in adapter/. */
 import type { Node } from '../../graph/model.ts';
+import { attention } from './attention.ts';
 import { conv } from './conv.ts';
 import { gather } from './gather.ts';
 import type { LayerKind } from './kind.ts';
 import { matMulNBits } from './nbits.ts';
 import { gemm, matMul } from './products.ts';
 
-const table: readonly LayerKind[] = [matMul, gemm, matMulNBits, conv, gather];
+const table: readonly LayerKind[] = [matMul, gemm, matMulNBits, conv, gather, attention];
 
 /** Registry keys of the operators that can hold a layer. */
 export const layerKeys: ReadonlySet<string> = new Set(

@@ -21,6 +21,20 @@ export interface Found {
   readonly dtype: DataType | undefined;
   /** The window of a convolution. */
   readonly kernel?: readonly number[];
+  /** Where the weight of the layer is some columns of the stored one. */
+  readonly part?: Part;
+}
+
+/** Columns of a weight [in, of] that holds those of several modules side by side. */
+export interface Part {
+  /** The module's own name, behind that of what holds it. */
+  readonly name: string;
+  /** Other names that models give such a module. */
+  readonly alias: string;
+  /** The first column. */
+  readonly from: number;
+  /** Columns of the whole. */
+  readonly of: number;
 }
 
 /** One use of a constant weight: a product, or what is one of rows or windows. */
@@ -67,12 +81,12 @@ export interface LayerKind {
   readonly op: LayerOpName;
   readonly domain: string;
   /**
-   * The constant weight that the node reads; a sentence where it has none that can be adapted; undefined where the node is none of
+   * The constant weight that the node reads, or the parts of one; a sentence where it has none that can be adapted; undefined where the node is none of
    * this kind at all. `trace` follows an operand to its constant.
    */
-  readonly find: (node: Node, trace: (operand: Value) => Traced) => Found | string | undefined;
-  /** Joins A and B to the node: makes it `Adapted`, or puts a `Branch` behind it. */
-  readonly mark: (node: Node, marked: Marked, a: Value, b: Value) => void;
+  readonly find: (node: Node, trace: (operand: Value) => Traced) => Found | readonly Found[] | string | undefined;
+  /** Joins A and B to the node: makes it `Adapted`, puts a `Branch` behind it, or adds them to its weight. */
+  readonly mark: (node: Node, marked: Marked, a: Value, b: Value, opset: number) => void;
   /** The branch without its scale in plain operators, for a `Branch`. */
   readonly branch?: (site: BranchSite) => Value;
   /** PEFT has dropout on its input. The branch of an embedding reads numbers of rows, which it leaves as they are. */

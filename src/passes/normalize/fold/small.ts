@@ -10,7 +10,7 @@ import {
   type Tensor,
   tensorOf,
 } from '../../../graph/tensor.ts';
-import { savedMark } from '../../state.ts';
+import { savedMark, trainableMark } from '../../state.ts';
 
 /** Elements in row-major order; int64 beyond 2^53 is bigint, so that moving it loses nothing. */
 export interface Small {
@@ -28,7 +28,9 @@ const known = new WeakMap<Tensor, Small>();
 
 /** The content of a constant, undefined where the value is none, too large, or trained. */
 export const smallOf = (value: Value | undefined): Small | undefined =>
-  value?.tensor === undefined || value.metadata.has(savedMark) ? undefined : smallOfTensor(value.tensor);
+  value?.tensor === undefined || value.metadata.has(savedMark) || value.tensor.metadata?.has(trainableMark) === true
+    ? undefined
+    : smallOfTensor(value.tensor);
 
 /** Larger tensors are not read at all. */
 export function smallOfTensor(tensor: Tensor): Small | undefined {
