@@ -86,7 +86,7 @@ function direct(w: number[], { layout, out }: Layer, magnitude: Float32Array): v
  */
 export function mergedInto(model: Model, compiled: Compiled, bs: ReadonlyMap<string, Float32Array>): Model | undefined {
   const values = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
-  for (const { layer, A, magnitude } of compiled.selection.chosen) {
+  for (const { candidate, layer, A, magnitude } of compiled.selection.chosen) {
     const { form } = layerOp(layer.op);
     const content = form === 'embedding' ? tableOf(layer) : new Float32Array(bytesOf(A).buffer);
     const b = bs.get(layer.path) ?? new Float32Array();
@@ -103,13 +103,15 @@ export function mergedInto(model: Model, compiled: Compiled, bs: ReadonlyMap<str
     // Of a convolution A is [rank, in·window] and B [out, rank], of everything else they are [in, rank] and [rank, out].
     const inputs = content.length / rank;
     const conv = form === 'conv';
+    // Some layers are columns of a wider weight.
+    const { from, of } = candidate.products[0]?.part ?? { from: 0, of: layer.out };
     for (let i = 0; i < inputs; i++)
       for (let o = 0; o < layer.out; o++) {
         let sum = 0;
         for (let k = 0; k < rank; k++)
           sum +=
             (content[conv ? k * inputs + i : i * rank + k] ?? 0) * (b[conv ? o * rank + k : k * layer.out + o] ?? 0);
-        const at = layer.layout === 'in_out' ? i * layer.out + o : o * inputs + i;
+        const at = layer.layout === 'in_out' ? i * of + from + o : o * inputs + i;
         old[at] = (old[at] ?? 0) + layer.scale * sum;
       }
     if (magnitude !== undefined) direct(old, layer, floatsIn(magnitude));
