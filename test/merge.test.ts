@@ -52,7 +52,7 @@ function packTests(name: string, folder: string, base = folder): void {
   });
 }
 
-describe.each(['conv', 'embedding'])('layers of a %s', (name) => {
+describe.each(['conv', 'embedding', 'attention'])('layers of a %s', (name) => {
   const folder = join(import.meta.dirname, '../fixtures/peft-layers', name);
   packTests(name, folder);
 

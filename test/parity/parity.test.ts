@@ -171,7 +171,7 @@ function packTests(folder: string, base = folder): void {
   });
 }
 
-describe.each(['conv', 'embedding'])('peft-layers, %s', (name) =>
+describe.each(['conv', 'embedding', 'attention'])('peft-layers, %s', (name) =>
   packTests(join(import.meta.dirname, '../../fixtures/peft-layers', name)),
 );
 const dora = (name: string): string => join(import.meta.dirname, '../../fixtures/peft-dora', name);
