@@ -67,6 +67,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
     layers: selection.chosen.map(({ candidate, layer }, i) => {
       const slots = layout.slots[i];
       const shapes = factorShapes(layer);
+      const part = candidate.products[0]?.part;
       const at = (part: 'A' | 'B') => ({
         name: layer[part],
         offset: slots?.[part].offset ?? 0,
@@ -85,6 +86,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
         alpha: layer.alpha,
         scale: layer.scale,
         ...(layer.kernel === undefined ? {} : { kernel: [...layer.kernel] }),
+        ...(part === undefined ? {} : { columns: [part.from, part.from + layer.out] }),
         A: at('A'),
         B: at('B'),
         ...(slots?.magnitude === undefined
@@ -186,7 +188,8 @@ export function parameterCount(
     ),
   );
   for (const c of found.candidates)
-    for (const { weight } of c.products) sizes.set(weight.tensor, c.in * c.out * sizeOf(c.kernel ?? []));
+    for (const { weight, part } of c.products)
+      sizes.set(weight.tensor, c.in * (part?.of ?? c.out) * sizeOf(c.kernel ?? []));
   return [...sizes.values()].reduce((n, size) => n + size, 0);
 }
 

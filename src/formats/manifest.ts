@@ -53,6 +53,8 @@ const layer = z.object({
   scale: z.number(),
   /** The window of a convolution. */
   kernel: z.array(count).optional(),
+  /** Where the layer is some columns of the weight: the first of them, and the one behind the last. */
+  columns: z.array(count).length(2).optional(),
   /** [in, rank]; of a Conv [rank, in, kernel…]. */
   A: slot,
   /** [rank, out]; of a Conv [out, rank, 1…]. */

@@ -1,5 +1,6 @@
 /** How module paths are found: the rule of PEFT's rank_pattern and alpha_pattern (peft/utils/other.py, get_pattern_key), and ours for layers. */
 
+import { packedModules } from '../graph/layers.ts';
 import { prefixMatcher } from './pythonRegex.ts';
 
 /**
@@ -15,9 +16,25 @@ export function patternTable<T>(patterns: ReadonlyMap<string, T>, what: string):
   return (path) => rules.find(({ match }) => match(path) !== null)?.value ?? patterns.get(path);
 }
 
-/** The layer with this path, or the only one of which one path is the other's suffix (exports add or drop a wrapper). */
-export const matching = <T extends { readonly path: string }>(candidates: readonly T[], path: string): T | undefined =>
-  only(candidates, (c) => c.path, path, '.');
+/**
+ * The layer with this path, or the only one of which one path is the other's suffix (exports add or drop a wrapper). A part of a packed
+ * weight answers to both names that such modules have.
+ */
+export function matching<T extends { readonly path: string; readonly op?: string }>(
+  candidates: readonly T[],
+  path: string,
+): T | undefined {
+  const named = (p: string, among: readonly T[]): T | undefined => only(among, (c) => c.path, p, '.');
+  const found = named(path, candidates);
+  const [, holder, last] = /^(.*\.)?([^.]+)$/.exec(path) ?? [];
+  const module = packedModules.find((m) => m.name === last || m.alias === last);
+  if (found !== undefined || module === undefined) return found;
+  const other = `${holder ?? ''}${module.name === last ? module.alias : module.name}`;
+  return named(
+    other,
+    candidates.filter((c) => c.op === 'Attention'),
+  );
+}
 
 /** The item with this name, or the only one of which one name is the other's suffix behind a separator. */
 export function only<T>(

@@ -35,6 +35,13 @@ export const layerOp = (op: string): LayerOp => ops.get(op) ?? table.MatMul;
 /** The operators that are adapted by default, for messages. */
 export const defaultOps: readonly string[] = [...ops].flatMap(([op, o]) => (o.byDefault ? [op] : []));
 
+/** The modules whose weights Attention has side by side, as BERT calls them and as decoders do. */
+export const packedModules = [
+  { name: 'query', alias: 'q_proj' },
+  { name: 'key', alias: 'k_proj' },
+  { name: 'value', alias: 'v_proj' },
+] as const;
+
 export interface Lengths {
   readonly in: number;
   readonly out: number;

@@ -3,6 +3,7 @@
  * the node stays, and what it reads is W + scale·A·B in the columns of the layer. x·(W + s·A·B) is PEFT's x·W + s·(x·A)·B.
  */
 import { createBuilder } from '../../graph/builder.ts';
+import { packedModules } from '../../graph/layers.ts';
 import type { Node, Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
 import { type DataType, dataTypeNumber, tensorOf } from '../../graph/tensor.ts';
@@ -10,13 +11,6 @@ import { floatOf, type Traced, typeOf } from '../weighted.ts';
 import type { Found, LayerKind, Marked } from './kind.ts';
 
 export const attention: LayerKind = { op: 'Attention', domain: 'com.microsoft', find, mark };
-
-/** As BERT's modules are called, and as most others are. */
-const names = [
-  { name: 'query', alias: 'q_proj' },
-  { name: 'key', alias: 'k_proj' },
-  { name: 'value', alias: 'v_proj' },
-] as const;
 
 function find(node: Node, trace: (operand: Value) => Traced): readonly Found[] | string {
   const [x, w] = node.inputs;
@@ -32,7 +26,7 @@ function find(node: Node, trace: (operand: Value) => Traced): readonly Found[] |
   if (widths.length !== 3 || !widths.every(Number.isInteger) || widths.reduce((n, d) => n + d, 0) !== of)
     return `the ${of} columns of its weight are no queries, keys and values of ${widths.join(', ')}`;
   let from = 0;
-  return names.map((name, i): Found => {
+  return packedModules.map((name, i): Found => {
     const out = widths[i] ?? 0;
     const part = { ...name, from, of };
     from += out;
