@@ -192,7 +192,7 @@ export const textUnsupported = define(
 export const noLayers = define(
   'NO_LAYERS',
   'The model has no MatMul, Gemm or MatMulNBits with a constant weight that could be adapted, and no other layer was asked for.',
-  'loraify inspect lists the weighted operators and why each was left alone; --target also takes Conv and Gather layers',
+  'loraify inspect lists the weighted operators and why each was left alone; --target also takes Conv, Gather and Attention layers',
   (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
 );
 

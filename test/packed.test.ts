@@ -155,6 +155,16 @@ describe('a packed weight', () => {
     expect(manifest.layers.map((l) => l.path)).toEqual(usual.map((n) => `model.enc.self.${n}`));
   });
 
+  it('stays exact beside rounded ones, with A and B', async () => {
+    const [one, out] = [join(scratch, 'exact.onnx'), join(scratch, 'exact.lora')];
+    writeFileSync(one, encodeModel(parseText(joined('enc.self.qkv_weight'))));
+    const { manifest } = await compile(one, { out, rank: 2, target: ['query', 'head'], precision: 'bf16' });
+    expect(manifest.precision).toMatchObject({ weights: 1, bytes: 2 * values * 3 });
+    const { error } = await merge(out, { out: join(scratch, 'exact.merged.onnx') });
+    // bfloat16 rounds the one weight to 2^-9 of it.
+    expect(error).toBeLessThan(1e-2);
+  });
+
   it('cannot be merged where another operator reads it', async () => {
     const [one, out] = [join(scratch, 'read.onnx'), join(scratch, 'read.lora')];
     const source = joined('enc.self.qkv_weight', 'unread = ReduceMean ("enc.self.qkv_weight")');

@@ -248,6 +248,7 @@ function describe(item: Item, layers: readonly Layer[]): unknown {
     item.m !== undefined,
     item.flip,
     item.product.side,
+    item.product.part?.from,
     item.product.dtype,
   ];
 }

@@ -12,7 +12,7 @@ import { isAdapted } from './adapted.ts';
 import { castTo, pickNarrow, picks } from './kernels.ts';
 import { kindOf } from './layers/index.ts';
 import { isHalf } from './precision.ts';
-import { savedMark } from './state.ts';
+import { savedMark, trainableMark } from './state.ts';
 import { constantTensor, type Traced, trace, typeOf } from './weighted.ts';
 
 export interface Stored {
@@ -41,8 +41,8 @@ export function storeHalf(model: Model, type: HalfType): Stored | undefined {
       for (const traced of weightsOf(node)) {
         if (traced.kind !== 'weight') continue;
         const { stored, tensor, chain } = traced.view;
-        // What is trained itself is not frozen.
-        if (stored.metadata.has(savedMark)) continue;
+        // What is trained itself is not frozen, nor is A in the sum that an Attention node reads.
+        if (stored.metadata.has(savedMark) || tensor.metadata?.has(trainableMark) === true) continue;
         found.add(typeOf(traced.view) ?? tensor.dtype);
         storedAs.add(tensor.dtype);
         const same = chain.every(({ op }) => op === 'Identity' || op === 'Transpose' || op === 'Reshape');
