@@ -1,5 +1,5 @@
 /** Queries, keys and values whose weights are one tensor, against the same model with a product for each. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
@@ -12,7 +12,7 @@ import { compileModel } from '../src/loraify.ts';
 import { type CompileOptions, resolveOptions } from '../src/options.ts';
 import { parseText } from '../src/parser/index.ts';
 import { findCandidates } from '../src/passes/index.ts';
-import { distance } from './golden/execute.ts';
+import { checkAdapted, distance } from './golden/execute.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'loraify-packed-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
@@ -172,6 +172,12 @@ describe('a packed weight', () => {
     await compile(one, { out, rank: 2, target: ['query'], emit: ['model'] });
     await expect(merge(out, { out: join(scratch, 'merged.onnx') })).rejects.toMatchObject({ code: 'NOT_MERGEABLE' });
   });
+});
+
+it('of two calls of a function may have other parts chosen', async () => {
+  const source = join(import.meta.dirname, '../fixtures/lora/attention-packed-function/input.onnx.txt');
+  const target = ['one.call.Attention_0.query', 'two.call.Attention_0.key'];
+  await checkAdapted(readFileSync(source, 'utf8'), { rank: 2, target });
 });
 
 describe('the module of a packed weight', () => {
