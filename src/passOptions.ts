@@ -37,8 +37,8 @@ export function trainingOptions(
 }
 
 /**
- * The option, else what the adapter was trained with. Errors: BAD_OPTION where it is 1, on a part of a packed weight, and beside DoRA, whose base reads the dropped input as
- * well in PEFT (peft/tuners/lora/dora.py).
+ * The option, else what the adapter was trained with. Errors: BAD_OPTION where it is 1, on a part of a packed weight, and beside
+ * DoRA, whose base reads the dropped input as well in PEFT (peft/tuners/lora/dora.py).
  */
 export function dropoutOf(
   options: ResolvedOptions,
