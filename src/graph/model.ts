@@ -588,3 +588,11 @@ export function replaceValue(from: Value, to: Value, graphs: readonly Graph[]): 
       if (o === from) g.outputs[i] = to;
     });
 }
+
+/** As `replaceValue`, and `to` has the name from then on: `from`, which its node still makes, gets the suffix. */
+export function takePlace(from: Value, to: Value, graphs: readonly Graph[], suffix: string): void {
+  const { name } = from;
+  from.name = `${name}${suffix}`;
+  to.name = name;
+  replaceValue(from, to, graphs);
+}

@@ -3,12 +3,12 @@
  * keys of P·dP is the sum over the head's width of O·dO (Dao et al. 2022), a matrix many times smaller.
  */
 import type { Builder } from '../graph/builder.ts';
-import { type Graph, type Node, replaceUses, type Value } from '../graph/model.ts';
+import { type Graph, type Node, takePlace, type Value } from '../graph/model.ts';
+import { madeBy } from './patterns.ts';
 import { axesOf } from './rows.ts';
 
 /** In place; new nodes are detached until `graph.adopt()`. Finds dS = P·dP - P·sum(P·dP) as the rule of Softmax writes it. */
 export function smallSums(graph: Graph, g: Builder): void {
-  const outputs = new Set(graph.outputs);
   for (const node of [...graph.nodes]) {
     const found = match(node);
     const [ds] = node.outputs;
@@ -17,12 +17,7 @@ export function smallSums(graph: Graph, g: Builder): void {
     const made = g.within({ origin: ds.name, rule: 'attention/sums' }, () =>
       g.Mul(g.Sub(dp, g.ReduceSum(g.Mul(dO, o), g.ints([-1]), { keepdims: 1 })), p),
     );
-    const { name } = ds;
-    ds.name = `${name}.summed`;
-    made.name = name;
-    replaceUses(ds, made);
-    if (outputs.has(ds))
-      graph.outputs.splice(0, graph.outputs.length, ...graph.outputs.map((v) => (v === ds ? made : v)));
+    takePlace(ds, made, [graph], '.summed');
   }
 }
 
@@ -35,27 +30,23 @@ interface Found {
 
 function match(node: Node): Found | undefined {
   const [weighted, rest] = node.op === 'Sub' && node.domain === '' ? node.inputs : [];
-  const [p, sum] = producedBy(rest, 'Mul') ?? [];
+  const [p, sum] = madeBy(rest, 'Mul')?.inputs ?? [];
   const reduced = sum?.producer;
   if (p?.producer?.op !== 'Softmax' || reduced?.op !== 'ReduceSum' || reduced.inputs[0] !== weighted) return undefined;
   if (axesOf(reduced)?.join() !== '-1') return undefined;
-  const dp = producedBy(weighted, 'Mul')?.find((v) => v !== p);
+  const dp = madeBy(weighted, 'Mul')?.inputs.find((v) => v !== p);
   // dP = dO·Vᵀ
   const product = dp?.producer;
   const [dO, turned] = product?.op === 'MatMul' && product.domain === '' ? product.inputs : [];
-  const [v] = producedBy(turned, 'Transpose') ?? [];
+  const [v] = madeBy(turned, 'Transpose')?.inputs ?? [];
   if (dp === undefined || dO === undefined || turned === undefined) return undefined;
   for (const { node: user, index } of p.uses) {
     const [o] = user.outputs;
     if (user.op !== 'MatMul' || user.domain !== '' || index !== 0 || o === undefined) continue;
     const other = user.inputs[1];
     // V itself, or Vᵀ read through a Transpose of its own.
-    if (other !== undefined && (other === v || producedBy(other, 'Transpose')?.[0] === turned)) return { p, dp, o, dO };
+    if (other !== undefined && (other === v || madeBy(other, 'Transpose')?.inputs[0] === turned))
+      return { p, dp, o, dO };
   }
   return undefined;
-}
-
-function producedBy(v: Value | undefined, op: string): readonly (Value | undefined)[] | undefined {
-  const node = v?.producer;
-  return node?.op === op && node.domain === '' ? node.inputs : undefined;
 }

@@ -10,7 +10,7 @@
 
 import { unsupportedShape } from '../errors.ts';
 import type { Builder } from '../graph/builder.ts';
-import { type Graph, type Node, producersOf, replaceValue, type Value } from '../graph/model.ts';
+import { type Graph, type Node, producersOf, takePlace, type Value } from '../graph/model.ts';
 import type { Length } from './autodiff/lengths.ts';
 import { gradTools } from './autodiff/tools.ts';
 import { counting, dropoutForm, isDropout } from './dropout.ts';
@@ -37,11 +37,8 @@ export function lowerDropout(graph: Graph, builder: Builder): boolean {
     found = true;
     const own = hashes.get(g) ?? hashing(g);
     hashes.set(g, own);
-    const { name } = y;
-    const out = g.within({ origin: name, rule }, () => written(node, g, own));
-    y.name = `${name}.node`;
-    out.name = name;
-    replaceValue(y, out, graphs);
+    const out = g.within({ origin: y.name, rule }, () => written(node, g, own));
+    takePlace(y, out, graphs, '.node');
   });
   return found;
 }

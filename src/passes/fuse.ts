@@ -3,9 +3,9 @@
  * FusedMatMul (com.microsoft, with CPU and CUDA kernels): no tensor is turned in memory for a product that can read it as it lies.
  */
 import type { Builder } from '../graph/builder.ts';
-import { type Graph, type Node, replaceUses, type Value } from '../graph/model.ts';
-import { numbersOf } from '../graph/tensor.ts';
+import { type Graph, type Node, takePlace, type Value } from '../graph/model.ts';
 import { sameShape } from './autodiff/tools.ts';
+import { scalarOf } from './patterns.ts';
 
 const contrib = 'com.microsoft';
 
@@ -16,13 +16,7 @@ export function fuseTransposes(graph: Graph, g: Builder): boolean {
   const put = (node: Node, made: Value): void => {
     const [old] = node.outputs;
     if (old === undefined) return;
-    const { name } = old;
-    old.name = `${name}.unfused`;
-    made.name = name;
-    replaceUses(old, made);
-    graph.outputs.forEach((o, i) => {
-      if (o === old) graph.outputs[i] = made;
-    });
+    takePlace(old, made, [graph], '.unfused');
   };
   // From the end: a product that a Transpose stands behind is taken with it.
   for (const node of graph.nodes.toReversed()) {
@@ -56,7 +50,7 @@ export function fuseFactors(graph: Graph): boolean {
   const outputs = new Set(graph.outputs);
   for (const node of graph.nodes.toReversed()) {
     const [y] = node.outputs;
-    const factor = scalarOf(node);
+    const factor = factorOf(node);
     if (y === undefined || factor === undefined || outputs.has(y) || y.uses.size === 0) continue;
     const uses = [...y.uses];
     if (!uses.every((u) => u.node.graph === graph && u.index < 2 && takesFactor(u.node))) continue;
@@ -79,7 +73,7 @@ export function fuseFactors(graph: Graph): boolean {
 }
 
 /** x·c or x/c with a scalar constant c. */
-function scalarOf({ op, domain, inputs: [a, b] }: Node): { readonly v: Value; readonly value: number } | undefined {
+function factorOf({ op, domain, inputs: [a, b] }: Node): { readonly v: Value; readonly value: number } | undefined {
   if (domain !== '' || (op !== 'Mul' && op !== 'Div') || a?.dtype !== 'float32') return undefined;
   for (const [v, c] of op === 'Div'
     ? [[a, b]]
@@ -87,7 +81,7 @@ function scalarOf({ op, domain, inputs: [a, b] }: Node): { readonly v: Value; re
         [a, b],
         [b, a],
       ]) {
-    const [value] = c?.tensor?.dims.length === 0 ? (numbersOf(c.tensor) ?? []) : [];
+    const value = scalarOf(c);
     if (v !== undefined && v.tensor === undefined && value !== undefined && value !== 0)
       return { v, value: op === 'Mul' ? value : 1 / value };
   }
@@ -180,6 +174,6 @@ function scaledBehind(node: Node, handedOut: ReadonlySet<Value>): { node: Node; 
   const { op, domain, inputs } = use.node;
   if (domain !== '' || (op !== 'Mul' && (op !== 'Div' || use.index !== 0))) return undefined;
   const other = inputs[1 - use.index];
-  const [value] = other?.tensor?.dims.length === 0 ? (numbersOf(other.tensor) ?? []) : [];
+  const value = scalarOf(other);
   return value === undefined || value === 0 ? undefined : { node: use.node, value: op === 'Mul' ? value : 1 / value };
 }

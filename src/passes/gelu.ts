@@ -4,9 +4,9 @@
  * com.microsoft) one node takes their place, and nothing but x is kept for the backward. Elsewhere the forward stays as it is; an
  * internal node behind it carries y on, and has a gradient of its own.
  */
-import { type Graph, Node, replaceValue, Value } from '../graph/model.ts';
-import { numbersOf } from '../graph/tensor.ts';
+import { type Graph, Node, takePlace, Value } from '../graph/model.ts';
 import { carry } from './carried.ts';
+import { scalarOf } from './patterns.ts';
 
 const internal = { Erf: 'Gelu', Tanh: 'GeluTanh' } as const;
 const contributed = { Erf: 'Gelu', Tanh: 'FastGelu' } as const;
@@ -33,8 +33,7 @@ export function compactGelu(graph: Graph, fused = false): boolean {
         inputs: [x],
         outputs: [out],
       });
-      y.name = `${y.name}.unfused`;
-      replaceValue(y, out, [graph]);
+      takePlace(y, out, [graph], '.unfused');
       graph.insertAfter(after, node);
       replaced = true;
       continue;
@@ -64,12 +63,12 @@ function isStandard(op: 'Erf' | 'Tanh', { polynomial, t, h }: Found): boolean {
   const wanted = op === 'Erf' ? [0, Math.SQRT1_2] : [0, c, 0, 0.044715 * c];
   // Constants are written with seven digits and more.
   const near = (a: number, b: number): boolean => Math.abs(a - b) <= 1e-6 * Math.max(Math.abs(b), 1e-3);
-  const offset = t.producer?.inputs.map(scalar).find((s) => s !== undefined);
+  const offset = t.producer?.inputs.map(scalarOf).find((s) => s !== undefined);
   return (
     polynomial.length === wanted.length &&
     wanted.every((w, i) => near(polynomial[i] ?? 0, w)) &&
     offset === 1 &&
-    scalar(h) === 0.5
+    scalarOf(h) === 0.5
   );
 }
 
@@ -114,7 +113,7 @@ function scaled(node: Node | undefined): readonly [Value, Value] | undefined {
 /** v by powers of x, up to the third; undefined where v is something else. */
 function polynomialOf(v: Value, x: Value, depth = 8): readonly number[] | undefined {
   if (v === x) return [0, 1];
-  const constant = scalar(v);
+  const constant = scalarOf(v);
   if (constant !== undefined) return [constant];
   const node = v.producer;
   if (node?.domain !== '' || depth === 0) return undefined;
@@ -157,5 +156,3 @@ const results = (value: Value, op: string, fits: (other: Value) => boolean): Val
 
 /** A constant that changes no shape. */
 const isScalar = (v: Value): boolean => v.tensor !== undefined && v.tensor.dims.length === 0;
-const scalar = (v: Value | undefined): number | undefined =>
-  v?.tensor?.dims.length === 0 ? numbersOf(v.tensor)?.[0] : undefined;

@@ -7,7 +7,7 @@
  */
 import { unsupportedShape } from '../errors.ts';
 import type { Builder } from '../graph/builder.ts';
-import { type Graph, Node, replaceValue, type Value } from '../graph/model.ts';
+import { type Graph, Node, takePlace, type Value } from '../graph/model.ts';
 import { numbersOf, tensorOf } from '../graph/tensor.ts';
 import { adaptedForm, internalDomain, isAdapted } from './adapted.ts';
 
@@ -142,10 +142,7 @@ export function lowerJoined(graph: Graph, g: Builder, leading: (g: Builder, v: V
         const old = node.outputs[i];
         if (old === undefined) return;
         const out = flat ? part : g.Reshape(part, leading(g, form.x, widths[i] ?? 0));
-        const { name } = old;
-        old.name = `${name}.adapted`;
-        out.name = name;
-        replaceValue(old, out, [...graph.allGraphs()]);
+        takePlace(old, out, [...graph.allGraphs()], '.adapted');
       });
     });
   }

@@ -9,7 +9,7 @@ import type { DataType } from '../graph/tensor.ts';
 import { gradTools } from './autodiff/tools.ts';
 import type { ChosenLoss, LossKind } from './lossChoice.ts';
 import { asType, isHalf } from './precision.ts';
-import type { Target } from './speed.ts';
+import { type Target, takesFused } from './speed.ts';
 
 export interface LossOptions {
   readonly ignoreIndex: number;
@@ -115,7 +115,7 @@ function crossEntropy(
 
   const lastAxis = g.ints([1]);
   // exp is p times sum. With LogSoftmax, which WebGPU lacks, the matrix is passed over twice instead of four times.
-  const fused = target === 'cpu' || target === 'cuda';
+  const fused = takesFused(target);
   const shift = fused ? g.LogSoftmax(z, { axis: 1 }) : g.Sub(z, g.ReduceMax(z, lastAxis, { keepdims: 1 }));
   const exp = g.Exp(shift);
   const sum = fused ? undefined : g.ReduceSum(exp, lastAxis, { keepdims: 1 });

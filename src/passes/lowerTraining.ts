@@ -5,7 +5,7 @@
 
 import { unsupportedShape } from '../errors.ts';
 import type { Builder } from '../graph/builder.ts';
-import { type Graph, replaceValue, type Value } from '../graph/model.ts';
+import { type Graph, takePlace, type Value } from '../graph/model.ts';
 import { adaptedForm, isAdapted } from './adapted.ts';
 import { gradTools } from './autodiff/tools.ts';
 import { removeCarrying } from './carried.ts';
@@ -41,9 +41,7 @@ export function lowerTraining(graph: Graph, builder: Builder): void {
       const shaped = flat ? sum : g.Reshape(sum, leading(g, x, width));
       return c === undefined || bias !== undefined ? shaped : g.Add(shaped, c);
     });
-    y.name = `${name}.adapted`;
-    out.name = name;
-    replaceValue(y, out, graphs);
+    takePlace(y, out, graphs, '.adapted');
   });
 }
 

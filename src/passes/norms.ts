@@ -3,9 +3,10 @@
  * Seven to nine nodes with a gradient of twenty. Where a provider has both operators one node takes their place. Elsewhere an
  * internal node behind n carries it on.
  */
-import { type Graph, Node, replaceValue, Value } from '../graph/model.ts';
+import { type Graph, Node, takePlace, Value } from '../graph/model.ts';
 import { numbersOf } from '../graph/tensor.ts';
 import { carry } from './carried.ts';
+import { madeBy } from './patterns.ts';
 import { axesOf } from './rows.ts';
 
 /** In place. The internal node `Standardized` has the inputs c, n and s = sqrt(mean(c²) + e). */
@@ -34,8 +35,7 @@ export function compactNorms(graph: Graph, fused: boolean): void {
         ['epsilon', { kind: 'float', value: epsilon }],
       ],
     });
-    y.name = `${y.name}.unfused`;
-    replaceValue(y, out, [graph]);
+    takePlace(y, out, [graph], '.unfused');
     graph.insertAfter(after, node);
     replaced = true;
   }
@@ -52,7 +52,7 @@ interface Found {
 }
 
 function match({ inputs: [sum], outputs: [s] }: Node): Found | undefined {
-  const added = made(sum, 'Add');
+  const added = madeBy(sum, 'Add');
   const epsilon = added?.inputs.map(scalar).find((e) => e !== undefined);
   const mean = added?.inputs.map(average).find((m) => m !== undefined);
   const square = mean?.producer;
@@ -61,14 +61,14 @@ function match({ inputs: [sum], outputs: [s] }: Node): Found | undefined {
   const isSquare = square?.op === 'Mul' ? other === c : square?.op === 'Pow' && scalar(other) === 2;
   const n = isSquare ? quotient(c, s) : undefined;
   if (n === undefined) return undefined;
-  const centred = made(c, 'Sub')?.inputs ?? [];
+  const centred = madeBy(c, 'Sub')?.inputs ?? [];
   const x = centred[0] !== undefined && average(centred[1]) === centred[0] ? centred[0] : undefined;
   return { c, x, n, s, epsilon };
 }
 
 /** What a value is the mean of along the last axis, which stays. */
 function average(v: Value | undefined): Value | undefined {
-  const node = made(v, 'ReduceMean');
+  const node = madeBy(v, 'ReduceMean');
   const [of] = node?.inputs ?? [];
   const keep = node?.attrs.get('keepdims');
   const [axis, ...more] = (node && axesOf(node)) ?? [];
@@ -118,11 +118,6 @@ function onlyUse(
   if (use === undefined || more.length > 0 || use.node.op !== op || use.node.domain !== '' || y === undefined)
     return undefined;
   return fits(other) ? { other, y } : undefined;
-}
-
-function made(v: Value | undefined, op: string): Node | undefined {
-  const node = v?.producer;
-  return node?.op === op && node.domain === '' ? node : undefined;
 }
 
 const scalar = (v: Value | undefined): number | undefined =>

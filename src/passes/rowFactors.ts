@@ -3,7 +3,7 @@
  * touches a hundred times fewer elements: the gradient of a cross-entropy is softmax minus one-hot, each row by its weight.
  */
 import type { Builder } from '../graph/builder.ts';
-import { type Graph, type Node, replaceValue, type Use, type Value } from '../graph/model.ts';
+import { type Graph, type Node, takePlace, type Use, type Value } from '../graph/model.ts';
 
 /** In place, over float32 matrices that only products read; new nodes are detached until `graph.adopt()`. */
 export function moveRowFactors(graph: Graph, g: Builder): void {
@@ -27,11 +27,8 @@ export function moveRowFactors(graph: Graph, g: Builder): void {
         }
         const [old] = user.outputs;
         if (old === undefined) return;
-        const { name } = old;
         const made = g.Mul(old, form.r);
-        old.name = `${name}.unscaled`;
-        made.name = name;
-        replaceValue(old, made, [graph]);
+        takePlace(old, made, [graph], '.unscaled');
         made.producer?.setInput(0, old);
       });
     }

@@ -66,23 +66,3 @@ function heap(): { push(value: number): void; pop(): number | undefined } {
     },
   };
 }
-
-/** The order in which ONNX Runtime runs the nodes of a graph, without its bodies. */
-export function runOrder(graph: Graph): Node[] {
-  const at = new Map(graph.nodes.map((n, i) => [n, i]));
-  const producers = (node: Node): Node[] =>
-    [...new Set(producersOf(node).filter((p) => at.has(p)))].sort((a, b) => (at.get(a) ?? 0) - (at.get(b) ?? 0));
-  const read = new Set(graph.nodes.flatMap(producers));
-  const stack = graph.nodes.filter((n) => !read.has(n)).map((node) => ({ node, leave: false }));
-  const seen = new Set<Node>();
-  const order: Node[] = [];
-  for (let top = stack.pop(); top !== undefined; top = stack.pop()) {
-    const { node, leave } = top;
-    if (leave) order.push(node);
-    else if (!seen.has(node)) {
-      seen.add(node);
-      stack.push({ node, leave: true }, ...producers(node).map((p) => ({ node: p, leave: false })));
-    }
-  }
-  return order;
-}

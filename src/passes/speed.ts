@@ -15,6 +15,9 @@ export const targets = ['portable', 'cpu', 'cuda', 'webgpu'] as const;
 /** The execution provider that training graphs are made for. */
 export type Target = (typeof targets)[number];
 
+/** Whether graphs for it may have fused operators that WebGPU and the standard lack. */
+export const takesFused = (target: Target): boolean => target === 'cpu' || target === 'cuda';
+
 /** In place. */
 export function speedUp(model: Model, g: Builder, target: Target): void {
   const { graph } = model;

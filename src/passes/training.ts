@@ -24,7 +24,7 @@ import { compactNorms } from './norms.ts';
 import type { OptimizerOptions } from './optimizer.ts';
 import { providerGaps } from './providers.ts';
 import { inferNode, inferShapes } from './shapes.ts';
-import type { Target } from './speed.ts';
+import { type Target, takesFused } from './speed.ts';
 import type { StateLayout } from './state.ts';
 import { buildEval, buildGrad, buildTrain, buildUpdate } from './trainingGraphs.ts';
 import { buildTrainK } from './trainingScan.ts';
@@ -120,7 +120,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   const notes = [...widened, ...providerGaps(model, options.target)];
   canonicalize(model.graph, createBuilder(inferNode, model.graph.inputs), options.dropout);
   model.graph.adopt();
-  const fused = options.target === 'cpu' || options.target === 'cuda';
+  const fused = takesFused(options.target);
   for (const graph of [...model.graph.allGraphs()]) {
     absorbBiases(graph);
     compactNorms(graph, fused);

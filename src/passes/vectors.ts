@@ -4,7 +4,7 @@
  * FusedMatMul, which reads a vector wrongly and says nothing.
  */
 import type { Builder } from '../graph/builder.ts';
-import { type Graph, type Node, replaceValue } from '../graph/model.ts';
+import { type Graph, type Node, takePlace } from '../graph/model.ts';
 import { rewriteNodes } from './rewrite.ts';
 
 /** In place, bodies included; new nodes of the main graph are detached until `graph.adopt()`. */
@@ -14,14 +14,11 @@ export function columnVectors(graph: Graph, builder: Builder): void {
     const [a, v] = node.inputs;
     const [y] = node.outputs;
     if (a === undefined || v === undefined || y === undefined) return;
-    const { name } = y;
-    const made = g.within({ origin: name, rule: 'vectors/column' }, () =>
+    const made = g.within({ origin: y.name, rule: 'vectors/column' }, () =>
       g.Squeeze(g.MatMul(a, g.Unsqueeze(v, g.ints([1]))), g.ints([-1])),
     );
     made.type ??= y.type;
-    replaceValue(y, made, graphs);
-    y.name = `${name}.vector`;
-    made.name = name;
+    takePlace(y, made, graphs, '.vector');
   });
 }
 

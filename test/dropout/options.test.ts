@@ -10,7 +10,7 @@ import { compileModel } from '../../src/loraify.ts';
 import { resolveOptions } from '../../src/options.ts';
 import { parseFile } from '../../src/parser/index.ts';
 import { targets } from '../../src/passes/index.ts';
-import { runOrder } from '../../src/passes/schedule.ts';
+import { executionOrder } from '../../src/passes/memory/order.ts';
 import { readPack } from '../parity/pack.ts';
 import { coded, temporaryFolder } from '../temporary.ts';
 
@@ -91,7 +91,7 @@ describe('for each provider', () => {
     (target) => {
       const { grad, source } = graphsFor(target, 0.3);
       source.close();
-      const order = runOrder(grad.graph);
+      const order = executionOrder(grad.graph);
       const at = new Map(order.map((n, i) => [n, i]));
       const lives = order.flatMap((node, i) => {
         const rows =

@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { parseText } from '../../src/parser/index.ts';
 import { verify } from '../../src/passes/index.ts';
-import { runOrder, schedule } from '../../src/passes/schedule.ts';
+import { executionOrder } from '../../src/passes/memory/order.ts';
+import { schedule } from '../../src/passes/schedule.ts';
 
 /** A chain of four, whose backward reads slopes that do not wait for it, and four leaves. */
 const text = `<ir_version: 8, opset_import: ["" : 18]>
@@ -32,11 +33,11 @@ describe('schedule', () => {
     const { graph } = model;
     const written = names(graph.nodes);
     // As written, the slopes run behind the forward and the leaves at the end.
-    expect(names(runOrder(graph))).toBe('a sa b sb c sc d dc db da ga gb gc y');
+    expect(names(executionOrder(graph))).toBe('a sa b sb c sc d dc db da ga gb gc y');
     schedule(graph);
     verify(model);
     expect(names(graph.nodes)).not.toBe(written);
-    expect(names(runOrder(graph))).toBe(written);
+    expect(names(executionOrder(graph))).toBe(written);
   });
 
   it('of an unchanged order is repeatable', () => {
