@@ -21,7 +21,7 @@ export interface Trained {
 }
 
 /** Why a layer cannot be decomposed; undefined where it can. */
-export function undecomposable({ layer, product, flip }: Marked): string | undefined {
+function undecomposable({ layer, product, flip }: Marked): string | undefined {
   if (layer.op === 'MatMulNBits') return 'its weight is packed, so no graph can read the length of its columns';
   if (product.part !== undefined) return 'its weight is packed with those of other modules';
   if (flip) return 'the model reads its weight transposed as well, so there is no one axis of outputs';

@@ -23,7 +23,7 @@ export interface Stored {
   readonly sourceBytes: number;
 }
 
-export const storedRule = 'half/weights';
+const storedRule = 'half/weights';
 
 /**
  * In place, on an adapted model. Undefined where the weights have this type already. Throws BAD_OPTION where they have another half type,

@@ -7,7 +7,7 @@ import { linesOf } from '../formats/lines.ts';
 import { type Curve, type CurvePoint, emptyCurve, type Series, smoothed } from './curve.ts';
 import { logName } from './log.ts';
 
-export const plotName = 'loss.svg';
+const plotName = 'loss.svg';
 
 /** A curve that is drawn from time to time. */
 export interface LossPlot {
