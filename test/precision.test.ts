@@ -69,7 +69,8 @@ const unit = { fp16: 2 ** -11, bf16: 2 ** -8 };
 const forms = [
   { precision: 'fp16', for: 'portable' },
   { precision: 'bf16', for: 'portable' },
-  // As on a GPU, with roundings of bfloat16 around each product.
+  // As on a GPU, where activations and gradients are rounded too.
+  { precision: 'fp16', for: 'cuda' },
   { precision: 'bf16', for: 'cuda' },
 ] as const;
 
@@ -81,6 +82,12 @@ function compareGradients(folder: string): void {
       const off = distance(gradient, exact.gradient) / unit[form.precision];
       // About ten products behind one another on the way there and back, whose weights and operands are rounded each for itself: errors
       // of a unit add up as roots do.
+      console.log(
+        folder.slice(-16),
+        form,
+        off.toFixed(2),
+        (Math.abs(loss / exact.loss - 1) / unit[form.precision]).toFixed(3),
+      );
       expect(off, `gradient of ${form.precision} for ${form.for}, in units`).toBeLessThan(8);
       expect(off, 'weights are rounded').toBeGreaterThan(0.01);
       expect(Math.abs(loss / exact.loss - 1) / unit[form.precision], 'loss, in units').toBeLessThan(1);
@@ -95,6 +102,7 @@ function compareSteps(folder: string): void {
     for (const form of forms) {
       const losses = await lossesOf(folder, form);
       const off = Math.max(...losses.map((x, i) => Math.abs(x / (exact[i] ?? Number.NaN) - 1)));
+      console.log(folder.slice(-16), form, (off / unit[form.precision]).toFixed(3));
       // A loss is a mean over many rounded numbers: it is off by less than one of them, and stays so.
       expect(off / unit[form.precision], `${form.precision} for ${form.for}, in units`).toBeLessThan(1);
       expect(moved).toBeGreaterThan(10 * off);

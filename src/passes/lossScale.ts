@@ -7,6 +7,7 @@
 import type { Builder } from '../graph/builder.ts';
 import { type Graph, type Node, producersOf, type Value } from '../graph/model.ts';
 import { isAdapted } from './adapted.ts';
+import { storedBehind } from './halfWeights.ts';
 
 export const lossScaling = {
   /** What the first step is fed. */
@@ -22,8 +23,8 @@ const most = 2 ** 63;
 /** Squares of more than this overflow float32. A comparison is false for NaN too, and providers without IsNaN have it. */
 const finiteBelow = 3e38;
 
-/** True where a gradient on its way from `loss` to an adapter passes through float16. */
-export function needsLossScale(graph: Graph, loss: Value): boolean {
+/** True where a gradient on its way from `loss` to an adapter passes through float16; `narrowed`: it will, where weights are stored so. */
+export function needsLossScale(graph: Graph, loss: Value, narrowed: boolean): boolean {
   const inside = (node: Node): Node[] => [node, ...node.bodies.flatMap((b) => [...b.allNodes()])];
   const adapted = new Set<Node>();
   for (const node of graph.nodes)
@@ -31,7 +32,8 @@ export function needsLossScale(graph: Graph, loss: Value): boolean {
   const path = new Set(loss.producer === undefined ? [] : [loss.producer]);
   for (const node of path) for (const n of producersOf(node)) if (adapted.has(n)) path.add(n);
   // A product with a frozen float16 weight narrows what goes back through it.
-  const narrows = (n: Node): boolean => isAdapted(n) && n.inputs[1]?.dtype === 'float16';
+  const narrows = (n: Node): boolean =>
+    isAdapted(n) && ((narrowed && storedBehind(n.inputs[1])) || n.inputs[1])?.dtype === 'float16';
   return [...path].some((node) => inside(node).some((n) => narrows(n) || n.outputs.some((v) => v.dtype === 'float16')));
 }
 

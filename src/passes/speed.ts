@@ -4,9 +4,11 @@
  */
 import type { Builder } from '../graph/builder.ts';
 import type { Model } from '../graph/model.ts';
+import type { HalfType } from '../graph/rounding.ts';
 import { computeAgain } from './again.ts';
 import { smallSums } from './attention.ts';
 import { fuseFactors, fuseSums, fuseTransposes } from './fuse.ts';
+import { narrow } from './narrow.ts';
 import { moveRowFactors } from './rowFactors.ts';
 import { joinReshapes, matrices } from './rows.ts';
 import { simplify } from './simplify.ts';
@@ -19,7 +21,7 @@ export type Target = (typeof targets)[number];
 export const takesFused = (target: Target): boolean => target === 'cpu' || target === 'cuda';
 
 /** In place. */
-export function speedUp(model: Model, g: Builder, target: Target): void {
+export function speedUp(model: Model, g: Builder, target: Target, stored?: HalfType): void {
   const { graph } = model;
   if (target === 'portable') return;
   matrices(graph, g);
@@ -35,6 +37,7 @@ export function speedUp(model: Model, g: Builder, target: Target): void {
   graph.adopt();
   const scaled = fuseFactors(graph);
   graph.prune();
+  if (stored !== undefined) narrow(graph, stored);
   fuseSums(graph);
   computeAgain(graph);
   if (turned || scaled) model.opsets.set('com.microsoft', 1);

@@ -4,7 +4,7 @@
  */
 import { createBuilder } from '../graph/builder.ts';
 import { cloneModel } from '../graph/clone.ts';
-import { freshName, type Graph, type Model } from '../graph/model.ts';
+import { freshName, type Graph, type Model, uniqueNames } from '../graph/model.ts';
 import type { HalfType } from '../graph/rounding.ts';
 import { absorbBiases } from './biases.ts';
 import { type Bindings, bindInputs, type Wanted } from './bind/index.ts';
@@ -24,6 +24,7 @@ import { compactNorms } from './norms.ts';
 import type { OptimizerOptions } from './optimizer.ts';
 import { providerGaps } from './providers.ts';
 import { inferNode, inferShapes } from './shapes.ts';
+import { splitSlices } from './slices.ts';
 import { type Target, takesFused } from './speed.ts';
 import type { StateLayout } from './state.ts';
 import { buildEval, buildGrad, buildTrain, buildUpdate } from './trainingGraphs.ts';
@@ -121,12 +122,16 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   canonicalize(model.graph, createBuilder(inferNode, model.graph.inputs), options.dropout);
   model.graph.adopt();
   const fused = takesFused(options.target);
+  let renamed = false;
   for (const graph of [...model.graph.allGraphs()]) {
     absorbBiases(graph);
+    renamed = splitSlices(graph) || renamed;
     compactNorms(graph, fused);
     if (compactGelu(graph, fused)) model.opsets.set('com.microsoft', 1);
   }
-  if (stored !== undefined && computesIn(stored, options.target) === stored) {
+  if (renamed) uniqueNames(model.graph);
+  // CUDA's graphs are narrowed when they are finished.
+  if (stored !== undefined && options.target !== 'cuda' && computesIn(stored, options.target) === stored) {
     halfProducts(model.graph, stored);
     model.graph.adopt();
   }
@@ -149,7 +154,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
     options,
     bindings,
     notes,
-    lossScaled: needsLossScale(model.graph, chosen.tensor),
+    lossScaled: needsLossScale(model.graph, chosen.tensor, options.target === 'cuda'),
     seeded: [...model.graph.allNodes()].some(isDropout),
     choice: {
       kind: chosen.kind,

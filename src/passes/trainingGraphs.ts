@@ -21,9 +21,9 @@ import { knownReshapes } from './reshapes.ts';
 import { schedule } from './schedule.ts';
 import { inferNode } from './shapes.ts';
 import { simplify } from './simplify.ts';
-import { speedUp, type Target } from './speed.ts';
+import { speedUp } from './speed.ts';
 import { pack, type StateLayout, unpack } from './state.ts';
-import type { Prepared } from './training.ts';
+import type { Prepared, TrainingOptions } from './training.ts';
 import { columnVectors } from './vectors.ts';
 import { verify } from './verify.ts';
 
@@ -82,7 +82,7 @@ export function named(g: Builder, entries: readonly (readonly [string, Value])[]
 /** Outputs set, Adapted nodes lowered, equal nodes merged, unused inputs dropped, order made. */
 export function finish(
   f: { model: Model; graph: Graph; g: Builder },
-  target: Target,
+  { target, stored }: Pick<TrainingOptions, 'target' | 'stored'>,
   extra: readonly Value[],
   outputs: readonly Value[],
 ): void {
@@ -96,7 +96,7 @@ export function finish(
   otherForms(model, target);
   knownReshapes(graph, g);
   simplify(graph);
-  speedUp(model, g, target);
+  speedUp(model, g, target, stored);
   if (lowerDropout(graph, g)) graph.adopt();
   graph.prune();
   if (target === 'cuda') schedule(graph);
@@ -134,7 +134,7 @@ export function buildEval(p: Prepared): Model {
   const own = [...f.graph.outputs];
   const loss = p.choice.kind === 'external' ? [] : [[p.names.loss, f.attached.loss] as const];
   const results = named(f.g, [...loss, [p.names.weight, f.attached.weight]]);
-  finish(f, p.options.target, inputsOf(f), [
+  finish(f, p.options, inputsOf(f), [
     ...results,
     ...own.filter((o) => !results.includes(o)).map((o) => readable(f.g, o)),
   ]);
@@ -175,7 +175,7 @@ export function buildGrad(p: Prepared): Model {
     scale === undefined ? packed : f.g.within({ origin: 'state', rule: 'loss/scale' }, () => f.g.Div(packed, scale));
   finish(
     f,
-    p.options.target,
+    p.options,
     [...inputsOf(f), ...seeds, ...(scale === undefined ? [] : [scale])],
     named(f.g, [
       [lossName(p), f.attached.loss],

@@ -24,12 +24,14 @@ export function inFloat32(model: Model): Model {
 }
 
 /**
- * Products of bfloat16, which the CPU provider has no kernels for, between casts: operands and result are rounded as its kernels on a GPU
- * round them, sums are in float32 there too. The model itself where it has none.
+ * Operators of bfloat16, which the CPU provider has no kernels for, between casts: operands and result are rounded as the kernels on a GPU
+ * round them, which compute in float32 inside. The model itself where it has none.
  */
 export function runnable(model: Model): Model {
   const lacks = (node: Node): boolean =>
-    (node.op === 'MatMul' || node.op === 'Gemm') && node.inputs.some((v) => v?.dtype === 'bfloat16');
+    node.op !== 'Cast' &&
+    node.op !== 'Gather' &&
+    [...node.inputs, ...node.outputs].some((v) => v?.dtype === 'bfloat16');
   if (![...model.graph.allNodes()].some(lacks)) return model;
   const { model: copy } = cloneModel(model);
   for (const graph of copy.graph.allGraphs())

@@ -73,7 +73,7 @@ export function subjectOf({ model, data, moved, type, target }: RandomGraph): Su
     return out;
   });
   const names = outputs.map((o) => o.name);
-  finish(f, target, [f.params], [...outputs, ...results]);
+  finish(f, { target, stored: undefined }, [f.params], [...outputs, ...results]);
   // The anchor of a double model computes in float32, whose rounding is no business of the rest.
   const still = type === 'float64' ? new Set(adapters.map((s) => s.name)) : new Set();
   return {

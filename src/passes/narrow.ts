@@ -1,0 +1,240 @@
+/**
+ * `--precision fp16|bf16` on CUDA: not the frozen weights alone, activations and gradients have the half type too, between products
+ * with such weights and from there through everything that needs no float32. It halves what a step reads, writes and keeps.
+ *
+ * What stays float32, as under torch.autocast: the state and the optimizer, the loss, normalizations, the residual stream (whatever is
+ * summed with a float32 value of its shape), factors of rows, sums of whole tensors. A and B are rounded for their products, which
+ * sum in float32; their gradients leave the products rounded once.
+ */
+import { createBuilder } from '../graph/builder.ts';
+import { constant, type Graph, Node, tensorType, type Use, Value } from '../graph/model.ts';
+import type { HalfType } from '../graph/rounding.ts';
+import { inlineBytes, numbersOf, rounded, tensorOf } from '../graph/tensor.ts';
+import { sameShape } from './autodiff/tools.ts';
+import { storedBehind } from './halfWeights.ts';
+import { castTo } from './kernels.ts';
+import { axesOf } from './rows.ts';
+
+const names = (text: string): ReadonlySet<string> => new Set(text.split(' '));
+
+/** What has kernels of both half types on CUDA (bfloat16 lacks most others), and loses nothing but a rounding in them. */
+const elementwise = names('Add Sub Mul Div Neg Abs Sigmoid Tanh Relu Erf Exp Where com.microsoft.FastGelu');
+/** Of float16 alone. */
+const elementwise16 = names('com.microsoft.Gelu com.microsoft.QuickGelu');
+const moving = names('Identity Reshape Flatten Squeeze Unsqueeze Transpose Slice Split Concat Expand Tile Gather');
+const products = names('MatMul Gemm com.microsoft.FusedMatMul');
+
+/** Beyond this a mask is as good as minus infinity, and a row of nothing else has no finite softmax. */
+const mostFloat16 = 6e4;
+
+const keyOf = ({ op, domain }: Node): string => (domain === '' ? op : `${domain}.${op}`);
+const ruleOf = (node: Node | undefined): string => node?.metadata.get('loraify.rule') ?? '';
+
+/** In place, bodies included, on a finished graph in its order; every graph keeps float32 at its edges. */
+export function narrow(graph: Graph, type: HalfType): void {
+  for (const own of graph.allGraphs()) narrowOne(own, type);
+}
+
+function narrowOne(graph: Graph, type: HalfType): void {
+  const plan = planFor(graph, type);
+  if (plan.computed.size === 0) return;
+  const handedOut = new Set<Value>(graph.outputs);
+  for (const n of graph.nodes)
+    for (const b of n.bodies) for (const v of b.allGraphs()) for (const o of v.outputs) handedOut.add(o);
+  const at = new Map(graph.nodes.map((n, i) => [n, i]));
+  /** Nodes that stand right before or behind another, in the order in which they were made. */
+  const before = new Map<Node, Node[]>();
+  const behind = new Map<Node | undefined, Node[]>();
+  const g = createBuilder();
+  const cast = (from: Value, to: Value, dtype: HalfType | 'float32', rule: string): Node =>
+    g.within({ origin: from.name, rule }, () =>
+      g.own(new Node({ op: 'Cast', inputs: [from], outputs: [to], attrs: castTo(dtype) })),
+    );
+  const put = <K>(map: Map<K, Node[]>, key: K, node: Node): void => {
+    map.set(key, [...(map.get(key) ?? []), node]);
+  };
+
+  const halves = new Map<Value, Value>();
+  /** v in the half type, for a node that computes in it. */
+  const half = (v: Value, { clipped }: { readonly clipped: boolean }): Value => {
+    const known = halves.get(v) ?? storedBehind(v);
+    if (known !== undefined) return known;
+    if (v.tensor !== undefined) {
+      const made = constant(`${v.name}.${type}`, roundedConstant(v, type));
+      halves.set(v, made);
+      return made;
+    }
+    const made = new Value(`${v.name}.${type}`, tensorType(type, v.shape));
+    const producer = v.producer?.graph === graph ? v.producer : undefined;
+    let from = v;
+    if (clipped && type === 'float16') {
+      from = new Value(`${v.name}.clipped`, v.type);
+      const bounds = [-mostFloat16, mostFloat16].map((x) => g.float(x));
+      put(
+        behind,
+        producer,
+        g.within({ origin: v.name, rule: 'narrow' }, () =>
+          g.own(new Node({ op: 'Clip', inputs: [v, ...bounds], outputs: [from] })),
+        ),
+      );
+    }
+    put(behind, producer, cast(from, made, type, 'narrow'));
+    halves.set(v, made);
+    return made;
+  };
+
+  // Results first: a value that is made in the half type has it from here on, and a wide one of its own for who needs that.
+  for (const v of plan.values) {
+    const uses = [...v.uses].filter((u) => !plan.computed.has(u.node));
+    const isOutput = handedOut.has(v);
+    const { producer } = v;
+    const made = new Value(isOutput ? `${v.name}.${type}` : v.name, tensorType(type, v.shape));
+    if (producer === undefined) continue;
+    producer.replaceOutput(producer.outputs.indexOf(v), made);
+    made.declared = false;
+    halves.set(v, made);
+    if (isOutput) {
+      v.producer = undefined;
+      const wide = cast(made, v, 'float32', 'narrow');
+      put(behind, producer, wide);
+      continue;
+    }
+    // The backward casts once more for itself, so that what is kept is the narrow one.
+    for (const [rule, users] of [
+      ['narrow', uses.filter((u) => !isBackward(u))],
+      ['grad/narrow', uses.filter(isBackward)],
+    ] as const) {
+      const first = users.map((u) => holder(u.node, graph)).sort((a, b) => (at.get(a) ?? 0) - (at.get(b) ?? 0))[0];
+      if (first === undefined) continue;
+      const wide = new Value(
+        `${v.name}.${rule === 'narrow' ? 'float32' : 'float32.again'}`,
+        tensorType('float32', v.shape),
+      );
+      put(before, first, cast(made, wide, 'float32', rule));
+      for (const { node, index } of users) node.setInput(index, wide);
+    }
+  }
+  for (const node of graph.nodes) {
+    if (!plan.computed.has(node)) continue;
+    node.inputs.forEach((v, i) => {
+      if (v?.dtype === 'float32' && !(node.op === 'Where' && i === 0))
+        node.setInput(i, half(v, { clipped: node.op === 'Add' && !plan.values.has(v) }));
+    });
+  }
+  const order = graph.nodes.flatMap((n) => [...(before.get(n) ?? []), n, ...(behind.get(n) ?? [])]);
+  const fresh = new Set(order.filter((n) => n.graph === undefined));
+  const first = behind.get(undefined) ?? [];
+  for (const n of [...fresh, ...first]) n.attach(graph);
+  graph.nodes.splice(0, graph.nodes.length, ...first, ...order);
+  graph.prune();
+}
+
+interface Plan {
+  /** Nodes that compute in the half type, or move what has it. */
+  readonly computed: ReadonlySet<Node>;
+  /** What they make, float32 before. */
+  readonly values: ReadonlySet<Value>;
+}
+
+function planFor(graph: Graph, type: HalfType): Plan {
+  const computed = new Set<Node>();
+  const values = new Set<Value>();
+  /** Activations that are needed in the half type anyway. */
+  const wanted = new Set<Value>();
+  for (const node of graph.nodes)
+    if (readsStored(node)) for (const v of node.inputs.slice(0, 2)) if (v !== undefined) wanted.add(v);
+  const narrowed = (v: Value | undefined): boolean => v !== undefined && values.has(v);
+  for (const node of graph.nodes) {
+    if (!isFloat32(node) || !fits(node, type, narrowed, wanted)) continue;
+    computed.add(node);
+    for (const o of node.outputs) if (o.dtype === 'float32') values.add(o);
+  }
+  // Where the only thing that comes of it is cast back, nothing is gained by rounding a step earlier.
+  for (const node of graph.nodes.toReversed()) {
+    if (!computed.has(node) || !elementwise.has(keyOf(node))) continue;
+    const isLast = node.outputs.every((o) => o.uses.size > 0 && [...o.uses].every((u) => !computed.has(u.node)));
+    if (!isLast || new Set(node.inputs.filter(narrowed)).size > 1) continue;
+    computed.delete(node);
+    for (const o of node.outputs) values.delete(o);
+  }
+  // A and B: cast before the state is cut where nobody reads them wide.
+  for (const node of graph.nodes.toReversed()) {
+    if (ruleOf(node) !== 'state/unpack' || !moving.has(keyOf(node)) || !isFloat32(node)) continue;
+    const users = node.outputs.flatMap((o) => [...o.uses]);
+    if (users.length === 0 || !users.every((u) => computed.has(u.node) && u.node.graph === graph)) continue;
+    computed.add(node);
+    for (const o of node.outputs) values.add(o);
+  }
+  return { computed, values };
+}
+
+/** Whether a node computes in the half type, by what of its inputs has it. */
+function fits(
+  node: Node,
+  type: HalfType,
+  narrowed: (v: Value | undefined) => boolean,
+  wanted: ReadonlySet<Value>,
+): boolean {
+  const key = keyOf(node);
+  const [a, b, c] = node.inputs;
+  if (ruleOf(node).startsWith('optimizer')) return false;
+  if (products.has(key)) {
+    const sum = c === undefined || c.tensor !== undefined || narrowed(c);
+    if (readsStored(node)) return sum;
+    const operands = [a, b].map((v) =>
+      narrowed(v) || (v !== undefined && wanted.has(v)) ? 'half' : fromState(v) ? 'state' : 'wide',
+    );
+    return sum && operands.includes('half') && !operands.includes('wide');
+  }
+  if (moving.has(key)) {
+    const data = key === 'Concat' ? node.inputs : [a];
+    return data.some(narrowed) && data.every((v) => narrowed(v) || v?.tensor !== undefined);
+  }
+  if (key === 'Softmax') return narrowed(a);
+  // Sums of few numbers each: a vector or a scalar is what is left of a whole tensor.
+  if (key === 'ReduceSum')
+    return narrowed(a) && (node.outputs[0]?.shape?.length ?? 0) > 1 && axesOf(node) !== undefined;
+  if (!elementwise.has(key) && !(type === 'float16' && elementwise16.has(key))) return false;
+  if (ruleOf(node).startsWith('loss/') || ruleOf(node).startsWith('rowFactors')) return false;
+  const [y] = node.outputs;
+  const data = node.inputs.slice(key === 'Where' ? 1 : 0);
+  return data.some(narrowed) && data.every((v) => v === undefined || narrowed(v) || isMinor(v, y));
+}
+
+/** A constant, or what is repeated over the result without being one number for a row of it: a mask, the angles of a rotary embedding. */
+function isMinor(v: Value, y: Value | undefined): boolean {
+  if (v.tensor !== undefined) return v.tensor.byteLength <= inlineBytes || !sameShape(v.shape, y?.shape);
+  const [of, all] = [v.shape, y?.shape];
+  if (of === undefined || all === undefined || of.length === 0 || sameShape(of, all)) return false;
+  return of.some((d, i) => d === 1 || i + all.length - of.length < 0) || of.length < all.length
+    ? of.at(-1) === all.at(-1)
+    : false;
+}
+
+/** A product with a weight that is stored in the half type. */
+const readsStored = (node: Node): boolean =>
+  products.has(keyOf(node)) && node.inputs.slice(0, 2).some((v) => storedBehind(v) !== undefined);
+
+const isFloat32 = (node: Node): boolean => node.outputs.some((o) => o.dtype === 'float32');
+
+/** A or B, as it is cut from the state. */
+const fromState = (v: Value | undefined): boolean => ruleOf(v?.producer) === 'state/unpack';
+
+const isBackward = ({ node }: Use): boolean => ruleOf(node).startsWith('grad/');
+
+/** The node of the graph that reads, or whose body does. */
+function holder(node: Node, graph: Graph): Node {
+  if (node.graph === graph) return node;
+  return graph.nodes.find((n) => n.bodies.some((b) => [...b.allNodes()].includes(node))) ?? node;
+}
+
+/** What is beyond the type's range is its largest number: masks are written with float32's. */
+function roundedConstant(v: Value, type: HalfType) {
+  const { tensor } = v;
+  if (tensor === undefined) throw new Error(`"${v.name}" is no constant`);
+  const content = tensor.byteLength > inlineBytes ? undefined : numbersOf(tensor);
+  if (content === undefined) return rounded(tensor, type, v.name);
+  const most = type === 'float16' ? mostFloat16 : Number.POSITIVE_INFINITY;
+  const held = content.map((x) => (Number.isFinite(x) ? Math.min(Math.max(x, -most), most) : x));
+  return rounded(tensorOf('float32', tensor.dims, held), type, v.name);
+}
