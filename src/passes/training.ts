@@ -24,6 +24,7 @@ import { compactNorms } from './norms.ts';
 import type { OptimizerOptions } from './optimizer.ts';
 import { providerGaps } from './providers.ts';
 import { inferNode, inferShapes } from './shapes.ts';
+import { compactSilu } from './silu.ts';
 import { splitSlices } from './slices.ts';
 import { type Target, takesFused } from './speed.ts';
 import type { StateLayout } from './state.ts';
@@ -127,6 +128,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
     absorbBiases(graph);
     renamed = splitSlices(graph) || renamed;
     compactNorms(graph, fused);
+    compactSilu(graph);
     if (compactGelu(graph, fused)) model.opsets.set('com.microsoft', 1);
   }
   if (renamed) uniqueNames(model.graph);

@@ -112,6 +112,35 @@ const gelu = modes.flatMap((mode) =>
   ),
 );
 
+/** y = x·sigmoid(c·x) */
+const silu = modes.flatMap((mode) =>
+  [1, 1.7].map(
+    (slope): Extra => ({
+      is: `loraify.Silu of slope ${slope}, ${mode}`,
+      ops: ['loraify.Silu'],
+      run: async () => {
+        const graph = new Graph('silu');
+        const g = createBuilder(inferNode, graph.inputs);
+        const { values, inputs } = variables(graph, { x: [2, 5] }, mode, between(-3, 3), 'float32');
+        const [x] = values;
+        if (x === undefined) throw new Error('no input');
+        const s = g.Sigmoid(g.Mul(x, g.like(x, slope)));
+        const y = g.Mul(x, s);
+        const node = new Node({
+          op: 'Silu',
+          domain: 'loraify',
+          inputs: [x, s, y],
+          outputs: [new Value('silu', y.type)],
+          attrs: [['slope', { kind: 'float', value: slope }]],
+        });
+        g.own(node);
+        const check = { graph, g, outputs: [y], seeded: node.outputs, inputs, wrt: [x], mode } as const;
+        await checkGraph({ ...check, opset: 18, type: 'float32', step: 2e-2, tolerance: 1e-4, exact: false });
+      },
+    }),
+  ),
+);
+
 /** n = c/s with s = sqrt(mean(c²) + e), of which only the gradient by c is asked for. */
 const standardized = modes.map(
   (mode): Extra => ({
@@ -286,6 +315,7 @@ export const extras: readonly Extra[] = [
   ...dropped,
   ...dropout,
   ...gelu,
+  ...silu,
   ...standardized,
   ...packed,
   ...quantizers,

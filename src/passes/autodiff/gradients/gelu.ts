@@ -1,4 +1,4 @@
-/** GELU of several nodes, carried as one (gelu.ts). */
+/** GELU and SiLU of several nodes, carried as one (gelu.ts, silu.ts). */
 import { badModel } from '../../../errors.ts';
 import { gradRaw } from '../rules.ts';
 
@@ -18,4 +18,13 @@ gradRaw('loraify.GeluTanh', ({ node, inputs: [x, v, t, , h], dy, g }) => {
   const n = (value: number) => g.like(v, value);
   const steep = g.Sub(g.Mul(v, n(3)), g.Mul(x, n(2 * slope.value)));
   return [g.Mul(g.Mul(dy, g.Mul(t, g.Add(g.Mul(g.Sub(n(2), t), steep), n(1)))), h)];
+});
+
+// y = x·s with s = sigmoid(c·x): s + c·y·(1 - s).
+gradRaw('loraify.Silu', ({ node, inputs: [, s, y], dy, g }) => {
+  const slope = node.attrs.get('slope');
+  if (s === undefined || y === undefined || slope?.kind !== 'float')
+    throw badModel(`"${node.label}" is incomplete`, { node: node.label });
+  const steep = slope.value === 1 ? y : g.Mul(y, g.like(y, slope.value));
+  return [g.Mul(dy, g.Add(s, g.Mul(steep, g.Sub(g.like(s, 1), s))))];
 });
