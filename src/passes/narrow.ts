@@ -7,7 +7,7 @@
  * sum in float32; their gradients leave the products rounded once.
  */
 import { createBuilder } from '../graph/builder.ts';
-import { constant, type Graph, Node, tensorType, type Use, Value } from '../graph/model.ts';
+import { constant, type Graph, Node, readsOf, tensorType, type Use, Value } from '../graph/model.ts';
 import type { HalfType } from '../graph/rounding.ts';
 import { inlineBytes, numbersOf, rounded, tensorOf } from '../graph/tensor.ts';
 import { sameShape } from './autodiff/tools.ts';
@@ -32,11 +32,12 @@ const ruleOf = (node: Node | undefined): string => node?.metadata.get('loraify.r
 
 /** In place, bodies included, on a finished graph in its order; every graph keeps float32 at its edges. */
 export function narrow(graph: Graph, type: HalfType): void {
-  for (const own of graph.allGraphs()) narrowOne(own, type);
+  const active = activeValues(graph);
+  for (const own of [...graph.allGraphs()]) narrowOne(own, type, own === graph ? (v) => active.has(v) : () => true);
 }
 
-function narrowOne(graph: Graph, type: HalfType): void {
-  const plan = planFor(graph, type);
+function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean): void {
+  const plan = planFor(graph, type, isActive);
   if (plan.computed.size === 0) return;
   const handedOut = new Set<Value>(graph.outputs);
   for (const n of graph.nodes)
@@ -136,7 +137,7 @@ interface Plan {
   readonly values: ReadonlySet<Value>;
 }
 
-function planFor(graph: Graph, type: HalfType): Plan {
+function planFor(graph: Graph, type: HalfType, isActive: (v: Value) => boolean): Plan {
   const computed = new Set<Node>();
   const values = new Set<Value>();
   /** Activations that are needed in the half type anyway. */
@@ -144,8 +145,9 @@ function planFor(graph: Graph, type: HalfType): Plan {
   for (const node of graph.nodes)
     if (readsStored(node)) for (const v of node.inputs.slice(0, 2)) if (v !== undefined) wanted.add(v);
   const narrowed = (v: Value | undefined): boolean => v !== undefined && values.has(v);
+  const site: Site = { type, narrowed, wanted, isActive };
   for (const node of graph.nodes) {
-    if (!isFloat32(node) || !fits(node, type, narrowed, wanted)) continue;
+    if (!isFloat32(node) || !fits(node, site)) continue;
     computed.add(node);
     for (const o of node.outputs) if (o.dtype === 'float32') values.add(o);
   }
@@ -168,23 +170,27 @@ function planFor(graph: Graph, type: HalfType): Plan {
   return { computed, values };
 }
 
+interface Site {
+  readonly type: HalfType;
+  readonly narrowed: (v: Value | undefined) => boolean;
+  readonly wanted: ReadonlySet<Value>;
+  /** Whether a value depends on the state; in a body any may. */
+  readonly isActive: (v: Value) => boolean;
+}
+
 /** Whether a node computes in the half type, by what of its inputs has it. */
-function fits(
-  node: Node,
-  type: HalfType,
-  narrowed: (v: Value | undefined) => boolean,
-  wanted: ReadonlySet<Value>,
-): boolean {
+function fits(node: Node, { type, narrowed, wanted, isActive }: Site): boolean {
   const key = keyOf(node);
   const [a, b, c] = node.inputs;
-  if (ruleOf(node).startsWith('optimizer')) return false;
+  const [y] = node.outputs;
   if (products.has(key)) {
     const sum = c === undefined || c.tensor !== undefined || narrowed(c);
     if (readsStored(node)) return sum;
-    const operands = [a, b].map((v) =>
+    // A branch whose input is thinned out is summed with its base all the same.
+    const kinds = [a, b].map((v) =>
       narrowed(v) || (v !== undefined && wanted.has(v)) ? 'half' : fromState(v) ? 'state' : 'wide',
     );
-    return sum && operands.includes('half') && !operands.includes('wide');
+    return sum && (kinds.includes('half') ? !kinds.includes('wide') : narrowed(c) && kinds.includes('state'));
   }
   if (moving.has(key)) {
     const data = key === 'Concat' ? node.inputs : [a];
@@ -192,23 +198,30 @@ function fits(
   }
   if (key === 'Softmax') return narrowed(a);
   // Sums of few numbers each: a vector or a scalar is what is left of a whole tensor.
-  if (key === 'ReduceSum')
-    return narrowed(a) && (node.outputs[0]?.shape?.length ?? 0) > 1 && axesOf(node) !== undefined;
+  if (key === 'ReduceSum') return narrowed(a) && (y?.shape?.length ?? 0) > 1 && axesOf(node) !== undefined;
   if (!elementwise.has(key) && !(type === 'float16' && elementwise16.has(key))) return false;
   if (ruleOf(node).startsWith('loss/') || ruleOf(node).startsWith('rowFactors')) return false;
-  const [y] = node.outputs;
-  const data = node.inputs.slice(key === 'Where' ? 1 : 0);
-  return data.some(narrowed) && data.every((v) => v === undefined || narrowed(v) || isMinor(v, y));
+  const data = node.inputs.slice(key === 'Where' ? 1 : 0).filter((v) => v !== undefined);
+  // What is summed with a float32 value of its shape joins a residual stream; a factor that the state has no part in does not.
+  const isFactor = (v: Value): boolean => key === 'Mul' && !isActive(v) && sameShape(v.shape, y?.shape);
+  return data.some(narrowed) && data.every((v) => narrowed(v) || isMinor(v, y) || isFactor(v));
 }
 
 /** A constant, or what is repeated over the result without being one number for a row of it: a mask, the angles of a rotary embedding. */
 function isMinor(v: Value, y: Value | undefined): boolean {
-  if (v.tensor !== undefined) return v.tensor.byteLength <= inlineBytes || !sameShape(v.shape, y?.shape);
   const [of, all] = [v.shape, y?.shape];
-  if (of === undefined || all === undefined || of.length === 0 || sameShape(of, all)) return false;
-  return of.some((d, i) => d === 1 || i + all.length - of.length < 0) || of.length < all.length
-    ? of.at(-1) === all.at(-1)
-    : false;
+  const same = sameShape(of, all);
+  if (v.tensor !== undefined) return v.tensor.byteLength <= inlineBytes || !same;
+  return of !== undefined && all !== undefined && of.length > 0 && !same && of.at(-1) === all.at(-1);
+}
+
+/** What depends on the state. */
+function activeValues(graph: Graph): Set<Value> {
+  const active = new Set<Value>();
+  for (const node of graph.nodes)
+    if (ruleOf(node) === 'state/unpack' || readsOf(node).some((v) => active.has(v)))
+      for (const o of node.outputs) active.add(o);
+  return active;
 }
 
 /** A product with a weight that is stored in the half type. */
