@@ -6,7 +6,7 @@ import { elementCount, isFloat } from './graph/tensor.ts';
 import type { Compiled } from './loraify.ts';
 import type { ResolvedOptions } from './options.ts';
 
-import { computesIn, lossScaling, type Prepared, type Stored } from './passes/index.ts';
+import { computesIn, lossScaling, narrowsActivations, type Prepared, type Stored } from './passes/index.ts';
 
 export interface ManifestInputs {
   /** The source's file name. */
@@ -162,6 +162,7 @@ export const precisionOf = (
   type: stored.type,
   ...(file === undefined ? {} : { file }),
   computes: computesIn(stored.type, options.for),
+  ...(narrowsActivations(options.for) ? { activations: stored.type } : {}),
   weights: stored.weights,
   bytes: stored.bytes,
   sourceBytes: stored.sourceBytes,

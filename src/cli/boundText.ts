@@ -25,10 +25,12 @@ export function dataLine({ inputs, labels }: Pick<Manifest, 'inputs' | 'labels'>
 }
 
 /** What became of the weights. */
-export function precisionLine({ type, computes, weights, bytes: size, sourceBytes }: Precision): string {
+export function precisionLine({ type, computes, activations, weights, bytes: size, sourceBytes }: Precision): string {
   const stored = `${plural(weights, 'weight')} stored as ${type}, ${bytes(size)} instead of ${bytes(sourceBytes)}`;
+  if (activations !== undefined)
+    return `${stored}; products with them, and activations and gradients between them, are ${activations}; norms, residual sums, loss, adapter and optimizer float32`;
   if (computes !== 'float32') return `${stored}; products with them compute in ${computes}, everything else in float32`;
-  return `${stored}; cast where they are read, everything computes in float32${type === 'bfloat16' ? ' (products in bfloat16 with --for cuda)' : ''}`;
+  return `${stored}; cast where they are read, everything computes in float32${type === 'bfloat16' ? ' (products and activations in bfloat16 with --for cuda)' : ''}`;
 }
 
 type Precision = NonNullable<Manifest['precision']>;

@@ -86,6 +86,8 @@ const precision = z.object({
   file: fileName.optional(),
   /** What products with them compute in, in the training graphs. */
   computes: z.enum(['float16', 'bfloat16', 'float32']),
+  /** What activations and gradients between them have, where it is not float32. */
+  activations: z.enum(['float16', 'bfloat16']).optional(),
   weights: count,
   /** Their size here and in the source. */
   bytes: count,

@@ -1,5 +1,5 @@
 /**
- * Products with weights that are stored in a half type compute in it, between two casts, as under torch.autocast:
+ * Products with weights that are stored in a half type compute in it, between two casts (on CUDA without, see narrow.ts):
  *
  *   y = Cast32(Cast16(x)·W16 + b16) + s·(x·A)·B        and backwards   dx = Cast32(Cast16(dy)·W16ᵀ) + s·(dy·Bᵀ)·Aᵀ
  *
@@ -24,6 +24,9 @@ export function computesIn(type: HalfType, target: Target): HalfType | 'float32'
   if (type === 'bfloat16') return target === 'cuda' ? type : 'float32';
   return target === 'cpu' ? 'float32' : type;
 }
+
+/** Whether activations and gradients have the half type too (narrow.ts), so that products need no casts of their own. */
+export const narrowsActivations = (target: Target): boolean => target === 'cuda';
 
 /** In place, on the training form of Adapted nodes; new nodes of the main graph are detached until `graph.adopt()`. */
 export function halfProducts(graph: Graph, type: HalfType): void {

@@ -4,7 +4,7 @@ export { isAdapted } from './adapted.ts';
 export { type AdapterInputs, adapterInputs, exposeAdapters } from './adapterInputs.ts';
 export type { Absent, Binding, Bindings, Wanted } from './bind/index.ts';
 export { type Blocked, type Differentiated, type GradientReport, reasonOf, reportGradients } from './gradientReport.ts';
-export { computesIn } from './halfProducts.ts';
+export { computesIn, narrowsActivations } from './halfProducts.ts';
 export { type Stored, storeHalf } from './halfWeights.ts';
 export type { Product, Skipped } from './layers/kind.ts';
 export { chooseLoss, type LossKind, lossKinds } from './lossChoice.ts';

@@ -22,6 +22,7 @@ const elementwise = names('Add Sub Mul Div Neg Abs Sigmoid Tanh Relu Erf Exp Whe
 /** Of float16 alone. */
 const elementwise16 = names('com.microsoft.Gelu com.microsoft.QuickGelu');
 const moving = names('Identity Reshape Flatten Squeeze Unsqueeze Transpose Slice Split Concat Expand Tile Gather');
+const ofAnyType = names('Shape Size');
 const products = names('MatMul Gemm com.microsoft.FusedMatMul');
 
 /** Beyond this a mask is as good as minus infinity, and a row of nothing else has no finite softmax. */
@@ -86,7 +87,8 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
 
   // Results first: a value that is made in the half type has it from here on, and a wide one of its own for who needs that.
   for (const v of plan.values) {
-    const uses = [...v.uses].filter((u) => !plan.computed.has(u.node));
+    const all = [...v.uses].filter((u) => !plan.computed.has(u.node));
+    const uses = all.filter((u) => !ofAnyType.has(keyOf(u.node)));
     const isOutput = handedOut.has(v);
     const { producer } = v;
     const made = new Value(isOutput ? `${v.name}.${type}` : v.name, tensorType(type, v.shape));
@@ -94,6 +96,7 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
     producer.replaceOutput(producer.outputs.indexOf(v), made);
     made.declared = false;
     halves.set(v, made);
+    for (const { node, index } of all) if (ofAnyType.has(keyOf(node))) node.setInput(index, made);
     if (isOutput) {
       v.producer = undefined;
       const wide = cast(made, v, 'float32', 'narrow');
@@ -159,11 +162,12 @@ function planFor(graph: Graph, type: HalfType, isActive: (v: Value) => boolean):
     computed.delete(node);
     for (const o of node.outputs) values.delete(o);
   }
-  // A and B: cast before the state is cut where nobody reads them wide.
+  // A and B are cast before the state is cut where nobody reads them wide.
   for (const node of graph.nodes.toReversed()) {
     if (ruleOf(node) !== 'state/unpack' || !moving.has(keyOf(node)) || !isFloat32(node)) continue;
     const users = node.outputs.flatMap((o) => [...o.uses]);
-    if (users.length === 0 || !users.every((u) => computed.has(u.node) && u.node.graph === graph)) continue;
+    if (users.length === 0 || node.outputs.some((o) => graph.outputs.includes(o))) continue;
+    if (!users.every((u) => computed.has(u.node) && u.node.graph === graph)) continue;
     computed.add(node);
     for (const o of node.outputs) values.add(o);
   }
@@ -186,10 +190,11 @@ function fits(node: Node, { type, narrowed, wanted, isActive }: Site): boolean {
   if (products.has(key)) {
     const sum = c === undefined || c.tensor !== undefined || narrowed(c);
     if (readsStored(node)) return sum;
+    const kinds = [a, b].map((v, i) => {
+      if (v === undefined || narrowed(v) || wanted.has(v)) return 'half';
+      return fromState(v) ? 'state' : isNarrower(v, i === 0 ? b : a) ? 'thin' : 'wide';
+    });
     // A branch whose input is thinned out is summed with its base all the same.
-    const kinds = [a, b].map((v) =>
-      narrowed(v) || (v !== undefined && wanted.has(v)) ? 'half' : fromState(v) ? 'state' : 'wide',
-    );
     return sum && (kinds.includes('half') ? !kinds.includes('wide') : narrowed(c) && kinds.includes('state'));
   }
   if (moving.has(key)) {
@@ -213,6 +218,12 @@ function isMinor(v: Value, y: Value | undefined): boolean {
   const same = sameShape(of, all);
   if (v.tensor !== undefined) return v.tensor.byteLength <= inlineBytes || !same;
   return of !== undefined && all !== undefined && of.length > 0 && !same && of.at(-1) === all.at(-1);
+}
+
+/** A matrix of a few columns beside one of many: h = x·A beside dy, say. */
+function isNarrower(v: Value, other: Value | undefined): boolean {
+  const [of, beside] = [v, other].map((m) => (m?.shape?.length === 2 ? m.shape[1] : undefined));
+  return typeof of === 'number' && typeof beside === 'number' && 4 * of <= beside;
 }
 
 /** What depends on the state. */

@@ -35,6 +35,22 @@ export function moveRowFactors(graph: Graph, g: Builder): void {
   }
 }
 
+/** (x·r)·s is x·(r·s) for a scalar s (a loss scale): one pass over the matrix. In place, as above. */
+export function joinFactors(graph: Graph, g: Builder): void {
+  const outputs = new Set(graph.outputs);
+  for (const node of [...graph.nodes]) {
+    const [old] = node.outputs;
+    if (node.op !== 'Mul' || node.domain !== '' || old === undefined) continue;
+    const at = node.inputs.findIndex((v) => v?.shape?.length === 0 && v.tensor === undefined);
+    const [s, y] = [node.inputs[at], node.inputs[1 - at]];
+    const form = y?.producer?.graph === graph ? factored(y.producer) : undefined;
+    if (s === undefined || y === undefined || form === undefined || y.uses.size > 1 || outputs.has(y)) continue;
+    const { x, r } = form;
+    const made = g.within({ origin: old.name, rule: 'rowFactors/scale' }, () => g.Mul(x, g.Mul(r, s)));
+    takePlace(old, made, [graph], '.unjoined');
+  }
+}
+
 interface Factored {
   readonly x: Value;
   /** [rows, 1] */

@@ -8,8 +8,9 @@ import type { HalfType } from '../graph/rounding.ts';
 import { computeAgain } from './again.ts';
 import { smallSums } from './attention.ts';
 import { fuseFactors, fuseSums, fuseTransposes } from './fuse.ts';
+import { narrowsActivations } from './halfProducts.ts';
 import { narrow } from './narrow.ts';
-import { moveRowFactors } from './rowFactors.ts';
+import { joinFactors, moveRowFactors } from './rowFactors.ts';
 import { joinReshapes, matrices } from './rows.ts';
 import { simplify } from './simplify.ts';
 
@@ -30,14 +31,17 @@ export function speedUp(model: Model, g: Builder, target: Target, stored?: HalfT
   joinReshapes(graph);
   graph.prune();
   smallSums(graph, g);
-  moveRowFactors(graph, g);
+  joinFactors(graph, g);
+  graph.adopt();
+  // A factor stays with the probabilities that are rounded: without a loss scale they are beyond the range of float16.
+  if (stored === undefined || !narrowsActivations(target)) moveRowFactors(graph, g);
   graph.adopt();
   if (target !== 'cuda') return;
   const turned = fuseTransposes(graph, g);
   graph.adopt();
   const scaled = fuseFactors(graph);
   graph.prune();
-  if (stored !== undefined) narrow(graph, stored);
+  if (stored !== undefined && narrowsActivations(target)) narrow(graph, stored);
   fuseSums(graph);
   computeAgain(graph);
   if (turned || scaled) model.opsets.set('com.microsoft', 1);

@@ -11,7 +11,7 @@ import { type Bindings, bindInputs, type Wanted } from './bind/index.ts';
 import { canonicalize } from './canonical.ts';
 import { isDropout } from './dropout.ts';
 import { compactGelu } from './gelu.ts';
-import { computesIn, halfProducts } from './halfProducts.ts';
+import { computesIn, halfProducts, narrowsActivations } from './halfProducts.ts';
 import { hoistWeights } from './hoist.ts';
 import { joinAdapted } from './joined.ts';
 import { computable } from './kernels.ts';
@@ -132,8 +132,8 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
     if (compactGelu(graph, fused)) model.opsets.set('com.microsoft', 1);
   }
   if (renamed) uniqueNames(model.graph);
-  // CUDA's graphs are narrowed when they are finished.
-  if (stored !== undefined && options.target !== 'cuda' && computesIn(stored, options.target) === stored) {
+  const { target } = options;
+  if (stored !== undefined && !narrowsActivations(target) && computesIn(stored, target) === stored) {
     halfProducts(model.graph, stored);
     model.graph.adopt();
   }
@@ -156,7 +156,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
     options,
     bindings,
     notes,
-    lossScaled: needsLossScale(model.graph, chosen.tensor, options.target === 'cuda'),
+    lossScaled: needsLossScale(model.graph, chosen.tensor, narrowsActivations(target)),
     seeded: [...model.graph.allNodes()].some(isDropout),
     choice: {
       kind: chosen.kind,
