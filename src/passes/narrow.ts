@@ -33,6 +33,7 @@ const ruleOf = (node: Node | undefined): string => node?.metadata.get('loraify.r
 
 /** In place, bodies included, on a finished graph in its order; every graph keeps float32 at its edges. */
 export function narrow(graph: Graph, type: HalfType): void {
+  for (const own of graph.allGraphs()) smallFirst(own);
   const active = activeValues(graph);
   for (const own of [...graph.allGraphs()]) narrowOne(own, type, own === graph ? (v) => active.has(v) : () => true);
 }
@@ -133,6 +134,33 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
   graph.prune();
 }
 
+/**
+ * x·W + s·(h·B) with the small term first: a product rounds once, behind the sum with its C. The other way round a branch that has
+ * hardly moved yet is less than half a unit of x·W, and would be rounded away, always.
+ */
+function smallFirst(graph: Graph): void {
+  for (const node of [...graph.nodes]) {
+    const base = node.op === 'Gemm' && node.domain === '' ? node.inputs[2]?.producer : undefined;
+    const [y, product] = [node.outputs[0], base?.outputs[0]];
+    if (base === undefined || y === undefined || product === undefined || !fromState(node.inputs[1])) continue;
+    const plain = base.domain === '' && (base.op === 'MatMul' || base.op === 'Gemm') && base.graph === graph;
+    if (!plain || !readsStored(base) || product.uses.size > 1 || graph.outputs.includes(product)) continue;
+    const flat = [base.inputs[0], base.inputs[1]].every((v) => v?.shape?.length === 2);
+    const scaled = ['alpha', 'beta'].some((name) => {
+      const attr = base.attrs.get(name);
+      return attr?.kind === 'float' && attr.value !== 1;
+    });
+    if (!flat || scaled) continue;
+    node.setInput(2, base.inputs[2]);
+    node.replaceOutput(0, product);
+    base.op = 'Gemm';
+    base.setInput(2, product);
+    base.replaceOutput(0, y);
+    graph.nodes.splice(graph.nodes.indexOf(base), 1);
+    graph.nodes.splice(graph.nodes.indexOf(node) + 1, 0, base);
+  }
+}
+
 interface Plan {
   /** Nodes that compute in the half type, or move what has it. */
   readonly computed: ReadonlySet<Node>;
@@ -188,14 +216,13 @@ function fits(node: Node, { type, narrowed, wanted, isActive }: Site): boolean {
   const [a, b, c] = node.inputs;
   const [y] = node.outputs;
   if (products.has(key)) {
-    const sum = c === undefined || c.tensor !== undefined || narrowed(c);
-    if (readsStored(node)) return sum;
+    if (readsStored(node)) return true;
     const kinds = [a, b].map((v, i) => {
       if (v === undefined || narrowed(v) || wanted.has(v)) return 'half';
       return fromState(v) ? 'state' : isNarrower(v, i === 0 ? b : a) ? 'thin' : 'wide';
     });
-    // A branch whose input is thinned out is summed with its base all the same.
-    return sum && (kinds.includes('half') ? !kinds.includes('wide') : narrowed(c) && kinds.includes('state'));
+    const sum = c === undefined || c.tensor !== undefined || narrowed(c);
+    return sum && kinds.includes('half') && !kinds.includes('wide');
   }
   if (moving.has(key)) {
     const data = key === 'Concat' ? node.inputs : [a];
