@@ -36,6 +36,7 @@ export function narrow(graph: Graph, type: HalfType): void {
   for (const own of graph.allGraphs()) smallFirst(own);
   const active = activeValues(graph);
   for (const own of [...graph.allGraphs()]) narrowOne(own, type, own === graph ? (v) => active.has(v) : () => true);
+  graph.prune();
 }
 
 function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean): void {
@@ -131,7 +132,11 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
   const first = behind.get(undefined) ?? [];
   for (const n of [...fresh, ...first]) n.attach(graph);
   graph.nodes.splice(0, graph.nodes.length, ...first, ...order);
-  graph.prune();
+  // Casts of weights that are read as they are stored now.
+  const idle = graph.nodes.filter(
+    (n) => n.op === 'Cast' && n.outputs.every((o) => o.uses.size === 0 && !handedOut.has(o)),
+  );
+  graph.removeAll(new Set(idle));
 }
 
 /**
