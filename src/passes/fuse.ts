@@ -33,7 +33,7 @@ export function fuseTransposes(graph: Graph, g: Builder): boolean {
     if (!isProduct(node)) continue;
     const [a, b] = [turned(node.inputs[0]), turned(node.inputs[1])];
     const factor = scaledBehind(node, outputs);
-    if (a.trans === 0 && b.trans === 0 && factor === undefined) continue;
+    if (a.v === node.inputs[0] && b.v === node.inputs[1] && factor === undefined) continue;
     const made = g.within(from(node), () => product(g, a, b, factor?.value ?? 1));
     fused ||= made.producer?.domain === contrib;
     put(factor?.node ?? node, made);
@@ -102,23 +102,29 @@ export function fuseSums(graph: Graph): void {
     if (node.op !== 'Add' || node.domain !== '') continue;
     const [sum] = node.outputs;
     for (const i of [1, 0]) {
-      const gemm = node.inputs[i]?.producer;
+      const last = node.inputs[i]?.producer;
       const other = node.inputs[1 - i];
-      if (gemm?.op !== 'Gemm' || gemm.domain !== '' || gemm.graph !== graph || gemm.inputs[2] !== undefined) continue;
-      if (!alone(gemm, outputs) || other === undefined || sum === undefined) continue;
+      if (last === undefined || !isGemm(last) || !alone(last, outputs) || other === undefined || sum === undefined)
+        continue;
+      // Where its own C is a product again, that one takes the sum in.
+      const inner = last.inputs[2]?.producer;
+      const gemm = inner !== undefined && isGemm(inner) && alone(inner, outputs) ? inner : last;
+      if (gemm.graph !== graph || last.graph !== graph || gemm.inputs[2] !== undefined) continue;
       if (!sameShape(gemm.outputs[0]?.shape, other.shape)) continue;
       // The other operand must be there when the product runs.
       if (other.producer !== undefined && (order.get(other.producer) ?? Infinity) > (order.get(gemm) ?? 0)) continue;
       node.setInput(i, undefined);
       node.setInput(1 - i, undefined);
       gemm.setInput(2, other);
-      gemm.replaceOutput(0, sum);
+      last.replaceOutput(0, sum);
       gone.add(node);
       break;
     }
   }
   graph.removeAll(gone);
 }
+
+const isGemm = ({ op, domain }: Node): boolean => op === 'Gemm' && domain === '';
 
 interface Operand {
   readonly v: Value;
@@ -148,12 +154,12 @@ const isMatrixProduct = (node: Node): boolean =>
 const alone = ({ outputs: [y] }: Node, handedOut: ReadonlySet<Value>): boolean =>
   y !== undefined && y.uses.size === 1 && !handedOut.has(y);
 
-/** The operand behind a Transpose of its last two axes. */
+/** The operand behind Transposes of its last two axes. */
 function turned(v: Value | undefined): Operand {
   if (v === undefined) throw new Error('a product lacks an operand');
   const [inner] = v.producer?.inputs ?? [];
   return v.producer?.op === 'Transpose' && inner !== undefined && isSwap(v.producer)
-    ? { v: inner, trans: 1 }
+    ? flip(turned(inner))
     : { v, trans: 0 };
 }
 

@@ -11,6 +11,7 @@ import { type Bindings, bindInputs, type Wanted } from './bind/index.ts';
 import { canonicalize } from './canonical.ts';
 import { isDropout } from './dropout.ts';
 import { compactGelu } from './gelu.ts';
+import { groupHeads } from './groupedHeads.ts';
 import { computesIn, halfProducts, narrowsActivations } from './halfProducts.ts';
 import { hoistWeights } from './hoist.ts';
 import { joinAdapted } from './joined.ts';
@@ -122,6 +123,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   const notes = [...widened, ...providerGaps(model, options.target)];
   canonicalize(model.graph, createBuilder(inferNode, model.graph.inputs), options.dropout);
   model.graph.adopt();
+  if (groupHeads(model.graph, createBuilder(inferNode, model.graph.inputs))) model.graph.adopt();
   const fused = takesFused(options.target);
   let renamed = false;
   for (const graph of [...model.graph.allGraphs()]) {
