@@ -6,6 +6,7 @@ import { type Builder, createBuilder } from '../graph/builder.ts';
 import { cloneModel } from '../graph/clone.ts';
 import { Graph, type Model, tensorType, Value } from '../graph/model.ts';
 import { gradients } from './autodiff/index.ts';
+import { fewBuffers } from './buffers.ts';
 import { dequantizeLate } from './dequantize.ts';
 import { seedDropout, withoutDropout } from './dropout.ts';
 import { lowerDropout, masksFirst } from './dropoutMask.ts';
@@ -100,6 +101,7 @@ export function finish(
   if (lowerDropout(graph, g)) graph.adopt();
   graph.prune();
   if (target === 'cuda') schedule(graph);
+  if (target === 'webgpu') fewBuffers(graph, g);
   dequantizeLate(graph);
   masksFirst(graph);
   const read = new Set<Value>(graph.outputs);

@@ -1,10 +1,14 @@
 /** Other forms for providers that lack a kernel: they compute the same, and hold nothing that the provider lacks. */
 import { describe, expect, it } from 'vitest';
+import { createBuilder } from '../../src/graph/builder.ts';
 import { cloneModel } from '../../src/graph/clone.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { parseText } from '../../src/parser/index.ts';
+import { fewBuffers } from '../../src/passes/buffers.ts';
 import { normalize } from '../../src/passes/normalize/index.ts';
 import { otherForms, providerGaps } from '../../src/passes/providers.ts';
+import { inferNode } from '../../src/passes/shapes.ts';
+import { verify } from '../../src/passes/verify.ts';
 import { coded } from '../temporary.ts';
 import { compute, expectSame } from './compute.ts';
 
@@ -100,5 +104,27 @@ describe('gaps', () => {
     expect(() => providerGaps(parsed(18, graph), 'cuda')).toThrow(
       expect.toSatisfy(coded('PROVIDER_GAP', 'CUDA', 'ScatterND', 'float64')),
     );
+  });
+});
+
+describe('more values than a WebGPU shader has buffers', () => {
+  const names = Array.from({ length: 20 }, (_, i) => `a${i}`);
+  const text = `(float[20,3] x) => (float[20,3] y) <int64[20] n = {${names.map(() => 1).join(', ')}}> {
+    ${names.join(', ')} = Split <axis = 0> (x, n)
+    ${names.map((n, i) => `b${i} = Mul (${n}, ${names[19 - i]})`).join('\n')}
+    y = Concat <axis = 0> (${names.map((_, i) => `b${i}`).join(', ')})
+  }`;
+
+  it('are cut and joined in trees that compute the same', async () => {
+    const source = parsed(18, text);
+    const { model } = cloneModel(source);
+    fewBuffers(model.graph, createBuilder(inferNode));
+    const sizes = model.graph.nodes.flatMap((n) =>
+      n.op === 'Split' ? [n.outputs.length] : n.op === 'Concat' ? [n.inputs.length] : [],
+    );
+    expect(sizes.length).toBeGreaterThan(2);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(7);
+    verify(model);
+    expectSame(await compute(model, {}), await compute(source, {}));
   });
 });
