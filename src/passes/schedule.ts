@@ -6,8 +6,10 @@
 import { type Graph, type Node, producersOf } from '../graph/model.ts';
 
 /**
- * In place, bodies included: nodes in the order whose walk comes closest to the present one, by taking always the last of the nodes that
- * could come next. https://github.com/microsoft/onnxruntime, core/graph/graph_viewer.cc
+ * In place, bodies included: the file is filled from its end, each time with that node of those whose readers are placed which the present order
+ * runs first. A walk from the results then meets the present order wherever a depth-first one can: the loss before the
+ * backward, what only the state reads as soon as it can be, and what waits for nothing right before its reader.
+ * https://github.com/microsoft/onnxruntime, core/graph/graph_viewer.cc
  */
 export function schedule(graph: Graph): void {
   for (const own of graph.allGraphs()) own.nodes.splice(0, own.nodes.length, ...scheduled(own));
@@ -15,39 +17,36 @@ export function schedule(graph: Graph): void {
 
 function scheduled(graph: Graph): Node[] {
   const at = new Map(graph.nodes.map((n, i) => [n, i]));
-  const waiting: number[] = [];
-  const readers: number[][] = graph.nodes.map(() => []);
-  for (const [i, node] of graph.nodes.entries()) {
-    const needs = new Set(producersOf(node).flatMap((p) => at.get(p) ?? []));
-    waiting.push(needs.size);
-    for (const p of needs) readers[p]?.push(i);
-  }
+  const needs = graph.nodes.map((n) => [...new Set(producersOf(n).flatMap((p) => at.get(p) ?? []))]);
+  /** How many readers of a node are not placed. */
+  const open = graph.nodes.map(() => 0);
+  for (const list of needs) for (const p of list) open[p] = (open[p] ?? 0) + 1;
   const ready = heap();
-  for (const [i, count] of waiting.entries()) if (count === 0) ready.push(i);
+  for (const [i, count] of open.entries()) if (count === 0) ready.push(i);
   const order: Node[] = [];
   for (let i = ready.pop(); i !== undefined; i = ready.pop()) {
     const node = graph.nodes[i];
     if (node !== undefined) order.push(node);
-    for (const reader of readers[i] ?? []) {
-      const left = (waiting[reader] ?? 0) - 1;
-      waiting[reader] = left;
-      if (left === 0) ready.push(reader);
+    for (const p of needs[i] ?? []) {
+      const left = (open[p] ?? 0) - 1;
+      open[p] = left;
+      if (left === 0) ready.push(p);
     }
   }
-  return order;
+  return order.reverse();
 }
 
-/** Of numbers, the largest first. */
+/** Of numbers, the smallest first. */
 function heap(): { push(value: number): void; pop(): number | undefined } {
   const list: number[] = [];
-  const value = (i: number): number => list[i] ?? Number.NEGATIVE_INFINITY;
+  const value = (i: number): number => list[i] ?? Number.POSITIVE_INFINITY;
   const swap = (i: number, j: number): void => {
     [list[i], list[j]] = [value(j), value(i)];
   };
   return {
     push(added) {
       let i = list.push(added) - 1;
-      for (let up = (i - 1) >> 1; i > 0 && value(up) < value(i); up = (i - 1) >> 1) {
+      for (let up = (i - 1) >> 1; i > 0 && value(up) > value(i); up = (i - 1) >> 1) {
         swap(i, up);
         i = up;
       }
@@ -58,10 +57,10 @@ function heap(): { push(value: number): void; pop(): number | undefined } {
       if (list.length > 0 && last !== undefined) list[0] = last;
       for (let i = 0; ; ) {
         const [left, right] = [2 * i + 1, 2 * i + 2];
-        const larger = value(right) > value(left) ? right : left;
-        if (larger >= list.length || value(larger) <= value(i)) return top;
-        swap(i, larger);
-        i = larger;
+        const smaller = value(right) < value(left) ? right : left;
+        if (smaller >= list.length || value(smaller) >= value(i)) return top;
+        swap(i, smaller);
+        i = smaller;
       }
     },
   };
