@@ -147,7 +147,8 @@ function stateTest(graph: Graph, { names }: Prepared): (v: Value) => boolean {
   return (v) => state.has(v);
 }
 
-const isBackward = (rule: string | undefined): boolean => rule?.startsWith('grad/') === true;
+/** What the backward computes again counts as its own. */
+const isBackward = (rule: string | undefined): boolean => rule?.startsWith('grad/') === true || rule === 'again';
 
 const isKept = ({ value, views }: Held): boolean =>
   !isBackward(value.producer?.metadata.get('loraify.rule')) &&
