@@ -7,6 +7,7 @@ import type { Model } from '../graph/model.ts';
 import { computeAgain } from './again.ts';
 import { smallSums } from './attention.ts';
 import { fuseFactors, fuseSums, fuseTransposes } from './fuse.ts';
+import { inferLengths } from './reshapes.ts';
 import { moveRowFactors } from './rowFactors.ts';
 import { joinReshapes, matrices } from './rows.ts';
 import { simplify } from './simplify.ts';
@@ -26,6 +27,7 @@ export function speedUp(model: Model, g: Builder, target: Target): void {
   graph.adopt();
   simplify(graph);
   joinReshapes(graph);
+  if (target === 'cuda') inferLengths(graph, g);
   graph.prune();
   smallSums(graph, g);
   moveRowFactors(graph, g);
