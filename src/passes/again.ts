@@ -13,8 +13,11 @@ import { evaluate } from './shapes/dims.ts';
 const device = { node: 9, bytes: 2.4e6, operations: 2e8 };
 /** A gigabyte that is freed may cost 1.5 ms. */
 const worth = 1e9 / 1500;
-/** For lengths that the model leaves open. */
-const usual = { batch: 8, length: 512 };
+/** For lengths that the model leaves open: the first axis of an input, and the others. */
+export interface Usual {
+  readonly batch: number;
+  readonly length: number;
+}
 /** Smaller values are kept whoever reads them. */
 const small = 2 ** 16;
 /** So many steps back from a value are looked at. */
@@ -24,20 +27,17 @@ const moving = new Set(['Transpose', 'Expand', 'Slice', 'Split', 'Concat', 'Pad'
 /** Of the standard's; they hand their input on. */
 const aliases = new Set(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Identity']);
 const products = new Set(['MatMul', 'Gemm', 'FusedMatMul']);
-/** A product of so short an inner length is a pass over its result: W + s·A·B. */
-const thin = 64;
 
 /** In place, on a gradient graph with shapes, in its order. ONNX Runtime must not merge equal nodes again. */
-export function computeAgain(graph: Graph): void {
+export function computeAgain(graph: Graph, usual: Usual = { batch: 8, length: 512 }): void {
   const forward = forwardOf(graph);
   if (forward === undefined) return;
-  const again = chosen(graph, forward);
+  const again = chosen(graph, forward, sizes(graph, usual));
   if (again.size > 0) rewrite(graph, forward, again);
 }
 
 /** The forward nodes that the backward has copies of. */
-function chosen(graph: Graph, forward: ReadonlySet<Node>): Set<Node> {
-  const bytes = sizes(graph);
+function chosen(graph: Graph, forward: ReadonlySet<Node>, bytes: (v: Value) => number): Set<Node> {
   const isForward = (v: Value | undefined): v is Value & { producer: Node } =>
     v?.producer !== undefined && forward.has(v.producer);
   /** The value that an alias is a view of. */
@@ -130,8 +130,8 @@ interface Recipe {
   readonly time: number;
 }
 
-/** The bytes of values, with the usual numbers for lengths that the graph's inputs leave open; 0 for what has other lengths. */
-function sizes(graph: Graph): (v: Value) => number {
+/** The bytes of values, with the usual numbers for the lengths that the graph's inputs leave open; 0 where a length is not known. */
+function sizes(graph: Graph, usual: Usual): (v: Value) => number {
   const lengths = new Map<string, number>();
   for (const { shape } of graph.inputs)
     for (const [i, d] of (shape ?? []).entries())
@@ -167,9 +167,12 @@ const isLoss = (node: Node): boolean => node.metadata.get('loraify.rule')?.start
 function isPass(node: Node): boolean {
   if (node.bodies.length > 0 || isLoss(node)) return false;
   if (node.domain !== '') return node.domain === 'com.microsoft' && contributed.has(node.op);
-  if (products.has(node.op)) return (innerOf(node) ?? Number.POSITIVE_INFINITY) <= thin;
+  if (products.has(node.op)) return isMerge(node);
   return elementwise.has(node.op) || normalizations.has(node.op) || moving.has(node.op);
 }
+
+/** W + s·A·B: with so short an inner length it is a pass over W. */
+const isMerge = ({ op, inputs: [, , c] }: Node): boolean => op === 'Gemm' && c?.tensor?.dims.length === 2;
 
 /** What attention weights are made by: softmax, and the product of queries and keys. */
 const isScores = (node: Node): boolean =>
