@@ -58,45 +58,43 @@ function chosen(graph: Graph, forward: ReadonlySet<Node>, bytes: (v: Value) => n
     if (node.bodies.length > 0) for (const v of readsOf(node)) pinned.add(rootOf(v));
   }
   const again = new Set<Node>();
+  const total = (list: Iterable<Value>): number => [...list].reduce((n, v) => n + bytes(v), 0);
+  const isLarge = (v: Value): boolean => bytes(v) >= small && bytes(v) < Number.POSITIVE_INFINITY;
 
   /** What `nodes` read that is neither at hand nor made by them. */
   const missing = (nodes: ReadonlySet<Node>, target: Value): Set<Value> => {
     const found = new Set<Value>();
     for (const node of nodes)
-      for (const input of readsOf(node)) {
-        const v = rootOf(input);
+      for (const input of node.inputs) {
+        const v = input && rootOf(input);
         if (!isForward(v) || nodes.has(v.producer) || again.has(v.producer)) continue;
         if ((v === target || !kept.has(v)) && bytes(v) >= small) found.add(v);
       }
     return found;
   };
-  const gainOf = (nodes: ReadonlySet<Node>, target: Value): number => {
-    let gain = 0;
-    for (const node of nodes) for (const v of node.outputs) if (kept.has(v)) gain += bytes(v);
-    for (const v of missing(nodes, target)) gain -= bytes(v);
-    return gain;
-  };
-
   /** The nodes that make a kept value of kept ones at the best rate, as many steps back as that takes. */
   const recipe = (target: Value & { producer: Node }, may: (node: Node) => boolean): Recipe | undefined => {
     if (!may(target.producer)) return undefined;
-    const nodes = new Set([target.producer]);
+    const nodes = new Set<Node>();
     let best: Recipe | undefined;
-    for (let step = 0; step < depth; step++) {
-      const gain = gainOf(nodes, target);
-      const time = [...nodes].reduce((t, node) => t + timeOf(node, bytes), 0);
-      if (gain > 0 && (best === undefined || gain / time > best.gain / best.time))
-        best = { nodes: new Set(nodes), gain, time };
-      const next = [...missing(nodes, target)]
-        .flatMap((v) => (isForward(v) && !pinned.has(v) && may(v.producer) ? [v] : []))
-        .sort((a, b) => bytes(b) - bytes(a))[0];
-      if (next === undefined) break;
+    let [made, time] = [0, 0];
+    for (let next = target; nodes.size < depth; ) {
       nodes.add(next.producer);
+      time += timeOf(next.producer, bytes);
+      made += total(next.producer.outputs.filter((v) => kept.has(v)));
+      const lacking = missing(nodes, target);
+      const gain = made - total(lacking);
+      if (gain > 0 && gain / time > (best === undefined ? 0 : best.gain / best.time))
+        best = { nodes: new Set(nodes), lacking, gain, time };
+      const further = [...lacking].filter(isForward).filter((v) => !pinned.has(v) && may(v.producer));
+      const [largest] = further.sort((v, w) => bytes(w) - bytes(v));
+      if (largest === undefined) break;
+      next = largest;
     }
     return best;
   };
-  const take = (target: Value, { nodes }: Recipe): void => {
-    for (const v of missing(nodes, target)) kept.add(v);
+  const take = ({ nodes, lacking }: Recipe): void => {
+    for (const v of lacking) kept.add(v);
     for (const node of nodes) {
       again.add(node);
       for (const v of node.outputs) kept.delete(v);
@@ -107,30 +105,31 @@ function chosen(graph: Graph, forward: ReadonlySet<Node>, bytes: (v: Value) => n
     graph.nodes.toReversed().flatMap((n) => n.outputs.filter((v) => kept.has(v) && !pinned.has(v)).filter(isForward));
 
   for (const v of candidates()) {
-    const found = kept.has(v) && bytes(v) >= small ? recipe(v, isPass) : undefined;
-    if (found !== undefined && found.gain >= found.time * worth) take(v, found);
+    const found = kept.has(v) && isLarge(v) ? recipe(v, isPass) : undefined;
+    if (found !== undefined && found.gain >= found.time * worth) take(found);
   }
   const weights = candidates().filter(({ producer }) => producer.op === 'Softmax');
-  const total = (list: Iterable<Value>): number => [...list].reduce((n, v) => n + bytes(v), 0);
   const attention = total(weights);
   const rest = total([...kept].filter((v) => !(v.producer && isLoss(v.producer)))) - attention;
   if (attention > rest)
     for (const v of weights) {
       const found = recipe(v, (node) => isPass(node) || isScores(node));
-      if (found !== undefined) take(v, found);
+      if (found !== undefined) take(found);
     }
   return again;
 }
 
 interface Recipe {
   readonly nodes: ReadonlySet<Node>;
+  /** What must be kept for it that is not now. */
+  readonly lacking: ReadonlySet<Value>;
   /** Bytes that need not be kept. */
   readonly gain: number;
   /** Microseconds. */
   readonly time: number;
 }
 
-/** The bytes of values, with the usual numbers for the lengths that the graph's inputs leave open; 0 where a length is not known. */
+/** The bytes of values, with the usual numbers for the lengths that the graph's inputs leave open; infinite where a length is not known. */
 function sizes(graph: Graph, usual: Usual): (v: Value) => number {
   const lengths = new Map<string, number>();
   for (const { shape } of graph.inputs)
@@ -143,8 +142,11 @@ function sizes(graph: Graph, usual: Usual): (v: Value) => number {
     const found = known.get(v);
     if (found !== undefined) return found;
     const { shape, dtype } = v;
-    const dims = shape?.map((d) => evaluate(d, lengths) ?? 0) ?? [0];
-    const made = dtype === undefined ? 0 : (dims.reduce((n, d) => n * d, 1) * dataTypeBits(dtype)) / 8;
+    const count = shape?.reduce<number>((n, d) => n * (evaluate(d, lengths) ?? Number.NaN), 1);
+    const made =
+      dtype === undefined || count === undefined || Number.isNaN(count)
+        ? Number.POSITIVE_INFINITY
+        : (count * dataTypeBits(dtype)) / 8;
     known.set(v, made);
     return made;
   };
@@ -174,9 +176,9 @@ function isPass(node: Node): boolean {
 /** W + s·A·B: with so short an inner length it is a pass over W. */
 const isMerge = ({ op, inputs: [, , c] }: Node): boolean => op === 'Gemm' && c?.tensor?.dims.length === 2;
 
-/** What attention weights are made by: softmax, and the product of queries and keys. */
-const isScores = (node: Node): boolean =>
-  (node.op === 'Softmax' && node.domain === '') || (products.has(node.op) && node.inputs.every((v) => !v?.tensor));
+/** What attention weights are made by: softmax, and the product of queries and keys of each head. */
+const isScores = ({ op, domain, inputs: [, b] }: Node): boolean =>
+  (op === 'Softmax' && domain === '') || (products.has(op) && b?.tensor === undefined && (b?.shape?.length ?? 0) > 2);
 
 /** The length that a product sums over. */
 function innerOf({ attrs, inputs: [a] }: Node): number | undefined {
