@@ -7,9 +7,9 @@ import { type Graph, type Node, producersOf, type Value } from '../graph/model.t
 import { forwardOf } from './halves.ts';
 
 /**
- * In place, bodies included: the file is filled from its end, each time with that node of those whose readers are placed which is to run first.
- * So the loss comes before the backward, what only the state reads as soon as it can, and what does not wait for the loss (slopes,
- * activations computed again) right before its reader, since everything else stands behind it.
+ * In place, bodies included: the file is filled from its end, each time with that node of those whose readers are placed which is to
+ * run first. So the loss comes before the backward, gradients of A as soon as they can, and what does not wait for the loss (slopes,
+ * activations computed again) right before its reader, since all else of the backward stands behind it.
  * https://github.com/microsoft/onnxruntime, core/graph/graph_viewer.cc
  */
 export function schedule(graph: Graph): void {
@@ -17,8 +17,8 @@ export function schedule(graph: Graph): void {
 }
 
 /**
- * In place, where nodes were added behind a scheduled graph: what only `result`, one of its outputs, needs goes behind them and so runs before
- * the rest. The loss would keep the logits until the end.
+ * In place, where nodes were added behind a scheduled graph: what only `result`, one of its outputs, needs goes behind them and so
+ * runs before the rest. The loss would keep the logits until the end.
  */
 export function runFirst(graph: Graph, result: Value): void {
   const others = new Set<Node>();
@@ -58,8 +58,8 @@ function scheduled(graph: Graph): Node[] {
 }
 
 /**
- * For each node 0: it needs the end of the forward, or only the loss needs it; 1: the backward alone reads it, and it needs less of the forward; 2: the
- * forward.
+ * For each node 0: it needs the end of the forward, or only the loss needs it; 1: the backward alone reads it, and it needs less of
+ * the forward; 2: the forward.
  */
 function classesOf(graph: Graph, needs: readonly (readonly number[])[]): number[] {
   const forward = forwardOf(graph);
