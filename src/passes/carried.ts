@@ -6,7 +6,7 @@ import { type Attr, type Graph, Node, replaceUses, Value } from '../graph/model.
 import { internalDomain } from './adapted.ts';
 
 /** Which of its inputs a node carries on. */
-const carriedInput = { Gelu: 3, GeluTanh: 3, Standardized: 1 } as const;
+const carriedInput = { Gelu: 3, GeluTanh: 3, Silu: 2, Standardized: 1 } as const;
 export type CarryingOp = keyof typeof carriedInput;
 
 /** Puts the node behind what makes its carried input. In place. */

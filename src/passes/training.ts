@@ -24,6 +24,7 @@ import { compactNorms } from './norms.ts';
 import type { OptimizerOptions } from './optimizer.ts';
 import { providerGaps } from './providers.ts';
 import { inferNode, inferShapes } from './shapes.ts';
+import { compactSilu } from './silu.ts';
 import { type Target, takesFused } from './speed.ts';
 import type { StateLayout } from './state.ts';
 import { buildEval, buildGrad, buildTrain, buildUpdate } from './trainingGraphs.ts';
@@ -124,6 +125,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   for (const graph of [...model.graph.allGraphs()]) {
     absorbBiases(graph);
     compactNorms(graph, fused);
+    compactSilu(graph);
     if (compactGelu(graph, fused)) model.opsets.set('com.microsoft', 1);
   }
   if (stored !== undefined && computesIn(stored, options.target) === stored) {

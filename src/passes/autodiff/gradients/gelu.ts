@@ -1,4 +1,4 @@
-/** GELU of several nodes, carried as one (gelu.ts). */
+/** GELU and SiLU of several nodes, carried as one (gelu.ts, silu.ts). */
 import { badModel } from '../../../errors.ts';
 import { gradRaw } from '../rules.ts';
 
@@ -18,4 +18,13 @@ gradRaw('loraify.GeluTanh', ({ node, inputs: [x, v, t, , h], dy, g }) => {
   const n = (value: number) => g.like(v, value);
   const steep = g.Sub(g.Mul(v, n(3)), g.Mul(x, n(2 * slope.value)));
   return [g.Mul(g.Mul(dy, g.Mul(t, g.Add(g.Mul(g.Sub(n(2), t), steep), n(1)))), h)];
+});
+
+// s·(1 + a·x·(1 - s)), of x, which s and y can be made of again.
+gradRaw('loraify.Silu', ({ node, inputs: [x, s], dy, g }) => {
+  const alpha = node.attrs.get('alpha');
+  if (x === undefined || s === undefined || alpha?.kind !== 'float')
+    throw badModel(`"${node.label}" is incomplete`, { node: node.label });
+  const v = alpha.value === 1 ? x : g.Mul(x, g.like(x, alpha.value));
+  return [g.Mul(dy, g.Mul(s, g.Add(g.Mul(v, g.Sub(g.like(s, 1), s)), g.like(s, 1))))];
 });
