@@ -1,11 +1,12 @@
 /** What a training step holds in memory at its peak, before anything is compiled or run: for `inspect --memory`. */
 import { badOption, didYouMean } from './errors.ts';
-import type { Graph, Value } from './graph/model.ts';
+import type { Graph, Node, Value } from './graph/model.ts';
 import { isUnpacked } from './graph/packing.ts';
 import {
   buildTraining,
   bytesOfValues,
   fedTo,
+  forwardOf,
   type Held,
   lengthsNeeded,
   type Prepared,
@@ -90,7 +91,7 @@ export function memoryOf(
     lengths: Object.fromEntries(named),
     steps,
     ...parts,
-    kept: bytesOfHeld(activations.filter(isKept)),
+    kept: bytesOfHeld(activations.filter(keptTest(model.graph))),
     total: Object.values(parts).reduce((a, b) => a + b, 0),
     peak: { node: peak.node?.label ?? '', op: peak.node?.op ?? '' },
     largest: kindsOf(activations),
@@ -147,11 +148,13 @@ function stateTest(graph: Graph, { names }: Prepared): (v: Value) => boolean {
   return (v) => state.has(v);
 }
 
-const isBackward = (rule: string | undefined): boolean => rule?.startsWith('grad/') === true;
-
-const isKept = ({ value, views }: Held): boolean =>
-  !isBackward(value.producer?.metadata.get('loraify.rule')) &&
-  views.some((v) => [...v.uses].some(({ node }) => isBackward(node.metadata.get('loraify.rule'))));
+/** Of the forward of a graph or of one of its bodies, and read by what is not. */
+function keptTest(graph: Graph): (held: Held) => boolean {
+  const forward = new Set([...graph.allGraphs()].flatMap((g) => [...(forwardOf(g) ?? [])]));
+  const isForward = (node: Node | undefined): boolean => node !== undefined && forward.has(node);
+  return ({ value, views }) =>
+    isForward(value.producer) && views.some((v) => [...v.uses].some(({ node }) => !isForward(node)));
+}
 
 /** Alike in all layers: equal but for numbers in their names. */
 function kindsOf(held: readonly Held[]): MemoryKind[] {

@@ -6,6 +6,7 @@ export type { Absent, Binding, Bindings, Wanted } from './bind/index.ts';
 export { type Blocked, type Differentiated, type GradientReport, reasonOf, reportGradients } from './gradientReport.ts';
 export { computesIn, narrowsActivations } from './halfProducts.ts';
 export { type Stored, storeHalf } from './halfWeights.ts';
+export { forwardOf } from './halves.ts';
 export type { Product, Skipped } from './layers/kind.ts';
 export { chooseLoss, type LossKind, lossKinds } from './lossChoice.ts';
 export { lossScaling } from './lossScale.ts';

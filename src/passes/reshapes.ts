@@ -27,6 +27,20 @@ export function knownReshapes(graph: Graph, g: Builder): void {
     }
 }
 
+/**
+ * A Reshape with one length that is not known computes it itself: nothing has to hold a value whose lengths a node would read later. In place,
+ * not for bodies.
+ */
+export function inferLengths(graph: Graph, g: Builder): void {
+  for (const node of graph.nodes) {
+    const shape = node.outputs[0]?.shape;
+    const open = shape?.filter((d) => typeof d !== 'number').length;
+    if (node.domain !== '' || !isComputed(node) || shape === undefined || open !== 1 || shape.includes(0)) continue;
+    node.setInput(1, g.ints(shape.map((d) => (typeof d === 'number' ? d : -1))));
+    node.attrs.delete('allowzero');
+  }
+}
+
 /** A Reshape whose lengths a node computes. */
 const isComputed = (node: Node): boolean => node.op === 'Reshape' && node.inputs[1]?.producer !== undefined;
 

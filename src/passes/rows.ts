@@ -10,7 +10,7 @@ import { sameShape } from './autodiff/tools.ts';
 import { mul } from './shapes/dims.ts';
 
 /** Operators that read and write each element by itself, with broadcasting. */
-const elementwise = new Set([
+export const elementwise: ReadonlySet<string> = new Set([
   ...[
     'Add',
     'Sub',
@@ -58,7 +58,7 @@ const elementwise = new Set([
     'Cos',
   ],
 ]);
-const contributed = new Set(['Gelu', 'FastGelu', 'BiasGelu', 'QuickGelu']);
+export const contributed: ReadonlySet<string> = new Set(['Gelu', 'FastGelu', 'BiasGelu', 'QuickGelu']);
 /** Along one axis, which must be the last. */
 const alongAxis = new Set([
   'LayerNormalization',
@@ -69,7 +69,11 @@ const alongAxis = new Set([
   'Split',
   'Concat',
 ]);
-const normalizations = new Set(['LayerNormalization', 'RMSNormalization', 'SimplifiedLayerNormalization']);
+export const normalizations: ReadonlySet<string> = new Set([
+  'LayerNormalization',
+  'RMSNormalization',
+  'SimplifiedLayerNormalization',
+]);
 const reductions = new Set(['ReduceSum', 'ReduceMean', 'ReduceMax', 'ReduceMin', 'ReduceSumSquare', 'ReduceL2']);
 
 /** In place, over the main graph; new nodes are detached until `graph.adopt()`. */

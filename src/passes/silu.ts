@@ -1,34 +1,31 @@
 /**
- * y = x·s with s = sigmoid(c·x), which is SiLU for c = 1, as exporters write it. Its two products and the sigmoid have a gradient of six
- * nodes; as one function it has one of four, which reads s and y alone.
+ * SiLU as exporters write it, y = x·s with s = sigmoid(a·x): the derivatives of both nodes read and write seventeen tensors, that of
+ * the function eleven. The forward stays as it is; an internal node behind it carries y on (Elfwing, Uchibe, Doya 2018, arXiv:1702.03118).
  */
-import type { Graph, Node, Value } from '../graph/model.ts';
+import type { Graph, Value } from '../graph/model.ts';
 import { carry } from './carried.ts';
 import { madeBy, scalarOf } from './patterns.ts';
 
-/** In place. The internal node `Silu` has the inputs x, s and y, the attribute slope (c), and one output, y again. */
+/** In place. The internal node `Silu` has the inputs x, s and y, and a as attribute. */
 export function compactSilu(graph: Graph): void {
   for (const node of [...graph.nodes]) {
-    const found = match(node);
-    if (found !== undefined && node.graph === graph)
-      carry(graph, 'Silu', [found.x, found.s, found.y], [['slope', { kind: 'float', value: found.slope }]]);
+    const [v] = node.inputs;
+    const [s] = node.outputs;
+    if (node.op !== 'Sigmoid' || node.domain !== '' || v === undefined || s === undefined) continue;
+    for (const { node: product, index } of [...s.uses]) {
+      const x = product.inputs[1 - index];
+      const [y] = product.outputs;
+      const factor = x === undefined ? undefined : multiple(v, x);
+      if (product.op !== 'Mul' || product.domain !== '' || product.graph !== graph) continue;
+      if (x === undefined || y === undefined || factor === undefined) continue;
+      carry(graph, 'Silu', [x, s, y], [['alpha', { kind: 'float', value: factor }]]);
+    }
   }
 }
 
-function match({
-  op,
-  domain,
-  inputs,
-  outputs: [y],
-}: Node): { x: Value; s: Value; y: Value; slope: number } | undefined {
-  if (op !== 'Mul' || domain !== '' || y === undefined) return undefined;
-  for (const [x, s] of [inputs, inputs.toReversed()]) {
-    const [v] = madeBy(s, 'Sigmoid')?.inputs ?? [];
-    if (x === undefined || s === undefined || v === undefined) continue;
-    if (v === x) return { x, s, y, slope: 1 };
-    const factors = madeBy(v, 'Mul')?.inputs ?? [];
-    const slope = factors.includes(x) ? factors.map(scalarOf).find((c) => c !== undefined) : undefined;
-    if (slope !== undefined) return { x, s, y, slope };
-  }
-  return undefined;
+/** a where v is a·x. */
+function multiple(v: Value, x: Value): number | undefined {
+  if (v === x) return 1;
+  const [a, b] = madeBy(v, 'Mul')?.inputs ?? [];
+  return a === x ? scalarOf(b) : b === x ? scalarOf(a) : undefined;
 }

@@ -10,6 +10,7 @@ import { smallSums } from './attention.ts';
 import { fuseFactors, fuseSums, fuseTransposes } from './fuse.ts';
 import { narrowsActivations } from './halfProducts.ts';
 import { narrow } from './narrow.ts';
+import { inferLengths } from './reshapes.ts';
 import { joinFactors, moveRowFactors } from './rowFactors.ts';
 import { joinReshapes, matrices } from './rows.ts';
 import { simplify } from './simplify.ts';
@@ -29,6 +30,7 @@ export function speedUp(model: Model, g: Builder, target: Target, stored?: HalfT
   graph.adopt();
   simplify(graph);
   joinReshapes(graph);
+  if (target === 'cuda') inferLengths(graph, g);
   graph.prune();
   smallSums(graph, g);
   joinFactors(graph, g);

@@ -19,7 +19,7 @@ import { wholePads } from './pads.ts';
 import { asType } from './precision.ts';
 import { otherForms } from './providers.ts';
 import { knownReshapes } from './reshapes.ts';
-import { schedule } from './schedule.ts';
+import { runFirst, schedule } from './schedule.ts';
 import { inferNode } from './shapes.ts';
 import { simplify } from './simplify.ts';
 import { speedUp } from './speed.ts';
@@ -257,6 +257,7 @@ export function buildTrain(p: Prepared): Model {
   release(d);
   setOutputs(graph, [d.loss, ...named(g, [[p.names.grad_norm, norm], ...nextEntries(p, next)])]);
   graph.extend();
+  if (p.options.target === 'cuda') runFirst(graph, d.loss);
   verify(model);
   return model;
 }

@@ -3,6 +3,7 @@ import { createBuilder } from '../graph/builder.ts';
 import { type Model, tensorType, Value } from '../graph/model.ts';
 import { staysInside } from '../graph/tensor.ts';
 import { chosen, optimizerStep, type State } from './optimizer.ts';
+import { runFirst } from './schedule.ts';
 import type { Prepared } from './training.ts';
 import {
   type Differentiated,
@@ -109,5 +110,6 @@ function stepBody(
   const entries = carried.map((v, i) => [`${v.name}_out`, carriedNext[i] ?? v] as const);
   setOutputs(graph, [...named(g, entries), d.loss, ...named(g, [[p.names.grad_norm, norm]])]);
   graph.extend();
+  if (p.options.target === 'cuda') runFirst(graph, d.loss);
   return { carried, perStep };
 }

@@ -77,8 +77,11 @@ export function sessionOptions({
         qdq_matmulnbits_accuracy_level: '1',
       },
       // Folding would replace a Cast or DequantizeLinear of a frozen weight by a second, wide copy of it; elimination would keep what a
-      // cast gives from the forward to the backward. Equal nodes of a graph are one already.
-      optimization: { disable_specified_optimizers: 'ConstantFolding;CommonSubexpressionElimination' },
+      // cast gives from the forward to the backward, and one of the two nodes where the backward computes again. Equal nodes of a graph
+      // are one already. QuickGeluFusion makes an operator that has kernels of float32 alone (CUDA: float16 too) in any type.
+      optimization: {
+        disable_specified_optimizers: 'ConstantFolding;CommonSubexpressionElimination;QuickGeluFusion',
+      },
     },
   };
 }

@@ -1,26 +1,12 @@
 /** Checks beside the tables, for the tests and for the mutation run: internal nodes, and what the bodies compute. */
 import { createBuilder } from '../../src/graph/builder.ts';
-import { Graph, Node, Value } from '../../src/graph/model.ts';
+import { Graph } from '../../src/graph/model.ts';
 import { decomposition } from '../../src/passes/autodiff/rules.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
 import { adaptedCases, checkAdapted, checkDropout, checkDropped, checkJoined, dropoutCases } from './adapted.ts';
 import { bodyOf, type Extra, expectSame } from './bodies.ts';
-import {
-  type Arg,
-  argumentsOf,
-  between,
-  bool,
-  type Case,
-  checkGraph,
-  dataOf,
-  f,
-  feedsOf,
-  fixed,
-  modes,
-  nodeOf,
-  title,
-  variables,
-} from './harness.ts';
+import { carried } from './carried.ts';
+import { type Arg, argumentsOf, bool, type Case, dataOf, f, feedsOf, fixed, modes, nodeOf, title } from './harness.ts';
 import {
   checkDynamic,
   checkPacked,
@@ -75,94 +61,6 @@ const dropout = dropoutCases.map(
     run: async () => {
       // Rows and columns are counted by an axis: the rank is known.
       for (const mode of modes) if (mode !== 'unranked') await checkDropout(c, mode);
-    },
-  }),
-);
-
-/** y = h·x·(a + erf(k·x)) and h·x·(1 + tanh(k·x + c·x³)), float32 because Erf is. */
-const gelu = modes.flatMap((mode) =>
-  (['Gelu', 'GeluTanh'] as const).map(
-    (op): Extra => ({
-      is: `loraify.${op}, ${mode}`,
-      ops: [`loraify.${op}`],
-      run: async () => {
-        const graph = new Graph('gelu');
-        const g = createBuilder(inferNode, graph.inputs);
-        const { values, inputs } = variables(graph, { x: [2, 5] }, mode, between(-3, 3), 'float32');
-        const [x] = values;
-        if (x === undefined) throw new Error('no input');
-        const n = (value: number) => g.like(x, value);
-        const h = n(0.7);
-        const line = g.Mul(x, n(0.6));
-        const v = op === 'Gelu' ? line : g.Add(line, g.Mul(g.Mul(x, g.Mul(x, x)), n(0.1)));
-        const t = op === 'Gelu' ? g.Add(g.Erf(v), n(1.2)) : g.Add(g.Tanh(v), n(1));
-        const y = g.Mul(g.Mul(x, t), h);
-        const node = new Node({
-          op,
-          domain: 'loraify',
-          inputs: [x, v, t, y, h],
-          outputs: [new Value('gelu', y.type)],
-          attrs: [['slope', { kind: 'float', value: 0.6 }]],
-        });
-        g.own(node);
-        const check = { graph, g, outputs: [y], seeded: node.outputs, inputs, wrt: [x], mode } as const;
-        await checkGraph({ ...check, opset: 18, type: 'float32', step: 2e-2, tolerance: 5e-5, exact: false });
-      },
-    }),
-  ),
-);
-
-/** y = x·sigmoid(c·x) */
-const silu = modes.flatMap((mode) =>
-  [1, 1.7].map(
-    (slope): Extra => ({
-      is: `loraify.Silu of slope ${slope}, ${mode}`,
-      ops: ['loraify.Silu'],
-      run: async () => {
-        const graph = new Graph('silu');
-        const g = createBuilder(inferNode, graph.inputs);
-        const { values, inputs } = variables(graph, { x: [2, 5] }, mode, between(-3, 3), 'float32');
-        const [x] = values;
-        if (x === undefined) throw new Error('no input');
-        const s = g.Sigmoid(g.Mul(x, g.like(x, slope)));
-        const y = g.Mul(x, s);
-        const node = new Node({
-          op: 'Silu',
-          domain: 'loraify',
-          inputs: [x, s, y],
-          outputs: [new Value('silu', y.type)],
-          attrs: [['slope', { kind: 'float', value: slope }]],
-        });
-        g.own(node);
-        const check = { graph, g, outputs: [y], seeded: node.outputs, inputs, wrt: [x], mode } as const;
-        await checkGraph({ ...check, opset: 18, type: 'float32', step: 2e-2, tolerance: 1e-4, exact: false });
-      },
-    }),
-  ),
-);
-
-/** n = c/s with s = sqrt(mean(c²) + e), of which only the gradient by c is asked for. */
-const standardized = modes.map(
-  (mode): Extra => ({
-    is: `loraify.Standardized, ${mode}`,
-    ops: ['loraify.Standardized'],
-    run: async () => {
-      const graph = new Graph('standardized');
-      const g = createBuilder(inferNode, graph.inputs);
-      const { values, inputs } = variables(graph, { c: [2, 5] }, mode, between(-2, 2), 'float64');
-      const [c] = values;
-      if (c === undefined) throw new Error('no input');
-      const s = g.Sqrt(g.Add(g.ReduceMean(g.Mul(c, c), g.ints([-1]), { keepdims: 1 }), g.like(c, 0.1)));
-      const n = g.Div(c, s);
-      const node = new Node({
-        op: 'Standardized',
-        domain: 'loraify',
-        inputs: [c, n, s],
-        outputs: [new Value('standardized', n.type)],
-      });
-      g.own(node);
-      const check = { graph, g, outputs: [n], seeded: node.outputs, inputs, wrt: [c], mode } as const;
-      await checkGraph({ ...check, opset: 18, type: 'float64', step: 1e-5, tolerance: 1e-8, exact: false });
     },
   }),
 );
@@ -314,9 +212,7 @@ export const extras: readonly Extra[] = [
   ...joined,
   ...dropped,
   ...dropout,
-  ...gelu,
-  ...silu,
-  ...standardized,
+  ...carried,
   ...packed,
   ...quantizers,
   ...dynamic,

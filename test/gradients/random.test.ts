@@ -50,7 +50,7 @@ const notDrawn: Readonly<Record<string, string>> = {
   'loraify.Standardized': 'made by the compile out of LayerNorm and RMSNorm as they are written out, which are drawn',
   'loraify.Gelu': 'made by the compile out of Erf between products, which are drawn',
   'loraify.GeluTanh': 'made by the compile out of Tanh between products, which are drawn',
-  'loraify.Silu': 'made by the compile out of Sigmoid and Mul, which are drawn',
+  'loraify.Silu': 'made by the compile out of Sigmoid and a product, which are drawn',
   'loraify.Joined': 'made by the compile for CUDA out of products that read one value',
   'loraify.Adapted': 'made by the compile out of MatMul and Gemm with weights, which are drawn',
   'loraify.Dropout': 'a random mask; test/dropout holds its gradient for all forms of a branch',

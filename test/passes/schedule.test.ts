@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { parseText } from '../../src/parser/index.ts';
 import { verify } from '../../src/passes/index.ts';
 import { executionOrder } from '../../src/passes/memory/order.ts';
-import { schedule } from '../../src/passes/schedule.ts';
+import { runFirst, schedule } from '../../src/passes/schedule.ts';
 
 /** A chain of four, whose backward reads slopes that do not wait for it, and four leaves. */
 const text = `<ir_version: 8, opset_import: ["" : 18]>
@@ -38,6 +38,28 @@ describe('schedule', () => {
     verify(model);
     expect(names(graph.nodes)).not.toBe(written);
     expect(names(executionOrder(graph))).toBe(written);
+  });
+
+  it('runs the loss before the backward, also where nodes were added behind it', () => {
+    const { graph } = parseText(`<ir_version: 8, opset_import: ["" : 18]>
+main (float[N] x) => (float loss, float[N] g, float[N] next) {
+  p = Exp (x)
+  n = Neg (p)
+  loss = ReduceSum <keepdims: int = 0> (n)
+  d = Mul (p, p)
+  g = Mul (d, x)
+  next = Sub (x, g)
+}`);
+    for (const node of graph.nodes.slice(3)) node.metadata.set('loraify.rule', 'grad/Exp');
+    const added = graph.nodes.at(-1);
+    schedule(graph);
+    expect(names(executionOrder(graph))).toBe('p n loss d g next');
+    // As an optimizer's nodes come.
+    if (added !== undefined) graph.nodes.push(...graph.nodes.splice(graph.nodes.indexOf(added), 1));
+    expect(names(executionOrder(graph))).toBe('p d g next n loss');
+    const [loss] = graph.outputs;
+    if (loss !== undefined) runFirst(graph, loss);
+    expect(names(executionOrder(graph))).toBe('p n loss d g next');
   });
 
   it('of an unchanged order is repeatable', () => {

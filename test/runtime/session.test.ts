@@ -24,3 +24,17 @@ it('products with unpacked weights of 8 bits keep their activations', async () =
   await session.release();
   rmSync(dir, { recursive: true });
 });
+
+it('SiLU of doubles loads', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'loraify-session-'));
+  const file = join(dir, 'model.onnx');
+  const model = parseText(`<ir_version: 10, opset_import: ["" : 21]>
+    g (double[N] x) => (double[N] y) { s = Sigmoid (x) y = Mul (x, s) }`);
+  writeFileSync(file, encodeModel(model));
+  const session = await openSession(file, { provider: 'cpu', threads: 1 });
+  const { y } = await session.run({ x: new Tensor('float64', Float64Array.of(0, 2), [2]) });
+  expect(y?.data[0]).toBe(0);
+  expect(y?.data[1]).toBeCloseTo(2 / (1 + Math.exp(-2)), 12);
+  await session.release();
+  rmSync(dir, { recursive: true });
+});

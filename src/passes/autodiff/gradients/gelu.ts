@@ -20,11 +20,11 @@ gradRaw('loraify.GeluTanh', ({ node, inputs: [x, v, t, , h], dy, g }) => {
   return [g.Mul(g.Mul(dy, g.Mul(t, g.Add(g.Mul(g.Sub(n(2), t), steep), n(1)))), h)];
 });
 
-// y = x·s with s = sigmoid(c·x): s + c·y·(1 - s).
+// s + a·y·(1 - s)
 gradRaw('loraify.Silu', ({ node, inputs: [, s, y], dy, g }) => {
-  const slope = node.attrs.get('slope');
-  if (s === undefined || y === undefined || slope?.kind !== 'float')
+  const alpha = node.attrs.get('alpha');
+  if (s === undefined || y === undefined || alpha?.kind !== 'float')
     throw badModel(`"${node.label}" is incomplete`, { node: node.label });
-  const steep = slope.value === 1 ? y : g.Mul(y, g.like(y, slope.value));
-  return [g.Mul(dy, g.Add(s, g.Mul(steep, g.Sub(g.like(s, 1), s))))];
+  const v = alpha.value === 1 ? y : g.Mul(y, g.like(y, alpha.value));
+  return [g.Mul(dy, g.Add(s, g.Mul(v, g.Sub(g.like(s, 1), s))))];
 });
