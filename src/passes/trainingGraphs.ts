@@ -13,6 +13,7 @@ import { joinAdapted } from './joined.ts';
 import { type Attached, attachLoss } from './loss.ts';
 import { chooseLoss } from './lossChoice.ts';
 import { lowerTraining } from './lowerTraining.ts';
+import { foldLengths } from './normalize/index.ts';
 import { optimizerStep, type State } from './optimizer.ts';
 import { wholePads } from './pads.ts';
 import { asType } from './precision.ts';
@@ -79,16 +80,18 @@ export function named(g: Builder, entries: readonly (readonly [string, Value])[]
   });
 }
 
-/** Outputs set, Adapted nodes lowered, equal nodes merged, unused inputs dropped, order made. */
+/** Outputs set, what lengths that are fixed say folded, Adapted nodes lowered, equal nodes merged, unused inputs dropped, order made. */
 export function finish(
   f: { model: Model; graph: Graph; g: Builder },
   target: Target,
   extra: readonly Value[],
   outputs: readonly Value[],
+  isFixed = false,
 ): void {
   const { graph, g, model } = f;
   setOutputs(graph, outputs);
   graph.adopt();
+  if (isFixed) foldLengths(model);
   lowerTraining(graph, g);
   wholePads(graph, g);
   columnVectors(graph, g);
@@ -134,10 +137,7 @@ export function buildEval(p: Prepared): Model {
   const own = [...f.graph.outputs];
   const loss = p.choice.kind === 'external' ? [] : [[p.names.loss, f.attached.loss] as const];
   const results = named(f.g, [...loss, [p.names.weight, f.attached.weight]]);
-  finish(f, p.options.target, inputsOf(f), [
-    ...results,
-    ...own.filter((o) => !results.includes(o)).map((o) => readable(f.g, o)),
-  ]);
+  finish(f, p.options.target, inputsOf(f), [...results, ...own.filter((o) => !results.includes(o)).map((o) => readable(f.g, o))]);
   return f.model;
 }
 
@@ -182,6 +182,7 @@ export function buildGrad(p: Prepared): Model {
       [p.names.weight, f.attached.weight],
       [p.names.lora_grad, grad],
     ]),
+    p.fixed !== undefined,
   );
   return f.model;
 }

@@ -1,0 +1,80 @@
+/**
+ * Lengths that the source leaves open become numbers, in the graphs that take steps. What computes shapes from them is constant then
+ * and folds away; eval.onnx and model.onnx keep the symbols.
+ */
+import { cloneModel } from '../../graph/clone.ts';
+import { type Dim, type Model, tensorType } from '../../graph/model.ts';
+import { foldLengths } from '../normalize/index.ts';
+import { evaluate, symbolsOf } from '../shapes/dims.ts';
+import { inferShapes } from '../shapes.ts';
+import type { Prepared } from '../training.ts';
+import { buildGrad } from '../trainingGraphs.ts';
+import { verify } from '../verify.ts';
+import { rowsMixed } from './apart.ts';
+import { type FixedLengths, type Resolved, resolveLengths } from './lengths.ts';
+
+export { type FixedLengths, lengthCalled } from './lengths.ts';
+
+/** What of a training graph was fixed. */
+export interface Fixed {
+  readonly batch: number | undefined;
+  readonly seq: number | undefined;
+  /** The model as it was: for graphs that take any lengths. */
+  readonly open: Prepared;
+  /** Why a batch cannot be filled up with rows that do not count; undefined where it can. */
+  readonly mixed: string | undefined;
+}
+
+/**
+ * The prepared graph with numbers for its lengths; `prepared` itself where none are asked for, and left as it is.
+ * Errors: BAD_OPTION, see resolveLengths.
+ */
+export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
+  const { batch, seq, dims } = wanted;
+  if (batch === undefined && seq === undefined && Object.keys(dims).length === 0) return prepared;
+  const { options, choice } = prepared;
+  const resolved = resolveLengths(wanted, prepared.model.graph.inputs, prepared.bindings.tokens);
+  const mixed = batch === undefined ? undefined : rowsMixed(prepared, resolved);
+  const model = withNumbers(prepared.model, resolved);
+  options.trace?.('lengths', model);
+  // Which loss it is was seen by symbols, which tell lengths apart that may be equal as numbers.
+  const chosen = { loss: choice.kind, lossOutput: choice.output, classAxis: choice.classAxis };
+  let gradient: Model | undefined;
+  const fixed: Prepared = {
+    ...prepared,
+    model,
+    options: { ...options, choice: chosen },
+    fixed: { batch, seq, open: prepared, mixed },
+    gradient: () => (gradient ??= buildGrad(fixed)),
+  };
+  return fixed;
+}
+
+function withNumbers(from: Model, { symbols, axes }: Resolved): Model {
+  const { model, map } = cloneModel(from);
+  for (const { input, axis, length } of axes) {
+    const v = map.values.get(input);
+    if (v?.dtype !== undefined)
+      v.type = tensorType(
+        v.dtype,
+        v.shape?.map((d, i) => (i === axis ? length : d)),
+      );
+  }
+  settleSymbols(model, symbols);
+  foldLengths(model);
+  inferShapes(model.graph);
+  verify(model, { internal: true });
+  return model;
+}
+
+/** Puts numbers in the place of symbols; what hangs on others as well is inferred anew. In place. */
+export function settleSymbols(model: Model, symbols: ReadonlyMap<string, number>): void {
+  const settled = (d: Dim): Dim =>
+    typeof d === 'string' && symbolsOf(d).some((s) => symbols.has(s)) ? (evaluate(d, symbols) ?? null) : d;
+  for (const graph of model.graph.allGraphs())
+    for (const v of [...graph.inputs, ...graph.nodes.flatMap((n) => n.outputs)]) {
+      if (v.tensor !== undefined || v.type?.kind !== 'tensor') continue;
+      v.type = { ...v.type, shape: v.type.shape?.map(settled) };
+      v.elements = undefined;
+    }
+}
