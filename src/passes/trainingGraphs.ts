@@ -137,7 +137,10 @@ export function buildEval(p: Prepared): Model {
   const own = [...f.graph.outputs];
   const loss = p.choice.kind === 'external' ? [] : [[p.names.loss, f.attached.loss] as const];
   const results = named(f.g, [...loss, [p.names.weight, f.attached.weight]]);
-  finish(f, p.options.target, inputsOf(f), [...results, ...own.filter((o) => !results.includes(o)).map((o) => readable(f.g, o))]);
+  finish(f, p.options.target, inputsOf(f), [
+    ...results,
+    ...own.filter((o) => !results.includes(o)).map((o) => readable(f.g, o)),
+  ]);
   return f.model;
 }
 

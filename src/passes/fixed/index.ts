@@ -3,7 +3,8 @@
  * and folds away; eval.onnx and model.onnx keep the symbols.
  */
 import { cloneModel } from '../../graph/clone.ts';
-import { type Dim, type Model, tensorType } from '../../graph/model.ts';
+import { type Model, tensorType } from '../../graph/model.ts';
+import { changeLengths } from '../bind/symbols.ts';
 import { foldLengths } from '../normalize/index.ts';
 import { evaluate, symbolsOf } from '../shapes/dims.ts';
 import { inferShapes } from '../shapes.ts';
@@ -16,9 +17,7 @@ import { type FixedLengths, type Resolved, resolveLengths } from './lengths.ts';
 export { type FixedLengths, lengthCalled } from './lengths.ts';
 
 /** What of a training graph was fixed. */
-export interface Fixed {
-  readonly batch: number | undefined;
-  readonly seq: number | undefined;
+export interface Fixed extends FixedLengths {
   /** The model as it was: for graphs that take any lengths. */
   readonly open: Prepared;
   /** Why a batch cannot be filled up with rows that do not count; undefined where it can. */
@@ -34,8 +33,8 @@ export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
   if (batch === undefined && seq === undefined && Object.keys(dims).length === 0) return prepared;
   const { options, choice } = prepared;
   const resolved = resolveLengths(wanted, prepared.model.graph.inputs, prepared.bindings.tokens);
-  const mixed = batch === undefined ? undefined : rowsMixed(prepared, resolved);
   const model = withNumbers(prepared.model, resolved);
+  const mixed = batch === undefined ? undefined : rowsMixed(prepared, resolved, model.graph, batch);
   options.trace?.('lengths', model);
   // Which loss it is was seen by symbols, which tell lengths apart that may be equal as numbers.
   const chosen = { loss: choice.kind, lossOutput: choice.output, classAxis: choice.classAxis };
@@ -43,8 +42,8 @@ export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
   const fixed: Prepared = {
     ...prepared,
     model,
-    options: { ...options, choice: chosen },
-    fixed: { batch, seq, open: prepared, mixed },
+    options: { ...options, choice: chosen, loss: { ...options.loss, partly: true } },
+    fixed: { ...wanted, open: prepared, mixed },
     gradient: () => (gradient ??= buildGrad(fixed)),
   };
   return fixed;
@@ -60,21 +59,12 @@ function withNumbers(from: Model, { symbols, axes }: Resolved): Model {
         v.shape?.map((d, i) => (i === axis ? length : d)),
       );
   }
-  settleSymbols(model, symbols);
+  // What hangs on other symbols as well is inferred anew.
+  changeLengths(model, (d) =>
+    typeof d === 'string' && symbolsOf(d).some((s) => symbols.has(s)) ? (evaluate(d, symbols) ?? null) : d,
+  );
   foldLengths(model);
   inferShapes(model.graph);
   verify(model, { internal: true });
   return model;
-}
-
-/** Puts numbers in the place of symbols; what hangs on others as well is inferred anew. In place. */
-export function settleSymbols(model: Model, symbols: ReadonlyMap<string, number>): void {
-  const settled = (d: Dim): Dim =>
-    typeof d === 'string' && symbolsOf(d).some((s) => symbols.has(s)) ? (evaluate(d, symbols) ?? null) : d;
-  for (const graph of model.graph.allGraphs())
-    for (const v of [...graph.inputs, ...graph.nodes.flatMap((n) => n.outputs)]) {
-      if (v.tensor !== undefined || v.type?.kind !== 'tensor') continue;
-      v.type = { ...v.type, shape: v.type.shape?.map(settled) };
-      v.elements = undefined;
-    }
 }

@@ -16,6 +16,7 @@ export interface FixedLengths {
 
 /** An axis of an input that has no symbol, or shares none. */
 interface Axis {
+  readonly name: LengthName;
   readonly input: Value;
   readonly axis: number;
   readonly length: number;
@@ -25,9 +26,11 @@ interface Axis {
 export interface Resolved {
   readonly symbols: ReadonlyMap<string, number>;
   readonly axes: readonly Axis[];
+  /** The symbol counts rows. */
+  readonly isRows: (symbol: string) => boolean;
 }
 
-export type LengthName = 'batch' | 'seq';
+type LengthName = 'batch' | 'seq';
 
 const places = {
   batch: { axis: 0, ordinal: 'first', ranks: [1, Number.POSITIVE_INFINITY] },
@@ -36,7 +39,7 @@ const places = {
 } as const;
 
 /** The input whose axis a name means: the tokens, else the first that has it. */
-export function inputCalled(name: LengthName, inputs: readonly Value[], tokens: string | undefined): Value | undefined {
+function inputCalled(name: LengthName, inputs: readonly Value[], tokens: string | undefined): Value | undefined {
   const [least, most] = places[name].ranks;
   const fits = (v: Value): boolean => v.shape !== undefined && v.shape.length >= least && v.shape.length <= most;
   return inputs.find((v) => v.name === tokens && fits(v)) ?? inputs.find(fits);
@@ -54,10 +57,12 @@ export const lengthCalled = (name: LengthName, inputs: readonly Value[], tokens:
 export function resolveLengths(wanted: FixedLengths, inputs: readonly Value[], tokens: string | undefined): Resolved {
   const symbols = new Map<string, number>();
   const axes: Axis[] = [];
-  const put = (option: string, input: Value, axis: number, length: number): void => {
+  const rows = new Set<string>();
+  const put = (name: LengthName, option: string, input: Value, length: number): void => {
+    const { axis } = places[name];
     const d = input.shape?.[axis] ?? null;
     if (d === null) {
-      if (!axes.some((a) => a.input === input && a.axis === axis)) axes.push({ input, axis, length });
+      if (!axes.some((a) => a.input === input && a.axis === axis)) axes.push({ name, input, axis, length });
       return;
     }
     if (typeof d === 'number') return;
@@ -65,6 +70,7 @@ export function resolveLengths(wanted: FixedLengths, inputs: readonly Value[], t
     if (other !== undefined && other !== length)
       throw badOption(`${option} gives "${d}" another number than ${other}, in ${shapesOf([input])}`);
     symbols.set(d, length);
+    if (name === 'batch') rows.add(d);
   };
   for (const [name, length] of Object.entries(wanted.dims)) {
     const option = `--dim ${name}=${length}`;
@@ -91,10 +97,10 @@ export function resolveLengths(wanted: FixedLengths, inputs: readonly Value[], t
           : `${option}: the model has the ${ordinal} axis of ${shapesOf([first])} fixed to ${there}`,
         `leave --${name} out, or name another open length with --dim NAME=N`,
       );
-    put(option, first, axis, length);
-    for (const v of inputs) if (goesWith(name, v, first, inputs)) put(option, v, axis, length);
+    put(name, option, first, length);
+    for (const v of inputs) if (goesWith(name, v, first, inputs)) put(name, option, v, length);
   }
-  return { symbols, axes };
+  return { symbols, axes, isRows: (symbol) => rows.has(symbol) };
 }
 
 /** Whether an axis of its own stands for the same length, as where an exporter gives each input symbols of its own or none. */
