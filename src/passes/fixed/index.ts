@@ -4,6 +4,7 @@
  */
 import { cloneModel } from '../../graph/clone.ts';
 import { type Model, tensorType } from '../../graph/model.ts';
+import { isMaskName } from '../bind/names.ts';
 import { changeLengths } from '../bind/symbols.ts';
 import { foldLengths } from '../normalize/index.ts';
 import { evaluate, symbolsOf } from '../shapes/dims.ts';
@@ -12,6 +13,7 @@ import type { Prepared } from '../training.ts';
 import { buildGrad } from '../trainingGraphs.ts';
 import { verify } from '../verify.ts';
 import { rowsMixed } from './apart.ts';
+import { checkFits } from './fits.ts';
 import { type FixedLengths, type Resolved, resolveLengths } from './lengths.ts';
 
 export { type FixedLengths, lengthCalled } from './lengths.ts';
@@ -34,19 +36,32 @@ export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
   const { options, choice } = prepared;
   const resolved = resolveLengths(wanted, prepared.model.graph.inputs, prepared.bindings.tokens);
   const model = withNumbers(prepared.model, resolved);
+  checkFits(model.graph, optionOf(wanted));
   const mixed = batch === undefined ? undefined : rowsMixed(prepared, resolved, model.graph, batch);
   options.trace?.('lengths', model);
   // Which loss it is was seen by symbols, which tell lengths apart that may be equal as numbers.
   const chosen = { loss: choice.kind, lossOutput: choice.output, classAxis: choice.classAxis };
+  const notes = [...prepared.notes, ...unmasked(prepared, seq)];
   let gradient: Model | undefined;
   const fixed: Prepared = {
     ...prepared,
     model,
+    notes,
     options: { ...options, choice: chosen, loss: { ...options.loss, partly: true } },
     fixed: { ...wanted, open: prepared, mixed },
     gradient: () => (gradient ??= buildGrad(fixed)),
   };
   return fixed;
+}
+
+/** A language model that looks back does not see what stands behind a row. */
+function unmasked({ model: { graph }, choice, bindings }: Prepared, seq: number | undefined): string[] {
+  const isHidden = graph.inputs.some((v) => isMaskName(v.name)) || choice.kind === 'causal-lm';
+  if (seq === undefined || isHidden) return [];
+  const name = bindings.tokens ?? graph.inputs[0]?.name;
+  return [
+    `--seq ${seq}: rows of "${name}" that are shorter are filled up, and the model has no attention mask that hides it`,
+  ];
 }
 
 function withNumbers(from: Model, { symbols, axes }: Resolved): Model {
@@ -67,4 +82,9 @@ function withNumbers(from: Model, { symbols, axes }: Resolved): Model {
   inferShapes(model.graph);
   verify(model, { internal: true });
   return model;
+}
+
+function optionOf({ batch, seq, dims }: FixedLengths): string {
+  const given = Object.entries({ batch, seq }).flatMap(([name, n]) => (n === undefined ? [] : [`--${name} ${n}`]));
+  return [...given, ...Object.entries(dims).map(([name, n]) => `--dim ${name}=${n}`)].join(' ');
 }
