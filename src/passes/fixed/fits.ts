@@ -17,7 +17,7 @@ export function checkFits(graph: Graph, option: string): void {
     if (reason !== undefined)
       throw badOption(
         `${option} does not fit the model: "${node.label}" (${node.op}) ${reason}`,
-        'choose a smaller one',
+        'give smaller lengths',
       );
   }
 }
