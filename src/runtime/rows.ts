@@ -80,7 +80,7 @@ export async function openRows(
   const isCut = (v: InputInfo): boolean => v.longest !== undefined && most <= v.longest;
   const shapes = ({ shape, open }: InputInfo): Pick<FieldSpec, 'shape' | 'fixed' | 'isCut'> => {
     if (open === undefined) return { shape };
-    const own = shape.filter((d, i) => d !== open[i]);
+    const own = shape.filter((d, i) => i > 0 && d !== open[i]);
     return takesSteps ? { shape: open, fixed: shape, isCut: own.every((d) => most <= Number(d)) } : { shape: open };
   };
   const spec = {
