@@ -19,6 +19,7 @@ import { wholePads } from './pads.ts';
 import { asType } from './precision.ts';
 import { otherForms } from './providers.ts';
 import { knownReshapes } from './reshapes.ts';
+import { joinReshapes } from './rows.ts';
 import { schedule } from './schedule.ts';
 import { inferNode } from './shapes.ts';
 import { simplify } from './simplify.ts';
@@ -100,6 +101,7 @@ export function finish(
   knownReshapes(graph, g);
   simplify(graph);
   speedUp(model, g, target);
+  if (isFixed) joinReshapes(graph);
   if (lowerDropout(graph, g)) graph.adopt();
   graph.prune();
   if (target === 'cuda') schedule(graph);
