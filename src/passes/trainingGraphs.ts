@@ -64,7 +64,8 @@ export function forward(p: Prepared): Forward {
       const state = v === undefined ? undefined : stateOf(v);
       if (state !== undefined) node.setInput(i, state);
     });
-  const chosen = chooseLoss(graph, { ...p.options.choice, lossOutput: p.choice.output });
+  const { kind, output, classAxis } = p.choice;
+  const chosen = chooseLoss(graph, { loss: kind, lossOutput: output, classAxis });
   const attached = attachLoss(g, chosen, p.options.loss, p.names.labels, p.options.target);
   return { model, graph, g, params, tensors, attached };
 }

@@ -33,21 +33,19 @@ export interface Fixed extends FixedLengths {
 export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
   const { batch, seq, dims } = wanted;
   if (batch === undefined && seq === undefined && Object.keys(dims).length === 0) return prepared;
-  const { options, choice } = prepared;
+  const { options } = prepared;
   const resolved = resolveLengths(wanted, prepared.model.graph.inputs, prepared.bindings.tokens);
   const model = withNumbers(prepared.model, resolved);
   checkFits(model.graph, optionOf(wanted));
   const mixed = batch === undefined ? undefined : rowsMixed(prepared, resolved, model.graph, batch);
   options.trace?.('lengths', model);
-  // Which loss it is was seen by symbols, which tell lengths apart that may be equal as numbers.
-  const chosen = { loss: choice.kind, lossOutput: choice.output, classAxis: choice.classAxis };
   const notes = [...prepared.notes, ...unmasked(prepared, seq)];
   let gradient: Model | undefined;
   const fixed: Prepared = {
     ...prepared,
     model,
     notes,
-    options: { ...options, choice: chosen, loss: { ...options.loss, partly: true } },
+    options: { ...options, loss: { ...options.loss, partly: true } },
     fixed: { ...wanted, open: prepared, mixed },
     gradient: () => (gradient ??= buildGrad(fixed)),
   };

@@ -78,7 +78,8 @@ function weightPaths(model: Model): Set<Node> {
     kept.add(node);
     for (const input of node.inputs) follow(input);
   };
-  for (const node of model.graph.allNodes()) if (isAdapted(node)) for (const v of node.inputs.slice(1)) follow(v);
+  // What stands behind W, A and B is computed from x.
+  for (const node of model.graph.allNodes()) if (isAdapted(node)) for (const v of node.inputs.slice(1, 4)) follow(v);
   return kept;
 }
 
