@@ -3,8 +3,8 @@
  * The gradient graph is built once and finished; what comes after the gradient is added to copies of it.
  */
 import { type Builder, createBuilder } from '../graph/builder.ts';
-import { cloneModel } from '../graph/clone.ts';
-import { Graph, type Model, tensorType, Value } from '../graph/model.ts';
+import { cloneModel, emptyModel } from '../graph/clone.ts';
+import { type Graph, type Model, tensorType, Value } from '../graph/model.ts';
 import { gradients } from './autodiff/index.ts';
 import { dequantizeLate } from './dequantize.ts';
 import { seedDropout, withoutDropout } from './dropout.ts';
@@ -287,15 +287,4 @@ export function buildUpdate(p: Prepared): Model {
   model.graph.extend();
   verify(model);
   return model;
-}
-
-/** A model like this one with an empty graph. */
-export function emptyModel(like: Model, name: string): Model {
-  return {
-    ...like,
-    opsets: new Map(like.opsets),
-    metadata: new Map(like.metadata),
-    graph: new Graph(name),
-    functions: [],
-  };
 }
