@@ -83,6 +83,15 @@ describe('which lengths', () => {
     expect(() => compiled(inputs, pooled, options)).toThrow(expect.toSatisfy(coded('BAD_OPTION', message)));
   });
 
+  it('a model that cannot tell what is filled up says so', () => {
+    const notes = (inputs: string, nodes: string): readonly string[] =>
+      compiled(inputs, nodes, { seq: 6 }).prepared?.notes ?? [];
+    expect(notes('int64[N,S] ids', pooled)).toEqual([
+      '--seq 6: rows of "ids" that are shorter are filled up, and the model has no attention mask that hides it',
+    ]);
+    expect(notes('int64[N,S] ids, int64[N,S] attention_mask', masked)).toEqual([]);
+  });
+
   it('zero and less are no lengths', () => {
     for (const options of [{ batch: 0 }, { seq: -1 }, { dim: { N: 1.5 } }])
       expect(() => resolveOptions(options)).toThrow(expect.toSatisfy(coded('BAD_OPTION')));
