@@ -360,7 +360,11 @@ export const runtimeFailed = define(
   'RUNTIME_FAILED',
   'ONNX Runtime refused to load or run a graph.',
   'run loraify doctor, and report the message with the package manifest if the graph is ours',
-  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+  (reason: string, file?: string, hint?: string) => ({
+    message: reason,
+    ...(file === undefined ? {} : { file }),
+    ...(hint === undefined ? {} : { hint }),
+  }),
 );
 
 export const nonFinite = define(

@@ -16,6 +16,7 @@ import {
   adapt,
   type Differentiated,
   findCandidates,
+  fixLengths,
   type GradientReport,
   type Prepared,
   prepare,
@@ -25,7 +26,7 @@ import {
   stateLayout,
   trainWhole,
 } from './passes/index.ts';
-import { trainingOptions } from './passOptions.ts';
+import { fixedLengths, trainingOptions } from './passOptions.ts';
 import { chooseWhole, type Whole } from './saved.ts';
 import { nothingSelected, type Selection } from './select.ts';
 
@@ -180,7 +181,10 @@ function preparedFor(
     // Masks change nothing about what can be differentiated.
     const layers = chosen.map((c) => c.layer);
     return {
-      training: prepare(model, stateLayout(layers, saved), trainingOptions(options, undefined, stored, 0)),
+      training: fixLengths(
+        prepare(model, stateLayout(layers, saved), trainingOptions(options, undefined, stored, 0)),
+        fixedLengths(options),
+      ),
       stored,
     };
   } catch (error) {

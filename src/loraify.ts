@@ -41,6 +41,7 @@ import {
   type Candidate,
   type Candidates,
   findCandidates,
+  fixLengths,
   lowerBeside,
   type Prepared,
   prepare,
@@ -54,7 +55,7 @@ import {
   trainWhole,
   verify,
 } from './passes/index.ts';
-import { dropoutOf, trainingOptions } from './passOptions.ts';
+import { dropoutOf, fixedLengths, trainingOptions } from './passOptions.ts';
 import { chooseWhole, type Whole } from './saved.ts';
 import { nothingSelected, type Selection, selectFromAdapter, selectLayers } from './select.ts';
 import { initialParams } from './start.ts';
@@ -119,7 +120,9 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   }
   const training = wanted.filter((w): w is TrainingGraph => w !== 'model');
   const prepared =
-    training.length === 0 ? undefined : prepare(model, layout, trainingOptions(options, trace, stored, dropout));
+    training.length === 0
+      ? undefined
+      : fixLengths(prepare(model, layout, trainingOptions(options, trace, stored, dropout)), fixedLengths(options));
   if (prepared !== undefined) for (const which of training) graphs.set(which, buildTraining(prepared, which));
   const { patterns: modulesToSave } = whole;
   return { graphs, found, selection, layers, layout, dropout, saved, modulesToSave, prepared, stored };

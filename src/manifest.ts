@@ -6,7 +6,14 @@ import { elementCount, isFloat } from './graph/tensor.ts';
 import type { Compiled } from './loraify.ts';
 import type { ResolvedOptions } from './options.ts';
 
-import { computesIn, lossScaling, narrowsActivations, type Prepared, type Stored } from './passes/index.ts';
+import {
+  buildTraining,
+  computesIn,
+  lossScaling,
+  narrowsActivations,
+  type Prepared,
+  type Stored,
+} from './passes/index.ts';
 
 export interface ManifestInputs {
   /** The source's file name. */
@@ -31,6 +38,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
   const { settings = options } = selection;
   const { told = {} } = selection.settings ?? {};
   const reference = compiled.graphs.get('train') ?? compiled.graphs.get('grad') ?? compiled.graphs.get('eval');
+  const open = openInputs(compiled, reference);
   const names = prepared?.names;
   const name = (key: keyof NonNullable<typeof names>): string => names?.[key] ?? key;
   const pair = (key: 'lora_params' | 'lora_m' | 'lora_v' | 'lora_step' | 'lora_loss_scale'): [string, string] => [
@@ -52,6 +60,8 @@ export function buildManifest(m: ManifestInputs): Manifest {
       ...(compiled.stored === undefined ? {} : { path: m.path }),
     },
     ...(compiled.stored === undefined ? {} : { precision: precisionOf(compiled.stored, options, m.weightsFile) }),
+    ...(prepared === undefined ? {} : { for: options.for }),
+    ...fixedOf(prepared, open),
     graphs: Object.fromEntries([...compiled.graphs.keys()].map((g) => [g, `${g}.onnx`])),
     lora: {
       rank: settings.rank,
@@ -113,8 +123,13 @@ export function buildManifest(m: ManifestInputs): Manifest {
     },
     inputs: (reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined))
       .filter((v) => own.has(v.name))
-      .map((v) => ({ ...info(v), ...missing(prepared?.bindings.absent.get(v.name)), ...longest(v, prepared) })),
-    ...labelsOf(reference, prepared),
+      .map((v) => ({
+        ...info(v),
+        ...opened(v, open),
+        ...missing(prepared?.bindings.absent.get(v.name)),
+        ...longest(v, prepared),
+      })),
+    ...labelsOf(reference, prepared, open),
     ...(bound.length === 0 ? {} : { bound }),
     ...(prepared === undefined
       ? {}
@@ -223,13 +238,49 @@ function longest({ name }: Value, prepared: Prepared | undefined): Pick<InputInf
   return name !== bindings?.tokens || bindings.longest === undefined ? {} : { longest: bindings.longest };
 }
 
-function labelsOf(reference: Model | undefined, prepared: Prepared | undefined): { labels?: InputInfo } {
+/** The inputs of eval.onnx by their names, where other graphs have lengths fixed; nothing otherwise. */
+function openInputs({ graphs, prepared }: Compiled, reference: Model | undefined): ReadonlyMap<string, Value> {
+  const evaluation = graphs.get('eval');
+  if (prepared?.fixed === undefined || reference === undefined || reference === evaluation) return new Map();
+  const { graph } = evaluation ?? buildTraining(prepared, 'eval');
+  return new Map(graph.inputs.map((v) => [v.name, v]));
+}
+
+function opened(v: Value, open: ReadonlyMap<string, Value>): Pick<InputInfo, 'open'> {
+  const shape = open.get(v.name)?.shape;
+  return shape === undefined || shape.every((d, i) => d === v.shape?.[i]) ? {} : { open: [...shape] };
+}
+
+function fixedOf(prepared: Prepared | undefined, open: ReadonlyMap<string, Value>): Pick<Manifest, 'fixed'> {
+  if (prepared?.fixed === undefined || open.size === 0) return {};
+  const { batch, seq, dims, mixed } = prepared.fixed;
+  return {
+    fixed: {
+      ...(batch === undefined ? {} : { batch }),
+      ...(seq === undefined ? {} : { seq }),
+      ...(Object.keys(dims).length === 0 ? {} : { dims: { ...dims } }),
+      ...(mixed === undefined ? {} : { wholeBatches: mixed }),
+    },
+  };
+}
+
+function labelsOf(
+  reference: Model | undefined,
+  prepared: Prepared | undefined,
+  open: ReadonlyMap<string, Value>,
+): { labels?: InputInfo } {
   const found = reference?.graph.inputs.find((v) => v.name === prepared?.names.labels);
   if (found === undefined || prepared === undefined) return {};
   const tokens = reference?.graph.inputs.find((v) => v.name === prepared.bindings.tokens);
   // A language model learns from text alone: the labels are the tokens.
   const own = prepared.choice.kind === 'causal-lm' && tokens?.shape?.length === 2;
-  return { labels: { ...info(found), ...missing(own ? { value: 'copy', like: tokens.name } : undefined) } };
+  return {
+    labels: {
+      ...info(found),
+      ...opened(found, open),
+      ...missing(own ? { value: 'copy', like: tokens.name } : undefined),
+    },
+  };
 }
 
 /** The inputs that the training graphs fix. */

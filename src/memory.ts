@@ -8,6 +8,7 @@ import {
   fedTo,
   forwardOf,
   type Held,
+  lengthCalled,
   lengthsNeeded,
   type Prepared,
   packedBytes,
@@ -66,7 +67,7 @@ export function memoryOf(
   const { steps = target === 'cuda' ? longestRun : 1, ...numbers } = asked;
   for (const [name, n] of Object.entries({ ...numbers, steps }))
     if (!Number.isSafeInteger(n) || n < 1) throw badOption(`--memory ${name}=${n}: a length is a positive integer`);
-  const named = lengthsOf(prepared.model.graph, numbers);
+  const named = lengthsOf(prepared, numbers);
   const graph = steps > 1 ? 'train_k' : 'train';
   const model = buildTraining(prepared, graph);
   const lengths = new Map([...named, ['K', steps] as const]);
@@ -88,7 +89,7 @@ export function memoryOf(
   };
   return {
     graph,
-    lengths: Object.fromEntries(named),
+    lengths: { ...fixedNumbers(prepared), ...Object.fromEntries(named) },
     steps,
     ...parts,
     kept: bytesOfHeld(activations.filter(keptTest(model.graph))),
@@ -102,11 +103,16 @@ export function memoryOf(
 const bytesOfHeld = (held: readonly Held[]): number => held.reduce((n, h) => n + h.bytes, 0);
 
 /** Numbers by the symbols that they are for. */
-function lengthsOf(graph: Graph, numbers: Readonly<Record<string, number>>): Map<string, number> {
+function lengthsOf(
+  { model: { graph }, bindings }: Prepared,
+  numbers: Readonly<Record<string, number>>,
+): Map<string, number> {
   const needed = lengthsNeeded(graph);
+  const placed = (name: string): number | string | undefined =>
+    name === 'batch' || name === 'seq' ? (lengthCalled(name, graph.inputs, bindings.tokens) ?? undefined) : undefined;
   const lengths = new Map<string, number>();
   for (const [name, n] of Object.entries(numbers)) {
-    const symbol = needed.has(name) ? name : axisCalled(graph, name);
+    const symbol = needed.has(name) ? name : placed(name);
     if (symbol === n) continue;
     if (typeof symbol === 'number') throw badOption(`--memory ${name}=${n}: the model fixes that length to ${symbol}`);
     if (symbol === undefined) {
@@ -128,11 +134,11 @@ function lengthsOf(graph: Graph, numbers: Readonly<Record<string, number>>): Map
   return lengths;
 }
 
-/** `batch` is the first axis of the first input, `seq` the second axis of the first input that has two. */
-function axisCalled({ inputs }: Graph, name: string): number | string | undefined {
-  const axis = name === 'batch' ? 0 : name === 'seq' ? 1 : undefined;
-  if (axis === undefined) return undefined;
-  return inputs.find((v) => (v.shape?.length ?? 0) > axis)?.shape?.[axis] ?? undefined;
+/** Lengths that are no symbols any more. */
+function fixedNumbers({ fixed }: Prepared): Record<string, number> {
+  if (fixed === undefined) return {};
+  const given = Object.entries({ batch: fixed.batch, seq: fixed.seq, ...fixed.dims });
+  return Object.fromEntries(given.flatMap(([name, n]) => (n === undefined ? [] : [[name, n]])));
 }
 
 /** Whether a value is the trainable state, or what a run makes of it. */

@@ -48,6 +48,11 @@ const schema = z.strictObject({
   classWeights: z.array(finite.refine((x) => x >= 0, 'must not be negative')).optional(),
   /** What fixes inputs of the model in the training graphs: zeros, ones, empty, input (it stays one), or a file that holds it. */
   bind: z.record(z.string(), z.string().min(1)).default({}),
+  /** Numbers for lengths that the source leaves open, in the graphs that take steps: rows, and the positions of a sequence. */
+  batch: z.int().positive().optional(),
+  seq: z.int().positive().optional(),
+  /** The same for lengths by their symbols in the model. */
+  dim: z.record(z.string(), z.int().positive()).default({}),
   optimizer: z.enum(['adamw', 'sgd']).default('adamw'),
   betas: z.tuple([fraction, fraction]).default([0.9, 0.999]),
   eps: positive.default(1e-8),

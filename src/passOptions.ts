@@ -4,7 +4,7 @@ import { readBindings } from './bindings.ts';
 import { badOption } from './errors.ts';
 import type { Model } from './graph/model.ts';
 import type { ResolvedOptions } from './options.ts';
-import type { Prepared, Stored } from './passes/index.ts';
+import type { FixedLengths, Prepared, Stored } from './passes/index.ts';
 
 export function trainingOptions(
   options: ResolvedOptions,
@@ -35,6 +35,8 @@ export function trainingOptions(
     ...(trace === undefined ? {} : { trace }),
   };
 }
+
+export const fixedLengths = ({ batch, seq, dim }: ResolvedOptions): FixedLengths => ({ batch, seq, dims: dim });
 
 /**
  * The option, else what the adapter was trained with. Errors: BAD_OPTION where it is 1, on a part of a packed weight, and beside

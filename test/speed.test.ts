@@ -7,7 +7,7 @@ import { sizeOf } from '../src/graph/layers.ts';
 import { stream } from '../src/graph/random.ts';
 import { compileModel } from '../src/loraify.ts';
 import { resolveOptions } from '../src/options.ts';
-import { parseFile } from '../src/parser/index.ts';
+import { parseFile, parseText } from '../src/parser/index.ts';
 import { targets } from '../src/passes/index.ts';
 import { readPack } from './parity/pack.ts';
 import { describeShared, sharedPath } from './shared.ts';
@@ -56,6 +56,19 @@ function compare(folder: string): void {
     }
   });
 }
+
+it('the loss is the one that was chosen, whatever a target makes of the layer that it was chosen by', () => {
+  const text = `<ir_version: 8, opset_import: ["": 17]> g (float[N,3] x) => (float[N,2] y)
+    <float[3,2] w = {0.5, -1, 1, 0.25, -0.5, 2}> { y = MatMul(x, w) }`;
+  for (const target of targets) {
+    const { graphs, prepared } = compileModel(
+      parseText(text),
+      resolveOptions({ rank: 2, for: target, emit: ['grad'] }),
+    );
+    expect(prepared?.choice.kind).toBe('cross-entropy');
+    expect(graphs.get('grad')?.graph.inputs.find((v) => v.name === 'labels')?.dtype, target).toBe('int64');
+  }
+});
 
 describe('text classifier', () => {
   compare(own);

@@ -34,3 +34,12 @@ export function precisionLine({ type, computes, activations, weights, bytes: siz
 }
 
 type Precision = NonNullable<Manifest['precision']>;
+
+/** Lengths that were fixed, and what becomes of a batch that is not full. */
+export function lengthsLine({ batch, seq, dims = {}, wholeBatches }: NonNullable<Manifest['fixed']>): string {
+  const named = Object.entries({ batch, seq, ...dims }).flatMap(([name, n]) =>
+    n === undefined ? [] : [`${name} ${n}`],
+  );
+  const rest = wholeBatches === undefined ? '' : `; a batch that is not full is left out, because ${wholeBatches}`;
+  return `${named.join(', ')} in the graphs that take steps; evaluation takes any${rest}`;
+}

@@ -1,5 +1,5 @@
 import type { CompileResult } from '../index.ts';
-import { boundLines, dataLine, precisionLine } from './boundText.ts';
+import { boundLines, dataLine, lengthsLine, precisionLine } from './boundText.ts';
 import { command } from './command.ts';
 import { compileOptions, libraryOptions } from './compileOptions.ts';
 import { required } from './options.ts';
@@ -40,6 +40,7 @@ function summary(model: string, { dir, manifest, files }: CompileResult, dryRun:
     ...(loss === undefined
       ? []
       : [`  loss        ${loss.kind} on "${loss.tensor}" (${loss.chosen}); --loss and --loss-output change it`]),
+    ...(manifest.fixed === undefined ? [] : [`  lengths     ${lengthsLine(manifest.fixed)}`]),
     ...(manifest.precision === undefined ? [] : [`  precision   ${precisionLine(manifest.precision)}`]),
     ...boundLines(manifest.bound).map((line, i) => `  ${i === 0 ? 'bound     ' : '          '}  ${line}`),
     ...(data === undefined ? [] : [`  data        ${data}`]),

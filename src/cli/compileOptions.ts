@@ -75,6 +75,17 @@ export const selectionOptions = {
     default: 'caches empty, positions from the mask',
     group: training,
   }),
+  batch: integer({
+    describe: 'rows of a step: fixes the first axis of the inputs in the training graphs',
+    default: 'open',
+    group: training,
+  }),
+  seq: integer({
+    describe: 'positions of a row: fixes the second axis of sequences in the training graphs; shorter rows are padded',
+    default: 'open',
+    group: training,
+  }),
+  dim: table({ describe: 'NAME=N,... fixes lengths by their names in the model', group: training }),
   precision: choice(['fp32', 'fp16', 'bf16'], {
     describe: 'what frozen float32 weights are stored in, and products with them computed in; fp32: as they are',
     default: 'fp32',

@@ -16,7 +16,7 @@ export const runtimeOptions = {
 export const dataOptions = {
   data: required({ describe: '.jsonl, .npz, .safetensors, .csv or .parquet' }),
   labelColumn: text({ describe: 'column of the labels', default: 'labels or label' }),
-  batchSize: integer({ describe: 'rows of a batch', default: '8' }),
+  batchSize: integer({ describe: 'rows of a batch', default: '8, or what the package has fixed' }),
   maxLength: integer({ describe: 'longer rows are cut' }),
   allowNan: flag({ describe: 'inputs may hold NaN: the model deals with it' }),
   pad: table({ describe: 'INPUT=VALUE,... that short rows are filled with', default: '0' }),

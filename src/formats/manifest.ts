@@ -5,6 +5,9 @@ import { z } from 'zod';
 import { badPackage } from '../errors.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
 import { readWhole } from './files.ts';
+import { dims, fixed, inputInfo } from './manifestInputs.ts';
+
+export { type InputInfo, openShape, type ValueInfo } from './manifestInputs.ts';
 
 export const manifestName = 'loraify.json';
 export const manifestFormat = 'loraify/1';
@@ -15,23 +18,7 @@ const fileName = z
   .string()
   .regex(/^[^/\\\0]+$/)
   .refine((name) => name !== '.' && name !== '..', 'must be the name of a file in the package');
-/** A size, a symbol, or null where the model says nothing. */
-const dims = z.array(z.union([count, z.string(), z.null()]));
 const pair = z.tuple([z.string(), z.string()]);
-
-const valueInfo = z.object({ name: z.string(), type: z.string(), shape: dims });
-
-/** What the runtime puts in where data lack an input: as many entries as the input `like` has in the same row. */
-const missing = z.object({
-  /** 1 for every token, padding 0; the cumulative sum of the mask minus 1; 0; the elements of `like` themselves. */
-  value: z.enum(['ones', 'positions', 'zeros', 'copy']),
-  like: z.string(),
-});
-const inputInfo = valueInfo.extend({
-  missing: missing.optional(),
-  /** The most tokens a row may have: the model's caches hold no more. */
-  longest: count.optional(),
-});
 
 /** A tensor inside the flat vector; `offset` counts float32 elements. */
 const slot = z.object({ name: z.string(), offset: count, shape: z.array(count) });
@@ -118,6 +105,10 @@ const schema = z.object({
     grad: fileName.optional(),
     update: fileName.optional(),
   }),
+  /** The execution provider that the training graphs are made for; `portable`: any. */
+  for: z.enum(['portable', 'cpu', 'cuda', 'webgpu']).optional(),
+  /** Lengths that train, train_k and grad have fixed and the model leaves open: `inputs` and `labels` say where. */
+  fixed: fixed.optional(),
   lora: z.object({
     rank: z.int().positive(),
     alpha: z.number(),
@@ -201,8 +192,6 @@ export type Manifest = z.infer<typeof schema>;
 export type ManifestLayer = z.infer<typeof layer>;
 export type ManifestSaved = z.infer<typeof saved>;
 export type ManifestSplice = z.infer<typeof splice>;
-export type ValueInfo = z.infer<typeof valueInfo>;
-export type InputInfo = z.infer<typeof inputInfo>;
 export type GraphKind = keyof Manifest['graphs'];
 
 const maxBytes = 2 ** 28;

@@ -128,3 +128,14 @@ function define(value: Value, map: CloneMap): Value {
 function lookup(value: Value, map: CloneMap): Value | undefined {
   return map.values.get(value) ?? (map.values.has(value) ? undefined : value);
 }
+
+/** A model like this one with an empty graph. */
+export function emptyModel(like: Model, name: string): Model {
+  return {
+    ...like,
+    opsets: new Map(like.opsets),
+    metadata: new Map(like.metadata),
+    graph: new Graph(name),
+    functions: [],
+  };
+}

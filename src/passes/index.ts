@@ -3,6 +3,7 @@ export { adapt, type Candidate, type Candidates, type Chosen, findCandidates } f
 export { isAdapted } from './adapted.ts';
 export { type AdapterInputs, adapterInputs, exposeAdapters } from './adapterInputs.ts';
 export type { Absent, Binding, Bindings, Wanted } from './bind/index.ts';
+export { type FixedLengths, fixLengths, lengthCalled } from './fixed/index.ts';
 export { type Blocked, type Differentiated, type GradientReport, reasonOf, reportGradients } from './gradientReport.ts';
 export { computesIn, narrowsActivations } from './halfProducts.ts';
 export { type Stored, storeHalf } from './halfWeights.ts';

@@ -4,6 +4,7 @@
  */
 import { badLoss } from '../errors.ts';
 import type { Builder } from '../graph/builder.ts';
+import { noLabel } from '../graph/labels.ts';
 import { tensorType, Value } from '../graph/model.ts';
 import type { DataType } from '../graph/tensor.ts';
 import { gradTools } from './autodiff/tools.ts';
@@ -16,6 +17,8 @@ export interface LossOptions {
   readonly labelSmoothing: number;
   /** One weight per class, or undefined. */
   readonly classWeights: readonly number[] | undefined;
+  /** Float labels may be `noLabel`, which does not count. */
+  readonly partly?: boolean | undefined;
 }
 
 export interface Attached {
@@ -52,7 +55,7 @@ export function attachLoss(
       return { loss: tensor, weight: g.float(1), labels: d, seed: [tensor, d] };
     }
     if (kind === 'cross-entropy' || kind === 'causal-lm') return crossEntropy(g, choice, options, labelName, target);
-    return pointwise(g, kind, tensor, labelName);
+    return pointwise(g, kind, tensor, labelName, options.partly === true);
   });
 }
 
@@ -162,11 +165,19 @@ function classWeights(
   return g.constant('float32', [weights.length], weights);
 }
 
-/** Means over all elements: mse d², l1 |d|, huber (delta 1), bce with logits; labels have the output's shape. */
-function pointwise(g: Builder, kind: 'mse' | 'l1' | 'huber' | 'bce', tensor: Value, labelName: string): Attached {
+/** Means over all elements that count: mse d², l1 |d|, huber (delta 1), bce with logits; labels have the output's shape. */
+function pointwise(
+  g: Builder,
+  kind: 'mse' | 'l1' | 'huber' | 'bce',
+  tensor: Value,
+  labelName: string,
+  partly: boolean,
+): Attached {
   const labels = new Value(labelName, tensorType('float32', tensor.shape));
   const z = tensor.dtype === 'float32' ? tensor : g.Cast(tensor, { to: 1 });
-  const d = g.Sub(z, labels);
+  const counts = partly ? g.Less(labels, g.float(noLabel)) : undefined;
+  const counted = (v: Value): Value => (counts === undefined ? v : g.Where(counts, v, g.float(0)));
+  const d = counted(g.Sub(z, labels));
   const one = g.float(1);
   const [each, dz] = ((): readonly [Value, Value] => {
     if (kind === 'mse') return [g.Mul(d, d), g.Mul(d, g.float(2))];
@@ -177,13 +188,19 @@ function pointwise(g: Builder, kind: 'mse' | 'l1' | 'huber' | 'bce', tensor: Val
       return [g.Sub(g.Mul(d, clipped), g.Mul(g.Mul(clipped, clipped), g.float(0.5))), clipped];
     }
     const soft = g.Log(g.Add(one, g.Exp(g.Neg(g.Abs(z)))));
-    return [g.Add(g.Sub(g.Max([z, g.float(0)]), g.Mul(z, labels)), soft), g.Sub(g.Sigmoid(z), labels)];
+    const each = g.Add(g.Sub(g.Max([z, g.float(0)]), g.Mul(z, labels)), soft);
+    return [counted(each), counted(g.Sub(g.Sigmoid(z), labels))];
   })();
   const size = z.shape?.reduce<number | undefined>(
     (n, s) => (typeof s === 'number' && n !== undefined ? n * s : undefined),
     1,
   );
-  const weight = size !== undefined ? g.float(size) : g.Cast(g.Size(z), { to: 1 });
+  const weight =
+    counts !== undefined
+      ? g.ReduceSum(g.Cast(counts, { to: 1 }), undefined, { keepdims: 0 })
+      : size !== undefined
+        ? g.float(size)
+        : g.Cast(g.Size(z), { to: 1 });
   const total = g.Max([weight, one]);
   const loss = g.Div(g.ReduceSum(each, undefined, { keepdims: 0 }), total);
   return { loss, weight, labels, seed: [tensor, g.Div(dz, total)] };

@@ -10,6 +10,7 @@ import { absorbBiases } from './biases.ts';
 import { type Bindings, bindInputs, type Wanted } from './bind/index.ts';
 import { canonicalize } from './canonical.ts';
 import { isDropout } from './dropout.ts';
+import type { Fixed } from './fixed/index.ts';
 import { compactGelu } from './gelu.ts';
 import { groupHeads } from './groupedHeads.ts';
 import { computesIn, halfProducts, narrowsActivations } from './halfProducts.ts';
@@ -82,6 +83,8 @@ export interface Prepared {
   readonly bindings: Bindings;
   /** What computes in another type than the model says, and why. */
   readonly notes: readonly string[];
+  /** Lengths that are numbers here and open in the source. */
+  readonly fixed?: Fixed;
   /** The gradient passes through float16: the graphs have a loss scale. */
   readonly lossScaled: boolean;
   /** The graphs with gradients have masks, and a seed for them. */
@@ -218,7 +221,8 @@ const builders = {
 
 /** One of the training graphs. Throws NO_GRADIENT and the like; `prepared` stays usable. */
 export function buildTraining(prepared: Prepared, which: TrainingGraph): Model {
-  const model = builders[which](prepared);
+  // Evaluation takes whatever a data file holds.
+  const model = builders[which](which === 'eval' ? (prepared.fixed?.open ?? prepared) : prepared);
   prepared.options.trace?.(which, model);
   return model;
 }

@@ -3,8 +3,8 @@
  * The gradient graph is built once and finished; what comes after the gradient is added to copies of it.
  */
 import { type Builder, createBuilder } from '../graph/builder.ts';
-import { cloneModel } from '../graph/clone.ts';
-import { Graph, type Model, tensorType, Value } from '../graph/model.ts';
+import { cloneModel, emptyModel } from '../graph/clone.ts';
+import { type Graph, type Model, tensorType, Value } from '../graph/model.ts';
 import { gradients } from './autodiff/index.ts';
 import { fewBuffers } from './buffers.ts';
 import { dequantizeLate } from './dequantize.ts';
@@ -14,11 +14,13 @@ import { joinAdapted } from './joined.ts';
 import { type Attached, attachLoss } from './loss.ts';
 import { chooseLoss } from './lossChoice.ts';
 import { lowerTraining } from './lowerTraining.ts';
+import { foldLengths } from './normalize/index.ts';
 import { optimizerStep, type State } from './optimizer.ts';
 import { wholePads } from './pads.ts';
 import { asType } from './precision.ts';
 import { otherForms } from './providers.ts';
 import { knownReshapes } from './reshapes.ts';
+import { joinReshapes } from './rows.ts';
 import { runFirst, schedule } from './schedule.ts';
 import { inferNode } from './shapes.ts';
 import { simplify } from './simplify.ts';
@@ -63,7 +65,8 @@ export function forward(p: Prepared): Forward {
       const state = v === undefined ? undefined : stateOf(v);
       if (state !== undefined) node.setInput(i, state);
     });
-  const chosen = chooseLoss(graph, { ...p.options.choice, lossOutput: p.choice.output });
+  const { kind, output, classAxis } = p.choice;
+  const chosen = chooseLoss(graph, { loss: kind, lossOutput: output, classAxis });
   const attached = attachLoss(g, chosen, p.options.loss, p.names.labels, p.options.target);
   return { model, graph, g, params, tensors, attached };
 }
@@ -80,16 +83,18 @@ export function named(g: Builder, entries: readonly (readonly [string, Value])[]
   });
 }
 
-/** Outputs set, Adapted nodes lowered, equal nodes merged, unused inputs dropped, order made. */
+/** Outputs set, what lengths that are fixed say folded, Adapted nodes lowered, equal nodes merged, unused inputs dropped, order made. */
 export function finish(
   f: { model: Model; graph: Graph; g: Builder },
   { target, stored }: Pick<TrainingOptions, 'target' | 'stored'>,
   extra: readonly Value[],
   outputs: readonly Value[],
+  isFixed = false,
 ): void {
   const { graph, g, model } = f;
   setOutputs(graph, outputs);
   graph.adopt();
+  if (isFixed) foldLengths(model);
   lowerTraining(graph, g);
   wholePads(graph, g);
   columnVectors(graph, g);
@@ -98,6 +103,7 @@ export function finish(
   knownReshapes(graph, g);
   simplify(graph);
   speedUp(model, g, target, stored);
+  if (isFixed) joinReshapes(graph);
   if (lowerDropout(graph, g)) graph.adopt();
   graph.prune();
   if (target === 'cuda') schedule(graph);
@@ -184,6 +190,7 @@ export function buildGrad(p: Prepared): Model {
       [p.names.weight, f.attached.weight],
       [p.names.lora_grad, grad],
     ]),
+    p.fixed !== undefined,
   );
   return f.model;
 }
@@ -283,15 +290,4 @@ export function buildUpdate(p: Prepared): Model {
   model.graph.extend();
   verify(model);
   return model;
-}
-
-/** A model like this one with an empty graph. */
-export function emptyModel(like: Model, name: string): Model {
-  return {
-    ...like,
-    opsets: new Map(like.opsets),
-    metadata: new Map(like.metadata),
-    graph: new Graph(name),
-    functions: [],
-  };
 }

@@ -1,5 +1,7 @@
 /** K optimizer steps in one run: the step graph as the body of a Scan. */
+
 import { createBuilder } from '../graph/builder.ts';
+import { emptyModel } from '../graph/clone.ts';
 import { type Model, tensorType, Value } from '../graph/model.ts';
 import { staysInside } from '../graph/tensor.ts';
 import { chosen, optimizerStep, type State } from './optimizer.ts';
@@ -8,7 +10,6 @@ import type { Prepared } from './training.ts';
 import {
   type Differentiated,
   differentiated,
-  emptyModel,
   lossName,
   named,
   nextEntries,

@@ -1,6 +1,6 @@
 /** Loss and metrics over a data file, and the model's outputs row by row. Nothing here changes the state. */
 
-import type { Manifest } from '../formats/manifest.ts';
+import { type Manifest, openShape } from '../formats/manifest.ts';
 import { halfToNumber } from '../graph/tensor.ts';
 import { type BatchOptions, type BatchTensor, batch, type Dataset } from './data/index.ts';
 import { binary, type ElementMetrics, regression } from './elementMetrics.ts';
@@ -81,7 +81,8 @@ export async function evaluate(engine: Engine, dataset: Dataset, options: Evalua
 
 /** Sums for losses that compare element by element; undefined for others. */
 function elementMetrics({ loss, labels }: Manifest): ElementMetrics<Partial<Evaluation>> | undefined {
-  const last = (labels?.shape.length ?? 0) > 1 ? labels?.shape.at(-1) : 1;
+  const shape = labels === undefined ? [] : openShape(labels);
+  const last = shape.length > 1 ? shape.at(-1) : 1;
   // In an open axis the columns are no quantities of their own.
   const columns = typeof last === 'number' && last > 0 ? last : 1;
   switch (loss?.kind) {

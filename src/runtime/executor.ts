@@ -58,7 +58,23 @@ export async function createExecutor({ directory, manifest, provider, threads, p
     if (profile !== undefined) profiled.add(graph);
     const opened = openSession(join(directory, file), { provider, threads, disablePrepacking, profile });
     sessions.set(graph, opened);
-    return opened;
+    try {
+      return await opened;
+    } catch (error) {
+      throw forAnother(error) ?? error;
+    }
+  };
+
+  /** A graph that was made for another provider has operators that this one lacks. */
+  const forAnother = (error: unknown): Error | undefined => {
+    const { for: target = 'portable' } = manifest;
+    if (!(error instanceof LoraifyError) || target === 'portable' || target === provider) return undefined;
+    const { message, file } = error;
+    return runtimeFailed(
+      message,
+      file,
+      `the package is compiled --for ${target}: run it with --ep ${target}, or compile again with --for ${portableFor(provider)}`,
+    );
   };
 
   /** Feeds what the graph asks for and nothing else; a graph lacks inputs that nothing in it depends on. */
@@ -228,6 +244,10 @@ export async function createExecutor({ directory, manifest, provider, threads, p
     },
   };
 }
+
+/** What --for takes where there is no form for the provider itself. */
+const portableFor = (provider: string): string =>
+  provider === 'cpu' || provider === 'cuda' || provider === 'webgpu' ? provider : 'portable';
 
 /** The outputs of one run. */
 interface Run {

@@ -1,6 +1,8 @@
 /** Batches as the graphs take them. */
 
 import type { Manifest } from '../formats/manifest.ts';
+import type { NumericArray } from '../formats/rawTensor.ts';
+import { noLabel } from '../graph/labels.ts';
 import { newArray } from './data/convert.ts';
 import type { BatchTensor } from './data/index.ts';
 import type { Feeds } from './protocol.ts';
@@ -32,10 +34,11 @@ export function stacked(batches: readonly Feeds[]): Feeds {
  * How many elements the loss of a batch is the mean of (with class weights: their sum), as the graphs' `weight` output has it.
  * Batches are combined by it where a graph does not say it.
  */
-export function lossWeight({ loss, labels }: Manifest, feeds: Feeds): number {
+export function lossWeight({ loss, labels, fixed }: Manifest, feeds: Feeds): number {
   const given = labels === undefined ? undefined : feeds[labels.name];
   if (loss === undefined || given === undefined || loss.kind === 'external' || loss.kind === 'output') return 1;
-  if (loss.kind !== 'cross-entropy' && loss.kind !== 'causal-lm') return given.data.length;
+  if (loss.kind !== 'cross-entropy' && loss.kind !== 'causal-lm')
+    return given.data.length - (fixed === undefined ? 0 : unlabelled(given.data));
   // causal-lm holds position i against label i + 1: the first label of a row counts for nothing.
   const length = loss.kind === 'causal-lm' ? (given.dims[1] ?? 0) : 0;
   let weight = 0;
@@ -45,4 +48,10 @@ export function lossWeight({ loss, labels }: Manifest, feeds: Feeds): number {
     weight += loss.classWeights?.[label] ?? 1;
   }
   return weight;
+}
+
+function unlabelled(data: NumericArray): number {
+  let count = 0;
+  for (const label of data) if (Number(label) >= noLabel) count++;
+  return count;
 }

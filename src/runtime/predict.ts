@@ -1,6 +1,7 @@
 /** The model's outputs row by row: rows of one shape share a batch, so no row sees padding. */
 
 import { badData } from '../errors.ts';
+import { openShape } from '../formats/manifest.ts';
 import { type ElementType, newArray } from './data/convert.ts';
 import { type BatchTensor, batch, type Dataset } from './data/index.ts';
 import type { Engine } from './engine.ts';
@@ -78,12 +79,13 @@ function* groups(dataset: Dataset, size: number): Generator<number[]> {
  * its symbols as the inputs have them; an axis that nothing tells the length of is 1, which broadcasts.
  */
 function withLabels({ manifest }: Engine, feeds: Feeds): Feeds {
-  const { labels } = manifest;
-  if (labels === undefined) return feeds;
+  if (manifest.labels === undefined) return feeds;
+  const labels = { ...manifest.labels, shape: openShape(manifest.labels) };
   const symbols = new Map<string, number>();
-  for (const { name, shape } of manifest.inputs) {
-    const dims = feeds[name]?.dims ?? [];
-    for (const [axis, dim] of shape.entries()) if (typeof dim === 'string') symbols.set(dim, dims[axis] ?? 1);
+  for (const input of manifest.inputs) {
+    const dims = feeds[input.name]?.dims ?? [];
+    for (const [axis, dim] of openShape(input).entries())
+      if (typeof dim === 'string') symbols.set(dim, dims[axis] ?? 1);
   }
   const known = labels.shape.map((dim) => (typeof dim === 'number' ? dim : symbols.get(dim ?? '')));
   const dims = known.includes(undefined)

@@ -1,11 +1,13 @@
 /** Rows for a graph of a package: what it needs of a data file, and in batches of which size. */
 
 import { badOption } from '../errors.ts';
-import type { GraphKind, InputInfo, Manifest, ValueInfo } from '../formats/manifest.ts';
+import { type GraphKind, type InputInfo, type Manifest, openShape, type ValueInfo } from '../formats/manifest.ts';
+import { noLabel } from '../graph/labels.ts';
 import {
   type BatchOptions,
   batch,
   type Dataset,
+  type FieldSpec,
   type LabelRule,
   openData,
   type PlainRow,
@@ -32,8 +34,10 @@ export interface RowOptions {
 export interface Rows {
   readonly dataset: Dataset;
   readonly batchSize: number;
-  /** The graphs have the batch size fixed. */
+  /** The graphs have the batch size fixed, and nothing fills a batch up. */
   readonly fixedBatch: boolean;
+  /** Why nothing does, where that is known. */
+  readonly leavesOut?: string | undefined;
   readonly batch: BatchOptions;
   /** Closes what was opened here. */
   close(): void;
@@ -52,16 +56,36 @@ export async function openRows(
   const { manifest } = engine;
   const { inputs } = await engine.describe(graph);
   const read = manifest.inputs.filter(({ name }) => inputs.includes(name));
+  const takesSteps = graph !== 'eval';
   const named = manifest.labels;
   const labels = options.withLabels !== false && named !== undefined && inputs.includes(named.name) ? named : undefined;
-  const batchOptions = { pad: options.pad, maxLength: options.maxLength, ignoreIndex: manifest.loss?.ignoreIndex };
-  const size = batchSizeOf(labels === undefined ? read : [...read, labels], options.batchSize);
+  const size = (takesSteps ? fixedSize(manifest, options.batchSize) : undefined) ?? {
+    ...batchSizeOf(
+      (labels === undefined ? read : [...read, labels]).map((v) => ({ ...v, shape: openShape(v) })),
+      options.batchSize,
+      manifest.fixed?.batch,
+    ),
+    fill: undefined,
+  };
+  const batchOptions = {
+    pad: options.pad,
+    maxLength: options.maxLength,
+    ignoreIndex: manifest.loss?.ignoreIndex,
+    // Gradients that are fed instead of labels are 0 where there is nothing to learn.
+    ignoreValue: takesSteps && manifest.fixed !== undefined && manifest.loss?.kind !== 'external' ? noLabel : undefined,
+    rows: size.fill,
+  };
   // What is cut anyway may be longer.
   const most = options.maxLength ?? Number.POSITIVE_INFINITY;
   const isCut = (v: InputInfo): boolean => v.longest !== undefined && most <= v.longest;
+  const shapes = ({ shape, open }: InputInfo): Pick<FieldSpec, 'shape' | 'fixed' | 'isCut'> => {
+    if (open === undefined) return { shape };
+    const own = shape.filter((d, i) => i > 0 && d !== open[i]);
+    return takesSteps ? { shape: open, fixed: shape, isCut: own.every((d) => most <= Number(d)) } : { shape: open };
+  };
   const spec = {
-    inputs: read.map((v) => (isCut(v) ? { ...v, longest: undefined } : v)),
-    labels: labels && { ...labels, rule: labelRule(manifest) },
+    inputs: read.map((v) => ({ ...(isCut(v) ? { ...v, longest: undefined } : v), ...shapes(v) })),
+    labels: labels && { ...labels, ...shapes(labels), rule: labelRule(manifest) },
   };
   const given = {
     labelColumn: options.labelColumn,
@@ -77,6 +101,23 @@ export async function openRows(
     throw error;
   }
   return { ...size, dataset, batch: batchOptions, close: () => (dataset === data ? undefined : dataset.close()) };
+}
+
+/** What --batch of the compile says. Errors: BAD_OPTION. */
+function fixedSize(
+  { fixed }: Manifest,
+  wanted: number | undefined,
+): (Pick<Rows, 'batchSize' | 'fixedBatch' | 'leavesOut'> & { readonly fill: number | undefined }) | undefined {
+  const size = fixed?.batch;
+  if (size === undefined) return undefined;
+  if (wanted !== undefined && wanted !== size)
+    throw badOption(
+      `the package is compiled for batches of ${size} rows (--batch), not of ${wanted}`,
+      `use --batch-size ${size}, or compile again with --batch ${wanted}`,
+    );
+  const { wholeBatches: leavesOut } = fixed ?? {};
+  const isWhole = leavesOut !== undefined;
+  return { batchSize: size, fixedBatch: isWhole, leavesOut, fill: isWhole ? undefined : size };
 }
 
 function labelRule({ loss }: Manifest): LabelRule | undefined {
@@ -107,6 +148,7 @@ function isDataset(data: Exclude<Data, string>): data is Dataset {
 export function batchSizeOf(
   values: readonly ValueInfo[],
   wanted: number | undefined,
+  usual = 8,
 ): { readonly batchSize: number; readonly fixedBatch: boolean } {
   if (wanted !== undefined && !(Number.isSafeInteger(wanted) && wanted > 0)) {
     throw badOption(`the batch size must be a positive integer, not ${wanted}`);
@@ -119,5 +161,5 @@ export function batchSizeOf(
     }
     return { batchSize: rows, fixedBatch: true };
   }
-  return { batchSize: wanted ?? 8, fixedBatch: false };
+  return { batchSize: wanted ?? usual, fixedBatch: false };
 }

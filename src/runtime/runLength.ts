@@ -19,14 +19,16 @@ export interface RunLengthOptions {
   readonly from: number;
   /** No run goes beyond a number of steps done for which it is true: evaluations, checkpoints. */
   readonly boundary: (done: number) => boolean;
+  /** A batch with fewer rows is filled up, so all are alike. */
+  readonly isFilled?: boolean | undefined;
   /** Of the batches of one step. */
   readonly bytesPerStep: number;
 }
 
 /** From 1 to `longestRun`: the fewest runs, where one that is shorter than the others counts as two. */
-export function runLength({ plan, from, boundary, bytesPerStep }: RunLengthOptions): number {
+export function runLength({ plan, from, boundary, isFilled = false, bytesPerStep }: RunLengthOptions): number {
   const most = Math.max(1, Math.min(longestRun, Math.floor(mostBytes / Math.max(bytesPerStep, 1))));
-  const stretches = stretchesOf(plan, from, boundary);
+  const stretches = stretchesOf(plan, from, boundary, isFilled);
   let best = { length: 1, cost: Number.POSITIVE_INFINITY };
   for (let length = 1; length <= most; length++) {
     const runs = stretches.reduce((n, s) => n + Math.ceil(s / length), 0);
@@ -38,13 +40,14 @@ export function runLength({ plan, from, boundary, bytesPerStep }: RunLengthOptio
 }
 
 /** The numbers of steps from one boundary to the next. Batches of another size, as at the end of an epoch, cannot be stacked either. */
-function stretchesOf(plan: Plan, from: number, boundary: (done: number) => boolean): number[] {
+function stretchesOf(plan: Plan, from: number, boundary: (done: number) => boolean, isFilled: boolean): number[] {
+  const rowsAt = (step: number): string => (isFilled ? '' : rowsOf(plan, step));
   const end = Math.min(plan.totalSteps, from + horizon);
   const stretches: number[] = [];
   let since = from;
-  let rows = rowsOf(plan, from);
+  let rows = rowsAt(from);
   for (let done = from + 1; done <= end; done++) {
-    const next = done < end ? rowsOf(plan, done) : '';
+    const next = done < end ? rowsAt(done) : '';
     if (!boundary(done) && next === rows) continue;
     stretches.push(done - since);
     since = done;

@@ -43,6 +43,7 @@ export async function train(directory: string, options: TrainOptions, adapters: 
     // What can be wrong with the data is found before a run that is there is replaced.
     const fit = await trainer.prepareFit(options.data, options);
     closing.push(fit.close);
+    if (fit.notice !== undefined) tell({ kind: 'notice', text: fit.notice });
     const evaluation =
       options.evalData === undefined ? undefined : await trainer.prepareEvaluation(options.evalData, options);
     if (evaluation !== undefined) closing.push(evaluation.close);

@@ -59,6 +59,8 @@ const hasScan: ReadonlySet<string> = new Set(['cuda']);
 /** A fit whose data is open and whose steps are laid out. */
 export interface Fit {
   readonly plan: Plan;
+  /** What a user should know though nothing is wrong. */
+  readonly notice?: string | undefined;
   /**
    * The steps behind the first `from`, in the groups in which they ran; no group goes beyond a number of steps done for which
    * `boundary` is true. Errors as Trainer.fit.
@@ -138,10 +140,17 @@ export async function openTrainer(
       const plan = planOf(rows, fit);
       const chosen = (from: number, boundary: (done: number) => boolean): number =>
         graph === 'train_k' && from < plan.totalSteps
-          ? runLength({ plan, from, boundary, bytesPerStep: bytesOfStep(plan, from, rows) })
+          ? runLength({
+              plan,
+              from,
+              boundary,
+              isFilled: rows.batch.rows !== undefined,
+              bytesPerStep: bytesOfStep(plan, from, rows),
+            })
           : 1;
       return {
         plan,
+        notice: leftOut(rows),
         run: (from = 0, boundary = () => false) => {
           const how = { graph, stepsPerRun: stepsPerRun ?? chosen(from, boundary), batch: rows.batch };
           return runPlan(engine, plan, rows.dataset, { ...how, from, boundary });
@@ -200,6 +209,14 @@ export async function openTrainer(
 function bytesOfStep(plan: Plan, step: number, { dataset, batch: how }: Rows): number {
   const feeds = plan.at(step).batches.flatMap(({ rows }) => Object.values(batch(dataset, rows, how)));
   return feeds.reduce((n, { data }) => n + data.byteLength, 0);
+}
+
+/** Rows that fill no batch of a fixed size. */
+function leftOut({ dataset, batchSize, fixedBatch, leavesOut }: Rows): string | undefined {
+  const rest = fixedBatch ? dataset.rows % batchSize : 0;
+  if (rest === 0 || dataset.rows < batchSize) return undefined;
+  const why = leavesOut === undefined ? '' : `, and none can be filled up: ${leavesOut}`;
+  return `each epoch leaves out ${rest} of ${dataset.rows} rows: batches have ${batchSize}${why}`;
 }
 
 function planOf(data: Rows, fit: FitOptions): Plan {

@@ -53,6 +53,7 @@ describe('exit status 1, the code and a hint for what goes wrong', () => {
     [[digitsModel, '-o', 'x', '--target', 'fc9'], 'NO_TARGETS', 'fc9'],
     [[digitsModel, '-o', 'x', '--bind', 'image=zebra'], 'BAD_OPTION', 'zebra'],
     [['inspect', digitsModel, '--bind', 'images=zeros'], 'BAD_OPTION', 'image'],
+    [[digitsModel, '-o', 'x', '--seq', '9'], 'BAD_OPTION', 'the second axis of "image"'],
     [['eval', '.', '--data', 'test.jsonl'], 'BAD_PACKAGE', 'loraify.json'],
     [['eval', 'digits.lora', '--data', 'none.jsonl'], 'FILE_NOT_FOUND', 'none.jsonl'],
     [['eval', 'digits.lora', '--data', 'none.txt'], 'BAD_DATA', '.txt'],
@@ -135,6 +136,11 @@ describe('config files', () => {
 });
 
 describe('results', () => {
+  it('a compile says which lengths are fixed', async () => {
+    const { stdout } = await loraify([digitsModel, '--batch', '4', '--dry-run'], { cwd });
+    expect(stdout).toContain('  lengths     batch 4 in the graphs that take steps; evaluation takes any\n');
+  });
+
   it('inspect shows every layer and why some are left alone', async () => {
     const { stdout } = await loraify(['inspect', digitsModel, '--target', 'fc1'], { cwd });
     expect(stdout).toMatch(/features\.fc1 .*Gemm .*64 x 128 .*8 .*1,536 .*yes/);

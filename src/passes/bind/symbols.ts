@@ -9,6 +9,11 @@ export function retype(model: Model, symbols: ReadonlyMap<string, Dim>): void {
     for (let i = 0; typeof at === 'string' && i < symbols.size; i++) at = symbols.get(at) ?? at;
     return at;
   };
+  changeLengths(model, settled);
+}
+
+/** Each length of inputs and results changed, everywhere. In place. */
+export function changeLengths(model: Model, settled: (d: Dim) => Dim): void {
   const change = (v: Value): void => {
     if (v.tensor !== undefined || v.type?.kind !== 'tensor') return;
     v.type = { ...v.type, shape: v.type.shape?.map(settled) };

@@ -1,6 +1,6 @@
 /**
  * Shape arithmetic becomes constants: what shape inference knows all elements of, and what small constants give. Weights are
- * never read or copied: operands are at most 1024 integers or 64 floats (fold/small.ts), and the way from a stored tensor to
+ * never read or copied: operands are at most 1024 integers or 64 floats, or masks where lengths are fixed (fold/small.ts), and the way from a stored tensor to
  * an adapted product is left alone, because it says how the weight lies.
  */
 import { cloneMap, cloneNodes } from '../../graph/clone.ts';
@@ -9,12 +9,12 @@ import { elementCount, type Tensor } from '../../graph/tensor.ts';
 import { isAdapted } from '../adapted.ts';
 import { outputsOf, toConstant } from './constants.ts';
 import { evaluate } from './fold/evaluate.ts';
-import { fits, smallOf, tensorOfSmall } from './fold/small.ts';
+import { fits, type Most, smallOf, tensorOfSmall, usual } from './fold/small.ts';
 import { setNodes } from './splice.ts';
 
 /** In place. True where something was folded. */
-export function fold(model: Model, infer: (node: Node) => void): boolean {
-  const site = { results: outputsOf(model), kept: weightPaths(model), infer };
+export function fold(model: Model, infer: (node: Node) => void, most = usual): boolean {
+  const site = { results: outputsOf(model), kept: weightPaths(model), infer, most };
   return foldGraph(model.graph, site);
 }
 
@@ -22,6 +22,7 @@ interface Site {
   readonly results: ReadonlySet<Value>;
   readonly kept: ReadonlySet<Node>;
   readonly infer: (node: Node) => void;
+  readonly most: Most;
 }
 
 function foldGraph(graph: Graph, site: Site): boolean {
@@ -36,7 +37,7 @@ function foldGraph(graph: Graph, site: Site): boolean {
     }
     for (const b of node.bodies) changed = foldGraph(b, site) || changed;
     site.infer(node);
-    const tensor = site.kept.has(node) ? undefined : constantOf(node);
+    const tensor = site.kept.has(node) ? undefined : constantOf(node, site.most);
     if (tensor === undefined) nodes.push(node);
     else {
       nodes.push(...toConstant(node, tensor, graph, site.results));
@@ -47,21 +48,21 @@ function foldGraph(graph: Graph, site: Site): boolean {
   return changed;
 }
 
-function constantOf(node: Node): Tensor | undefined {
+function constantOf(node: Node, most: Most): Tensor | undefined {
   const v = node.outputs[0];
   // An Identity is either gone already or hands a constant to an output of its graph.
   if (node.outputs.length !== 1 || v === undefined || node.domain !== '' || node.op === 'Identity') return undefined;
   if (node.bodies.length > 0) return undefined;
-  return inferred(v) ?? evaluate(node);
+  return inferred(v, most) ?? evaluate(node, most);
 }
 
 /** What shape inference knows: only integers and flags, which it computes exactly. */
-function inferred({ dtype, shape, elements }: Value): Tensor | undefined {
+function inferred({ dtype, shape, elements }: Value, most: Most): Tensor | undefined {
   const dims = shape?.filter((d) => typeof d === 'number');
   const values = elements?.filter((d) => typeof d === 'number');
   if (dtype === undefined || dims === undefined || values === undefined || values.length !== elements?.length)
     return undefined;
-  if (dims.length !== shape?.length || elementCount(dims) !== values.length || !fits(dtype, values.length))
+  if (dims.length !== shape?.length || elementCount(dims) !== values.length || !fits(dtype, values.length, most))
     return undefined;
   return dtype === 'int64' || dtype === 'int32' || dtype === 'bool'
     ? tensorOfSmall({ dtype, dims, values })
@@ -77,7 +78,8 @@ function weightPaths(model: Model): Set<Node> {
     kept.add(node);
     for (const input of node.inputs) follow(input);
   };
-  for (const node of model.graph.allNodes()) if (isAdapted(node)) for (const v of node.inputs.slice(1)) follow(v);
+  // What stands behind W, A and B is computed from x.
+  for (const node of model.graph.allNodes()) if (isAdapted(node)) for (const v of node.inputs.slice(1, 4)) follow(v);
   return kept;
 }
 

@@ -9,6 +9,7 @@ import { inferNode, inferShapes } from '../shapes.ts';
 import { verify } from '../verify.ts';
 import { removeDead, removeEmptyParts, removeIdentities } from './cleanup.ts';
 import { constantsToInitializers, fixDefaults } from './constants.ts';
+import { ample, usual } from './fold/small.ts';
 import { fold } from './fold.ts';
 import { inlineFunctions } from './functions.ts';
 import { foldSequences } from './sequences.ts';
@@ -70,19 +71,7 @@ const steps: readonly ((model: Model, state: State) => void)[] = [
     bind(model);
     settle(model);
   },
-  // Folding shows branches whose condition is constant, and these show more to fold.
-  (model) => {
-    inferShapes(model.graph);
-    let more: boolean;
-    do {
-      removeIdentities(model);
-      removeEmptyParts(model);
-      const unpacked = foldSequences(model, inferNode);
-      more = fold(model, inferNode) || unpacked;
-    } while (more);
-    shareLengths(model);
-    settle(model);
-  },
+  (model) => foldShapes(model),
   (model) => {
     removeDead(model);
     dropUnusedDomains(model);
@@ -93,6 +82,26 @@ const steps: readonly ((model: Model, state: State) => void)[] = [
     }
   },
 ];
+
+/** Folding shows branches whose condition is constant, and these show more to fold. */
+function foldShapes(model: Model, most = usual): void {
+  inferShapes(model.graph);
+  let more: boolean;
+  do {
+    removeIdentities(model);
+    removeEmptyParts(model);
+    const unpacked = foldSequences(model, inferNode);
+    more = fold(model, inferNode, most) || unpacked;
+  } while (more);
+  shareLengths(model);
+  settle(model);
+}
+
+/** What follows from lengths of a normalized model that have become known since. In place. */
+export function foldLengths(model: Model): void {
+  foldShapes(model, ample);
+  removeDead(model);
+}
 
 /** Constants that a step made join the graph, and names become unique. */
 const settle = (model: Model): void => model.graph.adopt();

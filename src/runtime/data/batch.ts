@@ -1,15 +1,19 @@
 /** Rows stacked into the tensors of one batch. */
 
 import { badData, badOption, didYouMean } from '../../errors.ts';
-import type { NumericArray } from '../../formats/rawTensor.ts';
+import { elementCount, type NumericArray } from '../../formats/rawTensor.ts';
 import { convert, type ElementType, newArray } from './convert.ts';
 import type { Dataset, Field, Row, RowValue } from './dataset.ts';
 
 export interface BatchOptions {
-  /** What fills short rows, by name; 0 for other inputs and for float labels. */
+  /** What fills short rows, by name; 0 for other inputs. */
   readonly pad?: Readonly<Record<string, number>> | undefined;
   /** What fills short integer labels. Default -100. */
   readonly ignoreIndex?: number | undefined;
+  /** What fills short float labels. Default 0. */
+  readonly ignoreValue?: number | undefined;
+  /** The batch is filled up to so many rows: with copies of the last one, whose labels do not count. */
+  readonly rows?: number | undefined;
   /** Open axes are cut to this length. */
   readonly maxLength?: number | undefined;
 }
@@ -22,7 +26,8 @@ export interface BatchTensor {
 }
 
 /**
- * The rows of `indices` as one tensor per field, [indices.length, ...row]. An open axis takes the longest row of the batch.
+ * The rows of `indices` as one tensor per field, [indices.length or more, ...row]. An open axis takes the longest row of the batch, or the
+ * length that the graphs have fixed.
  * Errors: BAD_OPTION for a pad value of an unknown name or out of its type's range; BAD_DATA from reading a row.
  */
 export function batch(
@@ -58,24 +63,48 @@ export function rowLengths(dataset: Dataset, { maxLength }: BatchOptions = {}): 
   return lengths;
 }
 
-function stack(field: Field, values: readonly RowValue[], options: BatchOptions): BatchTensor {
+function stack(field: Field, given: readonly RowValue[], options: BatchOptions): BatchTensor {
+  const values = given.map((value) => cut(field, value, options.maxLength));
   const shape = field.shape.map((dim, axis) => {
+    const fixed = field.fixed?.[axis];
     if (typeof dim === 'number') return dim;
+    if (typeof fixed === 'number') return fixed;
     const longest = values.reduce((most, value) => Math.max(most, value.shape[axis] ?? 0), 0);
     return Math.min(longest, options.maxLength ?? longest);
   });
   const size = shape.reduce((a, b) => a * b, 1);
-  const data = newArray(field.type, values.length * size);
+  const rows = Math.max(values.length, options.rows ?? 0);
+  const data = newArray(field.type, rows * size);
   const ragged = values.some((value) => value.shape.some((length, axis) => length < (shape[axis] ?? 0)));
   if (ragged) fill(data, padding(field, options));
   for (const [i, value] of values.entries()) copyBlock(data, i * size, shape, value.data, 0, value.shape, 0);
-  return { type: field.type, dims: [values.length, ...shape], data };
+  const used = values.length * size;
+  // A copy of a row is something that the model knows what to do with.
+  if (field.isLabels) fill(data.subarray(used), element(field, ignored(field, options)));
+  else for (let at = used; at < data.length; at += size) copyRun(data, at, data, used - size, size);
+  return { type: field.type, dims: [rows, ...shape], data };
 }
 
-/** The pad value as an element; labels of a float type have no ignore index. */
-function padding(field: Field, options: BatchOptions): number | bigint {
-  const ignore = field.isLabels && /^u?int/.test(field.type) ? (options.ignoreIndex ?? -100) : 0;
-  const value = options.pad?.[field.name] ?? ignore;
+/** Without what lies beyond the longest length, where that is below a fixed one. */
+function cut({ type, shape, fixed }: Field, value: RowValue, most = Number.POSITIVE_INFINITY): RowValue {
+  const isLong = (length: number, axis: number): boolean =>
+    typeof shape[axis] !== 'number' && typeof fixed?.[axis] === 'number' && length > most;
+  if (!value.shape.some(isLong)) return value;
+  const kept = value.shape.map((length, axis) => (isLong(length, axis) ? most : length));
+  const data = newArray(type, elementCount(kept) ?? 0);
+  copyBlock(data, 0, kept, value.data, 0, value.shape, 0);
+  return { shape: kept, data };
+}
+
+/** The pad value as an element. */
+const padding = (field: Field, options: BatchOptions): number | bigint =>
+  element(field, options.pad?.[field.name] ?? (field.isLabels ? ignored(field, options) : 0));
+
+/** The label that does not count; labels of a float type have no ignore index. */
+const ignored = ({ type }: Field, { ignoreIndex = -100, ignoreValue = 0 }: BatchOptions): number =>
+  /^u?int/.test(type) ? ignoreIndex : ignoreValue;
+
+function element(field: Field, value: number): number | bigint {
   const fail = (reason: string): Error => badOption(`the pad value of "${field.name}": ${reason}`);
   return convert(field.type, [value], fail)[0] ?? 0;
 }

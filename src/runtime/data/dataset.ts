@@ -11,10 +11,14 @@ export interface FieldSpec {
   readonly type: string;
   /** The first axis counts rows. Numbers are fixed sizes; a symbol or null may differ from row to row. */
   readonly shape: readonly (number | string | null)[];
+  /** The same with lengths that the graphs have fixed: shorter rows are filled up to them. */
+  readonly fixed?: FieldSpec['shape'] | undefined;
   /** What stands for it where the data lack it. */
   readonly missing?: Missing | undefined;
   /** The most entries that a row may have. */
   readonly longest?: number | undefined;
+  /** Entries beyond a fixed length are cut off. */
+  readonly isCut?: boolean | undefined;
 }
 
 export interface DataSpec {
@@ -47,6 +51,8 @@ export interface Field {
   readonly type: ElementType;
   /** The manifest's shape without the axis of rows. */
   readonly shape: readonly (number | string | null)[];
+  /** The same with lengths that the graphs have fixed. */
+  readonly fixed?: readonly (number | string | null)[] | undefined;
   readonly isLabels: boolean;
   /** Of labels. */
   readonly rule?: LabelRule | undefined;
@@ -57,6 +63,8 @@ export interface Field {
   readonly missing?: Missing | undefined;
   /** The most entries along its first axis. */
   readonly longest?: number | undefined;
+  /** Entries beyond a fixed length are cut off. */
+  readonly isCut?: boolean | undefined;
 }
 
 export interface RowValue {
@@ -81,7 +89,7 @@ export interface Dataset {
 export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
   const { inputs, labels } = spec;
   const field = (
-    { name, type, shape, missing, longest }: FieldSpec,
+    { name, type, shape, fixed, missing, longest, isCut }: FieldSpec,
     columns: readonly string[],
     isLabels: boolean,
   ): Field => {
@@ -92,7 +100,8 @@ export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
     const known =
       inputs.some((input) => input.name === missing?.like) && !(isLabels && options.labelColumn !== undefined);
     const allowNan = options.allowNan === true && !isLabels;
-    return { name, type, shape: shape.slice(1), isLabels, allowNan, columns, longest, ...(known ? { missing } : {}) };
+    const shapes = { shape: shape.slice(1), fixed: fixed?.slice(1) };
+    return { name, type, ...shapes, isLabels, allowNan, columns, longest, isCut, ...(known ? { missing } : {}) };
   };
   const fields = inputs.map((input) => field(input, [input.name], false));
   if (labels !== undefined) {
@@ -176,6 +185,11 @@ export function checkShape(field: Field, shape: readonly number[], fail: (reason
     throw fail(
       `"${field.name}" has ${length} entries, but the model's caches hold ${field.longest}; --max-length ${field.longest} cuts`,
     );
+  for (const [axis, most] of (field.isCut === true ? [] : (field.fixed ?? [])).entries())
+    if (typeof most === 'number' && (shape[axis] ?? 0) > most)
+      throw fail(
+        `"${field.name}" has ${shape[axis]} entries, but the package is compiled for ${most}; --max-length ${most} cuts`,
+      );
 }
 
 /** Checks that axes with one symbol have one length within a row: the tokens and their mask, say. */

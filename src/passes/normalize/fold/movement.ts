@@ -55,6 +55,22 @@ const gather = on('Gather', ({ axis }, x, indices) => {
   });
 });
 
+const gatherElements = on('GatherElements', ({ axis }, x, indices) => {
+  const list = numbers(indices);
+  const at = axisIn(axis, x.dims.length);
+  const length = x.dims[at];
+  if (indices === undefined || list === undefined || length === undefined) return undefined;
+  if (list.some((i) => i < -length || i >= length)) return undefined;
+  const steps = strides(x.dims);
+  return moved(x, indices.dims, (pos) => {
+    const index = axisIn(list[offsetIn(indices.dims, pos)] ?? Number.NaN, length);
+    return dot(
+      pos.map((p, i) => (i === at ? index : p)),
+      steps,
+    );
+  });
+});
+
 const slice = on('Slice', (_, x, starts, ends, axes, steps) => {
   if (starts === undefined || ends === undefined) return undefined;
   const rank = x.dims.length;
@@ -164,6 +180,7 @@ const nonZero = on('NonZero', (_, x) => {
 export const movement: readonly Entry[] = [
   concat,
   gather,
+  gatherElements,
   slice,
   squeeze,
   unsqueeze,

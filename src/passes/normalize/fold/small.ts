@@ -19,24 +19,37 @@ export interface Small {
   readonly values: readonly Int[];
 }
 
-/** Shapes, positions and masks have few elements; a longer list of floats is a parameter and stays where it is. */
-const most = { integer: 1024, float: 64 };
+/** How many elements a constant may have. */
+export interface Most {
+  readonly integer: number;
+  readonly float: number;
+}
 
-export const fits = (dtype: DataType, count: number): boolean => count <= (isFloat(dtype) ? most.float : most.integer);
+/** Shapes and positions have few elements; a longer list of floats is a parameter and stays where it is. */
+export const usual: Most = { integer: 1024, float: 64 };
+/** Masks of sequences up to 512 long: they are constants where all lengths are. */
+export const ample: Most = { integer: 2 ** 18, float: 2 ** 18 };
+
+export const fits = (dtype: DataType, count: number, most = ample): boolean =>
+  count <= (isFloat(dtype) ? most.float : most.integer);
 
 const known = new WeakMap<Tensor, Small>();
+/** Computed here, so they are no parameters. */
+const made = new WeakSet<Tensor>();
 
 /** The content of a constant, undefined where the value is none, too large, or trained. */
-export const smallOf = (value: Value | undefined): Small | undefined =>
+export const smallOf = (value: Value | undefined, most = usual): Small | undefined =>
   value?.tensor === undefined || value.metadata.has(savedMark) || value.tensor.metadata?.has(trainableMark) === true
     ? undefined
-    : smallOfTensor(value.tensor);
+    : smallOfTensor(value.tensor, most);
 
 /** Larger tensors are not read at all. */
-export function smallOfTensor(tensor: Tensor): Small | undefined {
+export function smallOfTensor(tensor: Tensor, most = usual): Small | undefined {
   const before = known.get(tensor);
   if (before !== undefined) return before;
-  if (!fits(tensor.dtype, elementCount(tensor.dims))) return undefined;
+  const { dtype, dims } = tensor;
+  const isIndex = dtype === 'int64' || dtype === 'int32' || dtype === 'bool';
+  if (!fits(dtype, elementCount(dims), isIndex || made.has(tensor) ? most : usual)) return undefined;
   const values = elementsOf(tensor);
   if (values === undefined) return undefined;
   const small = { dtype: tensor.dtype, dims: tensor.dims, values };
@@ -52,7 +65,13 @@ function elementsOf(tensor: Tensor): Int[] | undefined {
 }
 
 /** undefined where an element does not fit the type: such arithmetic is left to the runtime. */
-export function tensorOfSmall({ dtype, dims, values }: Small): Tensor | undefined {
+export function tensorOfSmall(small: Small): Tensor | undefined {
+  const tensor = storedSmall(small);
+  if (tensor !== undefined) made.add(tensor);
+  return tensor;
+}
+
+function storedSmall({ dtype, dims, values }: Small): Tensor | undefined {
   if (dtype === 'int64') return inlineTensor(dtype, dims, new Uint8Array(new BigInt64Array(values.map(BigInt)).buffer));
   if (dtype === 'uint64')
     return inlineTensor(dtype, dims, new Uint8Array(new BigUint64Array(values.map(BigInt)).buffer));
