@@ -10,6 +10,25 @@ import { rolldown } from 'rolldown';
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 
+// What yargs sets help out with knows the widths of all scripts, which takes longer to load than all the rest: it comes when asked for.
+const late = `import { createRequire } from 'node:module';
+  const help = (name) => (...args) => createRequire(import.meta.url)('./help.js')[name](...args);`;
+const helpModules = {
+  'loraify:help': `export { default as cliui } from 'cliui'; export { default as stringWidth } from 'string-width';`,
+  'loraify:cliui': `${late} export default help('cliui');`,
+  'loraify:string-width': `${late} export default help('stringWidth');`,
+};
+const lateHelp = {
+  name: 'late-help',
+  resolveId: (id, importer = '') =>
+    id in helpModules
+      ? id
+      : /yargs.lib.platform-shims/.test(importer) && `loraify:${id}` in helpModules
+        ? `loraify:${id}`
+        : null,
+  load: (id) => helpModules[id] ?? null,
+};
+
 await bundle(
   at('../dist/bin'),
   // V8's code can be kept for CommonJS only.
@@ -21,11 +40,13 @@ await bundle(
       main: at('../dist/cli/main.js'),
       worker: at('../dist/runtime/worker.js'),
       probe: at('../dist/runtime/probe.js'),
+      help: 'loraify:help',
       copyWorker: at('../dist/emit/copyWorker.js'),
     },
     platform: 'node',
     // yargs asks for its own place where options extend others, which ours do not.
     checks: { emptyImportMeta: false },
+    plugins: [lateHelp],
     // Native code: loaded when a graph runs.
     external: ['onnxruntime-node'],
     resolve: {
