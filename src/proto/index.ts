@@ -1,5 +1,4 @@
 /** ONNX's messages and protobuf's wire format. */
-export { encodeMessage } from './encode.ts';
 export { fromLong, toLong } from './int64.ts';
 export { type Change, type Changes, changes } from './locate.ts';
 export { elementWire, payloadFieldNames, rawField, type TypedField, typedFieldOf } from './payloadFields.ts';
@@ -16,6 +15,7 @@ export {
 export {
   cutField,
   decodeMessage,
+  encodeMessage,
   has,
   isDecodeFailure,
   type MessageName,

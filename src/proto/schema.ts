@@ -15,7 +15,7 @@ import protobuf from 'protobufjs/light.js';
  */
 export const cutField = 19001;
 
-export const messages = {
+const messages = {
   ModelProto: {
     ir_version: [1, 'int64'],
     producer_name: [2, 'string'],
@@ -210,6 +210,10 @@ export function decodeMessage<N extends MessageName>(name: N, bytes: Uint8Array)
   const isProto = (m: object): m is Proto<N> => m instanceof type.ctor;
   if (!isProto(message)) throw new Error(`${name} was decoded as something else`);
   return message;
+}
+
+export function encodeMessage<N extends MessageName>(name: N, message: ProtoInit<N>): Uint8Array {
+  return root.lookupType(name).encode(message).finish();
 }
 
 /** Whether the field was on the wire: proto2 tells absent from empty. */
