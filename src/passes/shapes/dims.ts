@@ -74,6 +74,24 @@ const scale = (t: Term, by: Term): Term => ({
   atoms: [...t.atoms, ...by.atoms].sort(byName),
 });
 
+/** Remembers results: a graph asks for the same few products again and again. */
+function remembered(f: (a: number | string, b: number | string) => Dim): (a: number | string, b: number | string) => Dim {
+  const known = new Map<number | string, Map<number | string, Dim>>();
+  return (a, b) => {
+    let row = known.get(a);
+    if (row === undefined) {
+      row = new Map();
+      known.set(a, row);
+    }
+    let result = row.get(b);
+    if (result === undefined) {
+      result = f(a, b);
+      row.set(b, result);
+    }
+    return result;
+  };
+}
+
 export function add(a: Dim, b: Dim): Dim {
   if (a === null || b === null) return null;
   if (typeof a === 'number' && typeof b === 'number') return safe(a + b);
@@ -91,9 +109,13 @@ export function mul(a: Dim, b: Dim): Dim {
   if (typeof a === 'number' && typeof b === 'number') return safe(a * b);
   if (a === 1) return b;
   if (b === 1) return a;
+  return symbolicProduct(a, b);
+}
+
+const symbolicProduct = remembered((a, b) => {
   const right = [...parse(b).values()];
   return print(poly([...parse(a).values()].flatMap((t) => right.map((u) => scale(t, u)))));
-}
+});
 
 const safe = (n: number): Dim => (Number.isSafeInteger(n) ? (n === 0 ? 0 : n) : null);
 
@@ -106,6 +128,10 @@ export function divExact(a: Dim, b: Dim): Dim {
   if (typeof a === 'number' && typeof b === 'number') return a % b === 0 ? safe(a / b) : null;
   if (a === b) return 1;
   if (b === 1) return a;
+  return symbolicQuotient(a, b);
+}
+
+const symbolicQuotient = remembered((a, b) => {
   const divisor = parse(b);
   const lead = leading(divisor);
   let rest = parse(a);
@@ -118,7 +144,7 @@ export function divExact(a: Dim, b: Dim): Dim {
     rest = poly([...rest.values(), ...taken]);
   }
   return print(poly(quotient));
-}
+});
 
 /** The first term in graded lexicographic order, which multiplication keeps: what makes the division end. */
 function leading(p: Poly): Term | undefined {
