@@ -114,12 +114,14 @@ export const rangeKey = (source: string, offset: number, bytes: number): string 
 
 const largeTensors = (model: Model): Tensor[] => allTensors(model).filter(isLarge);
 
-const allTensors = (model: Model): Tensor[] => [model.graph, ...model.functions.map((f) => f.body)].flatMap(graphTensors);
+const allTensors = (model: Model): Tensor[] =>
+  [model.graph, ...model.functions.map((f) => f.body)].flatMap(graphTensors);
 
 /** But for those that are trained. */
 function graphTensors(graph: Graph): Tensor[] {
   const tensors: Tensor[] = [];
-  for (const v of graph.initializers) if (v.tensor !== undefined && !v.metadata.has(trainableMark)) tensors.push(v.tensor);
+  for (const v of graph.initializers)
+    if (v.tensor !== undefined && !v.metadata.has(trainableMark)) tensors.push(v.tensor);
   for (const n of graph.nodes) {
     // Only Constant's value: elsewhere loaders do not look for external data in attributes.
     if (n.op === 'Constant' && n.domain === '')

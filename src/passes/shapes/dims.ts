@@ -75,7 +75,9 @@ const scale = (t: Term, by: Term): Term => ({
 });
 
 /** Remembers results: a graph asks for the same few products again and again. */
-function remembered(f: (a: number | string, b: number | string) => Dim): (a: number | string, b: number | string) => Dim {
+function remembered(
+  f: (a: number | string, b: number | string) => Dim,
+): (a: number | string, b: number | string) => Dim {
   const known = new Map<number | string, Map<number | string, Dim>>();
   return (a, b) => {
     let row = known.get(a);
