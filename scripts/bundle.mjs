@@ -77,6 +77,8 @@ async function bundle(out, format, input, minify) {
   const { output } = await made.write({
     dir: out,
     format,
+    // What V8 kept the code of cannot import.
+    dynamicImportInCjs: false,
     entryFileNames: '[name].js',
     chunkFileNames: '[name]-[hash].js',
     comments: false,

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { constants, Script } from 'node:vm';
+import { Script } from 'node:vm';
 
 /** Code is for one version of Node and one kind of processor; V8 itself checks its version and its flags. */
 const codeFolder = (folder: string): string => join(folder, 'code', `${process.version}-${process.arch}`);
@@ -38,7 +38,6 @@ export function openBundle(folder: string): BundleFiles {
     const script = new Script(`(function (exports, require, module, __filename, __dirname) { ${source}\n})`, {
       filename,
       cachedData: codeOf(join(code, name), source),
-      importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
     });
     scripts.set(name, { source, script });
     if (script.cachedDataRejected === false) ready.add(name);
