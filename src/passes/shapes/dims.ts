@@ -7,6 +7,7 @@
  * A symbol stands for a length, so it is never negative.
  */
 import type { Dim } from '../../graph/model.ts';
+import { remembered } from './remembered.ts';
 
 interface Term {
   readonly coef: number;
@@ -73,26 +74,6 @@ const scale = (t: Term, by: Term): Term => ({
   coef: t.coef * by.coef,
   atoms: [...t.atoms, ...by.atoms].sort(byName),
 });
-
-/** Remembers results: a graph asks for the same few products again and again. */
-function remembered(
-  f: (a: number | string, b: number | string) => Dim,
-): (a: number | string, b: number | string) => Dim {
-  const known = new Map<number | string, Map<number | string, Dim>>();
-  return (a, b) => {
-    let row = known.get(a);
-    if (row === undefined) {
-      row = new Map();
-      known.set(a, row);
-    }
-    let result = row.get(b);
-    if (result === undefined) {
-      result = f(a, b);
-      row.set(b, result);
-    }
-    return result;
-  };
-}
 
 export function add(a: Dim, b: Dim): Dim {
   if (a === null || b === null) return null;
