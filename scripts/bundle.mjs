@@ -1,6 +1,8 @@
 // Part of the build: dist/bin/, the command line with all that it imports in a few files, and dist/web/adapter.js, the entry
 // loraify/adapter as one file that a page can import as it is. A command starts in half the time that it takes to find and load some
-// four hundred modules. The library in dist/ stays as the compiler wrote it.
+// four hundred modules, and with code that V8 made of them before (code.mjs) in half of that. The library in dist/ stays as the
+// compiler wrote it.
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,24 +10,57 @@ import { rolldown } from 'rolldown';
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 
+// What yargs sets help out with knows the widths of all scripts, which takes longer to load than all the rest: it comes when asked for.
+const late = `import { createRequire } from 'node:module';
+  const help = (name) => (...args) => createRequire(import.meta.url)('./help.js')[name](...args);`;
+const helpModules = {
+  'loraify:help': `export { default as cliui } from 'cliui'; export { default as stringWidth } from 'string-width';`,
+  'loraify:cliui': `${late} export default help('cliui');`,
+  'loraify:string-width': `${late} export default help('stringWidth');`,
+};
+const lateHelp = {
+  name: 'late-help',
+  resolveId: (id, importer = '') =>
+    id in helpModules
+      ? id
+      : /yargs.lib.platform-shims/.test(importer) && `loraify:${id}` in helpModules
+        ? `loraify:${id}`
+        : null,
+  load: (id) => helpModules[id] ?? null,
+};
+
 await bundle(
   at('../dist/bin'),
+  // V8's code can be kept for CommonJS only.
+  'cjs',
   {
-    // Threads and processes have entries of their own: formats/compiled.ts finds them by name.
+    // Threads and processes have entries of their own: formats/compiled.ts finds them by name, as cli/bin.ts does main.
     input: {
       loraify: at('../dist/cli/bin.js'),
+      main: at('../dist/cli/main.js'),
       worker: at('../dist/runtime/worker.js'),
       probe: at('../dist/runtime/probe.js'),
+      help: 'loraify:help',
       copyWorker: at('../dist/emit/copyWorker.js'),
     },
     platform: 'node',
-    // Native code: loaded when a graph runs, and by Vega for pixels, where it is installed.
-    external: ['onnxruntime-node', 'canvas'],
+    // yargs asks for its own place where options extend others, which ours do not.
+    checks: { emptyImportMeta: false },
+    plugins: [lateHelp],
+    // Native code: loaded when a graph runs.
+    external: ['onnxruntime-node'],
+    resolve: {
+      // Only SVG is drawn; for Node it would look for native code that draws pixels.
+      alias: { 'vega-canvas': at('../node_modules/vega-canvas/build/vega-canvas.browser.js') },
+    },
   },
   { compress: false, mangle: false, codegen: { removeWhitespace: true } },
 );
+writeFileSync(at('../dist/bin/package.json'), '{ "type": "commonjs" }\n');
+execFileSync(process.execPath, [at('code.mjs')], { stdio: 'inherit' });
 await bundle(
   at('../dist/web'),
+  'esm',
   {
     input: { adapter: at('../dist/adapter/web.js') },
     platform: 'browser',
@@ -36,12 +71,14 @@ await bundle(
 );
 
 /** A folder of bundled files, with the licences of what was taken in. */
-async function bundle(out, input, minify) {
+async function bundle(out, format, input, minify) {
   rmSync(out, { recursive: true, force: true });
   const made = await rolldown(input);
   const { output } = await made.write({
     dir: out,
-    format: 'esm',
+    format,
+    // What V8 kept the code of cannot import.
+    dynamicImportInCjs: false,
     entryFileNames: '[name].js',
     chunkFileNames: '[name]-[hash].js',
     comments: false,

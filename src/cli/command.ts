@@ -7,6 +7,9 @@ import { didYouMean, fileNotFound } from '../errors.ts';
 import { camel, kebab, optionMeta } from './options.ts';
 import { type Output, UsageError } from './output.ts';
 
+// A command checks a handful of things once: functions made for that would cost more than they gain.
+z.config({ jitless: true });
+
 export interface CommandDefinition<S extends z.ZodRawShape> {
   /** As yargs has it: `train <package>`; several where the first name may be left out. */
   readonly usage: string | readonly string[];

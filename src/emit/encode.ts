@@ -1,6 +1,6 @@
 /** Model -> ModelProto bytes. Nodes stand in the order given; names are the values' own. */
 import { badModel } from '../errors.ts';
-import type { FunctionDef, Graph, Model, Node, SparseTensor, Unknown, Value } from '../graph/model.ts';
+import type { Attr, FunctionDef, Graph, Model, Node, SparseTensor, Unknown, Value } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { encodeMessage, type ProtoInit, toLong } from '../proto/index.ts';
 import { encodeAttr } from './encodeAttr.ts';
@@ -53,8 +53,13 @@ function encodeGraph(graph: Graph, placements: Placements): ProtoInit<'GraphProt
 /** Values with a value_info entry, in order of definition, then entries that name nothing here. */
 function declared(graph: Graph): Value[] {
   const shown = new Set([...graph.inputs, ...graph.outputs]);
-  const own = [...graph.initializers, ...graph.nodes.flatMap((n) => n.outputs)];
-  return [...own.filter((v) => v.declared && v.name !== '' && !shown.has(v)), ...graph.strayInfo];
+  const found: Value[] = [];
+  const note = (v: Value): void => {
+    if (v.declared && v.name !== '' && !shown.has(v)) found.push(v);
+  };
+  graph.initializers.forEach(note);
+  for (const n of graph.nodes) n.outputs.forEach(note);
+  return [...found, ...graph.strayInfo];
 }
 
 function encodeInitializer(v: Value, inputs: ReadonlySet<Value>, placements: Placements): ProtoInit<'TensorProto'> {
@@ -72,13 +77,23 @@ function encodeNode(node: Node, placements: Placements): ProtoInit<'NodeProto'> 
     output: node.outputs.map((v) => v.name),
     name: text(node.name),
     op_type: node.op,
-    attribute: [...node.attrs].map(([name, attr]) => encodeAttr(name, attr, within(placements))),
+    attribute: encodeAttrs(node.attrs, placements),
     doc_string: text(node.docString),
     domain: text(node.domain),
     overload: text(node.overload),
     metadata_props: encodeMap(node.metadata),
     ...unknowns(node.unknown),
   };
+}
+
+function encodeAttrs(attrs: ReadonlyMap<string, Attr>, placements: Placements): ProtoInit<'AttributeProto'>[] {
+  const encoded: ProtoInit<'AttributeProto'>[] = [];
+  if (attrs.size === 0) return encoded;
+  const parts = within(placements);
+  attrs.forEach((attr, name) => {
+    encoded.push(encodeAttr(name, attr, parts));
+  });
+  return encoded;
 }
 
 /** How the parts of an attribute are written. */
@@ -108,7 +123,7 @@ function encodeFunction(f: FunctionDef, placements: Placements): ProtoInit<'Func
     doc_string: text(f.docString),
     opset_import: encodeOpsets(f.opsets),
     domain: text(f.domain),
-    attribute_proto: [...f.defaults].map(([name, attr]) => encodeAttr(name, attr, within(placements))),
+    attribute_proto: encodeAttrs(f.defaults, placements),
     value_info: functionInfo(f.body).map(encodeValueInfo),
     overload: text(f.overload),
     metadata_props: encodeMap(f.metadata),
@@ -125,8 +140,13 @@ function functionInfo(body: Graph): Value[] {
 const encodeOpsets = (opsets: ReadonlyMap<string, number>): ProtoInit<'OperatorSetIdProto'>[] =>
   [...opsets].map(([domain, version]) => ({ domain, version: toLong(version, 'opset version') }));
 
-export const encodeMap = (entries: ReadonlyMap<string, string>): ProtoInit<'StringStringEntryProto'>[] =>
-  [...entries].map(([key, value]) => ({ key, value }));
+export function encodeMap(entries: ReadonlyMap<string, string>): ProtoInit<'StringStringEntryProto'>[] {
+  const encoded: ProtoInit<'StringStringEntryProto'>[] = [];
+  entries.forEach((value, key) => {
+    encoded.push({ key, value });
+  });
+  return encoded;
+}
 
 /** Empty texts are left out, as writers do. */
 export const text = (s: string): string | undefined => (s === '' ? undefined : s);

@@ -65,7 +65,7 @@ export function planWeights(
   const byContent = new Map<string, Placement>();
   const tensors: Tensor[] = [];
   let bytes = 0;
-  for (const t of models.flatMap((m) => [...largeTensors(m)])) {
+  for (const t of models.flatMap(largeTensors)) {
     if (placements.has(t)) continue;
     const kept = inSource(t, locations);
     const key = kept === undefined ? contentKey(t) : undefined;
@@ -84,7 +84,7 @@ export function planWeights(
   return {
     placements,
     ranges: byContent,
-    rounded: models.some((m) => [...allTensors(m)].some((t) => t.payload.kind === 'rounded')),
+    rounded: models.some((m) => allTensors(m).some((t) => t.payload.kind === 'rounded')),
     copies: dataFiles,
     file: tensors.length === 0 ? undefined : { name, bytes, tensors },
   };
@@ -112,25 +112,23 @@ function contentKey(t: Tensor): string | undefined {
 /** Names a range of a source. */
 export const rangeKey = (source: string, offset: number, bytes: number): string => `${source}:${offset}:${bytes}`;
 
-function* largeTensors(model: Model): Iterable<Tensor> {
-  for (const t of allTensors(model)) if (isLarge(t)) yield t;
-}
+const largeTensors = (model: Model): Tensor[] => allTensors(model).filter(isLarge);
 
-function* allTensors(model: Model): Iterable<Tensor> {
-  yield* graphTensors(model.graph);
-  for (const f of model.functions) yield* graphTensors(f.body);
-}
+const allTensors = (model: Model): Tensor[] =>
+  [model.graph, ...model.functions.map((f) => f.body)].flatMap(graphTensors);
 
 /** But for those that are trained. */
-function* graphTensors(graph: Graph): Iterable<Tensor> {
-  for (const v of graph.initializers) if (v.tensor !== undefined && !v.metadata.has(trainableMark)) yield v.tensor;
-  for (const n of graph.nodes)
-    for (const a of n.attrs.values()) {
-      // Only Constant's value: elsewhere loaders do not look for external data in attributes.
-      if (a.kind === 'tensor' && n.op === 'Constant' && n.domain === '') yield a.value;
-      else if (a.kind === 'graph') yield* graphTensors(a.value);
-      else if (a.kind === 'graphs') for (const g of a.value) yield* graphTensors(g);
-    }
+function graphTensors(graph: Graph): Tensor[] {
+  const tensors: Tensor[] = [];
+  for (const v of graph.initializers)
+    if (v.tensor !== undefined && !v.metadata.has(trainableMark)) tensors.push(v.tensor);
+  for (const n of graph.nodes) {
+    // Only Constant's value: elsewhere loaders do not look for external data in attributes.
+    if (n.op === 'Constant' && n.domain === '')
+      for (const a of n.attrs.values()) if (a.kind === 'tensor') tensors.push(a.value);
+    if (n.bodies.length > 0) tensors.push(...n.bodies.flatMap(graphTensors));
+  }
+  return tensors;
 }
 
 const isLarge = (t: Tensor): boolean =>

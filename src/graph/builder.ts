@@ -171,7 +171,8 @@ function build(
       });
       const ins = [...inputs];
       while (ins.length > 0 && ins.at(-1) === undefined) ins.pop();
-      const outs = Array.from({ length: outputs }, () => new Value(''));
+      const outs: Value[] = [];
+      while (outs.length < outputs) outs.push(new Value(''));
       const node = new Node({ op, domain, inputs: ins, outputs: outs, attrs: list });
       for (const name of [...node.attrs.keys()]) if (isDefaultAttr(node, name)) node.attrs.delete(name);
       return own(node).outputs;

@@ -76,11 +76,11 @@ export function copyGraph(graph: Graph, map: CloneMap, change: AttrChange = (a) 
 }
 
 function copyNode(node: Node, map: CloneMap, change: AttrChange): Node {
-  const attrs = new Map<string, Attr>();
-  for (const [name, attr] of node.attrs) {
+  const attrs: [string, Attr][] = [];
+  node.attrs.forEach((attr, name) => {
     const changed = change(copyAttr(attr, map, change));
-    if (changed !== undefined) attrs.set(name, changed);
-  }
+    if (changed !== undefined) attrs.push([name, changed]);
+  });
   const copy = new Node({
     op: node.op,
     domain: node.domain,
@@ -90,10 +90,8 @@ function copyNode(node: Node, map: CloneMap, change: AttrChange): Node {
     outputs: node.outputs.map((v) => define(v, map)),
     attrs,
   });
-  copy.docString = node.docString;
+  copy.describeAs(node);
   copy.layer = node.layer;
-  copy.unknown = node.unknown;
-  for (const [k, v] of node.metadata) copy.metadata.set(k, v);
   map.nodes.set(node, copy);
   return copy;
 }

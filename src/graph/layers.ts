@@ -104,8 +104,9 @@ export function factorMatrices({ form, in: inputs, out, rank, kernel = [], A, B 
 /** A fresh [columns, rows] matrix with the elements of `matrix` [rows, columns]; row-major both. */
 export function transposed(matrix: Float32Array, rows: number, columns: number): Float32Array<ArrayBuffer> {
   const out = new Float32Array(rows * columns);
+  const total = out.length;
   let at = 0;
-  for (let j = 0; j < columns; j++) for (let i = j; i < out.length; i += columns) out[at++] = matrix[i] ?? 0;
+  for (let j = 0; j < columns; j++) for (let i = j; i < total; i += columns) out[at++] = matrix[i] ?? 0;
   return out;
 }
 

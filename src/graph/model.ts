@@ -37,6 +37,7 @@ export const tensorType = (dtype: DataType | undefined, shape: readonly Dim[] | 
 
 /** Wire bytes of fields that this version does not know; written back as they were. */
 export type Unknown = readonly Uint8Array[];
+const nothing: Unknown = [];
 
 /** A value: a graph input, an initializer, or an output of a node. */
 export class Value {
@@ -52,7 +53,7 @@ export class Value {
   declared = false;
   denotation = '';
   docString = '';
-  unknown: Unknown = [];
+  unknown: Unknown = nothing;
   /** Few values have any. */
   #metadata: Map<string, string> | undefined;
   /** Nodes of graphs (not detached ones) that read this value, with the input's position. */
@@ -172,6 +173,33 @@ export interface NodeInit {
 let made = 0;
 const none: readonly Graph[] = [];
 
+/** Attributes by name. It keeps which of them hold graphs: that is asked far more often than an attribute changes. */
+class Attributes extends Map<string, Attr> {
+  #bodies: readonly Graph[] | undefined = none;
+
+  get bodies(): readonly Graph[] {
+    this.#bodies ??= [...this.values()].flatMap((a) =>
+      a.kind === 'graph' ? [a.value] : a.kind === 'graphs' ? a.value : [],
+    );
+    return this.#bodies;
+  }
+
+  override set(name: string, attr: Attr): this {
+    if (this.#bodies !== none || attr.kind === 'graph' || attr.kind === 'graphs') this.#bodies = undefined;
+    return super.set(name, attr);
+  }
+
+  override delete(name: string): boolean {
+    if (this.#bodies !== none) this.#bodies = undefined;
+    return super.delete(name);
+  }
+
+  override clear(): void {
+    this.#bodies = none;
+    super.clear();
+  }
+}
+
 /** One application of an operator or function. */
 export class Node {
   /** Order of creation: what a graph is sorted by where nothing else decides. */
@@ -182,9 +210,9 @@ export class Node {
   overload: string;
   name: string;
   docString = '';
-  readonly attrs: Map<string, Attr>;
-  readonly metadata: Map<string, string> = new Map();
-  unknown: Unknown = [];
+  readonly #attrs: Attributes = new Attributes();
+  #metadata: Map<string, string> | undefined;
+  unknown: Unknown = nothing;
   /** Set on `loraify.Adapted` and `loraify.Branch` nodes, and on the sum that a branch ends in where it is written out. */
   layer: Layer | undefined;
   /** The graph that holds it, undefined while detached. */
@@ -201,8 +229,24 @@ export class Node {
     this.name = init.name ?? '';
     this.#inputs = [...(init.inputs ?? [])];
     this.outputs = [...(init.outputs ?? [])];
-    this.attrs = new Map(init.attrs ?? []);
+    if (init.attrs !== undefined) for (const [name, attr] of init.attrs) this.#attrs.set(name, attr);
     for (const o of this.outputs) o.producer = this;
+  }
+
+  get attrs(): Map<string, Attr> {
+    return this.#attrs;
+  }
+
+  get metadata(): Map<string, string> {
+    this.#metadata ??= new Map();
+    return this.#metadata;
+  }
+
+  /** Takes over what is noted on `from`, beside what it computes. */
+  describeAs(from: Node): void {
+    this.docString = from.docString;
+    this.unknown = from.unknown;
+    if (from.#metadata !== undefined) this.#metadata = new Map(from.#metadata);
   }
 
   /** Inputs in order; undefined where an optional one is left out. */
@@ -219,13 +263,7 @@ export class Node {
 
   /** Graphs held as attributes (bodies of If, Loop, Scan). */
   get bodies(): readonly Graph[] {
-    if (this.attrs.size === 0) return none;
-    let found: Graph[] | undefined;
-    for (const a of this.attrs.values()) {
-      if (a.kind === 'graph') found = [...(found ?? []), a.value];
-      else if (a.kind === 'graphs') found = [...(found ?? []), ...a.value];
-    }
-    return found ?? none;
+    return this.#attrs.bodies;
   }
 
   /** For messages: the name, or the first output where it has none. */
@@ -247,15 +285,11 @@ export class Node {
 
   attach(graph: Graph): void {
     this.graph = graph;
-    this.#inputs.forEach((_, i) => {
-      this.#use(i);
-    });
+    for (let i = 0; i < this.#inputs.length; i++) this.#use(i);
   }
 
   detach(): void {
-    this.#inputs.forEach((_, i) => {
-      this.#unuse(i);
-    });
+    for (let i = 0; i < this.#inputs.length; i++) this.#unuse(i);
     this.graph = undefined;
   }
 
@@ -290,6 +324,9 @@ const random = new Set([
 export const isRandom = (node: Node): boolean =>
   node.domain === '' && random.has(node.op) && (node.op !== 'Dropout' || node.inputs[2] !== undefined);
 
+/** Whether a node has bodies. */
+const holds = (n: Node): boolean => n.bodies.length > 0;
+
 /** A list of nodes with inputs and outputs. Bodies of control flow are graphs too. */
 export class Graph {
   name: string;
@@ -304,7 +341,7 @@ export class Graph {
   /** value_info entries whose name nothing in this graph defines; kept for a faithful copy. */
   readonly strayInfo: Value[] = [];
   readonly quantization: { readonly tensor: string; readonly parameters: ReadonlyMap<string, string> }[] = [];
-  unknown: Unknown = [];
+  unknown: Unknown = nothing;
 
   constructor(name = 'graph') {
     this.name = name;
@@ -340,17 +377,19 @@ export class Graph {
   }
 
   /** Nodes of this graph and of all bodies below it, outer before inner. */
-  *allNodes(): Iterable<Node> {
-    for (const n of this.nodes) {
-      yield n;
-      for (const b of n.bodies) yield* b.allNodes();
-    }
+  allNodes(): Node[] {
+    if (!this.nodes.some(holds)) return [...this.nodes];
+    return this.nodes.flatMap((n) => [n, ...n.bodies.flatMap((b) => b.allNodes())]);
   }
 
-  /** This graph and all bodies below it. */
-  *allGraphs(): Iterable<Graph> {
-    yield this;
-    for (const n of this.nodes) for (const b of n.bodies) yield* b.allGraphs();
+  /** This graph and all bodies below it, outer before inner. */
+  allGraphs(): Graph[] {
+    return [this, ...this.bodies().flatMap((b) => b.allGraphs())];
+  }
+
+  /** The bodies of its nodes. */
+  bodies(): Graph[] {
+    return this.nodes.filter(holds).flatMap((n) => n.bodies);
   }
 
   /**
@@ -359,7 +398,6 @@ export class Graph {
    * initializers go. Names are made unique.
    */
   adopt(): void {
-    const here = new Map(this.nodes.map((n, i) => [n, i]));
     const order: Node[] = [];
     const state = new Map<Node, 'open' | 'done'>();
     const visit = (root: Node): void => {
@@ -382,8 +420,6 @@ export class Graph {
         }
       }
     };
-    // Nodes that are here come first, in their order; detached ones follow in the order they were made.
-    const rank = (n: Node): number => here.get(n) ?? here.size + n.serial;
     /** What each node needs. */
     const reached = new Map<Node, readonly Node[]>();
     const mark: Node[] = this.outputs.flatMap((o) => (o.producer === undefined ? [] : [o.producer]));
@@ -393,12 +429,14 @@ export class Graph {
       reached.set(n, needs);
       mark.push(...needs);
     }
-    for (const n of [...reached.keys()].sort((a, b) => rank(a) - rank(b))) if (!state.has(n)) visit(n);
+    const detached = [...reached.keys()].filter((n) => n.graph === undefined).sort((a, b) => a.serial - b.serial);
+    for (const n of this.nodes) if (reached.has(n) && !state.has(n)) visit(n);
+    for (const n of detached) if (!state.has(n)) visit(n);
     for (const n of this.nodes)
       if (!state.has(n)) {
         n.detach();
         // Bodies of a node that goes read nothing any more.
-        for (const b of n.bodies) for (const inner of [...b.allNodes()]) inner.detach();
+        for (const b of n.bodies) for (const inner of b.allNodes()) inner.detach();
       }
     for (const n of order) if (n.graph === undefined) n.attach(this);
     this.nodes.length = 0;
@@ -422,15 +460,14 @@ export class Graph {
 
   /** Removes nodes that nothing reads, last first, and settles initializers and names. */
   prune(): void {
-    const handedOut = new Set<Value>(this.outputs);
-    for (const n of this.nodes)
-      for (const b of n.bodies) for (const g of b.allGraphs()) for (const v of g.outputs) handedOut.add(v);
+    const handedOut = new Set(this.allGraphs().flatMap((g) => g.outputs));
+    const needed = (v: Value): boolean => v.uses.size > 0 || handedOut.has(v);
     const dead = new Set<Node>();
     for (const n of this.nodes.toReversed()) {
-      if (n.outputs.some((v) => handedOut.has(v) || v.uses.size > 0)) continue;
+      if (n.outputs.some(needed)) continue;
       dead.add(n);
       n.detach();
-      for (const b of n.bodies) for (const inner of [...b.allNodes()]) inner.detach();
+      for (const b of n.bodies) for (const inner of b.allNodes()) inner.detach();
     }
     this.removeAll(dead);
     this.settle();
@@ -438,24 +475,25 @@ export class Graph {
 
   /** Constants that are read become initializers, initializers that are not go; names are made unique. */
   settle(): void {
-    const inside = new Set<Value>();
-    const read = new Set<Value>(this.outputs);
-    const look = (g: Graph): void => {
-      for (const n of g.nodes) {
-        for (const v of n.inputs) if (v !== undefined) read.add(v);
-        for (const b of n.bodies) {
-          for (const v of b.initializers) inside.add(v);
-          for (const v of b.outputs) read.add(v);
-          look(b);
-        }
+    const inside = new Set(this.bodies().flatMap((b) => b.allGraphs().flatMap((g) => g.initializers)));
+    /** Constants. */
+    const read = new Set<Value>();
+    const note = (v: Value | undefined): void => {
+      if (v?.tensor !== undefined && v.producer === undefined) read.add(v);
+    };
+    const look = (n: Node): void => {
+      n.inputs.forEach(note);
+      if (!holds(n)) return;
+      for (const b of n.bodies) {
+        b.outputs.forEach(note);
+        b.nodes.forEach(look);
       }
     };
-    look(this);
+    this.outputs.forEach(note);
+    this.nodes.forEach(look);
     const known = new Set(this.initializers);
     const kept = this.initializers.filter((v) => read.has(v));
-    const added = [...read].filter(
-      (v) => v.tensor !== undefined && v.producer === undefined && !known.has(v) && !inside.has(v),
-    );
+    const added = [...read].filter((v) => !known.has(v) && !inside.has(v));
     this.initializers.length = 0;
     this.initializers.push(...kept, ...added);
     uniqueNames(this);
@@ -466,6 +504,7 @@ export class Graph {
 export function producersOf(node: Node): Node[] {
   const needs: Node[] = [];
   for (const v of node.inputs) if (v?.producer !== undefined) needs.push(v.producer);
+  if (!holds(node)) return needs;
   for (const body of node.bodies) {
     const inside = new Set(body.allNodes());
     for (const n of inside)
@@ -479,6 +518,7 @@ export function producersOf(node: Node): Node[] {
 /** Values that a node reads, those that its bodies read or hand out included. */
 export function readsOf(node: Node): Value[] {
   const reads = node.inputs.filter((v) => v !== undefined);
+  if (!holds(node)) return reads;
   for (const body of node.bodies) {
     for (const n of body.nodes) reads.push(...readsOf(n));
     reads.push(...body.outputs);
@@ -514,7 +554,7 @@ export function uniqueNames(graph: Graph): void {
     if (g !== graph) for (const v of g.inputs) settle(v);
     for (const n of g.nodes) {
       for (const v of n.outputs) if (!fixed.has(v) && v.name !== '') settle(v);
-      for (const b of n.bodies) each(b);
+      if (holds(n)) n.bodies.forEach(each);
     }
   };
   each(graph);
@@ -528,6 +568,10 @@ function nameGiver(): (base: string) => string {
   const counts = new Map<string, number>();
   return (base) => {
     let name = base;
+    if (!taken.has(base)) {
+      taken.add(base);
+      return base;
+    }
     for (let i = counts.get(base) ?? 1; taken.has(name); i++) {
       name = `${base}.${i}`;
       counts.set(base, i + 1);

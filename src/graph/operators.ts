@@ -237,8 +237,9 @@ export const isOpKey = (key: string): key is OpKey => Object.hasOwn(tables, key)
 /** What tables and registries of rules call a node's operator. */
 export const opKey = ({ domain, op }: { readonly domain: string; readonly op: string }): string =>
   domain === '' ? op : `${domain}.${op}`;
+const rowOf: ReadonlyMap<string, OpRow> = new Map(Object.entries(tables));
 /** The row of an operator, undefined for unknown ones. */
-export const operatorRow = (key: string): OpRow | undefined => (isOpKey(key) ? tables[key] : undefined);
+export const operatorRow = (key: string): OpRow | undefined => rowOf.get(key);
 
 type Row<O extends OpKey> = (typeof tables)[O];
 type AttrRows<O extends OpKey> = Row<O> extends { readonly attrs: infer A } ? A : Record<never, never>;
@@ -313,11 +314,16 @@ const kinds: { readonly [K in keyof AttrTypes]: Attr['kind'] } = {
  * "to the end". An attribute of another kind than the table says counts as absent.
  */
 export function attrsOf<O extends OpKey>(node: Node, op: O): AttrsOf<O> {
-  const rows = operatorRow(op)?.attrs ?? {};
-  const entries = Object.entries(rows).map(([name, r]) => {
+  const rows = operatorRow(op)?.attrs;
+  const entries: unknown[][] = [];
+  for (const name in rows) {
     const attr = node.attrs.get(name);
-    return [name, attr !== undefined && attr.kind === kinds[r.kind] ? plain(attr) : r.default];
-  });
+    const r = rows[name];
+    entries.push([
+      name,
+      attr !== undefined && r !== undefined && attr.kind === kinds[r.kind] ? plain(attr) : r?.default,
+    ]);
+  }
   // The table drives both the keys and the kinds, which is what the type says; Object.fromEntries cannot express it.
   return typed<AttrsOf<O>>(Object.fromEntries(entries));
 }

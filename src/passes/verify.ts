@@ -45,7 +45,9 @@ export function verify(model: Model, options: { readonly internal?: boolean } = 
       graphs: new Map([[graph, 'the model']]),
     };
     checkGraph(graph, undefined, context);
-    for (const v of context.defined.keys()) checkUses(v, context);
+    context.defined.forEach((_, v) => {
+      checkUses(v, context);
+    });
   }
 }
 
@@ -72,43 +74,45 @@ function checkGraph(graph: Graph, outer: Scope | undefined, context: Context): v
     if (!isDefined(v, scope)) throw badModel(`output "${v.name}" of graph "${graph.name}" is never defined`);
 }
 
+function fail(node: Node, reason: string): never {
+  throw badModel(`node "${node.label}" (${node.op}) ${reason}`, { node: node.label });
+}
+
 function checkNode(node: Node, graph: Graph, scope: Scope, context: Context): void {
-  const fail = (reason: string): never => {
-    throw badModel(`node "${node.label}" (${node.op}) ${reason}`, { node: node.label });
-  };
-  if (node.graph !== graph) fail('does not know the graph that holds it');
-  for (const v of node.inputs) {
-    if (v === undefined) continue;
+  if (node.graph !== graph) fail(node, 'does not know the graph that holds it');
+  node.inputs.forEach((v) => {
+    if (v === undefined) return;
     context.reads.set(v, (context.reads.get(v) ?? 0) + 1);
-    if (isDefined(v, scope)) continue;
+    if (isDefined(v, scope)) return;
     const hidden = context.defined.has(v);
     fail(
+      node,
       `reads "${v.name}", ${hidden ? 'but another value of that name is nearer' : 'which is not defined before it'}`,
     );
-  }
-  checkDomain(node, context, fail);
-  checkArity(node, context, fail);
-  for (const body of node.bodies) {
+  });
+  checkDomain(node, context);
+  checkArity(node, context);
+  node.bodies.forEach((body) => {
     const owner = context.graphs.get(body);
-    if (owner !== undefined) fail(`holds a body that belongs to node "${owner}"`);
+    if (owner !== undefined) fail(node, `holds a body that belongs to node "${owner}"`);
     context.graphs.set(body, node.label);
     checkGraph(body, scope, context);
-  }
-  for (const v of node.outputs) {
-    if (v.producer !== node) fail(`has output "${v.name}", which does not point back to it`);
+  });
+  node.outputs.forEach((v) => {
+    if (v.producer !== node) fail(node, `has output "${v.name}", which does not point back to it`);
     if (v.name !== '') define(v, scope, context, node);
-    else if (v.uses.size > 0) fail('has an output that is read but has no name');
-  }
+    else if (v.uses.size > 0) fail(node, 'has an output that is read but has no name');
+  });
 }
 
-function checkDomain(node: Node, context: Context, fail: (reason: string) => never): void {
+function checkDomain(node: Node, context: Context): void {
   if (node.domain === internalDomain) {
-    if (!context.internal) fail('exists between passes only and was left behind');
-    if ((node.op === 'Adapted' || node.op === 'Branch') && node.layer === undefined) fail('has lost its layer');
-  } else if (!context.opsets.has(node.domain)) fail(`is of domain "${node.domain}", which has no opset_import`);
+    if (!context.internal) fail(node, 'exists between passes only and was left behind');
+    if ((node.op === 'Adapted' || node.op === 'Branch') && node.layer === undefined) fail(node, 'has lost its layer');
+  } else if (!context.opsets.has(node.domain)) fail(node, `is of domain "${node.domain}", which has no opset_import`);
 }
 
-function checkArity(node: Node, context: Context, fail: (reason: string) => never): void {
+function checkArity(node: Node, context: Context): void {
   const row = operatorRow(node.op);
   const opset = context.opsets.get('') ?? 0;
   if (node.domain !== '' || row === undefined || opset < arityStable) return;
@@ -117,26 +121,28 @@ function checkArity(node: Node, context: Context, fail: (reason: string) => neve
     context.functions.has(functionId({ domain: '', name: node.op, overload: node.overload }))
   )
     return;
-  const most = (names: readonly string[]): number => (names.some((n) => n.startsWith('...')) ? Infinity : names.length);
-  if (node.inputs.length > most(row.in)) fail(`has ${node.inputs.length} inputs, more than ${row.in.length}`);
-  if (node.outputs.length > most(row.out)) fail(`has ${node.outputs.length} outputs, more than ${row.out.length}`);
+  if (node.inputs.length > row.in.length && !isOpen(row.in))
+    fail(node, `has ${node.inputs.length} inputs, more than ${row.in.length}`);
+  if (node.outputs.length > row.out.length && !isOpen(row.out))
+    fail(node, `has ${node.outputs.length} outputs, more than ${row.out.length}`);
   row.in.forEach((name, i) => {
-    const required = !name.endsWith('?') && !name.startsWith('...');
-    if (required && node.inputs[i] === undefined) fail(`lacks its input "${name}"`);
+    if (node.inputs[i] === undefined && !name.endsWith('?') && !name.startsWith('...'))
+      fail(node, `lacks its input "${name}"`);
   });
 }
+
+/** Whether there may be any number. */
+const isOpen = (names: readonly string[]): boolean => names.some((n) => n.startsWith('...'));
 
 /** Uses by nodes of other graphs are those of detached nodes' bodies, which nothing may ever adopt; they do not count. */
 function checkUses(value: Value, context: Context): void {
   let uses = 0;
-  for (const u of value.uses) {
-    if (u.node.graph === undefined || !context.graphs.has(u.node.graph)) continue;
+  value.uses.forEach(({ node, index }) => {
+    if (node.graph === undefined || !context.graphs.has(node.graph)) return;
     uses++;
-    if (u.node.inputs[u.index] !== value)
-      throw badModel(`value "${value.name}" lists a use by node "${u.node.label}" that is none`, {
-        node: u.node.label,
-      });
-  }
+    if (node.inputs[index] !== value)
+      throw badModel(`value "${value.name}" lists a use by node "${node.label}" that is none`, { node: node.label });
+  });
   const reads = context.reads.get(value) ?? 0;
   if (uses !== reads) throw badModel(`value "${value.name}" is read ${reads} times, but lists ${uses} uses`);
 }

@@ -4,14 +4,18 @@ import { encodeMessage, toLong } from '../proto/index.ts';
 import { onnxRuntime, ortReason } from './session.ts';
 
 const [, , provider = 'cpu'] = process.argv;
-try {
+runOn(provider).then(
+  () => process.stdout.write('ok'),
+  (error) => {
+    process.stdout.write(ortReason(error));
+    process.exitCode = 1;
+  },
+);
+
+async function runOn(provider: string): Promise<void> {
   const { InferenceSession, Tensor } = await onnxRuntime();
   const session = await InferenceSession.create(reluModel(), { executionProviders: [provider], logSeverityLevel: 4 });
   await session.run({ x: new Tensor('float32', Float32Array.of(1), [1]) });
-  process.stdout.write('ok');
-} catch (error) {
-  process.stdout.write(ortReason(error));
-  process.exitCode = 1;
 }
 
 /** y = Relu(x), float32 [1]. */

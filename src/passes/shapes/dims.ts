@@ -7,6 +7,7 @@
  * A symbol stands for a length, so it is never negative.
  */
 import type { Dim } from '../../graph/model.ts';
+import { remembered } from './remembered.ts';
 
 interface Term {
   readonly coef: number;
@@ -91,9 +92,13 @@ export function mul(a: Dim, b: Dim): Dim {
   if (typeof a === 'number' && typeof b === 'number') return safe(a * b);
   if (a === 1) return b;
   if (b === 1) return a;
+  return symbolicProduct(a, b);
+}
+
+const symbolicProduct = remembered((a, b) => {
   const right = [...parse(b).values()];
   return print(poly([...parse(a).values()].flatMap((t) => right.map((u) => scale(t, u)))));
-}
+});
 
 const safe = (n: number): Dim => (Number.isSafeInteger(n) ? (n === 0 ? 0 : n) : null);
 
@@ -106,6 +111,10 @@ export function divExact(a: Dim, b: Dim): Dim {
   if (typeof a === 'number' && typeof b === 'number') return a % b === 0 ? safe(a / b) : null;
   if (a === b) return 1;
   if (b === 1) return a;
+  return symbolicQuotient(a, b);
+}
+
+const symbolicQuotient = remembered((a, b) => {
   const divisor = parse(b);
   const lead = leading(divisor);
   let rest = parse(a);
@@ -118,7 +127,7 @@ export function divExact(a: Dim, b: Dim): Dim {
     rest = poly([...rest.values(), ...taken]);
   }
   return print(poly(quotient));
-}
+});
 
 /** The first term in graded lexicographic order, which multiplication keeps: what makes the division end. */
 function leading(p: Poly): Term | undefined {

@@ -1,0 +1,30 @@
+// Part of the build: runs the bundled command line on small models and keeps the code that V8 made meanwhile, for the Node that builds.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import v8 from 'node:v8';
+import { openBundle } from '../dist/cli/bundle.js';
+
+const at = (path) => fileURLToPath(new URL(path, import.meta.url));
+
+// Code of functions that have not run for a while is thrown away otherwise.
+v8.setFlagsFromString('--no-flush-bytecode');
+const flags = v8.setFlagsFromString;
+// Code is refused where the flags are others than when it was made: the command must not set its own here.
+v8.setFlagsFromString = () => {};
+
+const bundle = openBundle(at('../dist/bin'));
+const { main } = bundle.load('main.js');
+const folder = mkdtempSync(join(tmpdir(), 'loraify-code-'));
+try {
+  process.stdout.write = () => true;
+  for (const [i, model] of ['peft-pack/base.onnx', 'torch-blocks/encoder/script.onnx'].entries()) {
+    const status = await main([at(`../fixtures/${model}`), '-o', join(folder, `${i}`), '--quiet']);
+    if (status !== 0) throw new Error(`compiling ${model} ended with ${status}`);
+  }
+} finally {
+  rmSync(folder, { recursive: true });
+}
+flags('--flush-bytecode');
+bundle.save();
