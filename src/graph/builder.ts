@@ -65,7 +65,7 @@ export interface BuilderTools {
   float(value: number): Value;
   /** A scalar of `ref`'s element type (through CastLike where that is unknown). */
   like(ref: Value, value: number): Value;
-  /** int64 vector of one element: the length that this symbol stands for, where a graph input has it. */
+  /** int64 vector of one element: the length that this symbol, or product of symbols, stands for, where graph inputs have it. */
   symbol(name: string): Value | undefined;
   /** Runs `body` with nodes named after `origin` and marked with this rule and gradient origin. */
   within<T>(mark: Mark, body: () => T): T;
@@ -134,6 +134,20 @@ function build(
     return node;
   };
 
+  /** "2*seq": a factor times a length that inputs have. */
+  const product = (name: string): Value | undefined => {
+    if (!/^[\w.]+(\*[\w.]+)+$/.test(name)) return undefined;
+    const factors = name.split('*');
+    const lengths = factors.map((f) => (/^\d+$/.test(f) ? tools.ints([Number(f)]) : tools.symbol(f)));
+    const [first, ...rest] = lengths.filter((l) => l !== undefined);
+    if (first === undefined || rest.length < factors.length - 1) return undefined;
+    const made = tools.within({ origin: `dim.${factors.join('_')}` }, () =>
+      rest.reduce((a, b) => methods.Mul(a, b), first),
+    );
+    made.elements = [name];
+    symbols.set(name, made);
+    return made;
+  };
   const tools: BuilderTools = {
     own,
     take: (nodes) => {
@@ -213,7 +227,7 @@ function build(
       const around = outer?.g.symbol(name);
       if (around !== undefined) return around;
       const source = inputs.find((v) => v.shape?.includes(name));
-      if (source === undefined) return undefined;
+      if (source === undefined) return product(name);
       const axis = source.shape?.indexOf(name) ?? 0;
       const length = tools.within({ origin: `dim.${name}` }, () =>
         methods.Gather(methods.Shape(source), tools.ints([axis])),

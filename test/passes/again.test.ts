@@ -54,7 +54,7 @@ function compare(folder: string, wanted: readonly string[]): void {
     const before = await compute(kept, { sizes });
     expectSame(await compute(again, { sizes }), before);
     // Of two layers the working space of one is the peak: what counts is what the loss leaves behind.
-    expect(behindLoss(again)).toBeLessThan(0.7 * behindLoss(kept));
+    expect(behindLoss(again)).toBeLessThan(0.75 * behindLoss(kept));
   });
 }
 
@@ -62,7 +62,7 @@ describeShared('parity packs', 'parity', () => {
   describe.each([
     ['bert_cls', ['Gelu', 'LayerNormalization', 'Softmax', 'FusedMatMul']],
     ['gpt2_lm', ['FastGelu', 'LayerNormalization', 'Softmax', 'FusedMatMul']],
-    ['llama_lm', ['Sigmoid', 'Mul', 'SimplifiedLayerNormalization', 'Softmax', 'FusedMatMul']],
+    ['llama_lm', ['Mul', 'SimplifiedLayerNormalization', 'Softmax', 'FusedMatMul']],
   ] as const)('%s', (name, wanted) => {
     compare(sharedPath('parity', name), wanted);
   });
