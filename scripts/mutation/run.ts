@@ -200,12 +200,14 @@ async function attribute(runner: Runner): Promise<Attribution> {
   if (unloaded !== undefined) throw new Error(unloaded);
   const { names, reached } = runner.loaded;
   const all = names.map((_, i) => i);
-  // Twice, for a test that finds something else the second time would fail for no mutant.
-  const [results, again]: readonly [Result[], Result[]] = [[], []];
-  for (const list of [results, again]) {
-    await runner.run(all, undefined, (r) => list.push(r));
-    if (list.length < all.length) throw new Error(`after ${names[list.length - 1]} the process ended`);
-  }
+  const results: Result[] = [];
+  const again: Result[] = [];
+  await runner.run(all, undefined, (r) => results.push(r));
+  // A test that finds something else the second time would fail for no mutant; the tables keep nothing.
+  const twice = all.filter((i) => !names[i]?.startsWith('test/gradients/'));
+  await runner.run(twice, undefined, (r) => again.push(r));
+  if (results.length + again.length < all.length + twice.length)
+    throw new Error(`after ${names[[...results, ...again].at(-1)?.check ?? 0]} the process ended`);
   const failed = new Set<number>();
   for (const { check, failure } of [...results, ...again]) {
     if (failure === undefined || failed.has(check)) continue;
