@@ -4,7 +4,9 @@
  * tests those are is found by running all of them once. Prints the survivors, and how many there are of each kind; fails where a
  * sign, an operator, a term or a factor can be changed without a test that notices. Node 22.18 and later run it as it is:
  *
- *   node scripts/mutation/run.ts [FILE …]        for example conv.ts norm.ts; all without names
+ *   node scripts/mutation/run.ts [FILE …] [--calculus] [--tests PART,PART] [--workers 2]
+ *
+ * for example conv.ts norm.ts; all files without names. `--calculus` leaves out conditions, `--tests` tests of other paths.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'; // biome-ignore format: one line
