@@ -31,8 +31,10 @@ const mutated = [
     .concat('nbits norms optimizer rowFactors'.split(' '))
     .map((name) => `${passes}/${name}.ts`),
 ];
-/** Longer tests are not worth it: random graphs, large models. */
-const longest = 5;
+/** The tests of these build on one another. */
+const together = ['/dora.test.js', '/masks.test.js', '/peftRoundtrip.test.js'];
+/** Not worth it for each mutant: random graphs, large models, and whatever takes so many seconds. */
+const longest = 20;
 const slow = new Set(['random', 'models', 'normalizeModels'].map((name) => `${name}.test.ts`));
 /** Tests that compute; those of the command line and of whole runs start other processes, which know no mutants. */
 const tests = [
@@ -42,6 +44,7 @@ const tests = [
   (f) =>
     f.endsWith('.test.ts') && !slow.has(basename(f)) && (values.tests?.split(',') ?? ['']).some((t) => f.includes(t)),
 );
+
 function listed(folder: string): string[] {
   return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
     .filter((f) => f.endsWith('.ts'))
@@ -102,7 +105,11 @@ class Runner {
   constructor(folder: string, mutant?: number) {
     this.#folder = folder;
     const TMPDIR = mkdtempSync(join(folder, 'tmp-'));
-    const MUTATION = JSON.stringify({ sources: [...texts.keys()].map(scriptName), tests: tests.map(scriptName) });
+    const MUTATION = JSON.stringify({
+      sources: [...texts.keys()].map(scriptName),
+      tests: tests.map(scriptName),
+      together,
+    });
     this.#environment = { ...process.env, TMPDIR, MUTATION, LORAIFY_FIGURES: '/dev/null' };
     if (mutant !== undefined) this.#environment.MUTANT = String(mutant);
   }

@@ -11,11 +11,16 @@ globalThis.$m = (id) => {
   return id === active;
 };
 
-const { sources, tests } = JSON.parse(process.env.MUTATION ?? '{}');
+const { sources, tests, together } = JSON.parse(process.env.MUTATION ?? '{}');
 for (const file of sources) await import(`./${file}`);
 const early = [...reached];
 const { checks, last, within } = await import('./standIn.mjs');
-for (const file of tests) await within(file, () => import(`./${file}`));
+for (const file of tests)
+  await within(
+    file,
+    together.some((name) => file.endsWith(name)),
+    () => import(`./${file}`),
+  );
 const folder = process.env.TMPDIR ?? '';
 const loaded = new Set(readdirSync(folder, { recursive: true }));
 process.send({ loaded: checks.map((c) => c.name), reached: early });

@@ -8,9 +8,25 @@ export const last = [];
 
 let scope = { name: '', before: [] };
 
-export function within(file, load) {
+/** The tests of a file; as one where they build on one another. */
+export async function within(file, together, load) {
   scope = { name: file, before: [] };
-  return load();
+  const first = checks.length;
+  await load();
+  if (!together) return;
+  const own = checks.splice(first);
+  const done = new Set();
+  const run = async () => {
+    done.clear();
+    for (const check of own) {
+      for (const hook of check.before.filter((h) => !done.has(h))) {
+        done.add(hook);
+        await hook();
+      }
+      await check.run();
+    }
+  };
+  checks.push({ name: file, before: [], run });
 }
 
 export function describe(name, body) {
