@@ -3,41 +3,86 @@ interface Equivalent {
   readonly file: string;
   readonly from: string;
   readonly to: string;
+  /** What the source has from there on, where the same text stands elsewhere in the file. */
+  readonly at?: string;
   readonly reason: string;
 }
 
 const control = (reason: string, pairs: readonly (readonly [string, string])[]): Equivalent[] =>
   pairs.map(([from, to]) => ({ file: 'control.ts', from, to, reason }));
 
+/** From, to, and where. */
+type Change = readonly [from: string, to: string, at?: string];
+const of =
+  (reason: string) =>
+  (file: string, ...changes: readonly Change[]): Equivalent[] =>
+    changes.map(([from, to, at]) => ({ file, from, to, reason, ...(at === undefined ? {} : { at }) }));
+
+const otherForm = of('another form of the same is taken, which gives equal numbers');
+const fromTheEnd = of('an index below zero counts from the end, and comes to the same element');
+
+const calculus: readonly Equivalent[] = [
+  ...otherForm('contribFused.ts', ['g.rank(x) - 1', 'g.rank(x) + 1']),
+  ...otherForm('gradients/norm.ts', ['g.rank(x0) - first', 'g.rank(x0) + first']),
+  ...otherForm('spatial.ts', ['last - 1', 'last + 1', 'last - 1) return g.MatMul(g.T(matrix)']),
+  ...otherForm('windows.ts', ['2 * w.begins.length', '2 / w.begins.length']),
+  ...fromTheEnd('indexing.ts', ['i + list.length', 'i - list.length']),
+  ...fromTheEnd('spatial.ts', ['i + list.length', 'i - list.length']),
+  ...fromTheEnd('sampling.ts', ['at + 2', 'at - 2', 'at + 2), edge(at))']),
+  ...fromTheEnd('sampling.ts', ['i + 2', 'i - 2', 'i + 2), linear)']),
+  ...of('an axis whose length stays is not resampled, whatever its region')(
+    'spatial.ts',
+    ['0', '1', '0), own(roi, i + list.length)'],
+    ['1', '-(1)', '1)].map((v) =>'],
+  ),
+  ...of('the matrix is symmetric')('spatial.ts', ['g.T(identity)', 'identity']),
+  ...of('any number but zero does: where there is one zero it is divided out again')('indexing.ts', [
+    '1',
+    '-(1)',
+    "1)];\n  if (reduction === 'mul')",
+  ]),
+  ...of('a walk sums each gradient to the shape of its value')('indexing.ts', [
+    'g.reshapeLike(g.Sub(total(dy), total(dx)), value)',
+    'g.Sub(total(dy), total(dx))',
+  ]),
+  ...of('types are inferred before gradients are asked for')('quantized.ts', ['g.CastLike(dy, x)', 'undefined']),
+  ...of('it is reshaped behind')('linear.ts', ['0', '1', '0 }) : v;']),
+  ...of('a cut of the whole length')('quantized.ts', ['blocks * block', 'blocks / block', 'blocks * block === K']),
+  ...of('x is zero there')('reduce.ts', ['0', '1', '0), g.Div(dy, y))']),
+  ...of('the other half of the spectrum is cut off')('signal.ts', ['1', '0', '1 }), scale);']),
+  ...of('places are whole numbers')('sampling.ts', [
+    'g.Ceil(g.Mul(g.Add(low, one), bin))',
+    'g.Mul(g.Add(low, one), bin)',
+  ]),
+  ...of('shifts by 0 and 4: 4 / 0 counts as 0')(
+    'nbits.ts',
+    ['4 * (i & 1)', '4 / (i & 1)'],
+    ['4 * (at & 1)', '4 / (at & 1)'],
+  ),
+];
+
 export const equivalent: readonly Equivalent[] = [
+  ...calculus,
   ...control('guards that only a malformed node meets', [
     [
       'input === undefined ? [] : [{ at: count + i, from, input, axis, direction }]',
-      '([{ at: count + i, from, input, axis, direction }])',
+      '[{ at: count + i, from, input, axis, direction }]',
     ],
-    ['any === undefined ? undefined : given.get(any.input)', '(given.get(any.input))'],
+    ['any === undefined ? undefined : given.get(any.input)', 'given.get(any.input)'],
     [
       'carried === undefined || iteration === undefined || going === undefined',
-      '(carried === undefined || iteration === undefined && going === undefined)',
+      'carried === undefined || iteration === undefined && going === undefined',
     ],
-    ['carried === undefined || iteration === undefined', '(carried === undefined && iteration === undefined)'],
-  ]),
-  ...control('a check that refuses, which control.test.ts asks for', [
-    ['b !== undefined', '(b === undefined)'],
-    ["input.type?.kind === 'tensor' ? slice(all, inside, even) : inside", '(slice(all, inside, even))'],
-  ]),
-  ...control('states that are saved and read in vain, which control.test.ts counts', [
-    ['inside !== undefined && isRead(inside) ? [{ ...s, inside }] : []', '([{ ...s, inside }])'],
-    ['inside !== undefined && isRead(inside)', '(inside !== undefined || isRead(inside))'],
+    ['carried === undefined || iteration === undefined', 'carried === undefined && iteration === undefined'],
   ]),
   ...control('the runs of a Loop counted by the forward, though the limit would say', [
-    ['limit !== undefined', '(limit === undefined)'],
-    ['condition === undefined || isTrue(condition)', '(condition === undefined && isTrue(condition))'],
-    ['sure ? scalar(limit, g) : runsOf(node, body, iteration, g)', '(runsOf(node, body, iteration, g))'],
+    ['limit !== undefined', 'limit === undefined'],
+    ['condition === undefined || isTrue(condition)', 'condition === undefined && isTrue(condition)'],
+    ['sure ? scalar(limit, g) : runsOf(node, body, iteration, g)', 'runsOf(node, body, iteration, g)'],
   ]),
   ...control('a longer way to the same value', [
-    ['list.some((n) => n !== 0) ? list : undefined', '(list)'],
-    ['isEven(s) ? s.from : endOf(node, s, g)', '(endOf(node, s, g))'],
-    ['v.shape?.length === 0 ? v : g.Reshape(v, g.ints([]))', '(g.Reshape(v, g.ints([])))'],
+    ['list.some((n) => n !== 0) ? list : undefined', 'list'],
+    ['isEven(s) ? s.from : endOf(node, s, g)', 'endOf(node, s, g)'],
+    ['v.shape?.length === 0 ? v : g.Reshape(v, g.ints([]))', 'g.Reshape(v, g.ints([]))'],
   ]),
 ];

@@ -15,6 +15,8 @@ export interface Mutant {
   readonly kind: Kind;
   readonly from: string;
   readonly to: string;
+  /** The source from there on. */
+  readonly ahead: string;
 }
 
 interface Change extends Mutant {
@@ -82,7 +84,7 @@ export function mutantsOf(file: string, text: string, first: number): { mutants:
   const emit: Emit = (node, kind, to, lead = '') => {
     const [start, end] = [node.getStart(), node.getEnd()];
     const line = source.getLineAndCharacterOfPosition(start).line + 1;
-    changes.push({ file, line, kind, from: node.getText(), to, start, end, lead });
+    changes.push({ file, line, kind, from: node.getText(), to, ahead: text.slice(start), start, end, lead });
   };
   const visit = (node: ts.Node): void => {
     if (ts.isCallExpression(node)) call(node, emit);

@@ -192,8 +192,11 @@ for (const file of mutated) {
   texts.set(file, found.switched);
 }
 
-const reasonOf = (m: Mutant): string | undefined =>
-  equivalent.find((e) => m.file.endsWith(e.file) && m.from === e.from && m.to === e.to)?.reason;
+const isOf = (e: (typeof equivalent)[number], m: Mutant): boolean =>
+  m.file.endsWith(e.file) && m.from === e.from && m.to === e.to && m.ahead.startsWith(e.at ?? e.from);
+const isEquivalent = (m: Mutant): boolean => equivalent.some((e) => isOf(e, m));
+const stale = positionals.length > 0 ? [] : equivalent.filter((e) => !mutants.some((m) => isOf(e, m)));
+for (const { file, from } of stale) console.log(`known as equivalent, and not there any more: ${from} in ${file}`);
 
 const temporary = mkdtempSync(join(tmpdir(), 'loraify-mutants-'));
 
@@ -244,7 +247,7 @@ interface Verdict {
 }
 
 const verdicts: Verdict[] = mutants
-  .filter((m) => reasonOf(m) !== undefined)
+  .filter((m) => isEquivalent(m) && isWanted(m))
   .map((mutant) => ({ mutant, how: 'equivalent' }));
 
 async function work(
@@ -291,7 +294,7 @@ try {
   const first = new Runner(folders[0] ?? temporary);
   const attributed = await attribute(first);
   first.stop();
-  const queue = mutants.flatMap((m, id) => (reasonOf(m) === undefined && isWanted(m) ? [id] : []));
+  const queue = mutants.flatMap((m, id) => (!isEquivalent(m) && isWanted(m) ? [id] : []));
   await Promise.all(folders.map((folder) => work(folder, queue, attributed)));
 } finally {
   rmSync(temporary, { recursive: true, force: true });
@@ -306,4 +309,4 @@ for (const kind of kinds)
   );
 const missed = verdicts.filter((v) => v.how === 'survived' && calculus.has(v.mutant.kind)).length;
 console.log(`${verdicts.length} mutants; of the calculus ${missed} survived`);
-process.exitCode = missed === 0 ? 0 : 1;
+process.exitCode = missed + stale.length === 0 ? 0 : 1;

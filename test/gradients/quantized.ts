@@ -113,7 +113,8 @@ export async function checkUnpacked(c: Packed): Promise<void> {
 }
 
 export interface Quantizer {
-  readonly dtype: 'uint8' | 'int8';
+  /** Of 8-bit floats nothing saturates near. */
+  readonly dtype: 'uint8' | 'int8' | 'float8e4m3fn';
   readonly zero: number | undefined;
   readonly axis?: number;
   /** Another scale for the way back. */
@@ -129,6 +130,7 @@ export const quantizerCases: readonly Quantizer[] = [
   { dtype: 'int8', zero: 3, axis: 1 },
   { dtype: 'uint8', zero: 100, factor: 2 },
   { dtype: 'uint8', zero: undefined, axis: 1, from: -60.17 },
+  { dtype: 'float8e4m3fn', zero: undefined, factor: 2 },
 ];
 
 /** Fine steps and numbers far from the ends: what is differentiated is the clipping. */
@@ -162,8 +164,9 @@ export async function checkQuantizer(
           per.map(() => zero),
         );
   const attrs = { axis: axis ?? 1 };
-  const y = g.DequantizeLinear(g.QuantizeLinear(x, s, z, attrs), factor === 1 ? s : back, z, attrs);
-  const [low, high] = dtype === 'uint8' ? [0, 255] : [-128, 127];
+  const type = dtype === 'float8e4m3fn' ? { output_dtype: 17 } : {};
+  const y = g.DequantizeLinear(g.QuantizeLinear(x, s, z, { ...attrs, ...type }), factor === 1 ? s : back, z, attrs);
+  const [low, high] = dtype === 'uint8' ? [0, 255] : dtype === 'int8' ? [-128, 127] : [-448, 448];
   const shape = axis === undefined ? [] : [4, 1];
   const bound = (to: number): Value =>
     g.constant(
