@@ -26,6 +26,18 @@ const calculus: readonly Equivalent[] = [
   ...otherForm('gradients/norm.ts', ['g.rank(x0) - first', 'g.rank(x0) + first']),
   ...otherForm('spatial.ts', ['last - 1', 'last + 1', 'last - 1) return g.MatMul(g.T(matrix)']),
   ...otherForm('windows.ts', ['2 * w.begins.length', '2 / w.begins.length']),
+  ...otherForm('loss.ts', ['rank - 1', 'rank + 1', 'rank - 1;']),
+  ...of('it ends behind the last element')('loss.ts', ['2 ** 31 - 1', '2 ** 31 + 1']),
+  ...of('a longer polynomial is refused behind')('gelu.ts', [
+    'a.length + b.length',
+    'a.length - b.length',
+    'a.length + b.length > 5',
+  ]),
+  ...of('it bounds the work alone')('gelu.ts', ['depth - 1', 'depth + 1']),
+  ...of('multiples are whole with either sign')('lossScale.ts', [
+    'lossScaling.growthInterval',
+    '-(lossScaling.growthInterval)',
+  ]),
   ...fromTheEnd('indexing.ts', ['i + list.length', 'i - list.length']),
   ...fromTheEnd('spatial.ts', ['i + list.length', 'i - list.length']),
   ...fromTheEnd('sampling.ts', ['at + 2', 'at - 2', 'at + 2), edge(at))']),

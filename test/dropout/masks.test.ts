@@ -5,6 +5,7 @@ import { stream } from '../../src/graph/random.ts';
 import { compileModel } from '../../src/loraify.ts';
 import { resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
+import { threshold } from '../../src/passes/dropoutMask.ts';
 import type { TrainingGraph } from '../../src/passes/index.ts';
 import { floats, open } from '../golden/execute.ts';
 
@@ -254,4 +255,9 @@ it('takes the steps of train in train_k, each with its own seed', async () => {
   expect((await together([11, 12])).lora_params_next?.data).toEqual(at.lora_params?.data);
   expect((await together([11, 11])).lora_params_next?.data).not.toEqual(at.lora_params?.data);
   await Promise.all([train.release(), scan.release()]);
+});
+
+it('a share that is almost nothing leaves next to nothing out', () => {
+  expect(threshold(1e-12)).toBe(2 ** 31 - 1);
+  expect(threshold(0.5)).toBe(0);
 });
