@@ -32,7 +32,7 @@ const mutated = [
     .map((name) => `${passes}/${name}.ts`),
 ];
 /** The tests of these build on one another. */
-const together = ['/dora.test.js', '/masks.test.js', '/peftRoundtrip.test.js'];
+const together = ['/dora.test.js', '/peftRoundtrip.test.js'];
 /** Not worth it for each mutant: random graphs, large models, and whatever takes so many seconds. */
 const longest = 20;
 const slow = new Set(['random', 'models', 'normalizeModels'].map((name) => `${name}.test.ts`));

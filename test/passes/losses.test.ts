@@ -103,6 +103,12 @@ const cases: readonly Case[] = [
     classified(`no label at all, ${target}`, { target, labels: ints([7, 7, 7, 7, 7]), options: { ignoreIndex: 7 } }),
   ]),
   classified('an unknown number of classes', { shape: [null, null], options: smoothing }),
+  classified('text of an unknown number of classes', {
+    z: text,
+    labels: tokens,
+    classAxis: -1,
+    shape: [null, null, null],
+  }),
   classified('text', { z: text, labels: tokens, classAxis: -1 }),
   classified('classes between', {
     z: image,
@@ -127,14 +133,21 @@ const cases: readonly Case[] = [
   pointwise('huber', huber),
   pointwise('bce', bce, { labels: shares }),
   pointwise('bce', bce, { is: 'bce of large logits', z: floats([3, 4], 200), labels: shares }),
-  { is: 'output', kind: 'output', z: { type: 'float32', dims: [1], values: [3] }, sum: ([x = 0]) => [x, 1] },
+  ...(['float32', 'float16'] as const).map(
+    (type): Case => ({
+      is: `output, ${type}`,
+      kind: 'output',
+      z: { type, dims: [1], values: [3] },
+      sum: ([x = 0]) => [x, 1],
+    }),
+  ),
 ];
 
 describe('losses', () => {
   it.each(cases.map((c) => [c.is, c] as const))('%s', async (_, c) => {
     const graph = new Graph('loss');
     const g = createBuilder(inferNode, graph.inputs);
-    const tensor = new Value('z', tensorType('float32', c.shape ?? c.z.dims));
+    const tensor = new Value('z', tensorType(c.z.type, c.shape ?? c.z.dims));
     graph.inputs.push(tensor);
     const choice = { kind: c.kind, output: tensor, tensor, classAxis: c.classAxis ?? 1, reason: '' };
     const options = { ignoreIndex: -100, labelSmoothing: 0, classWeights: undefined, ...c.options };
@@ -147,6 +160,7 @@ describe('losses', () => {
     const feeds = { z: ortTensor(c.z), ...(c.labels === undefined ? {} : { labels: ortTensor(c.labels) }) };
     const got = await running.run(feeds);
     await running.release();
+    expect(outputs.slice(0, 2).map((v) => got[v.name]?.dims)).toEqual([[], []]);
     const [loss = [], weight = [], gradient = []] = outputs.map((v) => {
       const t = got[v.name];
       return t === undefined ? [] : numbers(t);
