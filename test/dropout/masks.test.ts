@@ -81,6 +81,9 @@ describe.each([0.05, 0.1, 0.5, 0.9])('p = %d', (ratio) => {
   const scores: Float64Array[][] = [];
   const exact: [Float32Array, Float32Array][] = [];
   beforeAll(async () => {
+    // The mutation run has it more than once.
+    scores.length = 0;
+    exact.length = 0;
     const session = await open(compiled(text, ratio, 'grad').model);
     for (const seed of seeds) {
       const found = await masks(session, seed);
