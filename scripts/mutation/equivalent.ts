@@ -27,6 +27,11 @@ const calculus: readonly Equivalent[] = [
   ...otherForm('spatial.ts', ['last - 1', 'last + 1', 'last - 1) return g.MatMul(g.T(matrix)']),
   ...otherForm('windows.ts', ['2 * w.begins.length', '2 / w.begins.length']),
   ...otherForm('loss.ts', ['rank - 1', 'rank + 1', 'rank - 1;']),
+  ...of('the other of alpha and beta is zero as well, and so is the product')(
+    'cells.ts',
+    ['0', '1', '0,\n    beta: 0'],
+    ['0', '1', '0,\n    apply'],
+  ),
   ...of('it broadcasts')('loss.ts', ['0', '1', '0 });\n    const weighted =']),
   ...of('nothing is divided by it')('loss.ts', ['1', '-(1)', '1), weight);']),
   ...of('it ends behind the last element')('loss.ts', ['2 ** 31 - 1', '2 ** 31 + 1']),
