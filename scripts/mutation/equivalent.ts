@@ -66,6 +66,7 @@ const calculus: readonly Equivalent[] = [
   ]),
   ...of('types are inferred before gradients are asked for')('quantized.ts', ['g.CastLike(dy, x)', 'undefined']),
   ...of('it is reshaped behind')('linear.ts', ['0', '1', '0 }) : v;']),
+  ...of('it is reshaped behind')('tools.ts', ['1', '0', '1, noop_with_empty_axes: 1 }), target']),
   ...of('a cut of the whole length')('quantized.ts', ['blocks * block', 'blocks / block', 'blocks * block === K']),
   ...of('x is zero there')('reduce.ts', ['0', '1', '0), g.Div(dy, y))']),
   ...of('the other half of the spectrum is cut off')('signal.ts', ['1', '0', '1 }), scale);']),
