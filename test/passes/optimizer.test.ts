@@ -58,7 +58,11 @@ const cases: readonly (readonly [is: string, options: OptimizerOptions, before: 
   ['adamw', adamw, going()],
   ['adamw without decay, a gradient that is clipped', { ...adamw, weightDecay: 0, maxGradNorm: 0.7 }, going()],
   ['adamw, a gradient below the limit', { ...adamw, maxGradNorm: 100 }, going()],
-  ['adamw, a gradient next to the 1e-6 that is added', { ...adamw, eps: 1e-7, maxGradNorm: 1e-6 }, going(1e-6)],
+  [
+    'adamw, a gradient next to the 1e-6 that is added',
+    { ...adamw, eps: 1e-7, maxGradNorm: 1e-6 },
+    { ...going(1e-6), m: zeros, v: zeros },
+  ],
   ['adamw without a first moment', { ...adamw, betas: [0, 0.5] }, going()],
   ['sgd', sgd, going()],
   ['sgd without momentum and decay, clipped', { ...sgd, momentum: 0, weightDecay: 0, maxGradNorm: 0.7 }, going()],
