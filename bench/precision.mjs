@@ -13,13 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Tensor } from 'onnxruntime-node';
-import { adapterParams } from '../dist/adapters.js';
-import { readManifest } from '../dist/formats/manifest.js';
-import { readNpz } from '../dist/formats/npz.js';
-import { elements } from '../dist/formats/rawTensor.js';
-import { openSession } from '../dist/runtime/session.js';
-import { median, table, warnOfLoad } from './common.mjs';
+import { table, warnOfLoad } from './common.mjs';
+import { readBatches, takeSteps } from './steps.mjs';
 
 const rest = process.argv.indexOf('--', 2);
 const { positionals, values } = parseArgs({
@@ -41,46 +36,15 @@ const steps = Number(values.steps);
 const precisions = ['fp32', 'fp16', 'bf16'];
 
 /** The child process: losses and times of the steps of one package. */
-async function trained(folder) {
-  const manifest = readManifest(folder);
-  const session = await openSession(join(folder, manifest.graphs.train), {
-    provider: values.ep,
+const trained = (folder) =>
+  takeSteps(folder, {
+    batches: readBatches(data),
+    adapter: values.adapter,
+    steps,
+    rate: Number(values.rate),
+    ep: values.ep,
     threads: Number(values.threads),
   });
-  const types = { F32: 'float32', I64: 'int64', I32: 'int32', BOOL: 'bool' };
-  const batches = [];
-  for (const [key, t] of readNpz(data)) {
-    const [, i, name] = key.match(/^b(\d+)\/(.*)$/);
-    batches[i] = { ...batches[i], [name]: new Tensor(types[t.dtype], elements(t), t.shape) };
-  }
-  const vector = (v) => new Tensor('float32', v, [v.length]);
-  const scalar = (x) => new Tensor('float32', Float32Array.of(x), []);
-  const { state, optimizer } = manifest;
-  const zeros = () => vector(new Float32Array(state.size));
-  let now = {
-    [state.params[0]]: vector(adapterParams(folder, manifest, values.adapter ? { adapter: values.adapter } : {})),
-    [state.m[0]]: zeros(),
-    [state.v[0]]: zeros(),
-    [state.step[0]]: scalar(0),
-    ...(state.lossScale ? { [state.lossScale[0]]: scalar(optimizer.lossScale.initial) } : {}),
-  };
-  const known = new Set(session.inputNames);
-  const [losses, times] = [[], []];
-  for (let i = 0; i < steps; i++) {
-    const batch = Object.entries(batches[i % batches.length]).filter(([name]) => known.has(name));
-    const start = performance.now();
-    const out = await session.run({ ...Object.fromEntries(batch), ...now, [state.lr]: scalar(Number(values.rate)) });
-    times.push(performance.now() - start);
-    losses.push(out[manifest.names.loss].data[0]);
-    now = Object.fromEntries(Object.keys(now).map((name) => [name, out[`${name}_next`]]));
-  }
-  return {
-    losses,
-    ms: median(times.slice(Math.min(5, steps - 1))),
-    mib: process.resourceUsage().maxRSS / 1024,
-    taken: now[state.step[0]].data[0],
-  };
-}
 
 const sizeOf = (folder) =>
   readdirSync(folder, { withFileTypes: true }).reduce(
@@ -109,7 +73,7 @@ function compare() {
     const mean = (list) => list.reduce((a, b) => a + b, 0) / list.length;
     table(
       ['precision', 'package MB', 'ms/step', 'MiB', 'steps taken', 'mean loss', 'last loss', 'mean off', 'most off'],
-      runs.map(({ precision, size, ms, mib, taken, losses }) => {
+      runs.map(({ precision, size, median_ms: ms, peak_mib: mib, taken, losses }) => {
         const off = losses.map((x, i) => Math.abs(x - exact.losses[i]));
         const shown = [losses.at(-1), mean(off), Math.max(...off)];
         return [precision, (size / 1e6).toFixed(1), ms.toFixed(1), mib, taken, mean(losses).toFixed(4)].concat(

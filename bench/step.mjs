@@ -3,25 +3,20 @@
  * medians per round, ratios of the medians over all rounds.
  *
  *   npm run build && node bench/step.mjs WORKLOAD FOLDER --python PYTHON
- *     [--ep cpu|cuda] [--threads 2] [--rounds 3] [--steps 20] [--per-run 1] [--peers eager,compile,reduce-overhead] [-- COMPILE OPTIONS]
+ *     [--ep cpu|cuda] [--threads 2] [--json FILE] [--rounds 3] [--steps 20] [--per-run 1] [--peers eager,compile,reduce-overhead] [-- COMPILE OPTIONS]
  *
  * FOLDER holds model.onnx and batch.npz (peers/workloads.py WORKLOAD FOLDER) and init-adapter/ (peers/torch_step.py --save-init).
  * `--per-run K` times train_k.onnx, K steps a run. `cpu ms` is the processor time of a step, all threads together: less moved by
  * other work than wall time. Peak memory is the process's on the CPU; on a GPU PyTorch's own count, and the runtime's in its profile.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { InferenceSession, Tensor } from 'onnxruntime-node';
-import { adapterParams } from '../dist/adapters.js';
-import { readManifest } from '../dist/formats/manifest.js';
-import { readNpz } from '../dist/formats/npz.js';
-import { elements } from '../dist/formats/rawTensor.js';
-import { sessionOptions } from '../dist/runtime/session.js';
-import { median, table, warnOfLoad } from './common.mjs';
+import { jsonOf, machineOf, median, table, warnOfLoad } from './common.mjs';
+import { readBatches, takeSteps } from './steps.mjs';
 
 const rest = process.argv.indexOf('--', 2);
 const own = process.argv.slice(2, rest < 0 ? undefined : rest);
@@ -40,86 +35,37 @@ const { positionals, values } = parseArgs({
     dtype: { type: 'string', default: 'float32' },
     package: { type: 'string' },
     profile: { type: 'boolean', default: false },
+    json: { type: 'string' },
   },
 });
 const [workload, folder] = positionals;
 if (folder === undefined) throw new Error('usage: node bench/step.mjs WORKLOAD FOLDER --python PYTHON');
 const onGpu = values.ep !== 'cpu';
-const warmup = 5;
 const steps = Number(values.steps);
 const perRun = Number(values['per-run']);
 const rate = 1e-4;
 
-const vector = (data) => new Tensor('float32', data, [data.length]);
-const scalar = (x) => new Tensor('float32', Float32Array.of(x), []);
-const stacked = (t) => {
-  const data = new t.data.constructor(t.data.length * perRun);
-  for (let k = 0; k < perRun; k++) data.set(t.data, k * t.data.length);
-  return new Tensor(t.type, data, [perRun, ...t.dims]);
-};
-
-/** The child process: steps of a package, as torch_step.py reports its own. */
-async function ours(packageDir) {
-  const manifest = readManifest(packageDir);
-  const session = await InferenceSession.create(join(packageDir, perRun > 1 ? 'train_k.onnx' : 'train.onnx'), {
-    ...sessionOptions({ provider: values.ep, threads: onGpu ? undefined : Number(values.threads) }),
-    ...(values.profile ? { enableProfiling: true, profileFilePrefix: join(packageDir, 'profile') } : {}),
+/** The child process. */
+function ours(packageDir) {
+  const untimed = perRun > 1 ? 2 * perRun : 5;
+  return takeSteps(packageDir, {
+    batches: readBatches(join(folder, 'batch.npz')),
+    adapter: join(folder, 'init-adapter'),
+    steps: untimed + steps,
+    untimed,
+    ep: values.ep,
+    threads: Number(values.threads),
+    perRun,
+    rate,
+    profile: values.profile,
   });
-  const params = adapterParams(packageDir, manifest, { adapter: join(folder, 'init-adapter') });
-  const types = { F32: 'float32', I64: 'int64' };
-  const batch = [...readNpz(join(folder, 'batch.npz'))].map(([k, t]) => [
-    k,
-    new Tensor(types[t.dtype], elements(t), t.shape),
-  ]);
-  const fed = new Set(session.inputNames);
-  const feeds = Object.fromEntries(batch.filter(([k]) => fed.has(k)).map(([k, t]) => [k, perRun > 1 ? stacked(t) : t]));
-  feeds.lora_lr = perRun > 1 ? new Tensor('float32', new Float32Array(perRun).fill(rate), [perRun]) : scalar(rate);
-  if (perRun > 1) feeds.lora_apply = new Tensor('bool', new Uint8Array(perRun).fill(1), [perRun]);
-  let state = {
-    lora_params: vector(params),
-    lora_m: vector(new Float32Array(params.length)),
-    lora_v: vector(new Float32Array(params.length)),
-    lora_step: scalar(0),
-    ...(fed.has('lora_loss_scale') ? { lora_loss_scale: scalar(2 ** 16) } : {}),
-  };
-  const [times, cpu, losses] = [[], [], []];
-  const untimed = perRun > 1 ? 2 : warmup;
-  for (let i = 0; i < untimed + Math.ceil(steps / perRun); i++) {
-    const [start, used] = [performance.now(), process.cpuUsage()];
-    const out = await session.run({ ...feeds, ...state });
-    state = Object.fromEntries(Object.keys(state).map((k) => [k, out[`${k}_next`]]));
-    losses.push(...out.loss.data);
-    times.push((performance.now() - start) / perRun);
-    const { user, system } = process.cpuUsage(used);
-    cpu.push((user + system) / 1000 / perRun);
-  }
-  await session.release();
-  const peak = values.profile ? peakInUse(packageDir) : process.resourceUsage().maxRSS / 1024;
-  return { median_ms: median(times.slice(untimed)), cpu_ms: median(cpu.slice(untimed)), peak_mib: peak, losses };
-}
-
-/** The runtime's own peak of memory in use, in MiB: an upper bound over its allocators. */
-function peakInUse(packageDir) {
-  const file = readdirSync(packageDir).find((f) => f.startsWith('profile'));
-  if (file === undefined) return Number.NaN;
-  const numbers = readFileSync(join(packageDir, file), 'utf8').matchAll(/"mem_in_use_peak"\s*:\s*"?(\d+)/g);
-  return Math.max(...[...numbers].map((m) => Number(m[1]))) / 2 ** 20;
-}
-
-function child(program, args) {
-  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', maxBuffer: 2 ** 28 });
-  if (status !== 0) {
-    console.error(`${program} ${args.join(' ')} ended with ${status}: ${stderr.slice(-2000)}`);
-    return undefined;
-  }
-  return JSON.parse(stdout.trim().split('\n').at(-1));
 }
 
 function compare(packageDir) {
   const self = fileURLToPath(import.meta.url);
   const torchStep = fileURLToPath(new URL('./peers/torch_step.py', import.meta.url));
   const torch = (...args) =>
-    child(
+    jsonOf(
       values.python,
       [torchStep, workload, '--device', values.ep, '--dtype', values.dtype, '--threads', values.threads].concat([
         '--steps',
@@ -130,7 +76,7 @@ function compare(packageDir) {
       ]),
     );
   const mine = (...args) =>
-    child(
+    jsonOf(
       process.execPath,
       [self, workload, folder, '--package', packageDir, '--ep', values.ep, '--threads', values.threads].concat([
         '--steps',
@@ -174,10 +120,18 @@ function compare(packageDir) {
   const shared = first.slice(0, theirs.length);
   const off = Math.max(...shared.map((x, i) => Math.abs(x - theirs[i]) / Math.abs(theirs[i])));
   console.log(`largest relative difference of ${shared.length} losses to PyTorch's: ${off.toExponential(1)}`);
-  if (onGpu)
-    console.log(
-      `memory in use at most, as the runtime's profile has it: ${mine('--profile')?.peak_mib.toFixed(0)} MiB`,
-    );
+  const inUse = onGpu ? mine('--profile')?.peak_mib : undefined;
+  if (inUse !== undefined)
+    console.log(`memory in use at most, as the runtime's profile has it: ${inUse.toFixed(0)} MiB`);
+  if (values.json === undefined) return;
+  const measured = Object.keys(peers).map((name, k) => ({
+    name,
+    ms: results[k].map((r) => Number(r.median_ms.toFixed(2))),
+    mib: Math.round((k === 0 ? inUse : undefined) ?? median(results[k].map((r) => r.peak_mib))),
+  }));
+  const versions = { ...machineOf(), ...results.flat().find((r) => r.versions)?.versions };
+  const result = { workload, ep: values.ep, perRun, compile: compileOptions, off, measured, versions };
+  writeFileSync(values.json, JSON.stringify(result));
 }
 
 if (values.package !== undefined) console.log(JSON.stringify(await ours(values.package)));

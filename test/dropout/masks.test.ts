@@ -5,6 +5,7 @@ import { stream } from '../../src/graph/random.ts';
 import { compileModel } from '../../src/loraify.ts';
 import { resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
+import { threshold } from '../../src/passes/dropoutMask.ts';
 import type { TrainingGraph } from '../../src/passes/index.ts';
 import { floats, open } from '../golden/execute.ts';
 
@@ -80,6 +81,9 @@ describe.each([0.05, 0.1, 0.5, 0.9])('p = %d', (ratio) => {
   const scores: Float64Array[][] = [];
   const exact: [Float32Array, Float32Array][] = [];
   beforeAll(async () => {
+    // The mutation run has it more than once.
+    scores.length = 0;
+    exact.length = 0;
     const session = await open(compiled(text, ratio, 'grad').model);
     for (const seed of seeds) {
       const found = await masks(session, seed);
@@ -254,4 +258,9 @@ it('takes the steps of train in train_k, each with its own seed', async () => {
   expect((await together([11, 12])).lora_params_next?.data).toEqual(at.lora_params?.data);
   expect((await together([11, 11])).lora_params_next?.data).not.toEqual(at.lora_params?.data);
   await Promise.all([train.release(), scan.release()]);
+});
+
+it('a share that is almost nothing leaves next to nothing out', () => {
+  expect(threshold(1e-12)).toBe(2 ** 31 - 1);
+  expect(threshold(0.5)).toBe(0);
 });

@@ -3,7 +3,7 @@ import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph, type Layer, Node, Value } from '../../src/graph/model.ts';
 import { lowerDropout } from '../../src/passes/dropoutMask.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
-import { checkGraph, type Mode, variables } from './harness.ts';
+import { checkGraph, type Data, feedsOf, type Mode, modelOf, numbers, session, variables } from './harness.ts';
 
 const layer: Layer = {
   path: 'q',
@@ -145,6 +145,7 @@ export async function checkDropout(
   graph.adopt();
   lowerDropout(graph, g);
   const outputs = graph.outputs.splice(0);
+  await expectMasked(graph, outputs, new Map([...free.inputs, ...fixed.inputs]), factor);
   await checkGraph({
     graph,
     g,
@@ -160,6 +161,26 @@ export async function checkDropout(
     tolerance: 1e-5,
     exact: true,
   });
+}
+
+/** Each element is left out, or is itself times the factor. */
+async function expectMasked(
+  graph: Graph,
+  outputs: readonly Value[],
+  inputs: ReadonlyMap<Value, Data>,
+  factor: number,
+): Promise<void> {
+  graph.outputs.push(...outputs);
+  graph.adopt();
+  const running = await session(modelOf(graph, 18));
+  const got = await running.run(feedsOf([...inputs.keys()], [...inputs.values()]));
+  await running.release();
+  graph.outputs.length = 0;
+  const [x] = inputs.values();
+  const [t] = outputs.map((y) => got[y.name]);
+  for (const [i, y] of (t === undefined ? [Number.NaN] : numbers(t)).entries())
+    if (y !== 0 && Math.abs(y - factor * (x?.values[i] ?? 0)) > 1e-5)
+      throw new Error(`${y} of ${x?.values[i]} at ${i}`);
 }
 
 /** Two adapted products of different widths and ranks that read one value, the second with a bias. */

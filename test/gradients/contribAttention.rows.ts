@@ -92,6 +92,8 @@ const padded = [int32([2, 0]), int32([3], [])] as const;
 /** Heads of 16, as rotary embeddings need. */
 const wide = [f([2, 3, 64]), f([2, 3, 32]), f([2, 3, 32]), f([2, 2, 0, 16]), f([2, 2, 0, 16])] as const;
 const turned = { do_rotary: 1 };
+const room = [f([2, 2, 6, 16]), f([2, 2, 6, 16])] as const;
+const going = [int32([4, 2]), int32([5], [])] as const;
 const tables = [table(8), table(8)] as const;
 /** With past rows, from which a batch of different lengths can only go on by one query each. */
 const step = [f([2, 1, 32]), f([2, 1, 16]), f([2, 1, 16])] as const;
@@ -114,6 +116,14 @@ const groupQuery: readonly Case[] = [
   gqa([...wide, ...full, ...tables], { ...turned, rotary_interleaved: 1 }),
   gqa([f([2, 3, 128]), none, none, ...wide.slice(3), ...full, ...tables], turned, { ...all, is: 'packed' }),
   gqa([...wide, ...padded, ...tables, int64([2, 3, 4, 0, 1, 2], [2, 3])], turned, { is: 'positions' }),
+  gqa([...wide.slice(0, 3), ...room, ...full, ...tables, int64([2, 3, 4, 0, 1, 2], [2, 3])], turned, {
+    ...all,
+    is: 'positions of a first prompt with room behind it',
+  }),
+  gqa([f([2, 1, 64]), f([2, 1, 32]), f([2, 1, 32]), ...room, ...going, ...tables, int64([6, 1], [2, 1])], turned, {
+    ...all,
+    is: 'positions behind a past',
+  }),
   gqa([f([2, 3, 128]), f([2, 3, 64]), f([2, 3, 64]), f([2, 2, 0, 32]), f([2, 2, 0, 32]), ...full, ...tables], turned, {
     is: 'a part turned',
   }),

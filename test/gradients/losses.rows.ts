@@ -12,6 +12,8 @@ const reductions = ['mean', 'sum', 'none'] as const;
 const labels = int64([0, 2, 1, 2]);
 /** Two of them are no class. */
 const some = int64([0, -100, 1, -100]);
+/** Nothing may stand for what is no class but the only one. */
+const single = int64([0, -100, 0, -100]);
 const cells = int64([0, 2, 1, 2, 1, 1], [2, 3]);
 const places = int64([0, 2, 1, 2, 1, 1], [2, 1, 3]);
 
@@ -55,6 +57,7 @@ export const rows: readonly Case[] = [
       in: [f([2, 3, 3]), cells, f([3], positive)],
       attrs: { reduction, ignore_index: 1 },
     },
+    { op: 'NegativeLogLikelihoodLoss', in: [f([4, 1]), single], attrs: { reduction, ignore_index: -100 } },
     { op: 'SoftmaxCrossEntropyLoss', in: [f([4, 3]), labels], attrs: { reduction } },
     { op: 'SoftmaxCrossEntropyLoss', in: [f([4, 3]), some], attrs: { reduction, ignore_index: -100 } },
     {

@@ -7,7 +7,7 @@ import { Graph, type Node, type Value } from '../../src/graph/model.ts';
 import { unpackWeight } from '../../src/passes/nbits.ts';
 import { inferNode } from '../../src/passes/shapes.ts';
 import { expectSame } from './bodies.ts';
-import { checkGraph, feedsOf, type Mode, normal, random, variables } from './harness.ts';
+import { checkGraph, type Domain, feedsOf, type Mode, normal, random, variables } from './harness.ts';
 
 export interface Packed {
   readonly bits: 4 | 8;
@@ -113,11 +113,14 @@ export async function checkUnpacked(c: Packed): Promise<void> {
 }
 
 export interface Quantizer {
-  readonly dtype: 'uint8' | 'int8';
+  /** Of 8-bit floats nothing saturates near. */
+  readonly dtype: 'uint8' | 'int8' | 'float8e4m3fn';
   readonly zero: number | undefined;
   readonly axis?: number;
   /** Another scale for the way back. */
   readonly factor?: number;
+  /** Where the numbers begin. */
+  readonly from?: number;
 }
 
 export const quantizerCases: readonly Quantizer[] = [
@@ -126,14 +129,19 @@ export const quantizerCases: readonly Quantizer[] = [
   { dtype: 'uint8', zero: undefined },
   { dtype: 'int8', zero: 3, axis: 1 },
   { dtype: 'uint8', zero: 100, factor: 2 },
+  { dtype: 'uint8', zero: undefined, axis: 1, from: -60.17 },
+  { dtype: 'float8e4m3fn', zero: undefined, factor: 2 },
 ];
 
 /** Fine steps and numbers far from the ends: what is differentiated is the clipping. */
-export async function checkQuantizer({ dtype, zero, axis, factor = 1 }: Quantizer, mode: Mode): Promise<void> {
+export async function checkQuantizer(
+  { dtype, zero, axis, factor = 1, from = -60.05 }: Quantizer,
+  mode: Mode,
+): Promise<void> {
   const graph = new Graph('quantizer');
   const g = createBuilder(inferNode, graph.inputs);
   // Steps of 0.3 are off every end by at least a tenth of one.
-  const { values, inputs } = variables(graph, { x: [2, 4, 50] }, mode, (_, i, n) => -60.05 + (120 * i) / n, 'float32');
+  const { values, inputs } = variables(graph, { x: [2, 4, 50] }, mode, (_, i, n) => from + (120 * i) / n, 'float32');
   const [x] = values;
   if (x === undefined) throw new Error('no input');
   const scales = [0.1, 0.2, 0.3, 0.15];
@@ -156,8 +164,9 @@ export async function checkQuantizer({ dtype, zero, axis, factor = 1 }: Quantize
           per.map(() => zero),
         );
   const attrs = { axis: axis ?? 1 };
-  const y = g.DequantizeLinear(g.QuantizeLinear(x, s, z, attrs), factor === 1 ? s : back, z, attrs);
-  const [low, high] = dtype === 'uint8' ? [0, 255] : [-128, 127];
+  const type = dtype === 'float8e4m3fn' ? { output_dtype: 17 } : {};
+  const y = g.DequantizeLinear(g.QuantizeLinear(x, s, z, { ...attrs, ...type }), factor === 1 ? s : back, z, attrs);
+  const [low, high] = dtype === 'uint8' ? [0, 255] : dtype === 'int8' ? [-128, 127] : [-448, 448];
   const shape = axis === undefined ? [] : [4, 1];
   const bound = (to: number): Value =>
     g.constant(
@@ -187,6 +196,8 @@ interface Dynamic {
   readonly is: string;
   readonly ops: readonly string[];
   readonly shape: readonly number[];
+  /** Normal numbers where it is left out. */
+  readonly values?: Domain;
   /** What the integers stand for, and the same of the numbers. */
   readonly make: (g: Builder, q: Value, zero: Value) => Value;
   readonly plain: (g: Builder, x: Value) => Value;
@@ -229,6 +240,15 @@ export const dynamicCases: readonly Dynamic[] = [
     plain: (g, x) => g.MatMul(x, number(g, whole(g, 'int8', [5, 4]))),
   },
   {
+    // From -128 to 127, so that the scale is 1 and the integers are the numbers.
+    is: 'MatMulInteger of two that are quantized',
+    ops: ['MatMulInteger'],
+    shape: [4, 4],
+    values: (_, i) => [-128, 127, 5, -30][((i % 4) + 2 * (i >> 2)) % 4] ?? 0,
+    make: (g, q, zero) => number(g, g.MatMulInteger(q, q, zero, zero)),
+    plain: (g, x) => g.MatMul(x, x),
+  },
+  {
     is: 'ConvInteger',
     ops: ['ConvInteger'],
     shape: [2, 2, 5, 4],
@@ -243,10 +263,13 @@ export const dynamicCases: readonly Dynamic[] = [
 ];
 
 /** Straight through: integers that a dynamic quantizer makes have the gradient of the numbers they stand for. */
-export async function checkDynamic({ shape, make, plain }: Dynamic, mode: Mode): Promise<void> {
+export async function checkDynamic(
+  { shape, values: domain = normal, make, plain }: Dynamic,
+  mode: Mode,
+): Promise<void> {
   const graph = new Graph('dynamic');
   const g = createBuilder(inferNode, graph.inputs);
-  const { values, inputs } = variables(graph, { x: shape }, mode, normal, 'float32');
+  const { values, inputs } = variables(graph, { x: shape }, mode, domain, 'float32');
   const [x] = values;
   if (x === undefined) throw new Error('no input');
   const [q, scale, zero] = g.node({ op: 'DynamicQuantizeLinear', inputs: [x], outputs: 3 });

@@ -84,6 +84,9 @@ export const rows: readonly Case[] = [
   small('RNN', { activations: ['Elu', 'LeakyRelu'], activation_alpha: [0.7, 0.2], ...both }),
   small('RNN', { activations: ['Relu', 'Softplus'], ...both }),
   small('RNN', { activations: ['ThresholdedRelu'], activation_alpha: [0.2] }),
+  small('GRU', { activations: ['Affine', 'ScaledTanh'] }, 'without alpha and beta'),
+  small('LSTM', { activations: ['Elu', 'ThresholdedRelu', 'Affine'] }, 'without alpha'),
+  small('GRU', { activations: ['Sigmoid', 'ThresholdedRelu'] }, 'without a threshold'),
   small('GRU', { activations: ['HardSigmoid', 'Elu'], activation_alpha: [0.3, 0.8], activation_beta: [0.4] }),
   small('LSTM', { activations: ['HardSigmoid', 'Softsign', 'Tanh'] }),
   small('LSTM', {

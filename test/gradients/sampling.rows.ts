@@ -45,6 +45,13 @@ export const rows: readonly Case[] = [
     { opset: 20 },
   ),
   row('GridSample', [f([1, 2, 1, 5]), f([1, 4, 1, 2], gridOf(5, false))], { padding_mode: 'zeros' }, { opset: 22 }),
+  row('GridSample', [f([3, 2, 2, 3]), f([3, 2, 2, 2], gridOf(3, false))], {}, { is: 'three images', opset: 20 }),
+  row(
+    'GridSample',
+    [f([1, 2, 1, 4]), f([1, 3, 2, 2], gridOf(4, true))],
+    { padding_mode: 'reflection', align_corners: 1 },
+    { is: 'mirrored about the only row', opset: 20 },
+  ),
   row('GridSample', [f([0, 2, 4, 4]), f([0, 3, 2, 2])], { padding_mode: 'border' }, { opset: 20 }),
 
   ...['half_pixel', 'output_half_pixel'].flatMap((coordinate_transformation_mode) => [
@@ -84,6 +91,34 @@ export const rows: readonly Case[] = [
   ),
   row(
     'RoiAlign',
+    [f([1, 2, 5, 6]), f([2, 4], [-3.1, -2.4, 8.3, 7.2, -0.9, -0.8, 6.5, 5.6]), int64([0, 0])],
+    { output_height: 3, output_width: 4, sampling_ratio: 2 },
+    { is: 'regions that reach out of the image, by less and by more than an element' },
+  ),
+  row(
+    'RoiAlign',
+    [
+      f([1, 2, 5, 6], (...at) => distinct(...at) - 4),
+      fixed([2, 4], [-3.1, -2.4, 8.3, 7.2, -0.9, -0.8, 6.5, 5.6]),
+      k([0, 0]),
+    ],
+    { output_height: 3, output_width: 4, sampling_ratio: 2, mode: 'max' },
+    { is: 'the largest sample of regions that reach out of the image' },
+  ),
+  row(
+    'RoiAlign',
+    [f([1, 2, 5, 6]), fixed([2, 4], [1.2, 1.1, 3.4, 1.1, 0.3, 0.6, 4.1, 3.7]), k([0, 0])],
+    { output_height: 2, output_width: 2 },
+    { is: 'a region without a height' },
+  ),
+  row(
+    'RoiAlign',
+    [f([1, 2, 5, 6], distinct), fixed([2, 4], [1.2, 1.1, 3.4, 1.1, 0.3, 0.6, 4.1, 3.7]), k([0, 0])],
+    { output_height: 2, output_width: 2, mode: 'max' },
+    { is: 'the largest sample of a region without a height' },
+  ),
+  row(
+    'RoiAlign',
     [f([1, 2, 5, 6]), f([0, 4]), int64([], [0])],
     { output_height: 2, output_width: 2, sampling_ratio: 1 },
     { is: 'no region' },
@@ -92,6 +127,12 @@ export const rows: readonly Case[] = [
   row('MaxRoiPool', [f([2, 2, 5, 6], distinct), fixed([3, 5], [1, 0, 0, 4, 3, 0, 1, 1, 5, 4, 1, 2, 2, 2, 2])], {
     pooled_shape: [2, 3],
   }),
+  row(
+    'MaxRoiPool',
+    [f([1, 2, 5, 6], distinct), fixed([2, 5], [0, 4, 3, 9, 8, 0, 4, 3, 2, 1])],
+    { pooled_shape: [2, 3] },
+    { is: 'bins outside the image, and a region that ends before it starts' },
+  ),
   row('MaxRoiPool', [f([1, 2, 6, 6], distinct), fixed([2, 5], [0, 0, 0, 8, 7, 0, 3, 1, 11, 9])], {
     pooled_shape: [2, 2],
     spatial_scale: 0.5,
@@ -107,6 +148,12 @@ export const rows: readonly Case[] = [
     'DeformConv',
     [f([1, 4, 5, 5]), f([2, 2, 3, 3]), f([1, 36, 3, 2], offsets), f([2]), f([1, 18, 3, 2], between(0.2, 1))],
     { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 0, 1, 1], group: 2, offset_group: 2, dilations: [1, 1] },
+    { opset: 22 },
+  ),
+  row(
+    'DeformConv',
+    [f([2, 4, 5, 4]), f([2, 2, 2, 2]), f([2, 16, 3, 3], offsets), undefined, f([2, 8, 3, 3], between(0.2, 1))],
+    { kernel_shape: [2, 2], dilations: [2, 1], group: 2, offset_group: 2 },
     { opset: 22 },
   ),
 ];

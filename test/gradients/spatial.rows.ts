@@ -68,6 +68,7 @@ export const rows: readonly Case[] = [
         [3, 8],
         [9, 7],
         [7, 9],
+        [6, 7],
       ].map((sizes) =>
         row('Resize', [f(x), undefined, undefined, k(sizes)], { axes: [2, 3], keep_aspect_ratio_policy, mode }, kept),
       ),

@@ -6,28 +6,29 @@ import type { Node, Value } from '../../../graph/model.ts';
 export type Activation = (b: Builder, v: Value) => Value;
 
 interface Named {
-  /** How many of activation_alpha and activation_beta it takes, and what they are where the lists end. */
+  /** Whether it takes one of activation_alpha and activation_beta, and what ONNX Runtime 1.30 has where the lists end. */
   readonly alpha?: number;
   readonly beta?: number;
   readonly apply: (b: Builder, v: Value, alpha: number, beta: number) => Value;
 }
 
 const functions: Readonly<Record<string, Named>> = {
-  affine: { alpha: 1, beta: 0, apply: (b, v, alpha, beta) => b.Add(b.Mul(v, b.like(v, alpha)), b.like(v, beta)) },
+  affine: { alpha: 0, beta: 0, apply: (b, v, alpha, beta) => b.Add(b.Mul(v, b.like(v, alpha)), b.like(v, beta)) },
   elu: { alpha: 1, apply: (b, v, alpha) => b.Elu(v, { alpha }) },
   hardsigmoid: { alpha: 0.2, beta: 0.5, apply: (b, v, alpha, beta) => b.HardSigmoid(v, { alpha, beta }) },
   leakyrelu: { alpha: 0.01, apply: (b, v, alpha) => b.LeakyRelu(v, { alpha }) },
   relu: { apply: (b, v) => b.Relu(v) },
   scaledtanh: {
-    alpha: 1,
-    beta: 1,
+    alpha: 0,
+    beta: 0,
     apply: (b, v, alpha, beta) => b.Mul(b.Tanh(b.Mul(v, b.like(v, beta))), b.like(v, alpha)),
   },
   sigmoid: { apply: (b, v) => b.Sigmoid(v) },
   softplus: { apply: (b, v) => b.Softplus(v) },
   softsign: { apply: (b, v) => b.Softsign(v) },
   tanh: { apply: (b, v) => b.Tanh(v) },
-  thresholdedrelu: { alpha: 1, apply: (b, v, alpha) => b.ThresholdedRelu(v, { alpha }) },
+  // 1 by the standard.
+  thresholdedrelu: { alpha: 0, apply: (b, v, alpha) => b.ThresholdedRelu(v, { alpha }) },
 };
 
 export interface CellAttrs {

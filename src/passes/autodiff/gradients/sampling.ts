@@ -123,8 +123,10 @@ decompose('GridSample', ({ inputs: [x, grid], attrs: { align_corners, mode, padd
 interface Samples {
   /** [regions, bins · samples] */
   readonly taps: Taps;
-  /** [regions, bins, samples]: one over the number of samples, zero where there is none. */
+  /** [regions, bins, samples]: one over the number of samples, zero where one lies outside. */
   readonly share: Value;
+  /** [regions, 1, samples]: regions have numbers of samples of their own. */
+  readonly taken: Value;
   readonly bins: number;
   readonly samples: Length;
 }
@@ -141,8 +143,9 @@ decompose('RoiAlign', ({ inputs: [x, rois, batch], attrs, g }) => {
     };
     const [start, extent] = [edge(at), g.Sub(edge(at + 2), edge(at))];
     const bin = g.Unsqueeze(g.Div(half ? extent : g.Max([extent, one]), g.like(rois, bins)), g.ints([2]));
-    // [regions, 1, 1]
-    const count = attrs.sampling_ratio > 0 ? g.like(rois, attrs.sampling_ratio) : g.Max([g.Ceil(bin), one]);
+    // [regions, 1, 1]; none of a region without an extent.
+    const wanted = attrs.sampling_ratio > 0 ? g.like(rois, attrs.sampling_ratio) : g.Ceil(bin);
+    const count = g.Max([wanted, one]);
     const samples =
       attrs.sampling_ratio > 0
         ? attrs.sampling_ratio
@@ -151,14 +154,12 @@ decompose('RoiAlign', ({ inputs: [x, rois, batch], attrs, g }) => {
     const inBin = g.Div(g.Add(sample, g.like(rois, 0.5)), count);
     const places = g.Add(inBin, g.Unsqueeze(g.CastLike(line(g, bins), rois), g.ints([1])));
     const all = g.Add(g.Mul(places, bin), g.Unsqueeze(start, g.ints([2])));
-    const inside = g.And(
-      g.And(g.GreaterOrEqual(all, g.like(rois, -1)), g.LessOrEqual(all, real(g, length, rois))),
-      g.Less(sample, count),
-    );
-    const share = g.Where(inside, g.Div(one, count), zero);
+    const taken = g.Less(sample, g.Expand(wanted, g.shapeOf(bin)));
+    const inside = g.And(g.GreaterOrEqual(all, g.like(rois, -1)), g.LessOrEqual(all, real(g, length, rois)));
+    const share = g.Where(g.And(inside, taken), g.Div(one, count), zero);
     const within = g.Max([g.Min([all, real(g, g.minus(length, 1), rois)]), zero]);
     const at2 = g.shaped(within, [g.length(rois, 0), g.times(bins, samples)]);
-    return { taps: taps(g, at2, length, linear, (index) => clamp(g, index, length)), share, bins, samples };
+    return { taps: taps(g, at2, length, linear, (index) => clamp(g, index, length)), share, taken, bins, samples };
   };
   const [high, wide] = [axis(1, attrs.output_height), axis(0, attrs.output_width)];
   const [rows, columns] = [g.times(high.bins, high.samples), g.times(wide.bins, wide.samples)];
@@ -177,15 +178,22 @@ decompose('RoiAlign', ({ inputs: [x, rois, batch], attrs, g }) => {
     sampled(g, x, asInt64(g, batch), [spread(high.taps, 2), spread(wide.taps, 1)], { max: attrs.mode === 'max' }),
     [g.length(x, 1), g.length(rois, 0), high.bins, high.samples, wide.bins, wide.samples],
   );
-  const shares = g.Mul(g.Unsqueeze(high.share, g.ints([3, 4])), g.Unsqueeze(wide.share, g.ints([1, 2])));
-  const pooled =
-    attrs.mode === 'max'
-      ? g.ReduceMax(g.Where(g.Greater(shares, zero), y, g.like(x, lowest)), g.ints([3, 5]), { keepdims: 0 })
-      : g.ReduceSum(g.Mul(y, shares), g.ints([3, 5]), { keepdims: 0 });
-  return [g.Transpose(pooled, { perm: [1, 0, 2, 3] })];
+  const both = (of: 'share' | 'taken', op: (p: Value, q: Value) => Value): Value =>
+    op(g.Unsqueeze(high[of], g.ints([3, 4])), g.Unsqueeze(wide[of], g.ints([1, 2])));
+  const shares = both('share', g.Mul);
+  if (attrs.mode !== 'max') {
+    const mean = g.ReduceSum(g.Mul(y, shares), g.ints([3, 5]), { keepdims: 0 });
+    return [g.Transpose(mean, { perm: [1, 0, 2, 3] })];
+  }
+  // Samples outside are zeros, and so is the largest of none.
+  const seen = g.Where(g.Greater(shares, zero), y, g.like(x, 0));
+  const largest = g.ReduceMax(g.Where(both('taken', g.And), seen, g.like(x, lowest)), g.ints([3, 5]), { keepdims: 0 });
+  return [g.Transpose(orZero(g, largest), { perm: [1, 0, 2, 3] })];
 });
 
 const lowest = -3e38;
+/** Zero where nothing was there to be the largest. */
+const orZero = (g: G, y: Value): Value => g.Where(g.Greater(y, g.like(y, lowest / 2)), y, g.like(y, 0));
 
 /** The largest element of each bin of a region whose edges are rounded (Girshick 2015, "Fast R-CNN"). */
 decompose(
@@ -214,7 +222,7 @@ decompose(
     const byRow = g.ReduceMax(inRows, g.ints([3]), { keepdims: 0 });
     const inBins = g.Where(g.Unsqueeze(broad, g.ints([1, 2])), g.Unsqueeze(byRow, g.ints([3])), outside);
     const y = g.ReduceMax(inBins, g.ints([4]), { keepdims: 0 });
-    return [g.Where(g.Greater(y, g.like(x, lowest / 2)), y, g.like(x, 0))];
+    return [orZero(g, y)];
   },
 );
 
