@@ -134,19 +134,15 @@ function build(
     return node;
   };
 
-  /** "2*seq": a factor times a length that inputs have. */
-  const product = (name: string): Value | undefined => {
-    if (!/^[\w.]+(\*[\w.]+)+$/.test(name)) return undefined;
-    const factors = name.split('*');
+  /** "seq" as an input has it, "2*seq" as a product of such. */
+  const lengthOf = (name: string): Value | undefined => {
+    const source = inputs.find((v) => v.shape?.includes(name));
+    if (source !== undefined)
+      return methods.Gather(methods.Shape(source), tools.ints([source.shape?.indexOf(name) ?? 0]));
+    const factors = /^[\w.]+(\*[\w.]+)+$/.test(name) ? name.split('*') : [];
     const lengths = factors.map((f) => (/^\d+$/.test(f) ? tools.ints([Number(f)]) : tools.symbol(f)));
     const [first, ...rest] = lengths.filter((l) => l !== undefined);
-    if (first === undefined || rest.length < factors.length - 1) return undefined;
-    const made = tools.within({ origin: `dim.${factors.join('_')}` }, () =>
-      rest.reduce((a, b) => methods.Mul(a, b), first),
-    );
-    made.elements = [name];
-    symbols.set(name, made);
-    return made;
+    return rest.length < factors.length - 1 ? undefined : first && rest.reduce((x, y) => methods.Mul(x, y), first);
   };
   const tools: BuilderTools = {
     own,
@@ -226,12 +222,8 @@ function build(
       if (found !== undefined) return found;
       const around = outer?.g.symbol(name);
       if (around !== undefined) return around;
-      const source = inputs.find((v) => v.shape?.includes(name));
-      if (source === undefined) return product(name);
-      const axis = source.shape?.indexOf(name) ?? 0;
-      const length = tools.within({ origin: `dim.${name}` }, () =>
-        methods.Gather(methods.Shape(source), tools.ints([axis])),
-      );
+      const length = tools.within({ origin: `dim.${name.replaceAll('*', '_')}` }, () => lengthOf(name));
+      if (length === undefined) return undefined;
       length.elements = [name];
       symbols.set(name, length);
       return length;
