@@ -1,7 +1,7 @@
 /**
  * Activations that the backward computes once more instead of keeping (Chen et al. 2016, https://arxiv.org/abs/1604.06174). What can be
  * made of kept values by a pass over memory is made again where that frees enough for the time it takes; attention weights, which
- * take five passes and a product, where they would be most of what is kept (Dao et al. 2022, https://arxiv.org/abs/2205.14135).
+ * take five passes and a product, where they would be gigabytes and most of what is kept (Dao et al. 2022, https://arxiv.org/abs/2205.14135).
  */
 import { type Graph, Node, readsOf, Value } from '../graph/model.ts';
 import { dataTypeBits } from '../graph/tensor.ts';
@@ -20,6 +20,8 @@ export interface Usual {
 }
 /** Smaller values are kept whoever reads them. */
 const small = 2 ** 16;
+/** Attention weights of less than two gigabytes are kept whatever their share: their copies take time at any length. */
+const plenty = 2e9;
 /** So many steps back from a value are looked at. */
 const depth = 12;
 
@@ -111,7 +113,7 @@ function chosen(graph: Graph, forward: ReadonlySet<Node>, bytes: (v: Value) => n
   const weights = candidates().filter(({ producer }) => producer.op === 'Softmax');
   const attention = total(weights);
   const rest = total([...kept].filter((v) => !(v.producer && isLoss(v.producer)))) - attention;
-  if (attention > rest)
+  if (attention > Math.max(rest, plenty))
     for (const v of weights) {
       const found = recipe(v, (node) => isPass(node) || isScores(node));
       if (found !== undefined) take(found);
