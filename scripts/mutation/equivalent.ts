@@ -52,6 +52,14 @@ const calculus: readonly Equivalent[] = [
     ['1', '0', '1, width: of(b)'],
     ['0', '1', '0, width: of(a)'],
   ),
+  ...of('nodes are put in order behind')('narrow.ts', [
+    'graph.nodes.indexOf(node) + 1',
+    'graph.nodes.indexOf(node) - 1',
+  ]),
+  ...of('which products of thin matrices compute in the half type: either is within its rounding')('narrow.ts', [
+    '4 * of',
+    '4 / of',
+  ]),
   ...of('the node goes with all that it reads')('fuse.ts', ['1 - i', '1 + i', '1 - i, undefined']),
   ...of('the other of alpha and beta is zero as well, and so is the product')(
     'cells.ts',
