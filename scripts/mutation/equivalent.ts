@@ -19,6 +19,7 @@ const of =
     changes.map(([from, to, at]) => ({ file, from, to, reason, ...(at === undefined ? {} : { at }) }));
 
 const otherForm = of('another form of the same is taken, which gives equal numbers');
+const notRewritten = of('a form that is not found stays as it is, which computes the same');
 const fromTheEnd = of('an index below zero counts from the end, and comes to the same element');
 
 const calculus: readonly Equivalent[] = [
@@ -27,6 +28,39 @@ const calculus: readonly Equivalent[] = [
   ...otherForm('spatial.ts', ['last - 1', 'last + 1', 'last - 1) return g.MatMul(g.T(matrix)']),
   ...otherForm('windows.ts', ['2 * w.begins.length', '2 / w.begins.length']),
   ...otherForm('loss.ts', ['rank - 1', 'rank + 1', 'rank - 1;']),
+  ...notRewritten(
+    'fuse.ts',
+    ['1 - i', '1 + i', '1 - i];\n'],
+    ['rank - 1', 'rank + 1', 'rank - 1 ? rank - 2'],
+    ['rank - 2', 'rank + 2', 'rank - 2 : i'],
+    ['rank - 2', 'rank + 2', 'rank - 2 ? rank - 1'],
+    ['rank - 1', 'rank + 1', 'rank - 1 : i'],
+    ['1 - use.index', '1 + use.index'],
+  ),
+  ...notRewritten('groupedHeads.ts', ['groups * count', 'groups / count'], ['1 - use.index', '1 + use.index']),
+  ...notRewritten('rowFactors.ts', ['1 - at', '1 + at']),
+  ...notRewritten('silu.ts', ['1 - index', '1 + index']),
+  ...notRewritten(
+    'slices.ts',
+    ['a.from - b.from', 'a.from + b.from'],
+    ['i - 1', 'i + 1'],
+    ['axis + rank', 'axis - rank'],
+    ['i + length', 'i - length'],
+  ),
+  ...of('the factor comes back onto the operand that it was on')(
+    'rowFactors.ts',
+    ['1', '0', '1, width: of(b)'],
+    ['0', '1', '0, width: of(a)'],
+  ),
+  ...of('nodes are put in order behind')('narrow.ts', [
+    'graph.nodes.indexOf(node) + 1',
+    'graph.nodes.indexOf(node) - 1',
+  ]),
+  ...of('which products of thin matrices compute in the half type: either is within its rounding')('narrow.ts', [
+    '4 * of',
+    '4 / of',
+  ]),
+  ...of('the node goes with all that it reads')('fuse.ts', ['1 - i', '1 + i', '1 - i, undefined']),
   ...of('the other of alpha and beta is zero as well, and so is the product')(
     'cells.ts',
     ['0', '1', '0,\n    beta: 0'],

@@ -154,10 +154,12 @@ function property(node: ts.PropertyAssignment | ts.ShorthandPropertyAssignment, 
   else if (name === 'alpha' && !ts.isNumericLiteral(value)) emit(value, 'term or factor', '1');
 }
 
-/** An array that a rule returns: its elements are gradients. */
+/** An array that a rule returns: its elements are gradients. Pairs that a Map is made of are none. */
 function isResult(node: ts.ArrayLiteralExpression): boolean {
   const { parent } = node;
-  return ts.isReturnStatement(parent) || (ts.isArrowFunction(parent) && ts.isCallExpression(parent.parent));
+  if (ts.isReturnStatement(parent)) return true;
+  if (!ts.isArrowFunction(parent) || !ts.isCallExpression(parent.parent)) return false;
+  return !ts.isNewExpression(parent.parent.parent);
 }
 
 /** The text in which `$m` of a mutant's number turns it on. */

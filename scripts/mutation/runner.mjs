@@ -14,7 +14,7 @@ globalThis.$m = (id) => {
 const { sources, tests, together } = JSON.parse(process.env.MUTATION ?? '{}');
 for (const file of sources) await import(`./${file}`);
 const early = [...reached];
-const { checks, last, within } = await import('./standIn.mjs');
+const { checks, finishing, last, within } = await import('./standIn.mjs');
 for (const file of tests)
   await within(
     file,
@@ -55,5 +55,7 @@ async function failureOf({ before, run }) {
     return undefined;
   } catch (error) {
     return String(error?.message ?? error).slice(0, 300) || 'an error without a message';
+  } finally {
+    for (const hook of finishing.splice(0)) await hook();
   }
 }

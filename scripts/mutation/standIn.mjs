@@ -3,8 +3,9 @@ import * as matchers from '@vitest/expect';
 
 /** `before`: hooks that run ahead of each test, so that what they make is made with the mutant. */
 export const checks = [];
-/** To be run once, at the end. */
+/** To be run once, at the end, and at the end of the test that runs. */
 export const last = [];
+export const finishing = [];
 
 let scope = { name: '', before: [] };
 
@@ -59,6 +60,7 @@ for (const put of [describe, it])
 export const beforeAll = (run) => scope.before.push(run);
 export const beforeEach = beforeAll;
 export const afterAll = (run) => last.push(run);
+export const onTestFinished = (run) => finishing.push(run);
 
 const { chai } = matchers;
 for (const plugin of [matchers.JestExtend, matchers.JestChaiExpect, matchers.JestAsymmetricMatchers]) chai.use(plugin);

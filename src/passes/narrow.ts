@@ -110,8 +110,9 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
       ['narrow', uses.filter((u) => !isBackward(u))],
       ['grad/narrow', uses.filter(isBackward)],
     ] as const) {
-      const first = users.map((u) => holder(u.node, graph)).sort((a, b) => (at.get(a) ?? 0) - (at.get(b) ?? 0))[0];
-      if (first === undefined) continue;
+      const [some, ...others] = users.map((u) => holder(u.node, graph));
+      if (some === undefined) continue;
+      const first = others.reduce((a, b) => ((at.get(b) ?? 0) < (at.get(a) ?? 0) ? b : a), some);
       const wide = new Value(
         `${v.name}.${rule === 'narrow' ? 'float32' : 'float32.again'}`,
         tensorType('float32', v.shape),

@@ -3,7 +3,7 @@
  * backward a Concat where every Slice had a Pad with a sum behind it.
  */
 import { createBuilder } from '../graph/builder.ts';
-import { type Graph, Node, tensorType, type Value } from '../graph/model.ts';
+import { type Graph, Node, type Value } from '../graph/model.ts';
 import { numbersOf } from '../graph/tensor.ts';
 import { inferNode } from './shapes.ts';
 
@@ -46,13 +46,7 @@ export function splitSlices(graph: Graph): boolean {
       added = true;
       graph.insertAfter(first.node, split);
       graph.removeAll(new Set(parts.map((p) => p.node)));
-      for (const [i, o] of outputs.entries()) {
-        o.producer = split;
-        o.type ??= tensorType(
-          x.dtype,
-          x.shape?.map((d, k) => (k === axis ? (parts[i]?.to ?? 0) - (parts[i]?.from ?? 0) : d)),
-        );
-      }
+      for (const o of outputs) o.producer = split;
       inferNode(split);
     }
   return added;

@@ -160,6 +160,33 @@ export async function checkAdapted(text: string, options: CompileOptions): Promi
     expect(distance(wide(adapted[name]), wide(t)), name).toBeLessThan(rounding ?? 1e-5);
 }
 
+/** What training rewrites for the sake of gradients still computes what model.onnx does with the same factors. */
+async function checkForward(
+  model: Model,
+  evaluation: Model,
+  { slots, saved }: StateLayout,
+  params: Float32Array,
+  feeds: Feeds,
+): Promise<void> {
+  const all = slots.flatMap(({ A, B, magnitude }) => [A, B, ...(magnitude === undefined ? [] : [magnitude])]);
+  for (const { name, offset, shape } of [...all, ...saved]) {
+    const value = model.graph.initializers.find((v) => v.name === name);
+    if (value?.tensor === undefined) throw new Error(`no ${name}`);
+    const content = [...params.subarray(offset, offset + sizeOf(shape))];
+    value.tensor = tensorOf(value.tensor.dtype, value.tensor.dims, content);
+  }
+  // A Conv of float64 runs nowhere.
+  if (model.graph.nodes.some((n) => n.op === 'Conv' && n.inputs[0]?.dtype === 'float64')) return;
+  const isHalf = roundingOf(model) !== undefined;
+  const [ours, theirs] = await Promise.all(
+    [evaluation, model].map((m) => run(isHalf ? inFloat32(m) : m, isHalf ? wideFeeds(feeds) : feeds)),
+  );
+  // Sums of float32 in another order, or products in the type that weights are stored in.
+  for (const [name, t] of Object.entries(theirs ?? {}))
+    if (ours?.[name] !== undefined)
+      expect(distance(wide(ours[name]), wide(t)), `${name} of eval.onnx`).toBeLessThan(roundingOf(evaluation) ?? 1e-5);
+}
+
 /** The length of each output's weights under a state, of the layers that have a magnitude. */
 function columnLengths(
   chosen: readonly Chosen[],
@@ -190,10 +217,10 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
     resolveOptions({ ...options, emit: ['all'] }),
   );
   const slopes = prepared?.seeded === true ? 'grad' : 'eval';
-  const [grad, evaluation, train, update, scan] = (['grad', 'eval', 'train', 'update', 'train_k'] as const).map((g) =>
-    graphs.get(g),
-  );
-  if (!grad || !evaluation || !train || !update || !scan || !prepared) throw new Error('a graph is missing');
+  const [model, grad, evaluation, train, update, scan] = (
+    ['model', 'grad', 'eval', 'train', 'update', 'train_k'] as const
+  ).map((g) => graphs.get(g));
+  if (!model || !grad || !evaluation || !train || !update || !scan || !prepared) throw new Error('a graph is missing');
   const { names } = prepared;
   // A loss in half precision has no slopes to measure.
   const isStored = options.precision !== undefined && options.precision !== 'fp32';
@@ -225,6 +252,9 @@ export async function checkGradient(text: string, options: CompileOptions): Prom
   const g0 = await run(grad, { ...batch, ...p });
   const gradient = floats(g0[names.lora_grad]);
   const lossName = grad.graph.outputs[0]?.name ?? names.loss;
+  // What is bound, a cache say, training has no inputs for. What else it lacks would have no part in the loss.
+  if (prepared.bindings.bound.length === 0)
+    await checkForward(model, evaluation, layout, params, { ...randomFeeds(model.graph.inputs), ...batch, ...p });
 
   if (prepared.choice.kind !== 'external') {
     // DoRA's gradient takes the lengths of the columns for constants: a magnitude that grows as they do keeps their quotient.

@@ -56,6 +56,10 @@ describe('the walk', () => {
     );
   });
 
+  it('takes an axis for broadcast by its own length, though another axis has its symbol', async () => {
+    await checkOf({ x: [3, 1], of: [1, 3, 5] }, (g, x = fail(), of = fail()) => g.Mul(x, of), 'symbolic');
+  });
+
   it.each(modes)('passes through a decomposition whose inputs are one value (%s)', async (mode) => {
     await checkOf(
       { x: [2, 3, 4, 5] },

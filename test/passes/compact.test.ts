@@ -69,6 +69,10 @@ const gelus: Readonly<Record<string, readonly [op: 'Gelu' | 'FastGelu', make: Ma
     'FastGelu',
     tanh((g, x, n) => g.Mul(x, g.Add(g.Mul(g.Pow(x, n(2)), n(0.044715 * c)), n(c)))),
   ],
+  '(c + c·0.044715·x^2)·x': [
+    'FastGelu',
+    tanh((g, x, n) => g.Mul(g.Add(n(c), g.Mul(g.Pow(x, n(2)), n(0.044715 * c))), x)),
+  ],
   'divided by 1/c': ['FastGelu', tanh((g, x, n) => g.Div(g.Add(x, g.Mul(cube(g, x), n(0.044715))), n(1 / c)))],
 };
 

@@ -1,6 +1,7 @@
 /** Losses against the formulas written out in float64, and the gradients that they start with against differences of those. */
 import { describe, expect, it } from 'vitest';
 import { createBuilder } from '../../src/graph/builder.ts';
+import { noLabel } from '../../src/graph/labels.ts';
 import { type Dim, Graph, tensorType, Value } from '../../src/graph/model.ts';
 import { attachLoss, type LossOptions } from '../../src/passes/loss.ts';
 import type { LossKind } from '../../src/passes/lossChoice.ts';
@@ -80,9 +81,13 @@ const places = ints([2, 0, -100, 1], [2, 2]);
 /** Of each element. */
 const pointwise = (kind: LossKind, of: (z: number, y: number) => number, more: Partial<Case> = {}): Case => {
   const { z = floats([3, 4], 1.5), labels: y = floats([3, 4], 1.5) } = more;
-  const sum: Case['sum'] = (v) => [v.reduce((a, x, i) => a + of(x, y.values[i] ?? 0), 0), v.length];
+  const sum: Case['sum'] = (v) => {
+    const each = v.map((x, i) => of(x, y.values[i] ?? 0)).filter((_, i) => (y.values[i] ?? 0) < noLabel);
+    return [each.reduce((a, b) => a + b, 0), each.length];
+  };
   return { is: kind, kind, z, labels: y, sum, ...more };
 };
+const l1 = (z: number, y: number): number => Math.abs(z - y);
 const mse = (z: number, y: number): number => (z - y) ** 2;
 const huber = (z: number, y: number): number => {
   const d = Math.abs(z - y);
@@ -90,6 +95,11 @@ const huber = (z: number, y: number): number => {
 };
 const bce = (z: number, y: number): number => Math.log1p(Math.exp(-Math.abs(z))) + Math.max(z, 0) - z * y;
 const shares: Data = { type: 'float32', dims: [3, 4], values: Array.from({ length: 12 }, () => Math.fround(next())) };
+/** Every third has no label. */
+const partly = ({ values, ...rest }: Data): Data => ({
+  ...rest,
+  values: values.map((y, i) => (i % 3 === 1 ? noLabel : y)),
+});
 
 const smoothing = { labelSmoothing: 0.2 };
 const cases: readonly Case[] = [
@@ -129,10 +139,24 @@ const cases: readonly Case[] = [
   pointwise('mse', mse),
   pointwise('mse', mse, { is: 'mse of unknown lengths', shape: [null, 4] }),
   pointwise('mse', mse, { is: 'mse of nothing', z: floats([0, 4]), labels: floats([0, 4]) }),
-  pointwise('l1', (z, y) => Math.abs(z - y)),
+  pointwise('l1', l1),
   pointwise('huber', huber),
   pointwise('bce', bce, { labels: shares }),
   pointwise('bce', bce, { is: 'bce of large logits', z: floats([3, 4], 200), labels: shares }),
+  ...(
+    [
+      ['mse', mse],
+      ['l1', l1],
+      ['huber', huber],
+      ['bce', bce],
+    ] as const
+  ).map(([kind, of]) =>
+    pointwise(kind, of, {
+      is: `${kind} of some elements`,
+      labels: partly(kind === 'bce' ? shares : floats([3, 4], 1.5)),
+      options: { partly: true },
+    }),
+  ),
   ...(['float32', 'float16'] as const).map(
     (type): Case => ({
       is: `output, ${type}`,
