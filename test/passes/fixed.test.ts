@@ -145,6 +145,9 @@ describe('rows that stand for themselves', () => {
       y = MatMul(a, w) back = Constant<value_int=-1>()`,
       'works across them',
     ],
+    ['a convolution along them', alongRows('c = Conv<pads=[1,1]>(u, kernel)'), '"c" (Conv) works across them'],
+    ['a window along them', alongRows('c = MaxPool<kernel_shape=[3],pads=[1,1]>(u)'), '(MaxPool) works across them'],
+    ['statistics along them', alongRows('c = InstanceNormalization(u, ones, ones)'), 'works across them'],
   ])('not: %s', (_, nodes, reason) => {
     expect(mixed(ordered(nodes))).toContain(reason);
   });
@@ -156,6 +159,12 @@ describe('rows that stand for themselves', () => {
     expect(prepared?.fixed?.mixed).toBe('the model computes the loss itself');
   });
 });
+
+/** Rows as the positions of one sequence, [1, 3, rows], as a model without a batch axis has them. */
+function alongRows(node: string): string {
+  return `cube = Constant<value_ints=[3,3,3]>() kernel = ConstantOfShape(cube)
+    t = Transpose(x) u = Unsqueeze(t, first) ${node} s = Squeeze(c, first) b = Transpose(s) y = MatMul(b, w)`;
+}
 
 /** Constants that stand at the end go to the front. */
 function ordered(nodes: string): string {

@@ -128,6 +128,13 @@ const defaults: Readonly<Record<string, number>> = {
 };
 const normalizing = new Set(['LayerNormalization', 'RMSNormalization', 'SimplifiedLayerNormalization']);
 const recurrent = new Set(['LSTM', 'GRU', 'RNN']);
+/** Their first axis counts samples; along the others they work as windows, statistics, or positions that see one another. */
+const sampled = new Set([
+  ...['Conv', 'ConvTranspose', 'DeformConv', 'ConvInteger', 'QLinearConv'],
+  ...['AveragePool', 'MaxPool', 'LpPool', 'MaxUnpool', 'LRN', 'InstanceNormalization', 'GroupNormalization'],
+  ...['Resize', 'GridSample', 'DepthToSpace', 'SpaceToDepth', 'Attention'],
+  ...['Attention', 'MultiHeadAttention', 'GroupQueryAttention'].map((op) => `com.microsoft.${op}`),
+]);
 
 function worksAlong(node: Node, carrying: ReadonlySet<Value>): boolean {
   const key = opKey(node);
@@ -138,6 +145,7 @@ function worksAlong(node: Node, carrying: ReadonlySet<Value>): boolean {
   const isRows = (v: Value | undefined, axis: number): boolean =>
     v !== undefined && carrying.has(v) && axisOfRows(v) === axisIn(axis, v.shape?.length ?? 0);
   const [x, second, , axes] = node.inputs;
+  if (sampled.has(key)) return node.inputs.some((v) => v !== undefined && carrying.has(v) && axisOfRows(v) !== 0);
   if (alongAttribute.has(key)) {
     const axis = int('axis') ?? defaults[key] ?? -1;
     // Concat joins what any of its inputs has, the others move about what the first one has.
