@@ -10,7 +10,8 @@ export function bytes(n: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   const power = n < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(n) / 10));
   const value = n / 2 ** (10 * power);
-  return `${power === 0 ? value : value.toPrecision(3)} ${units[power]}`;
+  // From 1000 on three digits would be written with an exponent.
+  return `${power === 0 ? value : value < 999.5 ? value.toPrecision(3) : Math.round(value)} ${units[power]}`;
 }
 
 export const percent = (part: number, whole: number): string => `${((100 * part) / whole).toPrecision(3)} %`;

@@ -65,7 +65,7 @@ export const trainCommand = command({
 function summary(directory: string, r: TrainResult): string {
   const evaluated = r.evalLoss === undefined ? '' : `, best evaluation ${short(r.evalLoss)} at step ${r.bestStep}`;
   const loss = r.loss === undefined ? '' : `, loss ${short(r.loss)}`;
-  const head = `${plural(r.steps, 'step')} (${short(r.epochs)} epochs) on ${r.provider}${loss}${evaluated}`;
+  const head = `${plural(r.steps, 'step')} (${short(r.epochs)} ${r.epochs === 1 ? 'epoch' : 'epochs'}) on ${r.provider}${loss}${evaluated}`;
   const placed = r.placement === undefined ? '' : `\n${placementText(r.placement)}`;
   if (r.stopped === 'interrupted')
     return `interrupted after ${head}${placed}\nwrote ${r.checkpoint}; the same command with --resume goes on`;

@@ -162,7 +162,13 @@ export const rounded = (from: Tensor, dtype: HalfType, name: string): Tensor => 
   payload: { kind: 'rounded', from, name },
 });
 
-function* roundedChunks(from: Tensor, type: HalfType, name: string): Iterable<Uint8Array> {
+/** The same, with `most` in the place of every finite number that is beyond it. */
+export function roundedWithin(from: Tensor, dtype: HalfType, name: string, most: number): Tensor {
+  const chunks = (): Iterable<Uint8Array> => roundedChunks(from, dtype, name, most);
+  return { ...rounded(from, dtype, name), payload: { kind: 'computed', chunks } };
+}
+
+function* roundedChunks(from: Tensor, type: HalfType, name: string, most?: number): Iterable<Uint8Array> {
   const bits = new Uint32Array(chunkBytes / 4);
   const bytes = new Uint8Array(bits.buffer);
   const halves = new Uint16Array(bits.length);
@@ -175,12 +181,18 @@ function* roundedChunks(from: Tensor, type: HalfType, name: string): Iterable<Ui
       filled += part.length;
       at += part.length;
       const whole = filled >>> 2;
+      if (most !== undefined) keepWithin(new Float32Array(bits.buffer, 0, whole), most);
       const beyond = roundBits(bits, halves, whole, type);
       if (beyond >= 0) throw precisionRange(name, type, new Float32Array(bits.buffer)[beyond] ?? Number.NaN);
       yield new Uint8Array(halves.buffer, 0, 2 * whole);
       bytes.copyWithin(0, 4 * whole, filled);
       filled -= 4 * whole;
     }
+}
+
+function keepWithin(numbers: Float32Array, most: number): void {
+  for (const [i, x] of numbers.entries())
+    if (Math.abs(x) > most && Number.isFinite(x)) numbers[i] = Math.sign(x) * most;
 }
 
 /** All of raw_data in one fresh array: for tensors that are known to be small, such as shapes and axes. */

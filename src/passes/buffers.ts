@@ -6,6 +6,7 @@ import type { Builder } from '../graph/builder.ts';
 import { type Graph, Node, Value } from '../graph/model.ts';
 import { attrsOf } from '../graph/operators.ts';
 import { numbersOf } from '../graph/tensor.ts';
+import { axisIn } from './shapes/rule.ts';
 import { inferNode } from './shapes.ts';
 
 /** Beside the one value on the other side. */
@@ -32,9 +33,9 @@ function runs<T>(list: readonly T[]): T[][] {
 }
 
 function splits(node: Node, g: Builder): Node[] {
-  const [x, lengths] = node.inputs;
-  const sizes = lengths?.tensor === undefined ? undefined : numbersOf(lengths.tensor);
-  if (x === undefined || sizes === undefined || node.outputs.length <= most) return [];
+  const [x] = node.inputs;
+  const sizes = node.outputs.length <= most ? undefined : sizesOf(node);
+  if (x === undefined || sizes === undefined) return [];
   const made: Node[] = [];
   const cut = (from: Value, parts: readonly (readonly [Value, number])[]): void => {
     const groups = parts.length <= most ? parts.map((p) => [p]) : runs(parts);
@@ -61,6 +62,17 @@ function splits(node: Node, g: Builder): Node[] {
     node.outputs.map((o, i) => [o, sizes[i] ?? 0] as const),
   );
   return made;
+}
+
+/** The lengths of the parts; undefined where only a run knows them. */
+function sizesOf(node: Node): readonly number[] | undefined {
+  const [x, lengths] = node.inputs;
+  if (lengths !== undefined) return lengths.tensor && numbersOf(lengths.tensor);
+  // Equal parts, the last of which may be shorter.
+  const whole = x?.shape?.[axisIn(attrsOf(node, 'Split').axis, x.shape.length) ?? 0];
+  if (typeof whole !== 'number') return undefined;
+  const size = Math.ceil(whole / node.outputs.length);
+  return node.outputs.map((_, i) => Math.min(size, whole - i * size));
 }
 
 function concats(node: Node): Node[] {

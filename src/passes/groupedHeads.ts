@@ -23,7 +23,7 @@ export function groupHeads(graph: Graph, g: Builder): boolean {
     const { k, groups, heads } = repeated;
     // The same batch and heads on both sides, nothing broadcast.
     if (a.shape?.length !== 4 || a.shape[1] !== heads || a.shape[0] !== k.shape?.[0] || a.shape[0] === null) continue;
-    const [scaled, factor] = scaledBehind(y, graph.outputs);
+    const [scaled, factor] = scaledBehind(y, graph);
     const made = g.within({ origin: y.name, rule: 'heads/grouped' }, () => {
       const rows = g.Reshape(a, g.ints([0, groups, -1, 0]));
       const product = g.MatMul(rows, swaps ? g.Transpose(k, { perm: [0, 1, 3, 2] }) : k);
@@ -69,12 +69,12 @@ function repeatedHeads(v: Value | undefined): Repeated | undefined {
   return fits ? { k, groups, heads } : undefined;
 }
 
-/** The value behind a scalar factor on it, where nothing else reads it. */
-function scaledBehind(y: Value, handedOut: readonly Value[]): readonly [Value, ((g: Builder, v: Value) => Value)?] {
+/** The value behind a scalar factor on it, where nothing else reads it. A factor in a body may be a constant of the body. */
+function scaledBehind(y: Value, graph: Graph): readonly [Value, ((g: Builder, v: Value) => Value)?] {
   const [use, ...more] = y.uses;
   const [z] = use?.node.outputs ?? [];
-  if (use === undefined || more.length > 0 || z === undefined || handedOut.includes(y) || use.node.domain !== '')
-    return [y];
+  if (use === undefined || more.length > 0 || z === undefined || graph.outputs.includes(y)) return [y];
+  if (use.node.domain !== '' || use.node.graph !== graph) return [y];
   const other = use.node.inputs[1 - use.index];
   if (other === undefined || scalarOf(other) === undefined) return [y];
   if (use.node.op === 'Mul') return [z, (g, v) => g.Mul(v, other)];

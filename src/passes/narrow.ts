@@ -9,7 +9,7 @@
 import { createBuilder } from '../graph/builder.ts';
 import { constant, type Graph, Node, readsOf, tensorType, type Use, Value } from '../graph/model.ts';
 import type { HalfType } from '../graph/rounding.ts';
-import { inlineBytes, numbersOf, rounded, tensorOf } from '../graph/tensor.ts';
+import { inlineBytes, roundedWithin } from '../graph/tensor.ts';
 import { sameShape } from './autodiff/tools.ts';
 import { storedBehind } from './halfWeights.ts';
 import { castTo } from './kernels.ts';
@@ -25,8 +25,8 @@ const moving = names('Identity Reshape Flatten Squeeze Unsqueeze Transpose Slice
 const ofAnyType = names('Shape Size');
 const products = names('MatMul Gemm com.microsoft.FusedMatMul');
 
-/** Beyond this a mask is as good as minus infinity, and a row of nothing else has no finite softmax. */
-const mostFloat16 = 6e4;
+/** Masks are written with the least float32. Beyond this they would be minus infinity, and a row of nothing else has no finite softmax. */
+const most: Readonly<Record<HalfType, number>> = { float16: 6e4, bfloat16: (2 - 2 ** -7) * 2 ** 127 };
 
 const keyOf = ({ op, domain }: Node): string => (domain === '' ? op : `${domain}.${op}`);
 const ruleOf = (node: Node | undefined): string => node?.metadata.get('loraify.rule') ?? '';
@@ -64,16 +64,16 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
     const known = halves.get(v) ?? storedBehind(v);
     if (known !== undefined) return known;
     if (v.tensor !== undefined) {
-      const made = constant(`${v.name}.${type}`, roundedConstant(v, type));
+      const made = constant(`${v.name}.${type}`, roundedWithin(v.tensor, type, v.name, most[type]));
       halves.set(v, made);
       return made;
     }
     const made = new Value(`${v.name}.${type}`, tensorType(type, v.shape));
     const producer = v.producer?.graph === graph ? v.producer : undefined;
     let from = v;
-    if (clipped && type === 'float16') {
+    if (clipped) {
       from = new Value(`${v.name}.clipped`, v.type);
-      const bounds = [-mostFloat16, mostFloat16].map((x) => g.float(x));
+      const bounds = [-most[type], most[type]].map((x) => g.float(x));
       put(
         behind,
         producer,
@@ -283,15 +283,4 @@ const isBackward = ({ node }: Use): boolean => ruleOf(node).startsWith('grad/');
 function holder(node: Node, graph: Graph): Node {
   if (node.graph === graph) return node;
   return graph.nodes.find((n) => n.bodies.some((b) => [...b.allNodes()].includes(node))) ?? node;
-}
-
-/** What is beyond the type's range is its largest number: masks are written with float32's. */
-function roundedConstant(v: Value, type: HalfType) {
-  const { tensor } = v;
-  if (tensor === undefined) throw new Error(`"${v.name}" is no constant`);
-  const content = tensor.byteLength > inlineBytes ? undefined : numbersOf(tensor);
-  if (content === undefined) return rounded(tensor, type, v.name);
-  const most = type === 'float16' ? mostFloat16 : Number.POSITIVE_INFINITY;
-  const held = content.map((x) => (Number.isFinite(x) ? Math.min(Math.max(x, -most), most) : x));
-  return rounded(tensorOf('float32', tensor.dims, held), type, v.name);
 }

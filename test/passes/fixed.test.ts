@@ -16,6 +16,7 @@ import { coded } from '../temporary.ts';
 const weights = [
   'float[3,2] w = {0.5, -1, 1, 0.25, -0.5, 2}',
   'float[5,3] table = {0.1, -0.2, 0.3, 0.4, 0.5, -0.6, 0.7, -0.8, 0.9, -1.0, 1.1, 0.2, 0.3, 0.2, 0.1}',
+  'float[3,3] square = {1, 2, 3, 4, 5, 6, 7, 8, 9}',
   'int64 zero = {0}, int64 one = {1}, int64[1] first = {0}, int64[1] last = {-1}, float[3] ones = {1, 1, 1}',
 ].join(', ');
 
@@ -111,6 +112,13 @@ describe('rows that stand for themselves', () => {
     ],
     ['an extreme of all, which copies of rows do not change', 'm = ReduceMax(x) a = Sub(x, m) y = MatMul(a, w)'],
     ['shapes', 's = Shape(x) n = Gather(s, zero) f = CastLike(n, w) a = Div(x, f) y = MatMul(a, w)'],
+    ['an Einsum of each row', 'a = Einsum<equation="ni,ij->nj">(x, square) y = MatMul(a, w)'],
+    [
+      'rows behind positions, flattened and back',
+      `u = Unsqueeze(x, last) t = Transpose<perm=[1,0,2]>(u) f = Reshape(t, last) b = Exp(f) r = Reshape(b, heads)
+      q = Transpose<perm=[1,0,2]>(r) a = Reshape(q, back) y = MatMul(a, w)
+      heads = Constant<value_ints=[3,-1,1]>() back = Constant<value_ints=[-1,3]>()`,
+    ],
     [
       'indices that name the row itself',
       `s = Shape(x) n = Gather(s, zero) r = Range(zero, n, one) z = Unsqueeze(r, last)
@@ -145,6 +153,22 @@ describe('rows that stand for themselves', () => {
       y = MatMul(a, w) back = Constant<value_int=-1>()`,
       'works across them',
     ],
+    ['normalization of the batch', 'a = MeanVarianceNormalization<axes=[0]>(x) y = MatMul(a, w)', 'works across them'],
+    ['sums of an Einsum', 'a = Einsum<equation="ni,mj->ni">(x, x) y = MatMul(a, w)', 'works across them'],
+    [
+      'pairs of them',
+      `p = Reshape(x, pairs) s = Softmax(p) a = Reshape(s, back) y = MatMul(a, w)
+      pairs = Constant<value_ints=[-1,6]>() back = Constant<value_ints=[-1,3]>()`,
+      'mixes them',
+    ],
+    [
+      'columns read as rows',
+      't = Transpose(x) a = Reshape(t, back) y = MatMul(a, w) back = Constant<value_ints=[-1,3]>()',
+      'mixes them',
+    ],
+    ['a convolution along them', alongRows('c = Conv<pads=[1,1]>(u, kernel)'), '"c" (Conv) works across them'],
+    ['a window along them', alongRows('c = MaxPool<kernel_shape=[3],pads=[1,1]>(u)'), '(MaxPool) works across them'],
+    ['statistics along them', alongRows('c = InstanceNormalization(u, ones, ones)'), 'works across them'],
   ])('not: %s', (_, nodes, reason) => {
     expect(mixed(ordered(nodes))).toContain(reason);
   });
@@ -156,6 +180,12 @@ describe('rows that stand for themselves', () => {
     expect(prepared?.fixed?.mixed).toBe('the model computes the loss itself');
   });
 });
+
+/** Rows as the positions of one sequence, [1, 3, rows], as a model without a batch axis has them. */
+function alongRows(node: string): string {
+  return `cube = Constant<value_ints=[3,3,3]>() kernel = ConstantOfShape(cube)
+    t = Transpose(x) u = Unsqueeze(t, first) ${node} s = Squeeze(c, first) b = Transpose(s) y = MatMul(b, w)`;
+}
 
 /** Constants that stand at the end go to the front. */
 function ordered(nodes: string): string {

@@ -46,3 +46,25 @@ it.each([
   const sizes = { N: 2, S: 3 };
   expectSame(await compute(made, { sizes }), await compute(source, { sizes }), 1e-6);
 });
+
+it('a factor inside a body stays there, with the constant that it is', () => {
+  const model = parseText(`<ir_version: 8, opset_import: ["": 17]>
+    g (float[2,4,3,2] q, float[2,2,5,2] k, float[2,4,3,5] z, bool c) => (float[2,4,3,5] y)
+    <int64[1] two = {2}, int64[5] wide = {2, 2, 2, 5, 2}, int64[4] whole = {2, 4, 5, 2}> {
+      u = Unsqueeze (k, two)
+      e = Expand (u, wide)
+      r = Reshape (e, whole)
+      t = Transpose <perm = [0, 1, 3, 2]> (r)
+      s = MatMul (q, t)
+      y = If (c) <
+        then_branch = yes () => (float[2,4,3,5] a) <float half = {0.5}> { a = Mul (s, half) },
+        else_branch = no () => (float[2,4,3,5] b) { b = Neg (z) }
+      >
+    }`);
+  inferShapes(model.graph);
+  expect(groupHeads(model.graph, createBuilder(inferNode, model.graph.inputs))).toBe(true);
+  model.graph.adopt();
+  verify(model);
+  const bodies = model.graph.nodes.flatMap((n) => n.bodies);
+  expect(bodies.map((b) => b.nodes.map((n) => n.op))).toEqual([['Mul'], ['Neg']]);
+});

@@ -109,22 +109,27 @@ describe('gaps', () => {
 
 describe('more values than a WebGPU shader has buffers', () => {
   const names = Array.from({ length: 20 }, (_, i) => `a${i}`);
-  const text = `(float[20,3] x) => (float[20,3] y) <int64[20] n = {${names.map(() => 1).join(', ')}}> {
-    ${names.join(', ')} = Split <axis = 0> (x, n)
+  const text = (
+    split: string,
+  ): string => `(float[20,3] x) => (float[20,3] y) <int64[20] n = {${names.map(() => 1).join(', ')}}> {
+    ${names.join(', ')} = Split ${split}
     ${names.map((n, i) => `b${i} = Mul (${n}, ${names[19 - i]})`).join('\n')}
     y = Concat <axis = 0> (${names.map((_, i) => `b${i}`).join(', ')})
   }`;
 
-  it('are cut and joined in trees that compute the same', async () => {
-    const source = parsed(18, text);
-    const { model } = cloneModel(source);
-    fewBuffers(model.graph, createBuilder(inferNode));
-    const sizes = model.graph.nodes.flatMap((n) =>
-      n.op === 'Split' ? [n.outputs.length] : n.op === 'Concat' ? [n.inputs.length] : [],
-    );
-    expect(sizes.length).toBeGreaterThan(2);
-    expect(Math.max(...sizes)).toBeLessThanOrEqual(7);
-    verify(model);
-    expectSame(await compute(model, {}), await compute(source, {}));
-  });
+  it.each(['<axis = 0> (x, n)', '<axis = 0, num_outputs = 20> (x)', '<axis = -2, num_outputs = 20> (x)'])(
+    'are cut and joined in trees that compute the same: %s',
+    async (split) => {
+      const source = parsed(18, text(split));
+      const { model } = cloneModel(source);
+      fewBuffers(model.graph, createBuilder(inferNode));
+      const sizes = model.graph.nodes.flatMap((n) =>
+        n.op === 'Split' ? [n.outputs.length] : n.op === 'Concat' ? [n.inputs.length] : [],
+      );
+      expect(sizes.length).toBeGreaterThan(2);
+      expect(Math.max(...sizes)).toBeLessThanOrEqual(7);
+      verify(model);
+      expectSame(await compute(model, {}), await compute(source, {}));
+    },
+  );
 });

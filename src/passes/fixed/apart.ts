@@ -4,10 +4,10 @@
  */
 import { cloneModel } from '../../graph/clone.ts';
 import { type Dim, type Graph, type Node, readsOf, tensorType, type Value } from '../../graph/model.ts';
-import { opKey } from '../../graph/operators.ts';
+import { attrsOf, opKey } from '../../graph/operators.ts';
 import { changeLengths } from '../bind/symbols.ts';
 import { ample, positions, numbersIn as smallNumbers, smallOf } from '../normalize/fold/small.ts';
-import { evaluate, symbolsOf } from '../shapes/dims.ts';
+import { divExact, evaluate, product, symbolsOf } from '../shapes/dims.ts';
 import { numbersIn, scalarIn } from '../shapes/elements.ts';
 import { axisIn } from '../shapes/rule.ts';
 import { inferShapes } from '../shapes.ts';
@@ -87,11 +87,14 @@ function mixedIn(
     const says = (what: string): string => `"${node.label}" (${node.op}) ${what}`;
     if (node.bodies.length > 0) return says('runs a body, which may mix them');
     if (worksAlong(node, carrying) && !inPlace(node)) return says('works across them');
+    if (cutsAnew(node)) return says('mixes them');
     for (const [i, v] of node.outputs.entries()) {
       if (v.name === '' || (v.uses.size === 0 && i > 0)) continue;
       const count = v.shape?.filter(hasRows).length;
       if (count === 0 && (extremes.has(node.op) || (node.op === 'DynamicQuantizeLinear' && i > 0))) continue;
       if (count !== 1) return says(count === 0 ? 'makes one of all' : 'has no axis of them that is known');
+      // Some of them for each row, not one for some rows.
+      if (divExact(v.shape?.find(hasRows) ?? null, rows) === null) return says('mixes them');
       carrying.add(v);
     }
   }
@@ -104,6 +107,26 @@ const axisOfRows = (v: Value | undefined): number | undefined => {
   const at = v?.shape?.findIndex(hasRows) ?? -1;
   return at < 0 ? undefined : at;
 };
+
+/**
+ * Whether a Reshape makes other rows of the same elements, as of [3, rows] [rows, 3]: a row begins behind as many elements as before.
+ * Where the axis of rows holds more than them, they may be its outer or its inner part.
+ */
+function cutsAnew({ op, inputs: [x], outputs: [y] }: Node): boolean {
+  if ((op !== 'Reshape' && op !== 'Flatten') || !x?.shape || !y?.shape) return false;
+  const [from, to] = [x, y].map((v) => {
+    const at = axisOfRows(v);
+    return at === undefined
+      ? undefined
+      : { before: product(v.shape?.slice(0, at) ?? []), beside: divExact(v.shape?.[at] ?? null, rows) };
+  });
+  if (from === undefined || to === undefined || from.before === null || to.before === null) return false;
+  const within = (a: typeof from, b: typeof from): boolean => {
+    const more = divExact(a.before, b.before);
+    return more !== null && divExact(b.beside, more) !== null;
+  };
+  return !within(from, to) && !within(to, from);
+}
 
 /** Operators that work along the axis, or the axes, that an attribute or an input names. */
 const alongAttribute = new Set([
@@ -128,6 +151,13 @@ const defaults: Readonly<Record<string, number>> = {
 };
 const normalizing = new Set(['LayerNormalization', 'RMSNormalization', 'SimplifiedLayerNormalization']);
 const recurrent = new Set(['LSTM', 'GRU', 'RNN']);
+/** Their first axis counts samples; along the others they work as windows, statistics, or positions that see one another. */
+const sampled = new Set([
+  ...['Conv', 'ConvTranspose', 'DeformConv', 'ConvInteger', 'QLinearConv'],
+  ...['AveragePool', 'MaxPool', 'LpPool', 'MaxUnpool', 'LRN', 'InstanceNormalization', 'GroupNormalization'],
+  ...['Resize', 'GridSample', 'DepthToSpace', 'SpaceToDepth', 'Attention'],
+  ...['Attention', 'MultiHeadAttention', 'GroupQueryAttention'].map((op) => `com.microsoft.${op}`),
+]);
 
 function worksAlong(node: Node, carrying: ReadonlySet<Value>): boolean {
   const key = opKey(node);
@@ -138,6 +168,7 @@ function worksAlong(node: Node, carrying: ReadonlySet<Value>): boolean {
   const isRows = (v: Value | undefined, axis: number): boolean =>
     v !== undefined && carrying.has(v) && axisOfRows(v) === axisIn(axis, v.shape?.length ?? 0);
   const [x, second, , axes] = node.inputs;
+  if (sampled.has(key)) return node.inputs.some((v) => v !== undefined && carrying.has(v) && axisOfRows(v) !== 0);
   if (alongAttribute.has(key)) {
     const axis = int('axis') ?? defaults[key] ?? -1;
     // Concat joins what any of its inputs has, the others move about what the first one has.
@@ -148,9 +179,26 @@ function worksAlong(node: Node, carrying: ReadonlySet<Value>): boolean {
   if (normalizing.has(key)) return (axisOfRows(x) ?? 0) >= (axisIn(int('axis') ?? -1, x?.shape?.length ?? 0) ?? 0);
   if (key === 'CumSum') return isRows(x, Number(scalarIn(second) ?? 0));
   if (key === 'Slice') return (numbersIn(axes) ?? x?.shape?.map((_, i) => i) ?? []).some((a) => isRows(x, a));
+  if (key === 'MeanVarianceNormalization') return (ints(node, 'axes') ?? [0, 2, 3]).some((a) => isRows(x, a));
+  // Rows under one letter, which the result has.
+  if (key === 'Einsum') return new Set(lettersOfRows(node, carrying)).size !== 1;
   if (key === 'BatchNormalization') return int('training_mode') === 1;
   if (recurrent.has(key)) return !isRows(x, int('layout') === 1 ? 0 : 1);
   return false;
+}
+
+const ints = ({ attrs }: Node, name: string): readonly number[] | undefined => {
+  const attr = attrs.get(name);
+  return attr?.kind === 'ints' ? attr.value.map(Number) : undefined;
+};
+
+/** What the equation of an Einsum calls the rows of each input, and of the result. */
+function lettersOfRows(node: Node, carrying: ReadonlySet<Value>): (string | undefined)[] {
+  const { equation = '' } = attrsOf(node, 'Einsum');
+  const terms = equation.replaceAll(' ', '').split(/,|->/);
+  const letter = (v: Value | undefined, term: string | undefined): string | undefined => term?.[axisOfRows(v) ?? -1];
+  const result = equation.includes('->') ? [letter(node.outputs[0], terms.at(-1))] : [];
+  return [...node.inputs.flatMap((v, i) => (v && carrying.has(v) ? [letter(v, terms[i])] : [])), ...result];
 }
 
 /**
