@@ -60,7 +60,7 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
 
   const halves = new Map<Value, Value>();
   /** v in the half type, for a node that computes in it. */
-  const half = (v: Value, { clipped }: { readonly clipped: boolean }): Value => {
+  const half = (v: Value): Value => {
     const known = halves.get(v) ?? storedBehind(v);
     if (known !== undefined) return known;
     if (v.tensor !== undefined) {
@@ -71,7 +71,8 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
     const made = new Value(`${v.name}.${type}`, tensorType(type, v.shape));
     const producer = v.producer?.graph === graph ? v.producer : undefined;
     let from = v;
-    if (clipped) {
+    // Masks are added.
+    if ([...v.uses].some((u) => u.node.op === 'Add' && plan.computed.has(u.node))) {
       from = new Value(`${v.name}.clipped`, v.type);
       const bounds = [-most[type], most[type]].map((x) => g.float(x));
       put(
@@ -124,8 +125,7 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
   for (const node of graph.nodes) {
     if (!plan.computed.has(node)) continue;
     node.inputs.forEach((v, i) => {
-      if (v?.dtype === 'float32' && !(node.op === 'Where' && i === 0))
-        node.setInput(i, half(v, { clipped: node.op === 'Add' && !plan.values.has(v) }));
+      if (v?.dtype === 'float32' && !(node.op === 'Where' && i === 0)) node.setInput(i, half(v));
     });
   }
   const order = graph.nodes.flatMap((n) => [...(before.get(n) ?? []), n, ...(behind.get(n) ?? [])]);
