@@ -6,6 +6,7 @@
 import { type Graph, Node, readsOf, Value } from '../graph/model.ts';
 import { dataTypeBits } from '../graph/tensor.ts';
 import { forwardOf } from './halves.ts';
+import { ruleOf } from './patterns.ts';
 import { contributed, elementwise, normalizations } from './rows.ts';
 import { evaluate } from './shapes/dims.ts';
 
@@ -165,7 +166,7 @@ function timeOf(node: Node, bytes: (v: Value) => number): number {
 }
 
 const isAlias = ({ op, domain }: Node): boolean => domain === '' && aliases.has(op);
-const isLoss = (node: Node): boolean => node.metadata.get('loraify.rule')?.startsWith('loss/') === true;
+const isLoss = (node: Node): boolean => ruleOf(node).startsWith('loss/');
 
 /** One pass over memory. */
 function isPass(node: Node): boolean {

@@ -5,7 +5,7 @@
 import type { Builder } from '../graph/builder.ts';
 import { type Graph, type Node, takePlace, type Value } from '../graph/model.ts';
 import { sameShape } from './autodiff/tools.ts';
-import { scalarOf } from './patterns.ts';
+import { factorBehind, scalarOf, swapsLast } from './patterns.ts';
 
 const contrib = 'com.microsoft';
 
@@ -21,7 +21,7 @@ export function fuseTransposes(graph: Graph, g: Builder): boolean {
   // From the end: a product that a Transpose stands behind is taken with it.
   for (const node of graph.nodes.toReversed()) {
     // (aᵀ·b)ᵀ = bᵀ·a
-    const inner = node.op === 'Transpose' && isSwap(node) ? node.inputs[0]?.producer : undefined;
+    const inner = node.op === 'Transpose' && swapsLast(node) ? node.inputs[0]?.producer : undefined;
     if (inner !== undefined && isMatrixProduct(inner) && alone(inner, outputs)) {
       const [a, b] = [turned(inner.inputs[0]), turned(inner.inputs[1])];
       const made = g.within(from(node), () => product(g, flip(b), flip(a), 1));
@@ -32,7 +32,7 @@ export function fuseTransposes(graph: Graph, g: Builder): boolean {
     }
     if (!isProduct(node)) continue;
     const [a, b] = [turned(node.inputs[0]), turned(node.inputs[1])];
-    const factor = scaledBehind(node, outputs);
+    const factor = scaledBehind(node, graph);
     if (a.v === node.inputs[0] && b.v === node.inputs[1] && factor === undefined) continue;
     const made = g.within(from(node), () => product(g, a, b, factor?.value ?? 1));
     fused ||= made.producer?.domain === contrib;
@@ -158,28 +158,15 @@ const alone = ({ outputs: [y] }: Node, handedOut: ReadonlySet<Value>): boolean =
 function turned(v: Value | undefined): Operand {
   if (v === undefined) throw new Error('a product lacks an operand');
   const [inner] = v.producer?.inputs ?? [];
-  return v.producer?.op === 'Transpose' && inner !== undefined && isSwap(v.producer)
+  return v.producer?.op === 'Transpose' && inner !== undefined && swapsLast(v.producer)
     ? flip(turned(inner))
     : { v, trans: 0 };
 }
 
-function isSwap({ attrs, inputs: [x] }: Node): boolean {
-  const rank = x?.shape?.length;
-  const perm = attrs.get('perm');
-  if (rank === undefined || rank < 2) return false;
-  const wanted = Array.from({ length: rank }, (_, i) => (i === rank - 1 ? rank - 2 : i === rank - 2 ? rank - 1 : i));
-  return perm?.kind === 'ints' ? perm.value.map(Number).join() === wanted.join() : rank === 2;
-}
-
 /** The scalar that the product alone is multiplied with or divided by. */
-function scaledBehind(node: Node, handedOut: ReadonlySet<Value>): { node: Node; value: number } | undefined {
-  const [y] = node.outputs;
-  const [use] = y?.uses ?? [];
-  if (y === undefined || use === undefined || !alone(node, handedOut) || use.node.graph !== node.graph)
-    return undefined;
-  const { op, domain, inputs } = use.node;
-  if (domain !== '' || (op !== 'Mul' && (op !== 'Div' || use.index !== 0))) return undefined;
-  const other = inputs[1 - use.index];
-  const value = scalarOf(other);
-  return value === undefined || value === 0 ? undefined : { node: use.node, value: op === 'Mul' ? value : 1 / value };
+function scaledBehind({ outputs: [y] }: Node, graph: Graph): { node: Node; value: number } | undefined {
+  const found = y && factorBehind(y, graph);
+  const value = scalarOf(found?.by);
+  if (found === undefined || value === undefined || value === 0) return undefined;
+  return { node: found.node, value: found.node.op === 'Mul' ? value : 1 / value };
 }

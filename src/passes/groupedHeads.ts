@@ -5,9 +5,9 @@
  * serves the whole group: no copy forward, and backward no sum over copies.
  */
 import type { Builder } from '../graph/builder.ts';
-import { type Dim, type Graph, type Node, takePlace, type Value } from '../graph/model.ts';
+import { type Dim, type Graph, takePlace, type Value } from '../graph/model.ts';
 import { sameShape } from './autodiff/tools.ts';
-import { madeBy, scalarOf } from './patterns.ts';
+import { factorBehind, madeBy, swapsLast } from './patterns.ts';
 
 /** In place, on a graph whose shapes are inferred; new nodes are detached until `graph.adopt()`. True where a product was found. */
 export function groupHeads(graph: Graph, g: Builder): boolean {
@@ -17,18 +17,19 @@ export function groupHeads(graph: Graph, g: Builder): boolean {
     const [a, b] = node.inputs;
     const [y] = node.outputs;
     const turned = madeBy(b, 'Transpose');
-    const swaps = turned !== undefined && isSwap(turned);
+    const swaps = turned !== undefined && swapsLast(turned);
     const repeated = repeatedHeads(swaps ? turned.inputs[0] : b);
     if (a === undefined || y === undefined || repeated === undefined) continue;
     const { k, groups, heads } = repeated;
     // The same batch and heads on both sides, nothing broadcast.
     if (a.shape?.length !== 4 || a.shape[1] !== heads || a.shape[0] !== k.shape?.[0] || a.shape[0] === null) continue;
-    const [scaled, factor] = scaledBehind(y, graph);
+    const factor = factorBehind(y, graph);
+    const scaled = factor?.node.outputs[0] ?? y;
     const made = g.within({ origin: y.name, rule: 'heads/grouped' }, () => {
       const rows = g.Reshape(a, g.ints([0, groups, -1, 0]));
       const product = g.MatMul(rows, swaps ? g.Transpose(k, { perm: [0, 1, 3, 2] }) : k);
       // The factor stays beside its product, which can take it in.
-      const whole = factor === undefined ? product : factor(g, product);
+      const whole = factor === undefined ? product : g[factor.node.op === 'Mul' ? 'Mul' : 'Div'](product, factor.by);
       return g.Reshape(whole, g.ints([0, heads, -1, 0]));
     });
     made.type = scaled.type;
@@ -67,21 +68,4 @@ function repeatedHeads(v: Value | undefined): Repeated | undefined {
     is(wide, batch, groups, count, length, width) &&
     is(whole, batch, groups * count, length, width);
   return fits ? { k, groups, heads } : undefined;
-}
-
-/** The value behind a scalar factor on it, where nothing else reads it. A factor in a body may be a constant of the body. */
-function scaledBehind(y: Value, graph: Graph): readonly [Value, ((g: Builder, v: Value) => Value)?] {
-  const [use, ...more] = y.uses;
-  const [z] = use?.node.outputs ?? [];
-  if (use === undefined || more.length > 0 || z === undefined || graph.outputs.includes(y)) return [y];
-  if (use.node.domain !== '' || use.node.graph !== graph) return [y];
-  const other = use.node.inputs[1 - use.index];
-  if (other === undefined || scalarOf(other) === undefined) return [y];
-  if (use.node.op === 'Mul') return [z, (g, v) => g.Mul(v, other)];
-  return use.node.op === 'Div' && use.index === 0 ? [z, (g, v) => g.Div(v, other)] : [y];
-}
-
-function isSwap({ attrs }: Node): boolean {
-  const perm = attrs.get('perm');
-  return perm?.kind === 'ints' && perm.value.map(Number).join() === '0,1,3,2';
 }

@@ -1,7 +1,8 @@
 /** A gradient graph's two halves: what its results other than the gradient need, and the rest. */
 import { type Graph, type Node, producersOf } from '../graph/model.ts';
+import { ruleOf } from './patterns.ts';
 
-export const isBackward = (node: Node): boolean => node.metadata.get('loraify.rule')?.startsWith('grad/') === true;
+export const isBackward = (node: Node): boolean => ruleOf(node).startsWith('grad/');
 
 /** The nodes of the forward; undefined for a graph without a gradient. */
 export function forwardOf(graph: Graph): Set<Node> | undefined {

@@ -7,12 +7,15 @@
  * sum in float32; their gradients leave the products rounded once.
  */
 import { createBuilder } from '../graph/builder.ts';
-import { constant, type Graph, Node, readsOf, tensorType, type Use, Value } from '../graph/model.ts';
+import { constant, type Graph, Node, readsOf, tensorType, Value } from '../graph/model.ts';
+import { opKey } from '../graph/operators.ts';
 import type { HalfType } from '../graph/rounding.ts';
 import { inlineBytes, roundedWithin } from '../graph/tensor.ts';
 import { sameShape } from './autodiff/tools.ts';
 import { storedBehind } from './halfWeights.ts';
+import { isBackward } from './halves.ts';
 import { castTo } from './kernels.ts';
+import { ruleOf } from './patterns.ts';
 import { axesOf } from './rows.ts';
 
 const names = (text: string): ReadonlySet<string> => new Set(text.split(' '));
@@ -27,9 +30,6 @@ const products = names('MatMul Gemm com.microsoft.FusedMatMul');
 
 /** Masks are written with the least float32. Beyond this they would be minus infinity, and a row of nothing else has no finite softmax. */
 const most: Readonly<Record<HalfType, number>> = { float16: 6e4, bfloat16: (2 - 2 ** -7) * 2 ** 127 };
-
-const keyOf = ({ op, domain }: Node): string => (domain === '' ? op : `${domain}.${op}`);
-const ruleOf = (node: Node | undefined): string => node?.metadata.get('loraify.rule') ?? '';
 
 /** In place, bodies included, on a finished graph in its order; every graph keeps float32 at its edges. */
 export function narrow(graph: Graph, type: HalfType): void {
@@ -91,7 +91,7 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
   // Results first: a value that is made in the half type has it from here on, and a wide one of its own for who needs that.
   for (const v of plan.values) {
     const all = [...v.uses].filter((u) => !plan.computed.has(u.node));
-    const uses = all.filter((u) => !ofAnyType.has(keyOf(u.node)));
+    const uses = all.filter((u) => !ofAnyType.has(opKey(u.node)));
     const isOutput = handedOut.has(v);
     const { producer } = v;
     const made = new Value(isOutput ? `${v.name}.${type}` : v.name, tensorType(type, v.shape));
@@ -99,7 +99,7 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
     producer.replaceOutput(producer.outputs.indexOf(v), made);
     made.declared = false;
     halves.set(v, made);
-    for (const { node, index } of all) if (ofAnyType.has(keyOf(node))) node.setInput(index, made);
+    for (const { node, index } of all) if (ofAnyType.has(opKey(node))) node.setInput(index, made);
     if (isOutput) {
       v.producer = undefined;
       const wide = cast(made, v, 'float32', 'narrow');
@@ -108,8 +108,8 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
     }
     // The backward casts once more for itself, so that what is kept is the narrow one.
     for (const [rule, users] of [
-      ['narrow', uses.filter((u) => !isBackward(u))],
-      ['grad/narrow', uses.filter(isBackward)],
+      ['narrow', uses.filter((u) => !isBackward(u.node))],
+      ['grad/narrow', uses.filter((u) => isBackward(u.node))],
     ] as const) {
       const [some, ...others] = users.map((u) => holder(u.node, graph));
       if (some === undefined) continue;
@@ -190,7 +190,7 @@ function planFor(graph: Graph, type: HalfType, isActive: (v: Value) => boolean):
   }
   // Where the only thing that comes of it is cast back, nothing is gained by rounding a step earlier.
   for (const node of graph.nodes.toReversed()) {
-    if (!computed.has(node) || !elementwise.has(keyOf(node))) continue;
+    if (!computed.has(node) || !elementwise.has(opKey(node))) continue;
     const isLast = node.outputs.every((o) => o.uses.size > 0 && [...o.uses].every((u) => !computed.has(u.node)));
     if (!isLast || new Set(node.inputs.filter(narrowed)).size > 1) continue;
     computed.delete(node);
@@ -198,7 +198,7 @@ function planFor(graph: Graph, type: HalfType, isActive: (v: Value) => boolean):
   }
   // A and B are cast before the state is cut where nobody reads them wide.
   for (const node of graph.nodes.toReversed()) {
-    if (ruleOf(node) !== 'state/unpack' || !moving.has(keyOf(node)) || !isFloat32(node)) continue;
+    if (ruleOf(node) !== 'state/unpack' || !moving.has(opKey(node)) || !isFloat32(node)) continue;
     const users = node.outputs.flatMap((o) => [...o.uses]);
     if (users.length === 0 || node.outputs.some((o) => graph.outputs.includes(o))) continue;
     if (!users.every((u) => computed.has(u.node) && u.node.graph === graph)) continue;
@@ -218,7 +218,7 @@ interface Site {
 
 /** Whether a node computes in the half type, by what of its inputs has it. */
 function fits(node: Node, { type, narrowed, wanted, isActive }: Site): boolean {
-  const key = keyOf(node);
+  const key = opKey(node);
   const [a, b, c] = node.inputs;
   const [y] = node.outputs;
   if (products.has(key)) {
@@ -270,14 +270,12 @@ function activeValues(graph: Graph): Set<Value> {
 
 /** A product with a weight that is stored in the half type. */
 const readsStored = (node: Node): boolean =>
-  products.has(keyOf(node)) && node.inputs.slice(0, 2).some((v) => storedBehind(v) !== undefined);
+  products.has(opKey(node)) && node.inputs.slice(0, 2).some((v) => storedBehind(v) !== undefined);
 
 const isFloat32 = (node: Node): boolean => node.outputs.some((o) => o.dtype === 'float32');
 
 /** A or B, as it is cut from the state. */
 const fromState = (v: Value | undefined): boolean => ruleOf(v?.producer) === 'state/unpack';
-
-const isBackward = ({ node }: Use): boolean => ruleOf(node).startsWith('grad/');
 
 /** The node of the graph that reads, or whose body does. */
 function holder(node: Node, graph: Graph): Node {

@@ -35,9 +35,10 @@ export function moveRowFactors(graph: Graph, g: Builder): void {
   }
 }
 
-/** (x·r)·s is x·(r·s) for a scalar s (a loss scale): one pass over the matrix. In place, as above. */
-export function joinFactors(graph: Graph, g: Builder): void {
+/** (x·r)·s is x·(r·s) for a scalar s (a loss scale): one pass over the matrix. In place, as above; true where there was one. */
+export function joinFactors(graph: Graph, g: Builder): boolean {
   const outputs = new Set(graph.outputs);
+  let joined = false;
   for (const node of [...graph.nodes]) {
     const [old] = node.outputs;
     if (node.op !== 'Mul' || node.domain !== '' || old === undefined) continue;
@@ -48,7 +49,9 @@ export function joinFactors(graph: Graph, g: Builder): void {
     const { x, r } = form;
     const made = g.within({ origin: old.name, rule: 'rowFactors/scale' }, () => g.Mul(x, g.Mul(r, s)));
     takePlace(old, made, [graph], '.unjoined');
+    joined = true;
   }
+  return joined;
 }
 
 interface Factored {

@@ -27,10 +27,11 @@ export function splitSlices(graph: Graph): boolean {
   const handedOut = new Set<Value>(graph.outputs);
   for (const [x, all] of found)
     for (const axis of new Set(all.map((p) => p.axis))) {
-      const parts = all.filter((p) => p.axis === axis).sort((a, b) => a.from - b.from);
+      const along = all.filter((p) => p.axis === axis);
+      const parts = along.toSorted((a, b) => a.from - b.from);
       const ends = parts.map((p) => p.to);
       const whole = parts.every((p, i) => p.from === (ends[i - 1] ?? 0)) && ends.at(-1) === x.shape?.[axis];
-      const [first] = [...parts].sort((a, b) => graph.nodes.indexOf(a.node) - graph.nodes.indexOf(b.node));
+      const [first] = along;
       const outputs = parts.flatMap((p) => p.node.outputs);
       if (parts.length < 2 || !whole || first === undefined || outputs.some((o) => handedOut.has(o))) continue;
       const lengths = g.ints(parts.map((p) => p.to - p.from));

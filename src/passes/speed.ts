@@ -33,17 +33,17 @@ export function speedUp(model: Model, g: Builder, target: Target, stored?: HalfT
   if (target === 'cuda') inferLengths(graph, g);
   graph.prune();
   smallSums(graph, g);
-  joinFactors(graph, g);
-  graph.adopt();
+  if (joinFactors(graph, g)) graph.adopt();
+  const half = narrowsActivations(target) ? stored : undefined;
   // A factor stays with the probabilities that are rounded: without a loss scale they are beyond the range of float16.
-  if (stored === undefined || !narrowsActivations(target)) moveRowFactors(graph, g);
+  if (half === undefined) moveRowFactors(graph, g);
   graph.adopt();
   if (target !== 'cuda') return;
   const turned = fuseTransposes(graph, g);
   graph.adopt();
   const scaled = fuseFactors(graph);
   graph.prune();
-  if (stored !== undefined && narrowsActivations(target)) narrow(graph, stored);
+  if (half !== undefined) narrow(graph, half);
   fuseSums(graph);
   computeAgain(graph);
   if (turned || scaled) model.opsets.set('com.microsoft', 1);
