@@ -28,7 +28,7 @@ const mutated = [
   ...listed(`${passes}/autodiff/gradients`),
   ...'autodiff/tools autodiff/windows attention buffers dora dropoutMask fuse gelu groupedHeads joined layers/attention loss'
     .split(' ')
-    .concat('lossScale lower lowerTraining narrow nbits norms optimizer rowFactors silu slices'.split(' '))
+    .concat('lossScale lower lowerTraining narrow nbits norms optimizer patterns rowFactors silu slices'.split(' '))
     .map((name) => `${passes}/${name}.ts`),
 ];
 /** The tests of these build on one another. */
