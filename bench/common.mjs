@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { onnxRuntimeVersion } from '../dist/runtime/session.js';
+import { onnxRuntimeVersion } from '../dist/runtime/session/session.js';
 
 export function median(numbers) {
   const sorted = [...numbers].sort((a, b) => a - b);

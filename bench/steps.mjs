@@ -2,11 +2,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tensor } from 'onnxruntime-node';
-import { adapterParams } from '../dist/adapters.js';
 import { readManifest } from '../dist/formats/manifest.js';
 import { readNpz } from '../dist/formats/npz.js';
 import { elements } from '../dist/formats/rawTensor.js';
-import { openSession } from '../dist/runtime/session.js';
+import { adapterParams } from '../dist/package/adapters.js';
+import { openSession } from '../dist/runtime/session/session.js';
 import { median } from './common.mjs';
 
 const types = { F32: 'float32', I64: 'int64', I32: 'int32', BOOL: 'bool' };

@@ -38,8 +38,8 @@ await bundle(
     input: {
       loraify: at('../dist/cli/bin.js'),
       main: at('../dist/cli/main.js'),
-      worker: at('../dist/runtime/worker.js'),
-      probe: at('../dist/runtime/probe.js'),
+      worker: at('../dist/runtime/worker/worker.js'),
+      probe: at('../dist/runtime/session/probe.js'),
       help: 'loraify:help',
       copyWorker: at('../dist/emit/copyWorker.js'),
     },

@@ -5,7 +5,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { compile, type InspectedMemory, inspect, type LoraifyError } from '../src/index.ts';
-import { sessionOptions } from '../src/runtime/session.ts';
+import { sessionOptions } from '../src/runtime/session/session.ts';
 import { describeShared, sharedPath } from './shared.ts';
 import { temporaryFolder } from './temporary.ts';
 

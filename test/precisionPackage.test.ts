@@ -16,7 +16,7 @@ import { readManifest } from '../src/formats/manifest.ts';
 import { bytesOf, chunks, rounded } from '../src/graph/tensor.ts';
 import { type CompileOptions, compile, exportAdapter, inspect, merge } from '../src/index.ts';
 import { parseFile } from '../src/parser/index.ts';
-import { packageDigest } from '../src/runtime/fingerprint.ts';
+import { packageDigest } from '../src/runtime/runFolder/fingerprint.ts';
 import { temporaryFolder } from './temporary.ts';
 
 const pack = join(import.meta.dirname, '../fixtures/peft-pack');

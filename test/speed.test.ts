@@ -2,11 +2,11 @@
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
+import { compileModel } from '../src/compile/index.ts';
+import { resolveOptions } from '../src/compile/options.ts';
 import { encodeModel } from '../src/emit/index.ts';
 import { sizeOf } from '../src/graph/layers.ts';
 import { stream } from '../src/graph/random.ts';
-import { compileModel } from '../src/loraify.ts';
-import { resolveOptions } from '../src/options.ts';
 import { parseFile, parseText } from '../src/parser/index.ts';
 import { targets } from '../src/passes/index.ts';
 import { readPack } from './parity/pack.ts';

@@ -1,6 +1,6 @@
 /** What a compile fixed, and what data may leave out, for people. */
 import type { Manifest } from '../index.ts';
-import { bytes, plural } from './text.ts';
+import { bytes, plural } from './format.ts';
 
 /** One line for each value, with the inputs that have it. */
 export function boundLines(bound: Manifest['bound'] = []): string[] {

@@ -3,8 +3,8 @@ import type { CompileResult } from '../index.ts';
 import { boundLines, dataLine, lengthsLine, precisionLine } from './boundText.ts';
 import { command } from './command.ts';
 import { compileOptions, libraryOptions } from './compileOptions.ts';
+import { bytes, count, percent, plural } from './format.ts';
 import { required } from './options.ts';
-import { bytes, count, percent, plural } from './text.ts';
 
 export const compileCommand = command({
   usage: ['compile <model>', '$0'],

@@ -1,5 +1,5 @@
 import { command } from './command.ts';
-import { bytes, plural, table } from './text.ts';
+import { bytes, plural, table } from './format.ts';
 
 export const doctorCommand = command({
   usage: 'doctor',

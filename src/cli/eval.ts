@@ -1,6 +1,6 @@
 import { command } from './command.ts';
+import { metricsText, plural, short } from './format.ts';
 import { adapterOptions, dataOptions, packageArgument, runtimeOptions } from './runtimeOptions.ts';
-import { metricsText, plural, short } from './text.ts';
 
 export const evalCommand = command({
   usage: 'eval <package>',

@@ -2,8 +2,8 @@ import type { InspectedGradient, InspectedMemory, Inspection } from '../index.ts
 import { boundLines, precisionLine } from './boundText.ts';
 import { command } from './command.ts';
 import { compileOptions, libraryOptions, selectionOptions } from './compileOptions.ts';
+import { bytes, count, percent, plural, table } from './format.ts';
 import { flag, table as numberTable, required } from './options.ts';
-import { bytes, count, percent, plural, table } from './text.ts';
 
 export const inspectCommand = command({
   usage: 'inspect <model>',

@@ -1,7 +1,7 @@
 import { command } from './command.ts';
+import { plural } from './format.ts';
 import { flag } from './options.ts';
 import { adapterOptions, outputFile, packageArgument, sourceOption } from './runtimeOptions.ts';
-import { plural } from './text.ts';
 
 export const mergeCommand = command({
   usage: 'merge <package>',

@@ -1,6 +1,6 @@
 import { command } from './command.ts';
+import { plural } from './format.ts';
 import { adapterOptions, dataOptions, outputFile, packageArgument, runtimeOptions } from './runtimeOptions.ts';
-import { plural } from './text.ts';
 
 export const predictCommand = command({
   usage: 'predict <package>',

@@ -2,8 +2,8 @@
 
 import { Presets, SingleBar } from 'cli-progress';
 import type { TrainEvent } from '../index.ts';
+import { count, metricsText, placementText, short } from './format.ts';
 import type { Output } from './output.ts';
-import { count, metricsText, placementText, short } from './text.ts';
 
 export interface TrainProgress {
   show(event: TrainEvent): void;

@@ -1,10 +1,10 @@
 import type { TrainEvent, TrainResult } from '../index.ts';
 import { command } from './command.ts';
+import { placementText, plural, short } from './format.ts';
 import { onInterrupt } from './interrupt.ts';
 import { choice, flag, integer, number, text } from './options.ts';
 import { trainProgress } from './progress.ts';
 import { dataOptions, packageArgument, runtimeOptions } from './runtimeOptions.ts';
-import { placementText, plural, short } from './text.ts';
 
 export const trainCommand = command({
   usage: 'train <package>',

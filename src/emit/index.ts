@@ -8,7 +8,7 @@ export {
   type UntieEdit,
   type WeightChange,
   type WeightEdit,
-} from './merge.ts';
+} from './mergeBytes.ts';
 export { canMerge, type Delta, mergedBlocks, outputLengths } from './mergeMath.ts';
 export { type ModelFile, writeModelFile } from './modelFile.ts';
 export {
@@ -20,7 +20,8 @@ export {
   type FolderOptions,
   recover,
   type TargetOptions,
-} from './package.ts';
+} from './outputs.ts';
+export { type PrintOptions, printModel, printModelPieces } from './printText.ts';
 export {
   isSourceOf,
   type Skeleton,
@@ -30,7 +31,6 @@ export {
   splicedSource,
   writeSkeleton,
 } from './skeleton.ts';
-export { type PrintOptions, printModel, printModelPieces } from './text.ts';
 export {
   type DataFile,
   planWeights,

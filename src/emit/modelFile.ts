@@ -23,7 +23,7 @@ import {
   walkFields,
 } from '../proto/index.ts';
 import { encodeModel } from './encode.ts';
-import { reason } from './package.ts';
+import { reason } from './outputs.ts';
 import { writePieces } from './pieces.ts';
 import { planWeights, writeWeights } from './weights.ts';
 

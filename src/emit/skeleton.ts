@@ -10,7 +10,7 @@ import { badPackage, LoraifyError, writeFailed } from '../errors.ts';
 import { type FileReader, openReader } from '../formats/files.ts';
 import type { ByteSource } from '../graph/tensor.ts';
 import type { ModelSource } from '../proto/index.ts';
-import { reason } from './package.ts';
+import { reason } from './outputs.ts';
 import { rangeKey, type WeightsPlan } from './weights.ts';
 
 export const skeletonName = 'source.skeleton';

@@ -10,7 +10,7 @@ import { freshName, type Graph, type Model } from '../graph/model.ts';
 import { chunks, staysInside, type Tensor } from '../graph/tensor.ts';
 import { type Copying, type CopyRange, startCopying } from './copying.ts';
 import type { Placement, Placements } from './encodeTensor.ts';
-import { reason } from './package.ts';
+import { reason } from './outputs.ts';
 
 /** Mapping into memory wants page boundaries (https://onnx.ai/onnx/repo-docs/ExternalData.html). */
 const alignment = 4096;

@@ -5,7 +5,7 @@
  *
  * Facts: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
  */
-import { float, int, ints, type OpRow, str } from './rows.ts';
+import { float, int, ints, type OpRow, str } from './operatorRow.ts';
 
 // biome-ignore format: one row per operator
 export const contrib = {

@@ -20,7 +20,7 @@ import {
   strs,
   tensor,
   type,
-} from './rows.ts';
+} from './operatorRow.ts';
 
 // biome-ignore format: one row per operator
 export const operators = {

@@ -1,17 +1,15 @@
 /** Model -> Model. The order of a compile is in loraify.ts; each pass says at its head what it takes and leaves. */
-export { adapt, type Candidate, type Candidates, type Chosen, findCandidates } from './adapt.ts';
-export { isAdapted } from './adapted.ts';
-export { type AdapterInputs, adapterInputs, exposeAdapters } from './adapterInputs.ts';
-export type { Absent, Binding, Bindings, Wanted } from './bind/index.ts';
-export { type FixedLengths, fixLengths, lengthCalled } from './fixed/index.ts';
-export { type Blocked, type Differentiated, type GradientReport, reasonOf, reportGradients } from './gradientReport.ts';
-export { computesIn, narrowsActivations } from './halfProducts.ts';
-export { type Stored, storeHalf } from './halfWeights.ts';
-export { forwardOf } from './halves.ts';
-export type { Product, Skipped } from './layers/kind.ts';
-export { chooseLoss, type LossKind, lossKinds } from './lossChoice.ts';
-export { lossScaling } from './lossScale.ts';
-export { lowerBeside } from './lower.ts';
+export { adapt, type Candidate, type Candidates, type Chosen, findCandidates } from './adapt/adapt.ts';
+export { findParameters, type Parameter, parametersOf, type Saved, trainWhole } from './adapt/modulesToSave.ts';
+export { rebase } from './adapt/residualWeights.ts';
+export { forwardOf } from './common/forwardNodes.ts';
+export { verify } from './common/verify.ts';
+export { isAdapted } from './dialect/adapted.ts';
+export type { Product, Skipped } from './dialect/layerKind.ts';
+export { chooseLoss, type LossKind, lossKinds } from './loss/chooseLoss.ts';
+export { lossScaling } from './loss/lossScale.ts';
+export { type AdapterInputs, adapterInputs, exposeAdapters } from './lower/exposeAdapters.ts';
+export { lowerBeside } from './lower/modelGraph.ts';
 export {
   bytesOfValues,
   fedTo,
@@ -21,12 +19,20 @@ export {
   peakOf,
   weightBytes,
 } from './memory/estimate.ts';
-export { type OperatorState, operatorStates } from './operatorStates.ts';
-export type { OptimizerOptions } from './optimizer.ts';
-export { rebase } from './rebase.ts';
-export { findParameters, type Parameter, parametersOf, type Saved, trainWhole } from './saved.ts';
-export { patternValue, selector, unmatched } from './selection.ts';
-export { type Target, targets } from './speed.ts';
-export { type StateLayout, stateLayout, trainableMark } from './state.ts';
-export { buildTraining, type Prepared, prepare, type TrainingGraph, trainingGraphs } from './training.ts';
-export { verify } from './verify.ts';
+export type { Absent, Binding, Bindings, Wanted } from './normalize/bind/index.ts';
+export { type Target, targets } from './optimize/index.ts';
+export { computesIn, narrowsActivations } from './precision/halfProducts.ts';
+export { type Stored, storeHalf } from './precision/halfWeights.ts';
+export { patternValue, selector, unmatched } from './select/selection.ts';
+export { type FixedLengths, fixLengths, lengthCalled } from './training/fixedLengths/index.ts';
+export {
+  type Blocked,
+  type Differentiated,
+  type GradientReport,
+  reasonOf,
+  reportGradients,
+} from './training/gradientReport.ts';
+export { type OperatorState, operatorStates } from './training/operatorStates.ts';
+export type { OptimizerOptions } from './training/optimizer.ts';
+export { buildTraining, type Prepared, prepare, type TrainingGraph, trainingGraphs } from './training/prepare.ts';
+export { type StateLayout, stateLayout, trainableMark } from './training/stateLayout.ts';

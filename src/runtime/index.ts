@@ -1,17 +1,17 @@
 /** Packages executed on ONNX Runtime: the room's public face. */
 
-export type { AdapterFile, AdapterFormat } from './checkpoint.ts';
-export { type Comparison, compareModels } from './compare.ts';
+export type { Data, RowOptions } from './batches/openRows.ts';
 export type { Dataset, PlainRow } from './data/index.ts';
-export { type DoctorReport, doctor } from './doctor.ts';
-export type { Evaluation } from './evaluate.ts';
-export type { Step } from './fit.ts';
-export type { NodePlacement } from './nodePlacement.ts';
-export type { Prediction } from './predict.ts';
-export { predictionArrays, predictionLines } from './predictionFiles.ts';
-export type { TrainingState } from './protocol.ts';
-export type { Data, RowOptions } from './rows.ts';
-export { longestRun } from './runLength.ts';
-export { train } from './train.ts';
-export { type FitOptions, openTrainer, type Trainer, type TrainerOptions } from './trainer.ts';
-export type { TrainEvent, TrainOptions, TrainResult } from './trainOptions.ts';
+export type { Evaluation } from './evaluate/evaluate.ts';
+export type { Prediction } from './evaluate/predict.ts';
+export { predictionArrays, predictionLines } from './evaluate/predictionFiles.ts';
+export type { AdapterFile, AdapterFormat } from './runFolder/checkpoint.ts';
+export { type Comparison, compareModels } from './session/compare.ts';
+export { type DoctorReport, doctor } from './session/doctor.ts';
+export type { NodePlacement } from './session/nodePlacement.ts';
+export { longestRun } from './train/runLength.ts';
+export type { Step } from './train/runPlan.ts';
+export { train } from './train/train.ts';
+export { type FitOptions, openTrainer, type Trainer, type TrainerOptions } from './train/trainer.ts';
+export type { TrainEvent, TrainOptions, TrainResult } from './train/trainOptions.ts';
+export type { TrainingState } from './worker/protocol.ts';

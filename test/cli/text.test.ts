@@ -1,6 +1,6 @@
 /** Numbers as people read them. */
 import { expect, it } from 'vitest';
-import { bytes } from '../../src/cli/text.ts';
+import { bytes } from '../../src/cli/format.ts';
 
 it.each([
   [0, '0 B'],

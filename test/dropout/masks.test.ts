@@ -1,12 +1,12 @@
 /** The numbers of dropout's masks: what ONNX Runtime computes, element by element, and how it is spread. */
 import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { compileModel } from '../../src/compile/index.ts';
+import { resolveOptions } from '../../src/compile/options.ts';
 import { stream } from '../../src/graph/random.ts';
-import { compileModel } from '../../src/loraify.ts';
-import { resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { threshold } from '../../src/passes/dropoutMask.ts';
 import type { TrainingGraph } from '../../src/passes/index.ts';
+import { threshold } from '../../src/passes/lower/dropoutMask.ts';
 import { floats, open } from '../golden/execute.ts';
 
 const [rows, width] = [512, 24];

@@ -1,13 +1,13 @@
 /** Runs golden graphs on ONNX Runtime: what a text means, beside what it looks like. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { expect } from 'vitest';
+import { type Compiled, compileModel } from '../../src/compile/index.ts';
+import { type CompileOptions, resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel, outputLengths } from '../../src/emit/index.ts';
 import { factorMatrices, factorShapes, layerOp, sizeOf } from '../../src/graph/layers.ts';
 import { constant, type Layer, type Model, replaceUses, type Use } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
 import { bytesOf, type Tensor as GraphTensor, numbersOf, tensorOf } from '../../src/graph/tensor.ts';
-import { type Compiled, compileModel } from '../../src/loraify.ts';
-import { type CompileOptions, resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
 import type { Chosen, StateLayout } from '../../src/passes/index.ts';
 import { type Feeds, randomFeeds, twice } from './feeds.ts';

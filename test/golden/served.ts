@@ -1,13 +1,13 @@
 /** Models as `export --format onnx` makes them: their graphs, and what they compute. */
 import { Tensor } from 'onnxruntime-node';
 import { expect } from 'vitest';
-import { type ServeOptions, serve } from '../../src/export.ts';
+import { compileModel, select } from '../../src/compile/index.ts';
+import { type CompileOptions, resolveOptions } from '../../src/compile/options.ts';
 import { factorShapes, layerOp, rankAxes, sizeOf } from '../../src/graph/layers.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
 import { bytesOf, tensorOf } from '../../src/graph/tensor.ts';
-import { compileModel, select } from '../../src/loraify.ts';
-import { type CompileOptions, resolveOptions } from '../../src/options.ts';
+import { type ServeOptions, serve } from '../../src/package/exportAdapter.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { type Chosen, findCandidates } from '../../src/passes/index.ts';
 import { distance, floats, mergedInto, run, tableOf } from './execute.ts';

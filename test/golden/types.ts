@@ -3,7 +3,7 @@ import { Tensor } from 'onnxruntime-node';
 import { cloneModel } from '../../src/graph/clone.ts';
 import { type Model, type Node, tensorType, uniqueNames } from '../../src/graph/model.ts';
 import { numbersOf, tensorOf } from '../../src/graph/tensor.ts';
-import { computeInFloat32, throughFloat32 } from '../../src/passes/kernels.ts';
+import { computeInFloat32, throughFloat32 } from '../../src/passes/precision/missingKernels.ts';
 import { numbers } from '../gradients/harness.ts';
 
 type Feeds = Record<string, Tensor>;

@@ -1,8 +1,8 @@
 /** The rules of the adapted products' own nodes, against central differences of the branches written out. */
 import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph, type Layer, Node, Value } from '../../src/graph/model.ts';
-import { lowerDropout } from '../../src/passes/dropoutMask.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { lowerDropout } from '../../src/passes/lower/dropoutMask.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import { checkGraph, type Data, feedsOf, type Mode, modelOf, numbers, session, variables } from './harness.ts';
 
 const layer: Layer = {

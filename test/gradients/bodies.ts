@@ -2,7 +2,7 @@
 import type { createBuilder } from '../../src/graph/builder.ts';
 import type { Graph, Node, Value } from '../../src/graph/model.ts';
 import { decomposition } from '../../src/passes/autodiff/rules.ts';
-import { gradTools } from '../../src/passes/autodiff/tools.ts';
+import { gradTools } from '../../src/passes/common/shapeTools.ts';
 import { type feedsOf, modelOf, numbers, session } from './harness.ts';
 
 /** A check beside the tables. */

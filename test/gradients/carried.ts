@@ -1,7 +1,7 @@
-/** Internal nodes that carry on what several nodes of a forward make (src/passes/carried.ts). */
+/** Internal nodes that carry on what several nodes of a forward make (src/passes/dialect/customGradient.ts). */
 import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph, Node, Value } from '../../src/graph/model.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import type { Extra } from './bodies.ts';
 import { between, checkGraph, modes, variables } from './harness.ts';
 

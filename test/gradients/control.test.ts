@@ -3,7 +3,7 @@ import { createBuilder } from '../../src/graph/builder.ts';
 import { tensorType, Value } from '../../src/graph/model.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
 import { decomposeRaw } from '../../src/passes/autodiff/rules.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import { coded } from '../temporary.ts';
 import { controlRows } from './control.rows.ts';
 import { checkControl, loop, scan } from './control.ts';

@@ -1,7 +1,7 @@
 /** Graphs with bodies for gradient checks: If, Scan and Loop written as functions. */
 import { type Builder, createBuilder } from '../../src/graph/builder.ts';
 import { Graph, tensorType, Value } from '../../src/graph/model.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import { checkGraph, type Data, type Mode, normal, type Outcome, variables } from './harness.ts';
 
 export interface ControlCase {

@@ -2,7 +2,7 @@
 import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph } from '../../src/graph/model.ts';
 import { decomposition } from '../../src/passes/autodiff/rules.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import { adaptedCases, checkAdapted, checkDropout, checkDropped, checkJoined, dropoutCases } from './adapted.ts';
 import { bodyOf, type Extra, expectSame } from './bodies.ts';
 import { carried } from './carried.ts';

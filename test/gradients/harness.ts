@@ -10,8 +10,8 @@ import { type Dim, Graph, type Model, type Node, tensorType, Value } from '../..
 import type { OpKey } from '../../src/graph/operators.ts';
 import { halfToNumber, numberToHalf } from '../../src/graph/tensor.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
-import { lowerDropout } from '../../src/passes/dropoutMask.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { lowerDropout } from '../../src/passes/lower/dropoutMask.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 
 /** How much the graph inputs say about their shapes. Equal lengths have equal symbols. */
 export const modes = ['static', 'symbolic', 'unknown', 'unranked'] as const;
@@ -156,7 +156,7 @@ export async function session(model: Model): Promise<InferenceSession> {
   return InferenceSession.create(encodeModel(model), {
     intraOpNumThreads: 1,
     logSeverityLevel: 4,
-    // As src/runtime/session.ts, which says why.
+    // As src/runtime/session/session.ts, which says why.
     extra: { session: { qdq_matmulnbits_accuracy_level: '1' } },
   });
 }

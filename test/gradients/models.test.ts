@@ -5,10 +5,10 @@
  */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { expect, it } from 'vitest';
+import { compileModel } from '../../src/compile/index.ts';
+import { resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel } from '../../src/emit/index.ts';
 import { sizeOf } from '../../src/graph/layers.ts';
-import { compileModel } from '../../src/loraify.ts';
-import { resolveOptions } from '../../src/options.ts';
 import { parseFile } from '../../src/parser/index.ts';
 import { describeShared, sharedPath } from '../shared.ts';
 import { normal, random } from './harness.ts';

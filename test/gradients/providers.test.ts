@@ -1,7 +1,7 @@
 /** Gradients use operators that every provider with the forward operator has, and none that computes wrongly. */
 import { describe, expect, it } from 'vitest';
 import { attrsOf } from '../../src/graph/operators.ts';
-import { lacks } from '../../src/passes/providers.ts';
+import { lacks } from '../../src/passes/providers/replacements.ts';
 import { gradientNodes, title } from './harness.ts';
 import { allRows } from './rows.ts';
 

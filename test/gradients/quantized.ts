@@ -4,8 +4,8 @@
  */
 import { type Builder, createBuilder } from '../../src/graph/builder.ts';
 import { Graph, type Node, type Value } from '../../src/graph/model.ts';
-import { unpackWeight } from '../../src/passes/nbits.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { unpackWeight } from '../../src/passes/precision/unpackNBits.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import { expectSame } from './bodies.ts';
 import { checkGraph, type Domain, feedsOf, type Mode, normal, random, variables } from './harness.ts';
 

@@ -7,8 +7,8 @@ import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph } from '../../src/graph/model.ts';
 import { halfToNumber, isFloat, numberToHalf } from '../../src/graph/tensor.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
-import { computable } from '../../src/passes/kernels.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { computable } from '../../src/passes/precision/missingKernels.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import {
   argumentsOf,
   type Case,

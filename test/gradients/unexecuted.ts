@@ -1,7 +1,7 @@
 /** Operators, and forms of them, that ONNX Runtime has no kernel for on the CPU: checked on something that computes the same. */
 import { type Builder, createBuilder } from '../../src/graph/builder.ts';
 import { Graph, Value } from '../../src/graph/model.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import { bodyOf, type Extra, expectSame } from './bodies.ts';
 import {
   argumentsOf,

@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { type Builder, createBuilder } from '../../src/graph/builder.ts';
 import { Graph, tensorType, Value } from '../../src/graph/model.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
-import { gradTools } from '../../src/passes/autodiff/tools.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { gradTools } from '../../src/passes/common/shapeTools.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import { coded } from '../temporary.ts';
 import { checkGraph, type Mode, modes, normal, type Outcome, variables } from './harness.ts';
 

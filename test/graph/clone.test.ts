@@ -3,7 +3,7 @@ import { cloneGraph, cloneMap, cloneModel, cloneNodes } from '../../src/graph/cl
 import { Graph, type Model, Node, Value } from '../../src/graph/model.ts';
 import { tensorOf } from '../../src/graph/tensor.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { verify } from '../../src/passes/verify.ts';
+import { verify } from '../../src/passes/common/verify.ts';
 import { describeModel } from '../sameModel.ts';
 
 const text = `<ir_version: 10, opset_import: ["" : 18, "mine" : 1]>

@@ -1,10 +1,10 @@
 /** model.onnx of real models: at B = 0 the source to the bit, with any B what the source computes with merged weights. */
 import { Tensor } from 'onnxruntime-node';
 import { expect, it } from 'vitest';
+import { compileModel } from '../../src/compile/index.ts';
+import { resolveOptions } from '../../src/compile/options.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
-import { compileModel } from '../../src/loraify.ts';
-import { resolveOptions } from '../../src/options.ts';
 import { parseFile } from '../../src/parser/index.ts';
 import { distance, mergedInto, open } from '../golden/execute.ts';
 import { inFloat32, roundingOf, wide, wideFeeds } from '../golden/types.ts';

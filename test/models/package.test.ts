@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { main } from '../../src/cli/main.ts';
-import { compile } from '../../src/loraify.ts';
+import { compile } from '../../src/compile/index.ts';
 import { describeShared, sharedPath } from '../shared.ts';
 import { temporaryFolder } from '../temporary.ts';
 import { trainable } from './subjects.ts';

@@ -1,7 +1,7 @@
 /** The models that compiles are proven on, with inputs that make sense to each. All numbers are seeded. */
 import { Tensor } from 'onnxruntime-node';
+import type { CompileOptions } from '../../src/compile/options.ts';
 import { stream } from '../../src/graph/random.ts';
-import type { CompileOptions } from '../../src/options.ts';
 
 export type Feeds = Readonly<Record<string, Tensor>>;
 

@@ -1,14 +1,13 @@
 /** Training graphs of real models on ONNX Runtime: all load, gradients are those of the loss, one batch is learnt. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
+import { type Compiled, compileModel } from '../../src/compile/index.ts';
+import { type Emittable, emittable, resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel } from '../../src/emit/index.ts';
-
 import { sizeOf } from '../../src/graph/layers.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
 import { bytesOf } from '../../src/graph/tensor.ts';
-import { type Compiled, compileModel } from '../../src/loraify.ts';
-import { type Emittable, emittable, resolveOptions } from '../../src/options.ts';
 import { parseFile } from '../../src/parser/index.ts';
 import { lossScaling } from '../../src/passes/index.ts';
 import { floats } from '../golden/execute.ts';

@@ -1,17 +1,17 @@
 /** Activations that the backward computes again: the same gradients to the bit, in less memory. */
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { compileModel } from '../../src/compile/index.ts';
+import { resolveOptions } from '../../src/compile/options.ts';
 import { cloneModel } from '../../src/graph/clone.ts';
 import type { Model } from '../../src/graph/model.ts';
-import { compileModel } from '../../src/loraify.ts';
-import { resolveOptions } from '../../src/options.ts';
 import { parseFile, parseText } from '../../src/parser/index.ts';
-import { computeAgain } from '../../src/passes/again.ts';
 import { verify } from '../../src/passes/index.ts';
 import { planBuffers } from '../../src/passes/memory/buffers.ts';
 import { bytesOfValues } from '../../src/passes/memory/estimate.ts';
 import { executionOrder } from '../../src/passes/memory/order.ts';
-import { schedule } from '../../src/passes/schedule.ts';
+import { computeAgain } from '../../src/passes/optimize/rematerialize.ts';
+import { schedule } from '../../src/passes/optimize/schedule.ts';
 import { describeShared, sharedPath } from '../shared.ts';
 import { compute, expectSame } from './compute.ts';
 

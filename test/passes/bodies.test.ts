@@ -1,9 +1,9 @@
 /** Layers inside bodies and functions, on the way to training graphs. */
 import { describe, expect, it } from 'vitest';
+import { compileModel } from '../../src/compile/index.ts';
+import { resolveOptions } from '../../src/compile/options.ts';
 import type { Graph, Model } from '../../src/graph/model.ts';
 import { inlineBytes } from '../../src/graph/tensor.ts';
-import { compileModel } from '../../src/loraify.ts';
-import { resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { checkGradient } from '../golden/execute.ts';
 

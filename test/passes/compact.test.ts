@@ -2,10 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import { type Builder, createBuilder } from '../../src/graph/builder.ts';
 import { Graph, type Value } from '../../src/graph/model.ts';
-import { removeCarrying } from '../../src/passes/carried.ts';
-import { compactGelu } from '../../src/passes/gelu.ts';
-import { compactNorms } from '../../src/passes/norms.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { compactGelu } from '../../src/passes/canonicalize/gelu.ts';
+import { compactNorms } from '../../src/passes/canonicalize/norms.ts';
+import { removeCarrying } from '../../src/passes/dialect/customGradient.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import { between, modelOf, numbers, ortTensor, session, variables } from '../gradients/harness.ts';
 
 type Make = (g: Builder, x: Value, n: (value: number) => Value) => Value;

@@ -2,9 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph, type Model, tensorType, Value } from '../../src/graph/model.ts';
-import { dequantizeLate } from '../../src/passes/dequantize.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
-import { verify } from '../../src/passes/verify.ts';
+import { verify } from '../../src/passes/common/verify.ts';
+import { dequantizeLate } from '../../src/passes/optimize/dequantizeLate.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import { modelOf } from '../gradients/harness.ts';
 
 interface Site {

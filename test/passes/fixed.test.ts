@@ -1,12 +1,12 @@
 /** Lengths that --batch, --seq and --dim fix: which they are, what is left of the graph, and whether rows stand for themselves. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
+import { compileModel } from '../../src/compile/index.ts';
+import { type CompileOptions, resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel } from '../../src/emit/index.ts';
 import { sizeOf } from '../../src/graph/layers.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
-import { compileModel } from '../../src/loraify.ts';
-import { type CompileOptions, resolveOptions } from '../../src/options.ts';
 import { parseFile, parseText } from '../../src/parser/index.ts';
 import { targets } from '../../src/passes/index.ts';
 import { readPack } from '../parity/pack.ts';

@@ -3,10 +3,10 @@ import { expect, it } from 'vitest';
 import { createBuilder } from '../../src/graph/builder.ts';
 import { cloneModel } from '../../src/graph/clone.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { groupHeads } from '../../src/passes/groupedHeads.ts';
+import { groupHeads } from '../../src/passes/canonicalize/groupedHeads.ts';
+import { verify } from '../../src/passes/common/verify.ts';
 import { normalize } from '../../src/passes/normalize/index.ts';
-import { inferNode, inferShapes } from '../../src/passes/shapes.ts';
-import { verify } from '../../src/passes/verify.ts';
+import { inferNode, inferShapes } from '../../src/passes/shapes/index.ts';
 import { compute, expectSame } from './compute.ts';
 
 const model = (outputs: string, nodes: string) => {

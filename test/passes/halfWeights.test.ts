@@ -3,8 +3,8 @@ import { printModel } from '../../src/emit/index.ts';
 import { LoraifyError } from '../../src/errors.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { storeHalf } from '../../src/passes/halfWeights.ts';
-import { verify } from '../../src/passes/verify.ts';
+import { verify } from '../../src/passes/common/verify.ts';
+import { storeHalf } from '../../src/passes/precision/halfWeights.ts';
 import { floats, run } from '../golden/execute.ts';
 import { randomFeeds } from '../golden/feeds.ts';
 

@@ -1,18 +1,18 @@
 /** Graphs that ONNX Runtime computes wrongly, or does not load, when it optimizes them: after the passes every level gives the same. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
+import { compileModel } from '../../src/compile/index.ts';
+import { resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel } from '../../src/emit/index.ts';
 import { createBuilder } from '../../src/graph/builder.ts';
 import type { Model } from '../../src/graph/model.ts';
-import { compileModel } from '../../src/loraify.ts';
-import { resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { exposeAdapters } from '../../src/passes/adapterInputs.ts';
-import { compactNorms } from '../../src/passes/norms.ts';
-import { knownReshapes } from '../../src/passes/reshapes.ts';
-import { inferNode, inferShapes } from '../../src/passes/shapes.ts';
-import { columnVectors } from '../../src/passes/vectors.ts';
-import { verify } from '../../src/passes/verify.ts';
+import { compactNorms } from '../../src/passes/canonicalize/norms.ts';
+import { verify } from '../../src/passes/common/verify.ts';
+import { exposeAdapters } from '../../src/passes/lower/exposeAdapters.ts';
+import { knownReshapes } from '../../src/passes/optimize/foldReshapes.ts';
+import { columnVectors } from '../../src/passes/providers/columnVectors.ts';
+import { inferNode, inferShapes } from '../../src/passes/shapes/index.ts';
 
 const levels = ['disabled', 'basic', 'extended', 'all'] as const;
 type Level = (typeof levels)[number];

@@ -1,9 +1,9 @@
 /** Masks of attention where activations are in half precision: they are written with the least float32, which no half type holds. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
+import { compileModel } from '../../src/compile/index.ts';
+import { type CompileOptions, resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel } from '../../src/emit/index.ts';
-import { compileModel } from '../../src/loraify.ts';
-import { type CompileOptions, resolveOptions } from '../../src/options.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { runnable } from '../golden/types.ts';
 

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { cloneModel } from '../../src/graph/clone.ts';
 import type { Layer, Model } from '../../src/graph/model.ts';
 import { parseText } from '../../src/parser/index.ts';
+import { verify } from '../../src/passes/common/verify.ts';
 import { normalize } from '../../src/passes/normalize/index.ts';
-import { verify } from '../../src/passes/verify.ts';
 import { coded } from '../temporary.ts';
 import { compute, expectSame, type RunOptions } from './compute.ts';
 

@@ -3,8 +3,8 @@ import { expect, it } from 'vitest';
 import { cloneModel } from '../../src/graph/clone.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { parseFile } from '../../src/parser/index.ts';
+import { verify } from '../../src/passes/common/verify.ts';
 import { normalize } from '../../src/passes/normalize/index.ts';
-import { verify } from '../../src/passes/verify.ts';
 import { describeShared, sharedPath } from '../shared.ts';
 import { compute, expectSame } from './compute.ts';
 

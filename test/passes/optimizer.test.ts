@@ -2,9 +2,9 @@
 import { expect, it } from 'vitest';
 import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph, tensorType, Value } from '../../src/graph/model.ts';
-import { lossScaling } from '../../src/passes/lossScale.ts';
-import { type OptimizerOptions, optimizerStep } from '../../src/passes/optimizer.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { lossScaling } from '../../src/passes/loss/lossScale.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
+import { type OptimizerOptions, optimizerStep } from '../../src/passes/training/optimizer.ts';
 import { type Data, modelOf, normal, numbers, ortTensor, random, session } from '../gradients/harness.ts';
 
 const next = random(21);

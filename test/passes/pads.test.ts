@@ -5,8 +5,8 @@ import { encodeModel } from '../../src/emit/index.ts';
 import { createBuilder } from '../../src/graph/builder.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { wholePads } from '../../src/passes/pads.ts';
-import { inferNode, inferShapes } from '../../src/passes/shapes.ts';
+import { wholePads } from '../../src/passes/providers/padAxes.ts';
+import { inferNode, inferShapes } from '../../src/passes/shapes/index.ts';
 
 const cases: readonly (readonly [string, string, string])[] = [
   ['constant pads', '{1, 2}', '{2}'],

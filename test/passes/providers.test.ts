@@ -4,11 +4,11 @@ import { createBuilder } from '../../src/graph/builder.ts';
 import { cloneModel } from '../../src/graph/clone.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { fewBuffers } from '../../src/passes/buffers.ts';
+import { verify } from '../../src/passes/common/verify.ts';
 import { normalize } from '../../src/passes/normalize/index.ts';
-import { otherForms, providerGaps } from '../../src/passes/providers.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
-import { verify } from '../../src/passes/verify.ts';
+import { otherForms, providerGaps } from '../../src/passes/providers/replacements.ts';
+import { fewBuffers } from '../../src/passes/providers/splitWideNodes.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import { coded } from '../temporary.ts';
 import { compute, expectSame } from './compute.ts';
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { parseText } from '../../src/parser/index.ts';
 import { verify } from '../../src/passes/index.ts';
 import { executionOrder } from '../../src/passes/memory/order.ts';
-import { runFirst, schedule } from '../../src/passes/schedule.ts';
+import { runFirst, schedule } from '../../src/passes/optimize/schedule.ts';
 
 /** A chain of four, whose backward reads slopes that do not wait for it, and four leaves. */
 const text = `<ir_version: 8, opset_import: ["" : 18]>

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { patternValue, type SelectionOptions, selector, unmatched } from '../../src/passes/selection.ts';
+import { patternValue, type SelectionOptions, selector, unmatched } from '../../src/passes/select/selection.ts';
 import { coded } from '../temporary.ts';
 
 const paths = [

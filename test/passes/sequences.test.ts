@@ -5,7 +5,7 @@ import { tensorType, Value } from '../../src/graph/model.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
 import { normalize } from '../../src/passes/normalize/index.ts';
-import { inferNode } from '../../src/passes/shapes.ts';
+import { inferNode } from '../../src/passes/shapes/index.ts';
 import { coded } from '../temporary.ts';
 import { compute, expectSame } from './compute.ts';
 

@@ -2,10 +2,10 @@
 import { expect, it } from 'vitest';
 import { cloneModel } from '../../src/graph/clone.ts';
 import { parseText } from '../../src/parser/index.ts';
+import { splitSlices } from '../../src/passes/canonicalize/sliceToSplit.ts';
+import { verify } from '../../src/passes/common/verify.ts';
 import { normalize } from '../../src/passes/normalize/index.ts';
-import { inferShapes } from '../../src/passes/shapes.ts';
-import { splitSlices } from '../../src/passes/slices.ts';
-import { verify } from '../../src/passes/verify.ts';
+import { inferShapes } from '../../src/passes/shapes/index.ts';
 import { compute, expectSame } from './compute.ts';
 
 const model = (nodes: string) => {

@@ -3,8 +3,8 @@ import { expect, it } from 'vitest';
 import { z } from 'zod';
 import { layerOp } from '../../src/graph/layers.ts';
 import { parseFile } from '../../src/parser/index.ts';
-import { type Candidate, findCandidates } from '../../src/passes/adapt.ts';
-import { uniquePaths } from '../../src/passes/targets.ts';
+import { type Candidate, findCandidates } from '../../src/passes/adapt/adapt.ts';
+import { uniquePaths } from '../../src/passes/select/modulePaths.ts';
 import { describeShared, sharedPath } from '../shared.ts';
 
 const expected = z.object({

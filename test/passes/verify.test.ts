@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { constant, type Graph, type Model, Node, Value } from '../../src/graph/model.ts';
 import { tensorOf } from '../../src/graph/tensor.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { verify } from '../../src/passes/verify.ts';
+import { verify } from '../../src/passes/common/verify.ts';
 import { coded } from '../temporary.ts';
 
 const text = `<ir_version: 10, opset_import: ["" : 18]>

@@ -1,8 +1,8 @@
 /** Values by hand, from the definitions of scikit-learn; those of regression are the examples of its documentation. */
 
 import { describe, expect, it } from 'vitest';
-import { binary, regression } from '../../src/runtime/elementMetrics.ts';
-import { classCounts } from '../../src/runtime/metrics.ts';
+import { binary, regression } from '../../src/runtime/evaluate/elementMetrics.ts';
+import { classCounts } from '../../src/runtime/evaluate/metrics.ts';
 
 describe('classCounts', () => {
   it('has the mean F1 of the classes that are labels or predictions', () => {

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { lock } from '../../src/runtime/lock.ts';
+import { lock } from '../../src/runtime/runFolder/lock.ts';
 import { coded, temporaryFolder } from '../temporary.ts';
 
 const root = temporaryFolder();

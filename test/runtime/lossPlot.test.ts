@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type TrainEvent, type TrainOptions, type TrainResult, train } from '../../src/index.ts';
-import { type Curve, emptyCurve, smoothed } from '../../src/runtime/curve.ts';
-import { lossSvg, openPlot } from '../../src/runtime/lossPlot.ts';
+import { type Curve, emptyCurve, smoothed } from '../../src/runtime/runFolder/curve.ts';
+import { lossSvg, openPlot } from '../../src/runtime/runFolder/lossPlot.ts';
 import { compileDigits, digits, writeJsonl } from '../digits.ts';
 import { temporaryFolder } from '../temporary.ts';
 
@@ -171,7 +171,7 @@ describe('a plot', () => {
   });
 
   it('loads Vega when it is drawn, not before', () => {
-    const text = readFileSync(join(import.meta.dirname, '../../src/runtime/lossPlot.ts'), 'utf8');
+    const text = readFileSync(join(import.meta.dirname, '../../src/runtime/runFolder/lossPlot.ts'), 'utf8');
     expect(text.match(/.*'vega'.*/g)?.map((l) => l.trim().split(' ')[1])).toEqual(['type', '{']);
     expect(text).toContain("await import('vega')");
   });

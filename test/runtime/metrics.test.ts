@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { accuracy, weightedMean } from '../../src/runtime/metrics.ts';
+import { accuracy, weightedMean } from '../../src/runtime/evaluate/metrics.ts';
 import { coded } from '../temporary.ts';
 
 describe('weightedMean', () => {

@@ -5,11 +5,11 @@
 import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { beforeAll, expect, it } from 'vitest';
-import { placementText } from '../../src/cli/text.ts';
+import { placementText } from '../../src/cli/format.ts';
 import { readManifest } from '../../src/formats/manifest.ts';
 import { Trainer } from '../../src/index.ts';
-import { openEngine } from '../../src/runtime/engine.ts';
-import { placementOf } from '../../src/runtime/nodePlacement.ts';
+import { placementOf } from '../../src/runtime/session/nodePlacement.ts';
+import { openEngine } from '../../src/runtime/worker/engine.ts';
 import { compileDigits, digits } from '../digits.ts';
 import { temporaryFolder } from '../temporary.ts';
 

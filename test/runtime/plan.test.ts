@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { type PlanOptions, trainingPlan } from '../../src/runtime/plan.ts';
+import { type PlanOptions, trainingPlan } from '../../src/runtime/train/plan.ts';
 import { coded } from '../temporary.ts';
 
 const options: PlanOptions = {

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
 import { elements } from '../../src/formats/rawTensor.ts';
 import type { BatchTensor } from '../../src/runtime/data/index.ts';
-import type { Prediction } from '../../src/runtime/predict.ts';
-import { predictionArrays, predictionLines } from '../../src/runtime/predictionFiles.ts';
+import type { Prediction } from '../../src/runtime/evaluate/predict.ts';
+import { predictionArrays, predictionLines } from '../../src/runtime/evaluate/predictionFiles.ts';
 
 const prediction = (...rows: readonly Readonly<Record<string, BatchTensor>>[]): Prediction => ({
   outputs: Object.keys(rows[0] ?? {}),

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { trainingPlan } from '../../src/runtime/plan.ts';
-import { longestRun, type RunLengthOptions, runLength } from '../../src/runtime/runLength.ts';
+import { trainingPlan } from '../../src/runtime/train/plan.ts';
+import { longestRun, type RunLengthOptions, runLength } from '../../src/runtime/train/runLength.ts';
 
 const plan = (steps: number, rows = 8 * 4096) =>
   trainingPlan({

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { learningRateSchedule, type ScheduleKind, warmupSteps } from '../../src/runtime/schedule.ts';
+import { learningRateSchedule, type ScheduleKind, warmupSteps } from '../../src/runtime/train/learningRate.ts';
 import { coded } from '../temporary.ts';
 
 const rates = (kind: ScheduleKind, totalSteps: number, warmup: number, steps = totalSteps) => {

@@ -5,7 +5,7 @@ import { Tensor } from 'onnxruntime-node';
 import { expect, it } from 'vitest';
 import { encodeModel } from '../../src/emit/index.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { openSession } from '../../src/runtime/session.ts';
+import { openSession } from '../../src/runtime/session/session.ts';
 
 it('products with unpacked weights of 8 bits keep their activations', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'loraify-session-'));

@@ -13,8 +13,8 @@ import {
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type TrainEvent, type TrainOptions, type TrainResult, train } from '../../src/index.ts';
-import { lock } from '../../src/runtime/lock.ts';
-import { openLog } from '../../src/runtime/log.ts';
+import { lock } from '../../src/runtime/runFolder/lock.ts';
+import { openLog } from '../../src/runtime/runFolder/log.ts';
 import { compileDigits, digits, writeJsonl } from '../digits.ts';
 import { coded, temporaryFolder } from '../temporary.ts';
 

@@ -2,7 +2,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, trunc
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { evaluate, type TrainEvent, type TrainOptions, type TrainResult, train } from '../../src/index.ts';
-import { lock } from '../../src/runtime/lock.ts';
+import { lock } from '../../src/runtime/runFolder/lock.ts';
 import { compileDigits, digits, writeJsonl } from '../digits.ts';
 import { coded, temporaryFolder } from '../temporary.ts';
 

@@ -4,8 +4,8 @@
  */
 import { capturedBy, type Graph, type Node, type Value } from '../../graph/model.ts';
 import { isFloat } from '../../graph/tensor.ts';
+import { stopMark } from '../common/shapeTools.ts';
 import { gradRule, isStopped } from './rules.ts';
-import { stopMark } from './tools.ts';
 
 const mayCarry = (v: Value): boolean => v.dtype === undefined || isFloat(v.dtype);
 

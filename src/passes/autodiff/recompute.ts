@@ -4,7 +4,7 @@ import type { Builder } from '../../graph/builder.ts';
 import { cloneMap, cloneNodes } from '../../graph/clone.ts';
 import { type Graph, isRandom, Node, tensorType, Value, type ValueType } from '../../graph/model.ts';
 import { dataTypeNumber } from '../../graph/tensor.ts';
-import { type GradTools, gradTools } from './tools.ts';
+import { type GradTools, gradTools } from '../common/shapeTools.ts';
 
 /** Where a refusal is. */
 export type Place = () => { node: string; where: string };

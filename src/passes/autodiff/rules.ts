@@ -16,7 +16,7 @@ import {
   operatorRow,
   opKey,
 } from '../../graph/operators.ts';
-import type { GradTools } from './tools.ts';
+import type { GradTools } from '../common/shapeTools.ts';
 
 /** What a rule sees of the node it differentiates. `g` makes nodes; results nobody reaches cost nothing. */
 export interface Site<I, O, A> {

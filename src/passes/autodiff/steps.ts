@@ -4,10 +4,10 @@
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, type Node, Value } from '../../graph/model.ts';
+import { sameShape } from '../common/shapeTools.ts';
 import { activeInside, type Carried, reachedFrom } from './activity.ts';
 import { checkDense, recompute, toolsFor } from './recompute.ts';
 import type { Gradients, RawSite } from './rules.ts';
-import { sameShape } from './tools.ts';
 import { gradients, place } from './walk.ts';
 
 type Around = Pick<RawSite, 'node' | 'captured' | 'active' | 'onward'>;

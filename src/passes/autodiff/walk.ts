@@ -6,11 +6,11 @@
 import { badModel, LoraifyError, noGradient, unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import { capturedBy, type Node, producersOf, readsOf, Value } from '../../graph/model.ts';
-import { accumulating, asType, isHalf, isWidened, widened } from '../precision.ts';
+import { accumulating, asType, isHalf, isWidened, widened } from '../common/computeType.ts';
+import { type GradTools, gradTools } from '../common/shapeTools.ts';
 import { activeValues } from './activity.ts';
 import { pending, renamed } from './pending.ts';
 import { decomposition, type Gradients, gradRule, type Onward, type RawSite, type Rule, ruleKey } from './rules.ts';
-import { type GradTools, gradTools } from './tools.ts';
 
 type Tools = Builder & GradTools;
 

@@ -5,8 +5,8 @@
  */
 import type { Builder } from '../../graph/builder.ts';
 import type { Value } from '../../graph/model.ts';
-import type { Length } from './lengths.ts';
-import type { GradTools } from './tools.ts';
+import type { Length } from '../common/dimArithmetic.ts';
+import type { GradTools } from '../common/shapeTools.ts';
 
 type G = Builder & GradTools;
 

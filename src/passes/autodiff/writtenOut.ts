@@ -2,8 +2,8 @@
 import { unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import type { Node, Value } from '../../graph/model.ts';
+import { gradTools } from '../common/shapeTools.ts';
 import { decomposition } from './rules.ts';
-import { gradTools } from './tools.ts';
 
 /** The results in the order of the node's outputs; undefined where it has no body, or shapes are not known well enough. */
 export function writtenOut(node: Node, g: Builder): Value[] | undefined {

@@ -1,9 +1,9 @@
 /** Nodes that hand a value on, and nodes that nobody needs. In place. */
 import { type Graph, type Model, type Node, replaceUses, type Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
-import { pastInputs } from '../pastInputs.ts';
 import { outputsOf } from './constants.ts';
 import { smallOf } from './fold/small.ts';
+import { pastInputs } from './pastInputs.ts';
 import { setNodes } from './splice.ts';
 
 /** Removes nodes whose output is their input: Identity, Dropout at inference, casts and reshapes to what is there already. */

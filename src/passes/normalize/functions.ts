@@ -5,7 +5,7 @@
 import { badModel } from '../../errors.ts';
 import { type AttrChange, cloneGraph, cloneMap, cloneNodes } from '../../graph/clone.ts';
 import { type FunctionDef, type Graph, type Model, Node, uniqueNames, type Value } from '../../graph/model.ts';
-import { functionId } from '../verify.ts';
+import { functionId } from '../common/verify.ts';
 import { setNodes } from './splice.ts';
 
 interface Inliner {

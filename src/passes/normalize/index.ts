@@ -5,12 +5,12 @@
 import { opsetTooLow, unsupportedVersion } from '../../errors.ts';
 import type { Model, Node } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';
-import { inferNode, inferShapes } from '../shapes.ts';
-import { verify } from '../verify.ts';
+import { verify } from '../common/verify.ts';
+import { inferNode, inferShapes } from '../shapes/index.ts';
 import { removeDead, removeEmptyParts, removeIdentities } from './cleanup.ts';
 import { constantsToInitializers, fixDefaults } from './constants.ts';
+import { fold } from './fold/index.ts';
 import { ample, usual } from './fold/small.ts';
-import { fold } from './fold.ts';
 import { inlineFunctions } from './functions.ts';
 import { foldSequences } from './sequences.ts';
 import { shareLengths } from './share.ts';

@@ -13,7 +13,7 @@ export { type BatchOptions, type BatchTensor, batch, rowLengths } from './batch.
 export type { ElementType } from './convert.ts';
 export type { DataOptions, DataSpec, Dataset, Field, FieldSpec, LabelRule, Row, RowValue } from './dataset.ts';
 export { type BatchOrder, batchOrder, type OrderOptions, permutation } from './order.ts';
-export { type PlainRow, rowsDataset } from './rows.ts';
+export { type PlainRow, rowsDataset } from './rowsDataset.ts';
 
 type Reader = (file: string, fields: readonly Field[], options: DataOptions) => Dataset | Promise<Dataset>;
 

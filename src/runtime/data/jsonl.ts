@@ -5,7 +5,7 @@ import { openReader } from '../../formats/files.ts';
 import { linesOf } from '../../formats/lines.ts';
 import type { DataOptions, Dataset, Field, Row } from './dataset.ts';
 import { fieldsThere } from './missing.ts';
-import { readRow } from './rows.ts';
+import { readRow } from './rowsDataset.ts';
 
 /** A line must fit into a string and be parsed at once. */
 const maxLineBytes = 2 ** 28;

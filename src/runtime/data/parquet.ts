@@ -6,7 +6,7 @@ import { type FileReader, openReader } from '../../formats/files.ts';
 import { checkedValue, checkSymbols, type Dataset, type Field, type RowValue } from './dataset.ts';
 import { packedRows } from './packed.ts';
 import { type Placement, placementsOf } from './placement.ts';
-import { nestedValue } from './rows.ts';
+import { nestedValue } from './rowsDataset.ts';
 
 /** Reads and converts the columns that are wanted, row group by row group. Errors: FILE_NOT_FOUND; BAD_DATA naming row and column. */
 export async function openParquet(file: string, fields: readonly Field[]): Promise<Dataset> {

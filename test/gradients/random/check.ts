@@ -4,16 +4,16 @@
  */
 
 import { InferenceSession, type Tensor as OrtTensor } from 'onnxruntime-node';
+import { compileModel } from '../../../src/compile/index.ts';
+import { resolveOptions } from '../../../src/compile/options.ts';
 import { encodeModel } from '../../../src/emit/index.ts';
 import { LoraifyError } from '../../../src/errors.ts';
 import { sizeOf } from '../../../src/graph/layers.ts';
 import { type Dim, type FunctionDef, Graph, type Model, tensorType, type Value } from '../../../src/graph/model.ts';
-import { compileModel } from '../../../src/loraify.ts';
-import { resolveOptions } from '../../../src/options.ts';
-import { exposeAdapters } from '../../../src/passes/adapterInputs.ts';
 import { gradients } from '../../../src/passes/autodiff/index.ts';
 import type { Target } from '../../../src/passes/index.ts';
-import { finish, forward } from '../../../src/passes/trainingGraphs.ts';
+import { exposeAdapters } from '../../../src/passes/lower/exposeAdapters.ts';
+import { finish, forward } from '../../../src/passes/training/graphs.ts';
 import { type Data, modelOf, numbers, ortTensor, random } from '../harness.ts';
 import { localDomain } from './function.steps.ts';
 import type { RandomGraph } from './graph.ts';

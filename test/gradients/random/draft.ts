@@ -7,7 +7,7 @@ import { type Builder, createBuilder } from '../../../src/graph/builder.ts';
 import { sizeOf } from '../../../src/graph/layers.ts';
 import { type Dim, type FunctionDef, Graph, tensorType, Value } from '../../../src/graph/model.ts';
 import type { DataType } from '../../../src/graph/tensor.ts';
-import { inferNode } from '../../../src/passes/shapes.ts';
+import { inferNode } from '../../../src/passes/shapes/index.ts';
 import { type Data, random } from '../harness.ts';
 import { constantValue } from './disguise.ts';
 

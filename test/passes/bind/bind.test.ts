@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { Model } from '../../../src/graph/model.ts';
 import { tensorOf } from '../../../src/graph/tensor.ts';
 import { parseText } from '../../../src/parser/index.ts';
-import { type Binding, type Bindings, bindInputs, type Wanted } from '../../../src/passes/bind/index.ts';
+import { type Binding, type Bindings, bindInputs, type Wanted } from '../../../src/passes/normalize/bind/index.ts';
 import { normalize } from '../../../src/passes/normalize/index.ts';
 import { coded } from '../../temporary.ts';
 import { compute, expectSame, type Outputs } from '../compute.ts';

@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { expect, it } from 'vitest';
+import { type Compiled, compileModel } from '../../../src/compile/index.ts';
+import { type CompileOptions, resolveOptions } from '../../../src/compile/options.ts';
 import { encodeModel } from '../../../src/emit/index.ts';
 import { stream } from '../../../src/graph/random.ts';
-import { type Compiled, compileModel } from '../../../src/loraify.ts';
-import { type CompileOptions, resolveOptions } from '../../../src/options.ts';
 import { parseText } from '../../../src/parser/index.ts';
 import { distance, floats } from '../../golden/execute.ts';
 

@@ -2,7 +2,7 @@
 import { Tensor } from 'onnxruntime-node';
 import { expect, it } from 'vitest';
 import { parseFile } from '../../../src/parser/index.ts';
-import { bindInputs } from '../../../src/passes/bind/index.ts';
+import { bindInputs } from '../../../src/passes/normalize/bind/index.ts';
 import { normalize } from '../../../src/passes/normalize/index.ts';
 import { describeShared, sharedPath } from '../../shared.ts';
 import { compute, expectSame } from '../compute.ts';

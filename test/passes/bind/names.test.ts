@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { cacheKind, isMaskName, isPresent, wordsOf } from '../../../src/passes/bind/names.ts';
+import { cacheKind, isMaskName, isPresent, wordsOf } from '../../../src/passes/normalize/bind/names.ts';
 
 it('names are read as words', () => {
   expect(wordsOf('past_key_values.0.key')).toEqual(['past', 'key', 'values', '0', 'key']);

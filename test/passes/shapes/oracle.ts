@@ -5,7 +5,7 @@ import { encodeModel } from '../../../src/emit/index.ts';
 import { type Builder, createBuilder } from '../../../src/graph/builder.ts';
 import { type Dim, Graph, type Model, tensorType, Value } from '../../../src/graph/model.ts';
 import { type DataType, isFloat, numberToHalf } from '../../../src/graph/tensor.ts';
-import { inferNode, inferShapes } from '../../../src/passes/shapes.ts';
+import { inferNode, inferShapes } from '../../../src/passes/shapes/index.ts';
 import { type Choices, choices } from './choices.ts';
 
 export type Feeds = Record<string, OrtTensor>;

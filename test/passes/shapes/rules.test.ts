@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { type Builder, createBuilder } from '../../../src/graph/builder.ts';
 import { type Dim, tensorType, Value } from '../../../src/graph/model.ts';
 import { type DataType, tensorOf } from '../../../src/graph/tensor.ts';
-import { inferNode } from '../../../src/passes/shapes.ts';
+import { inferNode } from '../../../src/passes/shapes/index.ts';
 
 const g = createBuilder(inferNode);
 type Dims = readonly Dim[] | undefined;

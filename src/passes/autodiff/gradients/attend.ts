@@ -1,8 +1,8 @@
 /** What all forms of attention share: heads, the product itself, and rotated pairs. */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
-import type { Length } from '../lengths.ts';
-import type { GradTools } from '../tools.ts';
+import type { Length } from '../../common/dimArithmetic.ts';
+import type { GradTools } from '../../common/shapeTools.ts';
 
 export type G = Builder & GradTools;
 

@@ -1,7 +1,7 @@
 /** Attention and rotary embeddings of opset 23 and later. */
 import type { Value } from '../../../graph/model.ts';
 import type { AttrsOf } from '../../../graph/operators.ts';
-import type { Length } from '../lengths.ts';
+import type { Length } from '../../common/dimArithmetic.ts';
 import { decompose, grad } from '../rules.ts';
 import { attend, byHeads, counting, type G, joinHeads } from './attend.ts';
 

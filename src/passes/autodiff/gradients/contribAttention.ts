@@ -5,7 +5,7 @@
 import { noGradient } from '../../../errors.ts';
 import type { Node, Value } from '../../../graph/model.ts';
 import type { AttrsOf } from '../../../graph/operators.ts';
-import { asInt64, type Length } from '../lengths.ts';
+import { asInt64, type Length } from '../../common/dimArithmetic.ts';
 import { decompose } from '../rules.ts';
 import {
   attend,

@@ -5,12 +5,12 @@
 import { noGradient } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import { type Graph, type Node, tensorType, Value } from '../../../graph/model.ts';
+import { knownInts } from '../../common/dimArithmetic.ts';
+import { sameShape } from '../../common/shapeTools.ts';
 import { activeInside, carriedBy, reachedFrom } from '../activity.ts';
-import { knownInts } from '../lengths.ts';
 import { again, checkDense, checkDrawn, keep, recompute, stack, toolsFor } from '../recompute.ts';
 import { grad, type RawSite } from '../rules.ts';
 import { gradientOf, live, reversed, type Slice, type State, statesOf } from '../steps.ts';
-import { sameShape } from '../tools.ts';
 import { gradients, place } from '../walk.ts';
 
 // Another If on the same condition: each branch computes its forward again and gives the gradient of every value that either captures.

@@ -1,8 +1,8 @@
 /** Convolutions: narrowing and widening are each other's gradients. */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
+import type { GradTools } from '../../common/shapeTools.ts';
 import { grad } from '../rules.ts';
-import type { GradTools } from '../tools.ts';
 import { kernelGrad, narrow, widen, windows } from '../windows.ts';
 
 const perChannel = (g: Builder & GradTools, dy: Value): Value =>

@@ -1,8 +1,8 @@
 /** Einsum: the gradient of an operand is an Einsum of dy with the others. */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
+import type { GradTools } from '../../common/shapeTools.ts';
 import { grad } from '../rules.ts';
-import type { GradTools } from '../tools.ts';
 
 const alphabet = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'];
 

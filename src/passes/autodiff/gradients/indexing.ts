@@ -5,9 +5,9 @@
  */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
-import { knownInts, type Length } from '../lengths.ts';
+import { knownInts, type Length } from '../../common/dimArithmetic.ts';
+import type { GradTools } from '../../common/shapeTools.ts';
 import { grad } from '../rules.ts';
-import type { GradTools } from '../tools.ts';
 
 type G = Builder & GradTools;
 

@@ -1,6 +1,6 @@
 /** Operators that move elements without changing them: the gradient moves them back. */
 import { unsupportedShape } from '../../../errors.ts';
-import { knownInts } from '../lengths.ts';
+import { knownInts } from '../../common/dimArithmetic.ts';
 import { decompose, grad } from '../rules.ts';
 
 for (const op of ['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze'] as const)

@@ -1,9 +1,9 @@
 /** Products, and the adapted product. Weights are never transposed or copied: Gemm's flags say how they lie. */
 import { unsupportedShape } from '../../../errors.ts';
 import type { Value } from '../../../graph/model.ts';
-import { adaptedForm } from '../../adapted.ts';
-import { droppedAgain } from '../../dropout.ts';
-import { asType, besideBase, widened } from '../../precision.ts';
+import { asType, besideBase, widened } from '../../common/computeType.ts';
+import { adaptedForm } from '../../dialect/adapted.ts';
+import { droppedAgain } from '../../dialect/dropout.ts';
 import { grad, gradRaw, stop } from '../rules.ts';
 
 grad('MatMul', ({ inputs: [a, b], dy, g }) => {

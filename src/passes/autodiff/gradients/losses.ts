@@ -1,8 +1,8 @@
 /** Losses that stand in a model as nodes. */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
+import type { GradTools } from '../../common/shapeTools.ts';
 import { decompose } from '../rules.ts';
-import type { GradTools } from '../tools.ts';
 
 interface LossAttrs {
   readonly ignore_index: number | undefined;

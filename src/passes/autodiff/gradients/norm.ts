@@ -3,8 +3,8 @@ import { badModel } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import { dataTypeFromNumber } from '../../../graph/tensor.ts';
+import type { GradTools } from '../../common/shapeTools.ts';
 import { decompose, grad, gradRaw } from '../rules.ts';
-import type { GradTools } from '../tools.ts';
 
 /**
  * n = (x - mean)·inv, y = n·scale + B: dx = inv·(dn - mean(dn) - n·mean(dn·n)) with dn = dy·scale (Ba, Kiros, Hinton 2016).

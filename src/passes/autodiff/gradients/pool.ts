@@ -1,9 +1,9 @@
 /** Pools: what a window gathered goes back to where it came from. */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
-import type { Length } from '../lengths.ts';
+import type { Length } from '../../common/dimArithmetic.ts';
+import type { GradTools } from '../../common/shapeTools.ts';
 import { decompose, grad } from '../rules.ts';
-import type { GradTools } from '../tools.ts';
 import { narrow, type Windows, widen, windows } from '../windows.ts';
 
 type G = Builder & GradTools;

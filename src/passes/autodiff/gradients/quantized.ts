@@ -8,9 +8,9 @@ import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import { attrsOf } from '../../../graph/operators.ts';
 import { bytesOf, type DataType, dataTypeNumber, isFloat, numbersOf } from '../../../graph/tensor.ts';
-import { unpackWeight } from '../../nbits.ts';
+import type { GradTools } from '../../common/shapeTools.ts';
+import { unpackWeight } from '../../precision/unpackNBits.ts';
 import { grad } from '../rules.ts';
-import type { GradTools } from '../tools.ts';
 import { widen, windows } from '../windows.ts';
 
 type G = Builder & GradTools;

@@ -4,7 +4,7 @@
  */
 import type { Builder } from '../../../graph/builder.ts';
 import { type Node, tensorType, Value } from '../../../graph/model.ts';
-import { asInt64, type Length } from '../lengths.ts';
+import { asInt64, type Length } from '../../common/dimArithmetic.ts';
 import { type Body, decompose } from '../rules.ts';
 import { type G, parts } from './attend.ts';
 import { type Activation, activationsOf, type CellAttrs } from './cells.ts';

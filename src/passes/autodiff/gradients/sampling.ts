@@ -6,9 +6,9 @@
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import { dataTypeNumber } from '../../../graph/tensor.ts';
-import { asInt64, type Length } from '../lengths.ts';
+import { asInt64, type Length } from '../../common/dimArithmetic.ts';
+import type { GradTools } from '../../common/shapeTools.ts';
 import { decompose } from '../rules.ts';
-import type { GradTools } from '../tools.ts';
 
 type G = Builder & GradTools;
 

@@ -3,9 +3,9 @@ import { unsupportedShape } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Node, Value } from '../../../graph/model.ts';
 import type { AttrsIn } from '../../../graph/operators.ts';
-import { knownInts } from '../lengths.ts';
+import { knownInts } from '../../common/dimArithmetic.ts';
+import type { GradTools } from '../../common/shapeTools.ts';
 import { grad } from '../rules.ts';
-import type { GradTools } from '../tools.ts';
 
 // Both cropping and padding round the start down, so each undoes the other.
 grad('CenterCropPad', ({ inputs: [x], attrs: { axes }, dy, g }) => [

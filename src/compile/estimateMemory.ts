@@ -1,0 +1,176 @@
+/** What a training step holds in memory at its peak, before anything is compiled or run: for `inspect --memory`. */
+import { badOption, didYouMean } from '../errors.ts';
+import type { Graph, Node, Value } from '../graph/model.ts';
+import { isUnpacked } from '../graph/packing.ts';
+import {
+  buildTraining,
+  bytesOfValues,
+  fedTo,
+  forwardOf,
+  type Held,
+  lengthCalled,
+  lengthsNeeded,
+  type Prepared,
+  packedBytes,
+  peakOf,
+  weightBytes,
+} from '../passes/index.ts';
+import { longestRun } from '../runtime/index.ts';
+
+/** Values that are alike in all layers: their operator, and their name with `*` for the numbers in it. */
+export interface MemoryKind {
+  readonly op: string;
+  readonly name: string;
+  readonly values: number;
+  readonly bytes: number;
+}
+
+/** In bytes. */
+export interface InspectedMemory {
+  /** The graph: train_k for more than one step a run. */
+  readonly graph: 'train' | 'train_k';
+  /** The lengths it was computed for, by the model's symbols, and the steps of a run. */
+  readonly lengths: Readonly<Record<string, number>>;
+  readonly steps: number;
+  /** The frozen weights as they are stored. */
+  readonly weights: number;
+  /** Copies of weights in the order in which the CPU's products read them; 0 for other providers and from 1 GiB of weights. */
+  readonly packed: number;
+  /** Inputs of the model and labels. */
+  readonly batch: number;
+  /** Parameters and moments: as they are fed, as they are handed back, and between the steps of a run. */
+  readonly state: number;
+  /** Everything else that a step computes, at the moment when it takes most. */
+  readonly activations: number;
+  /** Of the activations: what the forward made and the backward will read. */
+  readonly kept: number;
+  readonly total: number;
+  /** The node that runs at the peak. */
+  readonly peak: { readonly node: string; readonly op: string };
+  /** What the activations are, largest first. */
+  readonly largest: readonly MemoryKind[];
+  /** Values whose size no length says: they count as nothing. */
+  readonly unknown: readonly string[];
+}
+
+/**
+ * @param asked numbers for the model's symbols; `batch` and `seq` also stand for the first and the second axis of its inputs, `steps`
+ * for the optimizer steps of one run.
+ * Errors: BAD_OPTION for a symbol that is not there, or that has no number; NO_GRADIENT.
+ */
+export function memoryOf(
+  prepared: Prepared,
+  asked: Readonly<Record<string, number>>,
+  parameters: number,
+): InspectedMemory {
+  const { target } = prepared.options;
+  const { steps = target === 'cuda' ? longestRun : 1, ...numbers } = asked;
+  for (const [name, n] of Object.entries({ ...numbers, steps }))
+    if (!Number.isSafeInteger(n) || n < 1) throw badOption(`--memory ${name}=${n}: a length is a positive integer`);
+  const named = lengthsOf(prepared, numbers);
+  const graph = steps > 1 ? 'train_k' : 'train';
+  const model = buildTraining(prepared, graph);
+  const lengths = new Map([...named, ['K', steps] as const]);
+
+  const peak = peakOf(model.graph, lengths);
+  const isState = stateTest(model.graph, prepared);
+  const state = peak.held.filter(({ value }) => isState(value));
+  const activations = peak.held.filter(({ value }) => !isState(value));
+  const fed = fedTo(model.graph);
+  const parts = {
+    weights: weightBytes(model),
+    packed: target === 'cuda' || target === 'webgpu' || isUnpacked(parameters) ? 0 : packedBytes(model),
+    batch: bytesOfValues(
+      fed.filter((v) => !isState(v)),
+      lengths,
+    ),
+    state: bytesOfValues(fed.filter(isState), lengths) + bytesOfHeld(state),
+    activations: bytesOfHeld(activations),
+  };
+  return {
+    graph,
+    lengths: { ...fixedNumbers(prepared), ...Object.fromEntries(named) },
+    steps,
+    ...parts,
+    kept: bytesOfHeld(activations.filter(keptTest(model.graph))),
+    total: Object.values(parts).reduce((a, b) => a + b, 0),
+    peak: { node: peak.node?.label ?? '', op: peak.node?.op ?? '' },
+    largest: kindsOf(activations),
+    unknown: peak.unknown.map((v) => v.name),
+  };
+}
+
+const bytesOfHeld = (held: readonly Held[]): number => held.reduce((n, h) => n + h.bytes, 0);
+
+/** Numbers by the symbols that they are for. */
+function lengthsOf(
+  { model: { graph }, bindings }: Prepared,
+  numbers: Readonly<Record<string, number>>,
+): Map<string, number> {
+  const needed = lengthsNeeded(graph);
+  const placed = (name: string): number | string | undefined =>
+    name === 'batch' || name === 'seq' ? (lengthCalled(name, graph.inputs, bindings.tokens) ?? undefined) : undefined;
+  const lengths = new Map<string, number>();
+  for (const [name, n] of Object.entries(numbers)) {
+    const symbol = needed.has(name) ? name : placed(name);
+    if (symbol === n) continue;
+    if (typeof symbol === 'number') throw badOption(`--memory ${name}=${n}: the model fixes that length to ${symbol}`);
+    if (symbol === undefined) {
+      const known = [...needed].join(', ') || 'none';
+      throw badOption(
+        `--memory ${name}=${n}: no input has a length "${name}"${didYouMean(name, needed) || `; there are: ${known}`}`,
+      );
+    }
+    const other = lengths.get(symbol);
+    if (other !== undefined && other !== n)
+      throw badOption(`--memory gives "${symbol}" two numbers, ${other} and ${n}`);
+    lengths.set(symbol, n);
+  }
+  const missing = [...needed].filter((s) => !lengths.has(s));
+  if (missing.length > 0) {
+    const form = missing.map((s) => `${s}=N`).join(',');
+    throw badOption(`--memory needs a number for each length that the model leaves open: add ${form}`);
+  }
+  return lengths;
+}
+
+/** Lengths that are no symbols any more. */
+function fixedNumbers({ fixed }: Prepared): Record<string, number> {
+  if (fixed === undefined) return {};
+  const given = Object.entries({ batch: fixed.batch, seq: fixed.seq, ...fixed.dims });
+  return Object.fromEntries(given.flatMap(([name, n]) => (n === undefined ? [] : [[name, n]])));
+}
+
+/** Whether a value is the trainable state, or what a run makes of it. */
+function stateTest(graph: Graph, { names }: Prepared): (v: Value) => boolean {
+  const own = [names.lora_params, names.lora_m, names.lora_v, names.lora_step, names.lora_loss_scale];
+  const state = new Set<Value>([
+    ...graph.inputs.filter((v) => own.includes(v.name)),
+    ...graph.outputs.filter((v) => own.some((name) => v.name === `${name}_next`)),
+    // What a Scan carries from step to step.
+    ...graph.nodes.flatMap((n) => (n.op === 'Scan' ? n.inputs.flatMap((v) => v ?? []) : [])).filter((v) => v.producer),
+  ]);
+  for (const node of graph.nodes) if (node.op === 'Scan') for (const v of node.outputs) state.add(v);
+  return (v) => state.has(v);
+}
+
+/** Of the forward of a graph or of one of its bodies, and read by what is not. */
+function keptTest(graph: Graph): (held: Held) => boolean {
+  const forward = new Set([...graph.allGraphs()].flatMap((g) => [...(forwardOf(g) ?? [])]));
+  const isForward = (node: Node | undefined): boolean => node !== undefined && forward.has(node);
+  return ({ value, views }) =>
+    isForward(value.producer) && views.some((v) => [...v.uses].some(({ node }) => !isForward(node)));
+}
+
+/** Alike in all layers: equal but for numbers in their names. */
+function kindsOf(held: readonly Held[]): MemoryKind[] {
+  const kinds = new Map<string, MemoryKind>();
+  for (const { value, bytes } of held) {
+    const op = value.producer?.op ?? '';
+    const name = value.name.replace(/(?<![A-Za-z\d])\d+(?![A-Za-z\d])/g, '*');
+    const key = `${op} ${name}`;
+    const known = kinds.get(key);
+    kinds.set(key, { op, name, values: (known?.values ?? 0) + 1, bytes: (known?.bytes ?? 0) + bytes });
+  }
+  return [...kinds.values()].sort((a, b) => b.bytes - a.bytes || (a.name < b.name ? -1 : 1));
+}

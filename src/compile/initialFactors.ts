@@ -1,0 +1,159 @@
+/** How the layers of a compile start: A, B, and the weight that is left where they are a part of it. */
+import { changesBase, type InitKind, initialFactors, weightFactors } from '../adapter/index.ts';
+import { canMerge, mergedBlocks, outputLengths } from '../emit/index.ts';
+import { badOption } from '../errors.ts';
+import { toFloat32 } from '../formats/rawTensor.ts';
+import { factorMatrices, factorShapes, layerOp, transposed } from '../graph/layers.ts';
+import type { Layer } from '../graph/model.ts';
+import { bytesOf, inlineTensor, rawByteLength, type Tensor } from '../graph/tensor.ts';
+import type { Candidate, Chosen } from '../passes/index.ts';
+import type { Compiled } from './index.ts';
+
+export interface StartOptions {
+  readonly init: InitKind;
+  readonly seed: number;
+  readonly dora: boolean;
+}
+
+type Start = Pick<Chosen, 'A' | 'B' | 'changed'>;
+type WholeStart = Pick<Chosen, 'A' | 'B' | 'changed' | 'magnitude'>;
+
+/**
+ * Starts that depend on the weight are computed when something reads them: looking at a model, or a dry run, decomposes nothing.
+ * Errors: BAD_OPTION where the layer cannot start so, and later where its weight is not finite.
+ */
+export function startOf(options: StartOptions, candidate: Candidate, layer: Layer): WholeStart {
+  const start = factorsOf(options, candidate, layer);
+  return options.dora ? { ...start, magnitude: magnitudeOf(candidate, layer, start) } : start;
+}
+
+/** The lengths that the weights of the outputs have at the start, the branch included: float32 [out]. */
+function magnitudeOf({ products }: Candidate, layer: Layer, { A, B, changed }: Start): Tensor {
+  const { path } = layer;
+  const { form } = layerOp(layer.op);
+  const [product] = products;
+  const tensor = changed ?? product?.weight.tensor;
+  const packed = product?.weight.chain.some((n) => n.op === 'DequantizeLinear') === true;
+  if (tensor === undefined || packed || layer.op === 'MatMulNBits' || !canMerge(tensor.dtype))
+    throw badOption(
+      `--dora: the weight of layer "${path}" is quantized, and the lengths of its columns are not known`,
+      'leave --dora or the layer out',
+    );
+  const lengths = (): Float32Array => {
+    const { in: inputs, out, rank, kernel, scale, layout } = layer;
+    const factors = factorMatrices({ form, in: inputs, out, rank, kernel, A: floatsOf(A), B: floatsOf(B) });
+    return Float32Array.from(outputLengths(tensor, { ...factors, out, scale, layout }, path));
+  };
+  let made: Float32Array | undefined;
+  return computed('float32', [layer.out], () => {
+    made ??= lengths();
+    return [raw(made)];
+  });
+}
+
+/** The elements of a float tensor as float32. */
+export const floatsOf = (tensor: Tensor): Float32Array =>
+  toFloat32({ dtype: rawTypes[tensor.dtype] ?? 'F32', data: bytesOf(tensor) });
+
+function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: Layer): Start {
+  const { path, rank } = layer;
+  const { form } = layerOp(layer.op);
+  const refuse = (reason: string, hint: string): Error => badOption(`--init ${init}: ${reason}`, hint);
+  if (form === 'conv' && (init === 'orthogonal' || changesBase(init)))
+    throw refuse(
+      `layer "${path}" is a convolution, which only products can start so (PEFT has the same limit)`,
+      others,
+    );
+  if (init === 'orthogonal' && rank % 2 !== 0)
+    throw refuse(`it needs an even rank, and layer "${path}" has rank ${rank}`, 'choose an even --rank');
+  // PEFT starts an embedding in its own way, whatever the init.
+  if (!changesBase(init)) return inline(layer, initialFactors(init, layer, seed, path));
+  if (form === 'embedding') return inline(layer, initialFactors('kaiming', layer, seed, path));
+  const [product] = candidate.products;
+  const tensor = product?.weight.tensor;
+  const packed = product?.weight.chain.some((n) => n.op === 'DequantizeLinear') === true;
+  if (product?.part !== undefined)
+    throw refuse(`the weight of layer "${path}" is packed with those of other modules, which stay`, others);
+  if (tensor === undefined || packed || layer.op === 'MatMulNBits' || !canMerge(tensor.dtype))
+    throw refuse(`the weight of layer "${path}" is quantized, so no part of it can be taken out`, others);
+  if (layer.scale <= 0) throw refuse(`layer "${path}" has the scale ${layer.scale}, which must be positive`, others);
+  return fromWeight(init, seed, layer, tensor);
+}
+
+const others = 'choose --init kaiming or gaussian, or leave the layer out';
+
+function fromWeight(init: Parameters<typeof weightFactors>[0], seed: number, layer: Layer, tensor: Tensor): Start {
+  const { path, rank, scale, layout, in: inputs, out } = layer;
+  const make = () => weightFactors(init, { weight: matrixOf(init, tensor, layer), rank, scale, seed, path });
+  let made: ReturnType<typeof make> | undefined;
+  const factors = () => {
+    made ??= make();
+    return made;
+  };
+  const shapes = factorShapes(layer);
+  return {
+    A: computed('float32', shapes.A, () => [raw(factors().A)]),
+    B: computed('float32', shapes.B, () => [raw(factors().B)]),
+    changed: computed(tensor.dtype, tensor.dims, () =>
+      mergedBlocks(tensor, [{ ...factors(), in: inputs, out, scale: -scale, layout }], path, layer.weight),
+    ),
+  };
+}
+
+/** A stored weight as W [out, in] in float32. */
+function matrixOf(init: string, tensor: Tensor, { path, layout, in: inputs, out }: Layer) {
+  const data = floatsOf(tensor);
+  if (!data.every(Number.isFinite))
+    throw badOption(`--init ${init}: the weight of layer "${path}" holds numbers that are not finite`, others);
+  return { rows: out, columns: inputs, data: layout === 'out_in' ? data : transposed(data, inputs, out) };
+}
+
+const rawTypes: Readonly<Partial<Record<Tensor['dtype'], 'F32' | 'F64' | 'F16' | 'BF16'>>> = {
+  float32: 'F32',
+  float64: 'F64',
+  float16: 'F16',
+  bfloat16: 'BF16',
+};
+
+const raw = (v: Float32Array): Uint8Array => new Uint8Array(v.buffer, v.byteOffset, v.byteLength);
+
+const computed = (dtype: Tensor['dtype'], dims: readonly number[], chunks: () => Iterable<Uint8Array>): Tensor => ({
+  dtype,
+  dims,
+  byteLength: rawByteLength(dtype, dims),
+  payload: { kind: 'computed', chunks },
+});
+
+/** Tensors of factors that are there already. */
+export function inline(
+  layer: Layer,
+  { A, B, magnitude: m }: { readonly A: Float32Array; readonly B: Float32Array; readonly magnitude?: Float32Array },
+): WholeStart {
+  const shapes = factorShapes(layer);
+  return {
+    A: inlineTensor('float32', shapes.A, raw(A)),
+    B: inlineTensor('float32', shapes.B, raw(B)),
+    ...(m === undefined ? {} : { magnitude: inlineTensor('float32', [layer.out], raw(m)) }),
+  };
+}
+
+/** The flat state at the start. */
+export function initialParams({
+  selection,
+  layout,
+  saved,
+}: Pick<Compiled, 'selection' | 'layout' | 'saved'>): Float32Array {
+  const params = new Float32Array(layout.size);
+  selection.chosen.forEach(({ A, B, magnitude }, i) => {
+    const slots = layout.slots[i];
+    if (slots === undefined) return;
+    params.set(new Float32Array(bytesOf(A).buffer), slots.A.offset);
+    params.set(new Float32Array(bytesOf(B).buffer), slots.B.offset);
+    if (magnitude !== undefined && slots.magnitude !== undefined)
+      params.set(new Float32Array(bytesOf(magnitude).buffer), slots.magnitude.offset);
+  });
+  saved.forEach(({ tensor }, i) => {
+    params.set(floatsOf(tensor), layout.saved[i]?.offset);
+  });
+  return params;
+}

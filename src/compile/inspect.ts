@@ -1,0 +1,250 @@
+/**
+ * The weighted layers of a model, which would be adapted and why the rest not, the loss that would be chosen, and how each
+ * operator between both would be differentiated.
+ */
+import { openAdapter } from '../adapter/index.ts';
+import { LoraifyError } from '../errors.ts';
+import type { Manifest } from '../formats/manifest.ts';
+import { factorShapes, layerOp, sizeOf } from '../graph/layers.ts';
+import type { Model } from '../graph/model.ts';
+import { openModel } from '../package/open.ts';
+import {
+  adapt,
+  type Differentiated,
+  findCandidates,
+  fixLengths,
+  type GradientReport,
+  type Prepared,
+  prepare,
+  reasonOf,
+  reportGradients,
+  type Stored,
+  stateLayout,
+  trainWhole,
+} from '../passes/index.ts';
+import { boundOf, parameterCount, precisionOf } from './buildManifest.ts';
+import { type InspectedMemory, memoryOf } from './estimateMemory.ts';
+import { select, storedHalf } from './index.ts';
+import { chooseWhole, type Whole } from './modulesToSave.ts';
+import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
+import { fixedLengths, trainingOptions } from './passOptions.ts';
+import { nothingSelected, type Selection } from './select.ts';
+
+export interface InspectedLayer {
+  readonly path: string;
+  /** Where the path came from. */
+  readonly from: string;
+  readonly op: string;
+  readonly nodes: readonly string[];
+  readonly weight: string;
+  readonly layout: 'in_out' | 'out_in';
+  readonly in: number;
+  readonly out: number;
+  /** The window of a convolution. */
+  readonly kernel?: readonly number[];
+  readonly rank: number;
+  /** Trainable parameters of the branch. */
+  readonly parameters: number;
+  readonly chosen: boolean;
+  /** Why it was left alone. */
+  readonly reason?: string;
+}
+
+export interface InspectOptions extends CompileOptions {
+  /** Say how each operator between the layers and the loss is differentiated. */
+  readonly grad?: boolean | undefined;
+  /**
+   * Say what a training step holds in memory, for these lengths: by the model's own symbols, or `batch` and `seq` for the first and
+   * second axis of its inputs; `steps` is how many one run takes (default 16 for cuda, else 1).
+   */
+  readonly memory?: Readonly<Record<string, number>> | undefined;
+}
+
+/** How the gradients of the chosen layers come about, or what keeps them from it. */
+export interface InspectedGradient extends GradientReport {
+  /** How many nodes of each operator are treated alike, most first. */
+  readonly operators: readonly (Pick<Differentiated, 'op' | 'by'> & {
+    readonly adapted: boolean;
+    readonly count: number;
+  })[];
+}
+
+export interface Inspection {
+  readonly file: string;
+  readonly opset: number;
+  readonly irVersion: number;
+  readonly layers: readonly InspectedLayer[];
+  readonly skipped: Manifest['skipped'];
+  /** The loss that would be chosen, or why none could. */
+  readonly loss:
+    | { readonly kind: string; readonly output: string; readonly tensor: string; readonly reason: string }
+    | { readonly reason: string };
+  /** Weights that would be stored in a half type. */
+  readonly precision?: NonNullable<Manifest['precision']>;
+  /** Inputs of the model that the training graphs would fix, and to what. */
+  readonly bound: NonNullable<Manifest['bound']>;
+  readonly totals: {
+    readonly layers: number;
+    readonly chosen: number;
+    readonly trainable: number;
+    readonly total: number;
+  };
+  readonly warnings: readonly string[];
+  /** With `grad`. */
+  readonly gradient?: InspectedGradient;
+  /** With `memory`: the estimate, or why there is none. */
+  readonly memory?: InspectedMemory | { readonly reason: string };
+}
+
+/**
+ * The weighted layers of a model (or of a package's source), which would be adapted and why the others not, the loss that
+ * would be chosen, and with `grad` how the gradients come about. Takes the options of `compile` that select. A model without
+ * layers, or one that cannot be trained, is no error here.
+ */
+export async function inspect(file: string, options: InspectOptions = {}): Promise<Inspection> {
+  const { grad = false, memory, ...rest } = options;
+  const resolved = resolveOptions(rest);
+  const { model, source } = openModel(file);
+  try {
+    const adapter = resolved.adapter === undefined ? undefined : openAdapter(resolved.adapter);
+    const found = findCandidates(model, adapter?.modules);
+    const whole = chooseWhole(model, found.candidates, resolved, adapter);
+    const selection = select(model, found, resolved, adapter, whole);
+    const layers = selection.chosen.map((c) => c.layer);
+    const dora = layers.some((l) => l.magnitude !== undefined) || resolved.dora;
+    const byPath = new Map(layers.map((l) => [l.path, l]));
+    const total = parameterCount(model, { found, layers: [] });
+    const rows = found.candidates.map((c): InspectedLayer => {
+      const rank = byPath.get(c.path)?.rank ?? resolved.rank;
+      const reason = selection.left.get(c.path);
+      const { path, from, op, nodes, weight, layout, kernel } = c;
+      const { A, B } = factorShapes({ ...c, rank });
+      const parameters = sizeOf(A) + sizeOf(B) + (dora ? c.out : 0);
+      return {
+        path,
+        from,
+        op,
+        nodes,
+        weight,
+        layout,
+        ...(kernel === undefined ? {} : { kernel }),
+        in: c.in,
+        out: c.out,
+        rank,
+        parameters,
+        chosen: byPath.has(path),
+        ...(reason === undefined ? {} : { reason }),
+      };
+    });
+    const { candidates } = found;
+    const usual = resolved.target !== undefined || candidates.some((c) => layerOp(c.op).byDefault);
+    const nothing =
+      layers.length === 0 && usual && candidates.length > 0
+        ? [nothingSelected(selection, resolved.target).message]
+        : [];
+    const { training, stored } = preparedFor(model, selection, whole, resolved);
+    const trainable =
+      rows.reduce((n, l) => n + (l.chosen ? l.parameters : 0), 0) +
+      whole.parameters.reduce((n, p) => n + sizeOf(p.tensor.dims), 0);
+    return {
+      file,
+      opset: model.opsets.get('') ?? 0,
+      irVersion: model.irVersion,
+      layers: rows,
+      skipped: [...found.skipped],
+      loss: lossOf(training),
+      ...(stored === undefined ? {} : { precision: precisionOf(stored, resolved) }),
+      bound: training === undefined || training instanceof LoraifyError ? [] : boundOf(training),
+      totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
+      warnings: [...selection.warnings, ...nothing, ...notesOf(training)],
+      ...(grad ? { gradient: gradientOf(training, selection) } : {}),
+      ...(memory === undefined ? {} : { memory: memoryOfTraining(training, memory, total + trainable) }),
+    };
+  } finally {
+    source.close();
+  }
+}
+
+/** The graph that training would start from, undefined where no layer is chosen. Changes the model. */
+function preparedFor(
+  model: Model,
+  { chosen }: Selection,
+  whole: Whole,
+  options: ResolvedOptions,
+): { training: Prepared | LoraifyError | undefined; stored?: Stored | undefined } {
+  if (chosen.length === 0) return { training: undefined };
+  let stored: Stored | undefined;
+  try {
+    const saved = trainWhole(model, whole.parameters, whole.content);
+    adapt(model, chosen);
+    stored = storedHalf(model, options);
+    // Masks change nothing about what can be differentiated.
+    const layers = chosen.map((c) => c.layer);
+    return {
+      training: fixLengths(
+        prepare(model, stateLayout(layers, saved), trainingOptions(options, undefined, stored, 0)),
+        fixedLengths(options),
+      ),
+      stored,
+    };
+  } catch (error) {
+    // A model that cannot be trained is a result; an option that makes no sense is none.
+    if (!(error instanceof LoraifyError) || error.code === 'BAD_OPTION') throw error;
+    return { training: error, stored };
+  }
+}
+
+const notesOf = (training: Prepared | LoraifyError | undefined): readonly string[] =>
+  training === undefined || training instanceof LoraifyError ? [] : training.notes;
+
+function lossOf(training: Prepared | LoraifyError | undefined): Inspection['loss'] {
+  if (training === undefined) return { reason: 'no layer is chosen' };
+  if (training instanceof LoraifyError) return { reason: `${training.code}: ${training.message}` };
+  const { kind, output, tensor, reason } = training.choice;
+  return { kind, output, tensor, reason };
+}
+
+function memoryOfTraining(
+  training: Prepared | LoraifyError | undefined,
+  lengths: Readonly<Record<string, number>>,
+  parameters: number,
+): NonNullable<Inspection['memory']> {
+  if (training === undefined) return { reason: 'no layer is chosen' };
+  try {
+    if (training instanceof LoraifyError) throw training;
+    return memoryOf(training, lengths, parameters);
+  } catch (error) {
+    if (!(error instanceof LoraifyError) || error.code === 'BAD_OPTION') throw error;
+    return { reason: `${error.code}: ${error.message}` };
+  }
+}
+
+function gradientOf(training: Prepared | LoraifyError | undefined, { chosen }: Selection): InspectedGradient {
+  const report = reportOf(training);
+  // Adapted products are all alike in a training graph; to a user they are what the model has.
+  const sources = new Map(chosen.map((c) => [c.layer.path, c.candidate.op]));
+  const nodes = report.nodes.map((n) => ({ ...n, op: sources.get(n.layer ?? '') ?? n.op }));
+  const counts = new Map<string, InspectedGradient['operators'][number]>();
+  for (const { op, by, layer } of nodes) {
+    const adapted = layer !== undefined;
+    const key = `${op} ${by} ${adapted}`;
+    counts.set(key, { op, by, adapted, count: (counts.get(key)?.count ?? 0) + 1 });
+  }
+  const operators = [...counts.values()];
+  operators.sort((a, b) => b.count - a.count || (a.op < b.op ? -1 : 1));
+  return { operators, ...report, nodes };
+}
+
+/** What keeps the graph from being prepared is what keeps the gradients away. */
+function reportOf(training: Prepared | LoraifyError | undefined): GradientReport {
+  const none = { nodes: [], blocked: [], unreached: [] };
+  if (training === undefined) return none;
+  if (!(training instanceof LoraifyError)) return reportGradients(training);
+  const { node, where } = training;
+  return {
+    ...none,
+    blocked: [
+      { ...(node === undefined ? {} : { node }), ...reasonOf(training), path: where === undefined ? [] : [where] },
+    ],
+  };
+}

@@ -1,0 +1,177 @@
+/** Which weights become layers, with which rank, alpha and start: the options of compile and inspect put together. */
+import { type AdapterSettings, type InitKind, type OpenedAdapter, peftKeysText } from '../adapter/index.ts';
+import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from '../errors.ts';
+import { matching } from '../formats/peftPattern.ts';
+import { layerOp, sizeOf, weightText } from '../graph/layers.ts';
+import { freshName, type Layer, type Model } from '../graph/model.ts';
+import { type Candidate, type Chosen, patternValue, selector, unmatched } from '../passes/index.ts';
+import { inline, startOf } from './initialFactors.ts';
+
+export type Scaling = 'standard' | 'rslora' | 'alpha';
+
+export interface SelectOptions {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly scaling: Scaling;
+  readonly init: InitKind;
+  readonly seed: number;
+  /** Weight-decomposed layers. */
+  readonly dora: boolean;
+  readonly target: readonly string[] | undefined;
+  readonly exclude: readonly string[] | undefined;
+  readonly layers: readonly number[] | undefined;
+  readonly rankPattern: Readonly<Record<string, number>>;
+  readonly alphaPattern: Readonly<Record<string, number>>;
+}
+
+export interface Selection {
+  readonly chosen: readonly Chosen[];
+  /** Why a candidate was left alone, by path. */
+  readonly left: ReadonlyMap<string, string>;
+  readonly warnings: readonly string[];
+  /** Those of an adapter that the layers come from, in place of the options. */
+  readonly settings?: AdapterSettings;
+}
+
+/** alpha/r (Hu et al. 2021), alpha/sqrt(r) (Kalajdzievski 2023), or alpha itself. */
+export const scaleOf = (scaling: Scaling, alpha: number, rank: number): number =>
+  scaling === 'standard' ? alpha / rank : scaling === 'rslora' ? alpha / Math.sqrt(rank) : alpha;
+
+const needsTarget = 'only with --target';
+
+/** Applies PEFT's selection rules. May choose nothing. */
+export function selectLayers(model: Model, candidates: readonly Candidate[], options: SelectOptions): Selection {
+  // `all-linear` leaves out the layer that gives the model's output, as PEFT does, and what is not linear.
+  const notLinear = new Set(
+    candidates
+      .filter(
+        (c) =>
+          !layerOp(c.op).byDefault ||
+          c.products.some((p) => p.node.outputs.some((o) => model.graph.outputs.includes(o))),
+      )
+      .map((c) => c.path),
+  );
+  const select = selector({
+    ...(options.target === undefined ? {} : { targets: options.target }),
+    ...(options.exclude === undefined ? {} : { exclude: options.exclude }),
+    ...(options.layers === undefined ? {} : { layers: options.layers }),
+    outputLayers: notLinear,
+  });
+  const rankOf = patternValue(new Map(Object.entries(options.rankPattern)), options.rank, 'rank_pattern');
+  const alphaOf = patternValue(new Map(Object.entries(options.alphaPattern)), options.alpha, 'alpha_pattern');
+  const left = new Map<string, string>();
+  const warnings: string[] = [];
+  const names = layerNames(model);
+  const chosen = candidates.flatMap((candidate): Chosen[] => {
+    const { path } = candidate;
+    const verdict = options.target === undefined && !layerOp(candidate.op).byDefault ? needsTarget : select(path);
+    if (verdict !== true) {
+      left.set(path, verdict);
+      return [];
+    }
+    const [rank, alpha] = [rankOf(path), alphaOf(path)];
+    const inputs = candidate.in * sizeOf(candidate.kernel ?? []);
+    if (rank > Math.min(inputs, candidate.out))
+      warnings.push(`rank ${rank} of "${path}" is more than its weight [${inputs}, ${candidate.out}] can use`);
+    const layer = layerOf(candidate, rank, alpha, scaleOf(options.scaling, alpha, rank), options.dora, names);
+    return [{ candidate, layer, ...startOf(options, candidate, layer) }];
+  });
+  const paths = candidates.map((c) => c.path);
+  for (const t of unmatched(options.target ?? [], paths))
+    if (t.toLowerCase() !== 'all-linear') warnings.push(`target "${t}" matches no layer${didYouMean(t, paths)}`);
+  return { chosen, left, warnings };
+}
+
+/** The error NO_TARGETS for a selection of nothing. */
+export function nothingSelected({ left, warnings }: Selection, target: readonly string[] | undefined): LoraifyError {
+  const asked = target === undefined ? '' : `: ${warnings.join('; ') || target.join(', ')}`;
+  return noTargets(`none of the ${left.size} layers is selected${asked}`);
+}
+
+/** Takes layers, ranks, scales and content from an adapter. Throws ADAPTER_MISMATCH by name. */
+export function selectFromAdapter(
+  model: Model,
+  candidates: readonly Candidate[],
+  adapter: OpenedAdapter,
+  file: string,
+): Selection {
+  const names = layerNames(model);
+  const byCandidate = new Map<Candidate, string>();
+  const missing: string[] = [];
+  const { layers, warnings } = adapter.layersFor(candidates);
+  for (const [path, layer] of layers) {
+    const alike = candidates.filter((c) => layerOp(c.op).form === layer.form);
+    const found = matching(alike, path) ?? matching(candidates, path);
+    if (found === undefined) missing.push(`${peftKeysText(path, layer.form)}${nearest(path, candidates)}`);
+    else if (byCandidate.has(found))
+      throw adapterMismatch(`"${path}" and "${byCandidate.get(found)}" both fit layer "${found.path}"`, file);
+    else byCandidate.set(found, path);
+  }
+  if (missing.length > 0)
+    throw adapterMismatch(
+      `the model has no layer for ${missing.slice(0, 5).join('; ')}${missing.length > 5 ? ` and ${missing.length - 5} more` : ''}`,
+      file,
+    );
+  const left = new Map<string, string>();
+  const chosen = candidates.flatMap((candidate): Chosen[] => {
+    const key = byCandidate.get(candidate);
+    const found = key === undefined ? undefined : layers.get(key);
+    if (found === undefined) {
+      left.set(candidate.path, 'not in the adapter');
+      return [];
+    }
+    const own = weightText({ ...candidate, form: layerOp(candidate.op).form });
+    if (own !== weightText(found))
+      throw adapterMismatch(
+        `${peftKeysText(key ?? '', found.form)} are for a weight ${weightText(found)}, but layer "${candidate.path}" is ${own}`,
+        file,
+      );
+    const layer = layerOf(candidate, found.rank, found.alpha, found.scale, found.magnitude !== undefined, names);
+    return [{ candidate, layer, ...inline(layer, found) }];
+  });
+  const { rank = 1, alpha = 1 } = chosen[0]?.layer ?? {};
+  return { chosen, left, warnings, settings: adapter.settings ?? { rank, alpha, scaling: 'standard', told: {} } };
+}
+
+const nearest = (path: string, candidates: readonly Candidate[]): string =>
+  didYouMean(
+    path,
+    candidates.map((c) => c.path),
+  );
+
+function layerNames(model: Model): (name: string) => string {
+  const taken = new Set<string>();
+  for (const g of [model.graph, ...model.functions.map((f) => f.body)].flatMap((b) => [...b.allGraphs()]))
+    for (const v of [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)]) taken.add(v.name);
+  return (name) => {
+    const free = freshName(name, taken);
+    taken.add(free);
+    return free;
+  };
+}
+
+function layerOf(
+  c: Candidate,
+  rank: number,
+  alpha: number,
+  scale: number,
+  dora: boolean,
+  name: (wanted: string) => string,
+): Layer {
+  const { path, op, kernel, weight, layout } = c;
+  return {
+    path,
+    op,
+    ...(kernel === undefined ? {} : { kernel }),
+    weight,
+    layout,
+    in: c.in,
+    out: c.out,
+    rank,
+    alpha,
+    scale,
+    A: name(`${path}.lora_A`),
+    B: name(`${path}.lora_B`),
+    ...(dora ? { magnitude: name(`${path}.lora_magnitude_vector`) } : {}),
+  };
+}

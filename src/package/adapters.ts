@@ -1,0 +1,219 @@
+/** Adapters of a package: from PEFT directories and adapter files, one or several, to its layers and to the flat state. */
+import { join } from 'node:path';
+import {
+  beside,
+  type Combination,
+  changesBase,
+  combine,
+  type PeftContent,
+  type PeftLayer,
+  peftKeysText,
+  readPeft,
+} from '../adapter/index.ts';
+import { storedValues } from '../compile/modulesToSave.ts';
+import { adapterMismatch, badOption, didYouMean } from '../errors.ts';
+import type { Manifest } from '../formats/manifest.ts';
+import { only } from '../formats/peftPattern.ts';
+import { layerOp } from '../graph/layers.ts';
+import { fitting, layersIn } from './adapterSource.ts';
+
+/** The initial adapter inside a package. */
+export const adapterFolder = 'adapter';
+
+/** A PEFT directory or an adapter file (of ours, of ONNX Runtime, with the keys of kohya); or several of them, each with its strength. */
+export type AdapterChoice = string | Readonly<Record<string, number>>;
+
+export interface AdapterOptions {
+  /** Absent: the package's own initial adapter. */
+  readonly adapter?: AdapterChoice | undefined;
+  /** How several adapters become one; absent: `linear` where their ranks are equal, else `cat`. */
+  readonly combination?: Combination | undefined;
+}
+
+/** What a PEFT directory of this package holds. `params` is the flat vector. */
+export function peftContent(manifest: Manifest, params: Float32Array): PeftContent {
+  const { layers, lora } = manifest;
+  return {
+    layers,
+    params,
+    scaling: lora.scaling,
+    knownPaths: knownPaths(manifest),
+    dropout: lora.dropout,
+    init: lora.init,
+    told: lora.peft,
+    saved: manifest.saved,
+    modulesToSave: lora.modulesToSave,
+  };
+}
+
+/** Paths of all weighted modules, adapted or not. */
+export function knownPaths({ layers, skipped }: Manifest): string[] {
+  const left = skipped.flatMap((s) => (s.reason.includes(': ') ? [s.reason.slice(0, s.reason.indexOf(': '))] : []));
+  return [...layers.map((l) => l.path), ...left];
+}
+
+/** The files and folders that a choice names. */
+export function adapterSources(packageDir: string, { adapter }: AdapterOptions): string[] {
+  if (adapter === undefined) return [join(packageDir, adapterFolder)];
+  return typeof adapter === 'string' ? [adapter] : Object.keys(adapter);
+}
+
+/**
+ * The layers of an adapter, or of a combination, in the order of the manifest: every layer of the package and nothing else. Ranks
+ * and scales are the adapter's own. They are branches beside the source's weights: an adapter of a package that started with a part of
+ * them is converted (rank 2r). Errors: ADAPTER_MISMATCH naming layers and shapes, BAD_OPTION, and those of the readers.
+ */
+export function adapterLayers(packageDir: string, manifest: Manifest, options: AdapterOptions): Map<string, PeftLayer> {
+  const { adapter, combination } = options;
+  const sources = adapterSources(packageDir, options);
+  const read = (source: string): Map<string, PeftLayer> => {
+    const { layers, onSource } = layersIn(manifest, source);
+    const fit = fitting(manifest, layers, source);
+    return onSource ? fit : withStart(packageDir, manifest, sameStart(manifest, fit, source), -1);
+  };
+  const found =
+    adapter === undefined || typeof adapter === 'string'
+      ? read(sources[0] ?? '')
+      : combine(
+          Object.entries(adapter).map(([name, strength]) => {
+            if (!Number.isFinite(strength)) throw badOption(`the strength of adapter "${name}" is ${strength}`);
+            return { name, strength, layers: read(name) };
+          }),
+          combination,
+        );
+  return complete(manifest, found, sources.length === 1 ? sources[0] : undefined);
+}
+
+/** In the order of the manifest, none missing. `from` undefined: a combination. */
+function complete(manifest: Manifest, found: ReadonlyMap<string, PeftLayer>, from?: string): Map<string, PeftLayer> {
+  return new Map(
+    manifest.layers.map(({ path, op }) => {
+      const layer = found.get(path);
+      if (layer === undefined)
+        throw adapterMismatch(
+          `layer "${path}" is missing in the adapter${from === undefined ? 's' : ''}: there is no ${peftKeysText(path, layerOp(op).form)}`,
+          from,
+        );
+      return [path, layer];
+    }),
+  );
+}
+
+/**
+ * Layers beside the source's weights as layers beside those of the package's graphs (factor 1), or the other way round (-1): with the
+ * branches that layers started with where these were taken out of the weights.
+ */
+export function withStart(
+  packageDir: string,
+  manifest: Manifest,
+  layers: ReadonlyMap<string, PeftLayer>,
+  factor: 1 | -1,
+): Map<string, PeftLayer> {
+  if (!changesBase(manifest.lora.init)) return new Map(layers);
+  const { tensors } = readPeft(join(packageDir, adapterFolder), manifest.lora.init);
+  return new Map(
+    [...layers].map(([path, layer]) => {
+      const start = tensors.get(path);
+      // An embedding starts with a branch that is zero, and its table is whole.
+      return [path, start === undefined || layer.form !== 'linear' ? layer : beside(layer, start, factor)];
+    }),
+  );
+}
+
+/** Layers that must have started as those of the package, for what that took out of the weights depends on it. */
+function sameStart(manifest: Manifest, layers: Map<string, PeftLayer>, source: string): Map<string, PeftLayer> {
+  for (const { path, rank, scale } of manifest.layers) {
+    const layer = layers.get(path);
+    if (layer !== undefined && (layer.rank !== rank || layer.scale !== scale))
+      throw adapterMismatch(
+        `layer "${path}" has rank ${rank} and scale ${scale} in the package, ${layer.rank} and ${layer.scale} in the adapter: --init ${manifest.lora.init} took another part out of its weight`,
+        source,
+      );
+  }
+  return layers;
+}
+
+/**
+ * What an adapter has for the weights that are trained themselves: their values by the names of the manifest, as the model stores
+ * them. Errors: ADAPTER_MISMATCH naming tensors, for a combination too, and those of the readers.
+ */
+export function adapterSaved(
+  packageDir: string,
+  manifest: Manifest,
+  options: AdapterOptions,
+): Map<string, Float32Array> {
+  const wanted = manifest.saved ?? [];
+  const sources = adapterSources(packageDir, options);
+  const [source = ''] = sources;
+  if (sources.length > 1 && wanted.length > 0)
+    throw adapterMismatch(
+      `"${wanted[0]?.parameter}" is trained itself (modules_to_save), and whole weights of several adapters have no sum`,
+    );
+  const found = new Map<string, Float32Array>();
+  for (const one of sources)
+    for (const [name, tensor] of layersIn(manifest, one).saved) {
+      const mine = only(wanted, (s) => s.parameter, name, '.');
+      if (mine === undefined || found.has(mine.name))
+        throw adapterMismatch(
+          `the package does not train a weight "${name}"${didYouMean(
+            name,
+            wanted.map((s) => s.parameter),
+          )}`,
+          one,
+          'compile the model with this --adapter, or with --modules-to-save',
+        );
+      found.set(mine.name, storedValues(mine, tensor, one));
+    }
+  for (const s of wanted)
+    if (!found.has(s.name))
+      throw adapterMismatch(`"${s.parameter}" is missing in the adapter (modules_to_save of the package)`, source);
+  return found;
+}
+
+const sumElsewhere =
+  'graphs of a package have its own ranks: combine adapters of those ranks with --combination linear, or write the exact sum as a model of its own with loraify merge or loraify export --format onnx';
+
+/** The layers of an adapter as the package's graphs have them. */
+function ownLayers(packageDir: string, manifest: Manifest, options: AdapterOptions): Map<string, PeftLayer> {
+  const [source = '', ...more] = adapterSources(packageDir, options);
+  const { init } = manifest.lora;
+  if (!changesBase(init)) return adapterLayers(packageDir, manifest, options);
+  if (more.length > 0)
+    throw adapterMismatch(
+      `a sum of adapters is right on the weights of the source; --init ${init} changed them`,
+      undefined,
+      sumElsewhere,
+    );
+  const { layers, onSource } = layersIn(manifest, source);
+  if (onSource)
+    throw adapterMismatch(
+      `the adapter is for the weights of the source; --init ${init} changed them in the package`,
+      source,
+      'compile the model with --adapter; merge and export take this one as it is',
+    );
+  return complete(manifest, sameStart(manifest, fitting(manifest, layers, source), source), source);
+}
+
+/** The flat vector [P] of a package from an adapter, or a combination, whose ranks are the package's. Throws ADAPTER_MISMATCH naming layers. */
+export function adapterParams(packageDir: string, manifest: Manifest, options: AdapterOptions): Float32Array {
+  const sources = adapterSources(packageDir, options);
+  const layers = ownLayers(packageDir, manifest, options);
+  const params = new Float32Array(manifest.state.size);
+  for (const l of manifest.layers) {
+    const t = layers.get(l.path);
+    if (t?.rank !== l.rank) {
+      const ranks = `layer "${l.path}" has rank ${l.rank} in the package, rank ${t?.rank} in the`;
+      throw sources.length > 1
+        ? adapterMismatch(`${ranks} combination`, undefined, sumElsewhere)
+        : adapterMismatch(`${ranks} adapter`, sources[0]);
+    }
+    // Another alpha means another scale: it is folded into B, which is what the branch computes.
+    const fold = t.scale / l.scale;
+    params.set(t.A, l.A.offset);
+    params.set(fold === 1 ? t.B : t.B.map((x) => x * fold), l.B.offset);
+    if (t.magnitude !== undefined && l.magnitude !== undefined) params.set(t.magnitude, l.magnitude.offset);
+  }
+  const saved = adapterSaved(packageDir, manifest, options);
+  for (const s of manifest.saved ?? []) params.set(saved.get(s.name) ?? [], s.offset);
+  return params;
+}

@@ -1,0 +1,157 @@
+/** Opening what a user names: an ONNX file, or a package, which holds its source. */
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { changesBase } from '../adapter/index.ts';
+import { isSourceOf, printModel, splicedSource } from '../emit/index.ts';
+import { badOption, badPackage, sourceNeeded } from '../errors.ts';
+import {
+  type Manifest,
+  type ManifestLayer,
+  type ManifestSaved,
+  manifestName,
+  readManifest,
+} from '../formats/manifest.ts';
+import type { Model } from '../graph/model.ts';
+import { chunks, rounded } from '../graph/tensor.ts';
+import { absentData, fileSource, type Parsed, parseFile, parseSource } from '../parser/index.ts';
+import { type Candidate, findCandidates, findParameters, type Parameter } from '../passes/index.ts';
+
+/** A package that was compiled before. */
+export interface OpenedPackage {
+  readonly dir: string;
+  readonly manifest: Manifest;
+}
+
+/** What `compile` returned of a package, read back. Errors: BAD_PACKAGE. */
+export async function openPackage(dir: string): Promise<OpenedPackage> {
+  return { dir, manifest: readManifest(dir) };
+}
+
+/** An ONNX file, or the source inside a package. */
+export function openModel(file: string): Parsed {
+  return existsSync(join(file, manifestName)) ? openSource(file, readManifest(file)) : parseFile(file);
+}
+
+/**
+ * The source of a package, byte for byte as it was. A package of rounded weights has its graph alone: reads of a weight throw
+ * SOURCE_NEEDED where the source itself is not found.
+ */
+export function openSource(packageDir: string, manifest: Manifest, given?: string): Parsed {
+  const skeleton = { sha256: manifest.source.sha256, splices: manifest.splices ?? [] };
+  if (manifest.precision === undefined) {
+    if (given !== undefined)
+      throw badOption('--source is for packages compiled with --precision: this one holds its source');
+    const spliced = splicedSource(packageDir, skeleton);
+    return parseSource(spliced, packageDir, () => spliced.close());
+  }
+  const { found, reason } = findSource(packageDir, manifest, given);
+  if (found !== undefined) return parseFile(found);
+  const absent = (): Error => sourceNeeded(given ?? manifest.source.file, reason);
+  if (given !== undefined) throw absent();
+  const spliced = splicedSource(packageDir, skeleton, absent);
+  return parseSource(spliced, absentData(absent), () => spliced.close());
+}
+
+/** `given`, or where the source was, or a file of its name beside the package or in the working directory; one of the same graph. */
+function findSource(
+  packageDir: string,
+  { source: { file, path, bytes, sha256 }, splices = [] }: Manifest,
+  given: string | undefined,
+): { found?: string; reason: string } {
+  const places = [...(path === undefined ? [] : [resolve(packageDir, path)]), resolve(packageDir, '..', file), file];
+  let reason = 'it is not where it was, nor beside the package';
+  for (const place of given === undefined ? places : [given]) {
+    if (!existsSync(place)) continue;
+    const source = fileSource(place);
+    try {
+      if (source.size === bytes && isSourceOf(source, { sha256, splices })) return { found: place, reason };
+      reason = `"${place}" is another model than the package was compiled from`;
+    } finally {
+      source.close();
+    }
+  }
+  return { reason: given === undefined || existsSync(given) ? reason : 'there is no such file' };
+}
+
+/** The source's own files, where they are not the package's. */
+export const sourceFiles = ({ precision }: Manifest, { bytes, externalFiles }: Parsed['source']): string[] =>
+  precision === undefined ? [] : [bytes.name, ...externalFiles.map((f) => f.path)];
+
+/**
+ * Holds the weights of a source against the rounded ones of its package, all of them. Errors: SOURCE_NEEDED where one differs: the
+ * source was trained on since.
+ */
+export function checkRounded(packageDir: string, manifest: Manifest, model: Model): void {
+  const { precision, graphs, source: was } = manifest;
+  if (precision === undefined || graphs.model === undefined) return;
+  const { model: ours, source } = parseFile(join(packageDir, graphs.model));
+  try {
+    // What an adapter's start took out of its weight is not in the package's.
+    const changed = new Set(changesBase(manifest.lora.init) ? manifest.layers.map((l) => l.weight) : []);
+    const exact = new Map([...model.graph.allGraphs()].flatMap((g) => g.initializers.map((v) => [v.name, v.tensor])));
+    for (const { name, tensor } of [...ours.graph.allGraphs()].flatMap((g) => g.initializers)) {
+      const from = exact.get(name);
+      if (tensor?.dtype !== precision.type || from?.dtype !== 'float32' || changed.has(name)) continue;
+      if (!sameBytes(chunks(tensor), chunks(rounded(from, precision.type, name))))
+        throw sourceNeeded(was.file, `weight "${name}" is another one than the package was compiled from`);
+    }
+  } finally {
+    source.close();
+  }
+}
+
+/** Whether two lists of pieces are the same bytes, however they are cut. */
+function sameBytes(a: Iterable<Uint8Array>, b: Iterable<Uint8Array>): boolean {
+  const [left, right] = [a[Symbol.iterator](), b[Symbol.iterator]()];
+  let [x, y] = [new Uint8Array(), new Uint8Array()];
+  for (;;) {
+    for (let next = x.length > 0 ? undefined : left.next(); next?.done === false && x.length === 0; next = left.next())
+      x = next.value.slice();
+    for (
+      let next = y.length > 0 ? undefined : right.next();
+      next?.done === false && y.length === 0;
+      next = right.next()
+    )
+      y = next.value.slice();
+    const n = Math.min(x.length, y.length);
+    if (n === 0) return x.length === y.length;
+    if (Buffer.compare(x.subarray(0, n), y.subarray(0, n)) !== 0) return false;
+    [x, y] = [x.subarray(n), y.subarray(n)];
+  }
+}
+
+/** The weights of a package's layers in its source, in the order of the manifest. Errors: BAD_PACKAGE. */
+export function packageCandidates(model: Model, manifest: Manifest): { layer: ManifestLayer; candidate: Candidate }[] {
+  const { candidates } = findCandidates(model, new Set(manifest.layers.map((l) => l.path)));
+  const byPath = new Map(candidates.map((c) => [c.path, c]));
+  return manifest.layers.map((layer) => {
+    const candidate = byPath.get(layer.path);
+    if (candidate === undefined || candidate.weight !== layer.weight)
+      throw badPackage(`layer "${layer.path}" is not in the package's source; its files do not belong together`);
+    return { layer, candidate };
+  });
+}
+
+/** The weights that a package trains themselves, in its source, in the order of the manifest. Errors: BAD_PACKAGE. */
+export function packageParameters(model: Model, manifest: Manifest): { saved: ManifestSaved; parameter: Parameter }[] {
+  const wanted = manifest.saved ?? [];
+  if (wanted.length === 0) return [];
+  const { candidates } = findCandidates(model, new Set(manifest.layers.map((l) => l.path)));
+  const byPath = new Map(findParameters(model, candidates).map((p) => [p.path, p]));
+  return wanted.map((saved) => {
+    const parameter = byPath.get(saved.parameter);
+    if (parameter === undefined || parameter.tensor.dims.join() !== saved.shape.join())
+      throw badPackage(`"${saved.parameter}" is not in the package's source; its files do not belong together`);
+    return { saved, parameter };
+  });
+}
+
+/** The text of a model in ONNX's syntax. Throws TEXT_UNSUPPORTED for what the syntax cannot say. */
+export function printModelText(file: string, options: { full?: boolean } = {}): string {
+  const { model, source } = openModel(file);
+  try {
+    return printModel(model, { full: options.full ?? false });
+  } finally {
+    source.close();
+  }
+}

@@ -1,0 +1,290 @@
+/**
+ * The LoRA rewrite, declaratively: each use of a chosen weight becomes one `loraify.Adapted` node that names its layer. Nothing
+ * is expanded here; `lower` does that, last.
+ */
+import { badModel } from '../../errors.ts';
+import { cloneMap, copyGraph } from '../../graph/clone.ts';
+import { layerOp } from '../../graph/layers.ts';
+import {
+  constant,
+  type FunctionDef,
+  freshName,
+  type Layer,
+  type Model,
+  type Node,
+  uniqueNames,
+  Value,
+} from '../../graph/model.ts';
+import type { Tensor } from '../../graph/tensor.ts';
+import type { Marked, Product, Skipped } from '../dialect/layerKind.ts';
+import { findProducts, functionKey } from '../select/findProducts.ts';
+import { kindNamed } from '../select/layers/index.ts';
+import { type ModulePath, type Modules, modulePath, uniquePaths } from '../select/modulePaths.ts';
+import { trainableMark } from '../training/stateLayout.ts';
+import { decompose } from './dora.ts';
+
+/** A weight with all products that read it: what may become a layer. */
+export interface Candidate {
+  readonly path: string;
+  readonly from: ModulePath['from'];
+  readonly products: readonly Product[];
+  readonly in: number;
+  readonly out: number;
+  readonly layout: 'in_out' | 'out_in';
+  /** The window of a convolution. */
+  readonly kernel?: readonly number[] | undefined;
+  /** Name of the stored tensor. */
+  readonly weight: string;
+  readonly stored: Value;
+  /** The operator, and the labels of all nodes; kept because `adapt` changes the nodes. */
+  readonly op: string;
+  readonly nodes: readonly string[];
+}
+
+export interface Candidates {
+  readonly candidates: readonly Candidate[];
+  readonly skipped: readonly Skipped[];
+}
+
+/**
+ * Groups the weighted products of a model by weight, in order of first appearance. Exporters fold equal weights of several
+ * modules into one tensor: where `separate` names two or more of those modules, each is a candidate of its own.
+ */
+export function findCandidates(model: Model, separate: Modules = new Set()): Candidates {
+  const { products, skipped } = findProducts(model);
+  const groups = new Map<string, Product[]>();
+  const refused: Skipped[] = [];
+  const serials = new Map<Value, number>();
+  /**
+   * A table that an embedding and a product share is two layers: what one of them learns is not the other's. So are the parts of a
+   * packed weight.
+   */
+  const keyOf = ({ node, weight: { stored }, part }: Product): string => {
+    const serial = serials.get(stored) ?? serials.size;
+    serials.set(stored, serial);
+    return `${serial}:${layerOp(node.op).form}:${part?.name ?? ''}`;
+  };
+  for (const p of products) {
+    const group = groups.get(keyOf(p));
+    const [first] = group ?? [];
+    if (group === undefined || first === undefined) groups.set(keyOf(p), [p]);
+    else if (agrees(first, p)) group.push(p);
+    else
+      refused.push({
+        node: p.node.label,
+        op: p.node.op,
+        reason: `weight "${p.weight.stored.name}" is read as another matrix shape by "${first.node.label}"`,
+      });
+  }
+  const lists = [...groups.values()]
+    .flatMap((g) => modules(g, separate))
+    .flatMap((g) => (g[0] === undefined ? [] : [{ group: g, first: g[0] }]));
+  const paths = lists.map(({ group, first }) =>
+    modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length, known: separate }),
+  );
+  // Layers that are taken by default get their names first: the others change none of them.
+  const isDefault = lists.map(({ first }) => layerOp(first.node.op).byDefault);
+  const unique = uniquePaths(
+    paths.map((p) => p.path),
+    isDefault,
+  );
+  const candidates = lists.map(
+    ({ group, first }, i): Candidate => ({
+      path: unique[i] ?? first.node.label,
+      from: paths[i]?.from ?? 'fallback',
+      products: group,
+      in: first.in,
+      out: first.out,
+      layout: first.layout,
+      kernel: first.kernel,
+      weight: first.weight.stored.name,
+      stored: first.weight.stored,
+      op: first.node.op,
+      nodes: [...new Set(group.map((p) => [...p.calls.map((c) => c.node.label), p.node.label].join('/')))],
+    }),
+  );
+  return { candidates, skipped: [...skipped, ...refused] };
+}
+
+/** The products of one weight, apart by module where `separate` asks for it. */
+function modules(group: readonly Product[], separate: Modules): (readonly Product[])[] {
+  const byPath = new Map<string, Product[]>();
+  for (const p of group) {
+    const { path } = modulePath(p, { preferNode: true, known: separate });
+    byPath.set(path, [...(byPath.get(path) ?? []), p]);
+  }
+  return [...byPath.keys()].filter((path) => separate.has(path)).length > 1 ? [...byPath.values()] : [group];
+}
+
+/** Two readings of one tensor that are the same matrix or, of products, its transpose. */
+const agrees = (a: Product, b: Product): boolean =>
+  a.kernel?.join() === b.kernel?.join() &&
+  a.part?.from === b.part?.from &&
+  (a.layout === b.layout
+    ? a.in === b.in && a.out === b.out
+    : layerOp(a.node.op).form === 'linear' && a.in === b.out && a.out === b.in);
+
+/** A chosen layer with the initial content of A and B, float32 in the shapes of graph/layers.ts. */
+export interface Chosen {
+  readonly candidate: Candidate;
+  readonly layer: Layer;
+  readonly A: Tensor;
+  readonly B: Tensor;
+  /** Of a DoRA layer: float32 [out]. */
+  readonly magnitude?: Tensor | undefined;
+  /** What the weight becomes where the start of A and B is a part of it (rebase.ts). */
+  readonly changed?: Tensor | undefined;
+}
+
+/**
+ * Turns every product of the chosen layers into an Adapted node, or puts a Branch behind it, and adds A and B to the main graph.
+ * Changes the model in place.
+ */
+export function adapt(model: Model, chosen: readonly Chosen[]): void {
+  const inFunctions = new Map<Node, Item[]>();
+  for (const { candidate, layer, A, B, magnitude } of chosen) {
+    const [a, b] = [trainable(layer.A, A), trainable(layer.B, B)];
+    const m = layer.magnitude === undefined ? undefined : trainable(layer.magnitude, magnitude ?? missing(layer));
+    model.graph.initializers.push(a, b, ...(m === undefined ? [] : [m]));
+    for (const product of candidate.products) {
+      const flip = product.layout !== layer.layout;
+      const item: Item = { product, calls: product.calls, layer, flip, a, b, m };
+      const [outermost] = product.calls;
+      if (outermost === undefined) mark(product.node, item, model.opsets);
+      else inFunctions.set(outermost.node, [...(inFunctions.get(outermost.node) ?? []), item]);
+    }
+  }
+  const variants = new Map<string, Variant>();
+  for (const [call, items] of inFunctions) thread(model, call, items, variants);
+  const replaced = new Set([...variants.values()].map((v) => v.source));
+  dropUncalled(model, replaced);
+  // What is written out here has names of its own.
+  if (chosen.some((c) => c.magnitude !== undefined || c.candidate.products.some((p) => p.part !== undefined)))
+    for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) uniqueNames(graph);
+}
+
+function missing({ path }: Layer): never {
+  throw new Error(`layer "${path}" has no magnitude`);
+}
+
+/** Removes functions of `which` that nothing calls any more, and those that only they called. */
+function dropUncalled(model: Model, which: ReadonlySet<FunctionDef>): void {
+  for (let before = -1; before !== model.functions.length; ) {
+    before = model.functions.length;
+    const called = new Set(
+      [...model.graph.allNodes(), ...model.functions.flatMap((f) => [...f.body.allNodes()])].map((n) => functionKey(n)),
+    );
+    model.functions = model.functions.filter((f) => !which.has(f) || called.has(functionKey(f)));
+  }
+}
+
+function trainable(name: string, tensor: Tensor): Value {
+  return constant(name, { ...tensor, metadata: new Map([[trainableMark, 'true']]) });
+}
+
+interface Item extends Marked {
+  /** Calls still to descend, from the current scope. */
+  readonly calls: Product['calls'];
+  readonly a: Value;
+  readonly b: Value;
+  readonly m: Value | undefined;
+}
+
+const factorsOf = ({ a, b, m }: Item): readonly Value[] => (m === undefined ? [a, b] : [a, b, m]);
+
+function mark(node: Node, item: Item, opsets: ReadonlyMap<string, number>): void {
+  const { a, b, m, layer } = item;
+  const kind = kindNamed(layer.op);
+  if (kind === undefined) throw new Error(`no kind of layer is called ${layer.op}`);
+  const opset = opsets.get('') ?? 0;
+  const branch = (): void => kind.mark(node, item, a, b, opset);
+  if (m === undefined) branch();
+  else decompose(node, item, { a, b, m }, opset, branch);
+}
+
+interface Variant {
+  readonly source: FunctionDef;
+  readonly fn: FunctionDef;
+}
+
+/**
+ * Functions cannot capture, so A and B travel as added inputs. A call whose layers differ in kind from another call's gets a
+ * variant of the function of its own.
+ */
+function thread(model: Model, call: Node, items: readonly Item[], variants: Map<string, Variant>): void {
+  const source = items[0]?.calls[0]?.fn;
+  if (source === undefined) throw badModel(`call "${call.label}" leads nowhere`, { node: call.label });
+  const layers = [...new Set(items.map((i) => i.layer))];
+  const signature = JSON.stringify([functionKey(source), items.map((i) => describe(i, layers))]);
+  let variant = variants.get(signature);
+  if (variant === undefined) {
+    variant = { source, fn: build(model, source, items, layers, variants) };
+    variants.set(signature, variant);
+    model.functions.push(variant.fn);
+  }
+  const given = new Map(items.map((i) => [i.layer, i]));
+  const arity = source.body.inputs.length;
+  call.op = variant.fn.name;
+  call.overload = variant.fn.overload;
+  const values = layers.flatMap((layer) => {
+    const item = given.get(layer);
+    return item === undefined ? [] : factorsOf(item);
+  });
+  values.forEach((v, i) => {
+    call.setInput(arity + i, v);
+  });
+}
+
+/** What must be equal for two calls to share one variant. */
+function describe(item: Item, layers: readonly Layer[]): unknown {
+  const way = item.calls.map(({ node }) => node.label);
+  const at = [...(item.calls.at(-1)?.fn.body.allNodes() ?? [])].indexOf(item.product.node);
+  return [
+    way.slice(1),
+    at,
+    layers.indexOf(item.layer),
+    item.layer.rank,
+    item.layer.scale,
+    item.m !== undefined,
+    item.flip,
+    item.product.side,
+    item.product.part?.from,
+    item.product.dtype,
+  ];
+}
+
+function build(
+  model: Model,
+  source: FunctionDef,
+  items: readonly Item[],
+  layers: readonly Layer[],
+  variants: Map<string, Variant>,
+): FunctionDef {
+  const map = cloneMap();
+  const body = copyGraph(source.body, map);
+  const taken = new Set(model.functions.filter((f) => f.domain === source.domain).map((f) => f.name));
+  const inputs = new Map(
+    layers.map((layer): [Layer, Pick<Item, 'a' | 'b' | 'm'>] => {
+      const names = new Set([...body.inputs, ...[...body.allNodes()].flatMap((n) => n.outputs)].map((v) => v.name));
+      const given = (name: string): Value => {
+        const v = new Value(freshName(name, names));
+        body.inputs.push(v);
+        return v;
+      };
+      const [a, b] = [given(layer.A), given(layer.B)];
+      return [layer, { a, b, m: layer.magnitude === undefined ? undefined : given(layer.magnitude) }];
+    }),
+  );
+  const nested = new Map<Node, Item[]>();
+  for (const item of items) {
+    const rest = item.calls.slice(1);
+    const [next] = rest;
+    const inner = { ...item, calls: rest, ...inputs.get(item.layer) };
+    const node = map.nodes.get(next?.node ?? item.product.node);
+    if (node === undefined) throw badModel(`function ${source.name} changed while it was copied`);
+    if (next === undefined) mark(node, inner, source.opsets);
+    else nested.set(node, [...(nested.get(node) ?? []), inner]);
+  }
+  for (const [node, list] of nested) thread(model, node, list, variants);
+  return { ...source, name: freshName(`${source.name}_lora`, taken), body };
+}

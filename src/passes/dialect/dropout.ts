@@ -1,0 +1,189 @@
+/**
+ * `loraify.Dropout`: LoRA dropout on what a branch reads (peft/tuners/lora/layer.py, `lora_dropout`), as one node from the training
+ * form of a layer until dropoutMask.ts writes it out. Inputs x, seed (int32 scalar, set when a gradient graph is made) and `of`, whose
+ * lengths are those of the mask. Output m·x with a mask m of zeros and ones that depends on nothing but (seed, key, element).
+ *
+ * The node is linear in x and its own transpose: the gradient is another one over dy, so the mask is computed again and not kept.
+ * 1/(1-p) is in the branch's scale, or in `factor`.
+ */
+import { badModel } from '../../errors.ts';
+import type { Builder } from '../../graph/builder.ts';
+import { type Graph, Node, replaceUses, tensorType, Value } from '../../graph/model.ts';
+import { stream } from '../../graph/random.ts';
+import { dataTypeNumber } from '../../graph/tensor.ts';
+import { asType } from '../common/computeType.ts';
+import { gradTools } from '../common/shapeTools.ts';
+import { internalDomain, isAdapted, plainInputs } from './adapted.ts';
+
+export interface DropoutForm {
+  readonly x: Value;
+  readonly seed: Value | undefined;
+  readonly of: Value;
+  /** p, the share of elements that are left out. */
+  readonly ratio: number;
+  /** What the masks of two places differ by; an odd int32. */
+  readonly key: number;
+  /** The axes of `of` before this one count the rows of the mask, the others its columns. */
+  readonly axis: number;
+  /** On the elements that stay. */
+  readonly factor: number;
+}
+
+const rule = 'canonical/dropout';
+
+export const isDropout = (node: Node): boolean => node.domain === internalDomain && node.op === 'Dropout';
+
+export function dropoutForm(node: Node): DropoutForm {
+  const [x, seed, of] = node.inputs;
+  const number = (name: string): number => {
+    const attr = node.attrs.get(name);
+    return attr?.kind === 'int' || attr?.kind === 'float' ? Number(attr.value) : 0;
+  };
+  if (x === undefined || of === undefined) throw badModel(`dropout "${node.label}" is incomplete`);
+  return {
+    x,
+    seed,
+    of,
+    ratio: number('ratio'),
+    key: number('key'),
+    axis: number('axis'),
+    factor: number('factor'),
+  };
+}
+
+/** `again`: a mask of its own, so that the one of the forward is not kept for the backward. */
+function made(g: Builder, form: DropoutForm, again = false): Value {
+  const { x, seed, of, ratio, key, axis, factor } = form;
+  const node = new Node({
+    op: 'Dropout',
+    domain: internalDomain,
+    inputs: [x, seed, of],
+    outputs: [new Value('')],
+    attrs: [
+      ['ratio', { kind: 'float', value: ratio }],
+      ['key', { kind: 'int', value: key }],
+      ['axis', { kind: 'int', value: axis }],
+      ['factor', { kind: 'float', value: factor }],
+      ...(again ? [['again', { kind: 'int', value: 1 }] as const] : []),
+    ],
+  });
+  return g.own(node).outputs[0] ?? x;
+}
+
+/** The same mask over another value of the shape. */
+export const masked = (g: Builder, node: Node, x: Value): Value => made(g, { ...dropoutForm(node), x });
+
+/** For the backward: a result of dropout computed once more from what it was made of, anything else as it is. */
+export function droppedAgain(g: Builder, v: Value): Value {
+  return v.producer === undefined || !isDropout(v.producer) ? v : made(g, dropoutForm(v.producer), true);
+}
+
+export interface Dropper {
+  /** What a product's branch reads in place of x [..., depth]: its rows [R, depth] in float32, some elements left out. */
+  rows(g: Builder, x: Value, depth: number, path: string): Value;
+  /** The input of a branch that is a convolution, [N, C, ...], inverted dropout whole. */
+  image(g: Builder, x: Value, path: string): Value;
+}
+
+/** Each use of a layer has a mask of its own, as each call of a module has in PEFT. `ratio` above 0. */
+export function dropper(ratio: number): Dropper {
+  const uses = new Map<string, number>();
+  const keyOf = (path: string): number => {
+    const use = uses.get(path) ?? 0;
+    uses.set(path, use + 1);
+    return (2 * stream(0, `dropout/${path}${use === 0 ? '' : `#${use}`}`).integer(2 ** 31) + 1) | 0;
+  };
+  const within = (g: Builder, path: string, make: () => Value): Value =>
+    g.within({ origin: `${path}.dropout`, rule }, make);
+  return {
+    rows: (g, x, depth, path) =>
+      within(g, path, () => {
+        const rows = x.shape?.length === 2 ? x : g.Reshape(x, g.ints([-1, depth]));
+        const form = { seed: undefined, of: x, ratio, key: keyOf(path), axis: -1, factor: 1 };
+        return made(g, { ...form, x: asType(g, rows, 'float32') });
+      }),
+    image: (g, x, path) =>
+      within(g, path, () =>
+        made(g, { x, seed: undefined, of: x, ratio, key: keyOf(path), axis: 2, factor: 1 / (1 - ratio) }),
+      ),
+  };
+}
+
+/** The graph as it is without dropout: what evaluation runs. In place. */
+export function withoutDropout(graph: Graph): void {
+  for (const own of graph.allGraphs()) {
+    for (const node of own.nodes) if (isAdapted(node)) plainInputs(node);
+    for (const node of own.nodes) {
+      const [y] = node.outputs;
+      if (isDropout(node) && y !== undefined) replaceUses(y, dropoutForm(node).x);
+    }
+    own.removeAll(new Set(own.nodes.filter((n) => n.metadata.get('loraify.rule') === rule)));
+  }
+}
+
+/** Odd, so that no two runs of a body have the seed of each other. */
+const perRun = 0x85ebca6b | 0;
+
+/**
+ * Gives every dropout of the graph its seed: in a body of Loop or Scan one for each run, from the run's number. In place; new nodes of
+ * the main graph stay detached until `graph.adopt()`.
+ */
+export function seedDropout(graph: Graph, g: Builder, seed: Value, place?: (before: Node) => void): void {
+  for (const node of [...graph.nodes]) {
+    if (isDropout(node)) node.setInput(1, seed);
+    for (const body of node.bodies) {
+      const [first] = body.nodes;
+      if (first === undefined || ![...body.allNodes()].some(isDropout)) continue;
+      const inside = g.inside(body);
+      const run = runOf(node, body, g, inside.g);
+      const own = run === undefined ? seed : mixed(inside.g, seed, run);
+      inside.place(first);
+      seedDropout(body, inside.g, own, inside.place);
+    }
+    place?.(node);
+  }
+}
+
+const mixed = (g: Builder, seed: Value, run: Value): Value =>
+  g.within({ origin: 'dropout.seed', rule }, () => g.Add(seed, g.Mul(run, g.constant('int32', [], [perRun]))));
+
+/** The number of the run, int32, as the body of a Loop or Scan reads it; a Scan gets one more input that counts. */
+function runOf(node: Node, body: Graph, g: Builder, inner: Builder): Value | undefined {
+  const mark = { origin: 'dropout.run', rule };
+  if (node.op === 'Loop') {
+    const [iteration] = body.inputs;
+    if (iteration === undefined) return undefined;
+    const int32 = { to: dataTypeNumber('int32') };
+    return inner.within(mark, () => inner.Reshape(inner.Cast(iteration, int32), inner.ints([])));
+  }
+  if (node.op !== 'Scan') return undefined;
+  const ints = (name: string): number[] => {
+    const attr = node.attrs.get(name);
+    return attr?.kind === 'ints' ? attr.value.map(Number) : [];
+  };
+  const scanned = node.attrs.get('num_scan_inputs');
+  const count = scanned?.kind === 'int' ? Number(scanned.value) : 0;
+  const slices = node.inputs.slice(node.inputs.length - count);
+  const [slice] = slices;
+  if (slice === undefined) return undefined;
+  const runs = g.within(mark, () => {
+    const tools = gradTools(g, (v) => {
+      throw badModel(`the rank of "${v.name}" is not known`, { node: node.label });
+    });
+    return counting(g, tools.length(slice, ints('scan_input_axes')[0] ?? 0));
+  });
+  const run = new Value('dropout.run', tensorType('int32', []));
+  body.inputs.push(run);
+  node.setInput(node.inputs.length, runs);
+  node.attrs.set('num_scan_inputs', { kind: 'int', value: count + 1 });
+  for (const name of ['scan_input_axes', 'scan_input_directions'])
+    if (node.attrs.has(name)) node.attrs.set(name, { kind: 'ints', value: [...ints(name), 0] });
+  return run;
+}
+
+/** int32 vector 0, 1, ... */
+export function counting(g: Builder, length: number | Value): Value {
+  const int = (n: number): Value => g.constant('int32', [], [n]);
+  const limit = typeof length === 'number' ? int(length) : g.Cast(g.Squeeze(length), { to: dataTypeNumber('int32') });
+  return g.Range(int(0), limit, int(1));
+}

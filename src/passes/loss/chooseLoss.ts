@@ -1,0 +1,210 @@
+/** Which loss a model asks for: the rules of `--loss auto`, each with the sentence that tells the user. */
+import { badLoss, didYouMean } from '../../errors.ts';
+import { layerOp } from '../../graph/layers.ts';
+import { type Graph, type Node, producersOf, type Value } from '../../graph/model.ts';
+import { attrsOf } from '../../graph/operators.ts';
+import { isFloat } from '../../graph/tensor.ts';
+import { isJoined } from '../canonicalize/joined.ts';
+import { isAdapted } from '../dialect/adapted.ts';
+
+export const lossKinds = ['cross-entropy', 'causal-lm', 'mse', 'l1', 'huber', 'bce', 'output', 'external'] as const;
+export type LossKind = (typeof lossKinds)[number];
+
+export interface ChosenLoss {
+  readonly kind: LossKind;
+  /** The graph's output. */
+  readonly output: Value;
+  /** The value that the loss is attached to: the output, or what goes into a final Softmax, Sigmoid or ArgMax. */
+  readonly tensor: Value;
+  readonly classAxis: number;
+  /** Why, for people. */
+  readonly reason: string;
+}
+
+export interface LossChoiceOptions {
+  readonly loss: LossKind | 'auto';
+  readonly lossOutput: string | undefined;
+  readonly classAxis: number;
+}
+
+/**
+ * The loss of a graph whose layers are Adapted nodes, or sums with branches that are written out. `typed` graphs only: shapes must be inferred.
+ * Throws BAD_LOSS where no float output depends on a layer, or the output asked for does not exist.
+ */
+export function chooseLoss(graph: Graph, options: LossChoiceOptions): ChosenLoss {
+  const candidates = options.lossOutput === undefined ? graph.outputs : [named(graph, options.lossOutput)];
+  const adapted = new Set([...graph.allNodes()].filter((n) => n.layer !== undefined || isJoined(n)));
+  const hit = candidates
+    .map((o) => ({ output: o, value: throughIntegers(o) }))
+    .find(({ value }) => value !== undefined && dependsOn(value, adapted));
+  if (hit?.value === undefined)
+    throw badLoss(
+      options.lossOutput === undefined
+        ? 'no floating-point output of the model depends on an adapted layer'
+        : `output "${options.lossOutput}" does not depend on an adapted layer, or is not floating point`,
+    );
+  const { output, value } = hit;
+  const looked = value === output ? '' : `behind ${output.producer?.op ?? 'an integer output'}, `;
+  if (options.loss !== 'auto') return explicit(options.loss, output, value, options.classAxis);
+  const pick = (kind: LossKind, tensor: Value, why: string, classAxis = options.classAxis): ChosenLoss => ({
+    kind,
+    output,
+    tensor,
+    classAxis,
+    reason: `auto: ${looked}${why}`,
+  });
+  const shape = value.shape;
+  if (shape?.length === 0) return pick('output', value, `output "${output.name}" is a scalar, so it is the loss`);
+  const from = throughIdentity(value).producer;
+  const source = from?.inputs[0];
+  if (from !== undefined && source !== undefined && from.domain === '') {
+    if (from.op === 'Softmax' || from.op === 'LogSoftmax')
+      return pick(
+        'cross-entropy',
+        source,
+        `"${value.name}" comes from ${from.op}, so cross-entropy on what goes into it`,
+        attrsOf(from, 'Softmax').axis,
+      );
+    if (from.op === 'Sigmoid')
+      return pick('bce', source, `"${value.name}" comes from Sigmoid, so binary cross-entropy on what goes into it`);
+  }
+  const classes = shape?.at(-1);
+  const several = classes === undefined || classes === null || typeof classes === 'string' || classes > 1;
+  if (/logit/i.test(value.name) && (shape?.length === 2 || shape?.length === 3) && several) {
+    const table = shape.length === 3 ? languageModel(graph, value) : undefined;
+    if (table !== undefined)
+      return pick(
+        'causal-lm',
+        value,
+        `"${value.name}" has one row per token of "input_ids" and as many columns as "${table}" has rows`,
+        -1,
+      );
+    return pick('cross-entropy', value, `"${value.name}" is named like logits, ${shapeText(value)}`);
+  }
+  if (shape?.length === 2 && typeof classes === 'number' && classes > 1 && fromLayer(value))
+    return pick('cross-entropy', value, `"${value.name}" is ${shapeText(value)} and comes from a weighted layer`);
+  return pick('mse', value, `"${value.name}" (${shapeText(value)}) looks like neither logits nor probabilities`);
+}
+
+const shapeText = (v: Value): string =>
+  v.shape === undefined ? 'of unknown rank' : `[${v.shape.map((d) => d ?? '?').join(', ')}]`;
+
+function named(graph: Graph, name: string): Value {
+  const found = graph.outputs.find((o) => o.name === name);
+  if (found !== undefined) return found;
+  const names = graph.outputs.map((o) => o.name);
+  throw badLoss(`there is no output "${name}"${didYouMean(name, names) || `; the outputs are ${names.join(', ')}`}`);
+}
+
+/** A loss that was asked for: on the raw scores where the output is a probability of them. */
+function explicit(kind: LossKind, output: Value, value: Value, classAxis: number): ChosenLoss {
+  const from = throughIdentity(value).producer;
+  const source = from?.inputs[0];
+  const asked = { kind, output, classAxis, reason: 'as asked' };
+  if (from !== undefined && source !== undefined && from.domain === '') {
+    if ((kind === 'cross-entropy' || kind === 'causal-lm') && (from.op === 'Softmax' || from.op === 'LogSoftmax'))
+      return { ...asked, tensor: source, reason: `as asked, on what goes into ${from.op}` };
+    if (kind === 'bce' && from.op === 'Sigmoid')
+      return { ...asked, tensor: source, reason: 'as asked, on what goes into Sigmoid' };
+  }
+  return { ...asked, tensor: value };
+}
+
+/** The float value behind an output: integer results such as ArgMax are looked through. */
+function throughIntegers(output: Value): Value | undefined {
+  let at: Value | undefined = output;
+  const seen = new Set<Value>();
+  while (at !== undefined && !seen.has(at)) {
+    seen.add(at);
+    if (at.dtype === undefined || isFloat(at.dtype)) return at;
+    const producer: Node | undefined = at.producer;
+    if (
+      producer === undefined ||
+      ![
+        'ArgMax',
+        'ArgMin',
+        'TopK',
+        'Cast',
+        'Identity',
+        'Squeeze',
+        'Unsqueeze',
+        'Reshape',
+        'Hardmax',
+        'Greater',
+        'GreaterOrEqual',
+        'Less',
+        'Round',
+        'Flatten',
+      ].includes(producer.op)
+    )
+      return undefined;
+    at = producer.inputs[0];
+  }
+  return undefined;
+}
+
+function throughIdentity(v: Value): Value {
+  let at = v;
+  while (at.producer?.op === 'Identity' && at.producer.inputs[0] !== undefined) at = at.producer.inputs[0];
+  return at;
+}
+
+function dependsOn(value: Value, adapted: ReadonlySet<Node>): boolean {
+  const seen = new Set<Node>();
+  const todo = value.producer === undefined ? [] : [value.producer];
+  for (let n = todo.pop(); n !== undefined; n = todo.pop()) {
+    if (seen.has(n)) continue;
+    if (adapted.has(n)) return true;
+    seen.add(n);
+    todo.push(...producersOf(n));
+    for (const b of n.bodies) if ([...b.allNodes()].some((m) => adapted.has(m))) return true;
+  }
+  return false;
+}
+
+/** The value is a weighted product, or one with a bias added. */
+function fromLayer(value: Value): boolean {
+  const node = throughIdentity(value).producer;
+  if (node === undefined) return false;
+  return (
+    isProduct(node) ||
+    (node.op === 'Add' && node.inputs.some((v) => v?.producer !== undefined && isProduct(v.producer)))
+  );
+}
+
+/** Also what the branch of a layer ends in where it is written out. */
+const isProduct = (node: Node): boolean =>
+  isAdapted(node) ||
+  ['MatMul', 'Gemm'].includes(node.op) ||
+  (node.layer !== undefined && layerOp(node.layer.op).form === 'linear');
+
+/** The embedding table that input_ids reads, where logits [N, S, C] have its S and its height C. */
+function languageModel(graph: Graph, logits: Value): string | undefined {
+  const ids = graph.inputs.find((v) => v.name === 'input_ids');
+  const [, length] = ids?.shape ?? [];
+  if (ids === undefined || length === undefined || length === null) return undefined;
+  const [, steps, classes] = logits.shape ?? [];
+  if (steps !== length) return undefined;
+  for (const { node } of readers(ids)) {
+    const table = node.op === 'Gather' ? storedBehind(node.inputs[0]) : undefined;
+    if (table?.tensor?.dims[0] === classes) return table?.name;
+  }
+  return undefined;
+}
+
+/** What a table is read from, through changes of its type. */
+function storedBehind(value: Value | undefined): Value | undefined {
+  let at = value;
+  while (at?.producer !== undefined && ['Cast', 'Identity', 'DequantizeLinear'].includes(at.producer.op))
+    at = at.producer.inputs[0];
+  return at;
+}
+
+/** Uses of a value, also behind casts and reshapes of it. */
+function readers(value: Value): { node: Node }[] {
+  return [...value.uses].flatMap((u) =>
+    ['Cast', 'Identity', 'Reshape', 'Unsqueeze', 'Squeeze'].includes(u.node.op) && u.node.outputs[0] !== undefined
+      ? readers(u.node.outputs[0])
+      : [{ node: u.node }],
+  );
+}

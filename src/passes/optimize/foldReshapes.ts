@@ -1,0 +1,53 @@
+/**
+ * Reshapes to lengths that are known say so, and those that follow one another become one. ONNX Runtime 1.30 fuses Reshape, Squeeze
+ * and Unsqueeze behind a Reshape where the last result's lengths are known (ReshapeFusion, from level `basic` on), and does not load
+ * a graph in which it fuses one whose lengths another node computes: "Attempting to get index by a name which does not exist".
+ */
+import type { Builder } from '../../graph/builder.ts';
+import type { Graph, Node, Value } from '../../graph/model.ts';
+
+const reshaping = new Set(['Reshape', 'Squeeze', 'Unsqueeze']);
+const reshapes = ({ op, domain }: Node): boolean => domain === '' && reshaping.has(op);
+
+/** In place, bodies included. */
+export function knownReshapes(graph: Graph, g: Builder): void {
+  for (const own of graph.allGraphs())
+    for (const node of own.nodes) {
+      const [y] = node.outputs;
+      const dims = y?.shape?.filter((d) => typeof d === 'number');
+      if (!reshapes(node) || dims === undefined || dims.length !== y?.shape?.length) continue;
+      const from = source(node, own);
+      if (from === node.inputs[0] && !isComputed(node)) continue;
+      node.op = 'Reshape';
+      node.setInput(0, from);
+      node.setInput(1, g.ints(dims));
+      node.attrs.clear();
+      // A length of zero would mean "copy".
+      if (dims.includes(0)) node.attrs.set('allowzero', { kind: 'int', value: 1 });
+    }
+}
+
+/**
+ * A Reshape with one length that is not known computes it itself: nothing has to hold a value whose lengths a node would read later. In place,
+ * not for bodies.
+ */
+export function inferLengths(graph: Graph, g: Builder): void {
+  for (const node of graph.nodes) {
+    const shape = node.outputs[0]?.shape;
+    const open = shape?.filter((d) => typeof d !== 'number').length;
+    if (node.domain !== '' || !isComputed(node) || shape === undefined || open !== 1 || shape.includes(0)) continue;
+    node.setInput(1, g.ints(shape.map((d) => (typeof d === 'number' ? d : -1))));
+    node.attrs.delete('allowzero');
+  }
+}
+
+/** A Reshape whose lengths a node computes. */
+const isComputed = (node: Node): boolean => node.op === 'Reshape' && node.inputs[1]?.producer !== undefined;
+
+/** What the node reads, behind others of its kind as far as the last one of computed lengths. */
+function source(node: Node, graph: Graph): Value | undefined {
+  let found = node.inputs[0];
+  for (let at = found?.producer; at?.graph === graph && reshapes(at); at = at.inputs[0]?.producer)
+    if (isComputed(at)) found = at.inputs[0];
+  return found;
+}

@@ -1,0 +1,284 @@
+/**
+ * `--precision fp16|bf16` on CUDA: not the frozen weights alone, activations and gradients have the half type too, between products
+ * with such weights and from there through everything that needs no float32. It halves what a step reads, writes and keeps.
+ *
+ * What stays float32, as under torch.autocast: the state and the optimizer, the loss, normalizations, the residual stream (whatever is
+ * summed with a float32 value of its shape), factors of rows, sums of whole tensors. A and B are rounded for their products, which
+ * sum in float32; their gradients leave the products rounded once.
+ */
+import { createBuilder } from '../../graph/builder.ts';
+import { constant, type Graph, Node, readsOf, tensorType, Value } from '../../graph/model.ts';
+import { opKey } from '../../graph/operators.ts';
+import type { HalfType } from '../../graph/rounding.ts';
+import { inlineBytes, roundedWithin } from '../../graph/tensor.ts';
+import { isBackward } from '../common/forwardNodes.ts';
+import { ruleOf } from '../common/patterns.ts';
+import { sameShape } from '../common/shapeTools.ts';
+import { storedBehind } from '../precision/halfWeights.ts';
+import { castTo } from '../precision/missingKernels.ts';
+import { axesOf } from './flattenRows.ts';
+
+const names = (text: string): ReadonlySet<string> => new Set(text.split(' '));
+
+/** What has kernels of both half types on CUDA (bfloat16 lacks most others), and loses nothing but a rounding in them. */
+const elementwise = names('Add Sub Mul Div Neg Abs Sigmoid Tanh Relu Erf Exp Where com.microsoft.FastGelu');
+/** Of float16 alone. */
+const elementwise16 = names('com.microsoft.Gelu com.microsoft.QuickGelu');
+const moving = names('Identity Reshape Flatten Squeeze Unsqueeze Transpose Slice Split Concat Expand Tile Gather');
+const ofAnyType = names('Shape Size');
+const products = names('MatMul Gemm com.microsoft.FusedMatMul');
+
+/** Masks are written with the least float32. Beyond this they would be minus infinity, and a row of nothing else has no finite softmax. */
+const most: Readonly<Record<HalfType, number>> = { float16: 6e4, bfloat16: (2 - 2 ** -7) * 2 ** 127 };
+
+/** In place, bodies included, on a finished graph in its order; every graph keeps float32 at its edges. */
+export function narrow(graph: Graph, type: HalfType): void {
+  for (const own of graph.allGraphs()) smallFirst(own);
+  const active = activeValues(graph);
+  for (const own of [...graph.allGraphs()]) narrowOne(own, type, own === graph ? (v) => active.has(v) : () => true);
+  graph.prune();
+}
+
+function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean): void {
+  const plan = planFor(graph, type, isActive);
+  if (plan.computed.size === 0) return;
+  const handedOut = new Set<Value>(graph.outputs);
+  for (const n of graph.nodes)
+    for (const b of n.bodies) for (const v of b.allGraphs()) for (const o of v.outputs) handedOut.add(o);
+  const at = new Map(graph.nodes.map((n, i) => [n, i]));
+  /** Nodes that stand right before or behind another, in the order in which they were made. */
+  const before = new Map<Node, Node[]>();
+  const behind = new Map<Node | undefined, Node[]>();
+  const g = createBuilder();
+  const cast = (from: Value, to: Value, dtype: HalfType | 'float32', rule: string): Node =>
+    g.within({ origin: from.name, rule }, () =>
+      g.own(new Node({ op: 'Cast', inputs: [from], outputs: [to], attrs: castTo(dtype) })),
+    );
+  const put = <K>(map: Map<K, Node[]>, key: K, node: Node): void => {
+    map.set(key, [...(map.get(key) ?? []), node]);
+  };
+
+  const halves = new Map<Value, Value>();
+  /** v in the half type, for a node that computes in it. */
+  const half = (v: Value): Value => {
+    const known = halves.get(v) ?? storedBehind(v);
+    if (known !== undefined) return known;
+    if (v.tensor !== undefined) {
+      const made = constant(`${v.name}.${type}`, roundedWithin(v.tensor, type, v.name, most[type]));
+      halves.set(v, made);
+      return made;
+    }
+    const made = new Value(`${v.name}.${type}`, tensorType(type, v.shape));
+    const producer = v.producer?.graph === graph ? v.producer : undefined;
+    let from = v;
+    // Masks are added.
+    if ([...v.uses].some((u) => u.node.op === 'Add' && plan.computed.has(u.node))) {
+      from = new Value(`${v.name}.clipped`, v.type);
+      const bounds = [-most[type], most[type]].map((x) => g.float(x));
+      put(
+        behind,
+        producer,
+        g.within({ origin: v.name, rule: 'narrow' }, () =>
+          g.own(new Node({ op: 'Clip', inputs: [v, ...bounds], outputs: [from] })),
+        ),
+      );
+    }
+    put(behind, producer, cast(from, made, type, 'narrow'));
+    halves.set(v, made);
+    return made;
+  };
+
+  // Results first: a value that is made in the half type has it from here on, and a wide one of its own for who needs that.
+  for (const v of plan.values) {
+    const all = [...v.uses].filter((u) => !plan.computed.has(u.node));
+    const uses = all.filter((u) => !ofAnyType.has(opKey(u.node)));
+    const isOutput = handedOut.has(v);
+    const { producer } = v;
+    const made = new Value(isOutput ? `${v.name}.${type}` : v.name, tensorType(type, v.shape));
+    if (producer === undefined) continue;
+    producer.replaceOutput(producer.outputs.indexOf(v), made);
+    made.declared = false;
+    halves.set(v, made);
+    for (const { node, index } of all) if (ofAnyType.has(opKey(node))) node.setInput(index, made);
+    if (isOutput) {
+      v.producer = undefined;
+      const wide = cast(made, v, 'float32', 'narrow');
+      put(behind, producer, wide);
+      continue;
+    }
+    // The backward casts once more for itself, so that what is kept is the narrow one.
+    for (const [rule, users] of [
+      ['narrow', uses.filter((u) => !isBackward(u.node))],
+      ['grad/narrow', uses.filter((u) => isBackward(u.node))],
+    ] as const) {
+      const [some, ...others] = users.map((u) => holder(u.node, graph));
+      if (some === undefined) continue;
+      const first = others.reduce((a, b) => ((at.get(b) ?? 0) < (at.get(a) ?? 0) ? b : a), some);
+      const wide = new Value(
+        `${v.name}.${rule === 'narrow' ? 'float32' : 'float32.again'}`,
+        tensorType('float32', v.shape),
+      );
+      put(before, first, cast(made, wide, 'float32', rule));
+      for (const { node, index } of users) node.setInput(index, wide);
+    }
+  }
+  for (const node of graph.nodes) {
+    if (!plan.computed.has(node)) continue;
+    node.inputs.forEach((v, i) => {
+      if (v?.dtype === 'float32' && !(node.op === 'Where' && i === 0)) node.setInput(i, half(v));
+    });
+  }
+  const order = graph.nodes.flatMap((n) => [...(before.get(n) ?? []), n, ...(behind.get(n) ?? [])]);
+  const fresh = new Set(order.filter((n) => n.graph === undefined));
+  const first = behind.get(undefined) ?? [];
+  for (const n of [...fresh, ...first]) n.attach(graph);
+  graph.nodes.splice(0, graph.nodes.length, ...first, ...order);
+  // Casts of weights that are read as they are stored now.
+  const idle = graph.nodes.filter(
+    (n) => n.op === 'Cast' && n.outputs.every((o) => o.uses.size === 0 && !handedOut.has(o)),
+  );
+  graph.removeAll(new Set(idle));
+}
+
+/**
+ * x·W + s·(h·B) with the small term first: a product rounds once, behind the sum with its C. The other way round a branch that has
+ * hardly moved yet is less than half a unit of x·W, and would be rounded away, always.
+ */
+function smallFirst(graph: Graph): void {
+  for (const node of [...graph.nodes]) {
+    const base = node.op === 'Gemm' && node.domain === '' ? node.inputs[2]?.producer : undefined;
+    const [y, product] = [node.outputs[0], base?.outputs[0]];
+    if (base === undefined || y === undefined || product === undefined || !fromState(node.inputs[1])) continue;
+    const plain = base.domain === '' && (base.op === 'MatMul' || base.op === 'Gemm') && base.graph === graph;
+    if (!plain || !readsStored(base) || product.uses.size > 1 || graph.outputs.includes(product)) continue;
+    const flat = [base.inputs[0], base.inputs[1]].every((v) => v?.shape?.length === 2);
+    const scaled = ['alpha', 'beta'].some((name) => {
+      const attr = base.attrs.get(name);
+      return attr?.kind === 'float' && attr.value !== 1;
+    });
+    if (!flat || scaled) continue;
+    node.setInput(2, base.inputs[2]);
+    node.replaceOutput(0, product);
+    base.op = 'Gemm';
+    base.setInput(2, product);
+    base.replaceOutput(0, y);
+    graph.nodes.splice(graph.nodes.indexOf(base), 1);
+    graph.nodes.splice(graph.nodes.indexOf(node) + 1, 0, base);
+  }
+}
+
+interface Plan {
+  /** Nodes that compute in the half type, or move what has it. */
+  readonly computed: ReadonlySet<Node>;
+  /** What they make, float32 before. */
+  readonly values: ReadonlySet<Value>;
+}
+
+function planFor(graph: Graph, type: HalfType, isActive: (v: Value) => boolean): Plan {
+  const computed = new Set<Node>();
+  const values = new Set<Value>();
+  /** Activations that are needed in the half type anyway. */
+  const wanted = new Set<Value>();
+  for (const node of graph.nodes)
+    if (readsStored(node)) for (const v of node.inputs.slice(0, 2)) if (v !== undefined) wanted.add(v);
+  const narrowed = (v: Value | undefined): boolean => v !== undefined && values.has(v);
+  const site: Site = { type, narrowed, wanted, isActive };
+  for (const node of graph.nodes) {
+    if (!isFloat32(node) || !fits(node, site)) continue;
+    computed.add(node);
+    for (const o of node.outputs) if (o.dtype === 'float32') values.add(o);
+  }
+  // Where the only thing that comes of it is cast back, nothing is gained by rounding a step earlier.
+  for (const node of graph.nodes.toReversed()) {
+    if (!computed.has(node) || !elementwise.has(opKey(node))) continue;
+    const isLast = node.outputs.every((o) => o.uses.size > 0 && [...o.uses].every((u) => !computed.has(u.node)));
+    if (!isLast || new Set(node.inputs.filter(narrowed)).size > 1) continue;
+    computed.delete(node);
+    for (const o of node.outputs) values.delete(o);
+  }
+  // A and B are cast before the state is cut where nobody reads them wide.
+  for (const node of graph.nodes.toReversed()) {
+    if (ruleOf(node) !== 'state/unpack' || !moving.has(opKey(node)) || !isFloat32(node)) continue;
+    const users = node.outputs.flatMap((o) => [...o.uses]);
+    if (users.length === 0 || node.outputs.some((o) => graph.outputs.includes(o))) continue;
+    if (!users.every((u) => computed.has(u.node) && u.node.graph === graph)) continue;
+    computed.add(node);
+    for (const o of node.outputs) values.add(o);
+  }
+  return { computed, values };
+}
+
+interface Site {
+  readonly type: HalfType;
+  readonly narrowed: (v: Value | undefined) => boolean;
+  readonly wanted: ReadonlySet<Value>;
+  /** Whether a value depends on the state; in a body any may. */
+  readonly isActive: (v: Value) => boolean;
+}
+
+/** Whether a node computes in the half type, by what of its inputs has it. */
+function fits(node: Node, { type, narrowed, wanted, isActive }: Site): boolean {
+  const key = opKey(node);
+  const [a, b, c] = node.inputs;
+  const [y] = node.outputs;
+  if (products.has(key)) {
+    if (readsStored(node)) return true;
+    const kinds = [a, b].map((v, i) => {
+      if (v === undefined || narrowed(v) || wanted.has(v)) return 'half';
+      return fromState(v) ? 'state' : isNarrower(v, i === 0 ? b : a) ? 'thin' : 'wide';
+    });
+    const sum = c === undefined || c.tensor !== undefined || narrowed(c);
+    return sum && kinds.includes('half') && !kinds.includes('wide');
+  }
+  if (moving.has(key)) {
+    const data = key === 'Concat' ? node.inputs : [a];
+    return data.some(narrowed) && data.every((v) => narrowed(v) || v?.tensor !== undefined);
+  }
+  if (key === 'Softmax') return narrowed(a);
+  // Sums of few numbers each: a vector or a scalar is what is left of a whole tensor.
+  if (key === 'ReduceSum') return narrowed(a) && (y?.shape?.length ?? 0) > 1 && axesOf(node) !== undefined;
+  if (!elementwise.has(key) && !(type === 'float16' && elementwise16.has(key))) return false;
+  if (ruleOf(node).startsWith('loss/') || ruleOf(node).startsWith('rowFactors')) return false;
+  const data = node.inputs.slice(key === 'Where' ? 1 : 0).filter((v) => v !== undefined);
+  // What is summed with a float32 value of its shape joins a residual stream; a factor that the state has no part in does not.
+  const isFactor = (v: Value): boolean => key === 'Mul' && !isActive(v) && sameShape(v.shape, y?.shape);
+  return data.some(narrowed) && data.every((v) => narrowed(v) || isMinor(v, y) || isFactor(v));
+}
+
+/** A constant, or what is repeated over the result without being one number for a row of it: a mask, the angles of a rotary embedding. */
+function isMinor(v: Value, y: Value | undefined): boolean {
+  const [of, all] = [v.shape, y?.shape];
+  const same = sameShape(of, all);
+  if (v.tensor !== undefined) return v.tensor.byteLength <= inlineBytes || !same;
+  return of !== undefined && all !== undefined && of.length > 0 && !same && of.at(-1) === all.at(-1);
+}
+
+/** A matrix of a few columns beside one of many: h = x·A beside dy, say. */
+function isNarrower(v: Value, other: Value | undefined): boolean {
+  const [of, beside] = [v, other].map((m) => (m?.shape?.length === 2 ? m.shape[1] : undefined));
+  return typeof of === 'number' && typeof beside === 'number' && 4 * of <= beside;
+}
+
+/** What depends on the state. */
+function activeValues(graph: Graph): Set<Value> {
+  const active = new Set<Value>();
+  for (const node of graph.nodes)
+    if (ruleOf(node) === 'state/unpack' || readsOf(node).some((v) => active.has(v)))
+      for (const o of node.outputs) active.add(o);
+  return active;
+}
+
+/** A product with a weight that is stored in the half type. */
+const readsStored = (node: Node): boolean =>
+  products.has(opKey(node)) && node.inputs.slice(0, 2).some((v) => storedBehind(v) !== undefined);
+
+const isFloat32 = (node: Node): boolean => node.outputs.some((o) => o.dtype === 'float32');
+
+/** A or B, as it is cut from the state. */
+const fromState = (v: Value | undefined): boolean => ruleOf(v?.producer) === 'state/unpack';
+
+/** The node of the graph that reads, or whose body does. */
+function holder(node: Node, graph: Graph): Node {
+  if (node.graph === graph) return node;
+  return graph.nodes.find((n) => n.bodies.some((b) => [...b.allNodes()].includes(node))) ?? node;
+}

@@ -1,0 +1,226 @@
+/**
+ * Activations that the backward computes once more instead of keeping (Chen et al. 2016, https://arxiv.org/abs/1604.06174). What can be
+ * made of kept values by a pass over memory is made again where that frees enough for the time it takes; attention weights, which
+ * take five passes and a product, where they would be gigabytes and most of what is kept (Dao et al. 2022, https://arxiv.org/abs/2205.14135).
+ */
+import { type Graph, Node, readsOf, Value } from '../../graph/model.ts';
+import { dataTypeBits } from '../../graph/tensor.ts';
+import { forwardOf } from '../common/forwardNodes.ts';
+import { ruleOf } from '../common/patterns.ts';
+import { evaluate } from '../shapes/dims.ts';
+import { contributed, elementwise, normalizations } from './flattenRows.ts';
+
+/** Of an H100: what a node costs its host, and what memory and TF32 products do in a microsecond. */
+const device = { node: 9, bytes: 2.4e6, operations: 2e8 };
+/** A gigabyte that is freed may cost 1.5 ms. */
+const worth = 1e9 / 1500;
+/** For lengths that the model leaves open: the first axis of an input, and the others. */
+export interface Usual {
+  readonly batch: number;
+  readonly length: number;
+}
+/** Smaller values are kept whoever reads them. */
+const small = 2 ** 16;
+/** Attention weights of less than two gigabytes are kept whatever their share: their copies take time at any length. */
+const plenty = 2e9;
+/** So many steps back from a value are looked at. */
+const depth = 12;
+
+const moving = new Set(['Transpose', 'Expand', 'Slice', 'Split', 'Concat', 'Pad', 'Tile', 'Gather']);
+/** Of the standard's; they hand their input on. */
+const aliases = new Set(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Identity']);
+const products = new Set(['MatMul', 'Gemm', 'FusedMatMul']);
+
+/** In place, on a gradient graph with shapes, in its order. ONNX Runtime must not merge equal nodes again. */
+export function computeAgain(graph: Graph, usual: Usual = { batch: 8, length: 512 }): void {
+  const forward = forwardOf(graph);
+  if (forward === undefined) return;
+  const again = chosen(graph, forward, sizes(graph, usual));
+  if (again.size > 0) rewrite(graph, forward, again);
+}
+
+/** The forward nodes that the backward has copies of. */
+function chosen(graph: Graph, forward: ReadonlySet<Node>, bytes: (v: Value) => number): Set<Node> {
+  const isForward = (v: Value | undefined): v is Value & { producer: Node } =>
+    v?.producer !== undefined && forward.has(v.producer);
+  /** The value that an alias is a view of. */
+  const rootOf = (v: Value): Value => {
+    let root = v;
+    for (let of = root.producer; of !== undefined && forward.has(of) && isAlias(of); of = root.producer) {
+      const [from] = of.inputs;
+      if (from === undefined) break;
+      root = from;
+    }
+    return root;
+  };
+  const kept = new Set<Value>();
+  const pinned = new Set<Value>(graph.outputs.map(rootOf));
+  for (const node of graph.nodes) {
+    if (forward.has(node)) continue;
+    for (const v of readsOf(node)) if (isForward(v)) kept.add(rootOf(v));
+    if (node.bodies.length > 0) for (const v of readsOf(node)) pinned.add(rootOf(v));
+  }
+  const again = new Set<Node>();
+  const total = (list: Iterable<Value>): number => [...list].reduce((n, v) => n + bytes(v), 0);
+  const isLarge = (v: Value): boolean => bytes(v) >= small && bytes(v) < Number.POSITIVE_INFINITY;
+
+  /** What `nodes` read that is neither at hand nor made by them. */
+  const missing = (nodes: ReadonlySet<Node>, target: Value): Set<Value> => {
+    const found = new Set<Value>();
+    for (const node of nodes)
+      for (const input of node.inputs) {
+        const v = input && rootOf(input);
+        if (!isForward(v) || nodes.has(v.producer) || again.has(v.producer)) continue;
+        if ((v === target || !kept.has(v)) && bytes(v) >= small) found.add(v);
+      }
+    return found;
+  };
+  /** The nodes that make a kept value of kept ones at the best rate, as many steps back as that takes. */
+  const recipe = (target: Value & { producer: Node }, may: (node: Node) => boolean): Recipe | undefined => {
+    if (!may(target.producer)) return undefined;
+    const nodes = new Set<Node>();
+    let best: Recipe | undefined;
+    let [made, time] = [0, 0];
+    for (let next = target; nodes.size < depth; ) {
+      nodes.add(next.producer);
+      time += timeOf(next.producer, bytes);
+      made += total(next.producer.outputs.filter((v) => kept.has(v)));
+      const lacking = missing(nodes, target);
+      const gain = made - total(lacking);
+      if (gain > 0 && gain / time > (best === undefined ? 0 : best.gain / best.time))
+        best = { nodes: new Set(nodes), lacking, gain, time };
+      const further = [...lacking].filter(isForward).filter((v) => !pinned.has(v) && may(v.producer));
+      const [largest] = further.sort((v, w) => bytes(w) - bytes(v));
+      if (largest === undefined) break;
+      next = largest;
+    }
+    return best;
+  };
+  const take = ({ nodes, lacking }: Recipe): void => {
+    for (const v of lacking) kept.add(v);
+    for (const node of nodes) {
+      again.add(node);
+      for (const v of node.outputs) kept.delete(v);
+    }
+  };
+  /** Last first: what a value is made of is looked at after it. */
+  const candidates = (): (Value & { producer: Node })[] =>
+    graph.nodes.toReversed().flatMap((n) => n.outputs.filter((v) => kept.has(v) && !pinned.has(v)).filter(isForward));
+
+  for (const v of candidates()) {
+    const found = kept.has(v) && isLarge(v) ? recipe(v, isPass) : undefined;
+    if (found !== undefined && found.gain >= found.time * worth) take(found);
+  }
+  const weights = candidates().filter(({ producer }) => producer.op === 'Softmax');
+  const attention = total(weights);
+  const rest = total([...kept].filter((v) => !(v.producer && isLoss(v.producer)))) - attention;
+  if (attention > Math.max(rest, plenty))
+    for (const v of weights) {
+      const found = recipe(v, (node) => isPass(node) || isScores(node));
+      if (found !== undefined) take(found);
+    }
+  return again;
+}
+
+interface Recipe {
+  readonly nodes: ReadonlySet<Node>;
+  /** What must be kept for it that is not now. */
+  readonly lacking: ReadonlySet<Value>;
+  /** Bytes that need not be kept. */
+  readonly gain: number;
+  /** Microseconds. */
+  readonly time: number;
+}
+
+/** The bytes of values, with the usual numbers for the lengths that the graph's inputs leave open; infinite where a length is not known. */
+function sizes(graph: Graph, usual: Usual): (v: Value) => number {
+  const lengths = new Map<string, number>();
+  for (const { shape } of graph.inputs)
+    for (const [i, d] of (shape ?? []).entries())
+      if (typeof d === 'string' && !lengths.has(d)) lengths.set(d, i === 0 ? usual.batch : usual.length);
+  // Rows without a sequence.
+  if (lengths.size === 1) for (const d of lengths.keys()) lengths.set(d, usual.length);
+  const known = new Map<Value, number>();
+  return (v) => {
+    const found = known.get(v);
+    if (found !== undefined) return found;
+    const { shape, dtype } = v;
+    const count = shape?.reduce<number>((n, d) => n * (evaluate(d, lengths) ?? Number.NaN), 1);
+    const made =
+      dtype === undefined || count === undefined || Number.isNaN(count)
+        ? Number.POSITIVE_INFINITY
+        : (count * dataTypeBits(dtype)) / 8;
+    known.set(v, made);
+    return made;
+  };
+}
+
+function timeOf(node: Node, bytes: (v: Value) => number): number {
+  const outputs = node.outputs.reduce((n, v) => n + bytes(v), 0);
+  const inputs = node.inputs.reduce((n, v) => n + (v === undefined ? 0 : bytes(v)), 0);
+  const moved = node.op === 'Gather' ? 2 * outputs : inputs + outputs;
+  const [y] = node.outputs;
+  const elements = y?.dtype === undefined ? 0 : bytes(y) / (dataTypeBits(y.dtype) / 8);
+  const operations = products.has(node.op) ? 2 * elements * (innerOf(node) ?? 0) : 0;
+  return device.node + Math.max(moved / device.bytes, operations / device.operations);
+}
+
+const isAlias = ({ op, domain }: Node): boolean => domain === '' && aliases.has(op);
+const isLoss = (node: Node): boolean => ruleOf(node).startsWith('loss/');
+
+/** One pass over memory. */
+function isPass(node: Node): boolean {
+  if (node.bodies.length > 0 || isLoss(node)) return false;
+  if (node.domain !== '') return node.domain === 'com.microsoft' && contributed.has(node.op);
+  if (products.has(node.op)) return isMerge(node);
+  return elementwise.has(node.op) || normalizations.has(node.op) || moving.has(node.op);
+}
+
+/** W + s·A·B: with so short an inner length it is a pass over W. */
+const isMerge = ({ op, inputs: [, , c] }: Node): boolean => op === 'Gemm' && c?.tensor?.dims.length === 2;
+
+/** What attention weights are made by: softmax, and the product of queries and keys of each head. */
+const isScores = ({ op, domain, inputs: [, b] }: Node): boolean =>
+  (op === 'Softmax' && domain === '') || (products.has(op) && b?.tensor === undefined && (b?.shape?.length ?? 0) > 2);
+
+/** The length that a product sums over. */
+function innerOf({ attrs, inputs: [a] }: Node): number | undefined {
+  const isTurned = attrs.get('transA');
+  const inner = a?.shape?.at(isTurned?.kind === 'int' && Number(isTurned.value) === 1 ? -2 : -1);
+  return typeof inner === 'number' ? inner : undefined;
+}
+
+/** Copies stand before the first node that reads them. */
+function rewrite(graph: Graph, forward: ReadonlySet<Node>, again: ReadonlySet<Node>): void {
+  const copies = new Map<Node, Node>();
+  const order: Node[] = [];
+  const copyOf = (node: Node): Node => {
+    const known = copies.get(node);
+    if (known !== undefined) return known;
+    const copy = new Node({
+      op: node.op,
+      domain: node.domain,
+      name: `${node.label}.again`,
+      inputs: node.inputs.map((v) => late(v)),
+      outputs: node.outputs.map((v) => new Value(v.name === '' ? '' : `${v.name}.again`, v.type)),
+      attrs: node.attrs,
+    });
+    copy.metadata.set('loraify.rule', 'again');
+    copy.attach(graph);
+    order.push(copy);
+    copies.set(node, copy);
+    return copy;
+  };
+  /** The value that the backward reads for one of the forward. */
+  const late = (v: Value | undefined): Value | undefined => {
+    const made = v?.producer;
+    if (v === undefined || made === undefined || !forward.has(made)) return v;
+    if (!again.has(made) && !(isAlias(made) && late(made.inputs[0]) !== made.inputs[0])) return v;
+    return copyOf(made).outputs[made.outputs.indexOf(v)];
+  };
+  for (const node of graph.nodes) {
+    if (!forward.has(node)) for (const [i, v] of node.inputs.entries()) if (late(v) !== v) node.setInput(i, late(v));
+    order.push(node);
+  }
+  graph.nodes.splice(0, graph.nodes.length, ...order);
+}

@@ -1,0 +1,118 @@
+/**
+ * The weight of com.microsoft.MatMulNBits (onnxruntime, docs/ContribOperators.md) as a DequantizeLinear of ai.onnx reads it. Packed
+ * [N, blocks, block · bits / 8], its bytes are those of a uint4 or uint8 tensor [N, blocks · block], and the scales those of a
+ * tensor [N, blocks]: the same bytes under other dims, nothing is copied.
+ */
+import { noGradient } from '../../errors.ts';
+import type { Builder } from '../../graph/builder.ts';
+import { constant, type Node, type Value } from '../../graph/model.ts';
+import { attrsOf } from '../../graph/operators.ts';
+import { bytesOf, isFloat, type Tensor } from '../../graph/tensor.ts';
+import { constantTensor } from '../common/constantOperand.ts';
+
+export interface PackedShape {
+  /** The weight is [N, K]. */
+  readonly K: number;
+  readonly N: number;
+  readonly bits: 4 | 8;
+  readonly block: number;
+  /** Blocks of a row; the last one may reach beyond K. */
+  readonly blocks: number;
+}
+
+export interface Unpacked extends PackedShape {
+  /** [N, blocks · block] in the type of the scales, zero points of integer type applied. */
+  readonly weight: Value;
+  /** Zero points of float type times their scales, [N, blocks]: what is still to be taken off, block by block. */
+  readonly shift: Value | undefined;
+}
+
+/** Throws NO_GRADIENT where DequantizeLinear cannot read the weight, with the reason. */
+export function unpackWeight(node: Node, g: Builder): Unpacked {
+  const refuse = (reason: string): Error =>
+    noGradient(`MatMulNBits passes no gradient to its input: ${reason}`, { node: node.label });
+  const [, packed, scales, zeros, order] = node.inputs;
+  const { K, N, bits, block_size: block } = attrsOf(node, 'com.microsoft.MatMulNBits');
+  if (order !== undefined)
+    throw refuse('g_idx gives every column a block of its own choice, which no DequantizeLinear reads');
+  if (bits !== 4 && bits !== 8) throw refuse(`its weight has ${bits} bits, not 4 or 8`);
+  const tensor = packed && constantTensor(packed);
+  const scale = scales && constantTensor(scales);
+  if (
+    packed === undefined ||
+    scales === undefined ||
+    tensor === undefined ||
+    scale === undefined ||
+    block === undefined ||
+    K === undefined ||
+    N === undefined
+  )
+    throw refuse('its weight and scales are not constants');
+  const shape: PackedShape = { K, N, bits, block, blocks: Math.ceil(K / block) };
+  const dims = [N, shape.blocks];
+  const view = (v: Value, t: Tensor): Value => constant(`${v.name}.blocks`, { ...t, dims });
+  const q = constant(`${packed.name}.${bits === 4 ? 'uint4' : 'uint8'}`, {
+    ...tensor,
+    dtype: bits === 4 ? 'uint4' : 'uint8',
+    dims: [N, shape.blocks * block],
+  });
+  const s = view(scales, scale);
+  const given = zeros && constantTensor(zeros);
+  if (zeros !== undefined && given === undefined) throw refuse('its zero points are not constants');
+  const float = zeros !== undefined && given !== undefined && isFloat(given.dtype);
+  const z = float ? undefined : zeroPoints(zeros, given, shape);
+  const attrs = { axis: 1, block_size: block };
+  return {
+    ...shape,
+    weight: g.DequantizeLinear(q, s, z, attrs),
+    shift: float ? g.Mul(view(zeros, given), s) : undefined,
+  };
+}
+
+/** Zero points [N, blocks] of the weight's type; the middle of the range where the node has none. */
+function zeroPoints(zeros: Value | undefined, given: Tensor | undefined, { N, blocks, bits }: PackedShape): Value {
+  const dims = [N, blocks];
+  const dtype = bits === 4 ? 'uint4' : 'uint8';
+  const byteLength = Math.ceil((N * blocks * bits) / 8);
+  if (zeros === undefined || given === undefined) {
+    const middle = bits === 4 ? 0x88 : 0x80;
+    return constant(`zero.${dtype}.${N}x${blocks}`, filled({ dtype, dims, byteLength }, middle));
+  }
+  // Rows of 4-bit zero points begin at whole bytes, those of a tensor do not.
+  const aligned = bits === 8 || blocks % 2 === 0;
+  const tensor: Tensor = aligned
+    ? { ...given, dtype, dims }
+    : { dtype, dims, byteLength, payload: { kind: 'computed', chunks: () => [packed(bytesOf(given), N, blocks)] } };
+  return constant(`${zeros.name}.blocks`, tensor);
+}
+
+/** Nibbles of rows that begin at whole bytes, one after another. */
+function packed(rows: Uint8Array, count: number, length: number): Uint8Array {
+  const stride = Math.ceil(length / 2);
+  const out = new Uint8Array(Math.ceil((count * length) / 2));
+  for (let row = 0, at = 0; row < count; row++)
+    for (let i = 0; i < length; i++, at++) {
+      const nibble = ((rows[row * stride + (i >> 1)] ?? 0) >> (4 * (i & 1))) & 15;
+      out[at >> 1] = (out[at >> 1] ?? 0) | (nibble << (4 * (at & 1)));
+    }
+  return out;
+}
+
+const fills = new Map<string, Tensor>();
+
+/** One tensor for each size, so that the layers of a model share its place. */
+function filled(like: Pick<Tensor, 'dtype' | 'dims' | 'byteLength'>, byte: number): Tensor {
+  const key = `${like.dtype}:${like.dims.join()}:${byte}`;
+  const made = fills.get(key) ?? {
+    ...like,
+    payload: {
+      kind: 'computed',
+      *chunks() {
+        for (let left = like.byteLength; left > 0; left -= 1 << 16)
+          yield new Uint8Array(Math.min(left, 1 << 16)).fill(byte);
+      },
+    },
+  };
+  fills.set(key, made);
+  return made;
+}

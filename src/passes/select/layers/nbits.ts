@@ -1,0 +1,26 @@
+/**
+ * MatMulNBits of ONNX Runtime: x·Wᵀ with W [N, K] packed in blocks of 4 or 8 bits (ContribOperators.md). The packed weight stays;
+ * the branch stands beside the node in float32, as in QLoRA (Dettmers et al. 2023).
+ */
+
+import { attrsOf } from '../../../graph/operators.ts';
+import { putBranch } from '../../dialect/branch.ts';
+import type { LayerKind } from '../../dialect/layerKind.ts';
+
+export const matMulNBits: LayerKind = {
+  op: 'MatMulNBits',
+  domain: 'com.microsoft',
+  find: (node, trace) => {
+    const [, packed, scales] = node.inputs;
+    const { K, N } = attrsOf(node, 'com.microsoft.MatMulNBits');
+    if (packed === undefined || K === undefined || N === undefined) return 'an operand or its size is missing';
+    const traced = trace(packed);
+    if (traced.kind === 'activation') return 'its weight is computed at run time';
+    if (traced.kind === 'unusable') return traced.reason;
+    return { side: 'right', weight: traced.view, in: K, out: N, layout: 'out_in', dtype: scales?.dtype };
+  },
+  drops: true,
+  mark: putBranch(0),
+  branch: ({ g, x, a, b, wide }) => g.MatMul(g.MatMul(wide(x), a), b),
+  overLastAxis: true,
+};

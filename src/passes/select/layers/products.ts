@@ -1,0 +1,58 @@
+/** MatMul and Gemm: one `Adapted` node holds base and branch, so that training can fuse both. */
+import type { Node, Value } from '../../../graph/model.ts';
+import { attrsOf } from '../../../graph/operators.ts';
+import { dataTypeNumber } from '../../../graph/tensor.ts';
+import { floatOf, type Traced, typeOf, type WeightView } from '../../common/constantOperand.ts';
+import { internalDomain } from '../../dialect/adapted.ts';
+import type { Found, LayerKind, Marked } from '../../dialect/layerKind.ts';
+
+const product = { domain: '', find, mark } as const;
+export const matMul: LayerKind = { op: 'MatMul', ...product };
+export const gemm: LayerKind = { op: 'Gemm', ...product };
+
+/** The one constant matrix of a product. */
+function find(node: Node, trace: (operand: Value) => Traced): Found | string {
+  const [a, b] = [node.inputs[0], node.inputs[1]];
+  if (a === undefined || b === undefined) return 'an operand is missing';
+  const [left, right] = [trace(a), trace(b)];
+  if (left.kind !== 'activation' && right.kind !== 'activation')
+    return 'both operands are constants: no input of the model passes through';
+  if (left.kind === 'activation' && right.kind === 'activation') return 'both operands are activations';
+  const side = right.kind === 'activation' ? 'left' : 'right';
+  const traced = floatOf(side === 'right' ? right : left, 2);
+  if (traced.kind !== 'weight') return traced.kind === 'unusable' ? traced.reason : 'both operands are activations';
+  const { view } = traced;
+  return { side, weight: view, dtype: typeOf(view), ...orientation(node, side, view) };
+}
+
+/** in, out and layout of a weight in its product. */
+function orientation(node: Node, side: Found['side'], w: WeightView): Pick<Found, 'in' | 'out' | 'layout'> {
+  const { transA, transB } = node.op === 'Gemm' ? attrsOf(node, 'Gemm') : { transA: 0, transB: 0 };
+  const flipped = (side === 'right' ? transB : transA) !== 0;
+  // A right factor is [in, out]; a left one is [out, in]: y = W·x.
+  const rowsAreIn = (side === 'right') !== flipped;
+  const [rows = 1, cols = 1] = w.dims;
+  return {
+    in: rowsAreIn ? rows : cols,
+    out: rowsAreIn ? cols : rows,
+    layout: rowsAreIn === (w.order === 'flat') ? 'in_out' : 'out_in',
+  };
+}
+
+/** Makes the node Adapted: inputs x, W, A, B and Gemm's C; attributes base, side, flip, dtype (where known) beside the operator's own. */
+function mark(node: Node, { product: { side, dtype }, layer, flip }: Marked, a: Value, b: Value): void {
+  const [left, right, c] = node.inputs;
+  const [x, w] = side === 'right' ? [left, right] : [right, left];
+  node.attrs.set('base', { kind: 'string', value: new TextEncoder().encode(node.op) });
+  node.attrs.set('side', { kind: 'int', value: side === 'right' ? 0 : 1 });
+  node.attrs.set('flip', { kind: 'int', value: flip ? 1 : 0 });
+  if (dtype !== undefined) node.attrs.set('dtype', { kind: 'int', value: dataTypeNumber(dtype) });
+  node.op = 'Adapted';
+  node.domain = internalDomain;
+  node.layer = layer;
+  node.setInput(0, x);
+  node.setInput(1, w);
+  node.setInput(2, a);
+  node.setInput(3, b);
+  if (c !== undefined) node.setInput(4, c);
+}

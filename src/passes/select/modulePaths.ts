@@ -1,0 +1,142 @@
+/**
+ * Module paths: the names under which PEFT users know a layer, recovered from what each exporter leaves in the file
+ * (TorchScript: node names; the torch exporter: metadata; optimizers: initializer names).
+ */
+import type { Node, Value } from '../../graph/model.ts';
+import type { Part, Product } from '../dialect/layerKind.ts';
+
+export type PathSource = 'folded_from' | 'initializer' | 'name_scopes' | 'node name' | 'fallback';
+
+export interface ModulePath {
+  readonly path: string;
+  readonly from: PathSource;
+}
+
+/** Names of modules. */
+export interface Modules {
+  has(path: string): boolean;
+}
+
+interface Naming {
+  readonly preferNode?: boolean;
+  /** Names that somebody uses; where a module could have several, one of these is its. */
+  readonly known?: Modules;
+}
+
+/**
+ * The module path of a product: first hit of folded_from, initializer name, name_scopes, node name, whatever name there is.
+ * `preferNode`: the node's own name first, because the weight stands for several modules.
+ */
+export function modulePath(product: Product, { preferNode = false, known }: Naming = {}): ModulePath {
+  const { node, weight, part } = product;
+  if (part !== undefined) return partPath(product, part, known);
+  const stored = weight.stored;
+  const prefix = product.calls.map((c) => fromNodeName(c.node.name) ?? '').filter((p) => p !== '');
+  // A matrix that an embedding reads too is named after the embedding, so the node knows better.
+  const shared = preferNode || (node.op !== 'Gather' && [...stored.uses].some((u) => u.node.op === 'Gather'));
+  const byWeight = shared
+    ? undefined
+    : (named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name)));
+  const byNode = named('name_scopes', fromScopes(node)) ?? named('node name', fromNodeName(node.name, prefix));
+  const late =
+    named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name));
+  return byWeight ?? byNode ?? late ?? { path: fallback(product), from: 'fallback' };
+}
+
+/**
+ * A module whose weight is packed with others. Optimizers fuse it out of the file and name node and weight after nothing
+ * (`Attention_0_qkv_weight`), but the result of the node keeps the name that the exporter gave it.
+ */
+function partPath(product: Product, { name, alias }: Part, known: Modules | undefined): ModulePath {
+  const { node, weight, calls } = product;
+  const prefix = calls.map((c) => fromNodeName(c.node.name) ?? '').filter((p) => p !== '');
+  const whole = named('initializer', fromPacked(weight.stored.name)) ??
+    named('name_scopes', fromScopes(node)) ??
+    named('node name', fromNodeName(node.name, prefix) ?? fromDotted(node.name)) ??
+    named('node name', fromNodeName(node.outputs[0]?.name ?? '', prefix)) ?? {
+      path: fallback(product),
+      from: 'fallback',
+    };
+  const [usual, other] = [`${whole.path}.${name}`, `${whole.path}.${alias}`];
+  return { path: known?.has(other) === true && !known.has(usual) ? other : usual, from: whole.from };
+}
+
+/** `a.b.qkv_weight`, `a.b.qkv.weight`, `a.b.in_proj_weight` -> `a.b` */
+const fromPacked = (name: string): string | undefined =>
+  /^([A-Za-z_]\w*(?:\.\w+)*)\.(?:qkv|in_proj)[._]?weights?(?:_\w+)?$/.exec(name)?.[1];
+
+/** `a.b.Attention_0` -> `a.b` */
+const fromDotted = (name: string): string | undefined => /^([A-Za-z_]\w*(?:\.\w+)*)\.Attention\w*$/.exec(name)?.[1];
+
+const named = (from: PathSource, path: string | undefined): ModulePath | undefined =>
+  path === undefined || path === '' ? undefined : { path, from };
+
+/** Paths made unique in order, those that come `first` before the others: a second `x` becomes `x.1`. */
+export function uniquePaths(paths: readonly string[], first: readonly boolean[] = []): string[] {
+  const used = new Set<string>();
+  const names = new Map<number, string>();
+  for (const wave of [true, false]) {
+    const own = [...paths.keys()].filter((i) => (first[i] ?? true) === wave);
+    const taken = new Set(own.map((i) => paths[i]));
+    for (const i of own) {
+      const path = paths[i] ?? '';
+      let name = path;
+      for (let n = 1; used.has(name) || (name !== path && taken.has(name)); n++) name = `${path}.${n}`;
+      used.add(name);
+      names.set(i, name);
+    }
+  }
+  return paths.map((p, i) => names.get(i) ?? p);
+}
+
+/** The torch exporter's optimizer says which parameters a folded constant came from. */
+function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
+  const values = [stored, ...chain.flatMap((n) => n.outputs)];
+  for (const v of values) {
+    const list = pythonList(v.metadata.get('pkg.onnxscript.optimizer.folded_from'));
+    const weight = list.find((s) => s.endsWith('.weight'));
+    if (weight !== undefined) return weight.slice(0, -'.weight'.length);
+  }
+  return undefined;
+}
+
+/** `a.b.weight`, also as optimizers and model builders suffix it. */
+function fromInitializer(name: string): string | undefined {
+  const hit =
+    /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight(?:_transposed|_quantized|(?:_DQ)?_Q\d+)?$/.exec(
+      name,
+    );
+  return hit?.[1];
+}
+
+/** The torch exporter's scopes: the last entry names the node itself or, in other writers, its module. */
+function fromScopes(node: Node): string | undefined {
+  const torch = pythonList(node.metadata.get('pkg.torch.onnx.name_scopes'));
+  if (torch.length >= 2) return dropWrapper(torch.at(-2));
+  const script = pythonList(node.metadata.get('pkg.onnxscript.name_scopes')).filter((s) => s !== '');
+  return script.length === 0 ? undefined : dropWrapper(script.join('.'));
+}
+
+/** `/model/layers.0/self_attn/q_proj/MatMul` -> `model.layers.0.self_attn.q_proj`. */
+function fromNodeName(name: string, prefix: readonly string[] = []): string | undefined {
+  const [first = ''] = name.split(';');
+  const segments = first.split('/').filter((s) => s !== '');
+  if (segments.length < 2) return undefined;
+  segments.pop();
+  // Keras writes a dense layer on 3-D input as a Tensordot of its own.
+  if (segments.length > 1 && segments.at(-1) === 'Tensordot') segments.pop();
+  return dropWrapper([...prefix, ...segments].join('.'));
+}
+
+const dropWrapper = (path: string | undefined): string | undefined => path?.replace(/\.base_layer$/, '');
+
+function fallback({ node, weight, calls }: Product): string {
+  const name = node.name || (weight.stored.producer === undefined ? weight.stored.name : '') || node.label;
+  return [...calls.map((c) => c.node.label), name].join('.').replaceAll('/', '.').replace(/^\.+/, '');
+}
+
+/** Strings of a Python list literal; [] for anything else. */
+function pythonList(text: string | undefined): string[] {
+  if (text === undefined || !/^\s*\[.*\]\s*$/s.test(text)) return [];
+  return [...text.matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"/gs)].map((m) => m[1] ?? m[2] ?? '');
+}

@@ -1,0 +1,55 @@
+/**
+ * Type and symbolic shape inference: each value's element type, lengths as numbers or symbolic expressions, and the elements of
+ * the small integer tensors that shapes are computed with. Rules by family are in shapes/; this file is the walk.
+ *
+ * It never throws: what is not known stays undefined, and a model that contradicts itself is left for ONNX Runtime to refuse.
+ */
+import { type Graph, type Node, tensorType, type Value } from '../../graph/model.ts';
+import './attention.ts';
+import './contrib.ts';
+import './control.ts';
+import './elementwise.ts';
+import { elementsOf, settleElements } from './elements.ts';
+import './generators.ts';
+import './indexing.ts';
+import './layout.ts';
+import './linear.ts';
+import './norm.ts';
+import './recurrent.ts';
+import './reduce.ts';
+import './resize.ts';
+import './sequence.ts';
+import './signal.ts';
+import './spatial.ts';
+import { shapeRule, type Typed } from './rule.ts';
+import { refine } from './types.ts';
+
+/**
+ * Gives the outputs of one node their types (and `elements` for small integer tensors) from the inputs' types. Never throws for
+ * what it does not know: leaves undefined. Keeps what is already known where that says more. Recurses into bodies (If, Loop,
+ * Scan) after typing their inputs.
+ */
+export function inferNode(node: Node): void {
+  const rule = shapeRule(node);
+  if (rule === undefined) return;
+  const site = { node, inputs: node.inputs, count: node.outputs.length, attrs: undefined, infer: inferShapes };
+  const typed = rule(site);
+  node.outputs.forEach((v, i) => {
+    settle(v, typed[i]);
+  });
+}
+
+/** inferNode over a graph in order; also types initializers. */
+export function inferShapes(graph: Graph): void {
+  for (const v of graph.initializers) {
+    if (v.tensor !== undefined) v.type = refine(v.type, tensorType(v.tensor.dtype, v.tensor.dims));
+    if (v.dtype === 'int64' || v.dtype === 'int32' || v.dtype === 'bool') elementsOf(v);
+  }
+  for (const node of graph.nodes) inferNode(node);
+}
+
+function settle(v: Value, typed: Typed | undefined): void {
+  if (typed === undefined) return;
+  v.type = refine(v.type, typed.type);
+  settleElements(v, typed.elements);
+}

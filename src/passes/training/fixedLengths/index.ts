@@ -1,0 +1,88 @@
+/**
+ * Lengths that the source leaves open become numbers, in the graphs that take steps. What computes shapes from them is constant then
+ * and folds away; eval.onnx and model.onnx keep the symbols.
+ */
+import { cloneModel } from '../../../graph/clone.ts';
+import { type Model, tensorType } from '../../../graph/model.ts';
+import { verify } from '../../common/verify.ts';
+import { isMaskName } from '../../normalize/bind/names.ts';
+import { changeLengths } from '../../normalize/bind/symbols.ts';
+import { foldLengths } from '../../normalize/index.ts';
+import { evaluate, symbolsOf } from '../../shapes/dims.ts';
+import { inferShapes } from '../../shapes/index.ts';
+import { buildGrad } from '../graphs.ts';
+import type { Prepared } from '../prepare.ts';
+import { checkFits } from './checkFits.ts';
+import { type FixedLengths, type Resolved, resolveLengths } from './resolveLengths.ts';
+import { rowsMixed } from './rowIndependence.ts';
+
+export { type FixedLengths, lengthCalled } from './resolveLengths.ts';
+
+/** What of a training graph was fixed. */
+export interface Fixed extends FixedLengths {
+  /** The model as it was: for graphs that take any lengths. */
+  readonly open: Prepared;
+  /** Why a batch cannot be filled up with rows that do not count; undefined where it can. */
+  readonly mixed: string | undefined;
+}
+
+/**
+ * The prepared graph with numbers for its lengths; `prepared` itself where none are asked for, and left as it is.
+ * Errors: BAD_OPTION, see resolveLengths.
+ */
+export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
+  const { batch, seq, dims } = wanted;
+  if (batch === undefined && seq === undefined && Object.keys(dims).length === 0) return prepared;
+  const { options } = prepared;
+  const resolved = resolveLengths(wanted, prepared.model.graph.inputs, prepared.bindings.tokens);
+  const model = withNumbers(prepared.model, resolved);
+  checkFits(model.graph, optionOf(wanted));
+  const mixed = batch === undefined ? undefined : rowsMixed(prepared, resolved, model.graph, batch);
+  options.trace?.('lengths', model);
+  const notes = [...prepared.notes, ...unmasked(prepared, seq)];
+  let gradient: Model | undefined;
+  const fixed: Prepared = {
+    ...prepared,
+    model,
+    notes,
+    options: { ...options, loss: { ...options.loss, partly: true } },
+    fixed: { ...wanted, open: prepared, mixed },
+    gradient: () => (gradient ??= buildGrad(fixed)),
+  };
+  return fixed;
+}
+
+/** A language model that looks back does not see what stands behind a row. */
+function unmasked({ model: { graph }, choice, bindings }: Prepared, seq: number | undefined): string[] {
+  const isHidden = graph.inputs.some((v) => isMaskName(v.name)) || choice.kind === 'causal-lm';
+  if (seq === undefined || isHidden) return [];
+  const name = bindings.tokens ?? graph.inputs[0]?.name;
+  return [
+    `--seq ${seq}: rows of "${name}" that are shorter are filled up, and the model has no attention mask that hides it`,
+  ];
+}
+
+function withNumbers(from: Model, { symbols, axes }: Resolved): Model {
+  const { model, map } = cloneModel(from);
+  for (const { input, axis, length } of axes) {
+    const v = map.values.get(input);
+    if (v?.dtype !== undefined)
+      v.type = tensorType(
+        v.dtype,
+        v.shape?.map((d, i) => (i === axis ? length : d)),
+      );
+  }
+  // What hangs on other symbols as well is inferred anew.
+  changeLengths(model, (d) =>
+    typeof d === 'string' && symbolsOf(d).some((s) => symbols.has(s)) ? (evaluate(d, symbols) ?? null) : d,
+  );
+  foldLengths(model);
+  inferShapes(model.graph);
+  verify(model, { internal: true });
+  return model;
+}
+
+function optionOf({ batch, seq, dims }: FixedLengths): string {
+  const given = Object.entries({ batch, seq }).flatMap(([name, n]) => (n === undefined ? [] : [`--${name} ${n}`]));
+  return [...given, ...Object.entries(dims).map(([name, n]) => `--dim ${name}=${n}`)].join(' ');
+}

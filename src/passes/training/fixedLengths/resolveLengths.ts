@@ -1,0 +1,125 @@
+/**
+ * Which lengths of a model's inputs `batch` and `seq` mean. Exporters call them what they like, or nothing at all, so they go by their
+ * place: the first axis of an input counts rows, the second one of the tokens (or of what else comes row by row as a sequence) positions.
+ */
+import { badOption, didYouMean } from '../../../errors.ts';
+import type { Dim, Value } from '../../../graph/model.ts';
+import { isMaskName, isPositionName, isTypeName, ofAnotherPart } from '../../normalize/bind/names.ts';
+
+/** Numbers for lengths that a model leaves open. */
+export interface FixedLengths {
+  readonly batch?: number | undefined;
+  readonly seq?: number | undefined;
+  /** By the model's own symbols. */
+  readonly dims: Readonly<Record<string, number>>;
+}
+
+/** An axis of an input that has no symbol, or shares none. */
+interface Axis {
+  readonly name: LengthName;
+  readonly input: Value;
+  readonly axis: number;
+  readonly length: number;
+}
+
+/** What the numbers stand for. */
+export interface Resolved {
+  readonly symbols: ReadonlyMap<string, number>;
+  readonly axes: readonly Axis[];
+  /** The symbol counts rows. */
+  readonly isRows: (symbol: string) => boolean;
+}
+
+type LengthName = 'batch' | 'seq';
+
+const places = {
+  batch: { axis: 0, ordinal: 'first', ranks: [1, Number.POSITIVE_INFINITY] },
+  // Axes of images are none: [N, channels, height, width].
+  seq: { axis: 1, ordinal: 'second', ranks: [2, 3] },
+} as const;
+
+/** The input whose axis a name means: the tokens, else the first that has it. */
+function inputCalled(name: LengthName, inputs: readonly Value[], tokens: string | undefined): Value | undefined {
+  const [least, most] = places[name].ranks;
+  const fits = (v: Value): boolean => v.shape !== undefined && v.shape.length >= least && v.shape.length <= most;
+  return inputs.find((v) => v.name === tokens && fits(v)) ?? inputs.find(fits);
+}
+
+/** The length that a name means; undefined where no input has one. */
+export const lengthCalled = (name: LengthName, inputs: readonly Value[], tokens: string | undefined): Dim | undefined =>
+  inputCalled(name, inputs, tokens)?.shape?.[places[name].axis];
+
+/**
+ * The symbols and axes that get numbers. The batch takes the first axis of every input that is open; the sequence the second axis of the
+ * tokens, and of masks, types and positions beside them.
+ * Errors: BAD_OPTION for a length that no input has, one that the model has fixed to another number, and two numbers for one length.
+ */
+export function resolveLengths(wanted: FixedLengths, inputs: readonly Value[], tokens: string | undefined): Resolved {
+  const symbols = new Map<string, number>();
+  const axes: Axis[] = [];
+  const rows = new Set<string>();
+  const put = (name: LengthName, option: string, input: Value, length: number): void => {
+    const { axis } = places[name];
+    const d = input.shape?.[axis] ?? null;
+    if (d === null) {
+      if (!axes.some((a) => a.input === input && a.axis === axis)) axes.push({ name, input, axis, length });
+      return;
+    }
+    if (typeof d === 'number') return;
+    const other = symbols.get(d);
+    if (other !== undefined && other !== length)
+      throw badOption(`${option} gives "${d}" another number than ${other}, in ${shapesOf([input])}`);
+    symbols.set(d, length);
+    if (name === 'batch') rows.add(d);
+  };
+  for (const [name, length] of Object.entries(wanted.dims)) {
+    const option = `--dim ${name}=${length}`;
+    const open = new Set(inputs.flatMap((v) => (v.shape ?? []).filter((d) => typeof d === 'string')));
+    checkLength(option, length);
+    if (!open.has(name))
+      throw badOption(
+        `${option}: no input has a length "${name}"${didYouMean(name, open) || `; the inputs are ${shapesOf(inputs)}`}`,
+      );
+    symbols.set(name, length);
+  }
+  for (const name of ['seq', 'batch'] as const) {
+    const length = wanted[name];
+    if (length === undefined) continue;
+    const option = `--${name} ${length}`;
+    const { axis, ordinal } = places[name];
+    checkLength(option, length);
+    const first = inputCalled(name, inputs, tokens);
+    const there = first?.shape?.[axis];
+    if (first === undefined || (typeof there === 'number' && there !== length))
+      throw badOption(
+        first === undefined
+          ? `${option}: no input has a ${name === 'seq' ? 'sequence' : 'batch'} axis; the inputs are ${shapesOf(inputs)}`
+          : `${option}: the model has the ${ordinal} axis of ${shapesOf([first])} fixed to ${there}`,
+        `leave --${name} out, or name another open length with --dim NAME=N`,
+      );
+    put(name, option, first, length);
+    for (const v of inputs) if (goesWith(name, v, first, inputs)) put(name, option, v, length);
+  }
+  return { symbols, axes, isRows: (symbol) => rows.has(symbol) };
+}
+
+/** Whether an axis of its own stands for the same length, as where an exporter gives each input symbols of its own or none. */
+function goesWith(name: LengthName, v: Value, first: Value, inputs: readonly Value[]): boolean {
+  const { axis } = places[name];
+  const d = v.shape?.[axis];
+  if (v === first || d === undefined || typeof d === 'number') return false;
+  const elsewhere = inputs.some((w) => w.shape?.some((e, i) => e !== null && e === d && i !== axis));
+  if (elsewhere) return false;
+  if (name === 'batch') return true;
+  if (v.shape?.length !== 2) return false;
+  const beside = isMaskName(v.name) || isTypeName(v.name) || isPositionName(v.name);
+  return beside && !ofAnotherPart(v.name);
+}
+
+function checkLength(option: string, length: number): void {
+  if (!Number.isSafeInteger(length) || length < 1) throw badOption(`${option}: a length is a positive integer`);
+}
+
+/** `"ids" [batch, 128]`. */
+const shapesOf = (inputs: readonly Value[]): string =>
+  inputs.map((v) => `"${v.name}" [${(v.shape ?? []).map((d) => d ?? '?').join(', ')}]`).join(', ');

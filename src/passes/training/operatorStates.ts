@@ -1,0 +1,56 @@
+/** Every operator that the tables know, and what a compile does with it: the source of docs/operators.md. */
+import { contrib } from '../../graph/contrib.ts';
+import { operators } from '../../graph/operators.ts';
+import { gradientState, pending, renamed, stopReason } from '../autodiff/index.ts';
+import { ruleKeys } from '../autodiff/rules.ts';
+import { internalDomain } from '../dialect/adapted.ts';
+import { layerKeys } from '../select/layers/index.ts';
+import { shapeRuleKeys } from '../shapes/rule.ts';
+import '../shapes/index.ts';
+
+export interface OperatorState {
+  /** '' is ai.onnx. */
+  readonly domain: string;
+  readonly op: string;
+  /** `missing`: a gradient that has to pass it is refused with NO_GRADIENT. */
+  readonly gradient: 'rule' | 'decomposition' | 'stopped' | 'missing';
+  /** Why nothing passes, or what the rule is waiting for. */
+  readonly note: string;
+  /** A constant operand of it is a weight that can have an adapter. */
+  readonly layer: boolean;
+}
+
+/** By domain and name. Whatever is registered is here, of the standard domain the whole operator set. */
+export function operatorStates(): OperatorState[] {
+  const keys = new Set([
+    ...Object.keys(operators),
+    ...Object.keys(contrib),
+    ...ruleKeys(),
+    ...shapeRuleKeys(),
+    ...pending.keys(),
+  ]);
+  return [...keys]
+    .map((key): OperatorState => {
+      const dot = key.lastIndexOf('.');
+      const gradient = gradientState(key) ?? (renamed.has(key) ? 'rule' : 'missing');
+      const notes = {
+        stopped: stopReason(key),
+        missing: pending.get(key),
+        rule: renamed.get(key),
+        decomposition: undefined,
+      };
+      const note = notes[gradient];
+      return {
+        domain: key.slice(0, Math.max(dot, 0)),
+        op: key.slice(dot + 1),
+        gradient,
+        note:
+          note ?? (dot < 0 && Object.hasOwn(contrib, key) ? 'an operator of ONNX Runtime, not of the standard' : ''),
+        layer: layerKeys.has(key),
+      };
+    })
+    .filter((s) => s.domain !== internalDomain)
+    .sort((a, b) => compare(a.domain, b.domain) || compare(a.op, b.op));
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -1,0 +1,228 @@
+/**
+ * The training graphs out of an adapted model: forward and loss, gradients of A and B, optimizer, as one step, as its two halves,
+ * and as a Scan over K steps. Each is built on a copy of the normalized forward graph.
+ */
+import { createBuilder } from '../../graph/builder.ts';
+import { cloneModel } from '../../graph/clone.ts';
+import { freshName, type Graph, type Model, uniqueNames } from '../../graph/model.ts';
+import type { HalfType } from '../../graph/rounding.ts';
+import { absorbBiases } from '../canonicalize/absorbBiases.ts';
+import { canonicalize } from '../canonicalize/adaptedForm.ts';
+import { compactGelu } from '../canonicalize/gelu.ts';
+import { groupHeads } from '../canonicalize/groupedHeads.ts';
+import { joinAdapted } from '../canonicalize/joined.ts';
+import { compactNorms } from '../canonicalize/norms.ts';
+import { compactSilu } from '../canonicalize/silu.ts';
+import { splitSlices } from '../canonicalize/sliceToSplit.ts';
+import { verify } from '../common/verify.ts';
+import { isDropout } from '../dialect/dropout.ts';
+import type { LossOptions } from '../loss/attachLoss.ts';
+import { type ChosenLoss, chooseLoss, type LossChoiceOptions } from '../loss/chooseLoss.ts';
+import { needsLossScale } from '../loss/lossScale.ts';
+import { type Bindings, bindInputs, type Wanted } from '../normalize/bind/index.ts';
+import { removeIdentities } from '../normalize/cleanup.ts';
+import { hoistWeights } from '../normalize/hoistWeights.ts';
+import { normalize } from '../normalize/index.ts';
+import { type Target, takesFused } from '../optimize/index.ts';
+import { computesIn, halfProducts, narrowsActivations } from '../precision/halfProducts.ts';
+import { computable } from '../precision/missingKernels.ts';
+import { providerGaps } from '../providers/replacements.ts';
+import { inferNode, inferShapes } from '../shapes/index.ts';
+import type { Fixed } from './fixedLengths/index.ts';
+import { buildEval, buildGrad, buildTrain, buildUpdate } from './graphs.ts';
+import type { OptimizerOptions } from './optimizer.ts';
+import { buildTrainK } from './scanGraph.ts';
+import type { StateLayout } from './stateLayout.ts';
+
+export const trainingGraphs = ['train', 'train_k', 'eval', 'grad', 'update'] as const;
+export type TrainingGraph = (typeof trainingGraphs)[number];
+
+export interface TrainingOptions {
+  readonly choice: LossChoiceOptions;
+  readonly loss: LossOptions;
+  readonly optimizer: OptimizerOptions;
+  readonly target: Target;
+  /** The type that float32 weights were stored in, see storeHalf. */
+  readonly stored?: HalfType | undefined;
+  /** Of the training graphs; undefined: the source's, at least 18. */
+  readonly opset: number | undefined;
+  /** What fixes inputs of the model, beside the caches. */
+  readonly bind: Wanted;
+  /** The share of a branch's input that is left out while training. */
+  readonly dropout: number;
+  /** Called with a name and the model after each pass. */
+  readonly trace?: (pass: string, model: Model) => void;
+}
+
+/** Final names of inputs and outputs, where a source that uses one already forced a suffix. */
+export type Names = Readonly<Record<ReservedName, string>>;
+const reserved = [
+  'lora_params',
+  'lora_m',
+  'lora_v',
+  'lora_step',
+  'lora_lr',
+  'lora_grad',
+  'lora_apply',
+  'lora_seed',
+  'lora_loss_scale',
+  'labels',
+  'loss',
+  'weight',
+  'grad_norm',
+] as const;
+type ReservedName = (typeof reserved)[number];
+
+/** The normalized forward graph with canonical Adapted nodes, its loss and state: what every training graph is a copy of. */
+export interface Prepared {
+  readonly model: Model;
+  readonly layout: StateLayout;
+  readonly names: Names;
+  readonly options: TrainingOptions;
+  /** Inputs that are fixed, and what stands for those that data lack. */
+  readonly bindings: Bindings;
+  /** What computes in another type than the model says, and why. */
+  readonly notes: readonly string[];
+  /** Lengths that are numbers here and open in the source. */
+  readonly fixed?: Fixed;
+  /** The gradient passes through float16: the graphs have a loss scale. */
+  readonly lossScaled: boolean;
+  /** The graphs with gradients have masks, and a seed for them. */
+  readonly seeded: boolean;
+  /** The finished grad graph, made once: train and train_k grow out of copies of it. Throws NO_GRADIENT. */
+  readonly gradient: () => Model;
+  readonly choice: {
+    readonly kind: ChosenLoss['kind'];
+    readonly output: string;
+    readonly tensor: string;
+    readonly reason: string;
+    readonly classAxis: number;
+    /** The length of that axis, where it is known. */
+    readonly classes: number | undefined;
+  };
+}
+
+/** `adapted` is left as it is. Throws where normalization, shapes or the loss do not allow training. */
+export function prepare(adapted: Model, layout: StateLayout, options: TrainingOptions): Prepared {
+  const { model } = cloneModel(adapted);
+  const trace = options.trace ?? (() => {});
+  let bindings: Bindings = { bound: [], tokens: undefined, longest: undefined, absent: new Map() };
+  normalize(model, {
+    ...(options.opset === undefined ? {} : { opset: options.opset }),
+    bind: (m) => {
+      bindings = bindInputs(m, options.bind, options.choice.lossOutput);
+    },
+  });
+  trace('normalize', model);
+  hoistWeights(model.graph);
+  inferShapes(model.graph);
+  const { stored } = options;
+  const widened = computable(model, stored);
+  if (widened.length > 0) {
+    // Casts between two types that are one now.
+    removeIdentities(model);
+    inferShapes(model.graph);
+  }
+  const notes = [...widened, ...providerGaps(model, options.target)];
+  canonicalize(model.graph, createBuilder(inferNode, model.graph.inputs), options.dropout);
+  model.graph.adopt();
+  if (groupHeads(model.graph, createBuilder(inferNode, model.graph.inputs))) model.graph.adopt();
+  const fused = takesFused(options.target);
+  let renamed = false;
+  for (const graph of [...model.graph.allGraphs()]) {
+    absorbBiases(graph);
+    renamed = splitSlices(graph) || renamed;
+    compactNorms(graph, fused);
+    compactSilu(graph);
+    if (compactGelu(graph, fused)) model.opsets.set('com.microsoft', 1);
+  }
+  if (renamed) uniqueNames(model.graph);
+  const { target } = options;
+  if (stored !== undefined && !narrowsActivations(target) && computesIn(stored, target) === stored) {
+    halfProducts(model.graph, stored);
+    model.graph.adopt();
+  }
+  inferShapes(model.graph);
+  verify(model, { internal: true });
+  trace('canonicalize', model);
+  const chosen = chooseLoss(model.graph, options.choice);
+  const names = finalNames(model.graph, chosen);
+  if (options.target === 'cuda') {
+    joinAdapted(model.graph);
+    verify(model, { internal: true });
+    trace('join', model);
+  }
+  let gradient: Model | undefined;
+  const prepared: Prepared = {
+    model,
+    gradient: () => (gradient ??= buildGrad(prepared)),
+    layout,
+    names,
+    options,
+    bindings,
+    notes,
+    lossScaled: needsLossScale(model.graph, chosen.tensor, narrowsActivations(target)),
+    seeded: [...model.graph.allNodes()].some(isDropout),
+    choice: {
+      kind: chosen.kind,
+      output: chosen.output.name,
+      tensor: chosen.tensor.name,
+      reason: chosen.reason,
+      classAxis: chosen.classAxis,
+      classes: classesOf(chosen),
+    },
+  };
+  return prepared;
+}
+
+function classesOf({ kind, tensor, classAxis }: ChosenLoss): number | undefined {
+  const count = kind === 'cross-entropy' || kind === 'causal-lm' ? tensor.shape?.at(classAxis) : undefined;
+  return typeof count === 'number' && count > 0 ? count : undefined;
+}
+
+function finalNames(graph: Graph, chosen: ChosenLoss): Names {
+  const taken = new Set(
+    [...graph.inputs, ...graph.outputs, ...graph.initializers, ...[...graph.allNodes()].flatMap((n) => n.outputs)].map(
+      (v) => v.name,
+    ),
+  );
+  const name = (wanted: string): string => {
+    const free = freshName(wanted, taken);
+    taken.add(free);
+    return free;
+  };
+  const labels = chosen.kind === 'external' ? `d_${chosen.output.name}` : 'labels';
+  const entries = reserved.map((r) => [r, name(r === 'labels' ? labels : r)] as const);
+  return {
+    lora_params: '',
+    lora_m: '',
+    lora_v: '',
+    lora_step: '',
+    lora_lr: '',
+    lora_grad: '',
+    lora_apply: '',
+    lora_seed: '',
+    lora_loss_scale: '',
+    labels: '',
+    loss: '',
+    weight: '',
+    grad_norm: '',
+    ...Object.fromEntries(entries),
+  };
+}
+
+const builders = {
+  train: buildTrain,
+  train_k: buildTrainK,
+  eval: buildEval,
+  grad: (p: Prepared) => p.gradient(),
+  update: buildUpdate,
+} as const;
+
+/** One of the training graphs. Throws NO_GRADIENT and the like; `prepared` stays usable. */
+export function buildTraining(prepared: Prepared, which: TrainingGraph): Model {
+  // Evaluation takes whatever a data file holds.
+  const model = builders[which](which === 'eval' ? (prepared.fixed?.open ?? prepared) : prepared);
+  prepared.options.trace?.(which, model);
+  return model;
+}

@@ -1,0 +1,166 @@
+/**
+ * The flat trainable state: one float32 vector [P], layer after layer, A before B; then the magnitudes of DoRA layers, then whole
+ * weights. Inside a graph it is a matrix of rows of
+ * `width` elements before it is split, because CUDA's Split and Concat pay per element of the split axis.
+ */
+import type { Builder } from '../../graph/builder.ts';
+import { factorShapes, sizeOf } from '../../graph/layers.ts';
+import type { Layer, Value } from '../../graph/model.ts';
+import type { Target } from '../optimize/index.ts';
+
+/** Marks A, B and magnitudes, as metadata of their tensors. */
+export const trainableMark = 'loraify.trainable';
+
+/** Marks an initializer that is trained itself, as a value's metadata. */
+export const savedMark = 'loraify.saved';
+
+export interface Slot {
+  readonly name: string;
+  /** Element offset in the flat vector. */
+  readonly offset: number;
+  readonly shape: readonly number[];
+}
+
+export interface LayerSlots {
+  readonly layer: Layer;
+  readonly A: Slot;
+  readonly B: Slot;
+  readonly magnitude: Slot | undefined;
+}
+
+export interface StateLayout {
+  readonly slots: readonly LayerSlots[];
+  /** Weights that are trained themselves, in the order of `stateLayout`'s argument. */
+  readonly saved: readonly Slot[];
+  /** P. */
+  readonly size: number;
+}
+
+/** `saved`: initializers that are trained themselves. */
+export function stateLayout(
+  layers: readonly Layer[],
+  saved: readonly Pick<Slot, 'name' | 'shape'>[] = [],
+): StateLayout {
+  let offset = 0;
+  const slot = (name: string, shape: readonly number[]): Slot => {
+    const s: Slot = { name, offset, shape };
+    offset += sizeOf(shape);
+    return s;
+  };
+  const factors = layers.map((layer) => {
+    const { A, B } = factorShapes(layer);
+    return { layer, A: slot(layer.A, A), B: slot(layer.B, B) };
+  });
+  const slots = factors.map((f) => {
+    const { magnitude, out } = f.layer;
+    return { ...f, magnitude: magnitude === undefined ? undefined : slot(magnitude, [out]) };
+  });
+  const whole = saved.map(({ name, shape }) => slot(name, shape));
+  return { slots, saved: whole, size: offset };
+}
+
+/** Every tensor of the state, in its order. */
+const flatSlots = ({ slots, saved }: StateLayout): Slot[] => [
+  ...slots.flatMap((s) => [s.A, s.B]),
+  ...slots.flatMap((s) => (s.magnitude === undefined ? [] : [s.magnitude])),
+  ...saved,
+];
+
+/** How a graph cuts the state: its tensors in the order in which they are cut, and what lies side by side as rows of one width. */
+interface Cut {
+  /** Elements of the widest rows that every tensor is a multiple of. */
+  readonly unit: number;
+  readonly groups: readonly RowGroup[];
+  /** Which rows of `unit` elements of the state stand where; undefined where they stand as they lie. */
+  readonly order: readonly number[] | undefined;
+}
+
+/** One Reshape and one Split serve all tensors of a group. */
+interface RowGroup {
+  readonly width: number;
+  readonly slots: readonly Slot[];
+}
+
+/**
+ * For CUDA, where a node costs more than what it does to a small matrix, everything of one row width is brought together: all A of a
+ * rank, all B of as many columns. That takes one Gather, unless its indices were as many as the state has elements.
+ */
+function cutOf(layout: StateLayout, target: Target): Cut {
+  const all = flatSlots(layout);
+  const unit = all.reduce((w, s) => gcd(sizeOf(s.shape), w), 0) || 1;
+  const widths = [...new Set(all.map(rowWidth))];
+  if (target !== 'cuda' || unit < 4) return { unit, groups: [{ width: unit, slots: all }], order: undefined };
+  const groups = widths.map((width) => ({ width, slots: all.filter((s) => rowWidth(s) === width) }));
+  const order = groups.flatMap(({ slots }) =>
+    slots.flatMap((s) => Array.from({ length: sizeOf(s.shape) / unit }, (_, i) => s.offset / unit + i)),
+  );
+  return { unit, groups, order: order.every((row, i) => row === i) ? undefined : order };
+}
+
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+const rowWidth = ({ shape }: Slot): number => shape.at(-1) ?? 1;
+const total = (slots: readonly Slot[]): number => slots.reduce((n, s) => n + sizeOf(s.shape), 0);
+const isRows = ({ shape }: Slot, width: number): boolean => shape.length === 2 && shape[1] === width;
+
+const split = (g: Builder, v: Value, lengths: readonly number[]): readonly Value[] =>
+  lengths.length === 1
+    ? [v]
+    : g.node({ op: 'Split', inputs: [v, g.ints(lengths)], attrs: { axis: 0 }, outputs: lengths.length });
+
+function joined(g: Builder, list: readonly Value[]): Value {
+  const [only] = list;
+  return list.length === 1 && only !== undefined ? only : g.Concat(list, { axis: 0 });
+}
+
+/** A and B of every layer, by name, out of the flat vector. */
+export function unpack(g: Builder, layout: StateLayout, params: Value, target: Target): Map<string, Value> {
+  const { unit, groups, order } = cutOf(layout, target);
+  return g.within({ origin: 'state', rule: 'state/unpack' }, () => {
+    const units = groups.length === 1 ? params : g.Reshape(params, g.ints([-1, unit]));
+    const segments = split(
+      g,
+      order === undefined ? units : g.Gather(units, g.ints(order), { axis: 0 }),
+      groups.map(({ slots }) => total(slots) / unit),
+    );
+    return new Map(
+      groups.flatMap(({ width, slots }, i) => {
+        const rows = g.Reshape(segments[i] ?? params, g.ints([-1, width]));
+        const lengths = slots.map((s) => sizeOf(s.shape) / width);
+        const pieces = split(g, rows, lengths);
+        return slots.map((s, k) => {
+          const piece = pieces[k] ?? rows;
+          const shaped = isRows(s, width) ? piece : g.Reshape(piece, g.ints(s.shape));
+          shaped.name = s.name;
+          return [s.name, shaped] as const;
+        });
+      }),
+    );
+  });
+}
+
+/** The flat vector out of gradients by name; a tensor without one counts as zeros. */
+export function pack(g: Builder, layout: StateLayout, grads: ReadonlyMap<string, Value>, target: Target): Value {
+  const { unit, groups, order } = cutOf(layout, target);
+  return g.within({ origin: 'state', rule: 'state/pack' }, () => {
+    const segments = groups.map(({ width, slots }) => {
+      const parts = slots.map((s) => {
+        const rows = sizeOf(s.shape) / width;
+        const dv = grads.get(s.name);
+        if (dv === undefined) return g.Expand(g.float(0), g.ints([rows, width]));
+        return isRows(s, width) ? dv : g.Reshape(dv, g.ints([rows, width]));
+      });
+      return joined(g, parts);
+    });
+    const units = segments.length === 1 ? segments : segments.map((s) => g.Reshape(s, g.ints([-1, unit])));
+    const whole = joined(g, units);
+    const back = order === undefined ? undefined : inverse(order);
+    return g.Reshape(back === undefined ? whole : g.Gather(whole, g.ints(back), { axis: 0 }), g.ints([-1]));
+  });
+}
+
+/** The permutation that undoes one. */
+function inverse(order: readonly number[]): number[] {
+  const back = new Array<number>(order.length).fill(0);
+  for (const [i, row] of order.entries()) back[row] = i;
+  return back;
+}

@@ -1,0 +1,57 @@
+/** Batches as the graphs take them. */
+
+import type { Manifest } from '../../formats/manifest.ts';
+import type { NumericArray } from '../../formats/rawTensor.ts';
+import { noLabel } from '../../graph/ignoredLabel.ts';
+import { newArray } from '../data/convert.ts';
+import type { BatchTensor } from '../data/index.ts';
+import type { Feeds } from '../worker/protocol.ts';
+
+/** Types and dims of a batch as a string: equal ones can be stacked. */
+export function signature(feeds: Feeds): string {
+  return Object.entries(feeds)
+    .map(([name, { type, dims }]) => `${name}:${type}[${dims.join(',')}]`)
+    .join(' ');
+}
+
+/** Batches of equal shapes along a new first axis. */
+export function stacked(batches: readonly Feeds[]): Feeds {
+  const [first = {}] = batches;
+  const entries = Object.entries(first).map(([name, { type, dims, data }]): [string, BatchTensor] => {
+    const all = newArray(type, data.length * batches.length);
+    const size = data.byteLength;
+    const bytes = new Uint8Array(all.buffer, all.byteOffset, all.byteLength);
+    for (const [i, batch] of batches.entries()) {
+      const part = batch[name]?.data ?? data;
+      bytes.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), i * size);
+    }
+    return [name, { type, dims: [batches.length, ...dims], data: all }];
+  });
+  return Object.fromEntries(entries);
+}
+
+/**
+ * How many elements the loss of a batch is the mean of (with class weights: their sum), as the graphs' `weight` output has it.
+ * Batches are combined by it where a graph does not say it.
+ */
+export function lossWeight({ loss, labels, fixed }: Manifest, feeds: Feeds): number {
+  const given = labels === undefined ? undefined : feeds[labels.name];
+  if (loss === undefined || given === undefined || loss.kind === 'external' || loss.kind === 'output') return 1;
+  if (loss.kind !== 'cross-entropy' && loss.kind !== 'causal-lm')
+    return given.data.length - (fixed === undefined ? 0 : unlabelled(given.data));
+  // causal-lm holds position i against label i + 1: the first label of a row counts for nothing.
+  const length = loss.kind === 'causal-lm' ? (given.dims[1] ?? 0) : 0;
+  let weight = 0;
+  for (let i = 0; i < given.data.length; i++) {
+    const label = Number(given.data[i]);
+    if (label === loss.ignoreIndex || (length > 0 && i % length === 0)) continue;
+    weight += loss.classWeights?.[label] ?? 1;
+  }
+  return weight;
+}
+
+function unlabelled(data: NumericArray): number {
+  let count = 0;
+  for (const label of data) if (Number(label) >= noLabel) count++;
+  return count;
+}

@@ -1,0 +1,165 @@
+/** Rows for a graph of a package: what it needs of a data file, and in batches of which size. */
+
+import { badOption } from '../../errors.ts';
+import { type GraphKind, type InputInfo, type Manifest, openShape, type ValueInfo } from '../../formats/manifest.ts';
+import { noLabel } from '../../graph/ignoredLabel.ts';
+import {
+  type BatchOptions,
+  batch,
+  type Dataset,
+  type FieldSpec,
+  type LabelRule,
+  openData,
+  type PlainRow,
+  rowsDataset,
+} from '../data/index.ts';
+import type { Engine } from '../worker/engine.ts';
+
+/** A data file by its name, rows in memory, or a dataset that is already open. */
+export type Data = string | Iterable<PlainRow> | Dataset;
+
+export interface RowOptions {
+  /** Default 8, or what the graphs have fixed. */
+  readonly batchSize?: number | undefined;
+  /** The column of the labels, in place of the manifest's name, `labels` or `label`. */
+  readonly labelColumn?: string | undefined;
+  /** Open axes are cut to this length. */
+  readonly maxLength?: number | undefined;
+  /** Inputs may have NaN. Default: they are refused. */
+  readonly allowNan?: boolean | undefined;
+  /** What fills short rows, by input; 0 by default, labels with the ignore index. */
+  readonly pad?: Readonly<Record<string, number>> | undefined;
+}
+
+export interface Rows {
+  readonly dataset: Dataset;
+  readonly batchSize: number;
+  /** The graphs have the batch size fixed, and nothing fills a batch up. */
+  readonly fixedBatch: boolean;
+  /** Why nothing does, where that is known. */
+  readonly leavesOut?: string | undefined;
+  readonly batch: BatchOptions;
+  /** Closes what was opened here. */
+  close(): void;
+}
+
+/**
+ * Opens data for a graph: the model's inputs that it reads, and labels where it takes them.
+ * Errors: FILE_NOT_FOUND, BAD_DATA, BAD_OPTION for a batch size that the graphs do not allow, those of the engine.
+ */
+export async function openRows(
+  engine: Engine,
+  graph: GraphKind,
+  data: Data,
+  options: RowOptions & { readonly withLabels?: boolean },
+): Promise<Rows> {
+  const { manifest } = engine;
+  const { inputs } = await engine.describe(graph);
+  const read = manifest.inputs.filter(({ name }) => inputs.includes(name));
+  const takesSteps = graph !== 'eval';
+  const named = manifest.labels;
+  const labels = options.withLabels !== false && named !== undefined && inputs.includes(named.name) ? named : undefined;
+  const size = (takesSteps ? fixedSize(manifest, options.batchSize) : undefined) ?? {
+    ...batchSizeOf(
+      (labels === undefined ? read : [...read, labels]).map((v) => ({ ...v, shape: openShape(v) })),
+      options.batchSize,
+      manifest.fixed?.batch,
+    ),
+    fill: undefined,
+  };
+  const batchOptions = {
+    pad: options.pad,
+    maxLength: options.maxLength,
+    ignoreIndex: manifest.loss?.ignoreIndex,
+    // Gradients that are fed instead of labels are 0 where there is nothing to learn.
+    ignoreValue: takesSteps && manifest.fixed !== undefined && manifest.loss?.kind !== 'external' ? noLabel : undefined,
+    rows: size.fill,
+  };
+  // What is cut anyway may be longer.
+  const most = options.maxLength ?? Number.POSITIVE_INFINITY;
+  const isCut = (v: InputInfo): boolean => v.longest !== undefined && most <= v.longest;
+  const shapes = ({ shape, open }: InputInfo): Pick<FieldSpec, 'shape' | 'fixed' | 'isCut'> => {
+    if (open === undefined) return { shape };
+    const own = shape.filter((d, i) => i > 0 && d !== open[i]);
+    return takesSteps ? { shape: open, fixed: shape, isCut: own.every((d) => most <= Number(d)) } : { shape: open };
+  };
+  const spec = {
+    inputs: read.map((v) => ({ ...(isCut(v) ? { ...v, longest: undefined } : v), ...shapes(v) })),
+    labels: labels && { ...labels, ...shapes(labels), rule: labelRule(manifest) },
+  };
+  const given = {
+    labelColumn: options.labelColumn,
+    allowNan: options.allowNan,
+    ignoreIndex: manifest.loss?.ignoreIndex,
+  };
+  const dataset = await open(data, spec, given);
+  try {
+    // Finds wrong pad values and lengths before anything is done with the rows.
+    batch(dataset, [0], batchOptions);
+  } catch (error) {
+    if (dataset !== data) dataset.close();
+    throw error;
+  }
+  return { ...size, dataset, batch: batchOptions, close: () => (dataset === data ? undefined : dataset.close()) };
+}
+
+/** What --batch of the compile says. Errors: BAD_OPTION. */
+function fixedSize(
+  { fixed }: Manifest,
+  wanted: number | undefined,
+): (Pick<Rows, 'batchSize' | 'fixedBatch' | 'leavesOut'> & { readonly fill: number | undefined }) | undefined {
+  const size = fixed?.batch;
+  if (size === undefined) return undefined;
+  if (wanted !== undefined && wanted !== size)
+    throw badOption(
+      `the package is compiled for batches of ${size} rows (--batch), not of ${wanted}`,
+      `use --batch-size ${size}, or compile again with --batch ${wanted}`,
+    );
+  const { wholeBatches: leavesOut } = fixed ?? {};
+  const isWhole = leavesOut !== undefined;
+  return { batchSize: size, fixedBatch: isWhole, leavesOut, fill: isWhole ? undefined : size };
+}
+
+function labelRule({ loss }: Manifest): LabelRule | undefined {
+  switch (loss?.kind) {
+    case 'cross-entropy':
+    case 'causal-lm':
+      return { kind: 'class', classes: loss.classes, ignoreIndex: loss.ignoreIndex };
+    case 'bce':
+      return { kind: 'share' };
+    default:
+      return undefined;
+  }
+}
+
+async function open(
+  data: Data,
+  ...how: [spec: Parameters<typeof openData>[1], options: Parameters<typeof openData>[2]]
+): Promise<Dataset> {
+  if (typeof data === 'string') return openData(data, ...how);
+  return isDataset(data) ? data : rowsDataset(data, ...how);
+}
+
+function isDataset(data: Exclude<Data, string>): data is Dataset {
+  return 'row' in data && 'fields' in data;
+}
+
+/** Errors: BAD_OPTION. */
+export function batchSizeOf(
+  values: readonly ValueInfo[],
+  wanted: number | undefined,
+  usual = 8,
+): { readonly batchSize: number; readonly fixedBatch: boolean } {
+  if (wanted !== undefined && !(Number.isSafeInteger(wanted) && wanted > 0)) {
+    throw badOption(`the batch size must be a positive integer, not ${wanted}`);
+  }
+  for (const { name, shape } of values) {
+    const [rows] = shape;
+    if (typeof rows !== 'number') continue;
+    if (wanted !== undefined && wanted !== rows) {
+      throw badOption(`the model has the batch size of "${name}" fixed to ${rows}`, `use --batch-size ${rows}`);
+    }
+    return { batchSize: rows, fixedBatch: true };
+  }
+  return { batchSize: wanted ?? usual, fixedBatch: false };
+}

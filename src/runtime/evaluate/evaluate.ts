@@ -1,0 +1,139 @@
+/** Loss and metrics over a data file, and the model's outputs row by row. Nothing here changes the state. */
+
+import { type Manifest, openShape } from '../../formats/manifest.ts';
+import { halfToNumber } from '../../graph/tensor.ts';
+import { type BatchOptions, type BatchTensor, batch, type Dataset } from '../data/index.ts';
+import type { Engine } from '../worker/engine.ts';
+import { binary, type ElementMetrics, regression } from './elementMetrics.ts';
+import { accuracy, type ClassCounts, classCounts, weightedMean } from './metrics.ts';
+
+export interface Evaluation {
+  /** Mean over all elements that count; NaN where there are none, or the loss is not the graph's. */
+  readonly loss: number;
+  /** How many elements that is (with class weights: their sum). */
+  readonly weight: number;
+  /** Rows. */
+  readonly examples: number;
+  /** Share of labels that the highest score hits: cross-entropy and causal-lm. bce: share of rows that are right. */
+  readonly accuracy?: number;
+  /** Of the classes' F1 the mean (cross-entropy), of the labels' (bce). */
+  readonly f1?: number;
+  /** exp(loss): causal-lm. */
+  readonly perplexity?: number;
+  /** Mean absolute error, and coefficient of determination: mse, l1 and huber. */
+  readonly mae?: number;
+  readonly r2?: number;
+}
+
+export interface EvaluateOptions {
+  readonly batchSize: number;
+  /** The graphs have this batch size fixed: rows that fill no batch are left out. */
+  readonly fixedBatch: boolean;
+  readonly batch: BatchOptions;
+  /** Called after each batch with the rows done. */
+  readonly onProgress?: ((rows: number) => void) | undefined;
+}
+
+/** Errors: those of reading the data and of the engine. */
+export async function evaluate(engine: Engine, dataset: Dataset, options: EvaluateOptions): Promise<Evaluation> {
+  const { manifest } = engine;
+  const { loss: kind, labels } = manifest;
+  const elementwise = elementMetrics(manifest);
+  const hasClasses = kind?.kind === 'cross-entropy' || kind?.kind === 'causal-lm';
+  const compared = hasClasses || elementwise !== undefined ? await comparedOutput(engine) : undefined;
+  const output = elementwise === undefined || compared?.isScore === true ? compared : undefined;
+  const shift = kind?.kind === 'causal-lm';
+  const { ignoreIndex, classAxis } = kind ?? {};
+  // A model may give the winning class itself.
+  const scored = accuracy({ classAxis, ignoreIndex, shift });
+  const winners = classCounts();
+  const mean = weightedMean();
+  let examples = 0;
+  for (const rows of batches(dataset.rows, options)) {
+    const feeds = batch(dataset, rows, options.batch);
+    // The feeds are moved to the worker.
+    const given = output === undefined || labels === undefined ? undefined : feeds[labels.name];
+    const truth = given && { type: given.type, data: given.data.slice() };
+    const { loss, weight, outputs } = await engine.evaluate(feeds, output === undefined ? [] : [output.name]);
+    mean.add(loss, weight);
+    examples += rows.length;
+    const found = output === undefined ? undefined : outputs[output.name];
+    if (found !== undefined && truth !== undefined) {
+      if (elementwise !== undefined) elementwise.add(numbers(found), numbers(truth));
+      else if (output?.isScore === true) scored.add(numbers(found), found.dims, truth.data);
+      else countHits(winners, numbers(found), truth.data, ignoreIndex);
+    }
+    options.onProgress?.(examples);
+  }
+  const isScore = output?.isScore === true;
+  const classMetrics = {
+    accuracy: isScore ? scored.value : winners.correct / winners.total,
+    ...(shift ? {} : { f1: isScore ? scored.f1 : winners.f1 }),
+  };
+  return {
+    loss: mean.value,
+    weight: mean.weight,
+    examples,
+    ...(output === undefined ? {} : (elementwise?.result() ?? classMetrics)),
+    ...(shift ? { perplexity: Math.exp(mean.value) } : {}),
+  };
+}
+
+/** Sums for losses that compare element by element; undefined for others. */
+function elementMetrics({ loss, labels }: Manifest): ElementMetrics<Partial<Evaluation>> | undefined {
+  const shape = labels === undefined ? [] : openShape(labels);
+  const last = shape.length > 1 ? shape.at(-1) : 1;
+  // In an open axis the columns are no quantities of their own.
+  const columns = typeof last === 'number' && last > 0 ? last : 1;
+  switch (loss?.kind) {
+    case 'mse':
+    case 'l1':
+    case 'huber':
+      return regression(columns);
+    case 'bce':
+      // The loss goes before a Sigmoid, whose output is a probability.
+      return binary(columns, loss.output === loss.tensor ? 0 : 0.5);
+    default:
+      return undefined;
+  }
+}
+
+/** The output that the loss was chosen for: values or scores per class, or the winning class where it is an integer. */
+async function comparedOutput(
+  engine: Engine,
+): Promise<{ readonly name: string; readonly isScore: boolean } | undefined> {
+  const { loss } = engine.manifest;
+  const { outputs } = await engine.describe('eval');
+  const found = outputs.find(({ name }) => name === loss?.output);
+  if (found === undefined) return undefined;
+  const isScore = /^float/.test(found.type);
+  // With a shift the winning classes would have to be moved against the labels; no model does this.
+  return isScore || loss?.kind === 'cross-entropy' ? { name: found.name, isScore } : undefined;
+}
+
+function countHits(
+  counts: ClassCounts,
+  classes: ArrayLike<number>,
+  labels: ArrayLike<bigint | number>,
+  ignoreIndex = -100,
+): void {
+  if (classes.length !== labels.length) return;
+  for (let i = 0; i < labels.length; i++) {
+    const label = Number(labels[i]);
+    if (label === ignoreIndex) continue;
+    counts.add(classes[i] ?? -1, label);
+  }
+}
+
+/** Elements as numbers: float16 comes as bit patterns. */
+export function numbers({ type, data }: Pick<BatchTensor, 'type' | 'data'>): ArrayLike<number> {
+  if (data instanceof BigInt64Array || data instanceof BigUint64Array) return Float64Array.from(data, Number);
+  return type === 'float16' ? Float32Array.from(data, halfToNumber) : data;
+}
+
+function* batches(rows: number, { batchSize, fixedBatch }: EvaluateOptions): Generator<Uint32Array> {
+  const end = fixedBatch ? rows - (rows % batchSize) : rows;
+  for (let start = 0; start < end; start += batchSize) {
+    yield Uint32Array.from({ length: Math.min(batchSize, end - start) }, (_, i) => start + i);
+  }
+}

@@ -1,0 +1,115 @@
+/** The model's outputs row by row: rows of one shape share a batch, so no row sees padding. */
+
+import { badData } from '../../errors.ts';
+import { openShape } from '../../formats/manifest.ts';
+import { type Data, openRows, type RowOptions } from '../batches/openRows.ts';
+import { type ElementType, newArray } from '../data/convert.ts';
+import { type BatchTensor, batch, type Dataset } from '../data/index.ts';
+import type { Engine } from '../worker/engine.ts';
+import type { Feeds } from '../worker/protocol.ts';
+
+export interface Prediction {
+  /** Names of the outputs, in the model's order. */
+  readonly outputs: readonly string[];
+  /** Outputs whose first axis does not count rows: they are left out. */
+  readonly leftOut: readonly string[];
+  readonly rows: number;
+  /** The outputs of row 0 .. rows - 1, without the axis of rows. */
+  row(index: number): Readonly<Record<string, BatchTensor>>;
+}
+
+export interface PredictOptions extends RowOptions {
+  readonly onProgress?: ((rows: number) => void) | undefined;
+}
+
+/** Labels in the data are not looked at. Errors: those of opening the data and of the engine. */
+export async function predict(engine: Engine, data: Data, options: PredictOptions): Promise<Prediction> {
+  const { manifest } = engine;
+  const { outputs } = await engine.describe('eval');
+  const own = new Set([manifest.names.weight, ...(manifest.loss?.kind === 'external' ? [] : [manifest.names.loss])]);
+  const names = outputs.map((o) => o.name).filter((name) => !own.has(name));
+  const rows = await openRows(engine, 'eval', data, { ...options, withLabels: false });
+  const results: Readonly<Record<string, BatchTensor>>[] = [];
+  const leftOut = new Set<string>();
+  try {
+    const { dataset, batchSize, fixedBatch } = rows;
+    for (const group of groups(dataset, batchSize)) {
+      // A fixed batch is filled up with its last row.
+      const fill = fixedBatch ? batchSize - group.length : 0;
+      const all = [...group, ...Array.from({ length: fill }, () => group.at(-1) ?? 0)];
+      const feeds = batch(dataset, all, rows.batch);
+      const { outputs: found } = await engine.evaluate(withLabels(engine, feeds), names);
+      for (const name of names) if (found[name]?.dims[0] !== all.length) leftOut.add(name);
+      for (const i of group.keys()) {
+        results.push(Object.fromEntries(names.flatMap((n) => (leftOut.has(n) ? [] : [[n, rowOf(found[n], i)]]))));
+      }
+      options.onProgress?.(results.length);
+    }
+  } finally {
+    rows.close();
+  }
+  const kept = names.filter((name) => !leftOut.has(name));
+  if (kept.length === 0) throw badData('no output of the model has one entry per row');
+  return {
+    outputs: kept,
+    leftOut: [...leftOut],
+    rows: results.length,
+    row: (index) => results[index] ?? {},
+  };
+}
+
+/** Neighbouring rows with equal shapes, at most `size`. */
+function* groups(dataset: Dataset, size: number): Generator<number[]> {
+  let group: number[] = [];
+  let shape = '';
+  for (let i = 0; i < dataset.rows; i++) {
+    const now = [...dataset.row(i).values()].map((value) => value.shape.join(',')).join(' ');
+    if (group.length > 0 && (group.length === size || now !== shape)) {
+      yield group;
+      group = [];
+    }
+    shape = now;
+    group.push(i);
+  }
+  if (group.length > 0) yield group;
+}
+
+/**
+ * Labels that mean nothing, for the loss that eval.onnx computes beside the outputs: zeros of the shape that the manifest says,
+ * its symbols as the inputs have them; an axis that nothing tells the length of is 1, which broadcasts.
+ */
+function withLabels({ manifest }: Engine, feeds: Feeds): Feeds {
+  if (manifest.labels === undefined) return feeds;
+  const labels = { ...manifest.labels, shape: openShape(manifest.labels) };
+  const symbols = new Map<string, number>();
+  for (const input of manifest.inputs) {
+    const dims = feeds[input.name]?.dims ?? [];
+    for (const [axis, dim] of openShape(input).entries())
+      if (typeof dim === 'string') symbols.set(dim, dims[axis] ?? 1);
+  }
+  const known = labels.shape.map((dim) => (typeof dim === 'number' ? dim : symbols.get(dim ?? '')));
+  const dims = known.includes(undefined)
+    ? known.map((_, axis) => pick(labels.shape[axis]))
+    : known.map((dim) => dim ?? 1);
+  const type: ElementType = labels.type === 'int64' ? 'int64' : 'float32';
+  return {
+    ...feeds,
+    [labels.name]: {
+      type,
+      dims,
+      data: newArray(
+        type,
+        dims.reduce((a, b) => a * b, 1),
+      ),
+    },
+  };
+}
+
+const pick = (dim: number | string | null | undefined): number => (typeof dim === 'number' ? dim : 1);
+
+function rowOf(tensor: BatchTensor | undefined, index: number): BatchTensor {
+  if (tensor === undefined) throw new Error('an output is missing');
+  const dims = tensor.dims.slice(1);
+  const size = dims.reduce((a, b) => a * b, 1);
+  return { type: tensor.type, dims, data: tensor.data.slice(index * size, (index + 1) * size) };
+}

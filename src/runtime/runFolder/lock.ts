@@ -1,0 +1,162 @@
+/** One process at a time in a run folder. */
+
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { runLocked } from '../../errors.ts';
+import { writing } from '../../formats/files.ts';
+
+export interface Lock {
+  /** That it is still ours, before something is written. Errors: RUN_LOCKED where somebody else holds it now, WRITE_FAILED. */
+  check(): void;
+  release(): void;
+}
+
+interface Owner {
+  readonly pid: number;
+  readonly host: string;
+  /** Of the machine's start: after a restart the numbers below begin again. Absent where the system does not tell. */
+  readonly boot?: string;
+  /** When the process began: another process may have its number by now. Absent where the system does not tell. */
+  readonly began?: string;
+}
+
+export const lockName = 'lock';
+
+/**
+ * Takes the lock of a folder; one whose process no longer runs on this machine is taken over.
+ * Errors: RUN_LOCKED naming the process, WRITE_FAILED.
+ */
+export function lock(folder: string): Lock {
+  const file = join(folder, lockName);
+  const { began } = processOf(process.pid);
+  const me: Owner = { pid: process.pid, host: hostname(), ...bootOf(), ...(began === undefined ? {} : { began }) };
+  const text = `${JSON.stringify(me)}\n`;
+  for (let attempt = 0; !place(file, text); attempt++) {
+    const found = read(file);
+    const owner = found === undefined ? undefined : ownerOf(found);
+    if (owner !== undefined && isAlive(owner)) throw lockedBy(owner, folder);
+    if (attempt > 40) throw runLocked(folder, 'another process');
+    // A lock without an owner is just being written, or its writer died over it.
+    if (owner === undefined && attempt < 20) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    else if (found !== undefined) takeAway(file, found);
+  }
+  let held = true;
+  const release = (): void => {
+    process.off('exit', release);
+    if (!held) return;
+    held = false;
+    try {
+      if (read(file) === text) rmSync(file, { force: true });
+    } catch {
+      // It will be recognised as stale.
+    }
+  };
+  process.on('exit', release);
+  return {
+    check() {
+      // A person may have removed it; nobody else has it if it can be placed again.
+      const found = read(file);
+      if (found === text || (found === undefined && place(file, text))) return;
+      held = false;
+      const owner = ownerOf(found ?? read(file) ?? '');
+      throw owner === undefined ? runLocked(folder, 'another process') : lockedBy(owner, folder);
+    },
+    release,
+  };
+}
+
+/** Errors: RUN_LOCKED where a process that runs holds the folder. */
+export function checkUnlocked(folder: string): void {
+  const owner = ownerOf(read(join(folder, lockName)) ?? '');
+  if (owner !== undefined && isAlive(owner)) throw lockedBy(owner, folder);
+}
+
+function lockedBy({ pid, host }: Owner, folder: string): Error {
+  const elsewhere = `wait for it, or choose another -o; if that process is known to have ended, delete ${join(folder, lockName)}`;
+  return runLocked(folder, `process ${pid} on ${host}`, host === hostname() ? undefined : elsewhere);
+}
+
+/** False where there is a lock already. */
+function place(file: string, text: string): boolean {
+  return writing(file, () => {
+    try {
+      writeFileSync(file, text, { flag: 'wx' });
+      return true;
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false;
+      // A full disk may have taken the name and not the text.
+      if (read(file) === '') rmSync(file, { force: true });
+      throw error;
+    }
+  });
+}
+
+/** Two processes may find the same stale lock, and the slower one come upon the lock that the faster one has placed by then. */
+function takeAway(file: string, stale: string): void {
+  const aside = `${file}.${process.pid}.stale`;
+  try {
+    renameSync(file, aside);
+    if (read(aside) !== stale) linkSync(aside, file);
+  } catch {
+    // Another process took it away, or has placed its own.
+  }
+  rmSync(aside, { force: true });
+}
+
+function read(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+function ownerOf(text: string): Owner | undefined {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof json !== 'object' || json === null) return undefined;
+  const { pid, host, boot, began } = { pid: undefined, host: undefined, boot: undefined, began: undefined, ...json };
+  if (typeof pid !== 'number' || typeof host !== 'string') return undefined;
+  return {
+    pid,
+    host,
+    ...(typeof boot === 'string' ? { boot } : {}),
+    ...(typeof began === 'string' ? { began } : {}),
+  };
+}
+
+/** Processes of other machines count as alive: nobody here can know. */
+function isAlive({ pid, host, boot, began }: Owner): boolean {
+  if (host !== hostname()) return true;
+  if (differ(boot, bootOf().boot)) return false;
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+  const { state, began: now } = processOf(pid);
+  // Z: it has ended, and its parent has not asked how.
+  return state !== 'Z' && !differ(began, now);
+}
+
+const differ = (a: string | undefined, b: string | undefined): boolean => a !== undefined && b !== undefined && a !== b;
+
+/** What Linux calls this start of the machine. */
+function bootOf(): { boot?: string } {
+  const boot = read('/proc/sys/kernel/random/boot_id')?.trim();
+  return boot === undefined ? {} : { boot };
+}
+
+/** Linux: fields 3 and 22 of /proc/PID/stat, the state and the start time in clock ticks since boot. */
+function processOf(pid: number): { state?: string; began?: string } {
+  const stat = read(`/proc/${pid}/stat`);
+  // The second field is the program's name, which may hold anything.
+  const [state, ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
+  const began = fields[18];
+  return state === undefined || began === undefined ? {} : { state, began };
+}

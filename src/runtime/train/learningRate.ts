@@ -1,0 +1,56 @@
+/**
+ * Learning rates over the steps of a run, as transformers' get_constant_schedule_with_warmup, get_linear_schedule_with_warmup
+ * and get_cosine_schedule_with_warmup have them (transformers/optimization.py).
+ */
+
+import { badOption } from '../../errors.ts';
+
+export type ScheduleKind = 'constant' | 'linear' | 'cosine';
+
+export interface ScheduleOptions {
+  readonly kind: ScheduleKind;
+  /** The peak. */
+  readonly learningRate: number;
+  /** Optimizer steps of the whole run. */
+  readonly totalSteps: number;
+  /** As warmupSteps takes it. Default 0. */
+  readonly warmup?: number | undefined;
+}
+
+/**
+ * How many steps warm up: below 1 a share of the run, rounded up; from 1 on a number of steps. So 1 is one step, as in
+ * transformers. Errors: BAD_OPTION for negative numbers and for fractions above 1.
+ */
+export function warmupSteps(warmup: number, totalSteps: number): number {
+  if (!(warmup >= 0) || (warmup > 1 && !Number.isSafeInteger(warmup))) {
+    throw badOption(`the warm-up must be a share below 1 or a whole number of steps, not ${warmup}`);
+  }
+  return warmup < 1 ? Math.ceil(warmup * totalSteps) : warmup;
+}
+
+/**
+ * The learning rate of optimizer step 0, 1, ... as float64; 0 at step 0 where there is a warm-up.
+ * Errors: BAD_OPTION for a learning rate that is negative or not finite, and as warmupSteps.
+ */
+export function learningRateSchedule(options: ScheduleOptions): (step: number) => number {
+  const { kind, learningRate, totalSteps } = options;
+  if (!Number.isFinite(learningRate) || learningRate < 0) {
+    throw badOption(`the learning rate must be a finite number from 0, not ${learningRate}`);
+  }
+  const warmup = warmupSteps(options.warmup ?? 0, totalSteps);
+  return (step) => learningRate * factor(kind, step, warmup, totalSteps);
+}
+
+function factor(kind: ScheduleKind, step: number, warmup: number, total: number): number {
+  if (step < warmup) return step / Math.max(1, warmup);
+  switch (kind) {
+    case 'constant':
+      return 1;
+    case 'linear':
+      return Math.max(0, (total - step) / Math.max(1, total - warmup));
+    case 'cosine': {
+      const progress = (step - warmup) / Math.max(1, total - warmup);
+      return Math.max(0, 0.5 * (1 + Math.cos(Math.PI * progress)));
+    }
+  }
+}

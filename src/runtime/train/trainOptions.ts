@@ -1,0 +1,113 @@
+/** What a training run is asked, tells and returns. */
+
+import { badOption } from '../../errors.ts';
+import { bytesOf } from '../../formats/rawTensor.ts';
+import type { Evaluation } from '../evaluate/evaluate.ts';
+import { digest, fileDigest, packageDigest } from '../runFolder/fingerprint.ts';
+import type { RunIdentity } from '../runFolder/index.ts';
+import type { NodePlacement } from '../session/nodePlacement.ts';
+import type { Step } from './runPlan.ts';
+import type { FitOptions, Trainer, TrainerOptions } from './trainer.ts';
+
+export interface TrainOptions extends TrainerOptions, FitOptions {
+  /** A data file. */
+  readonly data: string;
+  /** The run folder. */
+  readonly out: string;
+  /** Replace a run folder that is there. */
+  readonly force?: boolean | undefined;
+  /** Go on from the last checkpoint of `out`. */
+  readonly resume?: boolean | undefined;
+  /** A data file to evaluate on. */
+  readonly evalData?: string | undefined;
+  /** Steps between evaluations; default once per epoch. There is always one at the end. */
+  readonly evalEvery?: number | undefined;
+  /** Steps between checkpoints; default 500, and never more than ten minutes. There is always one at the end. */
+  readonly saveEvery?: number | undefined;
+  /** Checkpoints to keep: the last ones; that of the best evaluation stays in addition. Default 5. */
+  readonly keep?: number | undefined;
+  /** Stop after this many evaluations in a row that are no better than the best. */
+  readonly patience?: number | undefined;
+  /** Aborted: the run stops after the step at hand and writes a checkpoint. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onEvent?: ((event: TrainEvent) => void) | undefined;
+}
+
+export type TrainEvent =
+  | {
+      readonly kind: 'start';
+      readonly provider: string;
+      /** Steps done before. */
+      readonly from: number;
+      readonly totalSteps: number;
+      readonly stepsPerEpoch: number;
+      readonly trainable: number;
+    }
+  /** `line`: what log.jsonl says of it. */
+  | { readonly kind: 'step'; readonly step: Step; readonly line: object }
+  | {
+      readonly kind: 'evaluation';
+      readonly step: number;
+      readonly evaluation: Evaluation;
+      readonly best: boolean;
+      readonly line: object;
+    }
+  /** After the first run on a provider other than the CPU's. */
+  | { readonly kind: 'placement'; readonly placement: NodePlacement }
+  | { readonly kind: 'checkpoint'; readonly step: number; readonly directory: string }
+  | { readonly kind: 'notice'; readonly text: string };
+
+export interface TrainResult {
+  readonly run: string;
+  /** The PEFT directory; absent where the run was interrupted. */
+  readonly adapter?: string;
+  readonly checkpoint: string;
+  readonly provider: string;
+  /** Where the nodes of a step ran; absent on the CPU. */
+  readonly placement?: NodePlacement;
+  readonly stopped: 'done' | 'patience' | 'interrupted';
+  readonly steps: number;
+  readonly epochs: number;
+  /** Of the last step that this process took. */
+  readonly loss?: number;
+  /** Of the evaluation before the first step. */
+  readonly baselineLoss?: number;
+  /** Of the adapter that was kept: the best evaluation's, and its step. */
+  readonly evalLoss?: number;
+  readonly bestStep?: number;
+}
+
+/** Errors: BAD_OPTION. */
+export function checkCounts({ evalEvery, saveEvery, keep, patience, evalData, resume, force }: TrainOptions): void {
+  for (const [name, value] of Object.entries({ 'eval-every': evalEvery, 'save-every': saveEvery, keep, patience })) {
+    if (value !== undefined && !(Number.isSafeInteger(value) && value > 0)) {
+      throw badOption(`--${name} must be a positive integer, not ${value}`);
+    }
+  }
+  const needing = evalEvery !== undefined ? 'eval-every' : patience !== undefined ? 'patience' : undefined;
+  if (evalData === undefined && needing !== undefined) throw badOption(`--${needing} needs --eval-data`);
+  if (resume === true && force === true) throw badOption('--resume and --force exclude each other');
+}
+
+/** Everything that the numbers of a run depend on, but for its length: a run may be made longer. */
+export async function identify(trainer: Trainer, o: TrainOptions): Promise<RunIdentity> {
+  const { params } = await trainer.getState();
+  return {
+    packageSha256: packageDigest(trainer.directory, trainer.manifest),
+    'initial adapterSha256': digest([bytesOf(params)]),
+    dataSha256: fileDigest(o.data),
+    ...(o.evalData === undefined ? {} : { 'evaluation dataSha256': fileDigest(o.evalData) }),
+    batchSize: o.batchSize ?? null,
+    gradAccum: o.gradAccum ?? 1,
+    learningRate: o.learningRate ?? 1e-4,
+    schedule: o.schedule ?? 'constant',
+    warmup: o.warmup ?? 0,
+    shuffle: o.shuffle ?? true,
+    // A run of an earlier version, which had no grouping, can be resumed.
+    ...(o.groupByLength === true ? { groupByLength: true } : {}),
+    seed: o.seed ?? 0,
+    maxLength: o.maxLength ?? null,
+    pad: o.pad ?? {},
+    labelColumn: o.labelColumn ?? null,
+  };
+}

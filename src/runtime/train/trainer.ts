@@ -1,0 +1,238 @@
+/** A package opened for training, evaluation and prediction. */
+
+import { join } from 'node:path';
+import { badOption } from '../../errors.ts';
+import { makeFolders, writeFileAtomic } from '../../formats/files.ts';
+import { type Manifest, readManifest } from '../../formats/manifest.ts';
+import { type Data, openRows, type RowOptions, type Rows } from '../batches/openRows.ts';
+import { batch, rowLengths } from '../data/index.ts';
+import { type Evaluation, evaluate } from '../evaluate/evaluate.ts';
+import { type Prediction, predict } from '../evaluate/predict.ts';
+import type { AdapterFormat, AdapterSource } from '../runFolder/checkpoint.ts';
+import type { NodePlacement } from '../session/nodePlacement.ts';
+import { type ChosenProvider, chooseProvider } from '../session/providers.ts';
+import { openEngine } from '../worker/engine.ts';
+import type { TrainingState } from '../worker/protocol.ts';
+import type { ScheduleKind } from './learningRate.ts';
+import { type Plan, trainingPlan } from './plan.ts';
+import { longestRun, runLength } from './runLength.ts';
+import { graphOf, runPlan, type Step } from './runPlan.ts';
+
+export interface TrainerOptions {
+  /** In order of preference; default cpu. */
+  readonly executionProvider?: string | readonly string[] | undefined;
+  /** Threads of one operator; default one per core. */
+  readonly threads?: number | undefined;
+  /** To start from: a PEFT directory, an adapter file, or several with their strengths; default the package's own. */
+  readonly adapter?: AdapterSource | undefined;
+}
+
+export interface FitOptions extends RowOptions {
+  /** Optimizer steps; wins over epochs. */
+  readonly steps?: number | undefined;
+  /** Default 1. */
+  readonly epochs?: number | undefined;
+  /** The peak. Default 1e-4. */
+  readonly learningRate?: number | undefined;
+  /** Default constant. */
+  readonly schedule?: ScheduleKind | undefined;
+  /** Below 1 a share of the steps, from 1 on their number. Default 0. */
+  readonly warmup?: number | undefined;
+  /** Default true: rows are shuffled in each epoch, from the seed. */
+  readonly shuffle?: boolean | undefined;
+  /** Batches of rows of similar lengths, which need less padding. Default false. Not with shuffle: false. */
+  readonly groupByLength?: boolean | undefined;
+  /** Default 0. */
+  readonly seed?: number | undefined;
+  /** Batches per optimizer step. Default 1. */
+  readonly gradAccum?: number | undefined;
+  /**
+   * Optimizer steps in one run of ONNX Runtime. Default 1; on CUDA up to 16, by what batches take and by how far it is from
+   * one evaluation or checkpoint to the next.
+   */
+  readonly stepsPerRun?: number | undefined;
+}
+
+/** Providers that keep the state of several steps on their device; the others have no Scan, or nothing to gain from it. */
+const hasScan: ReadonlySet<string> = new Set(['cuda']);
+
+/** A fit whose data is open and whose steps are laid out. */
+export interface Fit {
+  readonly plan: Plan;
+  /** What a user should know though nothing is wrong. */
+  readonly notice?: string | undefined;
+  /**
+   * The steps behind the first `from`, in the groups in which they ran; no group goes beyond a number of steps done for which
+   * `boundary` is true. Errors as Trainer.fit.
+   */
+  run(from?: number, boundary?: (done: number) => boolean): AsyncGenerator<readonly Step[]>;
+  close(): void;
+}
+
+/** An evaluation whose data is open. */
+export interface PreparedEvaluation {
+  run(onProgress?: (rows: number) => void): Promise<Evaluation>;
+  close(): void;
+}
+
+/** Parameters, optimizer moments and step count live in a worker thread; `fit` moves them on. */
+export interface Trainer {
+  readonly manifest: Manifest;
+  readonly directory: string;
+  /** The execution provider in use. */
+  readonly provider: string;
+  /** Providers that were preferred and cannot start, with reasons. */
+  readonly passedOver: ChosenProvider['passedOver'];
+  /**
+   * Trains, one item per optimizer step. Leaving the loop stops after the step at hand.
+   * Errors: BAD_DATA, BAD_OPTION, NON_FINITE (the state stays as it was before that step), BAD_PACKAGE, RUNTIME_FAILED.
+   */
+  fit(data: Data, options?: FitOptions): AsyncGenerator<Step>;
+  /** The same in two parts: everything that can be wrong with data and options is found before a step is taken. */
+  prepareFit(data: Data, options?: FitOptions): Promise<Fit>;
+  /** Loss and metrics of the parameters as they are now. Errors: BAD_DATA, BAD_OPTION, BAD_PACKAGE, RUNTIME_FAILED. */
+  evaluate(data: Data, options?: RowOptions & { readonly onProgress?: (rows: number) => void }): Promise<Evaluation>;
+  /** evaluate in two parts, for data that is evaluated more than once. */
+  prepareEvaluation(data: Data, options?: RowOptions): Promise<PreparedEvaluation>;
+  /** The model's outputs, row by row. Errors as evaluate. */
+  predict(data: Data, options?: RowOptions & { readonly onProgress?: (rows: number) => void }): Promise<Prediction>;
+  /** Where the nodes of the graph that took the last step ran; undefined on the CPU, and before a step. */
+  placement(): Promise<NodePlacement | undefined>;
+  /** A copy of the state. */
+  getState(): Promise<TrainingState>;
+  setState(state: TrainingState): Promise<void>;
+  /** Writes the parameters as a PEFT directory. Errors: WRITE_FAILED. */
+  save(directory: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a package. Its graphs are loaded when they are first needed.
+ * Errors: BAD_PACKAGE, BAD_ADAPTER, ADAPTER_MISMATCH, PROVIDER_MISSING, RUNTIME_FAILED.
+ */
+export async function openTrainer(
+  directory: string,
+  options: TrainerOptions,
+  adapters: AdapterFormat,
+): Promise<Trainer> {
+  const manifest = readManifest(directory);
+  const { threads } = options;
+  if (threads !== undefined && !(Number.isSafeInteger(threads) && threads > 0)) {
+    throw badOption(`the number of threads must be a positive integer, not ${threads}`);
+  }
+  const params = adapters.read(manifest, options.adapter ?? join(directory, 'adapter'));
+  const { name: provider, passedOver } = await chooseProvider([options.executionProvider ?? 'cpu'].flat());
+  const engine = await openEngine(directory, manifest, { provider, threads });
+  const { size, v, lossScale } = manifest.state;
+  const zeros = (): Float32Array => new Float32Array(size);
+  const initial = lossScale === undefined ? undefined : manifest.optimizer.lossScale?.initial;
+  await engine.setState({ params, m: zeros(), v: v === undefined ? undefined : zeros(), step: 0, lossScale: initial });
+
+  const prepareFit = async (data: Data, fit: FitOptions = {}): Promise<Fit> => {
+    const { stepsPerRun } = fit;
+    if (stepsPerRun !== undefined && (!Number.isSafeInteger(stepsPerRun) || stepsPerRun < 1)) {
+      throw badOption(`the steps per run must be a positive integer, not ${stepsPerRun}`);
+    }
+    const { gradAccum = 1 } = fit;
+    const graph = graphOf(manifest, gradAccum, stepsPerRun ?? (hasScan.has(provider) ? longestRun : 1));
+    const rows = await openRows(engine, graph, data, fit);
+    try {
+      const plan = planOf(rows, fit);
+      const chosen = (from: number, boundary: (done: number) => boolean): number =>
+        graph === 'train_k' && from < plan.totalSteps
+          ? runLength({
+              plan,
+              from,
+              boundary,
+              isFilled: rows.batch.rows !== undefined,
+              bytesPerStep: bytesOfStep(plan, from, rows),
+            })
+          : 1;
+      return {
+        plan,
+        notice: leftOut(rows),
+        run: (from = 0, boundary = () => false) => {
+          const how = { graph, stepsPerRun: stepsPerRun ?? chosen(from, boundary), batch: rows.batch };
+          return runPlan(engine, plan, rows.dataset, { ...how, from, boundary });
+        },
+        close: rows.close,
+      };
+    } catch (error) {
+      rows.close();
+      throw error;
+    }
+  };
+
+  const prepareEvaluation = async (data: Data, how: RowOptions = {}): Promise<PreparedEvaluation> => {
+    const rows = await openRows(engine, 'eval', data, how);
+    const { dataset, close } = rows;
+    return { run: (onProgress) => evaluate(engine, dataset, { ...rows, onProgress }), close };
+  };
+
+  return {
+    manifest,
+    directory,
+    provider,
+    passedOver,
+    prepareFit,
+    async *fit(data, fitOptions) {
+      const fit = await prepareFit(data, fitOptions);
+      try {
+        for await (const group of fit.run()) yield* group;
+      } finally {
+        fit.close();
+      }
+    },
+    prepareEvaluation,
+    async evaluate(data, how = {}) {
+      const evaluation = await prepareEvaluation(data, how);
+      try {
+        return await evaluation.run(how.onProgress);
+      } finally {
+        evaluation.close();
+      }
+    },
+    predict: (data, how = {}) => predict(engine, data, how),
+    placement: engine.placement,
+    getState: engine.getState,
+    setState: engine.setState,
+    async save(target) {
+      const { params: now } = await engine.getState();
+      makeFolders(target);
+      for (const { name, chunks } of adapters.files(manifest, now)) writeFileAtomic(join(target, name), chunks);
+    },
+    close: engine.close,
+  };
+}
+
+/** Of the batches that a step is fed; those of other steps may be longer or shorter. */
+function bytesOfStep(plan: Plan, step: number, { dataset, batch: how }: Rows): number {
+  const feeds = plan.at(step).batches.flatMap(({ rows }) => Object.values(batch(dataset, rows, how)));
+  return feeds.reduce((n, { data }) => n + data.byteLength, 0);
+}
+
+/** Rows that fill no batch of a fixed size. */
+function leftOut({ dataset, batchSize, fixedBatch, leavesOut }: Rows): string | undefined {
+  const rest = fixedBatch ? dataset.rows % batchSize : 0;
+  if (rest === 0 || dataset.rows < batchSize) return undefined;
+  const why = leavesOut === undefined ? '' : `, and none can be filled up: ${leavesOut}`;
+  return `each epoch leaves out ${rest} of ${dataset.rows} rows: batches have ${batchSize}${why}`;
+}
+
+function planOf(data: Rows, fit: FitOptions): Plan {
+  const { dataset, batchSize, fixedBatch } = data;
+  return trainingPlan({
+    rows: dataset.rows,
+    batchSize,
+    fixedBatch,
+    steps: fit.steps,
+    epochs: fit.epochs,
+    learningRate: fit.learningRate ?? 1e-4,
+    schedule: fit.schedule ?? 'constant',
+    warmup: fit.warmup ?? 0,
+    shuffle: fit.shuffle ?? true,
+    lengths: fit.groupByLength === true ? rowLengths(dataset, data.batch) : undefined,
+    seed: fit.seed ?? 0,
+    gradAccum: fit.gradAccum ?? 1,
+  });
+}

@@ -1,0 +1,172 @@
+/** The main thread's side of the worker: graphs run without blocking the event loop. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { LoraifyError, runtimeFailed } from '../../errors.ts';
+import { compiledFile } from '../../formats/compiled.ts';
+import type { GraphKind, Manifest } from '../../formats/manifest.ts';
+import type { BatchTensor } from '../data/index.ts';
+import type { NodePlacement } from '../session/nodePlacement.ts';
+import type {
+  Call,
+  Failure,
+  Feeds,
+  OutputInfo,
+  Reply,
+  Request,
+  Result,
+  RunResult,
+  StepSettings,
+  TrainingState,
+} from './protocol.ts';
+
+/**
+ * One package at work. Calls are carried out in the order they are made. Feeds are moved: their arrays are empty afterwards.
+ * Every call: RUNTIME_FAILED where ONNX Runtime refuses or the worker ends, BAD_PACKAGE for a graph that the package lacks.
+ */
+export interface Engine {
+  readonly manifest: Manifest;
+  readonly directory: string;
+  /** The execution provider in use. */
+  readonly provider: string;
+  /** Loads a graph; the names of its inputs, and its outputs. */
+  describe(graph: GraphKind): Promise<{ readonly inputs: readonly string[]; readonly outputs: readonly OutputInfo[] }>;
+  /** Where the nodes of the graph that took the last step ran; undefined where nobody looked, or before a step. */
+  placement(): Promise<NodePlacement | undefined>;
+  setState(state: TrainingState): Promise<void>;
+  /** A copy. */
+  getState(): Promise<TrainingState>;
+  /** One optimizer step (train.onnx). */
+  step(feeds: Feeds, settings: StepSettings): Promise<RunResult>;
+  /** settings.length micro-steps in one run (train_k.onnx); feeds are stacked along a first axis. */
+  steps(feeds: Feeds, settings: readonly StepSettings[], apply: readonly boolean[]): Promise<RunResult>;
+  /** The gradient of a batch (grad.onnx), kept in the worker until `update`; `first` forgets those kept before. */
+  gather(feeds: Feeds, seed: number, first: boolean): Promise<{ readonly loss: number; readonly weight: number }>;
+  /** One optimizer step with the gathered gradients (update.onnx); losses are NaN. */
+  update(lr: number): Promise<RunResult>;
+  /** Forward and loss at the current state (eval.onnx), with the model's outputs that are named. */
+  evaluate(
+    feeds: Feeds,
+    outputs: readonly string[],
+  ): Promise<{
+    readonly loss: number;
+    readonly weight: number;
+    readonly outputs: Readonly<Record<string, BatchTensor>>;
+  }>;
+  /** Ends the worker when the calls under way are done. */
+  close(): Promise<void>;
+}
+
+export interface EngineOptions {
+  readonly provider: string;
+  readonly threads?: number | undefined;
+  /** Find out where nodes run: the first run of a graph that takes steps is slower. Default: on all providers but the CPU's. */
+  readonly placement?: boolean | undefined;
+}
+
+interface Waiting {
+  readonly resolve: (result: Result) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Starts the worker of a package. No graph is loaded yet. Errors: RUNTIME_FAILED. */
+export async function openEngine(directory: string, manifest: Manifest, options: EngineOptions): Promise<Engine> {
+  const worker = new Worker(compiledFile(import.meta.url, 'worker'));
+  const waiting = new Map<number, Waiting>();
+  const idle: (() => void)[] = [];
+  let calls = 0;
+  let ended: Error | undefined;
+
+  const end = (error: Error): void => {
+    ended ??= error;
+    for (const { reject } of waiting.values()) reject(ended);
+    waiting.clear();
+    for (const resolve of idle.splice(0)) resolve();
+  };
+  worker.on('message', (reply: Reply) => {
+    const call = waiting.get(reply.id);
+    waiting.delete(reply.id);
+    // An idle worker does not keep the program alive.
+    if (waiting.size === 0) {
+      worker.unref();
+      for (const resolve of idle.splice(0)) resolve();
+    }
+    if ('failure' in reply) call?.reject(errorOf(reply.failure));
+    else call?.resolve(reply.result);
+  });
+  worker.on('error', (error: Error) => end(runtimeFailed(`the worker failed: ${error.message}`)));
+  worker.on('exit', () => end(runtimeFailed('the worker has ended')));
+
+  const ask = async <K extends Request['kind']>(
+    request: Extract<Request, { kind: K }>,
+    move: readonly ArrayBuffer[] = [],
+  ): Promise<Extract<Result, { kind: K }>> => {
+    if (ended !== undefined) throw ended;
+    const call: Call = { id: ++calls, request };
+    const result = await new Promise<Result>((resolve, reject) => {
+      waiting.set(call.id, { resolve, reject });
+      worker.ref();
+      worker.postMessage(call, move);
+    });
+    if (isKind<K>(result, request.kind)) return result;
+    throw new Error(`the worker answered ${result.kind} to ${request.kind}`);
+  };
+
+  const { provider, threads } = options;
+  const isPlaced = options.placement ?? provider !== 'cpu';
+  const profiles = isPlaced ? profileFolder() : undefined;
+  await ask({ kind: 'open', directory, manifest, provider, threads, profiles });
+  return {
+    manifest,
+    directory,
+    provider,
+    describe: (graph) => ask({ kind: 'describe', graph }),
+    placement: async () => (await ask({ kind: 'placement' })).placement,
+    setState: async (state) => {
+      await ask({ kind: 'setState', state });
+    },
+    getState: async () => (await ask({ kind: 'getState' })).state,
+    step: (feeds, settings) => ask({ kind: 'step', feeds, ...settings }, buffersOf(feeds)),
+    steps: (feeds, settings, apply) => ask({ kind: 'steps', feeds, settings, apply }, buffersOf(feeds)),
+    gather: (feeds, seed, first) => ask({ kind: 'gather', feeds, seed, first }, buffersOf(feeds)),
+    update: (lr) => ask({ kind: 'update', lr }),
+    evaluate: (feeds, outputs) => ask({ kind: 'evaluate', feeds, outputs }, buffersOf(feeds)),
+    close: async () => {
+      ended ??= runtimeFailed('the engine is closed');
+      await new Promise<void>((resolve) => {
+        if (waiting.size === 0) resolve();
+        else idle.push(resolve);
+      });
+      await worker.terminate();
+      if (profiles !== undefined) rmSync(profiles, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Without a place for profiles nobody knows where nodes run, and that is all. */
+function profileFolder(): string | undefined {
+  try {
+    return mkdtempSync(join(tmpdir(), 'loraify-profile-'));
+  } catch {
+    return undefined;
+  }
+}
+
+function isKind<K extends Result['kind']>(result: Result, kind: K): result is Extract<Result, { kind: K }> {
+  return result.kind === kind;
+}
+
+function errorOf({ code, ...text }: Failure): Error {
+  if (code === undefined) return new Error(text.message);
+  const place = Object.fromEntries(
+    Object.entries({ file: text.file, node: text.node, where: text.where }).filter(([, part]) => part !== undefined),
+  );
+  return new LoraifyError(code, { message: text.message, hint: text.hint, ...place });
+}
+
+function buffersOf(feeds: Feeds): ArrayBuffer[] {
+  const buffers = Object.values(feeds).flatMap(({ data }) => (data.buffer instanceof ArrayBuffer ? [data.buffer] : []));
+  return [...new Set(buffers)];
+}
