@@ -13,13 +13,8 @@ export type { CompileOptions } from './compile/options.ts';
 export { type CatalogueEntry, catalogue, LoraifyError } from './errors.ts';
 export type { Manifest, ManifestLayer } from './formats/manifest.ts';
 export type { AdapterChoice, AdapterOptions } from './package/adapters.ts';
-export {
-  type ExportFormat,
-  type ExportOptions,
-  type ExportResult,
-  exportAdapter,
-  exportFormats,
-} from './package/exportAdapter.ts';
+export { exportAdapter } from './package/exportAdapter.ts';
+export { type ExportFormat, type ExportOptions, type ExportResult, exportFormats } from './package/exportOptions.ts';
 export { type MergeOptions, type MergeResult, merge } from './package/merge.ts';
 export { type OpenedPackage, openPackage, printModelText } from './package/open.ts';
 export {

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ort from 'onnxruntime-node';
 import { expect, it } from 'vitest';
-import { compileModel } from '../src/compile/index.ts';
+import { compileModel } from '../src/compile/compileModel.ts';
 import { resolveOptions } from '../src/compile/options.ts';
 import { encodeModel, planWeights, writeWeights } from '../src/emit/index.ts';
 import { parseText } from '../src/parser/index.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readPeft } from '../src/adapter/index.ts';
-import { compileModel } from '../src/compile/index.ts';
+import { compileModel } from '../src/compile/compileModel.ts';
 import { type CompileOptions, resolveOptions } from '../src/compile/options.ts';
 import { encodeModel } from '../src/emit/index.ts';
 import { stream } from '../src/graph/random.ts';

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { compileModel } from '../src/compile/index.ts';
+import { compileModel } from '../src/compile/compileModel.ts';
 import { type CompileOptions, resolveOptions } from '../src/compile/options.ts';
 import { encodeModel } from '../src/emit/index.ts';
 import { sizeOf } from '../src/graph/layers.ts';

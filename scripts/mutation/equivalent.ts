@@ -27,8 +27,8 @@ const calculus: readonly Equivalent[] = [
   ...otherForm('gradients/norm.ts', ['g.rank(x0) - first', 'g.rank(x0) + first']),
   ...otherForm('spatial.ts', ['last - 1', 'last + 1', 'last - 1) return g.MatMul(g.T(matrix)']),
   ...otherForm('windows.ts', ['2 * w.begins.length', '2 / w.begins.length']),
-  ...otherForm('loss.ts', ['rank - 1', 'rank + 1', 'rank - 1;']),
-  ...notRewritten('fuse.ts', ['1 - i', '1 + i', '1 - i];\n']),
+  ...otherForm('attachLoss.ts', ['rank - 1', 'rank + 1', 'rank - 1;']),
+  ...notRewritten('fuseTransposes.ts', ['1 - i', '1 + i', '1 - i];\n']),
   ...notRewritten(
     'patterns.ts',
     ['rank - 1', 'rank + 1', 'rank - 1 ? rank - 2'],
@@ -41,7 +41,7 @@ const calculus: readonly Equivalent[] = [
   ...notRewritten('rowFactors.ts', ['1 - at', '1 + at']),
   ...notRewritten('silu.ts', ['1 - index', '1 + index']),
   ...notRewritten(
-    'slices.ts',
+    'sliceToSplit.ts',
     ['a.from - b.from', 'a.from + b.from'],
     ['i - 1', 'i + 1'],
     ['axis + rank', 'axis - rank'],
@@ -52,23 +52,23 @@ const calculus: readonly Equivalent[] = [
     ['1', '0', '1, width: of(b)'],
     ['0', '1', '0, width: of(a)'],
   ),
-  ...of('nodes are put in order behind')('narrow.ts', [
+  ...of('nodes are put in order behind')('halfActivations.ts', [
     'graph.nodes.indexOf(node) + 1',
     'graph.nodes.indexOf(node) - 1',
   ]),
-  ...of('which products of thin matrices compute in the half type: either is within its rounding')('narrow.ts', [
-    '4 * of',
-    '4 / of',
-  ]),
-  ...of('the node goes with all that it reads')('fuse.ts', ['1 - i', '1 + i', '1 - i, undefined']),
+  ...of('which products of thin matrices compute in the half type: either is within its rounding')(
+    'halfActivations.ts',
+    ['4 * of', '4 / of'],
+  ),
+  ...of('the node goes with all that it reads')('fuseTransposes.ts', ['1 - i', '1 + i', '1 - i, undefined']),
   ...of('the other of alpha and beta is zero as well, and so is the product')(
     'cells.ts',
     ['0', '1', '0,\n    beta: 0'],
     ['0', '1', '0,\n    apply'],
   ),
-  ...of('it broadcasts')('loss.ts', ['0', '1', '0 });\n    const weighted =']),
-  ...of('nothing is divided by it')('loss.ts', ['1', '-(1)', '1), weight);']),
-  ...of('it ends behind the last element')('loss.ts', ['2 ** 31 - 1', '2 ** 31 + 1']),
+  ...of('it broadcasts')('attachLoss.ts', ['0', '1', '0 });\n    const weighted =']),
+  ...of('nothing is divided by it')('attachLoss.ts', ['1', '-(1)', '1), weight);']),
+  ...of('it ends behind the last element')('attachLoss.ts', ['2 ** 31 - 1', '2 ** 31 + 1']),
   ...of('a longer polynomial is refused behind')('gelu.ts', [
     'a.length + b.length',
     'a.length - b.length',
@@ -100,7 +100,7 @@ const calculus: readonly Equivalent[] = [
   ]),
   ...of('types are inferred before gradients are asked for')('quantized.ts', ['g.CastLike(dy, x)', 'undefined']),
   ...of('it is reshaped behind')('linear.ts', ['0', '1', '0 }) : v;']),
-  ...of('it is reshaped behind')('tools.ts', ['1', '0', '1, noop_with_empty_axes: 1 }), target']),
+  ...of('it is reshaped behind')('shapeTools.ts', ['1', '0', '1, noop_with_empty_axes: 1 }), target']),
   ...of('a cut of the whole length')('quantized.ts', ['blocks * block', 'blocks / block', 'blocks * block === K']),
   ...of('x is zero there')('reduce.ts', ['0', '1', '0), g.Div(dy, y))']),
   ...of('the other half of the spectrum is cut off')('signal.ts', ['1', '0', '1 }), scale);']),
@@ -109,7 +109,7 @@ const calculus: readonly Equivalent[] = [
     'g.Mul(g.Add(low, one), bin)',
   ]),
   ...of('shifts by 0 and 4: 4 / 0 counts as 0')(
-    'nbits.ts',
+    'unpackNBits.ts',
     ['4 * (i & 1)', '4 / (i & 1)'],
     ['4 * (at & 1)', '4 / (at & 1)'],
   ),

@@ -11,7 +11,7 @@ import {
   type Prepared,
   type Stored,
 } from '../passes/index.ts';
-import type { Compiled } from './index.ts';
+import type { Compiled } from './compiled.ts';
 import type { ResolvedOptions } from './options.ts';
 
 export interface ManifestInputs {

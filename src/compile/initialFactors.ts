@@ -7,7 +7,7 @@ import { factorMatrices, factorShapes, layerOp, transposed } from '../graph/laye
 import type { Layer } from '../graph/model.ts';
 import { bytesOf, inlineTensor, rawByteLength, type Tensor } from '../graph/tensor.ts';
 import type { Candidate, Chosen } from '../passes/index.ts';
-import type { Compiled } from './index.ts';
+import type { Compiled } from './compiled.ts';
 
 export interface StartOptions {
   readonly init: InitKind;

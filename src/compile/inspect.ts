@@ -23,12 +23,13 @@ import {
   trainWhole,
 } from '../passes/index.ts';
 import { boundOf, parameterCount, precisionOf } from './buildManifest.ts';
+import type { Selection } from './compiled.ts';
+import { select, storedHalf } from './compileModel.ts';
 import { type InspectedMemory, memoryOf } from './estimateMemory.ts';
-import { select, storedHalf } from './index.ts';
 import { chooseWhole, type Whole } from './modulesToSave.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { fixedLengths, trainingOptions } from './passOptions.ts';
-import { nothingSelected, type Selection } from './select.ts';
+import { nothingSelected } from './select.ts';
 
 export interface InspectedLayer {
   readonly path: string;

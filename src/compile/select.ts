@@ -1,10 +1,12 @@
 /** Which weights become layers, with which rank, alpha and start: the options of compile and inspect put together. */
-import { type AdapterSettings, type InitKind, type OpenedAdapter, peftKeysText } from '../adapter/index.ts';
+
+import { type InitKind, type OpenedAdapter, peftKeysText } from '../adapter/index.ts';
 import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from '../errors.ts';
 import { matching } from '../formats/peftPattern.ts';
 import { layerOp, sizeOf, weightText } from '../graph/layers.ts';
 import { freshName, type Layer, type Model } from '../graph/model.ts';
 import { type Candidate, type Chosen, patternValue, selector, unmatched } from '../passes/index.ts';
+import type { Selection } from './compiled.ts';
 import { inline, startOf } from './initialFactors.ts';
 
 export type Scaling = 'standard' | 'rslora' | 'alpha';
@@ -22,15 +24,6 @@ export interface SelectOptions {
   readonly layers: readonly number[] | undefined;
   readonly rankPattern: Readonly<Record<string, number>>;
   readonly alphaPattern: Readonly<Record<string, number>>;
-}
-
-export interface Selection {
-  readonly chosen: readonly Chosen[];
-  /** Why a candidate was left alone, by path. */
-  readonly left: ReadonlyMap<string, string>;
-  readonly warnings: readonly string[];
-  /** Those of an adapter that the layers come from, in place of the options. */
-  readonly settings?: AdapterSettings;
 }
 
 /** alpha/r (Hu et al. 2021), alpha/sqrt(r) (Kalajdzievski 2023), or alpha itself. */

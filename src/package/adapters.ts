@@ -10,12 +10,12 @@ import {
   peftKeysText,
   readPeft,
 } from '../adapter/index.ts';
-import { storedValues } from '../compile/modulesToSave.ts';
 import { adapterMismatch, badOption, didYouMean } from '../errors.ts';
 import type { Manifest } from '../formats/manifest.ts';
 import { only } from '../formats/peftPattern.ts';
 import { layerOp } from '../graph/layers.ts';
 import { fitting, layersIn } from './adapterSource.ts';
+import { storedValues } from './modulesToSave.ts';
 
 /** The initial adapter inside a package. */
 export const adapterFolder = 'adapter';

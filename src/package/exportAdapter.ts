@@ -1,4 +1,5 @@
 /** Adapters out: as PEFT directories, as files for other programs, and as models that are ready to be served. */
+
 import {
   changesBase,
   type PeftContent,
@@ -8,53 +9,18 @@ import {
   writeOnnxAdapter,
   writePeft,
 } from '../adapter/index.ts';
-import { typedTensor } from '../compile/modulesToSave.ts';
 import { createFile, createFolder, writeModelFile } from '../emit/index.ts';
 import { badOption } from '../errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
 import { factorShapes } from '../graph/layers.ts';
 import type { Layer, Model } from '../graph/model.ts';
 import { inlineTensor } from '../graph/tensor.ts';
-import {
-  type AdapterInputs,
-  adapt,
-  type Chosen,
-  exposeAdapters,
-  lowerBeside,
-  trainWhole,
-  verify,
-} from '../passes/index.ts';
-import { type AdapterOptions, adapterLayers, adapterSaved, adapterSources, knownPaths } from './adapters.ts';
+import { adapt, type Chosen, exposeAdapters, lowerBeside, trainWhole, verify } from '../passes/index.ts';
+import { adapterLayers, adapterSaved, adapterSources, knownPaths } from './adapters.ts';
+import type { ExportOptions, ExportResult, ServeOptions } from './exportOptions.ts';
+import { typedTensor } from './modulesToSave.ts';
 import { checkRounded, openSource, packageCandidates, packageParameters } from './open.ts';
 import { servable } from './servable.ts';
-
-export const exportFormats = ['peft', 'onnx_adapter', 'safetensors', 'onnx'] as const;
-export type ExportFormat = (typeof exportFormats)[number];
-
-export interface ExportOptions extends AdapterOptions {
-  readonly format: ExportFormat;
-  /** A directory for `peft`, else a file. */
-  readonly out: string;
-  readonly force?: boolean | undefined;
-  /** For `onnx`: the source, for a package that holds rounded weights; absent: where it was. */
-  readonly source?: string | undefined;
-  /** For `onnx`: where the adapter is; default `baked`. */
-  readonly inputs?: AdapterInputs | undefined;
-  /** For `onnx`: adds a scalar input that all branches are multiplied by. */
-  readonly strength?: boolean | undefined;
-}
-
-export interface ExportResult {
-  readonly format: ExportFormat;
-  readonly out: string;
-  /** The data file beside the model, where there is one. */
-  readonly dataFile?: string;
-  readonly layers: number;
-  readonly inputs?: AdapterInputs;
-  /** The name of the strength input. */
-  readonly strength?: string;
-  readonly warnings: readonly string[];
-}
 
 /**
  * Writes an adapter of a package in the form of another tool. Nothing that exists is replaced without `force`.
@@ -195,11 +161,6 @@ function served(model: Model, manifest: Manifest, adapter: Adapter['layers']): C
       },
     ];
   });
-}
-
-export interface ServeOptions {
-  readonly inputs: AdapterInputs;
-  readonly strength: boolean;
 }
 
 /** The source -> the model that is served, in place. Layers have scale 1. Returns the name of the strength input. */

@@ -1,7 +1,6 @@
 /** Folds an adapter into the source's weights: the same file with those bytes changed and nothing else. */
 import { join } from 'node:path';
 import type { PeftLayer } from '../adapter/index.ts';
-import { typedTensor } from '../compile/modulesToSave.ts';
 import {
   createFile,
   type Delta,
@@ -20,6 +19,7 @@ import { parseFile } from '../parser/index.ts';
 import type { Candidate, Product } from '../passes/index.ts';
 import { compareModels } from '../runtime/index.ts';
 import { type AdapterOptions, adapterLayers, adapterSaved, adapterSources, withStart } from './adapters.ts';
+import { typedTensor } from './modulesToSave.ts';
 import { checkRounded, openSource, packageCandidates, packageParameters, sourceFiles } from './open.ts';
 
 export interface MergeOptions extends AdapterOptions {

@@ -2,7 +2,6 @@
 
 import { basename, extname, resolve } from 'node:path';
 import { type Combination, peftFiles, readPeft } from '../adapter/index.ts';
-import { storedValues } from '../compile/modulesToSave.ts';
 import { checkFileTarget, createFile } from '../emit/index.ts';
 import { adapterMismatch, badOption } from '../errors.ts';
 import { writeFileAtomic } from '../formats/files.ts';
@@ -22,6 +21,7 @@ import {
   train as trainRun,
 } from '../runtime/index.ts';
 import { adapterParams, peftContent } from './adapters.ts';
+import { storedValues } from './modulesToSave.ts';
 
 /** Adapters of a run are PEFT directories; what it starts from may be any adapter. */
 const peftAnd = (combination?: Combination): AdapterFormat => ({

@@ -1,7 +1,7 @@
 /** Which adapters can be apart from the model they are for. */
 import { badOption } from '../errors.ts';
 import type { Manifest } from '../formats/manifest.ts';
-import type { ExportOptions } from './exportAdapter.ts';
+import type { ExportOptions } from './exportOptions.ts';
 
 /** Errors: BAD_OPTION where an adapter is to be inputs of a model but more of the base changes than branches. */
 export function servable(manifest: Manifest, { format, inputs = 'baked', strength = false }: ExportOptions): void {

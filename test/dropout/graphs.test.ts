@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { compileModel } from '../../src/compile/index.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { type CompileOptions, emittable, resolveOptions } from '../../src/compile/options.ts';
 import { printModel } from '../../src/emit/index.ts';
 import { parseText } from '../../src/parser/index.ts';

@@ -1,7 +1,7 @@
 /** The numbers of dropout's masks: what ONNX Runtime computes, element by element, and how it is spread. */
 import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { compileModel } from '../../src/compile/index.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { resolveOptions } from '../../src/compile/options.ts';
 import { stream } from '../../src/graph/random.ts';
 import { parseText } from '../../src/parser/index.ts';

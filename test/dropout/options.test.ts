@@ -3,7 +3,7 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { compileModel } from '../../src/compile/index.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel, printModel } from '../../src/emit/index.ts';
 import { stream } from '../../src/graph/random.ts';

@@ -1,7 +1,8 @@
 /** Runs golden graphs on ONNX Runtime: what a text means, beside what it looks like. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { expect } from 'vitest';
-import { type Compiled, compileModel } from '../../src/compile/index.ts';
+import type { Compiled } from '../../src/compile/compiled.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { type CompileOptions, resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel, outputLengths } from '../../src/emit/index.ts';
 import { factorMatrices, factorShapes, layerOp, sizeOf } from '../../src/graph/layers.ts';

@@ -7,7 +7,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { compileModel } from '../../src/compile/index.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { type CompileOptions, emittable, resolveOptions } from '../../src/compile/options.ts';
 import { printModel } from '../../src/emit/index.ts';
 import { LoraifyError } from '../../src/errors.ts';

@@ -1,13 +1,14 @@
 /** Models as `export --format onnx` makes them: their graphs, and what they compute. */
 import { Tensor } from 'onnxruntime-node';
 import { expect } from 'vitest';
-import { compileModel, select } from '../../src/compile/index.ts';
+import { compileModel, select } from '../../src/compile/compileModel.ts';
 import { type CompileOptions, resolveOptions } from '../../src/compile/options.ts';
 import { factorShapes, layerOp, rankAxes, sizeOf } from '../../src/graph/layers.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
 import { bytesOf, tensorOf } from '../../src/graph/tensor.ts';
-import { type ServeOptions, serve } from '../../src/package/exportAdapter.ts';
+import { serve } from '../../src/package/exportAdapter.ts';
+import type { ServeOptions } from '../../src/package/exportOptions.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { type Chosen, findCandidates } from '../../src/passes/index.ts';
 import { distance, floats, mergedInto, run, tableOf } from './execute.ts';

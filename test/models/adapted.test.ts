@@ -1,7 +1,7 @@
 /** model.onnx of real models: at B = 0 the source to the bit, with any B what the source computes with merged weights. */
 import { Tensor } from 'onnxruntime-node';
 import { expect, it } from 'vitest';
-import { compileModel } from '../../src/compile/index.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { resolveOptions } from '../../src/compile/options.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';

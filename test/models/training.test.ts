@@ -1,7 +1,8 @@
 /** Training graphs of real models on ONNX Runtime: all load, gradients are those of the loss, one batch is learnt. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { type Compiled, compileModel } from '../../src/compile/index.ts';
+import type { Compiled } from '../../src/compile/compiled.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { type Emittable, emittable, resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel } from '../../src/emit/index.ts';
 import { sizeOf } from '../../src/graph/layers.ts';

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { compileModel } from '../../src/compile/index.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel } from '../../src/emit/index.ts';
 import { toFloat32 } from '../../src/formats/rawTensor.ts';

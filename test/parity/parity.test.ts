@@ -5,13 +5,14 @@
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { type Compiled, compileModel } from '../../src/compile/index.ts';
-import { storedValues } from '../../src/compile/modulesToSave.ts';
+import type { Compiled } from '../../src/compile/compiled.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel } from '../../src/emit/index.ts';
 import { type RawTensor, toFloat32 } from '../../src/formats/rawTensor.ts';
 import { sizeOf, transposed } from '../../src/graph/layers.ts';
 import type { Layer, Model } from '../../src/graph/model.ts';
+import { storedValues } from '../../src/package/modulesToSave.ts';
 import { parseFile } from '../../src/parser/index.ts';
 import { distance } from '../golden/execute.ts';
 import { describeShared, sharedPath } from '../shared.ts';

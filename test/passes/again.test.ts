@@ -1,7 +1,7 @@
 /** Activations that the backward computes again: the same gradients to the bit, in less memory. */
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { compileModel } from '../../src/compile/index.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { resolveOptions } from '../../src/compile/options.ts';
 import { cloneModel } from '../../src/graph/clone.ts';
 import type { Model } from '../../src/graph/model.ts';

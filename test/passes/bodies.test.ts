@@ -1,6 +1,6 @@
 /** Layers inside bodies and functions, on the way to training graphs. */
 import { describe, expect, it } from 'vitest';
-import { compileModel } from '../../src/compile/index.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { resolveOptions } from '../../src/compile/options.ts';
 import type { Graph, Model } from '../../src/graph/model.ts';
 import { inlineBytes } from '../../src/graph/tensor.ts';

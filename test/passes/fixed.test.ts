@@ -1,7 +1,7 @@
 /** Lengths that --batch, --seq and --dim fix: which they are, what is left of the graph, and whether rows stand for themselves. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { compileModel } from '../../src/compile/index.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { type CompileOptions, resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel } from '../../src/emit/index.ts';
 import { sizeOf } from '../../src/graph/layers.ts';

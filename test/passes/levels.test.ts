@@ -1,7 +1,7 @@
 /** Graphs that ONNX Runtime computes wrongly, or does not load, when it optimizes them: after the passes every level gives the same. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { compileModel } from '../../src/compile/index.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel } from '../../src/emit/index.ts';
 import { createBuilder } from '../../src/graph/builder.ts';

@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { createBuilder } from '../../src/graph/builder.ts';
 import { noLabel } from '../../src/graph/ignoredLabel.ts';
 import { type Dim, Graph, tensorType, Value } from '../../src/graph/model.ts';
+import type { Target } from '../../src/passes/common/target.ts';
 import { attachLoss, type LossOptions } from '../../src/passes/loss/attachLoss.ts';
 import type { LossKind } from '../../src/passes/loss/chooseLoss.ts';
-import type { Target } from '../../src/passes/optimize/index.ts';
 import { inferNode } from '../../src/passes/shapes/index.ts';
 import { type Data, modelOf, normal, numbers, ortTensor, random, session } from '../gradients/harness.ts';
 

@@ -1,7 +1,7 @@
 /** Masks of attention where activations are in half precision: they are written with the least float32, which no half type holds. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { compileModel } from '../../src/compile/index.ts';
+import { compileModel } from '../../src/compile/compileModel.ts';
 import { type CompileOptions, resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel } from '../../src/emit/index.ts';
 import { parseText } from '../../src/parser/index.ts';

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { z } from 'zod';
 import { layerOp } from '../../src/graph/layers.ts';
 import { parseFile } from '../../src/parser/index.ts';
-import { type Candidate, findCandidates } from '../../src/passes/adapt/adapt.ts';
+import { type Candidate, findCandidates } from '../../src/passes/select/candidates.ts';
 import { uniquePaths } from '../../src/passes/select/modulePaths.ts';
 import { describeShared, sharedPath } from '../shared.ts';
 

@@ -6,12 +6,13 @@
  * The gradient takes n for a constant (section 4.3 of the paper): A and B reach it through `loraify.Detach` nodes, which the walk
  * stops at and lowering removes. Everything else is plain operators beside the node that holds the branch.
  */
+
 import { badOption } from '../../errors.ts';
 import { type Builder, createBuilder } from '../../graph/builder.ts';
 import { layerOp, sizeOf } from '../../graph/layers.ts';
-import { type Graph, type Layer, type Node, replaceValue, Value } from '../../graph/model.ts';
+import { type Layer, type Node, Value } from '../../graph/model.ts';
 import { type DataType, dataTypeNumber, tensorOf } from '../../graph/tensor.ts';
-import { internalDomain } from '../dialect/adapted.ts';
+import { detach } from '../dialect/detach.ts';
 import type { Marked } from '../dialect/layerKind.ts';
 
 export interface Trained {
@@ -140,11 +141,6 @@ function normOf(
   return norm;
 }
 
-function detach(g: Builder, v: Value): Value {
-  const [out] = g.node({ op: 'Detach', domain: internalDomain, inputs: [v], outputs: 1 });
-  return out ?? v;
-}
-
 const shaped = (g: Builder, v: Value, shape: readonly number[] | undefined): Value =>
   shape === undefined ? v : g.Reshape(v, ints(g, shape));
 
@@ -157,17 +153,3 @@ const scalar = (g: Builder, dtype: DataType, value: number): Value =>
 
 const cast = (g: Builder, v: Value, from: DataType, to: DataType): Value =>
   from === to ? v : g.Cast(v, { to: dataTypeNumber(to) });
-
-/** Takes the Detach nodes out again, bodies included. In place. */
-export function dropDetached(graph: Graph): void {
-  const graphs = [...graph.allGraphs()];
-  for (const own of graphs)
-    for (const node of [...own.nodes]) {
-      if (node.domain !== internalDomain || node.op !== 'Detach') continue;
-      const [from] = node.inputs;
-      const [to] = node.outputs;
-      if (from === undefined || to === undefined) continue;
-      replaceValue(to, from, graphs);
-      own.remove(node);
-    }
-}

@@ -2,114 +2,12 @@
  * Weights that are trained themselves (PEFT's modules_to_save): which tensors of the model are the parameters of which module, and
  * their way into the state. A parameter is named as torch names it: module path, dot, `weight` or `bias` or whatever the file says.
  */
+
 import { badOption } from '../../errors.ts';
-import { layerOp } from '../../graph/layers.ts';
-import { constant, freshName, type Model, type Node, type Use, type Value } from '../../graph/model.ts';
-import { isFloat, type Tensor } from '../../graph/tensor.ts';
-import { constantTensor } from '../common/constantOperand.ts';
-import type { Product } from '../dialect/layerKind.ts';
-import { savedMark } from '../training/stateLayout.ts';
-import type { Candidate } from './adapt.ts';
-
-/** A float tensor of the model that is a parameter of a module. */
-export interface Parameter {
-  /** `classifier.weight`. */
-  readonly path: string;
-  readonly module: string;
-  readonly value: Value;
-  readonly tensor: Tensor;
-  /** Where the module reads it; other readers are other modules. */
-  readonly uses: readonly Use[];
-  /** It lies as the transpose of what torch has. */
-  readonly turned: boolean;
-  /** Why it cannot be trained. */
-  readonly refused: string | undefined;
-}
-
-/** In order of first appearance; those of weighted layers, then tensors that carry a module path as their name. */
-export function findParameters(model: Model, candidates: readonly Candidate[]): Parameter[] {
-  const found: Parameter[] = [];
-  const taken = new Set<string>();
-  const claimed = new Set<Value>();
-  const put = (p: Omit<Parameter, 'path'> & { readonly leaf: string }): void => {
-    const { leaf, ...rest } = p;
-    const path = `${p.module}.${leaf}`;
-    claimed.add(p.value);
-    if (taken.has(path) || p.uses.length === 0) return;
-    taken.add(path);
-    found.push({ ...rest, path });
-  };
-  for (const c of candidates) {
-    const [first] = c.products;
-    if (first === undefined || first.part !== undefined) continue;
-    const inside = c.products.some((p) => p.calls.length > 0) ? 'it is read inside a function' : undefined;
-    const nodes = new Set(c.products.flatMap((p) => [p.node, ...p.weight.chain]));
-    const { tensor, chain } = first.weight;
-    const packed =
-      !isFloat(tensor.dtype) || chain.some((n) => n.op === 'DequantizeLinear')
-        ? `it is quantized (${tensor.dtype})`
-        : undefined;
-    const uses = [...c.stored.uses].filter((u) => nodes.has(u.node));
-    // A tensor that kept its name lies as torch has it; exporters rename what they turn.
-    const turned =
-      layerOp(c.op).form === 'linear' &&
-      c.layout === 'in_out' &&
-      c.stored.name !== `${c.path}.weight` &&
-      !/\.weight$/.test(c.stored.name);
-    put({ module: c.path, leaf: 'weight', value: c.stored, tensor, uses, turned, refused: inside ?? packed });
-    const biases = c.products.map((p) => biasOf(p, c.out));
-    const [bias] = biases;
-    if (bias === undefined || biases.some((b) => b?.value !== bias.value)) continue;
-    const all = biases.flatMap((b) => (b === undefined ? [] : [b.use]));
-    put({ module: c.path, leaf: 'bias', ...bias, uses: all, turned: false, refused: inside });
-  }
-  for (const value of model.graph.initializers) {
-    const { name, tensor } = value;
-    const dot = name.lastIndexOf('.');
-    if (tensor === undefined || dot <= 0 || claimed.has(value) || !isFloat(tensor.dtype) || tensor.dims.length === 0)
-      continue;
-    const [module, leaf] = [name.slice(0, dot), name.slice(dot + 1)];
-    put({ module, leaf, value, tensor, uses: [...value.uses], turned: false, refused: undefined });
-  }
-  return found;
-}
-
-/** The constant vector that a product's result is summed with: Gemm's and Conv's third input, or an Add behind. */
-function biasOf({ node }: Product, out: number): { value: Value; tensor: Tensor; use: Use } | undefined {
-  const [y] = node.outputs;
-  const own = node.inputs[2];
-  const at = (reader: Node, index: number, v: Value | undefined) => {
-    const tensor = v === undefined ? undefined : constantTensor(v);
-    const fits = tensor !== undefined && isFloat(tensor.dtype) && tensor.dims.length === 1 && tensor.dims[0] === out;
-    return v === undefined || !fits ? undefined : { value: v, tensor, use: { node: reader, index } };
-  };
-  if (node.op === 'Gemm' || node.op === 'Conv') return at(node, 2, own);
-  const [reader] = y?.uses.size === 1 ? y.uses : [];
-  if (node.op !== 'MatMul' || reader?.node.op !== 'Add' || reader.node.domain !== '') return undefined;
-  const other = 1 - reader.index;
-  return at(reader.node, other, reader.node.inputs[other]);
-}
-
-/**
- * The parameters of the modules that `patterns` name, submodules included: a module is taken where its path ends with a pattern, which
- * is PEFT's rule (peft/utils/other.py, _set_trainable). The second list holds patterns that match nothing.
- */
-export function parametersOf(
-  parameters: readonly Parameter[],
-  patterns: readonly string[],
-): { readonly chosen: Parameter[]; readonly unmatched: string[] } {
-  const matches = (module: string, pattern: string): boolean => ancestors(module).some((m) => m.endsWith(pattern));
-  return {
-    chosen: parameters.filter((p) => patterns.some((t) => matches(p.module, t))),
-    unmatched: patterns.filter((t) => !parameters.some((p) => matches(p.module, t))),
-  };
-}
-
-/** The module itself and what contains it. */
-function ancestors(module: string): string[] {
-  const parts = module.split('.');
-  return parts.map((_, i) => parts.slice(0, i + 1).join('.'));
-}
+import { constant, freshName, type Model } from '../../graph/model.ts';
+import type { Tensor } from '../../graph/tensor.ts';
+import { savedMark } from '../dialect/marks.ts';
+import type { Parameter } from '../select/parameters.ts';
 
 /** A parameter that is trained, with the initializer that holds it. */
 export interface Saved {

@@ -5,7 +5,7 @@
 import { badOption } from '../../errors.ts';
 import { constant, freshName, type Model, type Use } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
-import type { Candidate } from './adapt.ts';
+import type { Candidate } from '../select/candidates.ts';
 
 export interface Rebased {
   readonly candidate: Candidate;

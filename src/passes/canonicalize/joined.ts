@@ -5,48 +5,10 @@
  *
  * Inputs: x, then W, A, B and C (optional) of every part; attributes transW (W lies as [out, in]), scales and widths. One output a part.
  */
-import { unsupportedShape } from '../../errors.ts';
-import type { Builder } from '../../graph/builder.ts';
-import { type Graph, Node, takePlace, type Value } from '../../graph/model.ts';
-import { numbersOf, tensorOf } from '../../graph/tensor.ts';
-import { adaptedForm, internalDomain, isAdapted } from '../dialect/adapted.ts';
 
-export interface Part {
-  readonly w: Value;
-  readonly a: Value;
-  readonly b: Value;
-  readonly c: Value | undefined;
-  readonly scale: number;
-  readonly width: number;
-}
-
-export interface JoinedForm {
-  readonly x: Value;
-  readonly transW: number;
-  readonly depth: number;
-  readonly parts: readonly Part[];
-}
-
-const perPart = 4;
-
-export const isJoined = (node: Node): boolean => node.domain === internalDomain && node.op === 'Joined';
-
-export function joinedForm(node: Node): JoinedForm {
-  const [x, ...rest] = node.inputs;
-  const [scales, widths, transW] = ['scales', 'widths', 'transW'].map((name) => node.attrs.get(name));
-  const parts = node.outputs.map((_, i): Part => {
-    const [w, a, b, c] = rest.slice(perPart * i, perPart * (i + 1));
-    const width = widths?.kind === 'ints' ? Number(widths.value[i]) : undefined;
-    const scale = scales?.kind === 'floats' ? scales.value[i] : undefined;
-    if (w === undefined || a === undefined || b === undefined || width === undefined || scale === undefined)
-      throw new Error(`joined node "${node.label}" is incomplete`);
-    return { w, a, b, c, scale, width };
-  });
-  const depth = parts[0]?.a.shape?.[0];
-  if (x === undefined || typeof depth !== 'number')
-    throw unsupportedShape('an adapter of unknown shape', { node: node.label });
-  return { x, transW: transW?.kind === 'int' ? Number(transW.value) : 0, depth, parts };
-}
+import { type Graph, Node, type Value } from '../../graph/model.ts';
+import { internalDomain } from '../common/internalDomain.ts';
+import { adaptedForm, isAdapted } from '../dialect/adapted.ts';
 
 /** Adapted float32 products become Joined ones, those with the same x one. In place, on the training form. */
 export function joinAdapted(graph: Graph): void {
@@ -94,56 +56,4 @@ function fits(node: Node): boolean {
   return (
     x.dtype === 'float32' && w.dtype === 'float32' && w.tensor !== undefined && (x.shape?.length ?? 0) > 1 && isBias
   );
-}
-
-/** W + s·A·B of all parts beside each other: [depth, all widths], or its transpose where the weights lie so. */
-export function mergedWeight(g: Builder, { parts, transW }: JoinedForm): Value {
-  const merged = parts.map(({ w, a, b, scale }) =>
-    transW === 1 ? g.Gemm(b, a, w, { alpha: scale, transA: 1, transB: 1 }) : g.Gemm(a, b, w, { alpha: scale }),
-  );
-  const [only] = merged;
-  return merged.length === 1 && only !== undefined ? only : g.Concat(merged, { axis: transW === 1 ? 0 : 1 });
-}
-
-/** The biases beside each other; zeros for a part without one. */
-function jointBias(g: Builder, { parts }: JoinedForm): Value | undefined {
-  if (parts.every((p) => p.c === undefined)) return undefined;
-  const vectors = parts.map((p) => p.c ?? g.constant('float32', [p.width], new Array<number>(p.width).fill(0)));
-  const [only] = vectors;
-  if (vectors.length === 1 && only !== undefined) return only;
-  const values = vectors.flatMap((v) => (v.tensor === undefined ? [] : (numbersOf(v.tensor) ?? [])));
-  const name = `${only?.name ?? 'bias'}.joint`;
-  return g.tensor(name, tensorOf('float32', [values.length], values));
-}
-
-/** Matrix [rows, all widths] into its parts. */
-export function columns(g: Builder, v: Value, widths: readonly number[]): Value[] {
-  return widths.length === 1
-    ? [v]
-    : g.node({ op: 'Split', inputs: [v, g.ints(widths)], attrs: { axis: 1 }, outputs: widths.length });
-}
-
-export const sideBySide = (g: Builder, list: readonly Value[]): Value => {
-  const [only] = list;
-  return list.length === 1 && only !== undefined ? only : g.Concat(list, { axis: 1 });
-};
-
-/** In place; new nodes are detached until `graph.adopt()`. `leading` is the shape of a value with its last length replaced. */
-export function lowerJoined(graph: Graph, g: Builder, leading: (g: Builder, v: Value, last: number) => Value): void {
-  for (const node of graph.nodes.filter(isJoined)) {
-    const form = joinedForm(node);
-    const flat = form.x.shape?.length === 2;
-    const [first] = node.outputs;
-    g.within({ origin: first?.name ?? node.label, rule: 'lower/joined' }, () => {
-      const x = flat ? form.x : g.Reshape(form.x, g.ints([-1, form.depth]));
-      const y = g.Gemm(x, mergedWeight(g, form), jointBias(g, form), { transB: form.transW });
-      const widths = form.parts.map((p) => p.width);
-      columns(g, y, widths).forEach((part, i) => {
-        const old = node.outputs[i];
-        if (old === undefined) return;
-        const out = flat ? part : g.Reshape(part, leading(g, form.x, widths[i] ?? 0));
-        takePlace(old, out, [...graph.allGraphs()], '.adapted');
-      });
-    });
-  }
 }

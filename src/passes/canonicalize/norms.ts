@@ -5,9 +5,9 @@
  */
 import { type Graph, Node, takePlace, Value } from '../../graph/model.ts';
 import { numbersOf } from '../../graph/tensor.ts';
+import { axesOf } from '../common/operatorSets.ts';
 import { madeBy } from '../common/patterns.ts';
 import { carry } from '../dialect/customGradient.ts';
-import { axesOf } from '../optimize/flattenRows.ts';
 
 /** In place. The internal node `Standardized` has the inputs c, n and s = sqrt(mean(c²) + e). */
 export function compactNorms(graph: Graph, fused: boolean): void {

@@ -8,7 +8,7 @@
 import { badModel } from '../../errors.ts';
 import type { FunctionDef, Graph, Model, Node, Value } from '../../graph/model.ts';
 import { operatorRow } from '../../graph/operators.ts';
-import { internalDomain } from '../dialect/adapted.ts';
+import { internalDomain } from './internalDomain.ts';
 
 /** The table holds each operator's newest form; from this version on newer forms only add optional parts. */
 const arityStable = 14;

@@ -6,10 +6,10 @@
  * of a base that is a node of its own. With dropout a sixth input is what the branch reads in place of x: its rows [R, in], float32,
  * some elements left out (dropout.ts); attribute keep is then the share of those that are not, which the scale makes up for.
  */
+
 import { badModel } from '../../errors.ts';
 import type { Node, Value } from '../../graph/model.ts';
-
-export const internalDomain = 'loraify';
+import { internalDomain } from '../common/internalDomain.ts';
 
 export interface AdaptedForm {
   readonly x: Value;

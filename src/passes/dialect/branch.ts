@@ -4,7 +4,7 @@
  */
 import { badModel } from '../../errors.ts';
 import { type Layer, Node, tensorType, Value } from '../../graph/model.ts';
-import { internalDomain } from './adapted.ts';
+import { internalDomain } from '../common/internalDomain.ts';
 import type { Marked } from './layerKind.ts';
 
 export const isBranch = (node: Node): boolean => node.domain === internalDomain && node.op === 'Branch';

@@ -3,7 +3,7 @@
  * the gradients are there it goes again, and the forward is as it was.
  */
 import { type Attr, type Graph, Node, replaceUses, Value } from '../../graph/model.ts';
-import { internalDomain } from './adapted.ts';
+import { internalDomain } from '../common/internalDomain.ts';
 
 /** Which of its inputs a node carries on. */
 const carriedInput = { Gelu: 3, GeluTanh: 3, Silu: 2, Standardized: 1 } as const;

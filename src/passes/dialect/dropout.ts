@@ -12,8 +12,9 @@ import { type Graph, Node, replaceUses, tensorType, Value } from '../../graph/mo
 import { stream } from '../../graph/random.ts';
 import { dataTypeNumber } from '../../graph/tensor.ts';
 import { asType } from '../common/computeType.ts';
+import { internalDomain } from '../common/internalDomain.ts';
 import { gradTools } from '../common/shapeTools.ts';
-import { internalDomain, isAdapted, plainInputs } from './adapted.ts';
+import { isAdapted, plainInputs } from './adapted.ts';
 
 export interface DropoutForm {
   readonly x: Value;

@@ -9,7 +9,7 @@ import { tensorType, Value } from '../../graph/model.ts';
 import type { DataType } from '../../graph/tensor.ts';
 import { asType, isHalf } from '../common/computeType.ts';
 import { gradTools } from '../common/shapeTools.ts';
-import { type Target, takesFused } from '../optimize/index.ts';
+import { type Target, takesFused } from '../common/target.ts';
 import type { ChosenLoss, LossKind } from './chooseLoss.ts';
 
 export interface LossOptions {

@@ -4,8 +4,8 @@ import { layerOp } from '../../graph/layers.ts';
 import { type Graph, type Node, producersOf, type Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
 import { isFloat } from '../../graph/tensor.ts';
-import { isJoined } from '../canonicalize/joined.ts';
 import { isAdapted } from '../dialect/adapted.ts';
+import { isJoined } from '../dialect/joined.ts';
 
 export const lossKinds = ['cross-entropy', 'causal-lm', 'mse', 'l1', 'huber', 'bce', 'output', 'external'] as const;
 export type LossKind = (typeof lossKinds)[number];

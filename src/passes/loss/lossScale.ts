@@ -7,7 +7,7 @@
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, type Node, producersOf, type Value } from '../../graph/model.ts';
 import { isAdapted } from '../dialect/adapted.ts';
-import { storedBehind } from '../precision/halfWeights.ts';
+import { storedBehind } from '../precision/storedBehind.ts';
 
 export const lossScaling = {
   /** What the first step is fed. */

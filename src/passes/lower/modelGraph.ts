@@ -10,9 +10,9 @@ import { type Builder, createBuilder } from '../../graph/builder.ts';
 import type { Graph, Model, Node } from '../../graph/model.ts';
 import { uniqueNames, Value } from '../../graph/model.ts';
 import { type DataType, dataTypeFromNumber, dataTypeNumber, tensorOf } from '../../graph/tensor.ts';
-import { dropDetached } from '../adapt/dora.ts';
 import { adaptedForm, isAdapted } from '../dialect/adapted.ts';
 import { branchForm, isBranch } from '../dialect/branch.ts';
+import { dropDetached } from '../dialect/detach.ts';
 import { kindNamed } from '../select/layers/index.ts';
 
 /** Expands every Adapted and Branch node of the model, bodies and functions included. In place. */

@@ -6,13 +6,13 @@
 import { unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, takePlace, type Value } from '../../graph/model.ts';
-import { dropDetached } from '../adapt/dora.ts';
-import { lowerJoined } from '../canonicalize/joined.ts';
 import { asType, besideBase } from '../common/computeType.ts';
 import { rewriteNodes } from '../common/rewriteNodes.ts';
 import { gradTools } from '../common/shapeTools.ts';
 import { adaptedForm, isAdapted } from '../dialect/adapted.ts';
 import { removeCarrying } from '../dialect/customGradient.ts';
+import { dropDetached } from '../dialect/detach.ts';
+import { lowerJoined } from './joined.ts';
 
 /** In place, bodies included; new nodes of the main graph are detached until `graph.adopt()`. */
 export function lowerTraining(graph: Graph, builder: Builder): void {

@@ -12,11 +12,11 @@ import { opKey } from '../../graph/operators.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import { inlineBytes, roundedWithin } from '../../graph/tensor.ts';
 import { isBackward } from '../common/forwardNodes.ts';
+import { axesOf } from '../common/operatorSets.ts';
 import { ruleOf } from '../common/patterns.ts';
 import { sameShape } from '../common/shapeTools.ts';
-import { storedBehind } from '../precision/halfWeights.ts';
 import { castTo } from '../precision/missingKernels.ts';
-import { axesOf } from './flattenRows.ts';
+import { storedBehind } from '../precision/storedBehind.ts';
 
 const names = (text: string): ReadonlySet<string> => new Set(text.split(' '));
 

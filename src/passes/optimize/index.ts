@@ -2,10 +2,12 @@
  * Passes that make a finished gradient graph faster on one provider. `portable` is left as it was derived: the graph that every
  * provider runs. Each pass keeps what is computed; test/speed holds the gradients of all targets against each other.
  */
+
 import type { Builder } from '../../graph/builder.ts';
 import type { Model } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
-import { narrowsActivations } from '../precision/halfProducts.ts';
+import type { Target } from '../common/target.ts';
+import { narrowsActivations } from '../precision/computesIn.ts';
 import { simplify } from './commonSubexpressions.ts';
 import { joinReshapes, matrices } from './flattenRows.ts';
 import { inferLengths } from './foldReshapes.ts';
@@ -14,13 +16,6 @@ import { narrow } from './halfActivations.ts';
 import { computeAgain } from './rematerialize.ts';
 import { joinFactors, moveRowFactors } from './rowFactors.ts';
 import { smallSums } from './softmaxGradient.ts';
-
-export const targets = ['portable', 'cpu', 'cuda', 'webgpu'] as const;
-/** The execution provider that training graphs are made for. */
-export type Target = (typeof targets)[number];
-
-/** Whether graphs for it may have fused operators that WebGPU and the standard lack. */
-export const takesFused = (target: Target): boolean => target === 'cpu' || target === 'cuda';
 
 /** In place. */
 export function speedUp(model: Model, g: Builder, target: Target, stored?: HalfType): void {

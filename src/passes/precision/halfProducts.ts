@@ -12,21 +12,8 @@ import { rounded } from '../../graph/tensor.ts';
 import { asType } from '../common/computeType.ts';
 import { rewriteNodes } from '../common/rewriteNodes.ts';
 import { isAdapted } from '../dialect/adapted.ts';
-import type { Target } from '../optimize/index.ts';
 import { inferNode } from '../shapes/index.ts';
-import { storedBehind } from './halfWeights.ts';
-
-/**
- * The type that products with weights of this type compute in. The CPU provider has no product of bfloat16 and casts around one of
- * float16: there the weight is cast instead, which rounds nothing.
- */
-export function computesIn(type: HalfType, target: Target): HalfType | 'float32' {
-  if (type === 'bfloat16') return target === 'cuda' ? type : 'float32';
-  return target === 'cpu' ? 'float32' : type;
-}
-
-/** Whether activations and gradients have the half type too (narrow.ts), so that products need no casts of their own. */
-export const narrowsActivations = (target: Target): boolean => target === 'cuda';
+import { storedBehind } from './storedBehind.ts';
 
 /** In place, on the training form of Adapted nodes; new nodes of the main graph are detached until `graph.adopt()`. */
 export function halfProducts(graph: Graph, type: HalfType): void {

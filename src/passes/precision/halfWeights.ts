@@ -3,17 +3,18 @@
  * cast to float32 before whoever reads it. Nothing else changes, so the model runs wherever it ran; what the casts become in a
  * training graph is halfProducts.ts. Norms, biases, constants and what functions are passed stay float32.
  */
+
 import { badOption } from '../../errors.ts';
 import { createBuilder } from '../../graph/builder.ts';
 import { type Graph, type Model, Node, replaceUses, tensorType, Value } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import { rounded } from '../../graph/tensor.ts';
-import { isHalf } from '../common/computeType.ts';
 import { constantTensor, type Traced, trace, typeOf } from '../common/constantOperand.ts';
 import { isAdapted } from '../dialect/adapted.ts';
+import { savedMark, trainableMark } from '../dialect/marks.ts';
 import { kindOf } from '../select/layers/index.ts';
-import { savedMark, trainableMark } from '../training/stateLayout.ts';
 import { castTo, pickNarrow, picks } from './missingKernels.ts';
+import { storedRule } from './storedBehind.ts';
 
 export interface Stored {
   readonly type: HalfType;
@@ -22,8 +23,6 @@ export interface Stored {
   readonly bytes: number;
   readonly sourceBytes: number;
 }
-
-const storedRule = 'half/weights';
 
 /**
  * In place, on an adapted model. Undefined where the weights have this type already. Throws BAD_OPTION where they have another half type,
@@ -129,12 +128,4 @@ function store(value: Value, graphs: readonly Graph[], type: HalfType): number {
   const cast = new Node({ op: 'Cast', inputs: [value], outputs: [wide], attrs: castTo('float32') });
   graph?.insertAfter(producer, mark(value.name, cast));
   return half.byteLength;
-}
-
-/** The stored weight that a cast of ours makes float32. */
-export function storedBehind(v: Value | undefined): Value | undefined {
-  const { producer } = v ?? {};
-  const [half] = producer?.inputs ?? [];
-  const ours = producer?.op === 'Cast' && producer.metadata.get('loraify.rule') === storedRule;
-  return ours && half?.tensor !== undefined && isHalf(half.dtype) ? half : undefined;
 }

@@ -8,8 +8,8 @@ import type { Model, Node, Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
 import { dataTypeNumber, isFloat } from '../../graph/tensor.ts';
 import { writtenOut } from '../autodiff/index.ts';
+import type { Target } from '../common/target.ts';
 import { type Upgrade, type UpgradeSite, upgrade, upgradeModel } from '../normalize/upgrade.ts';
-import type { Target } from '../optimize/index.ts';
 import { inferNode } from '../shapes/index.ts';
 
 interface Provider {

@@ -5,9 +5,10 @@
 import type { LoraifyError } from '../../errors.ts';
 import type { Node } from '../../graph/model.ts';
 import { gradients, opName } from '../autodiff/index.ts';
-import { internalDomain, isAdapted } from '../dialect/adapted.ts';
+import { internalDomain } from '../common/internalDomain.ts';
+import { isAdapted } from '../dialect/adapted.ts';
 import { forward } from './graphs.ts';
-import type { Prepared } from './prepare.ts';
+import type { Prepared } from './prepared.ts';
 
 /** One node that reads what depends on an adapter and that the loss depends on. */
 export interface Differentiated {

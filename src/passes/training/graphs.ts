@@ -27,7 +27,7 @@ import { otherForms } from '../providers/replacements.ts';
 import { fewBuffers } from '../providers/splitWideNodes.ts';
 import { inferNode } from '../shapes/index.ts';
 import { optimizerStep, type State } from './optimizer.ts';
-import type { Prepared, TrainingOptions } from './prepare.ts';
+import type { Prepared, TrainingOptions } from './prepared.ts';
 import { pack, type StateLayout, unpack } from './stateLayout.ts';
 
 /** A forward with loss on its own copy of the graph, ready for gradients or outputs. */

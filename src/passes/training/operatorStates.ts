@@ -3,7 +3,7 @@ import { contrib } from '../../graph/contrib.ts';
 import { operators } from '../../graph/operators.ts';
 import { gradientState, pending, renamed, stopReason } from '../autodiff/index.ts';
 import { ruleKeys } from '../autodiff/rules.ts';
-import { internalDomain } from '../dialect/adapted.ts';
+import { internalDomain } from '../common/internalDomain.ts';
 import { layerKeys } from '../select/layers/index.ts';
 import { shapeRuleKeys } from '../shapes/rule.ts';
 import '../shapes/index.ts';

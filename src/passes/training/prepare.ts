@@ -2,10 +2,10 @@
  * The training graphs out of an adapted model: forward and loss, gradients of A and B, optimizer, as one step, as its two halves,
  * and as a Scan over K steps. Each is built on a copy of the normalized forward graph.
  */
+
 import { createBuilder } from '../../graph/builder.ts';
 import { cloneModel } from '../../graph/clone.ts';
 import { freshName, type Graph, type Model, uniqueNames } from '../../graph/model.ts';
-import type { HalfType } from '../../graph/rounding.ts';
 import { absorbBiases } from '../canonicalize/absorbBiases.ts';
 import { canonicalize } from '../canonicalize/adaptedForm.ts';
 import { compactGelu } from '../canonicalize/gelu.ts';
@@ -14,93 +14,24 @@ import { joinAdapted } from '../canonicalize/joined.ts';
 import { compactNorms } from '../canonicalize/norms.ts';
 import { compactSilu } from '../canonicalize/silu.ts';
 import { splitSlices } from '../canonicalize/sliceToSplit.ts';
+import { takesFused } from '../common/target.ts';
 import { verify } from '../common/verify.ts';
 import { isDropout } from '../dialect/dropout.ts';
-import type { LossOptions } from '../loss/attachLoss.ts';
-import { type ChosenLoss, chooseLoss, type LossChoiceOptions } from '../loss/chooseLoss.ts';
+import { type ChosenLoss, chooseLoss } from '../loss/chooseLoss.ts';
 import { needsLossScale } from '../loss/lossScale.ts';
-import { type Bindings, bindInputs, type Wanted } from '../normalize/bind/index.ts';
+import { type Bindings, bindInputs } from '../normalize/bind/index.ts';
 import { removeIdentities } from '../normalize/cleanup.ts';
 import { hoistWeights } from '../normalize/hoistWeights.ts';
 import { normalize } from '../normalize/index.ts';
-import { type Target, takesFused } from '../optimize/index.ts';
-import { computesIn, halfProducts, narrowsActivations } from '../precision/halfProducts.ts';
+import { computesIn, narrowsActivations } from '../precision/computesIn.ts';
+import { halfProducts } from '../precision/halfProducts.ts';
 import { computable } from '../precision/missingKernels.ts';
 import { providerGaps } from '../providers/replacements.ts';
 import { inferNode, inferShapes } from '../shapes/index.ts';
-import type { Fixed } from './fixedLengths/index.ts';
 import { buildEval, buildGrad, buildTrain, buildUpdate } from './graphs.ts';
-import type { OptimizerOptions } from './optimizer.ts';
+import { type Names, type Prepared, reserved, type TrainingGraph, type TrainingOptions } from './prepared.ts';
 import { buildTrainK } from './scanGraph.ts';
 import type { StateLayout } from './stateLayout.ts';
-
-export const trainingGraphs = ['train', 'train_k', 'eval', 'grad', 'update'] as const;
-export type TrainingGraph = (typeof trainingGraphs)[number];
-
-export interface TrainingOptions {
-  readonly choice: LossChoiceOptions;
-  readonly loss: LossOptions;
-  readonly optimizer: OptimizerOptions;
-  readonly target: Target;
-  /** The type that float32 weights were stored in, see storeHalf. */
-  readonly stored?: HalfType | undefined;
-  /** Of the training graphs; undefined: the source's, at least 18. */
-  readonly opset: number | undefined;
-  /** What fixes inputs of the model, beside the caches. */
-  readonly bind: Wanted;
-  /** The share of a branch's input that is left out while training. */
-  readonly dropout: number;
-  /** Called with a name and the model after each pass. */
-  readonly trace?: (pass: string, model: Model) => void;
-}
-
-/** Final names of inputs and outputs, where a source that uses one already forced a suffix. */
-export type Names = Readonly<Record<ReservedName, string>>;
-const reserved = [
-  'lora_params',
-  'lora_m',
-  'lora_v',
-  'lora_step',
-  'lora_lr',
-  'lora_grad',
-  'lora_apply',
-  'lora_seed',
-  'lora_loss_scale',
-  'labels',
-  'loss',
-  'weight',
-  'grad_norm',
-] as const;
-type ReservedName = (typeof reserved)[number];
-
-/** The normalized forward graph with canonical Adapted nodes, its loss and state: what every training graph is a copy of. */
-export interface Prepared {
-  readonly model: Model;
-  readonly layout: StateLayout;
-  readonly names: Names;
-  readonly options: TrainingOptions;
-  /** Inputs that are fixed, and what stands for those that data lack. */
-  readonly bindings: Bindings;
-  /** What computes in another type than the model says, and why. */
-  readonly notes: readonly string[];
-  /** Lengths that are numbers here and open in the source. */
-  readonly fixed?: Fixed;
-  /** The gradient passes through float16: the graphs have a loss scale. */
-  readonly lossScaled: boolean;
-  /** The graphs with gradients have masks, and a seed for them. */
-  readonly seeded: boolean;
-  /** The finished grad graph, made once: train and train_k grow out of copies of it. Throws NO_GRADIENT. */
-  readonly gradient: () => Model;
-  readonly choice: {
-    readonly kind: ChosenLoss['kind'];
-    readonly output: string;
-    readonly tensor: string;
-    readonly reason: string;
-    readonly classAxis: number;
-    /** The length of that axis, where it is known. */
-    readonly classes: number | undefined;
-  };
-}
 
 /** `adapted` is left as it is. Throws where normalization, shapes or the loss do not allow training. */
 export function prepare(adapted: Model, layout: StateLayout, options: TrainingOptions): Prepared {

@@ -22,7 +22,7 @@ import {
   withState,
 } from './graphs.ts';
 import { chosen, optimizerStep, type State } from './optimizer.ts';
-import type { Prepared } from './prepare.ts';
+import type { Prepared } from './prepared.ts';
 
 /**
  * State and the gradient gathered so far are carried, batches and learning rates are scanned. Weights stay outside the body. A

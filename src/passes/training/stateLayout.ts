@@ -6,13 +6,7 @@
 import type { Builder } from '../../graph/builder.ts';
 import { factorShapes, sizeOf } from '../../graph/layers.ts';
 import type { Layer, Value } from '../../graph/model.ts';
-import type { Target } from '../optimize/index.ts';
-
-/** Marks A, B and magnitudes, as metadata of their tensors. */
-export const trainableMark = 'loraify.trainable';
-
-/** Marks an initializer that is trained itself, as a value's metadata. */
-export const savedMark = 'loraify.saved';
+import type { Target } from '../common/target.ts';
 
 export interface Slot {
   readonly name: string;

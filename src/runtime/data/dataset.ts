@@ -3,7 +3,6 @@
 import { badData, didYouMean } from '../../errors.ts';
 import type { NumericArray } from '../../formats/rawTensor.ts';
 import { convert, type ElementType, type FailAt, isElementType } from './convert.ts';
-import type { Missing } from './missing.ts';
 
 /** An input or the labels as the manifest describes them. */
 export interface FieldSpec {
@@ -212,4 +211,11 @@ export function checkSymbols(
       }
     }
   }
+}
+
+/** What stands for the input: as many entries as the input `like` has in the same row. */
+export interface Missing {
+  /** 1; the cumulative sum of the mask minus 1, and 1 where it is 0; 0; the elements of `like`, but for those the mask hides. */
+  readonly value: 'ones' | 'positions' | 'zeros' | 'copy';
+  readonly like: string;
 }

@@ -1,14 +1,7 @@
 /** Inputs that a data file lacks and that follow from another one: masks, positions, the labels of a language model. */
 
 import { convert } from './convert.ts';
-import type { Dataset, Field, RowValue } from './dataset.ts';
-
-/** What stands for the input: as many entries as the input `like` has in the same row. */
-export interface Missing {
-  /** 1; the cumulative sum of the mask minus 1, and 1 where it is 0; 0; the elements of `like`, but for those the mask hides. */
-  readonly value: 'ones' | 'positions' | 'zeros' | 'copy';
-  readonly like: string;
-}
+import type { Dataset, Field, Missing, RowValue } from './dataset.ts';
 
 /** The fields that there is a column for, and those that nothing else can stand for. */
 export function fieldsThere(fields: readonly Field[], has: (column: string) => boolean): Field[] {

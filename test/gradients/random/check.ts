@@ -4,7 +4,7 @@
  */
 
 import { InferenceSession, type Tensor as OrtTensor } from 'onnxruntime-node';
-import { compileModel } from '../../../src/compile/index.ts';
+import { compileModel } from '../../../src/compile/compileModel.ts';
 import { resolveOptions } from '../../../src/compile/options.ts';
 import { encodeModel } from '../../../src/emit/index.ts';
 import { LoraifyError } from '../../../src/errors.ts';

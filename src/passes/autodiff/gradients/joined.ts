@@ -1,5 +1,5 @@
 /** Adapted products with one merged weight: as `loraify.Adapted`, with W' in the place of W and the branch. */
-import { columns, joinedForm, mergedWeight, sideBySide } from '../../canonicalize/joined.ts';
+import { columns, joinedForm, mergedWeight, sideBySide } from '../../dialect/joined.ts';
 import { gradRaw } from '../rules.ts';
 
 /** dx = dy·W'ᵀ; dB = s·(x·A)ᵀdy and dA = xᵀdh with dh = s·dy·Bᵀ, all parts in one product where they can be. */

@@ -10,7 +10,7 @@ import {
   type Tensor,
   tensorOf,
 } from '../../../graph/tensor.ts';
-import { savedMark, trainableMark } from '../../training/stateLayout.ts';
+import { savedMark, trainableMark } from '../../dialect/marks.ts';
 
 /** Elements in row-major order; int64 beyond 2^53 is bigint, so that moving it loses nothing. */
 export interface Small {

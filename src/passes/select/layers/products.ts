@@ -3,7 +3,7 @@ import type { Node, Value } from '../../../graph/model.ts';
 import { attrsOf } from '../../../graph/operators.ts';
 import { dataTypeNumber } from '../../../graph/tensor.ts';
 import { floatOf, type Traced, typeOf, type WeightView } from '../../common/constantOperand.ts';
-import { internalDomain } from '../../dialect/adapted.ts';
+import { internalDomain } from '../../common/internalDomain.ts';
 import type { Found, LayerKind, Marked } from '../../dialect/layerKind.ts';
 
 const product = { domain: '', find, mark } as const;

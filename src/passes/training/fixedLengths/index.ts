@@ -11,20 +11,12 @@ import { foldLengths } from '../../normalize/index.ts';
 import { evaluate, symbolsOf } from '../../shapes/dims.ts';
 import { inferShapes } from '../../shapes/index.ts';
 import { buildGrad } from '../graphs.ts';
-import type { Prepared } from '../prepare.ts';
+import type { Prepared } from '../prepared.ts';
 import { checkFits } from './checkFits.ts';
 import { type FixedLengths, type Resolved, resolveLengths } from './resolveLengths.ts';
 import { rowsMixed } from './rowIndependence.ts';
 
 export { type FixedLengths, lengthCalled } from './resolveLengths.ts';
-
-/** What of a training graph was fixed. */
-export interface Fixed extends FixedLengths {
-  /** The model as it was: for graphs that take any lengths. */
-  readonly open: Prepared;
-  /** Why a batch cannot be filled up with rows that do not count; undefined where it can. */
-  readonly mixed: string | undefined;
-}
 
 /**
  * The prepared graph with numbers for its lengths; `prepared` itself where none are asked for, and left as it is.

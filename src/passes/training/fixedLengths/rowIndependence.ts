@@ -11,7 +11,7 @@ import { divExact, evaluate, product, symbolsOf } from '../../shapes/dims.ts';
 import { numbersIn, scalarIn } from '../../shapes/elements.ts';
 import { inferShapes } from '../../shapes/index.ts';
 import { axisIn } from '../../shapes/rule.ts';
-import type { Prepared } from '../prepare.ts';
+import type { Prepared } from '../prepared.ts';
 import type { Resolved } from './resolveLengths.ts';
 
 /** A symbol that no source has. */

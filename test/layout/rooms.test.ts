@@ -7,42 +7,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join, posix } from 'node:path';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
+import { closed, families, homes, mostFiles, order, passesMayImport, rootFiles } from './law.ts';
 
-const root = join(import.meta.dirname, '..');
-
-/** Importing goes from a higher level to a lower one; rooms of one level do not import each other. */
-const levels: Readonly<Record<string, number>> = {
-  cli: 7,
-  index: 6,
-  loraify: 5,
-  parser: 4,
-  passes: 4,
-  emit: 4,
-  adapter: 4,
-  runtime: 4,
-  proto: 3,
-  formats: 3,
-  graph: 2,
-  errors: 1,
-};
-
-/** Rooms that others enter through their index.ts only. */
-const closed = new Set(['parser', 'passes', 'emit', 'adapter', 'runtime', 'proto']);
-
-/** What passes may know of files: how names are matched, nothing else. */
-const passesMayImport = new Set(['src/formats/pythonRegex.ts', 'src/formats/peftPattern.ts']);
-
-/** Packages with a home. */
-const homes: Readonly<Record<string, readonly string[]>> = {
-  protobufjs: ['proto', 'parser', 'emit'],
-  'onnxruntime-node': ['runtime'],
-  vega: ['runtime'],
-  flatbuffers: ['adapter'],
-  'ml-matrix': ['adapter'],
-  yargs: ['cli'],
-  'cli-progress': ['cli'],
-  'cli-table3': ['cli'],
-};
+const root = join(import.meta.dirname, '../..');
 
 const files = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
   .filter((f) => f.endsWith('.ts'))
@@ -50,12 +17,14 @@ const files = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8'
   .sort();
 const texts = new Map(files.map((f) => [f, readFileSync(join(root, f), 'utf8')]));
 
-/** The room of a file: its folder, or for files directly in src: index, errors, and loraify for the rest. */
-function roomOf(file: string): string {
-  const [, first = '', second] = file.split('/');
-  if (second !== undefined) return first;
-  return first === 'index.ts' || first === 'errors.ts' ? basename(first, '.ts') : 'loraify';
+/** The part of a folder that a file belongs to: a folder directly inside it, or the file's own name. Undefined for files elsewhere. */
+function partOf(folder: string, file: string): string | undefined {
+  if (!file.startsWith(`${folder}/`)) return undefined;
+  const [first = '', second] = file.slice(folder.length + 1).split('/');
+  return second === undefined ? basename(first, '.ts') : first;
 }
+
+const roomOf = (file: string): string => partOf('src', file) ?? '';
 
 interface Import {
   readonly from: string;
@@ -77,24 +46,51 @@ const packageOf = (to: string): string => {
 };
 const show = ({ from, to }: Import): string => `${from} imports ${to}`;
 
+/** Strongly connected files (Tarjan), imports of types included. */
+function circles(): string[][] {
+  const to = new Map(files.map((f) => [f, imports.filter((i) => i.from === f && ours(i)).map((i) => i.to)]));
+  const index = new Map<string, number>();
+  const low = new Map<string, number>();
+  const stack: string[] = [];
+  const found: string[][] = [];
+  const visit = (file: string): void => {
+    index.set(file, index.size);
+    low.set(file, index.get(file) ?? 0);
+    stack.push(file);
+    for (const next of to.get(file) ?? []) {
+      if (!index.has(next)) visit(next);
+      if (stack.includes(next)) low.set(file, Math.min(low.get(file) ?? 0, low.get(next) ?? 0));
+    }
+    if (low.get(file) !== index.get(file)) return;
+    const circle = stack.splice(stack.indexOf(file));
+    if (circle.length > 1) found.push(circle);
+  };
+  for (const file of files) if (!index.has(file)) visit(file);
+  return found;
+}
+
 describe('rooms', () => {
-  it('are all known', () => {
-    expect([...new Set(files.map(roomOf))].filter((room) => levels[room] === undefined)).toEqual([]);
-    expect(imports.filter(ours).length).toBeGreaterThan(100);
+  it.each(Object.entries(order))('of %s are all in the list, and import downwards only', (folder, list) => {
+    const level = new Map(list.flatMap((line, i) => line.map((part): [string, number] => [part, i])));
+    const parts = new Set(files.map((f) => partOf(folder, f)).filter((part) => part !== undefined));
+    expect([...parts].sort()).toEqual([...level.keys()].sort());
+    const inside = imports.filter(({ from, to }) => from.startsWith(`${folder}/`) && to.startsWith(`${folder}/`));
+    expect(inside.length).toBeGreaterThan(list.length);
+    const wrong = inside.filter(({ from, to }) => {
+      const [a, b] = [partOf(folder, from) ?? '', partOf(folder, to) ?? ''];
+      return a !== b && (level.get(a) ?? 0) >= (level.get(b) ?? 0);
+    });
+    expect(wrong.map(show)).toEqual([]);
+  });
+
+  it('have no circles, not even of types', () => {
+    expect(circles()).toEqual([]);
   });
 
   it('import files that exist, inside src', () => {
     const relative = imports.filter(({ to }) => to.startsWith('.') || to.includes('/..') || ours({ from: '', to }));
     expect(relative.filter(({ to }) => !existsSync(join(root, to))).map(show)).toEqual([]);
     expect(imports.filter(({ to }) => to.startsWith('..') || /^(test|dist|scripts)\//.test(to)).map(show)).toEqual([]);
-  });
-
-  it('import one way', () => {
-    const wrong = imports.filter(ours).filter(({ from, to }) => {
-      const [a, b] = [roomOf(from), roomOf(to)];
-      return a !== b && (levels[a] ?? 0) <= (levels[b] ?? 0);
-    });
-    expect(wrong.map(show)).toEqual([]);
   });
 
   it('are entered through their index.ts', () => {
@@ -146,7 +142,7 @@ describe('packages', () => {
   });
 
   it('ONNX Runtime is loaded on first use: importing the library or the command line does not load it', async () => {
-    await import('../src/index.ts');
+    await import('../../src/index.ts');
     for (const file of files.filter((f) => f.startsWith('src/cli/') && basename(f) !== 'bin.ts')) {
       await import(join(root, file));
     }
@@ -155,6 +151,18 @@ describe('packages', () => {
     Object.assign(process.report, { excludeNetwork: true });
     const { sharedObjects }: { sharedObjects?: string[] } = JSON.parse(JSON.stringify(process.report.getReport()));
     expect(sharedObjects?.filter((so) => so.includes('onnxruntime'))).toEqual([]);
+  });
+});
+
+describe('folders', () => {
+  it('are stages: src/ itself holds the public face, the errors and the version', () => {
+    expect(files.filter((f) => dirname(f) === 'src')).toEqual(rootFiles);
+  });
+
+  it(`hold at most ${mostFiles} files, but for tables of one family`, () => {
+    const counts = new Map<string, number>();
+    for (const f of files) counts.set(dirname(f), (counts.get(dirname(f)) ?? 0) + 1);
+    expect([...counts].filter(([folder, n]) => n > mostFiles && !families.has(folder))).toEqual([]);
   });
 });
 

@@ -1,0 +1,2 @@
+/** The domain of nodes that exist only inside the compiler; lowering replaces them. */
+export const internalDomain = 'loraify';

@@ -1,0 +1,23 @@
+/** loraify.Detach: the identity, whose gradient is zero (torch.Tensor.detach). It is gone after lowering. */
+import type { Builder } from '../../graph/builder.ts';
+import { type Graph, replaceValue, type Value } from '../../graph/model.ts';
+import { internalDomain } from '../common/internalDomain.ts';
+
+export function detach(g: Builder, v: Value): Value {
+  const [out] = g.node({ op: 'Detach', domain: internalDomain, inputs: [v], outputs: 1 });
+  return out ?? v;
+}
+
+/** Takes the Detach nodes out again, bodies included. In place. */
+export function dropDetached(graph: Graph): void {
+  const graphs = [...graph.allGraphs()];
+  for (const own of graphs)
+    for (const node of [...own.nodes]) {
+      if (node.domain !== internalDomain || node.op !== 'Detach') continue;
+      const [from] = node.inputs;
+      const [to] = node.outputs;
+      if (from === undefined || to === undefined) continue;
+      replaceValue(to, from, graphs);
+      own.remove(node);
+    }
+}

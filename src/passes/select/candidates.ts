@@ -1,0 +1,120 @@
+/** Weights that may become layers: each with all MatMuls that read it. */
+import { layerOp } from '../../graph/layers.ts';
+import type { Layer, Model, Value } from '../../graph/model.ts';
+import type { Tensor } from '../../graph/tensor.ts';
+import type { Product, Skipped } from '../dialect/layerKind.ts';
+import { findProducts } from './findProducts.ts';
+import { type ModulePath, type Modules, modulePath, uniquePaths } from './modulePaths.ts';
+
+/** A weight with all products that read it: what may become a layer. */
+export interface Candidate {
+  readonly path: string;
+  readonly from: ModulePath['from'];
+  readonly products: readonly Product[];
+  readonly in: number;
+  readonly out: number;
+  readonly layout: 'in_out' | 'out_in';
+  /** The window of a convolution. */
+  readonly kernel?: readonly number[] | undefined;
+  /** Name of the stored tensor. */
+  readonly weight: string;
+  readonly stored: Value;
+  /** The operator, and the labels of all nodes; kept because `adapt` changes the nodes. */
+  readonly op: string;
+  readonly nodes: readonly string[];
+}
+
+export interface Candidates {
+  readonly candidates: readonly Candidate[];
+  readonly skipped: readonly Skipped[];
+}
+
+/**
+ * Groups the weighted products of a model by weight, in order of first appearance. Exporters fold equal weights of several
+ * modules into one tensor: where `separate` names two or more of those modules, each is a candidate of its own.
+ */
+export function findCandidates(model: Model, separate: Modules = new Set()): Candidates {
+  const { products, skipped } = findProducts(model);
+  const groups = new Map<string, Product[]>();
+  const refused: Skipped[] = [];
+  const serials = new Map<Value, number>();
+  /**
+   * A table that an embedding and a product share is two layers: what one of them learns is not the other's. So are the parts of a
+   * packed weight.
+   */
+  const keyOf = ({ node, weight: { stored }, part }: Product): string => {
+    const serial = serials.get(stored) ?? serials.size;
+    serials.set(stored, serial);
+    return `${serial}:${layerOp(node.op).form}:${part?.name ?? ''}`;
+  };
+  for (const p of products) {
+    const group = groups.get(keyOf(p));
+    const [first] = group ?? [];
+    if (group === undefined || first === undefined) groups.set(keyOf(p), [p]);
+    else if (agrees(first, p)) group.push(p);
+    else
+      refused.push({
+        node: p.node.label,
+        op: p.node.op,
+        reason: `weight "${p.weight.stored.name}" is read as another matrix shape by "${first.node.label}"`,
+      });
+  }
+  const lists = [...groups.values()]
+    .flatMap((g) => modules(g, separate))
+    .flatMap((g) => (g[0] === undefined ? [] : [{ group: g, first: g[0] }]));
+  const paths = lists.map(({ group, first }) =>
+    modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length, known: separate }),
+  );
+  // Layers that are taken by default get their names first: the others change none of them.
+  const isDefault = lists.map(({ first }) => layerOp(first.node.op).byDefault);
+  const unique = uniquePaths(
+    paths.map((p) => p.path),
+    isDefault,
+  );
+  const candidates = lists.map(
+    ({ group, first }, i): Candidate => ({
+      path: unique[i] ?? first.node.label,
+      from: paths[i]?.from ?? 'fallback',
+      products: group,
+      in: first.in,
+      out: first.out,
+      layout: first.layout,
+      kernel: first.kernel,
+      weight: first.weight.stored.name,
+      stored: first.weight.stored,
+      op: first.node.op,
+      nodes: [...new Set(group.map((p) => [...p.calls.map((c) => c.node.label), p.node.label].join('/')))],
+    }),
+  );
+  return { candidates, skipped: [...skipped, ...refused] };
+}
+
+/** The products of one weight, apart by module where `separate` asks for it. */
+function modules(group: readonly Product[], separate: Modules): (readonly Product[])[] {
+  const byPath = new Map<string, Product[]>();
+  for (const p of group) {
+    const { path } = modulePath(p, { preferNode: true, known: separate });
+    byPath.set(path, [...(byPath.get(path) ?? []), p]);
+  }
+  return [...byPath.keys()].filter((path) => separate.has(path)).length > 1 ? [...byPath.values()] : [group];
+}
+
+/** Two readings of one tensor that are the same matrix or, of products, its transpose. */
+const agrees = (a: Product, b: Product): boolean =>
+  a.kernel?.join() === b.kernel?.join() &&
+  a.part?.from === b.part?.from &&
+  (a.layout === b.layout
+    ? a.in === b.in && a.out === b.out
+    : layerOp(a.node.op).form === 'linear' && a.in === b.out && a.out === b.in);
+
+/** A chosen layer with the initial content of A and B, float32 in the shapes of graph/layers.ts. */
+export interface Chosen {
+  readonly candidate: Candidate;
+  readonly layer: Layer;
+  readonly A: Tensor;
+  readonly B: Tensor;
+  /** Of a DoRA layer: float32 [out]. */
+  readonly magnitude?: Tensor | undefined;
+  /** What the weight becomes where the start of A and B is a part of it (rebase.ts). */
+  readonly changed?: Tensor | undefined;
+}
