@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { type PeftAdapter, type PeftContent, peftFiles, readPeft, writePeft } from '../../src/adapter/index.ts';
 import { bytesOf, type RawTensor, toFloat32 } from '../../src/formats/rawTensor.ts';
 import { openSafetensors, parseSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { coded, temporaryFolder } from '../temporary.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
+import { coded, temporaryFolder } from '../support/temporary.ts';
 
 const root = temporaryFolder();
 let count = 0;

@@ -8,8 +8,8 @@ import {
   parseSafetensors,
   writeSafetensors,
 } from '../../src/formats/safetensors.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { coded, temporaryFolder } from '../temporary.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
+import { coded, temporaryFolder } from '../support/temporary.ts';
 
 const folder = temporaryFolder();
 const f32 = (...values: number[]): RawTensor => ({

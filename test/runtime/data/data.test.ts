@@ -13,8 +13,8 @@ import {
   rowLengths,
   rowsDataset,
 } from '../../../src/runtime/data/index.ts';
-import { describeShared, sharedPath } from '../../shared.ts';
-import { coded, temporaryFolder } from '../../temporary.ts';
+import { describeShared, sharedPath } from '../../support/sharedMaterial.ts';
+import { coded, temporaryFolder } from '../../support/temporary.ts';
 
 const folder = temporaryFolder();
 let count = 0;
