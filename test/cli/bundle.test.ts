@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { digitsModel } from '../support/digits.ts';
 import { bin } from '../support/runCli.ts';
-import { temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const cwd = temporaryFolder();
 const built = dirname(bin);

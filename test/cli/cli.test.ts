@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { readNpz } from '../../src/formats/npz.ts';
 import { digits, digitsModel, writeJsonl } from '../support/digits.ts';
 import { bin, type Finished, loraify } from '../support/runCli.ts';
-import { temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const cwd = temporaryFolder();
 const at = (...parts: readonly string[]): string => join(cwd, ...parts);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { digits, digitsModel, writeJsonl } from '../support/digits.ts';
 import { loraify } from '../support/runCli.ts';
-import { temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const cwd = temporaryFolder();
 const at = (...parts: readonly string[]): string => join(cwd, ...parts);

@@ -11,8 +11,9 @@ import { compile } from '../../src/index.ts';
 import { parseFile } from '../../src/parser/index.ts';
 import { targets } from '../../src/passes/index.ts';
 import { executionOrder } from '../../src/passes/memory/order.ts';
+import { coded } from '../support/coded.ts';
 import { readPack } from '../support/parityPack.ts';
-import { coded, temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const pack = join(import.meta.dirname, '../../fixtures/peft-pack');

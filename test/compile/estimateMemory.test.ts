@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { compile, type InspectedMemory, inspect, type LoraifyError } from '../../src/index.ts';
 import { sessionOptions } from '../../src/runtime/session/session.ts';
 import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
-import { temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const scratch = temporaryFolder();
 const digits = join(import.meta.dirname, '../../fixtures/demo/digits.onnx');

@@ -8,8 +8,9 @@ import { encodeModel } from '../../src/emit/index.ts';
 import { bytesOf } from '../../src/graph/tensor.ts';
 import { type CompileOptions, compile, evaluate, exportAdapter, inspect, merge, train } from '../../src/index.ts';
 import { parseFile, parseText } from '../../src/parser/index.ts';
+import { coded } from '../support/coded.ts';
 import { digits, digitsModel, writeJsonl } from '../support/digits.ts';
-import { coded, temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 

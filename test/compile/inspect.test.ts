@@ -6,8 +6,9 @@ import { z } from 'zod';
 import { encodeModel } from '../../src/emit/index.ts';
 import { compile, inspect } from '../../src/index.ts';
 import { parseText } from '../../src/parser/index.ts';
+import { coded } from '../support/coded.ts';
 import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
-import { coded, temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const scratch = temporaryFolder();
 const fixtures = join(import.meta.dirname, '../../fixtures');

@@ -40,7 +40,7 @@ import {
 } from '../support/matMulChain.ts';
 import { random } from '../support/sessionFeeds.ts';
 import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
-import { temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const sha = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 

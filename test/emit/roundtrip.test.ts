@@ -8,7 +8,7 @@ import { memorySource } from '../../src/graph/tensor.ts';
 import { parseFile, parseSource } from '../../src/parser/index.ts';
 import { feedsFor } from '../support/sessionFeeds.ts';
 import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
-import { temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const refused: Readonly<Record<string, string>> = {
   'micro/corrupt.onnx': 'BAD_PROTOBUF',

@@ -18,7 +18,7 @@ import {
   valueInfo,
 } from '../support/matMulChain.ts';
 import { random } from '../support/sessionFeeds.ts';
-import { temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const values = (n: number, seed: number): number[] => {
   const next = random(seed);

@@ -8,8 +8,9 @@ import {
   parseSafetensors,
   writeSafetensors,
 } from '../../src/formats/safetensors.ts';
+import { coded } from '../support/coded.ts';
 import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
-import { coded, temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const f32 = (...values: number[]): RawTensor => ({

@@ -4,10 +4,10 @@ import { tensorType, Value } from '../../src/graph/model.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
 import { decomposeRaw } from '../../src/passes/autodiff/rules.ts';
 import { inferNode } from '../../src/passes/shapes/index.ts';
+import { coded } from '../support/coded.ts';
 import { checkControl, loop, scan } from '../support/gradients/controlFlow.ts';
 import { measured } from '../support/gradients/figures.ts';
 import { modes } from '../support/gradients/harness.ts';
-import { coded } from '../support/temporary.ts';
 import { controlRows } from './control.rows.ts';
 import { loopRows } from './loop.rows.ts';
 

@@ -17,7 +17,7 @@ import { main } from '../../src/cli/main.ts';
 import { compile } from '../../src/compile/index.ts';
 import { trainable } from '../support/realModels.ts';
 import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
-import { temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 

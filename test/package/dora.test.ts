@@ -8,9 +8,10 @@ import { readNpz } from '../../src/formats/npz.ts';
 import { elements, type RawTensor, toFloat32 } from '../../src/formats/rawTensor.ts';
 import { openSafetensors } from '../../src/formats/safetensors.ts';
 import { compile, evaluate, exportAdapter, inspect, merge, train } from '../../src/index.ts';
+import { coded } from '../support/coded.ts';
 import { digits, digitsModel, writeJsonl } from '../support/digits.ts';
 import { distance } from '../support/executeGraphs.ts';
-import { coded, temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const fixtures = join(import.meta.dirname, '../../fixtures');

@@ -11,9 +11,10 @@ import { toFloat32 } from '../../src/formats/rawTensor.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { compile, type ExportOptions, evaluate, exportAdapter, LoraifyError, merge, predict } from '../../src/index.ts';
 import { parseFile } from '../../src/parser/index.ts';
+import { coded } from '../support/coded.ts';
 import { distance, floats } from '../support/executeGraphs.ts';
 import { readPack } from '../support/parityPack.ts';
-import { coded, temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const own = join(import.meta.dirname, '../../fixtures/peft-pack');
 const init = join(own, 'init');

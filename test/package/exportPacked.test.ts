@@ -8,8 +8,9 @@ import { writeModelFile } from '../../src/emit/index.ts';
 import { bytesOf } from '../../src/formats/rawTensor.ts';
 import { compile, exportAdapter, merge } from '../../src/index.ts';
 import { parseText } from '../../src/parser/index.ts';
+import { coded } from '../support/coded.ts';
 import { distance, floats } from '../support/executeGraphs.ts';
-import { coded, temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const at = (name: string): string => join(folder, name);

@@ -17,7 +17,7 @@ import { bytesOf, chunks, rounded } from '../../src/graph/tensor.ts';
 import { type CompileOptions, compile, exportAdapter, inspect, merge } from '../../src/index.ts';
 import { parseFile } from '../../src/parser/index.ts';
 import { packageDigest } from '../../src/runtime/runFolder/fingerprint.ts';
-import { temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const pack = join(import.meta.dirname, '../../fixtures/peft-pack');
 const adapter = join(pack, 'final');

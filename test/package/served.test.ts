@@ -6,9 +6,10 @@ import * as web from 'onnxruntime-web';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { adapterFeeds, baseFeeds, combineAdapters, readAdapter } from '../../src/adapter/web.ts';
 import { compile, exportAdapter, merge } from '../../src/index.ts';
+import { coded } from '../support/coded.ts';
 import { distance } from '../support/executeGraphs.ts';
 import { readPack } from '../support/parityPack.ts';
-import { coded, temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const own = join(import.meta.dirname, '../../fixtures/peft-pack');
 const [init, final] = [join(own, 'init'), join(own, 'final')];

@@ -18,7 +18,7 @@ import {
   valueInfo,
 } from '../support/matMulChain.ts';
 import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
-import { temporaryFolder } from '../support/temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const parse = (bytes: Uint8Array, folder?: string) => parseSource(memorySource('m.onnx', bytes), folder).model;
 

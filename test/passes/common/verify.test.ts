@@ -3,7 +3,7 @@ import { constant, type Graph, type Model, Node, Value } from '../../../src/grap
 import { tensorOf } from '../../../src/graph/tensor.ts';
 import { parseText } from '../../../src/parser/index.ts';
 import { verify } from '../../../src/passes/common/verify.ts';
-import { coded } from '../../support/temporary.ts';
+import { coded } from '../../support/coded.ts';
 
 const text = `<ir_version: 10, opset_import: ["" : 18]>
 main (float[2,3] x, bool c) => (float[2,3] y) <float[3] w = {1, 2, 3}>

@@ -6,8 +6,8 @@ import { parseText } from '../../../src/parser/index.ts';
 import { gradients } from '../../../src/passes/autodiff/index.ts';
 import { normalize } from '../../../src/passes/normalize/index.ts';
 import { inferNode } from '../../../src/passes/shapes/index.ts';
+import { coded } from '../../support/coded.ts';
 import { compute, expectSame } from '../../support/compute.ts';
-import { coded } from '../../support/temporary.ts';
 
 /** Graph of opset 18, and the operators that are left of it. */
 const cases: readonly (readonly [string, string])[] = [

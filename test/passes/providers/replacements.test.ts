@@ -9,8 +9,8 @@ import { normalize } from '../../../src/passes/normalize/index.ts';
 import { otherForms, providerGaps } from '../../../src/passes/providers/replacements.ts';
 import { fewBuffers } from '../../../src/passes/providers/splitWideNodes.ts';
 import { inferNode } from '../../../src/passes/shapes/index.ts';
+import { coded } from '../../support/coded.ts';
 import { compute, expectSame } from '../../support/compute.ts';
-import { coded } from '../../support/temporary.ts';
 
 const parsed = (opset: number, graph: string): Model => {
   const model = parseText(`<ir_version: 8, opset_import: ["" : ${opset}]> main ${graph}`);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { patternValue, type SelectionOptions, selector, unmatched } from '../../../src/passes/select/selection.ts';
-import { coded } from '../../support/temporary.ts';
+import { coded } from '../../support/coded.ts';
 
 const paths = [
   'model.layers.0.self_attn.q_proj',

@@ -8,7 +8,7 @@ import { compileModel } from '../../../src/compile/compileModel.ts';
 import { resolveOptions } from '../../../src/compile/options.ts';
 import { encodeModel, planWeights, writeWeights } from '../../../src/emit/index.ts';
 import { parseText } from '../../../src/parser/index.ts';
-import { temporaryFolder } from '../../support/temporary.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 it('seventy layers train in one step and in a Scan', async () => {
   const layers = 70;

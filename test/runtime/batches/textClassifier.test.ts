@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { readNpz } from '../../../src/formats/npz.ts';
 import { elements } from '../../../src/formats/rawTensor.ts';
 import { compile, Trainer } from '../../../src/index.ts';
-import { temporaryFolder } from '../../support/temporary.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const pack = join(import.meta.dirname, '../../../fixtures/peft-pack');

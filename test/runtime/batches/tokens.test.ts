@@ -7,7 +7,7 @@ import { writeNpz } from '../../../src/formats/npz.ts';
 import { bytesOf } from '../../../src/formats/rawTensor.ts';
 import { compile, inspect, Trainer } from '../../../src/index.ts';
 import { parseText } from '../../../src/parser/index.ts';
-import { temporaryFolder } from '../../support/temporary.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const at = (name: string): string => join(folder, name);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { accuracy, weightedMean } from '../../../src/runtime/evaluate/metrics.ts';
-import { coded } from '../../support/temporary.ts';
+import { coded } from '../../support/coded.ts';
 
 describe('weightedMean', () => {
   it('is the mean over all elements', () => {

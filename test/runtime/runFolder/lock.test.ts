@@ -5,7 +5,8 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { lock } from '../../../src/runtime/runFolder/lock.ts';
-import { coded, temporaryFolder } from '../../support/temporary.ts';
+import { coded } from '../../support/coded.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const root = temporaryFolder();
 let folders = 0;

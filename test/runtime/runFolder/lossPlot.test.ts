@@ -6,7 +6,7 @@ import { type TrainEvent, type TrainOptions, type TrainResult, train } from '../
 import { type Curve, emptyCurve, smoothed } from '../../../src/runtime/runFolder/curve.ts';
 import { lossSvg, openPlot } from '../../../src/runtime/runFolder/lossPlot.ts';
 import { compileDigits, digits, writeJsonl } from '../../support/digits.ts';
-import { temporaryFolder } from '../../support/temporary.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const at = (...parts: readonly string[]): string => join(folder, ...parts);

@@ -15,8 +15,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { type TrainEvent, type TrainOptions, type TrainResult, train } from '../../../src/index.ts';
 import { lock } from '../../../src/runtime/runFolder/lock.ts';
 import { openLog } from '../../../src/runtime/runFolder/log.ts';
+import { coded } from '../../support/coded.ts';
 import { compileDigits, digits, writeJsonl } from '../../support/digits.ts';
-import { coded, temporaryFolder } from '../../support/temporary.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const at = (...parts: readonly string[]): string => join(folder, ...parts);

@@ -11,7 +11,7 @@ import { Trainer } from '../../../src/index.ts';
 import { placementOf } from '../../../src/runtime/session/nodePlacement.ts';
 import { openEngine } from '../../../src/runtime/worker/engine.ts';
 import { compileDigits, digits } from '../../support/digits.ts';
-import { temporaryFolder } from '../../support/temporary.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 let dir = '';

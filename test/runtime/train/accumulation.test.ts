@@ -3,7 +3,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type FitOptions, type Step, Trainer } from '../../../src/index.ts';
 import { compileDigits, type DigitRow, digits } from '../../support/digits.ts';
-import { temporaryFolder } from '../../support/temporary.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 /** Rows in fours, of which 0, 3, 1 and 2 do not count, then 4 (none does), 0, 2 and 3. */

@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { encodeModel } from '../../../src/emit/index.ts';
 import { type CompileOptions, compile, type FitOptions, type TrainEvent, Trainer, train } from '../../../src/index.ts';
 import { parseText } from '../../../src/parser/index.ts';
-import { coded, temporaryFolder } from '../../support/temporary.ts';
+import { coded } from '../../support/coded.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const weights = [

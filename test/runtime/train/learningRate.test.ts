@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { learningRateSchedule, type ScheduleKind, warmupSteps } from '../../../src/runtime/train/learningRate.ts';
-import { coded } from '../../support/temporary.ts';
+import { coded } from '../../support/coded.ts';
 
 const rates = (kind: ScheduleKind, totalSteps: number, warmup: number, steps = totalSteps) => {
   const rate = learningRateSchedule({ kind, learningRate: 2, totalSteps, warmup });

@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { encodeModel } from '../../../src/emit/index.ts';
 import { compile, type FitOptions, Trainer } from '../../../src/index.ts';
 import { parseText } from '../../../src/parser/index.ts';
-import { temporaryFolder } from '../../support/temporary.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const weight = 'float[3,2] w = {0.5, -1, 1, 0.25, -0.5, 2}';

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { type PlanOptions, trainingPlan } from '../../../src/runtime/train/plan.ts';
-import { coded } from '../../support/temporary.ts';
+import { coded } from '../../support/coded.ts';
 
 const options: PlanOptions = {
   rows: 10,

@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { evaluate, type TrainEvent, type TrainOptions, type TrainResult, train } from '../../../src/index.ts';
 import { lock } from '../../../src/runtime/runFolder/lock.ts';
+import { coded } from '../../support/coded.ts';
 import { compileDigits, digits, writeJsonl } from '../../support/digits.ts';
-import { coded, temporaryFolder } from '../../support/temporary.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const at = (...parts: readonly string[]): string => join(folder, ...parts);

@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { compile, type FitOptions, type Step, Trainer } from '../../../src/index.ts';
+import { coded } from '../../support/coded.ts';
 import { compileDigits, digits } from '../../support/digits.ts';
-import { coded, temporaryFolder } from '../../support/temporary.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const rows = digits(0, 100);

@@ -13,8 +13,9 @@ import {
   train,
 } from '../../../src/index.ts';
 import { parseText } from '../../../src/parser/index.ts';
+import { coded } from '../../support/coded.ts';
 import { writeJsonl } from '../../support/digits.ts';
-import { coded, temporaryFolder } from '../../support/temporary.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const at = (...parts: readonly string[]): string => join(folder, ...parts);

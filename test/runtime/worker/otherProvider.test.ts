@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { compile, LoraifyError, Trainer } from '../../../src/index.ts';
-import { temporaryFolder } from '../../support/temporary.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const pack = join(import.meta.dirname, '../../../fixtures/peft-pack/base.onnx');

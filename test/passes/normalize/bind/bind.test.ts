@@ -6,8 +6,8 @@ import { tensorOf } from '../../../../src/graph/tensor.ts';
 import { parseText } from '../../../../src/parser/index.ts';
 import { type Binding, type Bindings, bindInputs, type Wanted } from '../../../../src/passes/normalize/bind/index.ts';
 import { normalize } from '../../../../src/passes/normalize/index.ts';
+import { coded } from '../../../support/coded.ts';
 import { compute, expectSame, type Outputs } from '../../../support/compute.ts';
-import { coded } from '../../../support/temporary.ts';
 
 function bound(text: string, wanted: Wanted = new Map(), asked?: string): { model: Model; bindings: Bindings } {
   const model = parseText(text);

@@ -4,8 +4,8 @@ import type { Model } from '../../../../src/graph/model.ts';
 import { parseText } from '../../../../src/parser/index.ts';
 import { verify } from '../../../../src/passes/common/verify.ts';
 import { normalize } from '../../../../src/passes/normalize/index.ts';
+import { coded } from '../../../support/coded.ts';
 import { compute, expectSame, type RunOptions } from '../../../support/compute.ts';
-import { coded } from '../../../support/temporary.ts';
 
 interface Case extends RunOptions {
   readonly opset: number;

@@ -9,9 +9,9 @@ import type { Model } from '../../../../src/graph/model.ts';
 import { stream } from '../../../../src/graph/random.ts';
 import { parseFile, parseText } from '../../../../src/parser/index.ts';
 import { targets } from '../../../../src/passes/index.ts';
+import { coded } from '../../../support/coded.ts';
 import { readPack } from '../../../support/parityPack.ts';
 import { describeShared, sharedPath } from '../../../support/sharedMaterial.ts';
-import { coded } from '../../../support/temporary.ts';
 
 const weights = [
   'float[3,2] w = {0.5, -1, 1, 0.25, -0.5, 2}',

@@ -9,12 +9,3 @@ export function temporaryFolder(): string {
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
-
-/** For expect(...).toThrow: an error of this code whose message has all the fragments. */
-export function coded(code: string, ...fragments: readonly string[]): (error: unknown) => boolean {
-  return (error) =>
-    error instanceof Error &&
-    'code' in error &&
-    error.code === code &&
-    fragments.every((fragment) => error.message.includes(fragment));
-}
