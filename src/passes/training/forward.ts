@@ -20,8 +20,6 @@ export interface GraphContext extends PassContext {
   readonly stored: HalfType | undefined;
   /** Whether lengths that the source leaves open are numbers in this graph. */
   readonly fixed: boolean;
-  /** Inputs beside the model's own: labels, state, seeds. Those that nothing reads are left out at the end. */
-  extra: readonly Value[];
 }
 
 /** A context with the prepared graph to begin with. */
@@ -32,8 +30,9 @@ export interface ForwardContext extends GraphContext {
 export function forwardContext(prepared: Prepared): ForwardContext {
   const { model } = cloneModel(prepared.model);
   const { target, stored } = prepared.options;
-  const g = createBuilder(inferNode, model.graph.inputs);
-  return { prepared, model, g, target, stored, fixed: prepared.fixed !== undefined, extra: [] };
+  // Symbols are read off the model's own inputs, never off labels or state.
+  const g = createBuilder(inferNode, [...model.graph.inputs]);
+  return { prepared, model, g, target, stored, fixed: prepared.fixed !== undefined };
 }
 
 /** A forward with its loss: the flat state, the tensors that are slices of it by name, and the loss. */
@@ -112,7 +111,7 @@ export function evaluate(c: ForwardContext): void {
   const own = [...graph.outputs];
   const loss = p.choice.kind === 'external' ? [] : [[p.names.loss, f.attached.loss] as const];
   const results = named(g, [...loss, [p.names.weight, f.attached.weight]]);
-  c.extra = forwardInputs(f);
+  graph.inputs.push(...forwardInputs(f));
   setOutputs(graph, [...results, ...own.filter((o) => !results.includes(o)).map((o) => readable(g, o))]);
 }
 

@@ -36,7 +36,7 @@ export function differentiate(c: ForwardContext): void {
   const packed = pack(g, p.layout, byName, p.options.target);
   const grad =
     scale === undefined ? packed : g.within({ origin: 'state', rule: 'loss/scale' }, () => g.Div(packed, scale));
-  c.extra = [...forwardInputs(f), ...seeds, ...(scale === undefined ? [] : [scale])];
+  graph.inputs.push(...forwardInputs(f), ...seeds, ...(scale === undefined ? [] : [scale]));
   setOutputs(
     graph,
     named(g, [
@@ -48,14 +48,14 @@ export function differentiate(c: ForwardContext): void {
 }
 
 /** The inputs that something reads, and nothing of the source that no node refers to. In place. */
-export function trimInterface({ model, extra }: GraphContext): void {
+export function trimInterface({ model }: GraphContext): void {
   const { graph } = model;
   const read = new Set<Value>(graph.outputs);
   for (const n of graph.allNodes()) for (const v of n.inputs) if (v !== undefined) read.add(v);
   for (const n of graph.allNodes()) for (const b of n.bodies) for (const v of b.outputs) read.add(v);
   setInputs(
     graph,
-    [...graph.inputs, ...extra].filter((v) => read.has(v)),
+    graph.inputs.filter((v) => read.has(v)),
   );
   graph.strayInfo.length = 0;
   model.functions = [];

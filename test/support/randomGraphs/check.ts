@@ -77,7 +77,7 @@ export function subjectOf({ model, data, moved, type, target }: RandomGraph): Su
     return out;
   });
   const names = outputs.map((o) => o.name);
-  c.extra = [f.params];
+  graph.inputs.push(f.params);
   setOutputs(graph, [...outputs, ...results]);
   graph.adopt();
   runStage(finishing, c);
