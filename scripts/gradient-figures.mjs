@@ -8,7 +8,7 @@ const folder = mkdtempSync(join(tmpdir(), 'loraify-figures-'));
 const file = join(folder, 'errors.jsonl');
 writeFileSync(file, '');
 const env = { ...process.env, LORAIFY_FIGURES: file };
-const run = spawnSync('npx', ['vitest', 'run', 'test/gradients', '--exclude', '**/figures.test.ts'], {
+const run = spawnSync('npx', ['vitest', 'run', 'test/gradients'], {
   env,
   stdio: 'inherit',
 });

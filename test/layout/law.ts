@@ -70,3 +70,14 @@ export const families: ReadonlySet<string> = new Set([
 
 /** Files directly in src/. */
 export const rootFiles: readonly string[] = ['src/errors.ts', 'src/index.ts', 'src/version.ts'];
+
+/** Folders of test/ without a counterpart in src/, and what their tests have in common. All others lie where their subject lies. */
+export const testFolders: Readonly<Record<string, string>> = {
+  docs: 'the README, the pages of docs/ and their plots',
+  golden: 'the text of every graph of small cases (fixtures/), and what the graphs compute',
+  gradients: 'every gradient rule against finite differences',
+  layout: 'the rules of the repository',
+  models: 'whole models of common architectures',
+  parity: 'the numbers of PyTorch + PEFT',
+  support: 'what tests share; it holds no tests',
+};
