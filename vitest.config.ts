@@ -1,14 +1,35 @@
 import { defineConfig } from 'vitest/config';
 
-/** Where a machine wants to read the results, beside what people read on the terminal. */
+/** The file for the results that .ci/run reads; the terminal keeps the default report. */
 const report = process.env.TEST_REPORT;
+
+/** Tests that start dist/ in threads and processes of their own. All others load src/ and run without a build. */
+const system = [
+  'test/{cli,compile,docs,models,package,runtime}/**/*.test.ts',
+  'test/adapter/bundled.test.ts',
+  'test/emit/copying.test.ts',
+];
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     pool: 'forks',
     testTimeout: 120_000,
     hookTimeout: 120_000,
     reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: system,
+          setupFiles: ['test/support/withoutBuild.ts'],
+        },
+      },
+      {
+        extends: true,
+        test: { name: 'system', include: system, globalSetup: ['test/support/freshBuild.ts'] },
+      },
+    ],
   },
 });

@@ -1,32 +1,25 @@
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { encodeModel, planWeights, startWeights, writeWeights } from '../../src/emit/index.ts';
+import { encodeModel, planWeights, writeWeights } from '../../src/emit/index.ts';
 import { constant, Graph, Node, tensorType, Value } from '../../src/graph/model.ts';
-import { bytesOf, memorySource, type Tensor, tensorOf } from '../../src/graph/tensor.ts';
+import { bytesOf, memorySource, type Tensor } from '../../src/graph/tensor.ts';
 import { parseFile, parseSource } from '../../src/parser/index.ts';
 import {
   chain,
   concat,
   emptyModel,
+  matrix,
   message,
   node,
   number,
   tensorBytes,
   text,
   valueInfo,
+  values,
 } from '../support/matMulChain.ts';
-import { random } from '../support/sessionFeeds.ts';
 import { temporaryFolder } from '../support/temporaryFolder.ts';
-
-const values = (n: number, seed: number): number[] => {
-  const next = random(seed);
-  return Array.from({ length: n }, () => next() - 0.5);
-};
-
-const matrix = (rows: number, columns: number, seed: number): Tensor =>
-  tensorOf('float32', [rows, columns], values(rows * columns, seed));
 
 describe('weights', () => {
   it('are stored once for all graphs, aligned; small and trainable ones stay inside', async () => {
@@ -64,42 +57,6 @@ describe('weights', () => {
     const [one, two] = models.map((m) => encodeModel(m, plan.placements));
     expect(one?.length).toBeGreaterThan(3600);
     expect(two?.length).toBeLessThan(2000);
-  });
-
-  it('are the same where they were started on a thread of their own, and where that thread fails', async () => {
-    const folder = temporaryFolder();
-    const bytes = new Uint8Array(Float32Array.from(values(90_000, 7)).buffer);
-    const data = join(folder, 'data');
-    writeFileSync(data, bytes);
-    const fd = openSync(data, 'r');
-    const range = (offset: number, read: number): Tensor => ({
-      dtype: 'float32',
-      dims: [200, 200],
-      byteLength: 160_000,
-      payload: { kind: 'range', source: { ...memorySource('data', bytes), fd: read }, offset },
-    });
-    const graphs = (read: number) => [
-      chain([{ name: 'a', tensor: range(4, read) }]),
-      chain([
-        { name: 'b', tensor: range(160_004, read) },
-        { name: 'c', tensor: matrix(200, 200, 8) },
-      ]),
-    ];
-    const written = async (read: number, early: boolean): Promise<Buffer> => {
-      const models = graphs(read);
-      const out = temporaryFolder();
-      const started = early ? startWeights(planWeights(models.slice(0, 1)), out) : undefined;
-      await writeWeights(planWeights(models), out, started);
-      await started?.end();
-      return readFileSync(join(out, 'weights.bin'));
-    };
-    const plain = await written(fd, false);
-    const same = (a: Buffer, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
-    expect(same(plain.subarray(0, 160_000), bytes.subarray(4, 160_004))).toBe(true);
-    expect(same(await written(fd, true), plain)).toBe(true);
-    // No file has this descriptor.
-    expect(same(await written(1 << 20, true), plain)).toBe(true);
-    closeSync(fd);
   });
 
   it('nothing large: no file', async () => {

@@ -1,7 +1,8 @@
 /** Small models for tests: one MatMul after another, in every way of storing a weight. */
 import { Graph, type Model, Node, tensorType, Value } from '../../src/graph/model.ts';
-import type { Tensor } from '../../src/graph/tensor.ts';
+import { type Tensor, tensorOf } from '../../src/graph/tensor.ts';
 import { encodeMessage, fieldBytes, tagBytes, toLong, varintBytes } from '../../src/proto/index.ts';
+import { random } from './sessionFeeds.ts';
 
 export function emptyModel(graph: Graph, irVersion = 8, opset = 17): Model {
   return {
@@ -91,3 +92,12 @@ export const tensorBytes = (
   dims: readonly number[],
   ...payload: readonly Uint8Array[]
 ): Uint8Array => concat(...dims.map((d) => number(1, d)), number(2, elem), text(8, name), ...payload);
+
+/** Seeded numbers between -0.5 and 0.5. */
+export const values = (n: number, seed: number): number[] => {
+  const next = random(seed);
+  return Array.from({ length: n }, () => next() - 0.5);
+};
+
+export const matrix = (rows: number, columns: number, seed: number): Tensor =>
+  tensorOf('float32', [rows, columns], values(rows * columns, seed));
