@@ -5,21 +5,19 @@ import { cloneModel } from '../graph/clone.ts';
 import { defaultOps, layerOp } from '../graph/layers.ts';
 import type { Model } from '../graph/model.ts';
 import {
-  adapt,
+  type AdaptContext,
+  adaptation,
   buildTraining,
   type Candidate,
   type Candidates,
   findCandidates,
   fixLengths,
-  lowerBeside,
+  modelGraph,
+  type OnPass,
   prepare,
-  rebase,
-  type Stored,
+  runStage,
   stateLayout,
-  storeHalf,
   type TrainingGraph,
-  trainWhole,
-  verify,
 } from '../passes/index.ts';
 import type { Compiled, CompileHooks, Selection } from './compiled.ts';
 import { chooseWhole, type Whole } from './modulesToSave.ts';
@@ -28,7 +26,7 @@ import { dropoutOf, fixedLengths, trainingOptions } from './passOptions.ts';
 import { nothingSelected, selectFromAdapter, selectLayers } from './select.ts';
 
 /** Model -> all graphs of a package, in memory; weights stay where they are. `model` is changed. */
-export function compileModel(model: Model, options: ResolvedOptions, { trace, onModel }: CompileHooks = {}): Compiled {
+export function compileModel(model: Model, options: ResolvedOptions, { onPass, onModel }: CompileHooks = {}): Compiled {
   const adapter = options.adapter === undefined ? undefined : openAdapter(options.adapter);
   const found = findCandidates(model, adapter?.modules);
   const named = adapter !== undefined || options.target !== undefined;
@@ -40,44 +38,40 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   const decomposed = selection.chosen.find((c) => c.magnitude !== undefined);
   const packed = selection.chosen.find((c) => c.candidate.products.some((p) => p.part !== undefined));
   const dropout = dropoutOf(options, adapter, decomposed?.candidate.path, packed?.candidate.path);
-  const saved = trainWhole(model, whole.parameters, whole.content);
-  rebase(model, selection.chosen);
-  adapt(model, selection.chosen);
+  const adapted = adaptModel(model, selection, whole, options, onPass);
+  const { saved, stored } = adapted;
   const layout = stateLayout(layers, saved);
-  verify(model, { internal: true });
-  trace?.('adapt', model);
-  const stored = storedHalf(model, options);
-  if (stored !== undefined) trace?.('precision', model);
 
   const graphs = new Map<Emittable, Model>();
   const wanted = emitted(options);
   if (wanted.includes('model')) {
-    const { model: beside } = cloneModel(model);
-    lowerBeside(beside);
-    // Initializers that are no inputs exist since IR 4.
-    beside.irVersion = Math.max(beside.irVersion, 4);
-    verify(beside);
-    trace?.('model', beside);
-    graphs.set('model', beside);
-    onModel?.(beside, stored);
+    const c = { model: cloneModel(model).model };
+    runStage(modelGraph, c, onPass);
+    graphs.set('model', c.model);
+    onModel?.(c.model, stored);
   }
   const training = wanted.filter((w): w is TrainingGraph => w !== 'model');
   const prepared =
     training.length === 0
       ? undefined
-      : fixLengths(prepare(model, layout, trainingOptions(options, trace, stored, dropout)), fixedLengths(options));
+      : fixLengths(prepare(model, layout, trainingOptions(options, onPass, stored, dropout)), fixedLengths(options));
   if (prepared !== undefined) for (const which of training) graphs.set(which, buildTraining(prepared, which));
   const { patterns: modulesToSave } = whole;
   return { graphs, found, selection, layers, layout, dropout, saved, modulesToSave, prepared, stored };
 }
 
-/** Weights of an adapted model rounded as the options ask. In place. */
-export function storedHalf(model: Model, options: ResolvedOptions): Stored | undefined {
-  const type = halfTypeOf(options);
-  if (type === undefined) return undefined;
-  const stored = storeHalf(model, type);
-  if (stored !== undefined) verify(model, { internal: true });
-  return stored;
+/** The first stage: `model` with a dialect node for each use of a chosen weight, and with rounded weights. In place. */
+export function adaptModel(
+  model: Model,
+  { chosen }: Selection,
+  { parameters, content }: Whole,
+  options: ResolvedOptions,
+  onPass?: OnPass,
+): Pick<AdaptContext, 'saved' | 'stored'> {
+  const halfType = halfTypeOf(options);
+  const c: AdaptContext = { model, chosen, parameters, content, halfType, saved: [], stored: undefined };
+  runStage(adaptation, c, onPass);
+  return c;
 }
 
 /** The layers that the options, or a PEFT adapter in their place, choose: perhaps none. */

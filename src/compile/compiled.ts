@@ -1,7 +1,7 @@
 /** The types of a compile that several of its stages share. */
 import type { AdapterSettings } from '../adapter/index.ts';
 import type { Layer, Model } from '../graph/model.ts';
-import type { Candidates, Chosen, Prepared, Saved, StateLayout, Stored } from '../passes/index.ts';
+import type { Candidates, Chosen, OnPass, Prepared, Saved, StateLayout, Stored } from '../passes/index.ts';
 import type { Emittable } from './options.ts';
 
 export interface Compiled {
@@ -21,8 +21,8 @@ export interface Compiled {
 }
 
 export interface CompileHooks {
-  /** Called with a name and the model after each pass. */
-  readonly trace?: ((pass: string, model: Model) => void) | undefined;
+  /** Called after each pass. */
+  readonly onPass?: OnPass | undefined;
   /** Called as soon as model.onnx is made, before the training graphs are. */
   readonly onModel?: (model: Model, stored: Stored | undefined) => void;
 }

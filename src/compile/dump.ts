@@ -1,16 +1,16 @@
-/** `--dump DIR`: the text of the model after every pass, numbered in order. */
+/** `--dump DIR`: the text of the model after every pass that ran, numbered in order. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { printModel } from '../emit/index.ts';
 import { writeFailed } from '../errors.ts';
-import type { Model } from '../graph/model.ts';
+import type { OnPass } from '../passes/index.ts';
 
-/** A trace that writes into `folder`, or none. */
-export function dumper(folder: string | undefined): ((pass: string, model: Model) => void) | undefined {
+/** A listener that writes `NNN-STAGE-PASS.onnx.txt` into `folder`, or none. Errors: WRITE_FAILED. */
+export function dumper(folder: string | undefined): OnPass | undefined {
   if (folder === undefined) return undefined;
   let count = 0;
-  return (pass, model) => {
-    const file = join(folder, `${String(count++).padStart(2, '0')}-${pass}.onnx.txt`);
+  return ({ stage, pass, model }) => {
+    const file = join(folder, `${String(count++).padStart(3, '0')}-${stage}-${pass}.onnx.txt`);
     try {
       mkdirSync(folder, { recursive: true });
       writeFileSync(file, printModel(model, { comments: true }));

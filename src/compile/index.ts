@@ -60,7 +60,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
   if (!resolved.dryRun) checkFolderTarget(dir, target);
   const { model, source } = parseFile(file);
   try {
-    const trace = dumper(resolved.dump);
+    const onPass = dumper(resolved.dump);
     const files: Record<string, number> = {};
     // Files of exact weights would be most of a package that rounds them: it refers to the source instead.
     const copied = (stored: Stored | undefined) => (stored === undefined ? source.externalFiles : []);
@@ -75,7 +75,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
       options: resolved,
     } as const;
     if (resolved.dryRun) {
-      const compiled = compileModel(model, resolved, { trace });
+      const compiled = compileModel(model, resolved, { onPass });
       const manifest = buildManifest({ ...common, compiled, skeleton: { sha256: '0'.repeat(64), splices: [] } });
       return { dir, manifest, warnings: warningsOf(compiled, resolved), files };
     }
@@ -86,7 +86,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
         const onModel = (made: Model, stored: Stored | undefined): void => {
           started = startWeights(planWeights([made], copied(stored)), folder);
         };
-        const compiled = compileModel(model, resolved, { trace, onModel });
+        const compiled = compileModel(model, resolved, { onPass, onModel });
         const plan = planWeights([...compiled.graphs.values()], copied(compiled.stored));
         for (const [name, graph] of compiled.graphs) {
           const bytes = encodeModel(graph, plan.placements);

@@ -9,7 +9,6 @@ import { factorShapes, layerOp, sizeOf } from '../graph/layers.ts';
 import type { Model } from '../graph/model.ts';
 import { openModel } from '../package/open.ts';
 import {
-  adapt,
   type Differentiated,
   findCandidates,
   fixLengths,
@@ -20,11 +19,10 @@ import {
   reportGradients,
   type Stored,
   stateLayout,
-  trainWhole,
 } from '../passes/index.ts';
 import { boundOf, parameterCount, precisionOf } from './buildManifest.ts';
 import type { Selection } from './compiled.ts';
-import { select, storedHalf } from './compileModel.ts';
+import { adaptModel, select } from './compileModel.ts';
 import { type InspectedMemory, memoryOf } from './estimateMemory.ts';
 import { chooseWhole, type Whole } from './modulesToSave.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
@@ -169,21 +167,21 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
 /** The graph that training would start from, undefined where no layer is chosen. Changes the model. */
 function preparedFor(
   model: Model,
-  { chosen }: Selection,
+  selection: Selection,
   whole: Whole,
   options: ResolvedOptions,
 ): { training: Prepared | LoraifyError | undefined; stored?: Stored | undefined } {
+  const { chosen } = selection;
   if (chosen.length === 0) return { training: undefined };
   let stored: Stored | undefined;
   try {
-    const saved = trainWhole(model, whole.parameters, whole.content);
-    adapt(model, chosen);
-    stored = storedHalf(model, options);
+    const adapted = adaptModel(model, selection, whole, options);
+    stored = adapted.stored;
     // Masks change nothing about what can be differentiated.
     const layers = chosen.map((c) => c.layer);
     return {
       training: fixLengths(
-        prepare(model, stateLayout(layers, saved), trainingOptions(options, undefined, stored, 0)),
+        prepare(model, stateLayout(layers, adapted.saved), trainingOptions(options, undefined, stored, 0)),
         fixedLengths(options),
       ),
       stored,

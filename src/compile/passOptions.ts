@@ -1,14 +1,13 @@
 /** What the passes take of the options, and of an adapter beside them. */
 import type { OpenedAdapter } from '../adapter/index.ts';
 import { badOption } from '../errors.ts';
-import type { Model } from '../graph/model.ts';
-import type { FixedLengths, Prepared, Stored } from '../passes/index.ts';
+import type { FixedLengths, OnPass, Prepared, Stored } from '../passes/index.ts';
 import { readBindings } from './bindings.ts';
 import type { ResolvedOptions } from './options.ts';
 
 export function trainingOptions(
   options: ResolvedOptions,
-  trace: ((pass: string, model: Model) => void) | undefined,
+  onPass: OnPass | undefined,
   stored: Stored | undefined,
   dropout: number,
 ): Prepared['options'] {
@@ -32,7 +31,7 @@ export function trainingOptions(
     opset: options.opset,
     bind: readBindings(options.bind),
     dropout,
-    ...(trace === undefined ? {} : { trace }),
+    onPass,
   };
 }
 

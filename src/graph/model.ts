@@ -171,6 +171,14 @@ export interface NodeInit {
 }
 
 let made = 0;
+let changes = 0;
+
+/**
+ * A number that grows with every change of a connection between a node and a value, in any graph. Two equal readings around a pass
+ * show that it changed nothing but the order of nodes, names and types.
+ */
+export const revision = (): number => changes;
+
 const none: readonly Graph[] = [];
 
 /** Attributes by name. It keeps which of them hold graphs: that is asked far more often than an attribute changes. */
@@ -231,6 +239,7 @@ export class Node {
     this.outputs = [...(init.outputs ?? [])];
     if (init.attrs !== undefined) for (const [name, attr] of init.attrs) this.#attrs.set(name, attr);
     for (const o of this.outputs) o.producer = this;
+    changes++;
   }
 
   get attrs(): Map<string, Attr> {
@@ -281,6 +290,7 @@ export class Node {
   replaceOutput(index: number, value: Value): void {
     this.outputs[index] = value;
     value.producer = this;
+    changes++;
   }
 
   attach(graph: Graph): void {
@@ -299,12 +309,14 @@ export class Node {
     const use: Use = { node: this, index };
     this.#uses[index] = use;
     v.uses.add(use);
+    changes++;
   }
 
   #unuse(index: number): void {
     const use = this.#uses[index];
     if (use === undefined) return;
     this.#inputs[index]?.uses.delete(use);
+    changes++;
     this.#uses[index] = undefined;
   }
 }

@@ -14,8 +14,15 @@ import { badOption } from '../errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
 import { factorShapes } from '../graph/layers.ts';
 import type { Layer, Model } from '../graph/model.ts';
-import { inlineTensor } from '../graph/tensor.ts';
-import { adapt, type Chosen, exposeAdapters, lowerBeside, trainWhole, verify } from '../passes/index.ts';
+import { inlineTensor, type Tensor } from '../graph/tensor.ts';
+import {
+  type AdaptContext,
+  type Chosen,
+  type Parameter,
+  runStage,
+  type ServeContext,
+  serving,
+} from '../passes/index.ts';
 import { adapterLayers, adapterSaved, adapterSources, knownPaths } from './adapters.ts';
 import type { ExportOptions, ExportResult, ServeOptions } from './exportOptions.ts';
 import { typedTensor } from './modulesToSave.ts';
@@ -127,15 +134,12 @@ async function writeServed(
     const chosen = served(model, manifest, adapter.layers);
     const whole = packageParameters(model, manifest);
     const content = new Map(whole.map(({ saved: s, parameter: p }) => [p, adapter.saved.get(s.name)]));
-    trainWhole(
-      model,
-      whole.map((w) => w.parameter),
-      (p) => {
-        const values = content.get(p);
-        return values === undefined ? undefined : typedTensor(p.tensor.dtype, p.tensor.dims, values);
-      },
-    );
-    const name = serve(model, chosen, options);
+    const parameters = whole.map((w) => w.parameter);
+    const contentOf = (p: Parameter): Tensor | undefined => {
+      const values = content.get(p);
+      return values === undefined ? undefined : typedTensor(p.tensor.dtype, p.tensor.dims, values);
+    };
+    const name = serve(model, chosen, options, { parameters, content: contentOf });
     const { dataFile } = await writeModelFile(model, file, { external: source.externalFiles.length > 0 });
     return { ...(dataFile === undefined ? {} : { dataFile }), ...(name === undefined ? {} : { strength: name }) };
   } finally {
@@ -164,15 +168,16 @@ function served(model: Model, manifest: Manifest, adapter: Adapter['layers']): C
 }
 
 /** The source -> the model that is served, in place. Layers have scale 1. Returns the name of the strength input. */
-export function serve(model: Model, chosen: readonly Chosen[], { inputs, strength }: ServeOptions): string | undefined {
-  adapt(model, chosen);
-  lowerBeside(model);
-  // Initializers that are no inputs exist since IR 4.
-  model.irVersion = Math.max(model.irVersion, 4);
-  const layers = chosen.map((c) => c.layer);
-  const name = exposeAdapters(model, layers, inputs, strength);
-  verify(model);
-  return name;
+export function serve(
+  model: Model,
+  chosen: readonly Chosen[],
+  { inputs, strength }: ServeOptions,
+  whole: Pick<AdaptContext, 'parameters' | 'content'> = { parameters: [], content: undefined },
+): string | undefined {
+  const c = { ...whole, model, chosen, inputs, strength, halfType: undefined, saved: [], stored: undefined };
+  const context = { ...c, strengthName: undefined };
+  runStage<ServeContext>(serving, context);
+  return context.strengthName;
 }
 
 function servedLayer(layer: ManifestLayer, { rank }: PeftLayer): Layer {

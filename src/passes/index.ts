@@ -1,9 +1,7 @@
-/** Model -> Model. The order of a compile is in loraify.ts; each pass says at its head what it takes and leaves. */
-
-export { adapt } from './adapt/adapt.ts';
+/** Model -> Model. training/pipeline.ts lists the passes in their order. */
 export { type Saved, trainWhole } from './adapt/modulesToSave.ts';
-export { rebase } from './adapt/residualWeights.ts';
 export { forwardOf } from './common/forwardNodes.ts';
+export { type OnPass, type PassRun, runStage } from './common/pass.ts';
 export { type Target, targets } from './common/target.ts';
 export { verify } from './common/verify.ts';
 export { isAdapted } from './dialect/adapted.ts';
@@ -12,7 +10,6 @@ export { trainableMark } from './dialect/marks.ts';
 export { chooseLoss, type LossKind, lossKinds } from './loss/chooseLoss.ts';
 export { lossScaling } from './loss/lossScale.ts';
 export { type AdapterInputs, adapterInputs, exposeAdapters } from './lower/exposeAdapters.ts';
-export { lowerBeside } from './lower/modelGraph.ts';
 export {
   bytesOfValues,
   fedTo,
@@ -28,6 +25,7 @@ export { type Stored, storeHalf } from './precision/halfWeights.ts';
 export { type Candidate, type Candidates, type Chosen, findCandidates } from './select/candidates.ts';
 export { findParameters, type Parameter, parametersOf } from './select/parameters.ts';
 export { patternValue, selector, unmatched } from './select/selection.ts';
+export { buildTraining } from './training/build.ts';
 export { type FixedLengths, fixLengths, lengthCalled } from './training/fixedLengths/index.ts';
 export {
   type Blocked,
@@ -38,6 +36,7 @@ export {
 } from './training/gradientReport.ts';
 export { type OperatorState, operatorStates } from './training/operatorStates.ts';
 export type { OptimizerOptions } from './training/optimizer.ts';
-export { buildTraining, prepare } from './training/prepare.ts';
+export { type AdaptContext, adaptation, modelGraph, type ServeContext, serving, stages } from './training/pipeline.ts';
+export { prepare } from './training/prepare.ts';
 export { type Prepared, type TrainingGraph, trainingGraphs } from './training/prepared.ts';
 export { type StateLayout, stateLayout } from './training/stateLayout.ts';

@@ -5,7 +5,7 @@
 import { opsetTooLow, unsupportedVersion } from '../../errors.ts';
 import type { Model, Node } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';
-import { verify } from '../common/verify.ts';
+import { type OnPass, type PassContext, runStage, type Stage } from '../common/pass.ts';
 import { inferNode, inferShapes } from '../shapes/index.ts';
 import { removeDead, removeEmptyParts, removeIdentities } from './cleanup.ts';
 import { constantsToInitializers, fixDefaults } from './constants.ts';
@@ -22,66 +22,103 @@ export interface NormalizeOptions {
   readonly opset?: number;
   /** Changes the model where it has one opset and typed values, and before what follows from its shapes is folded. */
   readonly bind?: (model: Model) => void;
+  /** Called after each pass. */
+  readonly onPass?: OnPass | undefined;
 }
 
 const oldest = 7;
 const newest = 26;
 const least = 18;
 
-/** In place. Throws OPSET_TOO_LOW, UNSUPPORTED_VERSION or BAD_MODEL. */
-export function normalize(model: Model, options: NormalizeOptions = {}): void {
-  const from = model.opsets.get('') ?? least;
-  model.opsets.set('', from);
-  const state: State = { versions: new Map(), from, wanted: options.opset, bind: options.bind };
-  for (const step of steps) {
-    step(model, state);
-    // Nodes of several opsets beside each other fit no single table.
-    if (state.versions.size === 0) verify(model, { internal: true });
-  }
-}
-
-interface State {
+/** What the passes of `normalization` work on. */
+export interface NormalizeContext extends PassContext {
+  /** The opset of nodes that came out of functions, until all nodes have one. */
   versions: ReadonlyMap<Node, number>;
+  /** Opset of the source. */
   readonly from: number;
   readonly wanted: number | undefined;
   readonly bind: ((model: Model) => void) | undefined;
 }
 
-const steps: readonly ((model: Model, state: State) => void)[] = [
-  // Bodies of functions become ordinary nodes before anything looks at nodes; each remembers the opset it was written for.
-  (model, state) => {
-    state.versions = inlineFunctions(model);
-  },
-  // Constants have one form before rules ask for their content.
-  fixDefaults,
-  constantsToInitializers,
-  // Types are inferred node by node on the way, because some old forms can be rewritten better with a known rank.
-  (model, state) => {
-    const to = targetOpset(model, state);
-    upgradeModel(model, { rules: upgrades, from: state.from, to, versions: state.versions, infer: inferNode });
-    state.versions = new Map();
-    standardize(model);
-    model.opsets.set('', to);
-    model.irVersion = Math.max(model.irVersion, irVersionOf(to));
-    settle(model);
-  },
-  // Empty caches and the like are lengths, and lengths are what folding is about.
-  (model, { bind }) => {
-    if (bind === undefined) return;
-    bind(model);
-    settle(model);
-  },
-  (model) => foldShapes(model),
-  (model) => {
-    removeDead(model);
-    dropUnusedDomains(model);
-    for (const graph of model.graph.allGraphs()) {
-      // Both speak of values by names that may be gone.
-      graph.strayInfo.length = 0;
-      graph.quantization.length = 0;
-    }
-  },
-];
+/** In place. Throws OPSET_TOO_LOW, UNSUPPORTED_VERSION or BAD_MODEL. */
+export function normalize(model: Model, options: NormalizeOptions = {}): void {
+  const from = model.opsets.get('') ?? least;
+  model.opsets.set('', from);
+  runStage(
+    normalization,
+    { model, versions: new Map(), from, wanted: options.opset, bind: options.bind },
+    options.onPass,
+  );
+}
+
+export const normalization: Stage<NormalizeContext> = {
+  name: 'normalize',
+  makes: 'one opset form, no functions, constants as initializers, shape arithmetic folded',
+  tidies: false,
+  dialect: true,
+  // Nodes of several opsets beside each other fit no single table.
+  verifiable: (c) => c.versions.size === 0,
+  passes: [
+    {
+      name: 'inline-functions',
+      why: 'bodies of functions become ordinary nodes before anything looks at nodes; each remembers the opset it was written for',
+      run: (c) => {
+        c.versions = inlineFunctions(c.model);
+      },
+    },
+    {
+      name: 'default-inputs',
+      why: 'inputs with a default that training does not feed are constants',
+      run: ({ model }) => fixDefaults(model),
+    },
+    {
+      name: 'constants',
+      why: 'constants have one form before rules ask for their content',
+      run: ({ model }) => constantsToInitializers(model),
+    },
+    {
+      name: 'upgrade',
+      why: 'operators take the form of one opset; types are inferred node by node on the way, because some old forms can be rewritten better with a known rank',
+      run: (c) => {
+        const { model } = c;
+        const to = targetOpset(model, c);
+        upgradeModel(model, { rules: upgrades, from: c.from, to, versions: c.versions, infer: inferNode });
+        c.versions = new Map();
+        standardize(model);
+        model.opsets.set('', to);
+        model.irVersion = Math.max(model.irVersion, irVersionOf(to));
+        settle(model);
+      },
+    },
+    {
+      name: 'bind-inputs',
+      why: 'empty caches and the like fix dimensions, and dimensions are what folding is about',
+      when: { text: 'for training graphs', holds: (c) => c.bind !== undefined },
+      run: ({ model, bind }) => {
+        bind?.(model);
+        settle(model);
+      },
+    },
+    {
+      name: 'fold-shapes',
+      why: 'shape arithmetic of known dimensions becomes constants',
+      run: ({ model }) => foldShapes(model),
+    },
+    {
+      name: 'remove-dead',
+      why: 'folding leaves nodes and domains that nothing uses',
+      run: ({ model }) => {
+        removeDead(model);
+        dropUnusedDomains(model);
+        for (const graph of model.graph.allGraphs()) {
+          // Both refer to values by names that may be gone.
+          graph.strayInfo.length = 0;
+          graph.quantization.length = 0;
+        }
+      },
+    },
+  ],
+};
 
 /** Folding shows branches whose condition is constant, and these show more to fold. */
 function foldShapes(model: Model, most = usual): void {
@@ -128,7 +165,7 @@ function standardize(model: Model): void {
   }
 }
 
-function targetOpset(model: Model, { from, wanted, versions }: State): number {
+function targetOpset(model: Model, { from, wanted, versions }: NormalizeContext): number {
   const sources = [from, ...versions.values()];
   const lowest = Math.min(...sources);
   if (lowest < oldest)

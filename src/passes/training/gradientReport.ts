@@ -7,7 +7,7 @@ import type { Node } from '../../graph/model.ts';
 import { gradients, opName } from '../autodiff/index.ts';
 import { internalDomain } from '../common/internalDomain.ts';
 import { isAdapted } from '../dialect/adapted.ts';
-import { forward } from './graphs.ts';
+import { forward, forwardContext } from './forward.ts';
 import type { Prepared } from './prepared.ts';
 
 /** One node that reads what depends on an adapter and that the loss depends on. */
@@ -41,11 +41,12 @@ export interface GradientReport {
 }
 
 export function reportGradients(p: Prepared): GradientReport {
-  const f = forward(p);
+  const c = forwardContext(p);
+  const f = forward(c);
   const nodes: Differentiated[] = [];
   const blocked: Blocked[] = [];
   const found = gradients({
-    g: f.g,
+    g: c.g,
     seeds: [f.attached.seed],
     wrt: [...f.tensors.values()],
     observer: {

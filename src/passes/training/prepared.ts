@@ -1,6 +1,7 @@
 /** The types that the building of training graphs shares. */
 import type { Model } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
+import type { OnPass } from '../common/pass.ts';
 import type { Target } from '../common/target.ts';
 import type { LossOptions } from '../loss/attachLoss.ts';
 import type { ChosenLoss, LossChoiceOptions } from '../loss/chooseLoss.ts';
@@ -25,8 +26,8 @@ export interface TrainingOptions {
   readonly bind: Wanted;
   /** The share of a branch's input that is left out while training. */
   readonly dropout: number;
-  /** Called with a name and the model after each pass. */
-  readonly trace?: (pass: string, model: Model) => void;
+  /** Called after each pass. */
+  readonly onPass?: OnPass | undefined;
 }
 
 /** Final names of inputs and outputs, where a source that uses one already forced a suffix. */

@@ -11,9 +11,11 @@ import { LoraifyError } from '../../../src/errors.ts';
 import { sizeOf } from '../../../src/graph/layers.ts';
 import { type Dim, type FunctionDef, Graph, type Model, tensorType, type Value } from '../../../src/graph/model.ts';
 import { gradients } from '../../../src/passes/autodiff/index.ts';
+import { runStage } from '../../../src/passes/common/pass.ts';
 import type { Target } from '../../../src/passes/index.ts';
 import { exposeAdapters } from '../../../src/passes/lower/exposeAdapters.ts';
-import { finish, forward } from '../../../src/passes/training/graphs.ts';
+import { forward, forwardContext, setOutputs } from '../../../src/passes/training/forward.ts';
+import { finishing } from '../../../src/passes/training/pipeline.ts';
 import { type Data, modelOf, numbers, ortTensor, random } from '../gradients/harness.ts';
 import { localDomain } from './function.steps.ts';
 import type { RandomGraph } from './graph.ts';
@@ -59,32 +61,37 @@ export function subjectOf({ model, data, moved, type, target }: RandomGraph): Su
     const values = params.slice(offset, offset + sizeOf(shape));
     feeds.set(name, { type: 'float32', dims: shape, values });
   }
-  const f = forward(prepared);
-  const outputs = [...f.graph.outputs];
+  const c = forwardContext(prepared);
+  const { graph } = c.model;
+  const f = forward(c);
+  const outputs = [...graph.outputs];
   const wanted = [...moved, ...adapters.map((s) => s.name)];
   const wrt = wanted.flatMap((name) => {
-    const v = f.tensors.get(name) ?? f.graph.inputs.find((i) => i.name === name);
+    const v = f.tensors.get(name) ?? graph.inputs.find((i) => i.name === name);
     return v === undefined ? [] : [v];
   });
-  const found = gradients({ g: f.g, seeds: [f.attached.seed], wrt });
+  const found = gradients({ g: c.g, seeds: [f.attached.seed], wrt });
   const results = [...found].map(([v, dv]) => {
-    const out = f.g.Identity(dv);
+    const out = c.g.Identity(dv);
     out.name = `d.${v.name}`;
     return out;
   });
   const names = outputs.map((o) => o.name);
-  finish(f, { target, stored: undefined }, [f.params], [...outputs, ...results]);
+  c.extra = [f.params];
+  setOutputs(graph, [...outputs, ...results]);
+  graph.adopt();
+  runStage(finishing, c);
   // The anchor of a double model computes in float32, whose rounding is no business of the rest.
   const still = type === 'float64' ? new Set(adapters.map((s) => s.name)) : new Set();
   return {
     reference,
-    compiled: f.model,
+    compiled: c.model,
     feeds,
     params: { type: 'float32', dims: [layout.size], values: params },
     moved: wanted.filter((name) => !still.has(name)),
     outputs: names,
     gradients: new Set([...found.keys()].map((v) => v.name)),
-    lengths: lengthsOf(f.graph, data),
+    lengths: lengthsOf(graph, data),
   };
 }
 

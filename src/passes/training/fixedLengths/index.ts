@@ -3,18 +3,16 @@
  * and folds away; eval.onnx and model.onnx keep the symbols.
  */
 import { cloneModel } from '../../../graph/clone.ts';
-import { type Model, tensorType } from '../../../graph/model.ts';
-import { verify } from '../../common/verify.ts';
+import type { Model } from '../../../graph/model.ts';
+import { runStage } from '../../common/pass.ts';
 import { isMaskName } from '../../normalize/bind/names.ts';
-import { changeLengths } from '../../normalize/bind/symbols.ts';
-import { foldLengths } from '../../normalize/index.ts';
-import { evaluate, symbolsOf } from '../../shapes/dims.ts';
-import { inferShapes } from '../../shapes/index.ts';
-import { buildGrad } from '../graphs.ts';
+import { buildGrad } from '../build.ts';
+import { fixing } from '../pipeline.ts';
 import type { Prepared } from '../prepared.ts';
 import { checkFits } from './checkFits.ts';
-import { type FixedLengths, type Resolved, resolveLengths } from './resolveLengths.ts';
+import { type FixedLengths, resolveLengths } from './resolveLengths.ts';
 import { rowsMixed } from './rowIndependence.ts';
+import type { FixContext } from './substitute.ts';
 
 export { type FixedLengths, lengthCalled } from './resolveLengths.ts';
 
@@ -27,10 +25,11 @@ export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
   if (batch === undefined && seq === undefined && Object.keys(dims).length === 0) return prepared;
   const { options } = prepared;
   const resolved = resolveLengths(wanted, prepared.model.graph.inputs, prepared.bindings.tokens);
-  const model = withNumbers(prepared.model, resolved);
+  const c: FixContext = { model: cloneModel(prepared.model).model, resolved };
+  runStage(fixing, c, options.onPass);
+  const { model } = c;
   checkFits(model.graph, optionOf(wanted));
   const mixed = batch === undefined ? undefined : rowsMixed(prepared, resolved, model.graph, batch);
-  options.trace?.('lengths', model);
   const notes = [...prepared.notes, ...unmasked(prepared, seq)];
   let gradient: Model | undefined;
   const fixed: Prepared = {
@@ -52,26 +51,6 @@ function unmasked({ model: { graph }, choice, bindings }: Prepared, seq: number 
   return [
     `--seq ${seq}: rows of "${name}" that are shorter are filled up, and the model has no attention mask that hides it`,
   ];
-}
-
-function withNumbers(from: Model, { symbols, axes }: Resolved): Model {
-  const { model, map } = cloneModel(from);
-  for (const { input, axis, length } of axes) {
-    const v = map.values.get(input);
-    if (v?.dtype !== undefined)
-      v.type = tensorType(
-        v.dtype,
-        v.shape?.map((d, i) => (i === axis ? length : d)),
-      );
-  }
-  // What hangs on other symbols as well is inferred anew.
-  changeLengths(model, (d) =>
-    typeof d === 'string' && symbolsOf(d).some((s) => symbols.has(s)) ? (evaluate(d, symbols) ?? null) : d,
-  );
-  foldLengths(model);
-  inferShapes(model.graph);
-  verify(model, { internal: true });
-  return model;
 }
 
 function optionOf({ batch, seq, dims }: FixedLengths): string {

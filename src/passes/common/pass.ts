@@ -1,0 +1,99 @@
+/**
+ * Passes and stages. A pass is a value: a name, why it is there, when it runs, and a function that changes the model. A stage is a list
+ * of passes. `runStage` does what every pass needs afterwards, so that no pass has to know what its neighbours do.
+ */
+import { badModel, LoraifyError } from '../../errors.ts';
+import { type Model, revision } from '../../graph/model.ts';
+import { internalDomain } from './internalDomain.ts';
+import { verify } from './verify.ts';
+
+/** What a pass works on. A pass may put another model in the place of `model`. */
+export interface PassContext {
+  model: Model;
+}
+
+/** A condition with the words that the documentation has for it. */
+export interface Condition<C> {
+  /** Completes "runs …": `for CUDA`, `where lengths are fixed`. */
+  readonly text: string;
+  readonly holds: (c: C) => boolean;
+}
+
+export interface Pass<C extends PassContext> {
+  /** Unique in its stage; part of a file name with `--dump`. */
+  readonly name: string;
+  /** Why the pass is there, and where it matters why it is at this place: one sentence. */
+  readonly why: string;
+  /** Absent: always. */
+  readonly when?: Condition<C>;
+  readonly run: (c: C) => void;
+}
+
+export interface Stage<C extends PassContext> {
+  readonly name: string;
+  /** The result, in one sentence. */
+  readonly makes: string;
+  /**
+   * Whether a changed graph is tidied after each pass: detached nodes that its outputs need join it, nodes and initializers that
+   * nothing reads leave it, names become unique, and the domains of its operators are imported. A stage that has to leave the
+   * source's own nodes as they are does not.
+   */
+  readonly tidies: boolean;
+  /** Whether operators of the dialect (domain `loraify`) may be left at the end. */
+  readonly dialect: boolean;
+  readonly passes: readonly Pass<C>[];
+  /** False as long as the model is between two forms that `verify` has no single table for. */
+  readonly verifiable?: (c: C) => boolean;
+}
+
+/** One pass that has run. */
+export interface PassRun {
+  readonly stage: string;
+  readonly pass: string;
+  /** The model after the pass; a listener must not change it. */
+  readonly model: Model;
+  readonly milliseconds: number;
+}
+
+export type OnPass = (run: PassRun) => void;
+
+/** Contributed operators (ONNX Runtime's domain com.microsoft) have one version. */
+const contributedVersion = 1;
+
+/**
+ * Whether the graph is verified after every pass, and not only at the end of a stage: tests set LORAIFY_VERIFY=1. It takes about a
+ * tenth of a compile.
+ */
+const verifiesEach = typeof process !== 'undefined' && process.env.LORAIFY_VERIFY === '1';
+
+/** Runs the passes of a stage in order. Errors: those of the passes; BAD_MODEL names the pass that broke the graph. */
+export function runStage<C extends PassContext>(stage: Stage<C>, c: C, onPass?: OnPass): void {
+  for (const pass of stage.passes) {
+    if (pass.when !== undefined && !pass.when.holds(c)) continue;
+    const start = performance.now();
+    const before = revision();
+    pass.run(c);
+    if (stage.tidies && revision() !== before) tidy(c.model);
+    const milliseconds = performance.now() - start;
+    if (verifiesEach && stage.verifiable?.(c) !== false) check(c.model, `${stage.name}/${pass.name}`);
+    onPass?.({ stage: stage.name, pass: pass.name, model: c.model, milliseconds });
+  }
+  if (!verifiesEach) verify(c.model, { internal: stage.dialect });
+  else if (!stage.dialect) verify(c.model);
+}
+
+function tidy(model: Model): void {
+  model.graph.adopt();
+  for (const { domain } of model.graph.allNodes())
+    if (domain !== '' && domain !== internalDomain && !model.opsets.has(domain))
+      model.opsets.set(domain, contributedVersion);
+}
+
+function check(model: Model, after: string): void {
+  try {
+    verify(model, { internal: true });
+  } catch (error) {
+    if (!(error instanceof LoraifyError)) throw error;
+    throw badModel(`after pass ${after}: ${error.message}`, error.node === undefined ? {} : { node: error.node });
+  }
+}

@@ -1,0 +1,126 @@
+/** The forward with its loss on a copy of the prepared graph, A and B read from the flat state: where every training graph begins. */
+import { type Builder, createBuilder } from '../../graph/builder.ts';
+import { cloneModel } from '../../graph/clone.ts';
+import { type Graph, tensorType, Value } from '../../graph/model.ts';
+import type { HalfType } from '../../graph/rounding.ts';
+import { asType } from '../common/computeType.ts';
+import type { PassContext } from '../common/pass.ts';
+import type { Target } from '../common/target.ts';
+import { type Attached, attachLoss } from '../loss/attachLoss.ts';
+import { chooseLoss } from '../loss/chooseLoss.ts';
+import { inferNode } from '../shapes/index.ts';
+import type { Prepared } from './prepared.ts';
+import { type StateLayout, unpack } from './stateLayout.ts';
+
+/** What the passes over a forward or a gradient graph work on. */
+export interface GraphContext extends PassContext {
+  readonly g: Builder;
+  readonly target: Target;
+  /** The type of rounded weights. */
+  readonly stored: HalfType | undefined;
+  /** Whether lengths that the source leaves open are numbers in this graph. */
+  readonly fixed: boolean;
+  /** Inputs beside the model's own: labels, state, seeds. Those that nothing reads are left out at the end. */
+  extra: readonly Value[];
+}
+
+/** A context with the prepared graph to begin with. */
+export interface ForwardContext extends GraphContext {
+  readonly prepared: Prepared;
+}
+
+export function forwardContext(prepared: Prepared): ForwardContext {
+  const { model } = cloneModel(prepared.model);
+  const { target, stored } = prepared.options;
+  const g = createBuilder(inferNode, model.graph.inputs);
+  return { prepared, model, g, target, stored, fixed: prepared.fixed !== undefined, extra: [] };
+}
+
+/** A forward with its loss: the flat state, the tensors that are slices of it by name, and the loss. */
+export interface Forward {
+  readonly params: Value;
+  readonly tensors: ReadonlyMap<string, Value>;
+  readonly attached: Attached;
+}
+
+/** A flat float32 vector [P]. */
+export const vector = (name: string, layout: StateLayout): Value =>
+  new Value(name, tensorType('float32', [layout.size]));
+export const scalarInput = (name: string): Value => new Value(name, tensorType('float32', []));
+
+/** Replaces A, B and modules_to_save by slices of the flat state and attaches the loss. New nodes are detached until outputs reach them. */
+export function forward({ prepared: p, model, g }: ForwardContext): Forward {
+  const { graph } = model;
+  const params = vector(p.names.lora_params, p.layout);
+  const tensors = unpack(g, p.layout, params, p.options.target);
+  // A weight that is trained itself is read in its own type; its state, and the sum of its gradients, are float32.
+  const typed = new Map<Value, Value>();
+  const stateOf = (v: Value): Value | undefined => {
+    const state = v.tensor === undefined ? undefined : tensors.get(v.name);
+    if (state === undefined || state.dtype === v.dtype) return state;
+    const made = typed.get(v) ?? g.within({ origin: v.name, rule: 'state/type' }, () => asType(g, state, v.dtype));
+    typed.set(v, made);
+    return made;
+  };
+  for (const node of graph.allNodes())
+    node.inputs.forEach((v, i) => {
+      const state = v === undefined ? undefined : stateOf(v);
+      if (state !== undefined) node.setInput(i, state);
+    });
+  const { kind, output, classAxis } = p.choice;
+  const chosen = chooseLoss(graph, { loss: kind, lossOutput: output, classAxis });
+  const attached = attachLoss(g, chosen, p.options.loss, p.names.labels, p.options.target);
+  return { params, tensors, attached };
+}
+
+/** Gives values output names; a value that has one already, or is an input, is handed out through Identity. */
+export function named(g: Builder, entries: readonly (readonly [string, Value])[]): Value[] {
+  const used = new Set<Value>();
+  return entries.map(([name, v]) => {
+    const fixed = v.producer === undefined || used.has(v);
+    const out = fixed ? g.Identity(v) : v;
+    out.name = name;
+    used.add(out);
+    return out;
+  });
+}
+
+export function setInputs(graph: Graph, inputs: readonly Value[]): void {
+  graph.inputs.length = 0;
+  graph.inputs.push(...inputs);
+}
+
+export function setOutputs(graph: Graph, outputs: readonly Value[]): void {
+  graph.outputs.length = 0;
+  graph.outputs.push(...outputs);
+}
+
+/** Labels and state. */
+export const forwardInputs = (f: Forward): Value[] => [
+  ...(f.attached.labels === undefined ? [] : [f.attached.labels]),
+  f.params,
+];
+
+/** The name of the loss output: `external` hands out the model's own output. */
+export const lossName = (p: Prepared): string => (p.choice.kind === 'external' ? p.choice.output : p.names.loss);
+
+/** eval.onnx: `loss`, `weight`, and the model's outputs under their own names. */
+export function evaluate(c: ForwardContext): void {
+  const { prepared: p, g } = c;
+  const { graph } = c.model;
+  const f = forward(c);
+  const own = [...graph.outputs];
+  const loss = p.choice.kind === 'external' ? [] : [[p.names.loss, f.attached.loss] as const];
+  const results = named(g, [...loss, [p.names.weight, f.attached.weight]]);
+  c.extra = forwardInputs(f);
+  setOutputs(graph, [...results, ...own.filter((o) => !results.includes(o)).map((o) => readable(g, o))]);
+}
+
+/** bfloat16 cannot leave a graph in JavaScript. */
+function readable(g: Builder, v: Value): Value {
+  if (v.dtype !== 'bfloat16') return v;
+  const wide = g.Cast(v, { to: 1 });
+  wide.name = v.name;
+  v.name = `${v.name}.bfloat16`;
+  return wide;
+}
