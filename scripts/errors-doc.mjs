@@ -8,9 +8,10 @@ export function errorsPage(entries) {
   const head = [
     '# Error codes',
     '',
-    'An expected failure is printed on stderr as `error[CODE]: what happened`, then the place in the model, then `hint: what to do`.',
-    'The exit status is 1. In the library the same failure is a `LoraifyError` with `code`, `message`, `hint` and the node or file.',
-    'Wrong usage of the command line has no code and exits with 2; an interrupted run exits with 130.',
+    'An expected failure is printed on stderr as `error[CODE]: what happened`, then the place in the model, then',
+    '`hint: what to do`. The exit status is 1. In the library the same failure is a `LoraifyError` with `code`, `message`,',
+    '`hint` and the node or file. Wrong usage of the command line has no code and exits with 2; an interrupted run exits',
+    'with 130.',
     '',
     'This page is generated from the catalogue in src/errors.ts by `npm run docs`.',
     '',

@@ -10,20 +10,20 @@ operators between its layers and the loss, how each is differentiated, and what 
 - **rule**: a closed form of the derivative, one or a few nodes.
 - **decomposition**: the forward keeps the operator; the backward differentiates a body of simpler operators.
 - **stopped**: no gradient passes, on purpose. The derivative is zero or does not exist; the note gives the reason.
-- **missing**: no gradient yet; the note says what it needs. If a gradient has to pass such a node, a compile ends with
-  [\`NO_GRADIENT\`](errors.md#no_gradient). Anywhere else in a model the node does no harm.
+- **missing**: no gradient yet; the note says what it needs. If a gradient has to pass such a node, a compile ends
+  with [\`NO_GRADIENT\`](errors.md#no_gradient). Anywhere else in a model the node does no harm.
 
 Each rule and each decomposition is compared with finite differences of what ONNX Runtime computes. **cases** counts
-combinations of shapes, attributes and types, most of them with static, symbolic and unknown dimensions. **error** bounds the
-worst case, relative to the size of the gradient: about 1e-9 if ONNX Runtime has kernels for float64, else what differences
-of float32 give.
+combinations of shapes, attributes and types, most of them with static, symbolic and unknown dimensions. **error**
+bounds the worst case, relative to the size of the gradient: about 1e-9 if ONNX Runtime has kernels for float64, else
+what differences of float32 give.
 
 An operator marked **layer** can have an adapter if one of its operands is a constant weight.
 
 Operators have their newest form up to opset 26; older forms are upgraded before gradients are derived. Gradients pass
-floating-point values only: integer and boolean operands and results (indices, axes, masks) have none. Operators of other
-domains than those below are kept as they are in \`model.onnx\`; in a training graph no gradient passes them. Model-local
-functions are inlined first.
+floating-point values only: integer and boolean operands and results (indices, axes, masks) have none. Operators of
+other domains than those below are kept as they are in \`model.onnx\`; in a training graph no gradient passes them.
+Model-local functions are inlined first.
 
 This page is generated from the tables by \`npm run docs\`.
 `;
