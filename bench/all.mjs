@@ -1,5 +1,5 @@
 /**
- * One table of docs/performance.md: every workload next to PyTorch + PEFT, peers in turn (step.mjs), models made where they are missing.
+ * One table of docs/explain/performance.md: every workload next to PyTorch + PEFT, peers in turn (step.mjs), models made where they are missing.
  * Prints Markdown with the versions.
  *
  *   npm run build && node bench/all.mjs cpu|gpu --python PYTHON --models FOLDER

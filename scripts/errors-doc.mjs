@@ -1,4 +1,4 @@
-// `npm run docs`: writes docs/errors.md from the compiled catalogue of errors.
+// `npm run docs`: writes docs/reference/errors.md from the compiled catalogue of errors.
 import { realpathSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -8,9 +8,10 @@ export function errorsPage(entries) {
   const head = [
     '# Error codes',
     '',
-    'An expected failure is printed on stderr as `error[CODE]: what happened`, then where in the model, then `hint: what to do`. The exit',
-    'status is 1. In the library the same failure is a `LoraifyError` with `code`, `message`, `hint` and the node or file concerned. Wrong',
-    'usage of the command line has no code and exits with 2; an interrupted run exits with 130.',
+    'An expected failure is printed on stderr as `error[CODE]: what happened`, then the place in the model, then',
+    '`hint: what to do`. The exit status is 1. In the library the same failure is a `LoraifyError` with `code`, `message`,',
+    '`hint` and the node or file. Wrong usage of the command line has no code and exits with 2; an interrupted run exits',
+    'with 130.',
     '',
     'This page is generated from the catalogue in src/errors.ts by `npm run docs`.',
     '',
@@ -22,5 +23,5 @@ export function errorsPage(entries) {
 const self = fileURLToPath(import.meta.url);
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === self) {
   const { catalogue } = await import('../dist/errors.js');
-  writeFileSync(new URL('../docs/errors.md', import.meta.url), errorsPage(catalogue.values()));
+  writeFileSync(new URL('../docs/reference/errors.md', import.meta.url), errorsPage(catalogue.values()));
 }

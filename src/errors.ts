@@ -1,6 +1,6 @@
 /**
  * Errors that users see. Every code has one entry below: a function that makes the error, with the cause and the cure that
- * docs/errors.md prints. Nothing here knows the rest of the program. Longer than 300 lines because it is one list.
+ * docs/reference/errors.md prints. Nothing here knows the rest of the program. Longer than 300 lines because it is one list.
  */
 
 /** Where an error is: the file on disk and the place in the model (node, value, tensor, layer). */
@@ -44,7 +44,7 @@ export interface CatalogueEntry {
 
 const entries = new Map<string, CatalogueEntry>();
 
-/** Every code with its cause and cure, in order of definition: the source of docs/errors.md. */
+/** Every code with its cause and cure, in order of definition: the source of docs/reference/errors.md. */
 export const catalogue: ReadonlyMap<string, CatalogueEntry> = entries;
 
 function define<A extends readonly unknown[]>(
@@ -339,7 +339,7 @@ export const badData = define(
 export const providerMissing = define(
   'PROVIDER_MISSING',
   'The execution provider asked for cannot start on this machine.',
-  'use --ep cpu, or see the README section "GPU" for the two ways to get the CUDA provider',
+  'use --ep cpu, or run loraify doctor, which says how to get it (docs/guide/gpu.md)',
   (provider: string, reason: string, hint?: string) => ({
     message: `execution provider "${provider}" cannot start: ${reason}`,
     ...(hint === undefined ? {} : { hint }),

@@ -11,8 +11,8 @@ const script: { errorsPage(entries: Iterable<CatalogueEntry>): string } = await 
 );
 
 describe('catalogue of errors', () => {
-  it('is what docs/errors.md shows (npm run docs writes it)', () => {
-    expect(readFileSync(join(root, 'docs/errors.md'), 'utf8')).toBe(script.errorsPage(catalogue.values()));
+  it('is what docs/reference/errors.md shows (npm run docs writes it)', () => {
+    expect(readFileSync(join(root, 'docs/reference/errors.md'), 'utf8')).toBe(script.errorsPage(catalogue.values()));
   });
 
   it.each([...catalogue.values()].map((e) => [e.code, e] as const))(

@@ -15,12 +15,12 @@ it('plots are those of the recorded data, small, and shown', () => {
   node('bench/plots.mjs', '--out', folder);
   const kept = join(root, 'docs/plots');
   expect(readdirSync(folder).sort()).toEqual(readdirSync(kept).sort());
-  const page = read(join(root, 'docs/performance.md'));
+  const page = read(join(root, 'docs/explain/performance.md'));
   for (const file of readdirSync(kept)) {
     expect(read(join(kept, file)), `${file}: node bench/plots.mjs draws it anew`).toBe(read(join(folder, file)));
     expect(read(join(kept, file))).not.toMatch(/NaN|Infinity|undefined/);
     expect(statSync(join(kept, file)).size, file).toBeLessThan(60_000);
-    expect(page).toContain(`](plots/${file})`);
+    expect(page).toContain(`](../plots/${file})`);
   }
 });
 

@@ -15,8 +15,8 @@ const script: { operatorsPage(states: readonly OperatorState[], recorded: typeof
 describe('tables of operators', () => {
   const states = operatorStates();
 
-  it('are what docs/operators.md shows (npm run docs writes it)', () => {
-    expect(readFileSync(join(root, 'docs/operators.md'), 'utf8')).toBe(script.operatorsPage(states, figures));
+  it('are what docs/reference/operators.md shows (npm run docs writes it)', () => {
+    expect(readFileSync(join(root, 'docs/reference/operators.md'), 'utf8')).toBe(script.operatorsPage(states, figures));
   });
 
   it('name the whole standard operator set', () => {

@@ -1,5 +1,5 @@
 /**
- * The rooms of src/ and the one way in which they import each other (docs/architecture.md), and other rules of the house that
+ * The rooms of src/ and the one way in which they import each other (docs/explain/architecture.md), and other rules of the house that
  * a reader can rely on.
  */
 import { execFileSync } from 'node:child_process';

@@ -1,4 +1,4 @@
-/** Every operator that the tables know, and what a compile does with it: the source of docs/operators.md. */
+/** Every operator that the tables know, and what a compile does with it: the source of docs/reference/operators.md. */
 import { contrib } from '../../graph/contrib.ts';
 import { operators } from '../../graph/operators.ts';
 import { gradientState, pending, renamed, stopReason } from '../autodiff/index.ts';

@@ -14,7 +14,7 @@ import { type Case, onMeasured } from './harness.ts';
 
 const schema = z.record(z.string(), z.object({ cases: z.number(), error: z.number() }));
 
-/** By operator, as docs/operators.md shows them. */
+/** By operator, as docs/reference/operators.md shows them. */
 export const figures: ReadonlyMap<string, { readonly cases: number; readonly error: number }> = new Map(
   Object.entries(
     schema.parse(JSON.parse(readFileSync(join(import.meta.dirname, '../../gradients/figures.json'), 'utf8'))),

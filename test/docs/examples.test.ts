@@ -1,54 +1,12 @@
-/** What the README says is so: commands, links, codes, copied programs, and the demo. */
+/** The programs in examples/ do what the pages show. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { catalogue } from '../../src/errors.ts';
 import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const root = join(import.meta.dirname, '../..');
 const read = (file: string): string => readFileSync(join(root, file), 'utf8');
-const readme = read('README.md');
-const pages = ['README.md', 'docs/architecture.md', 'docs/errors.md', 'docs/operators.md', 'CHANGELOG.md'];
-
-describe('README', () => {
-  it('starts with two commands: one runs the demo, one the tests', () => {
-    const quick = readme.split('\n## Quick start\n')[1]?.split('\n## ')[0] ?? '';
-    const [shell] = [...quick.matchAll(/```(\w*)\n([\s\S]*?)```/g)];
-    expect(shell?.[1]).toBe('sh');
-    const [demo, test] = shell?.[2]?.trim().split('\n') ?? [];
-    expect(demo).toBe('npm ci && npm run demo');
-    expect(test).toBe('npm ci && npm test');
-  });
-
-  it('names scripts that package.json has', () => {
-    const { scripts }: { scripts: Record<string, string> } = JSON.parse(read('package.json'));
-    const named = pages.flatMap((p) => [...read(p).matchAll(/npm run ([\w:-]+)/g)].map((m) => m[1] ?? ''));
-    expect(named.filter((s) => scripts[s] === undefined)).toEqual([]);
-  });
-
-  it.each(pages)('%s links to files that exist', (page) => {
-    const links = [...read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)].map((m) => m[1] ?? '');
-    expect(links.filter((l) => !existsSync(join(root, dirname(page), l)))).toEqual([]);
-  });
-
-  it('names codes of the catalogue', () => {
-    const limits = readme.split('\n## Limits\n')[1]?.split('\n- ')[0] ?? '';
-    const codes = [...limits.matchAll(/`([A-Z]+(?:_[A-Z]+)+)`/g)].map((m) => m[1] ?? '');
-    expect(codes.length).toBeGreaterThan(10);
-    expect(codes.filter((c) => !catalogue.has(c))).toEqual([]);
-  });
-
-  it('states the size of the browser entry', () => {
-    const kilobytes = statSync(join(root, 'dist/web/adapter.js')).size / 1000;
-    const stated = Number(/(\d+) KB, of which \d+ travel/.exec(readme)?.[1]);
-    expect(Math.abs(kilobytes - stated)).toBeLessThan(1);
-  });
-
-  it('shows the Python example as it is', () => {
-    expect(readme).toContain(`\`\`\`python\n${read('examples/train.py')}\`\`\``);
-  });
-});
 
 describe('the page', () => {
   const html = read('examples/browser/index.html');
