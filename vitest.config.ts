@@ -13,6 +13,8 @@ const system = [
 export default defineConfig({
   test: {
     pool: 'forks',
+    // Graphs are verified after every pass, so that a broken one is reported with the pass that made it.
+    env: { LORAIFY_VERIFY: '1' },
     testTimeout: 120_000,
     hookTimeout: 120_000,
     reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
