@@ -3,7 +3,7 @@ import type { CompileResult } from '../index.ts';
 import { boundLines, dataLine, lengthsLine, precisionLine } from './boundText.ts';
 import { command } from './command.ts';
 import { compileOptions, libraryOptions } from './compileOptions.ts';
-import { bytes, count, percent, plural } from './format.ts';
+import { bytes, count, percent, plural, table } from './format.ts';
 import { required } from './options.ts';
 
 export const compileCommand = command({
@@ -14,14 +14,16 @@ export const compileCommand = command({
     const { compile } = await import('../index.ts');
     optimizeLater();
     const result = await compile(model, libraryOptions(options));
-    for (const text of result.warnings) out.warn(text);
-    const { dir, manifest, warnings, files } = result;
-    out.result(summary(model, result, options.dryRun === true), {
+    for (const warning of result.warnings) out.warn(warning);
+    const { dir, manifest, warnings, files, timings } = result;
+    const text = summary(model, result, options.dryRun === true);
+    out.result(timings === undefined ? text : `${text}\n\n${timingTable(timings)}`, {
       dir,
       dryRun: options.dryRun === true,
       warnings,
       files,
       manifest,
+      ...(timings === undefined ? {} : { timings }),
     });
     return 0;
   },
@@ -68,4 +70,11 @@ function summary(model: string, { dir, manifest, files }: CompileResult, dryRun:
         ]),
   ];
   return lines.join('\n');
+}
+
+/** The passes in the order in which they ran. */
+function timingTable(timings: NonNullable<CompileResult['timings']>): string {
+  const total = timings.reduce((sum, t) => sum + t.milliseconds, 0);
+  const rows = timings.map((t) => [t.stage, t.pass, t.milliseconds.toFixed(1), percent(t.milliseconds, total)]);
+  return table(['stage', 'pass', 'ms', 'of all passes'], [...rows, ['', 'all', total.toFixed(1), '']]);
 }

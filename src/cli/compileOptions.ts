@@ -120,6 +120,7 @@ export const compileOptions = {
   force: flag({ describe: 'replace an existing package' }),
   dryRun: flag({ describe: 'say what would be done, write nothing' }),
   dump: text({ describe: 'write the text of the model after every pass into this folder' }),
+  timings: flag({ describe: 'show how long each pass took' }),
 };
 
 type Values<S extends z.ZodRawShape> = z.output<z.ZodObject<S>>;

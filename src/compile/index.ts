@@ -23,7 +23,7 @@ import { type Manifest, manifestFormat, manifestName, manifestText } from '../fo
 import type { Model } from '../graph/model.ts';
 import { adapterFolder, peftContent } from '../package/adapters.ts';
 import { parseFile } from '../parser/index.ts';
-import type { Stored } from '../passes/index.ts';
+import type { PassRun, Stored } from '../passes/index.ts';
 import { version } from '../version.ts';
 import { buildManifest } from './buildManifest.ts';
 import type { Compiled } from './compiled.ts';
@@ -40,6 +40,14 @@ export interface CompileResult {
   readonly warnings: readonly string[];
   /** Bytes of each graph written, by file name; empty for a dry run. */
   readonly files: Readonly<Record<string, number>>;
+  /** The passes that ran, in their order; only with `timings`. */
+  readonly timings?: readonly PassTime[];
+}
+
+export interface PassTime {
+  readonly stage: string;
+  readonly pass: string;
+  readonly milliseconds: number;
 }
 
 /**
@@ -60,7 +68,14 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
   if (!resolved.dryRun) checkFolderTarget(dir, target);
   const { model, source } = parseFile(file);
   try {
-    const onPass = dumper(resolved.dump);
+    const dump = dumper(resolved.dump);
+    const times: PassTime[] = [];
+    const onPass = (run: PassRun): void => {
+      const { stage, pass, milliseconds } = run;
+      times.push({ stage, pass, milliseconds });
+      dump?.(run);
+    };
+    const timings = resolved.timings ? { timings: times } : {};
     const files: Record<string, number> = {};
     // Files of exact weights would be most of a package that rounds them: it refers to the source instead.
     const copied = (stored: Stored | undefined) => (stored === undefined ? source.externalFiles : []);
@@ -77,7 +92,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
     if (resolved.dryRun) {
       const compiled = compileModel(model, resolved, { onPass });
       const manifest = buildManifest({ ...common, compiled, skeleton: { sha256: '0'.repeat(64), splices: [] } });
-      return { dir, manifest, warnings: warningsOf(compiled, resolved), files };
+      return { dir, manifest, warnings: warningsOf(compiled, resolved), files, ...timings };
     }
     return await createFolder(dir, target, async (folder) => {
       let started: StartedWeights | undefined;
@@ -99,7 +114,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
         writePeft(join(folder, adapterFolder), peftContent(manifest, initialParams(compiled)));
         writeFileSync(join(folder, manifestName), manifestText(manifest));
         await writeWeights(plan, folder, started);
-        return { dir, manifest, warnings: warningsOf(compiled, resolved), files };
+        return { dir, manifest, warnings: warningsOf(compiled, resolved), files, ...timings };
       } finally {
         await started?.end();
       }

@@ -74,8 +74,10 @@ const schema = z.strictObject({
   force: z.boolean().default(false),
   /** Say what would be done, write nothing. */
   dryRun: z.boolean().default(false),
-  /** Write the text of the model after every pass into this folder. */
+  /** Write the text of the model after every pass that ran into this folder, as NNN-STAGE-PASS.onnx.txt. */
   dump: z.string().optional(),
+  /** Report how long each pass took. */
+  timings: z.boolean().default(false),
 });
 
 /** Options as one writes them: all may be left out. */

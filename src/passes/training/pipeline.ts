@@ -1,6 +1,8 @@
 /**
  * The stages of a compile and the passes of each, in their order. docs/explain/architecture.md prints these lists; `--dump` writes the
  * model after each pass that ran, `--timings` shows how long each took.
+ *
+ * Longer than 300 lines because the order of all passes is to be read in one place.
  */
 import { createBuilder } from '../../graph/builder.ts';
 import type { HalfType } from '../../graph/rounding.ts';
