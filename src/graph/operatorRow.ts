@@ -39,4 +39,6 @@ export interface OpRow {
   readonly in: readonly string[];
   readonly out: readonly string[];
   readonly attrs?: { readonly [name: string]: AttrRow };
+  /** The result is the same in every order of the inputs. */
+  readonly commutative?: true;
 }

@@ -27,9 +27,9 @@ export const operators = {
   Abs: { in: ['X'], out: ['Y'] },
   Acos: { in: ['input'], out: ['output'] },
   Acosh: { in: ['input'], out: ['output'] },
-  Add: { in: ['A', 'B'], out: ['C'] },
+  Add: { in: ['A', 'B'], out: ['C'], commutative: true },
   AffineGrid: { in: ['theta', 'size'], out: ['grid'], attrs: { align_corners: int(0) } },
-  And: { in: ['A', 'B'], out: ['C'] },
+  And: { in: ['A', 'B'], out: ['C'], commutative: true },
   ArgMax: { in: ['data'], out: ['reduced'], attrs: { axis: int(0), keepdims: int(1), select_last_index: int(0) } },
   ArgMin: { in: ['data'], out: ['reduced'], attrs: { axis: int(0), keepdims: int(1), select_last_index: int(0) } },
   Asin: { in: ['input'], out: ['output'] },
@@ -42,10 +42,10 @@ export const operators = {
   Bernoulli: { in: ['input'], out: ['output'], attrs: { dtype: int(), seed: float() } },
   BitCast: { in: ['input'], out: ['output'], attrs: { to: int() } },
   BitShift: { in: ['X', 'Y'], out: ['Z'], attrs: { direction: str() } },
-  BitwiseAnd: { in: ['A', 'B'], out: ['C'] },
+  BitwiseAnd: { in: ['A', 'B'], out: ['C'], commutative: true },
   BitwiseNot: { in: ['X'], out: ['Y'] },
-  BitwiseOr: { in: ['A', 'B'], out: ['C'] },
-  BitwiseXor: { in: ['A', 'B'], out: ['C'] },
+  BitwiseOr: { in: ['A', 'B'], out: ['C'], commutative: true },
+  BitwiseXor: { in: ['A', 'B'], out: ['C'], commutative: true },
   BlackmanWindow: { in: ['size'], out: ['output'], attrs: { output_datatype: int(1), periodic: int(1) } },
   Cast: { in: ['input'], out: ['output'], attrs: { round_mode: str('up'), saturate: int(1), to: int() } },
   CastLike: { in: ['input', 'target_type'], out: ['output'], attrs: { round_mode: str('up'), saturate: int(1) } },
@@ -76,7 +76,7 @@ export const operators = {
   DynamicQuantizeLinear: { in: ['x'], out: ['y', 'y_scale', 'y_zero_point'] },
   Einsum: { in: ['...Inputs'], out: ['Output'], attrs: { equation: str() } },
   Elu: { in: ['X'], out: ['Y'], attrs: { alpha: float(1) } },
-  Equal: { in: ['A', 'B'], out: ['C'] },
+  Equal: { in: ['A', 'B'], out: ['C'], commutative: true },
   Erf: { in: ['input'], out: ['output'] },
   Exp: { in: ['input'], out: ['output'] },
   Expand: { in: ['input', 'shape'], out: ['output'] },
@@ -120,17 +120,17 @@ export const operators = {
   LpPool: { in: ['X'], out: ['Y'], attrs: { auto_pad: str('NOTSET'), ceil_mode: int(0), dilations: ints(), kernel_shape: ints(), p: int(2), pads: ints(), strides: ints() } },
   MatMul: { in: ['A', 'B'], out: ['Y'] },
   MatMulInteger: { in: ['A', 'B', 'a_zero_point?', 'b_zero_point?'], out: ['Y'] },
-  Max: { in: ['...data_0'], out: ['max'] },
+  Max: { in: ['...data_0'], out: ['max'], commutative: true },
   MaxPool: { in: ['X'], out: ['Y', 'Indices?'], attrs: { auto_pad: str('NOTSET'), ceil_mode: int(0), dilations: ints(), kernel_shape: ints(), pads: ints(), storage_order: int(0), strides: ints() } },
   MaxRoiPool: { in: ['X', 'rois'], out: ['Y'], attrs: { pooled_shape: ints(), spatial_scale: float(1) } },
   MaxUnpool: { in: ['X', 'I', 'output_shape?'], out: ['output'], attrs: { kernel_shape: ints(), pads: ints(), strides: ints() } },
-  Mean: { in: ['...data_0'], out: ['mean'] },
+  Mean: { in: ['...data_0'], out: ['mean'], commutative: true },
   MeanVarianceNormalization: { in: ['X'], out: ['Y'], attrs: { axes: ints([0, 2, 3]) } },
   MelWeightMatrix: { in: ['num_mel_bins', 'dft_length', 'sample_rate', 'lower_edge_hertz', 'upper_edge_hertz'], out: ['output'], attrs: { output_datatype: int(1) } },
-  Min: { in: ['...data_0'], out: ['min'] },
+  Min: { in: ['...data_0'], out: ['min'], commutative: true },
   Mish: { in: ['X'], out: ['Y'] },
   Mod: { in: ['A', 'B'], out: ['C'], attrs: { fmod: int(0) } },
-  Mul: { in: ['A', 'B'], out: ['C'] },
+  Mul: { in: ['A', 'B'], out: ['C'], commutative: true },
   Multinomial: { in: ['input'], out: ['output'], attrs: { dtype: int(6), sample_size: int(1), seed: float() } },
   Neg: { in: ['X'], out: ['Y'] },
   NegativeLogLikelihoodLoss: { in: ['input', 'target', 'weight?'], out: ['loss'], attrs: { ignore_index: int(), reduction: str('mean') } },
@@ -141,7 +141,7 @@ export const operators = {
   Optional: { in: ['input?'], out: ['output'], attrs: { type: type() } },
   OptionalGetElement: { in: ['input'], out: ['output'] },
   OptionalHasElement: { in: ['input?'], out: ['output'] },
-  Or: { in: ['A', 'B'], out: ['C'] },
+  Or: { in: ['A', 'B'], out: ['C'], commutative: true },
   PRelu: { in: ['X', 'slope'], out: ['Y'] },
   Pad: { in: ['data', 'pads', 'constant_value?', 'axes?'], out: ['output'], attrs: { mode: str('constant') } },
   Pow: { in: ['X', 'Y'], out: ['Z'] },
@@ -208,7 +208,7 @@ export const operators = {
   StringNormalizer: { in: ['X'], out: ['Y'], attrs: { case_change_action: str('NONE'), is_case_sensitive: int(0), locale: str(), stopwords: strs() } },
   StringSplit: { in: ['X'], out: ['Y', 'Z'], attrs: { delimiter: str(), maxsplit: int() } },
   Sub: { in: ['A', 'B'], out: ['C'] },
-  Sum: { in: ['...data_0'], out: ['sum'] },
+  Sum: { in: ['...data_0'], out: ['sum'], commutative: true },
   Swish: { in: ['X'], out: ['Y'], attrs: { alpha: float(1) } },
   Tan: { in: ['input'], out: ['output'] },
   Tanh: { in: ['input'], out: ['output'] },
@@ -223,7 +223,7 @@ export const operators = {
   Unsqueeze: { in: ['data', 'axes'], out: ['expanded'] },
   Upsample: { in: ['X', 'scales'], out: ['Y'], attrs: { mode: str('nearest') } },
   Where: { in: ['condition', 'X', 'Y'], out: ['output'] },
-  Xor: { in: ['A', 'B'], out: ['C'] },
+  Xor: { in: ['A', 'B'], out: ['C'], commutative: true },
 } as const satisfies Record<string, OpRow>;
 
 /** An operator of ai.onnx, as the builder makes them. */
@@ -240,6 +240,8 @@ export const opKey = ({ domain, op }: { readonly domain: string; readonly op: st
 const rowOf: ReadonlyMap<string, OpRow> = new Map(Object.entries(tables));
 /** The row of an operator, undefined for unknown ones. */
 export const operatorRow = (key: string): OpRow | undefined => rowOf.get(key);
+/** Whether the order of a node's inputs does not change its result. */
+export const isCommutative = (node: Node): boolean => operatorRow(opKey(node))?.commutative === true;
 
 type Row<O extends OpKey> = (typeof tables)[O];
 type AttrRows<O extends OpKey> = Row<O> extends { readonly attrs: infer A } ? A : Record<never, never>;
