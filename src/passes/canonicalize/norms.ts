@@ -5,8 +5,8 @@
  */
 import { type Graph, Node, takePlace, Value } from '../../graph/model.ts';
 import { numbersOf } from '../../graph/tensor.ts';
-import { axesOf } from '../common/operatorSets.ts';
 import { madeBy } from '../common/patterns.ts';
+import { axesOf } from '../common/reductionAxes.ts';
 import { carry } from '../dialect/customGradient.ts';
 
 /** In place. The internal node `Standardized` has the inputs c, n and s = sqrt(mean(c²) + e). */
