@@ -129,6 +129,18 @@ export function isDefaultOf(node: Node, name: string, r: AttrRow): boolean {
   return value === r.default;
 }
 
-/** Whether the values are as many as the names of a row ask for, none that is required missing. */
-export const fitsNames = (names: readonly string[], values: readonly (Value | undefined)[]): boolean =>
+interface Ends {
+  readonly inputs: readonly (Value | undefined)[];
+  readonly outputs: readonly (Value | undefined)[];
+}
+
+/** Whether no input or output that a row requires is missing: what the typed tuples promise. */
+export function fitsRow<S extends Ends, R extends OpRow>(
+  node: S,
+  row: R,
+): node is S & { readonly inputs: RowInputs<R>; readonly outputs: RowOutputs<R> } {
+  return fits(row.in, node.inputs) && fits(row.out, node.outputs);
+}
+
+const fits = (names: readonly string[], values: readonly (Value | undefined)[]): boolean =>
   names.every((n, i) => n.endsWith('?') || n.startsWith('...') || values[i] !== undefined);
