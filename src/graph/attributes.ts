@@ -81,7 +81,9 @@ const kinds: { readonly [K in keyof AttrTypes]: Attr['kind'] } = {
 /** Whether a stored attribute is of the kind that its row names. */
 export const isOfKind = (attr: Attr, { kind }: AttrRow): boolean => attr.kind === kinds[kind];
 
-/** The plain value of a node's attribute, or the default of its row where the node lacks it or has it of another kind. */
+/**
+ * The plain value of a node's attribute, or the default of its row where the node lacks it or has it of another kind.
+ */
 export function attrValue(node: Node, name: string, r: AttrRow): AttrTypes[keyof AttrTypes] | undefined {
   const attr = node.attrs.get(name);
   return attr !== undefined && isOfKind(attr, r) ? plain(attr) : r.default;

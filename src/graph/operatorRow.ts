@@ -96,20 +96,25 @@ export interface OpRow {
   /** Repeating some of the elements that the operator reduces does not change its result. */
   readonly idempotent?: true;
   /**
-   * What attribute `axis` names: the `one` axis along which the operator works, each position of the other axes for itself, or the
-   * first of all axes `onwards` over which it works.
+   * What attribute `axis` names: the `one` axis along which the operator works, each position of the other axes for
+   * itself, or the first of all axes `onwards` over which it works.
    */
   readonly axis?: 'one' | 'onwards';
-  /** The first axis counts samples; along the others the operator works on windows, statistics, or positions that see one another. */
+  /**
+   * The first axis counts samples; along the others the operator works on windows, statistics, or positions that see
+   * one another.
+   */
   readonly sampled?: true;
   /** The CPU kernel of ONNX Runtime may write its result over the first input (kernel definitions: MayInplace). */
   readonly inPlace?: true;
   /**
-   * ONNX Runtime 1.30 has no CPU kernel of this type in any opset from 18 on. In a few opsets some expand to a function instead, of which
-   * Attention's treats masks differently from the kernel.
+   * ONNX Runtime 1.30 has no CPU kernel of this type in any opset from 18 on. In a few opsets some expand to a function
+   * instead, of which Attention's treats masks differently from the kernel.
    */
   readonly float64?: false;
   readonly float16?: false;
-  /** The half types that ONNX Runtime has CUDA kernels of, for an operator that loses nothing but a rounding in them. */
+  /**
+   * The half types that ONNX Runtime has CUDA kernels of, for an operator that loses nothing but a rounding in them.
+   */
   readonly cudaHalf?: 'both' | 'float16';
 }

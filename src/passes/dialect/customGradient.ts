@@ -1,6 +1,6 @@
 /**
- * Nodes of the dialect behind several nodes of a forward that are one function. Such a node carries the result on and has a gradient of its
- * own; it is removed when the gradients are there, and the forward is as it was.
+ * Nodes of the dialect behind several nodes of a forward that are one function. Such a node carries the result on and
+ * has a gradient of its own; it is removed when the gradients are there, and the forward is as it was.
  */
 import { type Graph, type Node, replaceUses, Value } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';

@@ -1,9 +1,9 @@
 /**
- * `loraify.Dropout` (table.ts): LoRA dropout on what a branch reads (peft/tuners/lora/layer.py, `lora_dropout`), as one node from the training
- * form of a layer until dropoutMask.ts writes it out.
+ * `loraify.Dropout` (table.ts): LoRA dropout on what a branch reads (peft/tuners/lora/layer.py, `lora_dropout`), as one
+ * node from the training form of a layer until dropoutMask.ts writes it out.
  *
- * The node is linear in x and its own transpose: the gradient is another one over dy, so the mask is computed again and not kept.
- * 1/(1-p) is in the branch's scale, or in `factor`.
+ * The node is linear in x and its own transpose: the gradient is another one over dy, so the mask is computed again and
+ * not kept. 1/(1-p) is in the branch's scale, or in `factor`.
  */
 import { badModel } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
@@ -58,7 +58,9 @@ export function droppedAgain(g: Builder, v: Value): Value {
 }
 
 export interface Dropper {
-  /** What a product's branch reads in place of x [..., depth]: its rows [R, depth] in float32, some elements left out. */
+  /**
+   * What a product's branch reads in place of x [..., depth]: its rows [R, depth] in float32, some elements left out.
+   */
   rows(g: Builder, x: Value, depth: number, path: string): Value;
   /** The input of a branch that is a convolution, [N, C, ...], inverted dropout whole. */
   image(g: Builder, x: Value, path: string): Value;
@@ -104,8 +106,8 @@ export function withoutDropout(graph: Graph): void {
 const perRun = 0x85ebca6b | 0;
 
 /**
- * Gives every dropout of the graph its seed: in a body of Loop or Scan one for each run, from the run's number. In place; new nodes of
- * the main graph stay detached until `graph.adopt()`.
+ * Gives every dropout of the graph its seed: in a body of Loop or Scan one for each run, from the run's number. In
+ * place; new nodes of the main graph stay detached until `graph.adopt()`.
  */
 export function seedDropout(graph: Graph, g: Builder, seed: Value, place?: (before: Node) => void): void {
   for (const node of [...graph.nodes]) {

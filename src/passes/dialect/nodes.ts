@@ -26,8 +26,9 @@ const invalid = (node: Node, what: string): Error =>
   badModel(`${opKey(node)} "${node.label}" ${what}`, { node: node.label });
 
 /**
- * The attributes of a node by the row of its operator. Nodes of the dialect are the compiler's own, so one that lacks a required attribute
- * or has one of another kind is refused; elsewhere it counts as absent, as does a reference to an attribute of a function.
+ * The attributes of a node by the row of its operator. Nodes of the dialect are the compiler's own, so one that lacks a
+ * required attribute or has one of another kind is refused; elsewhere it counts as absent, as does a reference to an
+ * attribute of a function.
  */
 export function attrsOf<O extends RowKey>(node: Node, op: O): AttrsOf<O> {
   if (isDialectKey(op)) checkAttrs(node, op);

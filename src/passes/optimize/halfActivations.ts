@@ -186,8 +186,8 @@ function planFor(graph: Graph, type: HalfType, isActive: (v: Value) => boolean):
     computed.add(node);
     for (const o of node.outputs) if (o.dtype === 'float32') values.add(o);
   }
-  // Where the only thing that comes of it is cast back, nothing is gained by rounding a step earlier. A GELU that has kernels of float16
-  // alone is left in it all the same.
+  // Where the only thing that comes of it is cast back, nothing is gained by rounding a step earlier. A GELU that has
+  // kernels of float16 alone is left in it all the same.
   for (const node of graph.nodes.toReversed()) {
     if (!computed.has(node) || halfKind(node) !== 'elementwise') continue;
     const isLast = node.outputs.every((o) => o.uses.size > 0 && [...o.uses].every((u) => !computed.has(u.node)));

@@ -131,8 +131,9 @@ function look(use: Use, axes: readonly number[]): Witness[] {
 }
 
 /**
- * Whether a node hands on one cache, whole or a part of it. Beside views those operators that exporters put there: Cast and QuantizeLinear store it in
- * another type, Transpose and Slice are the moves that neither repeat nor mix its content.
+ * Whether a node hands on one cache, whole or a part of it. Beside views those operators that exporters put there: Cast
+ * and QuantizeLinear store it in another type, Transpose and Slice are the moves that neither repeat nor mix its
+ * content.
  */
 const moves = (node: Node): boolean =>
   kindOf(node) === 'view' || (node.domain === '' && ['Cast', 'QuantizeLinear', 'Transpose', 'Slice'].includes(node.op));

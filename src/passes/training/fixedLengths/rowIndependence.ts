@@ -134,8 +134,8 @@ function worksAlong(node: Node, carrying: ReadonlySet<Value>): boolean {
   const axis = numberAttr(node, 'axis') ?? -1;
   if (facts?.sampled === true)
     return node.inputs.some((v) => v !== undefined && carrying.has(v) && axisOfRows(v) !== 0);
-  // The lengths of a Split's results say whether it keeps rows whole. Concat joins what any of its inputs has, the others move about
-  // what the first one has.
+  // The lengths of a Split's results say whether it keeps rows whole. Concat joins what any of its inputs has, the
+  // others move about what the first one has.
   if (facts?.axis === 'one' && node.op !== 'Split')
     return (node.op === 'Concat' ? node.inputs : [x]).some((v) => isRows(v, axis));
   if (facts?.axis === 'onwards') return (axisOfRows(x) ?? 0) >= (axisIn(axis, x?.shape?.length ?? 0) ?? 0);
