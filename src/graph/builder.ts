@@ -2,18 +2,10 @@
  * Makes nodes in the notation of the operator table: `g.Add(g.MatMul(x, A), b)`. Results are detached: they join a graph when
  * `Graph.adopt` reaches them from an output.
  */
+import { attrFrom } from './attributes.ts';
 import { bodyOf } from './body.ts';
 import { constant, type Graph, type Int, Node, readsOf, Value } from './model.ts';
-import {
-  type AttrsIn,
-  attrFrom,
-  isDefaultAttr,
-  isOpName,
-  type OpName,
-  operatorRow,
-  operators,
-  opKey,
-} from './operators.ts';
+import { type AttrsIn, isDefaultAttr, isOpName, type OpName, operatorRow, operators, opKey } from './operators.ts';
 import { bytesOf, type DataType, isFloat, type Tensor, tensorOf } from './tensor.ts';
 
 type Args<T extends readonly string[]> = T extends readonly []

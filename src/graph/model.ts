@@ -321,21 +321,6 @@ export class Node {
   }
 }
 
-/** Operators whose two runs may differ. */
-const random = new Set([
-  'RandomNormal',
-  'RandomNormalLike',
-  'RandomUniform',
-  'RandomUniformLike',
-  'Multinomial',
-  'Bernoulli',
-  'Dropout',
-]);
-
-/** True where two runs of a node may differ. Dropout without its training input is none. */
-export const isRandom = (node: Node): boolean =>
-  node.domain === '' && random.has(node.op) && (node.op !== 'Dropout' || node.inputs[2] !== undefined);
-
 /** Whether a node has bodies. */
 const holds = (n: Node): boolean => n.bodies.length > 0;
 

@@ -1,4 +1,4 @@
-/** How a row of an operator table is written. "name?" is an optional input or output, "...name" a variadic one. */
+/** The form of a row of an operator table. "name?" is an optional input or output, "...name" a variadic one. */
 import type { Graph, SparseTensor, ValueType } from './model.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -20,6 +20,8 @@ export interface AttrTypes {
 export interface AttrRow<K extends keyof AttrTypes = keyof AttrTypes, D extends boolean = boolean> {
   readonly kind: K;
   readonly default: D extends true ? AttrTypes[K] : undefined;
+  /** A node without it is invalid. In the compiler's own dialect only: nodes of a model are read as they are. */
+  readonly required?: true;
 }
 
 type Plain<K extends keyof AttrTypes> = { (): AttrRow<K, false>; (value: AttrTypes[K]): AttrRow<K, true> };
@@ -35,8 +37,84 @@ export const [float, int, str, floats] = [row('float'), row('int'), row('str'), 
 export const [ints, strs, tensor, graph] = [row('ints'), row('strs'), row('tensor'), row('graph')];
 export const [sparse, type] = [row('sparse'), row('type')];
 
+/** An attribute that every node of the operator has: its type has no undefined. */
+export const required = <K extends keyof AttrTypes>(kind: K) =>
+  ({ kind, default: undefined, required: true }) as const satisfies AttrRow<K, false>;
+
+/** What an operator does with the elements of its inputs. Passes choose operators by it; every row has one. */
+export type OpKind =
+  /** An element of the result depends on the elements of the inputs at its place, broadcasting included. */
+  | 'elementwise'
+  /** The elements of the first input, unchanged and in their order, under another shape or name. */
+  | 'view'
+  /** Copies of the inputs' elements (or a constant) at other places. */
+  | 'move'
+  /** The first input with some elements replaced or updated. */
+  | 'scatter'
+  | 'reduction'
+  /** Positions or choices that depend on the values of the elements. */
+  | 'search'
+  | 'softmax'
+  | 'normalization'
+  | 'matmul'
+  | 'einsum'
+  | 'convolution'
+  | 'pool'
+  | 'image'
+  | 'attention'
+  | 'recurrent'
+  | 'cumulative'
+  /** To and from quantized integers, and operators that compute with them. */
+  | 'quantization'
+  /** The lengths of a value, whatever its elements. */
+  | 'shape'
+  /** Values made of numbers and lengths alone. */
+  | 'generator'
+  /** Two runs may give different results. */
+  | 'random'
+  /** Runs a body. */
+  | 'control'
+  /** Sequences and optional values. */
+  | 'container'
+  | 'text'
+  | 'loss'
+  | 'signal'
+  | 'determinant'
+  /** A layer with its low-rank branch; in the compiler's own dialect only. */
+  | 'adapter';
+
+/** A row: the signature of an operator, and the facts about it that passes ask for. */
 export interface OpRow {
+  readonly kind: OpKind;
   readonly in: readonly string[];
   readonly out: readonly string[];
   readonly attrs?: { readonly [name: string]: AttrRow };
+  /** The result is the same in every order of the inputs. */
+  readonly commutative?: true;
+  /** The inputs broadcast to the shape of the result, each to all others. */
+  readonly broadcasts?: true;
+  /** Repeating some of the elements that the operator reduces does not change its result. */
+  readonly idempotent?: true;
+  /**
+   * What attribute `axis` names: the `one` axis along which the operator works, each position of the other axes for
+   * itself, or the first of all axes `onwards` over which it works.
+   */
+  readonly axis?: 'one' | 'onwards';
+  /**
+   * The first axis counts samples; along the others the operator works on windows, statistics, or positions that see
+   * one another.
+   */
+  readonly sampled?: true;
+  /** The CPU kernel of ONNX Runtime may write its result over the first input (kernel definitions: MayInplace). */
+  readonly inPlace?: true;
+  /**
+   * ONNX Runtime 1.30 has no CPU kernel of this type in any opset from 18 on. In a few opsets some expand to a function
+   * instead, of which Attention's treats masks differently from the kernel.
+   */
+  readonly float64?: false;
+  readonly float16?: false;
+  /**
+   * The half types that ONNX Runtime has CUDA kernels of, for an operator that loses nothing but a rounding in them.
+   */
+  readonly cudaHalf?: 'both' | 'float16';
 }

@@ -11,6 +11,7 @@ import { badOption } from '../../errors.ts';
 import { type Builder, createBuilder } from '../../graph/builder.ts';
 import { layerOp, sizeOf } from '../../graph/layers.ts';
 import { type Layer, type Node, Value } from '../../graph/model.ts';
+import { numberAttr } from '../../graph/operators.ts';
 import { type DataType, dataTypeNumber, tensorOf } from '../../graph/tensor.ts';
 import { detach } from '../dialect/detach.ts';
 import type { Marked } from '../dialect/layerKind.ts';
@@ -49,7 +50,7 @@ export function decompose(node: Node, marked: Marked, trained: Trained, opset: n
   if (y === undefined || graph === undefined || weight === undefined) return;
   const site = { dtype: product.dtype ?? weight.dtype ?? y.dtype ?? 'float32', opset };
   const form = formOf(node, marked);
-  const beta = node.attrs.get('beta');
+  const times = numberAttr(node, 'beta') ?? 1;
   const bias = node.inputs[2];
   if (bias !== undefined) {
     node.setInput(2, undefined);
@@ -70,7 +71,6 @@ export function decompose(node: Node, marked: Marked, trained: Trained, opset: n
     const wide: DataType = site.dtype === 'float64' ? 'float64' : 'float32';
     const scaled = g.Mul(cast(g, sum, site.dtype, wide), cast(g, factor, 'float32', wide));
     if (bias === undefined) return cast(g, scaled, wide, site.dtype);
-    const times = beta?.kind === 'float' ? beta.value : 1;
     const own = cast(g, shaped(g, bias, form.bias), site.dtype, wide);
     const added = g.Add(scaled, times === 1 ? own : g.Mul(own, scalar(g, wide, times)));
     return cast(g, added, wide, site.dtype);
@@ -102,8 +102,7 @@ function formOf(node: Node, { product, layer }: Marked): Form {
     const beside = [layer.out, ...(layer.kernel ?? []).map(() => 1)];
     return { outputs: 'first', lead: beside, bias: beside };
   }
-  const flag = node.attrs.get(product.side === 'right' ? 'transB' : 'transA');
-  const flipped = flag?.kind === 'int' && Number(flag.value) !== 0;
+  const flipped = (numberAttr(node, product.side === 'right' ? 'transB' : 'transA') ?? 0) !== 0;
   const left = product.side === 'left';
   return {
     outputs: left !== flipped ? 'first' : 'last',

@@ -3,6 +3,7 @@
  * included: a state that is carried from one run of a body to the next is one value in both directions.
  */
 import { capturedBy, type Graph, type Node, type Value } from '../../graph/model.ts';
+import { attrsOf } from '../../graph/operators.ts';
 import { isFloat } from '../../graph/tensor.ts';
 import { stopMark } from '../common/shapeTools.ts';
 import { gradRule, isStopped } from './rules.ts';
@@ -36,14 +37,12 @@ export interface Carried {
 
 /** undefined for a node that carries nothing: If, and operators without a body. */
 export function carriedBy(node: Node): Carried | undefined {
-  const body = node.attrs.get('body');
-  if (node.domain !== '' || body?.kind !== 'graph') return undefined;
-  if (node.op === 'Loop')
-    return { body: body.value, count: Math.max(0, node.inputs.length - 2), given: 2, input: 2, output: 1 };
-  if (node.op !== 'Scan') return undefined;
-  const scanned = node.attrs.get('num_scan_inputs');
-  const count = node.inputs.length - (scanned?.kind === 'int' ? Number(scanned.value) : 0);
-  return { body: body.value, count, given: 0, input: 0, output: 0 };
+  if (node.domain !== '' || (node.op !== 'Loop' && node.op !== 'Scan')) return undefined;
+  const { body } = attrsOf(node, node.op);
+  if (body === undefined) return undefined;
+  if (node.op === 'Loop') return { body, count: Math.max(0, node.inputs.length - 2), given: 2, input: 2, output: 1 };
+  const count = node.inputs.length - (attrsOf(node, 'Scan').num_scan_inputs ?? 0);
+  return { body, count, given: 0, input: 0, output: 0 };
 }
 
 export interface Inside {

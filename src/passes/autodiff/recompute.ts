@@ -2,7 +2,8 @@
 import { noGradient, unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import { cloneMap, cloneNodes } from '../../graph/clone.ts';
-import { type Graph, isRandom, Node, tensorType, Value, type ValueType } from '../../graph/model.ts';
+import { type Graph, Node, tensorType, Value, type ValueType } from '../../graph/model.ts';
+import { isRandom } from '../../graph/operators.ts';
 import { dataTypeNumber } from '../../graph/tensor.ts';
 import { type GradTools, gradTools } from '../common/shapeTools.ts';
 

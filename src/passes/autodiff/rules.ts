@@ -4,19 +4,13 @@
  */
 
 import { badModel, type LoraifyError } from '../../errors.ts';
+import { fitsRow } from '../../graph/attributes.ts';
 import type { Builder } from '../../graph/builder.ts';
 import type { Attr, Node, Value } from '../../graph/model.ts';
-import {
-  type AttrsOf,
-  attrsOf,
-  type InputsOf,
-  isOpKey,
-  type OpKey,
-  type OutputsOf,
-  operatorRow,
-  opKey,
-} from '../../graph/operators.ts';
+import { opKey } from '../../graph/operators.ts';
 import type { GradTools } from '../common/shapeTools.ts';
+import { attrsOf } from '../dialect/nodes.ts';
+import { type AttrsOf, type InputsOf, type OutputsOf, type RowKey, rows } from '../dialect/table.ts';
 
 /** What a rule sees of the node it differentiates. `g` makes nodes; results nobody reaches cost nothing. */
 export interface Site<I, O, A> {
@@ -50,8 +44,8 @@ export interface GradientObserver {
   readonly refused: (node: Node, error: LoraifyError, path: readonly Node[]) => void;
 }
 
-export type SiteOf<O extends OpKey> = Site<InputsOf<O>, OutputsOf<O>, AttrsOf<O>>;
-/** A node outside the operator tables: attributes as they are. */
+export type SiteOf<O extends RowKey> = Site<InputsOf<O>, OutputsOf<O>, AttrsOf<O>>;
+/** A node as the walk finds it, before its row types it. */
 export type RawSite = Site<readonly (Value | undefined)[], readonly Value[], ReadonlyMap<string, Attr>>;
 
 /** What a body in simpler operators is made from: the node alone. */
@@ -94,21 +88,13 @@ export function gradientState(key: string): 'rule' | 'decomposition' | 'stopped'
   return stops.has(key) ? 'stopped' : undefined;
 }
 
-function typed<O extends OpKey>(op: O, rule: (site: SiteOf<O>) => Gradients): Rule['apply'] {
+function typed<O extends RowKey>(op: O, rule: (site: SiteOf<O>) => Gradients): Rule['apply'] {
+  const row: (typeof rows)[O] = rows[op];
   return (site) => {
-    if (!fits(op, site)) throw badModel(`${op} "${site.node.label}" lacks a required input`, { node: site.node.label });
+    if (!fitsRow(site, row))
+      throw badModel(`${op} "${site.node.label}" lacks a required input`, { node: site.node.label });
     return rule({ ...site, inputs: site.inputs, outputs: site.outputs, attrs: attrsOf(site.node, op) });
   };
-}
-
-type Shaped<O extends OpKey> = RawSite & { readonly inputs: InputsOf<O>; readonly outputs: OutputsOf<O> };
-
-/** The arity that the typed tuples promise. */
-function fits<O extends OpKey>(op: O, site: RawSite): site is Shaped<O> {
-  const row = operatorRow(op);
-  const ok = (names: readonly string[], values: readonly (Value | undefined)[]): boolean =>
-    names.every((n, i) => n.endsWith('?') || n.startsWith('...') || values[i] !== undefined);
-  return isOpKey(op) && row !== undefined && ok(row.in, site.inputs) && ok(row.out, site.outputs);
 }
 
 function put(map: Map<string, Rule>, key: string, rule: Rule): void {
@@ -117,7 +103,7 @@ function put(map: Map<string, Rule>, key: string, rule: Rule): void {
 }
 
 /** A gradient rule for operators with one differentiable output, or whose other outputs' gradients `dys` it reads. */
-export function grad<O extends OpKey>(
+export function grad<O extends RowKey>(
   op: O,
   rule: (site: SiteOf<O>) => Gradients,
   { many = false, integers = false }: { many?: boolean; integers?: boolean } = {},
@@ -125,13 +111,8 @@ export function grad<O extends OpKey>(
   put(rules, op, { kind: 'grad', many, integers, apply: typed(op, rule) });
 }
 
-/** A gradient rule for an operator outside the tables, for example `loraify.Adapted`. */
-export function gradRaw(key: string, rule: (site: RawSite) => Gradients, options: { many?: boolean } = {}): void {
-  put(rules, key, { kind: 'grad', many: options.many ?? false, integers: false, apply: rule });
-}
-
 /** A body in simpler operators, differentiated instead of the node; the forward keeps the node. `dy` is not given. */
-export function decompose<O extends OpKey>(op: O, body: (site: Whole<SiteOf<O>>) => Body): void {
+export function decompose<O extends RowKey>(op: O, body: (site: Whole<SiteOf<O>>) => Body): void {
   put(bodies, op, { kind: 'decompose', many: true, integers: false, apply: typed(op, body) });
 }
 

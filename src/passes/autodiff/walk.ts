@@ -8,6 +8,9 @@ import type { Builder } from '../../graph/builder.ts';
 import { capturedBy, type Node, producersOf, readsOf, Value } from '../../graph/model.ts';
 import { accumulating, asType, isHalf, isWidened, widened } from '../common/computeType.ts';
 import { type GradTools, gradTools } from '../common/shapeTools.ts';
+import { isAdapted } from '../dialect/adapted.ts';
+import { isBranch } from '../dialect/branch.ts';
+import { attrsOf } from '../dialect/nodes.ts';
 import { activeValues } from './activity.ts';
 import { pending, renamed } from './pending.ts';
 import { decomposition, type Gradients, gradRule, type Onward, type RawSite, type Rule, ruleKey } from './rules.ts';
@@ -227,8 +230,8 @@ function refusal(node: Node, onward: Onward): Error {
 
 /** The operator as the source has it: an adapted product is still a MatMul to its user. */
 export function opName(node: Node): string {
-  const base = node.attrs.get('base');
-  return node.layer !== undefined && base?.kind === 'string' ? new TextDecoder().decode(base.value) : node.op;
+  if (isAdapted(node)) return attrsOf(node, 'loraify.Adapted').base;
+  return isBranch(node) ? attrsOf(node, 'loraify.Branch').base : node.op;
 }
 
 /** The nodes through which the results of this one reach the outputs. */

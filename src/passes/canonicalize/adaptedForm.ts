@@ -6,14 +6,14 @@
  */
 import { unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
-import { type Attr, constant, type Graph, Node, replaceValue, Value } from '../../graph/model.ts';
+import { constant, type Graph, type Node, replaceValue, Value } from '../../graph/model.ts';
 import { isFloat } from '../../graph/tensor.ts';
 import { added, asType } from '../common/computeType.ts';
-import { internalDomain } from '../common/internalDomain.ts';
 import { rewriteNodes } from '../common/rewriteNodes.ts';
 import { isAdapted } from '../dialect/adapted.ts';
 import { branchForm, isBranch } from '../dialect/branch.ts';
 import { type Dropper, dropper } from '../dialect/dropout.ts';
+import { dialectNode, formOf, layerOf } from '../dialect/nodes.ts';
 import { kindNamed } from '../select/layers/index.ts';
 
 /** In place, bodies included; detached nodes of the main graph join through `graph.adopt()` afterwards. */
@@ -22,7 +22,7 @@ export function canonicalize(graph: Graph, g: Builder, dropout = 0): void {
     graphs: [...graph.allGraphs()],
     views: new Map(),
     drop: dropout > 0 ? dropper(dropout) : undefined,
-    keep: dropout > 0 ? [['keep', { kind: 'float', value: 1 - dropout }]] : [],
+    keep: dropout > 0 ? 1 - dropout : undefined,
   };
   rewriteNodes(
     graph,
@@ -36,8 +36,8 @@ interface Site {
   readonly graphs: readonly Graph[];
   readonly views: Map<string, Value>;
   readonly drop: Dropper | undefined;
-  /** Attributes of an Adapted node with dropout. */
-  readonly keep: readonly (readonly [string, Attr])[];
+  /** The share of elements that dropout leaves. */
+  readonly keep: number | undefined;
 }
 
 /** y + branch: the scale goes to B, which is smaller than any activation. */
@@ -50,14 +50,15 @@ function writeOut(node: Node, g: Builder, { graphs, drop, keep }: Site): void {
   const depth = layer.in;
   const sum = g.within({ origin: out.name, rule: 'canonical/branch' }, () => {
     if (overLastAxis === true) {
-      const made = new Node({
-        op: 'Adapted',
-        domain: internalDomain,
-        name: node.name,
-        inputs: [x, undefined, a, b, y, ...(drop === undefined ? [] : [drop.rows(g, x, depth, layer.path)])],
-        outputs: [new Value(`${out.name}.adapted`)],
-        attrs: [['base', { kind: 'string', value: new TextEncoder().encode(layer.op) }], ...keep],
-      });
+      const made = dialectNode(
+        'loraify.Adapted',
+        { base: layer.op, keep },
+        {
+          name: node.name,
+          inputs: [x, undefined, a, b, y, ...(drop === undefined ? [] : [drop.rows(g, x, depth, layer.path)])],
+          outputs: [new Value(`${out.name}.adapted`)],
+        },
+      );
       made.layer = layer;
       return g.own(made).outputs[0] ?? y;
     }
@@ -71,28 +72,15 @@ function writeOut(node: Node, g: Builder, { graphs, drop, keep }: Site): void {
   replaceResult(out, sum, graphs);
 }
 
-function number(node: Node, name: string, otherwise: number): number {
-  const attr = node.attrs.get(name);
-  return attr?.kind === 'int' || attr?.kind === 'float' ? Number(attr.value) : otherwise;
-}
-
 function rewrite(node: Node, g: Builder, { graphs, views, drop, keep }: Site): void {
-  const [x, operand, a0, b0, c] = node.inputs;
-  const y = node.outputs[0];
-  const layer = node.layer;
-  if (
-    x === undefined ||
-    operand === undefined ||
-    a0 === undefined ||
-    b0 === undefined ||
-    y === undefined ||
-    layer === undefined
-  )
-    return;
-  const side = number(node, 'side', 0);
-  const flip = number(node, 'flip', 0) === 1;
-  const [transA, transB] = [number(node, 'transA', 0), number(node, 'transB', 0)];
-  const [alpha, beta] = [number(node, 'alpha', 1), number(node, 'beta', 1)];
+  const {
+    inputs: [x, operand, a0, b0, c],
+    outputs: [y],
+    attrs: { alpha, beta, flip: flipped, side, transA, transB },
+  } = formOf(node, 'loraify.Adapted');
+  if (operand === undefined) return;
+  const layer = layerOf(node);
+  const flip = flipped === 1;
   const label = node.label;
   g.within({ origin: y.name, rule: 'canonical/adapted' }, () => {
     const turn = (v: Value): Value => transposed(g, v, label);
@@ -111,19 +99,15 @@ function rewrite(node: Node, g: Builder, { graphs, views, drop, keep }: Site): v
     const plain = side === 0 && alpha === 1 && beta === 1;
     const dropped = drop?.rows(g, rows, flip ? layer.out : layer.in, layer.path);
     const bare = plain && c !== undefined ? [rows, w, a, b, c] : [rows, w, a, b];
-    const made = new Node({
-      op: 'Adapted',
-      domain: internalDomain,
-      name: node.name,
-      inputs: dropped === undefined ? bare : [rows, w, a, b, bare[4], dropped],
-      outputs: [new Value(`${y.name}.adapted`)],
-      attrs: [
-        ['base', { kind: 'string', value: new TextEncoder().encode('MatMul') }],
-        ['side', { kind: 'int', value: 0 }],
-        ['transW', { kind: 'int', value: transW }],
-        ...keep,
-      ],
-    });
+    const made = dialectNode(
+      'loraify.Adapted',
+      { base: 'MatMul', side: 0, transW, keep },
+      {
+        name: node.name,
+        inputs: dropped === undefined ? bare : [rows, w, a, b, bare[4], dropped],
+        outputs: [new Value(`${y.name}.adapted`)],
+      },
+    );
     made.layer = layer;
     for (const [k, v] of node.metadata) made.metadata.set(k, v);
     const [product] = g.own(made).outputs;

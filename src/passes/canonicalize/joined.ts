@@ -1,14 +1,12 @@
 /**
- * `loraify.Joined`: adapted products that read the same value (query, key and value; gate and up), as one node whose weight is merged
- * once a step, W' = W + s·A·B. One product forward and one backward take the place of five for each layer, which pays where a batch
+ * Adapted layers that read the same value (query, key and value; gate and up) become one node, `loraify.Joined`, whose weight is merged
+ * once a step, W' = W + s·A·B. One MatMul forward and one backward take the place of five for each layer, which pays where a batch
  * has more rows than a weight is wide; x·A is left for the gradient of B alone. The same mathematics, in another order.
- *
- * Inputs: x, then W, A, B and C (optional) of every part; attributes transW (W lies as [out, in]), scales and widths. One output a part.
  */
 
-import { type Graph, Node, type Value } from '../../graph/model.ts';
-import { internalDomain } from '../common/internalDomain.ts';
+import type { Graph, Node, Value } from '../../graph/model.ts';
 import { adaptedForm, isAdapted } from '../dialect/adapted.ts';
+import { dialectNode } from '../dialect/nodes.ts';
 
 /** Adapted float32 products become Joined ones, those with the same x one. In place, on the training form. */
 export function joinAdapted(graph: Graph): void {
@@ -27,18 +25,19 @@ export function joinAdapted(graph: Graph): void {
     if (first === undefined) continue;
     const forms = nodes.map(adaptedForm);
     // Nothing of a part that stands later may be needed between it and the first: all that they read are x and constants.
-    const joined = new Node({
-      op: 'Joined',
-      domain: internalDomain,
-      name: first.name,
-      inputs: [forms[0]?.x, ...forms.flatMap(({ w, a, b, c }) => [w, a, b, c])],
-      outputs: nodes.flatMap((n) => n.outputs.slice(0, 1)),
-      attrs: [
-        ['transW', { kind: 'int', value: forms[0]?.transW ?? 0 }],
-        ['scales', { kind: 'floats', value: forms.map((f) => f.scale) }],
-        ['widths', { kind: 'ints', value: nodes.map((n) => n.layer?.out ?? 0) }],
-      ],
-    });
+    const joined = dialectNode(
+      'loraify.Joined',
+      {
+        transW: forms[0]?.transW ?? 0,
+        scales: forms.map((f) => f.scale),
+        widths: nodes.map((n) => n.layer?.out ?? 0),
+      },
+      {
+        name: first.name,
+        inputs: [forms[0]?.x, ...forms.flatMap(({ w, a, b, c }) => [w, a, b, c])],
+        outputs: nodes.flatMap((n) => n.outputs.slice(0, 1)),
+      },
+    );
     joined.metadata.set('loraify.grad_of', first.label);
     graph.insertAfter(first, joined);
     graph.removeAll(new Set(nodes));

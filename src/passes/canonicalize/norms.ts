@@ -4,9 +4,10 @@
  * internal node behind n carries it on.
  */
 import { type Graph, Node, takePlace, Value } from '../../graph/model.ts';
+import { attrsOf } from '../../graph/operators.ts';
 import { numbersOf } from '../../graph/tensor.ts';
-import { axesOf } from '../common/operatorSets.ts';
 import { madeBy } from '../common/patterns.ts';
+import { axesOf } from '../common/reductionAxes.ts';
 import { carry } from '../dialect/customGradient.ts';
 
 /** In place. The internal node `Standardized` has the inputs c, n and s = sqrt(mean(c²) + e). */
@@ -17,7 +18,7 @@ export function compactNorms(graph: Graph, fused: boolean): void {
     if (found?.n.producer?.graph !== graph) continue;
     const whole = fused && found.n.dtype === 'float32' ? scaled(found) : undefined;
     if (whole === undefined) {
-      carry(graph, 'Standardized', [found.c, found.n, found.s]);
+      carry(graph, 'loraify.Standardized', [found.c, found.n, found.s], {});
       continue;
     }
     const { c, x, epsilon } = found;
@@ -70,10 +71,9 @@ function match({ inputs: [sum], outputs: [s] }: Node): Found | undefined {
 function average(v: Value | undefined): Value | undefined {
   const node = madeBy(v, 'ReduceMean');
   const [of] = node?.inputs ?? [];
-  const keep = node?.attrs.get('keepdims');
   const [axis, ...more] = (node && axesOf(node)) ?? [];
   const last = axis === -1 || (axis !== undefined && axis === (of?.shape?.length ?? 0) - 1);
-  return last && more.length === 0 && (keep?.kind !== 'int' || Number(keep.value) === 1) ? of : undefined;
+  return last && more.length === 0 && node !== undefined && attrsOf(node, 'ReduceMean').keepdims === 1 ? of : undefined;
 }
 
 /** c/s, or c times the inverse of s. */

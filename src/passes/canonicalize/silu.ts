@@ -18,7 +18,7 @@ export function compactSilu(graph: Graph): void {
       const factor = x === undefined ? undefined : multiple(v, x);
       if (product.op !== 'Mul' || product.domain !== '' || product.graph !== graph) continue;
       if (x === undefined || y === undefined || factor === undefined) continue;
-      carry(graph, 'Silu', [x, s, y], [['alpha', { kind: 'float', value: factor }]]);
+      carry(graph, 'loraify.Silu', [x, s, y], { alpha: factor });
     }
   }
 }

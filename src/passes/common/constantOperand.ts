@@ -99,7 +99,7 @@ export function typeOf({ tensor, chain }: WeightView): DataType | undefined {
   }, tensor.dtype);
 }
 
-/** Operators through which a constant stays the same weight. */
+/** Operators through which a constant stays the same weight: those that `trace` has a case for, whatever their kind. */
 const passing = new Set(['Identity', 'Cast', 'Transpose', 'Reshape', 'DequantizeLinear']);
 const passes = ({ op, domain }: Node): boolean =>
   (domain === '' && passing.has(op)) || (domain === 'com.microsoft' && op === 'DequantizeLinear');
@@ -109,8 +109,7 @@ export function constantTensor(value: Value): Tensor | undefined {
   if (value.tensor !== undefined) return value.tensor;
   const node = value.producer;
   if (node?.op !== 'Constant' || node.domain !== '') return undefined;
-  const attr = node.attrs.get('value');
-  return attr?.kind === 'tensor' ? attr.value : undefined;
+  return attrsOf(node, 'Constant').value;
 }
 
 function contiguous(dims: readonly number[]): Strided {

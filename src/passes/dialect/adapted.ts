@@ -1,15 +1,8 @@
-/**
- * `loraify.Adapted`: an adapted product as one node, from the rewrite until `lower` expands it.
- *
- * Training form (what the gradient rule and the shape rule see): inputs x [..., in], W, A [in, r], B [r, out], C (optional,
- * broadcast to y); attribute transW 1 says W lies as [out, in]. y = x·W + scale·(x·A)·B + C. Without W, C [..., out] is the output
- * of a base that is a node of its own. With dropout a sixth input is what the branch reads in place of x: its rows [R, in], float32,
- * some elements left out (dropout.ts); attribute keep is then the share of those that are not, which the scale makes up for.
- */
+/** `loraify.Adapted` in its training form (table.ts). */
 
 import { badModel } from '../../errors.ts';
 import type { Node, Value } from '../../graph/model.ts';
-import { internalDomain } from '../common/internalDomain.ts';
+import { formOf, isA, layerOf } from './nodes.ts';
 
 export interface AdaptedForm {
   readonly x: Value;
@@ -24,17 +17,19 @@ export interface AdaptedForm {
   readonly dropped: Value | undefined;
 }
 
-export const isAdapted = (node: Node): boolean => node.domain === internalDomain && node.op === 'Adapted';
+export const isAdapted = (node: Node): boolean => isA(node, 'loraify.Adapted');
 
 export function adaptedForm(node: Node): AdaptedForm {
-  const [x, w, a, b, c, dropped] = node.inputs;
-  const layer = node.layer;
-  if (x === undefined || (w ?? c) === undefined || a === undefined || b === undefined || layer === undefined)
-    throw badModel(`adapted node "${node.label}" is incomplete`, { node: node.label });
-  const attr = node.attrs.get('transW');
-  const transW = attr?.kind === 'int' ? Number(attr.value) : 0;
-  const keep = node.attrs.get('keep');
-  const scale = dropped !== undefined && keep?.kind === 'float' ? Math.fround(layer.scale / keep.value) : layer.scale;
+  const {
+    inputs: [x, w, a, b, c, dropped],
+    attrs: { keep, transW },
+  } = formOf(node, 'loraify.Adapted');
+  const layer = layerOf(node);
+  if (w === undefined && c === undefined)
+    throw badModel(`loraify.Adapted "${node.label}" has neither a weight nor the output of a base`, {
+      node: node.label,
+    });
+  const scale = dropped !== undefined && keep !== undefined ? Math.fround(layer.scale / keep) : layer.scale;
   return { x, w, a, b, c, transW, scale, rank: layer.rank, dropped };
 }
 

@@ -1,13 +1,10 @@
-/**
- * `loraify.Branch`: the low-rank branch of a layer whose base stays a node of its own. Inputs y (the base's output), x, A, B;
- * attributes those of the base, and `base`, its operator. Output y + scale·branch(x, A, B), the branch being what layers/ says.
- */
+/** `loraify.Branch`: the low-rank branch behind a base (table.ts). */
 import { badModel } from '../../errors.ts';
-import { type Layer, Node, tensorType, Value } from '../../graph/model.ts';
-import { internalDomain } from '../common/internalDomain.ts';
+import { type Layer, type Node, tensorType, Value } from '../../graph/model.ts';
 import type { Marked } from './layerKind.ts';
+import { dialectNode, formOf, isA, layerOf } from './nodes.ts';
 
-export const isBranch = (node: Node): boolean => node.domain === internalDomain && node.op === 'Branch';
+export const isBranch = (node: Node): boolean => isA(node, 'loraify.Branch');
 
 export interface BranchForm {
   readonly y: Value;
@@ -15,17 +12,11 @@ export interface BranchForm {
   readonly a: Value;
   readonly b: Value;
   readonly layer: Layer;
-  /** The base's operator. */
-  readonly base: string;
 }
 
 export function branchForm(node: Node): BranchForm {
-  const [y, x, a, b] = node.inputs;
-  const base = node.attrs.get('base');
-  const { layer } = node;
-  if (y === undefined || x === undefined || a === undefined || b === undefined || layer === undefined)
-    throw badModel(`the branch "${node.label}" is incomplete`, { node: node.label });
-  return { y, x, a, b, layer, base: base?.kind === 'string' ? new TextDecoder().decode(base.value) : '' };
+  const [y, x, a, b] = formOf(node, 'loraify.Branch').inputs;
+  return { y, x, a, b, layer: layerOf(node) };
 }
 
 /** Puts a Branch behind a node whose input `at` is x. The node's result keeps its name, which the base's own gives up. */
@@ -37,14 +28,12 @@ export const putBranch =
     if (y === undefined || graph === undefined) throw badModel(`node "${node.label}" has no output`);
     const base = new Value(`${y.name}.base`, y.type ?? tensorType(product.dtype, undefined));
     node.replaceOutput(0, base);
-    const branch = new Node({
-      op: 'Branch',
-      domain: internalDomain,
-      name: `${node.label}.lora`,
-      inputs: [base, node.inputs[at], a, b],
-      outputs: [y],
-      attrs: [...node.attrs, ['base', { kind: 'string', value: new TextEncoder().encode(node.op) }]],
-    });
+    const branch = dialectNode(
+      'loraify.Branch',
+      { base: node.op },
+      { name: `${node.label}.lora`, inputs: [base, node.inputs[at], a, b], outputs: [y] },
+    );
+    for (const [name, attr] of node.attrs) branch.attrs.set(name, attr);
     branch.layer = layer;
     graph.insertAfter(node, branch);
   };

@@ -1,40 +1,43 @@
 /**
- * Internal nodes behind several nodes of a forward that are one function. Such a node carries the result on and has a gradient of its own; when
- * the gradients are there it goes again, and the forward is as it was.
+ * Nodes of the dialect behind several nodes of a forward that are one function. Such a node carries the result on and
+ * has a gradient of its own; it is removed when the gradients are there, and the forward is as it was.
  */
-import { type Attr, type Graph, Node, replaceUses, Value } from '../../graph/model.ts';
-import { internalDomain } from '../common/internalDomain.ts';
+import { type Graph, type Node, replaceUses, Value } from '../../graph/model.ts';
+import { opKey } from '../../graph/operators.ts';
+import { type AttrsIn, dialectNode, nameOf } from './nodes.ts';
+import { type DialectKey, type dialect, dialectFacts, isDialectKey } from './table.ts';
 
-/** Which of its inputs a node carries on. */
-const carriedInput = { Gelu: 3, GeluTanh: 3, Silu: 2, Standardized: 1 } as const;
-export type CarryingOp = keyof typeof carriedInput;
+/** The operators that carry a value on. */
+export type CarryingOp = {
+  [O in DialectKey]: (typeof dialect)[O] extends { readonly carries: string } ? O : never;
+}[DialectKey];
 
-/** Puts the node behind what makes its carried input. In place. */
-export function carry(
-  graph: Graph,
-  op: CarryingOp,
-  inputs: readonly Value[],
-  attrs: readonly (readonly [string, Attr])[] = [],
-): void {
-  const value = inputs[carriedInput[op]];
+/** The position of the input that an operator carries on; undefined for one that carries none. */
+function carriedInput(key: string): number | undefined {
+  const { in: names = [], carries } = isDialectKey(key) ? dialectFacts(key) : {};
+  return carries === undefined ? undefined : names.indexOf(carries);
+}
+
+/** Puts the node behind the one that makes its carried input. In place. */
+export function carry<O extends CarryingOp>(graph: Graph, op: O, inputs: readonly Value[], attrs: AttrsIn<O>): void {
+  const value = inputs[carriedInput(op) ?? -1];
   const after = value?.producer;
   if (value === undefined || after === undefined) throw new Error(`"${op}" carries no result of a node`);
-  const out = new Value(`${value.name}.${op.toLowerCase()}`, value.type);
-  const name = `${after.label}.${op.toLowerCase()}`;
-  const node = new Node({ op, domain: internalDomain, name, inputs, outputs: [out], attrs });
+  const suffix = nameOf(op).toLowerCase();
+  const out = new Value(`${value.name}.${suffix}`, value.type);
+  const node = dialectNode(op, attrs, { name: `${after.label}.${suffix}`, inputs, outputs: [out] });
   node.metadata.set('loraify.grad_of', after.label);
   replaceUses(value, out, (use) => use.node === node);
   graph.insertAfter(after, node);
 }
 
-const isCarryingOp = (op: string): op is CarryingOp => Object.hasOwn(carriedInput, op);
-
-/** Takes the nodes out again: what they carried on is read where it is. In place. */
+/** Removes the nodes again: what they carried on is read where it is. In place. */
 export function removeCarrying(graph: Graph): void {
   const gone = new Set<Node>();
   for (const node of graph.nodes) {
-    if (node.domain !== internalDomain || !isCarryingOp(node.op)) continue;
-    const [value, out] = [node.inputs[carriedInput[node.op]], node.outputs[0]];
+    const at = carriedInput(opKey(node));
+    if (at === undefined) continue;
+    const [value, out] = [node.inputs[at], node.outputs[0]];
     if (value !== undefined && out !== undefined) replaceUses(out, value);
     gone.add(node);
   }

@@ -1,7 +1,8 @@
-/** loraify.Detach: the identity, whose gradient is zero (torch.Tensor.detach). It is gone after lowering. */
+/** `loraify.Detach`: the identity, whose gradient is zero (table.ts). */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, replaceValue, type Value } from '../../graph/model.ts';
 import { internalDomain } from '../common/internalDomain.ts';
+import { isA } from './nodes.ts';
 
 export function detach(g: Builder, v: Value): Value {
   const [out] = g.node({ op: 'Detach', domain: internalDomain, inputs: [v], outputs: 1 });
@@ -13,7 +14,7 @@ export function dropDetached(graph: Graph): void {
   const graphs = [...graph.allGraphs()];
   for (const own of graphs)
     for (const node of [...own.nodes]) {
-      if (node.domain !== internalDomain || node.op !== 'Detach') continue;
+      if (!isA(node, 'loraify.Detach')) continue;
       const [from] = node.inputs;
       const [to] = node.outputs;
       if (from === undefined || to === undefined) continue;

@@ -1,20 +1,19 @@
 /**
- * `loraify.Dropout`: LoRA dropout on what a branch reads (peft/tuners/lora/layer.py, `lora_dropout`), as one node from the training
- * form of a layer until dropoutMask.ts writes it out. Inputs x, seed (int32 scalar, set when a gradient graph is made) and `of`, whose
- * lengths are those of the mask. Output m·x with a mask m of zeros and ones that depends on nothing but (seed, key, element).
+ * `loraify.Dropout` (table.ts): LoRA dropout on what a branch reads (peft/tuners/lora/layer.py, `lora_dropout`), as one
+ * node from the training form of a layer until dropoutMask.ts writes it out.
  *
- * The node is linear in x and its own transpose: the gradient is another one over dy, so the mask is computed again and not kept.
- * 1/(1-p) is in the branch's scale, or in `factor`.
+ * The node is linear in x and its own transpose: the gradient is another one over dy, so the mask is computed again and
+ * not kept. 1/(1-p) is in the branch's scale, or in `factor`.
  */
 import { badModel } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
-import { type Graph, Node, replaceUses, tensorType, Value } from '../../graph/model.ts';
+import { type Graph, type Node, replaceUses, tensorType, Value } from '../../graph/model.ts';
 import { stream } from '../../graph/random.ts';
 import { dataTypeNumber } from '../../graph/tensor.ts';
 import { asType } from '../common/computeType.ts';
-import { internalDomain } from '../common/internalDomain.ts';
 import { gradTools } from '../common/shapeTools.ts';
 import { isAdapted, plainInputs } from './adapted.ts';
+import { attrsOf, dialectNode, formOf, isA } from './nodes.ts';
 
 export interface DropoutForm {
   readonly x: Value;
@@ -32,42 +31,21 @@ export interface DropoutForm {
 
 const rule = 'canonical/dropout';
 
-export const isDropout = (node: Node): boolean => node.domain === internalDomain && node.op === 'Dropout';
+export const isDropout = (node: Node): boolean => isA(node, 'loraify.Dropout');
 
 export function dropoutForm(node: Node): DropoutForm {
-  const [x, seed, of] = node.inputs;
-  const number = (name: string): number => {
-    const attr = node.attrs.get(name);
-    return attr?.kind === 'int' || attr?.kind === 'float' ? Number(attr.value) : 0;
-  };
-  if (x === undefined || of === undefined) throw badModel(`dropout "${node.label}" is incomplete`);
-  return {
-    x,
-    seed,
-    of,
-    ratio: number('ratio'),
-    key: number('key'),
-    axis: number('axis'),
-    factor: number('factor'),
-  };
+  const {
+    inputs: [x, seed, of],
+    attrs: { ratio, key, axis, factor },
+  } = formOf(node, 'loraify.Dropout');
+  return { x, seed, of, ratio, key, axis, factor };
 }
 
 /** `again`: a mask of its own, so that the one of the forward is not kept for the backward. */
 function made(g: Builder, form: DropoutForm, again = false): Value {
   const { x, seed, of, ratio, key, axis, factor } = form;
-  const node = new Node({
-    op: 'Dropout',
-    domain: internalDomain,
-    inputs: [x, seed, of],
-    outputs: [new Value('')],
-    attrs: [
-      ['ratio', { kind: 'float', value: ratio }],
-      ['key', { kind: 'int', value: key }],
-      ['axis', { kind: 'int', value: axis }],
-      ['factor', { kind: 'float', value: factor }],
-      ...(again ? [['again', { kind: 'int', value: 1 }] as const] : []),
-    ],
-  });
+  const attrs = { ratio, key, axis, factor, again: again ? 1 : undefined };
+  const node = dialectNode('loraify.Dropout', attrs, { inputs: [x, seed, of], outputs: [new Value('')] });
   return g.own(node).outputs[0] ?? x;
 }
 
@@ -80,7 +58,9 @@ export function droppedAgain(g: Builder, v: Value): Value {
 }
 
 export interface Dropper {
-  /** What a product's branch reads in place of x [..., depth]: its rows [R, depth] in float32, some elements left out. */
+  /**
+   * What a product's branch reads in place of x [..., depth]: its rows [R, depth] in float32, some elements left out.
+   */
   rows(g: Builder, x: Value, depth: number, path: string): Value;
   /** The input of a branch that is a convolution, [N, C, ...], inverted dropout whole. */
   image(g: Builder, x: Value, path: string): Value;
@@ -126,8 +106,8 @@ export function withoutDropout(graph: Graph): void {
 const perRun = 0x85ebca6b | 0;
 
 /**
- * Gives every dropout of the graph its seed: in a body of Loop or Scan one for each run, from the run's number. In place; new nodes of
- * the main graph stay detached until `graph.adopt()`.
+ * Gives every dropout of the graph its seed: in a body of Loop or Scan one for each run, from the run's number. In
+ * place; new nodes of the main graph stay detached until `graph.adopt()`.
  */
 export function seedDropout(graph: Graph, g: Builder, seed: Value, place?: (before: Node) => void): void {
   for (const node of [...graph.nodes]) {
@@ -158,12 +138,8 @@ function runOf(node: Node, body: Graph, g: Builder, inner: Builder): Value | und
     return inner.within(mark, () => inner.Reshape(inner.Cast(iteration, int32), inner.ints([])));
   }
   if (node.op !== 'Scan') return undefined;
-  const ints = (name: string): number[] => {
-    const attr = node.attrs.get(name);
-    return attr?.kind === 'ints' ? attr.value.map(Number) : [];
-  };
-  const scanned = node.attrs.get('num_scan_inputs');
-  const count = scanned?.kind === 'int' ? Number(scanned.value) : 0;
+  const attrs = attrsOf(node, 'Scan');
+  const count = attrs.num_scan_inputs ?? 0;
   const slices = node.inputs.slice(node.inputs.length - count);
   const [slice] = slices;
   if (slice === undefined) return undefined;
@@ -171,14 +147,14 @@ function runOf(node: Node, body: Graph, g: Builder, inner: Builder): Value | und
     const tools = gradTools(g, (v) => {
       throw badModel(`the rank of "${v.name}" is not known`, { node: node.label });
     });
-    return counting(g, tools.length(slice, ints('scan_input_axes')[0] ?? 0));
+    return counting(g, tools.length(slice, attrs.scan_input_axes?.[0] ?? 0));
   });
   const run = new Value('dropout.run', tensorType('int32', []));
   body.inputs.push(run);
   node.setInput(node.inputs.length, runs);
   node.attrs.set('num_scan_inputs', { kind: 'int', value: count + 1 });
-  for (const name of ['scan_input_axes', 'scan_input_directions'])
-    if (node.attrs.has(name)) node.attrs.set(name, { kind: 'ints', value: [...ints(name), 0] });
+  for (const name of ['scan_input_axes', 'scan_input_directions'] as const)
+    if (node.attrs.has(name)) node.attrs.set(name, { kind: 'ints', value: [...(attrs[name] ?? []), 0] });
   return run;
 }
 

@@ -1,8 +1,8 @@
-/** loraify.Joined: several adapted layers that read the same x, computed by one product. */
-import { unsupportedShape } from '../../errors.ts';
+/** `loraify.Joined`: several adapted layers that read the same x, computed by one MatMul (table.ts). */
+import { badModel, unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import type { Node, Value } from '../../graph/model.ts';
-import { internalDomain } from '../common/internalDomain.ts';
+import { formOf, isA } from './nodes.ts';
 
 export interface Part {
   readonly w: Value;
@@ -22,23 +22,24 @@ export interface JoinedForm {
 
 const perPart = 4;
 
-export const isJoined = (node: Node): boolean => node.domain === internalDomain && node.op === 'Joined';
+export const isJoined = (node: Node): boolean => isA(node, 'loraify.Joined');
 
 export function joinedForm(node: Node): JoinedForm {
-  const [x, ...rest] = node.inputs;
-  const [scales, widths, transW] = ['scales', 'widths', 'transW'].map((name) => node.attrs.get(name));
+  const {
+    inputs: [x, ...rest],
+    attrs: { scales, transW, widths },
+  } = formOf(node, 'loraify.Joined');
   const parts = node.outputs.map((_, i): Part => {
-    const [w, a, b, c] = rest.slice(perPart * i, perPart * (i + 1));
-    const width = widths?.kind === 'ints' ? Number(widths.value[i]) : undefined;
-    const scale = scales?.kind === 'floats' ? scales.value[i] : undefined;
+    const values: readonly (Value | undefined)[] = rest;
+    const [w, a, b, c] = values.slice(perPart * i, perPart * (i + 1));
+    const [width, scale] = [widths[i], scales[i]];
     if (w === undefined || a === undefined || b === undefined || width === undefined || scale === undefined)
-      throw new Error(`joined node "${node.label}" is incomplete`);
+      throw badModel(`loraify.Joined "${node.label}" lacks something of part ${i}`, { node: node.label });
     return { w, a, b, c, scale, width };
   });
   const depth = parts[0]?.a.shape?.[0];
-  if (x === undefined || typeof depth !== 'number')
-    throw unsupportedShape('an adapter of unknown shape', { node: node.label });
-  return { x, transW: transW?.kind === 'int' ? Number(transW.value) : 0, depth, parts };
+  if (typeof depth !== 'number') throw unsupportedShape('an adapter of unknown shape', { node: node.label });
+  return { x, transW, depth, parts };
 }
 
 /** W + s·A·B of all parts beside each other: [depth, all widths], or its transpose where the weights lie so. */

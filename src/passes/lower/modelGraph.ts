@@ -13,6 +13,7 @@ import { type DataType, dataTypeFromNumber, dataTypeNumber, tensorOf } from '../
 import { adaptedForm, isAdapted } from '../dialect/adapted.ts';
 import { branchForm, isBranch } from '../dialect/branch.ts';
 import { dropDetached } from '../dialect/detach.ts';
+import { attrsOf } from '../dialect/nodes.ts';
 import { kindNamed } from '../select/layers/index.ts';
 
 /** Expands every Adapted and Branch node of the model, bodies and functions included. In place. */
@@ -50,27 +51,14 @@ interface Site {
   readonly scalar: (x: number) => Value;
 }
 
-function intAttr(node: Node, name: string): number {
-  const attr = node.attrs.get(name);
-  return attr?.kind === 'int' ? Number(attr.value) : 0;
-}
-
-function floatAttr(node: Node, name: string, otherwise: number): number {
-  const attr = node.attrs.get(name);
-  return attr?.kind === 'float' ? attr.value : otherwise;
-}
-
 function expand(node: Node, site: Site): void {
   const { x, w, a, b, c, scale } = adaptedForm(node);
   if (w === undefined) return;
   const y = node.outputs[0] ?? new Value('y');
-  const attr = node.attrs.get('base');
-  const op = attr?.kind === 'string' ? new TextDecoder().decode(attr.value) : 'MatMul';
-  const side = intAttr(node, 'side');
-  const flip = intAttr(node, 'flip') === 1;
-  const [transA, transB] = [intAttr(node, 'transA'), intAttr(node, 'transB')];
-  const factor = scale * (op === 'Gemm' ? floatAttr(node, 'alpha', 1) : 1);
-  const dtype = dataTypeFromNumber(intAttr(node, 'dtype')) ?? w.dtype ?? y.dtype ?? 'float32';
+  const { alpha, base: op, dtype: number, flip: flipped, side, transA, transB } = attrsOf(node, 'loraify.Adapted');
+  const flip = flipped === 1;
+  const factor = scale * (op === 'Gemm' ? alpha : 1);
+  const dtype = dataTypeFromNumber(number ?? 0) ?? w.dtype ?? y.dtype ?? 'float32';
 
   // The base operator again, under its own name.
   node.op = op;

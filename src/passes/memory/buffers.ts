@@ -4,6 +4,7 @@
  * results that take the buffer of a value of the same shape which is not read any more.
  */
 import { type Graph, type Node, readsOf, type Value } from '../../graph/model.ts';
+import { factsOf, kindOf } from '../../graph/operators.ts';
 import { dataTypeBits } from '../../graph/tensor.ts';
 import { executionOrder } from './order.ts';
 
@@ -29,15 +30,8 @@ export interface BufferPlan {
   readonly buffers: readonly Buffer[];
 }
 
-/** Kernels that hand their first input on. */
-const aliases = new Set(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Identity', 'Dropout']);
-
-/** Kernels that may write over their first input, of those that training graphs have. */
-const inPlace = new Set([
-  ...['Abs', 'Neg', 'Floor', 'Ceil', 'Reciprocal', 'Sqrt', 'Exp', 'Log', 'Relu', 'LeakyRelu', 'Elu', 'Selu', 'Sigmoid'],
-  ...['Tanh', 'Softplus', 'Softsign', 'HardSigmoid', 'ThresholdedRelu', 'Celu', 'Clip', 'Not', 'Cast', 'Trilu'],
-  ...['ScatterElements', 'ScatterND'],
-]);
+/** Kernels that hand their first input on: those of views, and Dropout's, which is the identity where nothing is trained. */
+const isAlias = (node: Node): boolean => kindOf(node) === 'view' || (node.op === 'Dropout' && node.domain === '');
 
 interface Open {
   readonly values: Placed[];
@@ -65,15 +59,16 @@ export function planBuffers(graph: Graph): BufferPlan {
       const [input] = i === 0 && !result ? node.inputs : [];
       const source = input === undefined ? undefined : at.get(input);
       // Of a graph's input or a weight: nothing new.
-      if (input !== undefined && aliases.has(node.op) && source === undefined) continue;
+      const alias = isAlias(node);
+      if (input !== undefined && alias && source === undefined) continue;
       const buffer =
-        source !== undefined && (aliases.has(node.op) || overwrites(node, source, input, v))
+        source !== undefined && (alias || overwrites(node, source, input, v))
           ? source
           : result
             ? undefined
             : taken(free, v);
       if (buffer !== undefined) {
-        buffer.values.push({ value: v, made: step, isAlias: source === buffer && aliases.has(node.op) });
+        buffer.values.push({ value: v, made: step, isAlias: source === buffer && alias });
         buffer.uses += uses.get(v) ?? 0;
         at.set(v, buffer);
         continue;
@@ -105,8 +100,8 @@ export function planBuffers(graph: Graph): BufferPlan {
   };
 }
 
-const overwrites = ({ op }: Node, source: Open, input: Value | undefined, v: Value): boolean =>
-  inPlace.has(op) && !source.result && source.uses === 1 && sameSize(input, v);
+const overwrites = (node: Node, source: Open, input: Value | undefined, v: Value): boolean =>
+  factsOf(node)?.inPlace === true && !source.result && source.uses === 1 && sameSize(input, v);
 
 /** The buffer of a dead value, out of the list. Scalars get their own. */
 function taken(free: Open[], v: Value): Open | undefined {

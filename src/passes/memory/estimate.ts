@@ -3,6 +3,7 @@
  * what a profile of ONNX Runtime calls `mem_bytes_requested_in_use`; what a kernel takes for itself while it runs is not in it.
  */
 import { type Graph, type Model, type Node, readsOf, type Value } from '../../graph/model.ts';
+import { attrsOf, kindOf, numberAttr } from '../../graph/operators.ts';
 import { dataTypeBits } from '../../graph/tensor.ts';
 import { evaluate, symbolsOf } from '../shapes/dims.ts';
 import { planBuffers } from './buffers.ts';
@@ -86,12 +87,8 @@ function carriedBy(node: Node): Value[] {
   const [body] = node.bodies;
   if (node.op === 'Loop') return node.inputs.slice(2).flatMap((v) => v ?? []);
   if (node.op !== 'Scan' || body === undefined) return [];
-  return node.inputs.slice(0, node.inputs.length - scanned(node)).flatMap((v) => v ?? []);
-}
-
-function scanned(node: Node): number {
-  const count = node.attrs.get('num_scan_inputs');
-  return count?.kind === 'int' ? Number(count.value) : 0;
+  const { num_scan_inputs: scanned = 0 } = attrsOf(node, 'Scan');
+  return node.inputs.slice(0, node.inputs.length - scanned).flatMap((v) => v ?? []);
 }
 
 /** How often a Scan's body runs; a Loop's is taken to run often. */
@@ -129,17 +126,14 @@ export function packedBytes({ graph }: Model): number {
   let total = 0;
   for (const node of graph.allNodes()) {
     const [, w] = node.inputs;
-    if (!products.has(node.op) || w?.tensor === undefined || w.dtype !== 'float32' || w.tensor.dims.length !== 2)
+    if (kindOf(node) !== 'matmul' || w?.tensor === undefined || w.dtype !== 'float32' || w.tensor.dims.length !== 2)
       continue;
     const [rows = 0, columns = 0] = w.tensor.dims;
-    const isTurned = node.attrs.get('transB');
-    const [k, n] = isTurned?.kind === 'int' && Number(isTurned.value) === 1 ? [columns, rows] : [rows, columns];
+    const [k, n] = numberAttr(node, 'transB') === 1 ? [columns, rows] : [rows, columns];
     total += k * Math.ceil(n / 16) * 16 * 4;
   }
   return total;
 }
-
-const products = new Set(['MatMul', 'Gemm', 'FusedMatMul', 'FusedGemm']);
 
 /** The symbols that the shapes of a graph's values are made of, but for lengths that nobody feeds. */
 export function lengthsNeeded(graph: Graph): Set<string> {

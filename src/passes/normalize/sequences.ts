@@ -127,10 +127,10 @@ function split(node: Node, x: Value, lengths: Value | undefined, y: Value, { g, 
 
 /** The body beside itself, once for each element of the sequences it runs over. */
 function mapped(node: Node, graph: Graph, { lists, infer }: Site): Node[] {
-  const body = node.attrs.get('body');
+  const { body } = attrsOf(node, 'SequenceMap');
   const [first] = node.inputs;
   const count = first && lists.get(first)?.length;
-  if (count === undefined || body?.kind !== 'graph') return [];
+  if (count === undefined || body === undefined) return [];
   // A further input may be a sequence of as many elements, or a tensor that all runs read.
   const inputs = node.inputs.map((v) => (v?.type?.kind === 'sequence' ? lists.get(v) : v));
   if (inputs.some((v) => v === undefined || (Array.isArray(v) && v.length !== count))) return [];
@@ -138,18 +138,18 @@ function mapped(node: Node, graph: Graph, { lists, infer }: Site): Node[] {
   const nodes: Node[] = [];
   for (let i = 0; i < count; i++) {
     const map = cloneMap();
-    body.value.inputs.forEach((v, j) => {
+    body.inputs.forEach((v, j) => {
       const given = inputs[j];
       map.values.set(v, Array.isArray(given) ? given[i] : given);
     });
-    const copies = cloneNodes(body.value.nodes, map);
+    const copies = cloneNodes(body.nodes, map);
     copies.forEach(infer);
     nodes.push(...copies);
-    body.value.outputs.forEach((v, j) => {
+    body.outputs.forEach((v, j) => {
       outputs[j]?.push(map.values.get(v) ?? v);
     });
   }
-  graph.initializers.push(...body.value.initializers.filter((v) => !graph.initializers.includes(v)));
+  graph.initializers.push(...body.initializers.filter((v) => !graph.initializers.includes(v)));
   node.outputs.forEach((v, j) => {
     lists.set(v, outputs[j] ?? []);
   });

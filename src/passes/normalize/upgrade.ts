@@ -4,9 +4,10 @@
  * rule's own output.
  */
 import { badModel } from '../../errors.ts';
+import { attrFrom } from '../../graph/attributes.ts';
 import { type Builder, createBuilder } from '../../graph/builder.ts';
 import { type Graph, type Int, type Model, Node, Value } from '../../graph/model.ts';
-import { attrFrom, operatorRow } from '../../graph/operators.ts';
+import { operatorRow } from '../../graph/operators.ts';
 import { setNodes, standIn } from './splice.ts';
 
 /** Attributes of an old form, by name and kind; the operator table knows the new ones only. */

@@ -1,5 +1,6 @@
 /** Small clean-ups of a finished training graph: equal nodes become one, marks of the builders go. */
-import { type Attr, type Graph, isRandom, type Node, replaceUses, type Value } from '../../graph/model.ts';
+import { type Attr, type Graph, type Node, replaceUses, type Value } from '../../graph/model.ts';
+import { isRandom } from '../../graph/operators.ts';
 
 /**
  * Merges nodes that compute the same from the same inputs (a forward product that a gradient rule asked for again, shapes), and

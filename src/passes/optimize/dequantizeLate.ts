@@ -9,9 +9,12 @@
  */
 import { cloneMap, cloneNodes } from '../../graph/clone.ts';
 import type { Graph, Node, Use, Value } from '../../graph/model.ts';
+import type { OpKind } from '../../graph/operatorRow.ts';
+import { kindOf } from '../../graph/operators.ts';
 import { dataTypeBits, inlineBytes } from '../../graph/tensor.ts';
 
-const products = new Set(['Conv', 'ConvTranspose', 'Einsum', 'FusedMatMul', 'Gemm', 'MatMul']);
+/** Sums over an inner length. */
+const products: ReadonlySet<OpKind | undefined> = new Set<OpKind>(['matmul', 'einsum', 'convolution']);
 
 /** In place, on a graph in its final order. Adds copies of nodes, never of constants. */
 export function dequantizeLate(graph: Graph): void {
@@ -21,7 +24,7 @@ export function dequantizeLate(graph: Graph): void {
   for (const node of graph.nodes) {
     if (node.bodies.length > 0 || node.outputs.length !== 1 || node.inputs.length === 0) continue;
     // A product is no weight, also where both its factors are constant.
-    if (products.has(node.op)) continue;
+    if (products.has(kindOf(node))) continue;
     const makers = node.inputs.flatMap((v) => v?.producer ?? []);
     const fixed = node.inputs.every((v) => v === undefined || v.tensor !== undefined || isFrom(v, constant));
     if (!fixed) continue;

@@ -6,11 +6,11 @@
 
 import type { Builder } from '../../graph/builder.ts';
 import { type Dim, type Graph, Node, replaceUses, Value } from '../../graph/model.ts';
-import { alongAxis, axesOf, contributed, elementwise, normalizations } from '../common/operatorSets.ts';
+import type { OpKind } from '../../graph/operatorRow.ts';
+import { attrsOf, factsOf, kindOf, numberAttr } from '../../graph/operators.ts';
+import { axesOf } from '../common/reductionAxes.ts';
 import { sameShape } from '../common/shapeTools.ts';
 import { mul } from '../shapes/dims.ts';
-
-const reductions = new Set(['ReduceSum', 'ReduceMean', 'ReduceMax', 'ReduceMin', 'ReduceSumSquare', 'ReduceL2']);
 
 /** In place, over the main graph; new nodes are detached until `graph.adopt()`. */
 export function matrices(graph: Graph, g: Builder): void {
@@ -56,10 +56,8 @@ export function matrices(graph: Graph, g: Builder): void {
     const outputs = node.outputs.map((o) => new Value(o.name === '' ? '' : `${o.name}.rows`));
     const made = new Node({ op: node.op, domain: node.domain, name: node.name, inputs, outputs, attrs: node.attrs });
     for (const [k, v] of node.metadata) made.metadata.set(k, v);
-    if (alongAxis.has(node.op) && node.op !== 'Concat' && node.op !== 'Split')
-      made.attrs.set('axis', { kind: 'int', value: -1 });
-    if (node.op === 'Concat' || node.op === 'Split') made.attrs.set('axis', { kind: 'int', value: 1 });
-    if (reductions.has(node.op)) made.setInput(1, g.ints([1]));
+    if (alongAxis(node)) made.attrs.set('axis', { kind: 'int', value: partsAxis(node) ? 1 : -1 });
+    if (kindOf(node) === 'reduction') made.setInput(1, g.ints([1]));
     g.own(made);
     node.outputs.forEach((o, i) => {
       const row = made.outputs[i];
@@ -107,7 +105,8 @@ export function joinReshapes(graph: Graph): void {
       continue;
     }
     // A zero copies the length of the input at its place.
-    const copies = attr(node, 'allowzero', 0) === 0 && (shape?.elements === undefined || shape.elements.includes(0));
+    const copies =
+      attrsOf(node, 'Reshape').allowzero === 0 && (shape?.elements === undefined || shape.elements.includes(0));
     if (!copies) node.setInput(0, from);
   }
 }
@@ -126,7 +125,7 @@ function choose(graph: Graph): Set<Node> {
     if (!fits(node)) continue;
     const wide = node.inputs.flatMap((v) => (v !== undefined && isWide(v) ? [v] : []));
     const [first] = wide;
-    if (first !== undefined && normalizations.has(node.op) && !available(first)) entries.add(first);
+    if (first !== undefined && isNormalization(node) && !available(first)) entries.add(first);
     if (wide.length > 0 && wide.every(available)) can.add(node);
   }
   const wanted = new Set<Node>();
@@ -149,21 +148,19 @@ function fits(node: Node): boolean {
   if (wide.some((v) => widthOf(v) === undefined)) return false;
   const small = node.inputs.filter((v) => v !== undefined && !isWide(v));
   const isSmall = (v: Value | undefined): boolean => (v?.shape?.length ?? 2) <= 1;
-  if (node.domain === 'com.microsoft') return contributed.has(node.op) && small.every(isSmall);
-  if (node.domain !== '') return false;
-  if (elementwise.has(node.op)) return small.every(isSmall);
-  if (reductions.has(node.op)) return attr(node, 'keepdims', 1) === 1 && isLast(axesOf(node), shape.length);
-  if (alongAxis.has(node.op)) return isLast([attr(node, 'axis', node.op === 'Split' ? 0 : -1)], shape.length);
-  return false;
+  if (kindOf(node) === 'elementwise') return small.every(isSmall);
+  if (kindOf(node) === 'reduction') return numberAttr(node, 'keepdims') === 1 && isLast(axesOf(node), shape.length);
+  return alongAxis(node) && isLast([numberAttr(node, 'axis') ?? -1], shape.length);
 }
+
+/** Operators that work on whole rows where their axis is the last. */
+const alongAxis = (node: Node): boolean => worksAlong(node, 'softmax') || isNormalization(node) || partsAxis(node);
+const isNormalization = (node: Node): boolean => worksAlong(node, 'normalization');
+const worksAlong = (node: Node, kind: OpKind): boolean => kindOf(node) === kind && factsOf(node)?.axis !== undefined;
+const partsAxis = ({ op, domain }: Node): boolean => domain === '' && (op === 'Split' || op === 'Concat');
 
 const isLast = (axes: readonly number[] | undefined, rank: number): boolean =>
   axes?.length === 1 && (axes[0] === -1 || axes[0] === rank - 1);
-
-function attr(node: Node, name: string, otherwise: number): number {
-  const found = node.attrs.get(name);
-  return found?.kind === 'int' ? Number(found.value) : otherwise;
-}
 
 /** Three axes and more. */
 const isWide = (v: Value): boolean => (v.shape?.length ?? 0) > 2;

@@ -5,9 +5,10 @@
  */
 import type { Builder } from '../../graph/builder.ts';
 import type { Graph, Node, Value } from '../../graph/model.ts';
+import { kindOf } from '../../graph/operators.ts';
 
-const reshaping = new Set(['Reshape', 'Squeeze', 'Unsqueeze']);
-const reshapes = ({ op, domain }: Node): boolean => domain === '' && reshaping.has(op);
+/** The views that ReshapeFusion fuses: it knows neither Flatten nor Identity. */
+const reshapes = (node: Node): boolean => kindOf(node) === 'view' && node.op !== 'Flatten' && node.op !== 'Identity';
 
 /** In place, bodies included. */
 export function knownReshapes(graph: Graph, g: Builder): void {

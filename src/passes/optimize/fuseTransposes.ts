@@ -4,6 +4,7 @@
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, type Node, takePlace, type Value } from '../../graph/model.ts';
+import { numberAttr } from '../../graph/operators.ts';
 import { factorBehind, scalarOf, swapsLast } from '../common/patterns.ts';
 import { sameShape } from '../common/shapeTools.ts';
 
@@ -58,8 +59,7 @@ export function fuseFactors(graph: Graph): boolean {
     if (new Set(uses.map((u) => u.node)).size < uses.length) continue;
     for (const { node: user, index } of uses) {
       user.setInput(index, factor.v);
-      const alpha = user.attrs.get('alpha');
-      const value = (alpha?.kind === 'float' ? alpha.value : 1) * factor.value;
+      const value = (numberAttr(user, 'alpha') ?? 1) * factor.value;
       if (user.op === 'MatMul') {
         const matrices = user.inputs.every((v) => v?.shape?.length === 2);
         user.op = matrices ? 'Gemm' : 'FusedMatMul';

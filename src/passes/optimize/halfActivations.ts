@@ -8,25 +8,25 @@
  */
 import { createBuilder } from '../../graph/builder.ts';
 import { constant, type Graph, Node, readsOf, tensorType, Value } from '../../graph/model.ts';
-import { opKey } from '../../graph/operators.ts';
+import type { OpKind } from '../../graph/operatorRow.ts';
+import { attrsOf, factsOf, kindOf, opKey } from '../../graph/operators.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import { inlineBytes, roundedWithin } from '../../graph/tensor.ts';
 import { isBackward } from '../common/forwardNodes.ts';
-import { axesOf } from '../common/operatorSets.ts';
 import { ruleOf } from '../common/patterns.ts';
+import { axesOf } from '../common/reductionAxes.ts';
 import { sameShape } from '../common/shapeTools.ts';
 import { castTo } from '../precision/missingKernels.ts';
 import { storedBehind } from '../precision/storedBehind.ts';
 
-const names = (text: string): ReadonlySet<string> => new Set(text.split(' '));
-
-/** What has kernels of both half types on CUDA (bfloat16 lacks most others), and loses nothing but a rounding in them. */
-const elementwise = names('Add Sub Mul Div Neg Abs Sigmoid Tanh Relu Erf Exp Where com.microsoft.FastGelu');
-/** Of float16 alone. */
-const elementwise16 = names('com.microsoft.Gelu com.microsoft.QuickGelu');
-const moving = names('Identity Reshape Flatten Squeeze Unsqueeze Transpose Slice Split Concat Expand Tile Gather');
-const ofAnyType = names('Shape Size');
-const products = names('MatMul Gemm com.microsoft.FusedMatMul');
+/** The kind of an operator that has CUDA kernels of the type (of both half types where none is given). */
+function halfKind(node: Node, type?: HalfType): OpKind | undefined {
+  const { kind, cudaHalf } = factsOf(node) ?? {};
+  return cudaHalf === 'both' || (cudaHalf !== undefined && cudaHalf === type) ? kind : undefined;
+}
+const isProduct = (node: Node): boolean => halfKind(node) === 'matmul';
+const isMoving = (node: Node): boolean => ['view', 'move'].includes(halfKind(node) ?? '');
+const ofAnyType = (node: Node): boolean => kindOf(node) === 'shape';
 
 /** Masks are written with the least float32. Beyond this they would be minus infinity, and a row of nothing else has no finite softmax. */
 const most: Readonly<Record<HalfType, number>> = { float16: 6e4, bfloat16: (2 - 2 ** -7) * 2 ** 127 };
@@ -91,7 +91,7 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
   // Results first: a value that is made in the half type has it from here on, and a wide one of its own for who needs that.
   for (const v of plan.values) {
     const all = [...v.uses].filter((u) => !plan.computed.has(u.node));
-    const uses = all.filter((u) => !ofAnyType.has(opKey(u.node)));
+    const uses = all.filter((u) => !ofAnyType(u.node));
     const isOutput = handedOut.has(v);
     const { producer } = v;
     const made = new Value(isOutput ? `${v.name}.${type}` : v.name, tensorType(type, v.shape));
@@ -99,7 +99,7 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
     producer.replaceOutput(producer.outputs.indexOf(v), made);
     made.declared = false;
     halves.set(v, made);
-    for (const { node, index } of all) if (ofAnyType.has(opKey(node))) node.setInput(index, made);
+    for (const { node, index } of all) if (ofAnyType(node)) node.setInput(index, made);
     if (isOutput) {
       v.producer = undefined;
       const wide = cast(made, v, 'float32', 'narrow');
@@ -152,10 +152,8 @@ function smallFirst(graph: Graph): void {
     const plain = base.domain === '' && (base.op === 'MatMul' || base.op === 'Gemm') && base.graph === graph;
     if (!plain || !readsStored(base) || product.uses.size > 1 || graph.outputs.includes(product)) continue;
     const flat = [base.inputs[0], base.inputs[1]].every((v) => v?.shape?.length === 2);
-    const scaled = ['alpha', 'beta'].some((name) => {
-      const attr = base.attrs.get(name);
-      return attr?.kind === 'float' && attr.value !== 1;
-    });
+    const { alpha, beta } = base.op === 'Gemm' ? attrsOf(base, 'Gemm') : { alpha: 1, beta: 1 };
+    const scaled = alpha !== 1 || beta !== 1;
     if (!flat || scaled) continue;
     node.setInput(2, base.inputs[2]);
     node.replaceOutput(0, product);
@@ -188,9 +186,10 @@ function planFor(graph: Graph, type: HalfType, isActive: (v: Value) => boolean):
     computed.add(node);
     for (const o of node.outputs) if (o.dtype === 'float32') values.add(o);
   }
-  // Where the only thing that comes of it is cast back, nothing is gained by rounding a step earlier.
+  // Where the only thing that comes of it is cast back, nothing is gained by rounding a step earlier. A GELU that has
+  // kernels of float16 alone is left in it all the same.
   for (const node of graph.nodes.toReversed()) {
-    if (!computed.has(node) || !elementwise.has(opKey(node))) continue;
+    if (!computed.has(node) || halfKind(node) !== 'elementwise') continue;
     const isLast = node.outputs.every((o) => o.uses.size > 0 && [...o.uses].every((u) => !computed.has(u.node)));
     if (!isLast || new Set(node.inputs.filter(narrowed)).size > 1) continue;
     computed.delete(node);
@@ -198,7 +197,7 @@ function planFor(graph: Graph, type: HalfType, isActive: (v: Value) => boolean):
   }
   // A and B are cast before the state is cut where nobody reads them wide.
   for (const node of graph.nodes.toReversed()) {
-    if (ruleOf(node) !== 'state/unpack' || !moving.has(opKey(node)) || !isFloat32(node)) continue;
+    if (ruleOf(node) !== 'state/unpack' || !isMoving(node) || !isFloat32(node)) continue;
     const users = node.outputs.flatMap((o) => [...o.uses]);
     if (users.length === 0 || node.outputs.some((o) => graph.outputs.includes(o))) continue;
     if (!users.every((u) => computed.has(u.node) && u.node.graph === graph)) continue;
@@ -221,7 +220,7 @@ function fits(node: Node, { type, narrowed, wanted, isActive }: Site): boolean {
   const key = opKey(node);
   const [a, b, c] = node.inputs;
   const [y] = node.outputs;
-  if (products.has(key)) {
+  if (isProduct(node)) {
     if (readsStored(node)) return true;
     const kinds = [a, b].map((v, i) => {
       if (v === undefined || narrowed(v) || wanted.has(v)) return 'half';
@@ -230,14 +229,14 @@ function fits(node: Node, { type, narrowed, wanted, isActive }: Site): boolean {
     const sum = c === undefined || c.tensor !== undefined || narrowed(c);
     return sum && kinds.includes('half') && !kinds.includes('wide');
   }
-  if (moving.has(key)) {
+  if (isMoving(node)) {
     const data = key === 'Concat' ? node.inputs : [a];
     return data.some(narrowed) && data.every((v) => narrowed(v) || v?.tensor !== undefined);
   }
   if (key === 'Softmax') return narrowed(a);
   // Sums of few numbers each: a vector or a scalar is what is left of a whole tensor.
   if (key === 'ReduceSum') return narrowed(a) && (y?.shape?.length ?? 0) > 1 && axesOf(node) !== undefined;
-  if (!elementwise.has(key) && !(type === 'float16' && elementwise16.has(key))) return false;
+  if (halfKind(node, type) !== 'elementwise') return false;
   if (ruleOf(node).startsWith('loss/') || ruleOf(node).startsWith('rowFactors')) return false;
   const data = node.inputs.slice(key === 'Where' ? 1 : 0).filter((v) => v !== undefined);
   // What is summed with a float32 value of its shape joins a residual stream; a factor that the state has no part in does not.
@@ -270,7 +269,7 @@ function activeValues(graph: Graph): Set<Value> {
 
 /** A product with a weight that is stored in the half type. */
 const readsStored = (node: Node): boolean =>
-  products.has(opKey(node)) && node.inputs.slice(0, 2).some((v) => storedBehind(v) !== undefined);
+  isProduct(node) && node.inputs.slice(0, 2).some((v) => storedBehind(v) !== undefined);
 
 const isFloat32 = (node: Node): boolean => node.outputs.some((o) => o.dtype === 'float32');
 

@@ -4,9 +4,9 @@
  * take five passes and a product, where they would be gigabytes and most of what is kept (Dao et al. 2022, https://arxiv.org/abs/2205.14135).
  */
 import { type Graph, Node, readsOf, Value } from '../../graph/model.ts';
+import { factsOf, kindOf, numberAttr } from '../../graph/operators.ts';
 import { dataTypeBits } from '../../graph/tensor.ts';
 import { forwardOf } from '../common/forwardNodes.ts';
-import { contributed, elementwise, normalizations } from '../common/operatorSets.ts';
 import { ruleOf } from '../common/patterns.ts';
 import { evaluate } from '../shapes/dims.ts';
 
@@ -25,11 +25,6 @@ const small = 2 ** 16;
 const plenty = 2e9;
 /** So many steps back from a value are looked at. */
 const depth = 12;
-
-const moving = new Set(['Transpose', 'Expand', 'Slice', 'Split', 'Concat', 'Pad', 'Tile', 'Gather']);
-/** Of the standard's; they hand their input on. */
-const aliases = new Set(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Identity']);
-const products = new Set(['MatMul', 'Gemm', 'FusedMatMul']);
 
 /** In place, on a gradient graph with shapes, in its order. ONNX Runtime must not merge equal nodes again. */
 export function computeAgain(graph: Graph, usual: Usual = { batch: 8, length: 512 }): void {
@@ -161,32 +156,44 @@ function timeOf(node: Node, bytes: (v: Value) => number): number {
   const moved = node.op === 'Gather' ? 2 * outputs : inputs + outputs;
   const [y] = node.outputs;
   const elements = y?.dtype === undefined ? 0 : bytes(y) / (dataTypeBits(y.dtype) / 8);
-  const operations = products.has(node.op) ? 2 * elements * (innerOf(node) ?? 0) : 0;
+  const operations = kindOf(node) === 'matmul' ? 2 * elements * (innerOf(node) ?? 0) : 0;
   return device.node + Math.max(moved / device.bytes, operations / device.operations);
 }
 
-const isAlias = ({ op, domain }: Node): boolean => domain === '' && aliases.has(op);
+const isAlias = (node: Node): boolean => kindOf(node) === 'view';
 const isLoss = (node: Node): boolean => ruleOf(node).startsWith('loss/');
 
 /** One pass over memory. */
 function isPass(node: Node): boolean {
   if (node.bodies.length > 0 || isLoss(node)) return false;
-  if (node.domain !== '') return node.domain === 'com.microsoft' && contributed.has(node.op);
-  if (products.has(node.op)) return isMerge(node);
-  return elementwise.has(node.op) || normalizations.has(node.op) || moving.has(node.op);
+  const facts = factsOf(node);
+  switch (facts?.kind) {
+    case 'matmul':
+      return isMerge(node);
+    case 'elementwise':
+    case 'move':
+      return true;
+    // Statistics over the last axes are in the cache for the second read; other normalizations pass over memory several times.
+    case 'normalization':
+      return facts.axis === 'onwards';
+    default:
+      return false;
+  }
 }
 
 /** W + s·A·B: with so short an inner length it is a pass over W. */
 const isMerge = ({ op, inputs: [, , c] }: Node): boolean => op === 'Gemm' && c?.tensor?.dims.length === 2;
 
 /** What attention weights are made by: softmax, and the product of queries and keys of each head. */
-const isScores = ({ op, domain, inputs: [, b] }: Node): boolean =>
-  (op === 'Softmax' && domain === '') || (products.has(op) && b?.tensor === undefined && (b?.shape?.length ?? 0) > 2);
+function isScores(node: Node): boolean {
+  const [, b] = node.inputs;
+  if (node.op === 'Softmax' && node.domain === '') return true;
+  return kindOf(node) === 'matmul' && b?.tensor === undefined && (b?.shape?.length ?? 0) > 2;
+}
 
 /** The length that a product sums over. */
-function innerOf({ attrs, inputs: [a] }: Node): number | undefined {
-  const isTurned = attrs.get('transA');
-  const inner = a?.shape?.at(isTurned?.kind === 'int' && Number(isTurned.value) === 1 ? -2 : -1);
+function innerOf(node: Node): number | undefined {
+  const inner = node.inputs[0]?.shape?.at(numberAttr(node, 'transA') === 1 ? -2 : -1);
   return typeof inner === 'number' ? inner : undefined;
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, type Node, takePlace, type Use, type Value } from '../../graph/model.ts';
+import { attrsOf } from '../../graph/operators.ts';
 
 /** In place, over float32 matrices that only products read; new nodes are detached until `graph.adopt()`. */
 export function moveRowFactors(graph: Graph, g: Builder): void {
@@ -82,13 +83,9 @@ function moveFor(
   if (node.graph !== graph || node.domain !== '' || (node.op !== 'MatMul' && node.op !== 'Gemm')) return undefined;
   const [a, b, c] = node.inputs;
   if (a?.shape?.length !== 2 || b?.shape?.length !== 2) return undefined;
-  const flag = (name: string): number => {
-    const found = node.attrs.get(name);
-    return found?.kind === 'int' ? Number(found.value) : 0;
-  };
   const of = (v: Value | undefined): number =>
     typeof v?.shape?.[1] === 'number' ? v.shape[1] : Number.POSITIVE_INFINITY;
-  const [transA, transB] = [flag('transA'), flag('transB')];
+  const { transA, transB } = node.op === 'Gemm' ? attrsOf(node, 'Gemm') : { transA: 0, transB: 0 };
   if (index === 0 && transA === 0) return c === undefined ? { width: of(node.outputs[0]) } : undefined;
   // Summed over rows: the other operand's rows take the factor as well.
   if (index === 0 && transA === 1 && transB === 0) return { operand: 1, width: of(b) };

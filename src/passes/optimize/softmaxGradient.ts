@@ -4,8 +4,8 @@
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, type Node, takePlace, type Value } from '../../graph/model.ts';
-import { axesOf } from '../common/operatorSets.ts';
 import { madeBy } from '../common/patterns.ts';
+import { axesOf } from '../common/reductionAxes.ts';
 
 /** In place; new nodes are detached until `graph.adopt()`. Finds dS = P·dP - P·sum(P·dP) as the rule of Softmax writes it. */
 export function smallSums(graph: Graph, g: Builder): void {

@@ -14,7 +14,7 @@ import {
   Value,
   type ValueType,
 } from '../../graph/model.ts';
-import { attrsOf } from '../../graph/operators.ts';
+import { attrsOf, factsOf } from '../../graph/operators.ts';
 import { type DataType, dataTypeNumber, inlineBytes, numbersOf, tensorOf } from '../../graph/tensor.ts';
 import { inferNode } from '../shapes/index.ts';
 
@@ -55,28 +55,17 @@ export function computable(model: Model, stored?: DataType): string[] {
 const computesInBfloat16 = (model: Model): boolean =>
   [...model.graph.allNodes()].some((n) => n.op !== 'Gather' && n.outputs.some((v) => v.dtype === 'bfloat16'));
 
-const ops = (text: string): ReadonlySet<string> => new Set(text.split(' '));
-
-/**
- * Without a kernel in any opset from 18 on. Some have one in a few opsets, where the operator expands to a function; Attention
- * expands to one whose masks differ from the kernels'.
- */
-const noDouble = ops(
-  'Acos Acosh Asin Asinh Atan Atanh Attention AveragePool Col2Im Conv ConvTranspose Cosh Det Elu Erf Gelu GlobalAveragePool ' +
-    'GlobalLpPool GlobalMaxPool GRU HardSigmoid HardSwish Hardmax InstanceNormalization LRN LSTM LeakyRelu LpPool MaxRoiPool MaxUnpool ' +
-    'Mean MeanVarianceNormalization Mish Multinomial NonZero OneHot PRelu RNN Resize Selu Sinh Softplus Softsign Swish Tan ThresholdedRelu',
-);
-
 const scatters = (node: Node, op: 'ScatterElements' | 'ScatterND'): boolean =>
   node.op === op && attrsOf(node, op).reduction !== 'none';
 
 const missing: readonly (readonly [DataType, (node: Node) => boolean])[] = [
-  ['float64', (node) => (node.domain === '' ? noDouble.has(node.op) : node.domain === 'com.microsoft')],
+  // Contributed operators have no float64 kernels at all, those outside the table included.
+  ['float64', (node) => node.domain === 'com.microsoft' || factsOf(node)?.float64 === false],
   [
     'float16',
     (node) =>
-      node.domain === '' &&
-      (node.op === 'MeanVarianceNormalization' || scatters(node, 'ScatterElements') || scatters(node, 'ScatterND')),
+      factsOf(node)?.float16 === false ||
+      (node.domain === '' && (scatters(node, 'ScatterElements') || scatters(node, 'ScatterND'))),
   ],
 ];
 
@@ -190,4 +179,4 @@ export function pickNarrow(node: Node, from: DataType, owner = owned): void {
 }
 
 /** Attributes that name an element type, wherever they stand. */
-const typeAttributes = ops('to dtype stash_type softmax_precision output_dtype');
+const typeAttributes = new Set(['to', 'dtype', 'stash_type', 'softmax_precision', 'output_dtype']);

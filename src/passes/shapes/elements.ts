@@ -5,6 +5,7 @@
  */
 import type { Dim, Value } from '../../graph/model.ts';
 import { type DataType, numbersOf } from '../../graph/tensor.ts';
+import { constantTensor } from '../common/constantOperand.ts';
 import { product } from './dims.ts';
 
 /** Most elements of a tensor that are followed. */
@@ -19,8 +20,7 @@ export const isFollowed = (t: DataType | undefined): boolean => isIndex(t) || is
 
 /** The numbers of a constant with few elements: an initializer or the output of a Constant. */
 export function constantsOf(v: Value | undefined): readonly number[] | undefined {
-  const attr = v?.producer?.op === 'Constant' && v.producer.domain === '' ? v.producer.attrs.get('value') : undefined;
-  const tensor = v?.tensor ?? (attr?.kind === 'tensor' ? attr.value : undefined);
+  const tensor = v && constantTensor(v);
   if (tensor === undefined) return undefined;
   const size = tensor.dims.reduce((n, d) => n * d, 1);
   return size <= mostElements ? numbersOf(tensor) : undefined;

@@ -1,7 +1,7 @@
 /** Products of matrices, and Einsum. */
 import type { Dim, Value } from '../../graph/model.ts';
 import { broadcast, broadcastDim } from './dims.ts';
-import { dimAt, intAttr, like, out, type Shape, shape, shapeRaw, stringAttr } from './rule.ts';
+import { dimAt, intAttr, like, out, type Shape, shape, shapeRaw } from './rule.ts';
 
 /** The shape of a product as NumPy's matmul defines it: vectors gain an axis that the result lacks. */
 export function matmulShape(a: Shape, b: Shape): Shape {
@@ -48,22 +48,22 @@ shapeRaw(['com.microsoft.MatMulNBits', 'com.microsoft.MatMulBnb4'], ({ node, inp
 
 shapeRaw(['loraify.Branch', 'loraify.Dropout', 'loraify.Detach'], ({ inputs: [y] }) => [like(y)]);
 
-/** The product it stands for, with W transposed first where `transW` says so; `side` 1 is W·x. C broadcasts to the result. */
-shapeRaw('loraify.Adapted', ({ node, inputs: [x, w, , , c] }) => {
+/**
+ * The shape of its base, with W transposed first where `transW` is 1; with `side` 1 the base is W·x. C broadcasts to
+ * the result.
+ */
+shape('loraify.Adapted', ({ inputs: [x, w, , , c], attrs: { base, side, transA, transB, transW } }) => {
   if (w === undefined) return [like(c)];
-  const weight = turned(w?.shape, intAttr(node, 'transW', 0));
+  const weight = turned(w?.shape, transW);
   const dtype = x?.dtype ?? w?.dtype;
-  if (stringAttr(node, 'base', 'MatMul') === 'Gemm')
-    return [out(dtype, gemmShape(x?.shape, weight, intAttr(node, 'transA', 0), intAttr(node, 'transB', 0)))];
-  const [a, b] = intAttr(node, 'side', 0) === 1 ? [weight, x?.shape] : [x?.shape, weight];
+  if (base === 'Gemm') return [out(dtype, gemmShape(x?.shape, weight, transA, transB))];
+  const [a, b] = side === 1 ? [weight, x?.shape] : [x?.shape, weight];
   return [out(dtype, matmulShape(a, b))];
 });
 
-shapeRaw('loraify.Joined', ({ node, inputs: [x] }) => {
-  const widths = node.attrs.get('widths');
+shape('loraify.Joined', ({ inputs: [x], attrs: { widths } }) => {
   const lead = x?.shape?.slice(0, -1);
-  const list = widths?.kind === 'ints' ? widths.value.map(Number) : [];
-  return list.map((width) => out(x?.dtype, lead === undefined ? undefined : [...lead, width]));
+  return widths.map((width) => out(x?.dtype, lead === undefined ? undefined : [...lead, width]));
 });
 
 shapeRaw('Det', ({ inputs: [x] }) => [out(x?.dtype, x?.shape?.slice(0, -2))]);

@@ -3,8 +3,10 @@
  * leaves undefined (a type), undefined (a rank) or null (a length). Operators are in their forms of opset 18 and later.
  */
 import type { Dim, Graph, Node, Value, ValueType } from '../../graph/model.ts';
-import { type AttrsOf, attrsOf, type OpKey, opKey } from '../../graph/operators.ts';
+import { opKey } from '../../graph/operators.ts';
 import type { DataType } from '../../graph/tensor.ts';
+import { attrsOf } from '../dialect/nodes.ts';
+import type { AttrsOf, RowKey } from '../dialect/table.ts';
 
 export type Shape = readonly Dim[] | undefined;
 
@@ -40,7 +42,7 @@ function put(key: string, rule: Rule): void {
 }
 
 /** The rule of an operator of the tables, or of several with the same attributes. */
-export function shape<O extends OpKey>(
+export function shape<O extends RowKey>(
   ops: O | readonly O[],
   rule: (site: Site<AttrsOf<O>>) => readonly (Typed | undefined)[],
 ): void {
@@ -89,10 +91,4 @@ export function intAttr(node: Node, name: string, fallback: number): number;
 export function intAttr(node: Node, name: string, fallback?: number): number | undefined {
   const attr = node.attrs.get(name);
   return attr?.kind === 'int' ? Number(attr.value) : fallback;
-}
-
-/** A string attribute of an operator outside the table. */
-export function stringAttr(node: Node, name: string, fallback: string): string {
-  const attr = node.attrs.get(name);
-  return attr?.kind === 'string' ? new TextDecoder().decode(attr.value) : fallback;
 }

@@ -1,5 +1,5 @@
 /** Dropout of a branch's input: the same mask over dy. */
 import { masked } from '../../dialect/dropout.ts';
-import { gradRaw } from '../rules.ts';
+import { grad } from '../rules.ts';
 
-gradRaw('loraify.Dropout', ({ node, dy, g }) => [masked(g, node, dy)]);
+grad('loraify.Dropout', ({ node, dy, g }) => [masked(g, node, dy)]);

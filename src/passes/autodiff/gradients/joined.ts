@@ -1,9 +1,9 @@
 /** Adapted products with one merged weight: as `loraify.Adapted`, with W' in the place of W and the branch. */
 import { columns, joinedForm, mergedWeight, sideBySide } from '../../dialect/joined.ts';
-import { gradRaw } from '../rules.ts';
+import { grad } from '../rules.ts';
 
 /** dx = dy·W'ᵀ; dB = s·(x·A)ᵀdy and dA = xᵀdh with dh = s·dy·Bᵀ, all parts in one product where they can be. */
-gradRaw(
+grad(
   'loraify.Joined',
   ({ node, outputs, dys, g }) => {
     const form = joinedForm(node);

@@ -4,7 +4,7 @@ import type { Value } from '../../../graph/model.ts';
 import { asType, besideBase, widened } from '../../common/computeType.ts';
 import { adaptedForm } from '../../dialect/adapted.ts';
 import { droppedAgain } from '../../dialect/dropout.ts';
-import { grad, gradRaw, stop } from '../rules.ts';
+import { grad, stop } from '../rules.ts';
 
 grad('MatMul', ({ inputs: [a, b], dy, g }) => {
   const [p, q] = [g.rank(a), g.rank(b)];
@@ -53,7 +53,7 @@ grad('Gemm', ({ inputs: [a, b, c], attrs: { alpha, beta, transA, transB }, dy, g
  * each is one two-dimensional product. The branch and its gradients have the adapter's own type. With dropout the branch reads a
  * value of its own.
  */
-gradRaw('loraify.Adapted', ({ node, inputs, dy, g }) => {
+grad('loraify.Adapted', ({ node, inputs, dy, g }) => {
   const { x, w, a, b, c, transW, scale, dropped } = adaptedForm(node);
   const [depth, width] = [a.shape?.[0], b.shape?.[1]];
   if (typeof depth !== 'number' || typeof width !== 'number')

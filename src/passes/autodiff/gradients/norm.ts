@@ -1,10 +1,9 @@
 /** Normalizations with a closed-form gradient that saves little: the normalized value is recomputed from the input. */
-import { badModel } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import { dataTypeFromNumber } from '../../../graph/tensor.ts';
 import type { GradTools } from '../../common/shapeTools.ts';
-import { decompose, grad, gradRaw } from '../rules.ts';
+import { decompose, grad } from '../rules.ts';
 
 /**
  * n = (x - mean)·inv, y = n·scale + B: dx = inv·(dn - mean(dn) - n·mean(dn·n)) with dn = dy·scale (Ba, Kiros, Hinton 2016).
@@ -150,7 +149,6 @@ decompose('LpNormalization', ({ inputs: [x], attrs: { axis, p }, g }) => [
 ]);
 
 // n = c/s with s = sqrt(mean(c²) + e) along the last axis, of several nodes (norms.ts): dc = (dn - n·mean(dn·n))/s.
-gradRaw('loraify.Standardized', ({ node, inputs: [, n, s], dy, g }) => {
-  if (n === undefined || s === undefined) throw badModel(`"${node.label}" is incomplete`, { node: node.label });
-  return [g.Div(g.Sub(dy, g.Mul(n, g.ReduceMean(g.Mul(dy, n), g.ints([-1]), { keepdims: 1 }))), s)];
-});
+grad('loraify.Standardized', ({ inputs: [, n, s], dy, g }) => [
+  g.Div(g.Sub(dy, g.Mul(n, g.ReduceMean(g.Mul(dy, n), g.ints([-1]), { keepdims: 1 }))), s),
+]);

@@ -2,8 +2,8 @@
  * Where a cache's length lies: what the operators that read it say, then its symbols, then the usual order of axes. A cache
  * that grows is empty before the first token; one of fixed length is written into and starts with zeros.
  */
-import type { Dim, Use, Value } from '../../../graph/model.ts';
-import { attrsOf } from '../../../graph/operators.ts';
+import type { Dim, Node, Use, Value } from '../../../graph/model.ts';
+import { attrsOf, kindOf } from '../../../graph/operators.ts';
 import { numbersIn } from '../../shapes/elements.ts';
 import { axisIn } from '../../shapes/rule.ts';
 import { pastInputs } from '../pastInputs.ts';
@@ -130,14 +130,20 @@ function look(use: Use, axes: readonly number[]): Witness[] {
   }
 }
 
-/** Operators that move a cache about without changing its content. */
-const moves = new Set(['Identity', 'Cast', 'Transpose', 'Reshape', 'Unsqueeze', 'Squeeze', 'QuantizeLinear', 'Slice']);
-const writers = new Set(['Concat', 'TensorScatter', 'ScatterElements', 'ScatterND']);
+/**
+ * Whether a node hands on one cache, whole or a part of it. Beside views those operators that exporters put there: Cast
+ * and QuantizeLinear store it in another type, Transpose and Slice are the moves that neither repeat nor mix its
+ * content.
+ */
+const moves = (node: Node): boolean =>
+  kindOf(node) === 'view' || (node.domain === '' && ['Cast', 'QuantizeLinear', 'Transpose', 'Slice'].includes(node.op));
+/** Whether a node puts new keys or values into a cache, or behind it. */
+const writes = (node: Node): boolean => kindOf(node) === 'scatter' || (node.domain === '' && node.op === 'Concat');
 
 /** What a moved value was before. */
 function origin(v: Value): Value {
   let at = v;
-  for (let n = at.producer; n !== undefined && n.domain === '' && moves.has(n.op); n = at.producer) {
+  for (let n = at.producer; n !== undefined && moves(n); n = at.producer) {
     const [x] = n.inputs;
     if (x === undefined) break;
     at = x;
@@ -151,7 +157,7 @@ export function handsOnCache(v: Value, caches: ReadonlySet<Value>): boolean {
   const node = from.producer;
   if (node === undefined) return caches.has(from);
   if (pastInputs(node) !== undefined) return node.outputs.indexOf(from) > 0;
-  if (node.domain !== '' || !writers.has(node.op)) return false;
+  if (!writes(node)) return false;
   const parts = node.inputs.flatMap((i) => (i === undefined ? [] : [origin(i)]));
   const [first] = parts;
   return parts.some((p) => caches.has(p)) || (first !== undefined && first !== from && handsOnCache(first, caches));

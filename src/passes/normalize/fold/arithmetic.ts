@@ -1,5 +1,5 @@
 /** Arithmetic, comparisons and reductions on small constants. */
-import type { OpName } from '../../../graph/operators.ts';
+import { attrsOf, type OpName } from '../../../graph/operators.ts';
 import { type DataType, dataTypeFromNumber, elementCount, isFloat } from '../../../graph/tensor.ts';
 import { axisIn, type Entry, type Evaluator, numbers, on } from './evaluator.ts';
 import { broadcast, fits, isInteger, numbersIn, offsetIn, positions, rounded, type Small } from './small.ts';
@@ -54,7 +54,7 @@ const simple: readonly Entry[] = [
   ['Sub', elementwise(same, (a = 0, b = 0) => a - b)],
   ['Mul', elementwise(same, (a = 0, b = 0) => a * b)],
   ['Div', (node, xs) => quotient.float(node, xs) ?? quotient.integer(node, xs)],
-  ['Mod', (node, xs) => (Number(node.attrs.get('fmod')?.value ?? 0) === 0 ? remainder(node, xs) : undefined)],
+  ['Mod', (node, xs) => (attrsOf(node, 'Mod').fmod === 0 ? remainder(node, xs) : undefined)],
   ['Pow', elementwise(same, power)],
   ['Neg', elementwise(same, (a = 0) => -a)],
   ['Abs', elementwise(same, (a = 0) => Math.abs(a))],

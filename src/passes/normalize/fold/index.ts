@@ -5,6 +5,7 @@
  */
 import { cloneMap, cloneNodes } from '../../../graph/clone.ts';
 import { type Graph, type Model, Node, type Value } from '../../../graph/model.ts';
+import { attrsOf } from '../../../graph/operators.ts';
 import { elementCount, type Tensor } from '../../../graph/tensor.ts';
 import { isAdapted } from '../../dialect/adapted.ts';
 import { outputsOf, toConstant } from '../constants.ts';
@@ -86,8 +87,9 @@ function weightPaths(model: Model): Set<Node> {
 function chosenBranch(node: Node): Graph | undefined {
   if (node.op !== 'If' || node.domain !== '') return undefined;
   const condition = smallOf(node.inputs[0])?.values[0];
-  const attr = condition === undefined ? undefined : node.attrs.get(condition === 0 ? 'else_branch' : 'then_branch');
-  return attr?.kind === 'graph' ? attr.value : undefined;
+  if (condition === undefined) return undefined;
+  const { else_branch: otherwise, then_branch: chosen } = attrsOf(node, 'If');
+  return condition === 0 ? otherwise : chosen;
 }
 
 /** The branch's nodes in place of the If: they write the If's own outputs. */

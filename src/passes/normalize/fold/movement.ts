@@ -1,4 +1,5 @@
 /** Operators that move elements of small constants, and the ones that tell a shape. */
+import { attrsOf } from '../../../graph/operators.ts';
 import { elementCount } from '../../../graph/tensor.ts';
 import { axisIn, type Entry, numbers, on } from './evaluator.ts';
 import {
@@ -24,9 +25,9 @@ const concat: Entry = [
   (node, inputs) => {
     const xs = inputs.filter((s) => s !== undefined);
     const [first] = xs;
-    const axis = node.attrs.get('axis');
-    if (first === undefined || axis?.kind !== 'int' || xs.some((s) => s.dtype !== first.dtype)) return undefined;
-    const at = axisIn(Number(axis.value), first.dims.length);
+    const { axis } = attrsOf(node, 'Concat');
+    if (first === undefined || axis === undefined || xs.some((s) => s.dtype !== first.dtype)) return undefined;
+    const at = axisIn(axis, first.dims.length);
     const rest = (s: Small): string => s.dims.map((d, i) => (i === at ? '' : d)).join();
     if (at < 0 || at >= first.dims.length || xs.some((s) => rest(s) !== rest(first))) return undefined;
     const dims = first.dims.map((d, i) => (i === at ? xs.reduce((n, s) => n + (s.dims[at] ?? 0), 0) : d));

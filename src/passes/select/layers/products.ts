@@ -5,6 +5,7 @@ import { dataTypeNumber } from '../../../graph/tensor.ts';
 import { floatOf, type Traced, typeOf, type WeightView } from '../../common/constantOperand.ts';
 import { internalDomain } from '../../common/internalDomain.ts';
 import type { Found, LayerKind, Marked } from '../../dialect/layerKind.ts';
+import { attrEntries } from '../../dialect/nodes.ts';
 
 const product = { domain: '', find, mark } as const;
 export const matMul: LayerKind = { op: 'MatMul', ...product };
@@ -39,14 +40,17 @@ function orientation(node: Node, side: Found['side'], w: WeightView): Pick<Found
   };
 }
 
-/** Makes the node Adapted: inputs x, W, A, B and Gemm's C; attributes base, side, flip, dtype (where known) beside the operator's own. */
+/** Makes the node `loraify.Adapted`, whose attributes stand beside the operator's own. */
 function mark(node: Node, { product: { side, dtype }, layer, flip }: Marked, a: Value, b: Value): void {
   const [left, right, c] = node.inputs;
   const [x, w] = side === 'right' ? [left, right] : [right, left];
-  node.attrs.set('base', { kind: 'string', value: new TextEncoder().encode(node.op) });
-  node.attrs.set('side', { kind: 'int', value: side === 'right' ? 0 : 1 });
-  node.attrs.set('flip', { kind: 'int', value: flip ? 1 : 0 });
-  if (dtype !== undefined) node.attrs.set('dtype', { kind: 'int', value: dataTypeNumber(dtype) });
+  const attrs = attrEntries('loraify.Adapted', {
+    base: node.op,
+    side: side === 'right' ? 0 : 1,
+    flip: flip ? 1 : 0,
+    dtype: dtype && dataTypeNumber(dtype),
+  });
+  for (const [name, attr] of attrs) node.attrs.set(name, attr);
   node.op = 'Adapted';
   node.domain = internalDomain;
   node.layer = layer;

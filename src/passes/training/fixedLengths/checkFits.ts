@@ -1,14 +1,9 @@
 /** Lengths that a model cannot have: what ONNX Runtime would say in the first step, said in a compile. */
 import { badOption } from '../../../errors.ts';
 import type { Graph, Node, Value } from '../../../graph/model.ts';
-import { attrsOf } from '../../../graph/operators.ts';
+import { attrsOf, factsOf } from '../../../graph/operators.ts';
 import { ample, broadcast, numbersIn, smallOf } from '../../normalize/fold/small.ts';
 import { axisIn } from '../../shapes/rule.ts';
-
-const broadcasting = new Set([
-  ...['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Where', 'And', 'Or'],
-  ...['Equal', 'Less', 'LessOrEqual', 'Greater', 'GreaterOrEqual'],
-]);
 
 /** @param option what the user said. Throws BAD_OPTION naming the node. */
 export function checkFits(graph: Graph, option: string): void {
@@ -23,7 +18,7 @@ export function checkFits(graph: Graph, option: string): void {
 }
 
 function whyNot(node: Node): string | undefined {
-  if (broadcasting.has(node.op)) {
+  if (factsOf(node)?.broadcasts === true) {
     const shapes = node.inputs.flatMap((v) => (v?.shape === undefined ? [] : [v.shape]));
     // A length that is open fits whatever it meets.
     const known = shapes.map((s) => s.map((d) => (typeof d === 'number' ? d : 1)));

@@ -4,7 +4,7 @@
  */
 import { cloneModel } from '../../../graph/clone.ts';
 import { type Dim, type Graph, type Node, readsOf, tensorType, type Value } from '../../../graph/model.ts';
-import { attrsOf, opKey } from '../../../graph/operators.ts';
+import { attrsOf, factsOf, kindOf, numberAttr, opKey } from '../../../graph/operators.ts';
 import { changeLengths } from '../../normalize/bind/symbols.ts';
 import { ample, positions, numbersIn as smallNumbers, smallOf } from '../../normalize/fold/small.ts';
 import { divExact, evaluate, product, symbolsOf } from '../../shapes/dims.ts';
@@ -72,10 +72,6 @@ function needed(tensor: Value): Set<Node> {
   return found;
 }
 
-/** Rows that are copies of others do not change what these give. */
-const extremes = new Set(['ReduceMax', 'ReduceMin']);
-const shapeOnly = new Set(['Shape', 'Size']);
-
 function mixedIn(
   graph: Graph,
   wanted: ReadonlySet<Node>,
@@ -83,7 +79,7 @@ function mixedIn(
   inPlace: (node: Node) => boolean,
 ): string | undefined {
   for (const node of graph.nodes) {
-    if (!wanted.has(node) || shapeOnly.has(node.op) || !readsOf(node).some((v) => carrying.has(v))) continue;
+    if (!wanted.has(node) || kindOf(node) === 'shape' || !readsOf(node).some((v) => carrying.has(v))) continue;
     const says = (what: string): string => `"${node.label}" (${node.op}) ${what}`;
     if (node.bodies.length > 0) return says('runs a body, which may mix them');
     if (worksAlong(node, carrying) && !inPlace(node)) return says('works across them');
@@ -91,7 +87,9 @@ function mixedIn(
     for (const [i, v] of node.outputs.entries()) {
       if (v.name === '' || (v.uses.size === 0 && i > 0)) continue;
       const count = v.shape?.filter(hasRows).length;
-      if (count === 0 && (extremes.has(node.op) || (node.op === 'DynamicQuantizeLinear' && i > 0))) continue;
+      // Rows that are copies of others do not change a result of these.
+      if (count === 0 && (factsOf(node)?.idempotent === true || (node.op === 'DynamicQuantizeLinear' && i > 0)))
+        continue;
       if (count !== 1) return says(count === 0 ? 'makes one of all' : 'has no axis of them that is known');
       // Some of them for each row, not one for some rows.
       if (divExact(v.shape?.find(hasRows) ?? null, rows) === null) return says('mixes them');
@@ -128,69 +126,38 @@ function cutsAnew({ op, inputs: [x], outputs: [y] }: Node): boolean {
   return !within(from, to) && !within(to, from);
 }
 
-/** Operators that work along the axis, or the axes, that an attribute or an input names. */
-const alongAttribute = new Set([
-  'Softmax',
-  'LogSoftmax',
-  'Hardmax',
-  'LpNormalization',
-  'TopK',
-  'Gather',
-  'GatherElements',
-  'ScatterElements',
-  'Concat',
-  'ArgMax',
-  'ArgMin',
-]);
-const defaults: Readonly<Record<string, number>> = {
-  Gather: 0,
-  GatherElements: 0,
-  ScatterElements: 0,
-  ArgMax: 0,
-  ArgMin: 0,
-};
-const normalizing = new Set(['LayerNormalization', 'RMSNormalization', 'SimplifiedLayerNormalization']);
-const recurrent = new Set(['LSTM', 'GRU', 'RNN']);
-/** Their first axis counts samples; along the others they work as windows, statistics, or positions that see one another. */
-const sampled = new Set([
-  ...['Conv', 'ConvTranspose', 'DeformConv', 'ConvInteger', 'QLinearConv'],
-  ...['AveragePool', 'MaxPool', 'LpPool', 'MaxUnpool', 'LRN', 'InstanceNormalization', 'GroupNormalization'],
-  ...['Resize', 'GridSample', 'DepthToSpace', 'SpaceToDepth', 'Attention'],
-  ...['Attention', 'MultiHeadAttention', 'GroupQueryAttention'].map((op) => `com.microsoft.${op}`),
-]);
-
 function worksAlong(node: Node, carrying: ReadonlySet<Value>): boolean {
-  const key = opKey(node);
-  const int = (name: string): number | undefined => {
-    const attr = node.attrs.get(name);
-    return attr?.kind === 'int' ? Number(attr.value) : undefined;
-  };
   const isRows = (v: Value | undefined, axis: number): boolean =>
     v !== undefined && carrying.has(v) && axisOfRows(v) === axisIn(axis, v.shape?.length ?? 0);
   const [x, second, , axes] = node.inputs;
-  if (sampled.has(key)) return node.inputs.some((v) => v !== undefined && carrying.has(v) && axisOfRows(v) !== 0);
-  if (alongAttribute.has(key)) {
-    const axis = int('axis') ?? defaults[key] ?? -1;
-    // Concat joins what any of its inputs has, the others move about what the first one has.
-    return (key === 'Concat' ? node.inputs : [x]).some((v) => isRows(v, axis));
+  const facts = factsOf(node);
+  const axis = numberAttr(node, 'axis') ?? -1;
+  if (facts?.sampled === true)
+    return node.inputs.some((v) => v !== undefined && carrying.has(v) && axisOfRows(v) !== 0);
+  // The lengths of a Split's results say whether it keeps rows whole. Concat joins what any of its inputs has, the
+  // others move about what the first one has.
+  if (facts?.axis === 'one' && node.op !== 'Split')
+    return (node.op === 'Concat' ? node.inputs : [x]).some((v) => isRows(v, axis));
+  if (facts?.axis === 'onwards') return (axisOfRows(x) ?? 0) >= (axisIn(axis, x?.shape?.length ?? 0) ?? 0);
+  if (facts?.kind === 'recurrent') return !isRows(x, numberAttr(node, 'layout') === 1 ? 0 : 1);
+  switch (opKey(node)) {
+    case 'GatherND':
+      return attrsOf(node, 'GatherND').batch_dims === 0 && x !== undefined && carrying.has(x);
+    case 'CumSum':
+      return isRows(x, Number(scalarIn(second) ?? 0));
+    case 'Slice':
+      return (numbersIn(axes) ?? x?.shape?.map((_, i) => i) ?? []).some((a) => isRows(x, a));
+    case 'MeanVarianceNormalization':
+      return attrsOf(node, 'MeanVarianceNormalization').axes.some((a) => isRows(x, a));
+    // Rows under one letter, which the result has.
+    case 'Einsum':
+      return new Set(lettersOfRows(node, carrying)).size !== 1;
+    case 'BatchNormalization':
+      return attrsOf(node, 'BatchNormalization').training_mode === 1;
+    default:
+      return false;
   }
-  if (key === 'GatherND' && (int('batch_dims') ?? 0) === 0) return x !== undefined && carrying.has(x);
-  // All axes from this one on.
-  if (normalizing.has(key)) return (axisOfRows(x) ?? 0) >= (axisIn(int('axis') ?? -1, x?.shape?.length ?? 0) ?? 0);
-  if (key === 'CumSum') return isRows(x, Number(scalarIn(second) ?? 0));
-  if (key === 'Slice') return (numbersIn(axes) ?? x?.shape?.map((_, i) => i) ?? []).some((a) => isRows(x, a));
-  if (key === 'MeanVarianceNormalization') return (ints(node, 'axes') ?? [0, 2, 3]).some((a) => isRows(x, a));
-  // Rows under one letter, which the result has.
-  if (key === 'Einsum') return new Set(lettersOfRows(node, carrying)).size !== 1;
-  if (key === 'BatchNormalization') return int('training_mode') === 1;
-  if (recurrent.has(key)) return !isRows(x, int('layout') === 1 ? 0 : 1);
-  return false;
 }
-
-const ints = ({ attrs }: Node, name: string): readonly number[] | undefined => {
-  const attr = attrs.get(name);
-  return attr?.kind === 'ints' ? attr.value.map(Number) : undefined;
-};
 
 /** What the equation of an Einsum calls the rows of each input, and of the result. */
 function lettersOfRows(node: Node, carrying: ReadonlySet<Value>): (string | undefined)[] {
@@ -211,7 +178,7 @@ function readsOwnRows(fixed: Node | undefined, open: Node, batch: number): boole
   const at = axisOfRows(open.outputs[0]);
   const [x, indices] = fixed.inputs;
   const length = x?.shape?.[0];
-  if (at === undefined || typeof length !== 'number' || Number(fixed.attrs.get('axis')?.value ?? 0) !== 0) return false;
+  if (at === undefined || typeof length !== 'number' || (numberAttr(fixed, 'axis') ?? 0) !== 0) return false;
   // Of several coordinates the first one says the row.
   const joined = indices?.producer?.op === 'Concat' ? indices.producer.inputs[0] : indices;
   const known = smallOf(joined, ample);

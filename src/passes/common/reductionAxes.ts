@@ -1,0 +1,8 @@
+/** What the second input of a reduction holds. */
+import type { Node } from '../../graph/model.ts';
+import { numbersOf } from '../../graph/tensor.ts';
+
+/** The axes of a reduction, where they are constant. */
+export function axesOf({ inputs: [, axes] }: Node): readonly number[] | undefined {
+  return axes?.tensor === undefined ? undefined : numbersOf(axes.tensor);
+}
