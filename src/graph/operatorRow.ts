@@ -35,8 +35,16 @@ export const [float, int, str, floats] = [row('float'), row('int'), row('str'), 
 export const [ints, strs, tensor, graph] = [row('ints'), row('strs'), row('tensor'), row('graph')];
 export const [sparse, type] = [row('sparse'), row('type')];
 
+/**
+ * How the first output's type and shape follow from the inputs, for operators that need no rule of their own: `same` as the first
+ * input, the `broadcast` of all inputs, or the `matmul` of the first two as NumPy defines it. passes/shapes/kinds.ts has the rules.
+ */
+export type ShapeKind = 'same' | 'broadcast' | 'matmul';
+
 export interface OpRow {
   readonly in: readonly string[];
   readonly out: readonly string[];
+  /** Absent where passes/shapes has a rule for this operator alone. */
+  readonly shape?: ShapeKind;
   readonly attrs?: { readonly [name: string]: AttrRow };
 }

@@ -3,7 +3,7 @@ import type { Dim, Value } from '../../graph/model.ts';
 import type { DataType } from '../../graph/tensor.ts';
 import { add, ceilDiv, divExact, floorDiv, min, mul, product, sub } from './dims.ts';
 import { elementsOf } from './elements.ts';
-import { dimAt, like, out, type Shape, shape, shapeRaw, unknownDims } from './rule.ts';
+import { dimAt, out, type Shape, shape, shapeRaw, unknownDims } from './rule.ts';
 
 interface Window {
   readonly auto_pad?: string;
@@ -128,5 +128,3 @@ shapeRaw('Col2Im', ({ inputs: [x, image, block] }) => {
   const channels = kernel === undefined ? null : divExact(dimAt(x?.shape, 1), product(kernel));
   return [out(x?.dtype, [dimAt(x?.shape, 0), channels, ...(places ?? unknownDims(axes))])];
 });
-
-shapeRaw('LRN', ({ inputs: [x] }) => [like(x)]);
