@@ -1,7 +1,7 @@
-"""Writes test/passes/operatorChanges.json: every version from 8 to 26 in which an operator of the default domain changed, and
+"""Writes test/passes/normalize/operatorChanges.json: every version from 8 to 26 in which an operator of the default domain changed, and
 whether its form (inputs, outputs, attributes with their defaults, deprecation) did.
 
-    python scripts/operator-changes.py > test/passes/operatorChanges.json      (needs onnx >= 1.23)
+    python scripts/operator-changes.py > test/passes/normalize/operatorChanges.json      (needs onnx >= 1.23)
 
 An operator that is new is no change. The test beside the file asks for an upgrade rule, or a reason why none is needed.
 """

@@ -26,20 +26,45 @@ const passes = 'src/passes';
 /** Whole folders, and files beside them that hold formulas. */
 const mutated = [
   ...listed(`${passes}/autodiff/gradients`),
-  ...'autodiff/tools autodiff/windows attention buffers dora dropoutMask fuse gelu groupedHeads joined layers/attention loss'
-    .split(' ')
-    .concat('lossScale lower lowerTraining narrow nbits norms optimizer patterns rowFactors silu slices'.split(' '))
-    .map((name) => `${passes}/${name}.ts`),
+  ...[
+    'adapt/dora',
+    'autodiff/windows',
+    'canonicalize/gelu',
+    'canonicalize/groupedHeads',
+    'canonicalize/joined',
+    'canonicalize/norms',
+    'canonicalize/silu',
+    'canonicalize/sliceToSplit',
+    'common/patterns',
+    'common/shapeTools',
+    'dialect/joined',
+    'loss/attachLoss',
+    'loss/lossScale',
+    'lower/dropoutMask',
+    'lower/joined',
+    'lower/modelGraph',
+    'lower/trainingGraph',
+    'optimize/fuseTransposes',
+    'optimize/halfActivations',
+    'optimize/rowFactors',
+    'optimize/softmaxGradient',
+    'precision/unpackNBits',
+    'providers/splitWideNodes',
+    'select/layers/attention',
+    'training/optimizer',
+  ].map((name) => `${passes}/${name}.ts`),
 ];
 /** The tests of these build on one another. */
 const together = ['/dora.test.js', '/peftRoundtrip.test.js'];
 /** Not worth it for each mutant: random graphs, large models, and whatever takes so many seconds. */
 const longest = 20;
-const slow = new Set(['random', 'models', 'normalizeModels'].map((name) => `${name}.test.ts`));
+const slow = new Set(['random', 'models'].map((name) => `${name}.test.ts`));
 /** Tests that compute; those of the command line and of whole runs start other processes, which know no mutants. */
 const tests = [
-  ...['gradients', 'passes', 'dropout', 'parity', 'golden'].flatMap((folder) => listed(`test/${folder}`)),
-  ...'dora packed precision speed runtime/losses runtime/lossScale'.split(' ').map((name) => `test/${name}.test.ts`),
+  ...['gradients', 'passes', 'parity', 'golden'].flatMap((folder) => listed(`test/${folder}`)),
+  ...'compile/dropout compile/packedWeights package/dora runtime/train/losses runtime/worker/lossScale'
+    .split(' ')
+    .map((name) => `test/${name}.test.ts`),
 ].filter(
   (f) =>
     f.endsWith('.test.ts') && !slow.has(basename(f)) && (values.tests?.split(',') ?? ['']).some((t) => f.includes(t)),

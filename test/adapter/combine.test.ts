@@ -6,7 +6,7 @@ import { type Combination, combine, type PeftLayer, readPeft, type Weighted } fr
 import { toFloat32 } from '../../src/formats/rawTensor.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { factorMatrices } from '../../src/graph/layers.ts';
-import { coded } from '../temporary.ts';
+import { coded } from '../support/coded.ts';
 
 const folder = join(import.meta.dirname, '../../fixtures/peft-combine');
 const adapter = (name: string, strength: number): Weighted => ({

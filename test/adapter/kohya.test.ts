@@ -9,7 +9,8 @@ import { writeSafetensors } from '../../src/formats/safetensors.ts';
 import { stream } from '../../src/graph/random.ts';
 import { compile, exportAdapter, inspect, merge } from '../../src/index.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { coded, temporaryFolder } from '../temporary.ts';
+import { coded } from '../support/coded.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 

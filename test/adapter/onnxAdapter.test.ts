@@ -5,8 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { encodeOnnxAdapter, type OnnxAdapter, parseOnnxAdapter } from '../../src/adapter/onnxAdapter.ts';
 import type { PortableTensor } from '../../src/adapter/portable.ts';
 import { LoraifyError } from '../../src/errors.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { coded } from '../temporary.ts';
+import { coded } from '../support/coded.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
 
 const floats = (dims: number[], start = 0): PortableTensor => ({
   type: 'float32',

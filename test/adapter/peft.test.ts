@@ -4,8 +4,9 @@ import { describe, expect, it } from 'vitest';
 import { type PeftAdapter, type PeftContent, peftFiles, readPeft, writePeft } from '../../src/adapter/index.ts';
 import { bytesOf, type RawTensor, toFloat32 } from '../../src/formats/rawTensor.ts';
 import { openSafetensors, parseSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { coded, temporaryFolder } from '../temporary.ts';
+import { coded } from '../support/coded.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const root = temporaryFolder();
 let count = 0;

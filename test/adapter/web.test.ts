@@ -8,7 +8,7 @@ import type { PortableTensor } from '../../src/adapter/portable.ts';
 import { adapterFeeds, baseFeeds, combineAdapters, type InputMetadata, readAdapter } from '../../src/adapter/web.ts';
 import { bytesOf, type RawTensor } from '../../src/formats/rawTensor.ts';
 import { encodeSafetensors } from '../../src/formats/safetensors.ts';
-import { coded } from '../temporary.ts';
+import { coded } from '../support/coded.ts';
 
 const root = join(import.meta.dirname, '../..');
 

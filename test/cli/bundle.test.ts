@@ -3,9 +3,9 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { digitsModel } from '../digits.ts';
-import { temporaryFolder } from '../temporary.ts';
-import { bin } from './run.ts';
+import { digitsModel } from '../support/digits.ts';
+import { bin } from '../support/runCli.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const cwd = temporaryFolder();
 const built = dirname(bin);

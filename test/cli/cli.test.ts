@@ -3,9 +3,9 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readNpz } from '../../src/formats/npz.ts';
-import { digits, digitsModel, writeJsonl } from '../digits.ts';
-import { temporaryFolder } from '../temporary.ts';
-import { bin, type Finished, loraify } from './run.ts';
+import { digits, digitsModel, writeJsonl } from '../support/digits.ts';
+import { bin, type Finished, loraify } from '../support/runCli.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const cwd = temporaryFolder();
 const at = (...parts: readonly string[]): string => join(cwd, ...parts);

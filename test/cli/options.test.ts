@@ -18,7 +18,7 @@ import {
   text,
 } from '../../src/cli/options.ts';
 
-import { temporaryFolder } from '../temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const help = { describe: 'x' };
 const shape = z.object({

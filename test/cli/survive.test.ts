@@ -3,9 +3,9 @@ import { type ChildProcess, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { digits, digitsModel, writeJsonl } from '../digits.ts';
-import { temporaryFolder } from '../temporary.ts';
-import { loraify } from './run.ts';
+import { digits, digitsModel, writeJsonl } from '../support/digits.ts';
+import { loraify } from '../support/runCli.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const cwd = temporaryFolder();
 const at = (...parts: readonly string[]): string => join(cwd, ...parts);

@@ -27,10 +27,20 @@ import {
   tensorOf,
 } from '../../src/graph/tensor.ts';
 import { type Parsed, parseFile, parseSource } from '../../src/parser/index.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { temporaryFolder } from '../temporary.ts';
-import { chain, concat, message, modelBytes, node, number, tensorBytes, text, valueInfo } from './build.ts';
-import { random } from './feeds.ts';
+import {
+  chain,
+  concat,
+  message,
+  modelBytes,
+  node,
+  number,
+  tensorBytes,
+  text,
+  valueInfo,
+} from '../support/matMulChain.ts';
+import { random } from '../support/sessionFeeds.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const sha = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 

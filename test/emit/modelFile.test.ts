@@ -6,8 +6,8 @@ import { encodeModel, writeModelFile } from '../../src/emit/index.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { memorySource } from '../../src/graph/tensor.ts';
 import { parseFile, parseSource, parseText } from '../../src/parser/index.ts';
-import { describeModel } from '../sameModel.ts';
-import { temporaryFolder } from '../temporary.ts';
+import { describeModel } from '../support/describeModel.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const list = (n: number): string => Array.from({ length: n }, (_, i) => i / 8).join(', ');
 

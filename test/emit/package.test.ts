@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { createFile, createFolder, recover } from '../../src/emit/index.ts';
-import { temporaryFolder } from '../temporary.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const fill =
   (content: string) =>

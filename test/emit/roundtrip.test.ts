@@ -6,9 +6,9 @@ import { expect, it } from 'vitest';
 import { encodeModel, planWeights, writeWeights } from '../../src/emit/index.ts';
 import { memorySource } from '../../src/graph/tensor.ts';
 import { parseFile, parseSource } from '../../src/parser/index.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { temporaryFolder } from '../temporary.ts';
-import { feedsFor } from './feeds.ts';
+import { feedsFor } from '../support/sessionFeeds.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const refused: Readonly<Record<string, string>> = {
   'micro/corrupt.onnx': 'BAD_PROTOBUF',

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { planWeights, splicedSource, writeSkeleton, writeWeights } from '../../src/emit/index.ts';
 import { parseFile, parseSource } from '../../src/parser/index.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { temporaryFolder } from '../temporary.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 async function packed(path: string, drop = false) {
   const folder = temporaryFolder();

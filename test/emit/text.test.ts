@@ -14,7 +14,7 @@ import {
 import { isDefaultAttr } from '../../src/graph/operators.ts';
 import { inlineTensor, numberToHalf, type Tensor, tensorOf } from '../../src/graph/tensor.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { describeModel } from '../sameModel.ts';
+import { describeModel } from '../support/describeModel.ts';
 
 const bytes = (s: string): Uint8Array => new TextEncoder().encode(s);
 

@@ -6,9 +6,19 @@ import { encodeModel, planWeights, startWeights, writeWeights } from '../../src/
 import { constant, Graph, Node, tensorType, Value } from '../../src/graph/model.ts';
 import { bytesOf, memorySource, type Tensor, tensorOf } from '../../src/graph/tensor.ts';
 import { parseFile, parseSource } from '../../src/parser/index.ts';
-import { temporaryFolder } from '../temporary.ts';
-import { chain, concat, emptyModel, message, node, number, tensorBytes, text, valueInfo } from './build.ts';
-import { random } from './feeds.ts';
+import {
+  chain,
+  concat,
+  emptyModel,
+  message,
+  node,
+  number,
+  tensorBytes,
+  text,
+  valueInfo,
+} from '../support/matMulChain.ts';
+import { random } from '../support/sessionFeeds.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const values = (n: number, seed: number): number[] => {
   const next = random(seed);

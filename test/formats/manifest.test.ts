@@ -2,8 +2,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { manifestJsonSchema, manifestText, parseManifest, readManifest } from '../../src/formats/manifest.ts';
-import { coded, temporaryFolder } from '../temporary.ts';
-import { tinyManifest } from '../tinyManifest.ts';
+import { coded } from '../support/coded.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
+import { tinyManifest } from '../support/tinyManifest.ts';
 
 const folder = temporaryFolder();
 

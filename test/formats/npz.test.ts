@@ -5,8 +5,9 @@ import { describe, expect, it } from 'vitest';
 import { encodeNpy, parseNpy } from '../../src/formats/npy.ts';
 import { encodeNpz, npzNames, parseNpz, readNpz, writeNpz } from '../../src/formats/npz.ts';
 import { bytesOf, elements, isRawDtype, type RawTensor, rawDtypes, toFloat32 } from '../../src/formats/rawTensor.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { coded, temporaryFolder } from '../temporary.ts';
+import { coded } from '../support/coded.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { patternTable } from '../../src/formats/peftPattern.ts';
 import { escapePattern, fullMatcher, prefixMatcher } from '../../src/formats/pythonRegex.ts';
-import { coded } from '../temporary.ts';
+import { coded } from '../support/coded.ts';
 
 const texts = [
   'model.layers.3.self_attn.q_proj',

@@ -8,8 +8,9 @@ import {
   parseSafetensors,
   writeSafetensors,
 } from '../../src/formats/safetensors.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { coded, temporaryFolder } from '../temporary.ts';
+import { coded } from '../support/coded.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const f32 = (...values: number[]): RawTensor => ({

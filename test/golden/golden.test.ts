@@ -13,8 +13,8 @@ import { printModel } from '../../src/emit/index.ts';
 import { LoraifyError } from '../../src/errors.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { checkAdapted, checkGradient } from './execute.ts';
-import { checkServed, exportForms, servedGraph } from './served.ts';
+import { checkAdapted, checkGradient } from '../support/executeGraphs.ts';
+import { checkServed, exportForms, servedGraph } from '../support/exportForms.ts';
 
 const root = join(import.meta.dirname, '../../fixtures');
 const areas = ['lora', 'train', 'speed', 'errors', 'export'];

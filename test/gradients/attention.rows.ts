@@ -1,5 +1,5 @@
 /** Attention and rotary embeddings; the kernels are float32. */
-import { bool, type Case, f, int64 } from './harness.ts';
+import { bool, type Case, f, int64 } from '../support/gradients/harness.ts';
 
 const a = (inputs: Case['in'], attrs: object = {}, more: Partial<Case> = {}): Case => ({
   op: 'Attention',

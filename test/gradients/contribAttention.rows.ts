@@ -1,5 +1,5 @@
 /** Contributed attention and rotary embeddings; the kernels are float32. */
-import { type Case, f, int32, int64 } from './harness.ts';
+import { type Case, f, int32, int64 } from '../support/gradients/harness.ts';
 
 type Inputs = Case['in'];
 const row =

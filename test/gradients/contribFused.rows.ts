@@ -1,5 +1,5 @@
 /** Fused products and activations; most kernels are float32. */
-import { type Case, f, int32, offZero } from './harness.ts';
+import { type Case, f, int32, offZero } from '../support/gradients/harness.ts';
 
 const row =
   (op: Case['op'], base: Partial<Case> = {}) =>

@@ -1,5 +1,5 @@
 /** Contributed normalizations. */
-import { type Case, f, int32, type Mode, sized } from './harness.ts';
+import { type Case, f, int32, type Mode, sized } from '../support/gradients/harness.ts';
 
 const simple = (inputs: Case['in'], attrs: object = {}, more: Partial<Case> = {}): Case => ({
   op: 'SimplifiedLayerNormalization',

@@ -1,4 +1,4 @@
+import { gradientTable } from '../support/gradients/table.ts';
 import { rows } from './contribNorm.rows.ts';
-import { gradientTable } from './table.ts';
 
 gradientTable('contributed normalizations', rows);

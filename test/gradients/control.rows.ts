@@ -1,5 +1,5 @@
 /** If and Scan in float64: what is captured, carried, sliced and stacked, in either direction and at any depth. */
-import { branch, type ControlCase, ranked, scan } from './control.ts';
+import { branch, type ControlCase, ranked, scan } from '../support/gradients/controlFlow.ts';
 
 const no = (): never => {
   throw new Error('missing');

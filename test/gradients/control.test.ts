@@ -4,11 +4,11 @@ import { tensorType, Value } from '../../src/graph/model.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
 import { decomposeRaw } from '../../src/passes/autodiff/rules.ts';
 import { inferNode } from '../../src/passes/shapes/index.ts';
-import { coded } from '../temporary.ts';
+import { coded } from '../support/coded.ts';
+import { checkControl, loop, scan } from '../support/gradients/controlFlow.ts';
+import { measured } from '../support/gradients/figures.ts';
+import { modes } from '../support/gradients/harness.ts';
 import { controlRows } from './control.rows.ts';
-import { checkControl, loop, scan } from './control.ts';
-import { measured } from './figures.ts';
-import { modes } from './harness.ts';
 import { loopRows } from './loop.rows.ts';
 
 const fail = (): never => {

@@ -1,5 +1,5 @@
 /** Convolutions: float32 kernels only, but bilinear, so that a step of 1 is exact but for rounding (about 1e-6 here). */
-import { type Case, f } from './harness.ts';
+import { type Case, f } from '../support/gradients/harness.ts';
 
 const one = { dtype: 'float32', linear: true, tolerance: 2e-5 } as const;
 const row = (op: Case['op'], x: readonly number[], w: readonly number[], attrs: object, bias?: number): Case => ({

@@ -3,11 +3,11 @@ import { contrib } from '../../src/graph/contrib.ts';
 import { isOpName, operators } from '../../src/graph/operators.ts';
 import { gradientState, pending, renamed } from '../../src/passes/autodiff/index.ts';
 import { ruleKeys } from '../../src/passes/autodiff/rules.ts';
+import { allRows } from './all.rows.ts';
 import { controlRows } from './control.rows.ts';
 import { unfilled } from './empty.rows.ts';
-import { extras } from './extras.ts';
+import { extras } from './extras.rows.ts';
 import { loopRows } from './loop.rows.ts';
-import { allRows } from './rows.ts';
 
 describe('coverage of the operator table', () => {
   const names = Object.keys(operators).filter(isOpName);

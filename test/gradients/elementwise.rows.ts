@@ -1,5 +1,17 @@
 /** Elementwise operators. Tolerances: the harness's own unless a row says otherwise. */
-import { between, bool, type Case, distinct, f, fixed, int64, normal, offZero, positive, uint8 } from './harness.ts';
+import {
+  between,
+  bool,
+  type Case,
+  distinct,
+  f,
+  fixed,
+  int64,
+  normal,
+  offZero,
+  positive,
+  uint8,
+} from '../support/gradients/harness.ts';
 
 const s = [2, 3];
 /** Pairs of shapes that broadcast in every way: equal, leading, ones, both, scalar, empty. */

@@ -1,5 +1,5 @@
 /** Empty batches, and tensors of rank 0, for what has no such row in its own table. */
-import { bool, type Case, f, fixed, int32, int64, k, uint8 } from './harness.ts';
+import { bool, type Case, f, fixed, int32, int64, k, uint8 } from '../support/gradients/harness.ts';
 
 const float32 = { dtype: 'float32' } as const;
 export const rows: readonly Case[] = [

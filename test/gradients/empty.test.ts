@@ -1,4 +1,4 @@
+import { gradientTable } from '../support/gradients/table.ts';
 import { rows } from './empty.rows.ts';
-import { gradientTable } from './table.ts';
 
 gradientTable('empty batches', rows);

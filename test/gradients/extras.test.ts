@@ -1,6 +1,6 @@
 import { describe, it } from 'vitest';
-import { extras } from './extras.ts';
-import { measured } from './figures.ts';
+import { measured } from '../support/gradients/figures.ts';
+import { extras } from './extras.rows.ts';
 
 describe('gradients beside the tables', () => {
   it.each(extras.map((extra) => [extra.is, extra] as const))('%s', async (_, extra) => {

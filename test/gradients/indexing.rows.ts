@@ -1,5 +1,5 @@
 /** Operators that pick or place elements: linear in the data, so a step of 1 is exact. */
-import { type Arg, bool, type Case, distinct, f, int32, int64, k, sized } from './harness.ts';
+import { type Arg, bool, type Case, distinct, f, int32, int64, k, sized } from '../support/gradients/harness.ts';
 
 const one = { linear: true, step: 1, tolerance: 1e-12 } as const;
 const row = (op: Case['op'], inputs: Case['in'], attrs: object = {}, more: Partial<Case> = {}): Case => ({

@@ -1,5 +1,5 @@
 /** Operators that move elements: linear, so a step of 1 is exact. */
-import { type Case, f, int64, k } from './harness.ts';
+import { type Case, f, int64, k } from '../support/gradients/harness.ts';
 
 const one = { linear: true, step: 1, tolerance: 1e-12 } as const;
 const x = [2, 3, 4];

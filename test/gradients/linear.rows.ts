@@ -1,5 +1,5 @@
 /** Products: bilinear, so a step of 1 is exact but for rounding. */
-import { type Case, f } from './harness.ts';
+import { type Case, f } from '../support/gradients/harness.ts';
 
 const one = { linear: true, step: 1, tolerance: 1e-12 } as const;
 const pairs: readonly (readonly [readonly number[], readonly number[]])[] = [

@@ -1,5 +1,5 @@
 /** Loops in float64: counted, ended by their data or never begun; states that grow; loops in other bodies. */
-import { branch, type ControlCase, loop, ranked, scan } from './control.ts';
+import { branch, type ControlCase, loop, ranked, scan } from '../support/gradients/controlFlow.ts';
 
 const no = (): never => {
   throw new Error('missing');

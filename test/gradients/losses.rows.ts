@@ -1,5 +1,5 @@
 /** Einsum, and losses as nodes. */
-import { type Case, f, int64, positive } from './harness.ts';
+import { type Case, f, int64, positive } from '../support/gradients/harness.ts';
 
 const one = { linear: true, step: 1, tolerance: 1e-12 } as const;
 const e = (equation: string, ...shapes: readonly (readonly number[])[]): Case => ({

@@ -10,8 +10,8 @@ import { resolveOptions } from '../../src/compile/options.ts';
 import { encodeModel } from '../../src/emit/index.ts';
 import { sizeOf } from '../../src/graph/layers.ts';
 import { parseFile } from '../../src/parser/index.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { normal, random } from './harness.ts';
+import { normal, random } from '../support/gradients/harness.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
 
 interface Subject {
   readonly file: string;

@@ -1,5 +1,5 @@
 /** Normalizations. Scales lie off zero so that every term counts. */
-import { type Case, distinct, f, fixed, offZero, positive } from './harness.ts';
+import { type Case, distinct, f, fixed, offZero, positive } from '../support/gradients/harness.ts';
 
 const float32 = { dtype: 'float32' } as const;
 

@@ -6,7 +6,16 @@ import type { Value } from '../../src/graph/model.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { normalize } from '../../src/passes/normalize/index.ts';
 import { inferNode } from '../../src/passes/shapes/index.ts';
-import { checkGraph, type Data, type Domain, distinct, normal, offZero, positive, random } from './harness.ts';
+import {
+  checkGraph,
+  type Data,
+  type Domain,
+  distinct,
+  normal,
+  offZero,
+  positive,
+  random,
+} from '../support/gradients/harness.ts';
 
 /** Opset, signature and nodes; gradients are asked of the floating-point inputs. `N` is 2. */
 interface Form {

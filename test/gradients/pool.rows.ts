@@ -1,5 +1,5 @@
 /** Pools. Averages are linear; maxima are taken over values that lie apart. Average pools have float32 kernels only. */
-import { type Case, distinct, f, offZero, positive } from './harness.ts';
+import { type Case, distinct, f, offZero, positive } from '../support/gradients/harness.ts';
 
 const linear = { dtype: 'float32', linear: true, tolerance: 2e-5 } as const;
 const max = (x: readonly number[], attrs: object, more: Partial<Case> = {}): Case => ({

@@ -1,4 +1,4 @@
+import { gradientTable } from '../support/gradients/table.ts';
 import { rows } from './pool.rows.ts';
-import { gradientTable } from './table.ts';
 
 gradientTable('pools', rows);

@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { attrsOf } from '../../src/graph/operators.ts';
 import { lacks } from '../../src/passes/providers/replacements.ts';
-import { gradientNodes, title } from './harness.ts';
-import { allRows } from './rows.ts';
+import { gradientNodes, title } from '../support/gradients/harness.ts';
+import { allRows } from './all.rows.ts';
 
 const notOnCuda = lacks('cuda');
 /** Whose own operator is in the gradient, and only on the CPU as well. */

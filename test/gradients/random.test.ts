@@ -10,9 +10,9 @@
 import { describe, expect, it } from 'vitest';
 import { gradientState } from '../../src/passes/autodiff/index.ts';
 import { ruleKeys } from '../../src/passes/autodiff/rules.ts';
-import { recipeOf } from './random/graph.ts';
-import { problemsOf, report } from './random/run.ts';
-import { steps } from './random/steps.ts';
+import { recipeOf } from '../support/randomGraphs/graph.ts';
+import { problemsOf, report } from '../support/randomGraphs/run.ts';
+import { steps } from '../support/randomGraphs/steps.ts';
 
 const count = Number(process.env.RANDOM_GRAPHS ?? 300);
 const first = Number(process.env.RANDOM_GRAPHS_SEED ?? 1);
@@ -53,7 +53,7 @@ const notDrawn: Readonly<Record<string, string>> = {
   'loraify.Silu': 'made by the compile out of Sigmoid and a product, which are drawn',
   'loraify.Joined': 'made by the compile for CUDA out of products that read one value',
   'loraify.Adapted': 'made by the compile out of MatMul and Gemm with weights, which are drawn',
-  'loraify.Dropout': 'a random mask; test/dropout holds its gradient for all forms of a branch',
+  'loraify.Dropout': 'a random mask; passes/dialect/dropout.test.ts holds its gradient for all forms of a branch',
   QuantizeLinear: 'its gradient is that of the clipping alone, which no difference shows',
   'com.microsoft.GroupQueryAttention': 'a compile fixes its lengths and caches, so the source computes something else',
   'com.microsoft.BiasSoftmax': 'has no kernel on the CPU',

@@ -1,5 +1,5 @@
 /** LSTM, GRU and RNN, of which ONNX Runtime has float32 kernels only. */
-import { type Case, type Domain, f, int32, type Mode, normal } from './harness.ts';
+import { type Case, type Domain, f, int32, type Mode, normal } from '../support/gradients/harness.ts';
 
 /** Weights that leave the gates where they bend. */
 const half: Domain = (next, i, n) => 0.5 * normal(next, i, n);

@@ -1,5 +1,16 @@
 /** Reductions and the softmax family. */
-import { type Case, type Domain, distinct, f, fixed, int64, k, normal, offZero, positive } from './harness.ts';
+import {
+  type Case,
+  type Domain,
+  distinct,
+  f,
+  fixed,
+  int64,
+  k,
+  normal,
+  offZero,
+  positive,
+} from '../support/gradients/harness.ts';
 
 const x = [2, 3, 4];
 /** Every way of writing the axes. */

@@ -2,7 +2,7 @@
  * Operators that read an image between its elements. Places lie off the elements and the
  * middles between them, where interpolation has kinks and steps.
  */
-import { between, type Case, type Domain, distinct, f, fixed, int64, k } from './harness.ts';
+import { between, type Case, type Domain, distinct, f, fixed, int64, k } from '../support/gradients/harness.ts';
 
 const row = (op: Case['op'], inputs: Case['in'], attrs: object = {}, more: Partial<Case> = {}): Case => ({
   op,

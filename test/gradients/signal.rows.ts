@@ -1,5 +1,5 @@
 /** Fourier transforms, frames and blocks put together: linear in the signal. */
-import { type Case, f, int64, k } from './harness.ts';
+import { type Case, f, int64, k } from '../support/gradients/harness.ts';
 
 const row = (op: Case['op'], inputs: Case['in'], attrs: object = {}, more: Partial<Case> = {}): Case => ({
   op,

@@ -1,5 +1,5 @@
 /** Image-like tensors: all linear. */
-import { type Case, f, fixed, int64, k } from './harness.ts';
+import { type Case, f, fixed, int64, k } from '../support/gradients/harness.ts';
 
 const linear = { dtype: 'float32', linear: true, tolerance: 2e-5 } as const;
 const row = (op: Case['op'], inputs: Case['in'], attrs: object = {}, more: Partial<Case> = {}): Case => ({

@@ -20,8 +20,8 @@ import {
   numbers,
   session,
   title,
-} from './harness.ts';
-import { allRows } from './rows.ts';
+} from '../support/gradients/harness.ts';
+import { allRows } from './all.rows.ts';
 
 const rounded = (v: number): number => halfToNumber(numberToHalf(v));
 

@@ -5,8 +5,8 @@ import { Graph, tensorType, Value } from '../../src/graph/model.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
 import { gradTools } from '../../src/passes/common/shapeTools.ts';
 import { inferNode } from '../../src/passes/shapes/index.ts';
-import { coded } from '../temporary.ts';
-import { checkGraph, type Mode, modes, normal, type Outcome, variables } from './harness.ts';
+import { coded } from '../support/coded.ts';
+import { checkGraph, type Mode, modes, normal, type Outcome, variables } from '../support/gradients/harness.ts';
 
 type Shapes = Readonly<Record<string, readonly number[]>>;
 

@@ -4,7 +4,7 @@ import { Graph, type Model, Node, Value } from '../../src/graph/model.ts';
 import { tensorOf } from '../../src/graph/tensor.ts';
 import { parseText } from '../../src/parser/index.ts';
 import { verify } from '../../src/passes/common/verify.ts';
-import { describeModel } from '../sameModel.ts';
+import { describeModel } from '../support/describeModel.ts';
 
 const text = `<ir_version: 10, opset_import: ["" : 18, "mine" : 1]>
 main (float[2,3] x, bool c) => (float[2,3] y, float[2,3] z) <float[3] w = {1, 2, 3}>

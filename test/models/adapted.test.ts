@@ -6,10 +6,10 @@ import { resolveOptions } from '../../src/compile/options.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { stream } from '../../src/graph/random.ts';
 import { parseFile } from '../../src/parser/index.ts';
-import { distance, mergedInto, open } from '../golden/execute.ts';
-import { inFloat32, roundingOf, wide, wideFeeds } from '../golden/types.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { adaptedOnly, type Subject, trainable } from './subjects.ts';
+import { distance, mergedInto, open } from '../support/executeGraphs.ts';
+import { inFloat32, roundingOf, wide, wideFeeds } from '../support/halfTypes.ts';
+import { adaptedOnly, type Subject, trainable } from '../support/realModels.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
 
 type Results = Readonly<Record<string, Tensor>>;
 

@@ -15,9 +15,9 @@ import { InferenceSession } from 'onnxruntime-node';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { main } from '../../src/cli/main.ts';
 import { compile } from '../../src/compile/index.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { temporaryFolder } from '../temporary.ts';
-import { trainable } from './subjects.ts';
+import { trainable } from '../support/realModels.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 

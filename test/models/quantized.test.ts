@@ -11,10 +11,11 @@ import { stream } from '../../src/graph/random.ts';
 import { inlineTensor, tensorOf } from '../../src/graph/tensor.ts';
 import { compile, merge } from '../../src/index.ts';
 import { parseFile } from '../../src/parser/index.ts';
-import { floats } from '../golden/execute.ts';
-import { modelOf } from '../gradients/harness.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { coded, temporaryFolder } from '../temporary.ts';
+import { coded } from '../support/coded.ts';
+import { floats } from '../support/executeGraphs.ts';
+import { modelOf } from '../support/gradients/harness.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const vector = (data: Float32Array): Tensor => new Tensor('float32', data, [data.length]);

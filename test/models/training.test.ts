@@ -11,10 +11,10 @@ import { stream } from '../../src/graph/random.ts';
 import { bytesOf } from '../../src/graph/tensor.ts';
 import { parseFile } from '../../src/parser/index.ts';
 import { lossScaling } from '../../src/passes/index.ts';
-import { floats } from '../golden/execute.ts';
-import { inFloat32, roundingOf } from '../golden/types.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { type Feeds, type Trainable, trainable } from './subjects.ts';
+import { floats } from '../support/executeGraphs.ts';
+import { inFloat32, roundingOf } from '../support/halfTypes.ts';
+import { type Feeds, type Trainable, trainable } from '../support/realModels.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
 
 const vector = (data: Float32Array): Tensor => new Tensor('float32', data, [data.length]);
 const scalar = (x: number): Tensor => new Tensor('float32', Float32Array.of(x), []);

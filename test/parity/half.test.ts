@@ -16,10 +16,10 @@ import { stream } from '../../src/graph/random.ts';
 import { bytesOf } from '../../src/graph/tensor.ts';
 import { parseFile } from '../../src/parser/index.ts';
 import { lossScaling, type StateLayout } from '../../src/passes/index.ts';
-import { distance, floats } from '../golden/execute.ts';
-import { inFloat32 } from '../golden/types.ts';
-import { numbers } from '../gradients/harness.ts';
-import { readPack } from './pack.ts';
+import { distance, floats } from '../support/executeGraphs.ts';
+import { numbers } from '../support/gradients/harness.ts';
+import { inFloat32 } from '../support/halfTypes.ts';
+import { readPack } from '../support/parityPack.ts';
 
 const schema = z.object({
   losses_f32: z.array(z.number()),

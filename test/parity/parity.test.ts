@@ -14,9 +14,9 @@ import { sizeOf, transposed } from '../../src/graph/layers.ts';
 import type { Layer, Model } from '../../src/graph/model.ts';
 import { storedValues } from '../../src/package/modulesToSave.ts';
 import { parseFile } from '../../src/parser/index.ts';
-import { distance } from '../golden/execute.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { type Pack, readPack } from './pack.ts';
+import { distance } from '../support/executeGraphs.ts';
+import { type Pack, readPack } from '../support/parityPack.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
 
 const open = (model: Model | undefined): Promise<InferenceSession> => {
   if (model === undefined) throw new Error('a graph is missing');

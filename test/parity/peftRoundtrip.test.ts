@@ -12,8 +12,8 @@ import { readNpz } from '../../src/formats/npz.ts';
 import { elements, toFloat32 } from '../../src/formats/rawTensor.ts';
 import { openSafetensors } from '../../src/formats/safetensors.ts';
 import { compile, exportAdapter, merge } from '../../src/index.ts';
-import { distance, floats } from '../golden/execute.ts';
-import { temporaryFolder } from '../temporary.ts';
+import { distance, floats } from '../support/executeGraphs.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const root = join(import.meta.dirname, '../../fixtures/peft-roundtrip');
 const cases = z.record(z.string(), z.string()).parse(JSON.parse(readFileSync(join(root, 'cases.json'), 'utf8')));

@@ -14,8 +14,8 @@ import { encodeModel } from '../../src/emit/index.ts';
 import { elements, type RawTensor, toFloat32 } from '../../src/formats/rawTensor.ts';
 import { openSafetensors } from '../../src/formats/safetensors.ts';
 import { parseFile } from '../../src/parser/index.ts';
-import { distance, floats } from '../golden/execute.ts';
-import { ortTensor } from './pack.ts';
+import { distance, floats } from '../support/executeGraphs.ts';
+import { ortTensor } from '../support/parityPack.ts';
 
 const root = join(import.meta.dirname, '../../fixtures/torch-blocks');
 const blocks = readdirSync(root, { withFileTypes: true }).filter((e) => e.isDirectory());

@@ -6,9 +6,19 @@ import { encodeModel } from '../../src/emit/index.ts';
 import { LoraifyError } from '../../src/errors.ts';
 import { memorySource, tensorOf } from '../../src/graph/tensor.ts';
 import { parseFile, parseSource } from '../../src/parser/index.ts';
-import { chain, concat, message, modelBytes, node, number, tensorBytes, text, valueInfo } from '../emit/build.ts';
-import { describeShared, sharedPath } from '../shared.ts';
-import { temporaryFolder } from '../temporary.ts';
+import {
+  chain,
+  concat,
+  message,
+  modelBytes,
+  node,
+  number,
+  tensorBytes,
+  text,
+  valueInfo,
+} from '../support/matMulChain.ts';
+import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
+import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const parse = (bytes: Uint8Array, folder?: string) => parseSource(memorySource('m.onnx', bytes), folder).model;
 

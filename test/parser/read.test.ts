@@ -11,7 +11,7 @@ import {
 } from '../../src/graph/tensor.ts';
 import { parseSource } from '../../src/parser/index.ts';
 import { tagBytes, varintBytes } from '../../src/proto/index.ts';
-import { concat, message, modelBytes, node, number, tensorBytes, text, valueInfo } from '../emit/build.ts';
+import { concat, message, modelBytes, node, number, tensorBytes, text, valueInfo } from '../support/matMulChain.ts';
 
 const parse = (bytes: Uint8Array) => parseSource(memorySource('m.onnx', bytes)).model;
 const x = valueInfo(11, 'x', 1, ['N', 4]);

@@ -5,7 +5,7 @@ import { LoraifyError } from '../../src/errors.ts';
 import type { Graph, Model, Node } from '../../src/graph/model.ts';
 import { bytesOf, numbersOf, type Tensor, tensorOf } from '../../src/graph/tensor.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { describeModel } from '../sameModel.ts';
+import { describeModel } from '../support/describeModel.ts';
 
 const node = (g: Graph, i: number): Node => {
   const n = g.nodes[i];

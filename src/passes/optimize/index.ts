@@ -1,6 +1,6 @@
 /**
  * Passes that make a finished gradient graph faster on one provider. `portable` is left as it was derived: the graph that every
- * provider runs. Each pass keeps what is computed; test/speed holds the gradients of all targets against each other.
+ * provider runs. Each pass keeps what is computed; targets.test.ts holds the gradients of all targets against each other.
  */
 
 import type { Builder } from '../../graph/builder.ts';

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Value } from '../../../src/graph/model.ts';
 import { parseText } from '../../../src/parser/index.ts';
 import { inferShapes } from '../../../src/passes/shapes/index.ts';
-import { actual, agree, type Feeds, feed, symbolsOf } from './oracle.ts';
+import { actual, agree, type Feeds, feed, symbolsOf } from '../../support/shapes/oracle.ts';
 
 /** Infers, compares with a run, and says what the outputs are. */
 async function outputs(text: string, feeds: Feeds): Promise<string[]> {

@@ -7,9 +7,9 @@ import { cloneModel } from '../../../src/graph/clone.ts';
 import type { Value } from '../../../src/graph/model.ts';
 import { parseFile } from '../../../src/parser/index.ts';
 import { normalize } from '../../../src/passes/normalize/index.ts';
-import { feedsFor } from '../../emit/feeds.ts';
-import { describeShared, sharedPath } from '../../shared.ts';
-import { actual, agree, inferWith, symbolsOf } from './oracle.ts';
+import { feedsFor } from '../../support/sessionFeeds.ts';
+import { actual, agree, inferWith, symbolsOf } from '../../support/shapes/oracle.ts';
+import { describeShared, sharedPath } from '../../support/sharedMaterial.ts';
 
 // ONNX Runtime or the parser refuses them.
 const skipped = ['corrupt', 'evil_external_location', 'no_opset_import', 'duplicate_opset_imports'];

@@ -1,7 +1,7 @@
 /** Random cases of each operator, run on ONNX Runtime. */
 import { describe, it } from 'vitest';
-import { cases } from './cases.ts';
-import { check } from './oracle.ts';
+import { cases } from '../../support/shapes/cases.ts';
+import { check } from '../../support/shapes/oracle.ts';
 
 /** Cases per operator; more for a longer search. */
 const samples = Number(process.env.SAMPLES ?? 6);

@@ -13,8 +13,9 @@ import {
   rowLengths,
   rowsDataset,
 } from '../../../src/runtime/data/index.ts';
-import { describeShared, sharedPath } from '../../shared.ts';
-import { coded, temporaryFolder } from '../../temporary.ts';
+import { coded } from '../../support/coded.ts';
+import { describeShared, sharedPath } from '../../support/sharedMaterial.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 let count = 0;

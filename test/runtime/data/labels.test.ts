@@ -8,8 +8,9 @@ import { bytesOf } from '../../../src/formats/rawTensor.ts';
 import { writeSafetensors } from '../../../src/formats/safetensors.ts';
 import { evaluate, Trainer } from '../../../src/index.ts';
 import { type DataSpec, type LabelRule, openData, rowsDataset } from '../../../src/runtime/data/index.ts';
-import { compileDigits, digits, writeJsonl } from '../../digits.ts';
-import { coded, temporaryFolder } from '../../temporary.ts';
+import { coded } from '../../support/coded.ts';
+import { compileDigits, digits, writeJsonl } from '../../support/digits.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const bad = (...fragments: string[]) => expect.toSatisfy(coded('BAD_DATA', ...fragments));

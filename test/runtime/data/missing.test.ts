@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { writeNpz } from '../../../src/formats/npz.ts';
 import { bytesOf } from '../../../src/formats/rawTensor.ts';
 import { batch, type DataSpec, type Dataset, openData, rowsDataset } from '../../../src/runtime/data/index.ts';
-import { coded, temporaryFolder } from '../../temporary.ts';
+import { coded } from '../../support/coded.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
 const bad = (...fragments: string[]) => expect.toSatisfy(coded('BAD_DATA', ...fragments));

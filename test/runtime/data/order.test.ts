@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type BatchOrder, batchOrder, permutation } from '../../../src/runtime/data/order.ts';
-import { coded } from '../../temporary.ts';
+import { coded } from '../../support/coded.ts';
 
 describe('permutation', () => {
   it('has every row once, another order per seed and epoch, the same one again for the same arguments', () => {

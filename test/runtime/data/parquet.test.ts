@@ -4,7 +4,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type DataSpec, type Dataset, type FieldSpec, openData } from '../../../src/runtime/data/index.ts';
-import { coded, temporaryFolder } from '../../temporary.ts';
+import { coded } from '../../support/coded.ts';
+import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const fixture = (name: string): string => join(import.meta.dirname, '../../../fixtures/data', `${name}.parquet`);
 const field = (name: string, type: string, ...shape: FieldSpec['shape']): FieldSpec => ({ name, type, shape });

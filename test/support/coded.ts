@@ -1,0 +1,8 @@
+/** For expect(...).toThrow: an error of this code whose message has all the fragments. */
+export function coded(code: string, ...fragments: readonly string[]): (error: unknown) => boolean {
+  return (error) =>
+    error instanceof Error &&
+    'code' in error &&
+    error.code === code &&
+    fragments.every((fragment) => error.message.includes(fragment));
+}
