@@ -91,4 +91,7 @@ export const rows: readonly Case[] = [
   attention([x, w, b], two, { ...cached, is: 'present' }),
   attention([x, w, b, none, past(0)], { ...two, unidirectional: 1 }, { ...cached, is: 'past 0' }),
   attention([x, w, b, int32([1, 1, 1, 0, 1, 1, 0, 1, 1, 1], [2, 5]), past(2)], { ...two, unidirectional: 1 }, cached),
+  gelu([f([])]),
+  quickGelu([f([])]),
+  row('com.microsoft.FusedGemm')([f([0, 3]), f([3, 4]), f([4])], { activation: 'Tanh' }),
 ];
