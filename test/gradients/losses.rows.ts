@@ -78,6 +78,8 @@ export const rows: readonly Case[] = [
       loss: [0, 1],
     },
   ]),
+  // The mean of no losses is not a number.
+  { op: 'NegativeLogLikelihoodLoss', in: [f([0, 3]), int64([], [0])], attrs: { reduction: 'none' } },
 ];
 
 /** What the tests would make for every operator, and cannot for these. */
