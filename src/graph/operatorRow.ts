@@ -37,9 +37,10 @@ export const [sparse, type] = [row('sparse'), row('type')];
 
 /**
  * How the first output's type and shape follow from the inputs, for operators that need no rule of their own: `same` as the first
- * input, the `broadcast` of all inputs, or the `matmul` of the first two as NumPy defines it. passes/shapes/kinds.ts has the rules.
+ * input, the `broadcast` of all inputs, the `matmul` of the first two as NumPy defines it, or the `conv` of the first two with the
+ * attributes of Conv. passes/shapes/kinds.ts has the rules.
  */
-export type ShapeKind = 'same' | 'broadcast' | 'matmul';
+export type ShapeKind = 'same' | 'broadcast' | 'matmul' | 'conv';
 
 export interface OpRow {
   readonly in: readonly string[];

@@ -42,7 +42,7 @@ function windows(x: Value | undefined, channels: Dim, kernel: Shape, w: Window):
 }
 
 type ConvAttrs = Window & { readonly kernel_shape: readonly number[] | undefined };
-const conv = (
+export const conv = (
   dtype: DataType | undefined,
   x: Value | undefined,
   w: Value | undefined,
@@ -50,8 +50,6 @@ const conv = (
 ): ReturnType<typeof out> =>
   out(dtype, windows(x, dimAt(w?.shape, 0), attrs.kernel_shape ?? w?.shape?.slice(2), attrs));
 
-shape('Conv', ({ inputs: [x, w], attrs }) => [conv(x?.dtype ?? w?.dtype, x, w, attrs)]);
-shape('DeformConv', ({ inputs: [x, w], attrs }) => [conv(x?.dtype ?? w?.dtype, x, w, attrs)]);
 shape('ConvInteger', ({ inputs: [x, w], attrs }) => [conv('int32', x, w, attrs)]);
 shape('QLinearConv', ({ inputs, attrs }) => [conv(inputs[7]?.dtype, inputs[0], inputs[3], attrs)]);
 
