@@ -5,7 +5,7 @@
  *
  * Facts: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
  */
-import { float, int, ints, type OpRow, str } from './operatorRow.ts';
+import { float, floats, int, ints, type OpRow, str } from './operatorRow.ts';
 
 // biome-ignore format: one row per operator
 export const contrib = {
@@ -14,6 +14,7 @@ export const contrib = {
   'com.microsoft.BiasSoftmax': { in: ['data', 'bias'], out: ['output'], shape: 'same', attrs: { axis: int(1), is_inner_broadcast: int() } },
   'com.microsoft.EmbedLayerNormalization': { in: ['input_ids', 'segment_ids?', 'word_embedding', 'position_embedding', 'segment_embedding?', 'gamma', 'beta', 'mask?', 'position_ids?'], out: ['output', 'mask_index?', 'embedding_sum?'], attrs: { epsilon: float(1e-12), mask_index_type: int(0) } },
   'com.microsoft.FastGelu': { in: ['X', 'bias?'], out: ['Y'], shape: 'same' },
+  'com.microsoft.FusedConv': { in: ['X', 'W', 'B?', 'Z?'], out: ['Y'], shape: 'conv', attrs: { activation: str(), activation_params: floats(), auto_pad: str('NOTSET'), dilations: ints(), group: int(1), kernel_shape: ints(), pads: ints(), strides: ints() } },
   'com.microsoft.FusedGemm': { in: ['A', 'B', 'C?'], out: ['Y'], attrs: { activation: str(), activation_alpha: float(), activation_beta: float(), activation_gamma: float(), alpha: float(1), beta: float(1), transA: int(0), transB: int(0) } },
   'com.microsoft.FusedMatMul': { in: ['A', 'B'], out: ['Y'], attrs: { alpha: float(1), transA: int(0), transB: int(0), transBatchA: int(0), transBatchB: int(0) } },
   'com.microsoft.Gelu': { in: ['X'], out: ['Y'], shape: 'same' },
