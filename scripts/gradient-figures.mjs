@@ -1,37 +1,30 @@
-// `npm run figures`: runs the numeric gradient checks and records in test/gradients/figures.json what they found, by operator.
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+// `npm run figures`: runs the numeric gradient checks and records in docs/reference/operators.md what they found, by operator.
+// `npm run figures -- Inverse Gelu` does it for these operators alone, by name or by key (com.microsoft.Gelu).
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { createViteServer } from 'vitest/node';
+import { figuresOf, operatorsFile, operatorsPage } from './operators-doc.mjs';
 
-const folder = mkdtempSync(join(tmpdir(), 'loraify-figures-'));
-const file = join(folder, 'errors.jsonl');
-writeFileSync(file, '');
-const env = { ...process.env, LORAIFY_FIGURES: file };
-const run = spawnSync('npx', ['vitest', 'run', 'test/gradients'], {
-  env,
-  stdio: 'inherit',
+// The rules and the tests as they are in src/ and test/: nothing has to be built first.
+const server = await createViteServer({
+  root: fileURLToPath(new URL('..', import.meta.url)),
+  configFile: false,
+  appType: 'custom',
+  logLevel: 'error',
+  optimizeDeps: { noDiscovery: true },
+  server: { middlewareMode: true, watch: null },
 });
-if (run.status !== 0) process.exit(1);
-
-/** Up to one digit: 3.2e-6 is 4e-6. */
-const roundedUp = (x) => {
-  const power = Math.floor(Math.log10(x));
-  return Number(`${Math.ceil(Number((x / 10 ** power).toPrecision(12)))}e${power}`);
-};
-/**
- * Roundings differ between processors, so that a machine may find three times what another does; and nothing below what differences of
- * float64 or of float32 give is worth telling apart.
- */
-const bound = (error) => (3 * error <= 1e-9 ? 1e-9 : Math.max(1e-6, roundedUp(3 * error)));
-const found = new Map();
-for (const line of readFileSync(file, 'utf8').trim().split('\n')) {
-  const [op, error] = JSON.parse(line);
-  const before = found.get(op) ?? { cases: 0, error: 0 };
-  found.set(op, { cases: before.cases + 1, error: Math.max(before.error, error) });
+try {
+  const names = process.argv.slice(2);
+  const { measure } = await server.ssrLoadModule('/test/support/gradients/checks.ts');
+  const { operatorStates } = await server.ssrLoadModule('/src/passes/index.ts');
+  const measured = await measure(names);
+  for (const [op, { cases, error }] of measured) console.log(`${op}: ${cases} cases, error ${error.toExponential(0)}`);
+  const recorded = names.length === 0 ? [] : figuresOf(readFileSync(operatorsFile, 'utf8'));
+  writeFileSync(operatorsFile, operatorsPage(operatorStates(), new Map([...recorded, ...measured])));
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+} finally {
+  await server.close();
 }
-const rows = [...found]
-  .sort(([a], [b]) => (a < b ? -1 : 1))
-  .map(([op, { cases, error }]) => `  ${JSON.stringify(op)}: { "cases": ${cases}, "error": ${bound(error)} }`);
-writeFileSync(new URL('../test/gradients/figures.json', import.meta.url), `{\n${rows.join(',\n')}\n}\n`);
-rmSync(folder, { recursive: true });

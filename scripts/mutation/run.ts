@@ -138,7 +138,7 @@ class Runner {
       tests: tests.map(scriptName),
       together,
     });
-    this.#environment = { ...process.env, TMPDIR, MUTATION, LORAIFY_FIGURES: '/dev/null' };
+    this.#environment = { ...process.env, TMPDIR, MUTATION, LORAIFY_FIGURES: 'ignore' };
     if (mutant !== undefined) this.#environment.MUTANT = String(mutant);
   }
 

@@ -83,11 +83,20 @@ export type OpKind =
   /** A layer with its low-rank branch; in the compiler's own dialect only. */
   | 'adapter';
 
+/**
+ * How the first output's type and shape follow from the inputs, for operators that need no rule of their own: `same` as the first
+ * input, the `broadcast` of all inputs, the `matmul` of the first two as NumPy defines it, or the `conv` of the first two with the
+ * attributes of Conv. passes/shapes/kinds.ts has the rules.
+ */
+export type ShapeKind = 'same' | 'broadcast' | 'matmul' | 'conv';
+
 /** A row: the signature of an operator, and the facts about it that passes ask for. */
 export interface OpRow {
   readonly kind: OpKind;
   readonly in: readonly string[];
   readonly out: readonly string[];
+  /** Absent where passes/shapes has a rule for this operator alone. */
+  readonly shape?: ShapeKind;
   readonly attrs?: { readonly [name: string]: AttrRow };
   /** The result is the same in every order of the inputs. */
   readonly commutative?: true;

@@ -1,42 +1,42 @@
-/** All tables. */
-
+/** All tables of numeric rows. */
 import type { Case } from '../support/gradients/harness.ts';
-import { rows as attention } from './attention.rows.ts';
-import { rows as contribAttention } from './contribAttention.rows.ts';
-import { rows as contribFused } from './contribFused.rows.ts';
-import { rows as contribNorm } from './contribNorm.rows.ts';
-import { rows as conv } from './conv.rows.ts';
-import { rows as elementwise } from './elementwise.rows.ts';
-import { rows as empty } from './empty.rows.ts';
-import { rows as indexing } from './indexing.rows.ts';
-import { rows as layout } from './layout.rows.ts';
-import { rows as linear } from './linear.rows.ts';
-import { rows as losses } from './losses.rows.ts';
-import { rows as norm } from './norm.rows.ts';
-import { rows as pool } from './pool.rows.ts';
-import { rows as recurrent } from './recurrent.rows.ts';
-import { rows as reduce } from './reduce.rows.ts';
-import { rows as sampling } from './sampling.rows.ts';
-import { rows as signal } from './signal.rows.ts';
-import { rows as spatial } from './spatial.rows.ts';
+import { completeRows, type Table } from '../support/gradients/tables.ts';
+import * as attention from './attention.rows.ts';
+import * as contribAttention from './contribAttention.rows.ts';
+import * as contribFused from './contribFused.rows.ts';
+import * as contribNorm from './contribNorm.rows.ts';
+import * as conv from './conv.rows.ts';
+import * as elementwise from './elementwise.rows.ts';
+import * as indexing from './indexing.rows.ts';
+import * as layout from './layout.rows.ts';
+import * as linear from './linear.rows.ts';
+import * as losses from './losses.rows.ts';
+import * as norm from './norm.rows.ts';
+import * as pool from './pool.rows.ts';
+import * as recurrent from './recurrent.rows.ts';
+import * as reduce from './reduce.rows.ts';
+import * as sampling from './sampling.rows.ts';
+import * as signal from './signal.rows.ts';
+import * as spatial from './spatial.rows.ts';
 
-export const allRows: readonly Case[] = [
-  ...elementwise,
-  ...linear,
-  ...recurrent,
-  ...reduce,
-  ...layout,
-  ...indexing,
-  ...norm,
-  ...contribNorm,
-  ...conv,
-  ...pool,
-  ...spatial,
-  ...sampling,
-  ...signal,
-  ...attention,
-  ...contribAttention,
-  ...contribFused,
-  ...losses,
-  ...empty,
+export const tables: readonly Table[] = [
+  elementwise,
+  linear,
+  recurrent,
+  reduce,
+  layout,
+  indexing,
+  norm,
+  contribNorm,
+  conv,
+  pool,
+  spatial,
+  sampling,
+  signal,
+  attention,
+  contribAttention,
+  contribFused,
+  losses,
 ];
+
+export const allRows: readonly Case[] = tables.flatMap(completeRows);

@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './attention.rows.ts';
+import * as table from './attention.rows.ts';
 
-gradientTable('attention', rows);
+gradientTable('attention', table);

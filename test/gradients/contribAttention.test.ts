@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './contribAttention.rows.ts';
+import * as table from './contribAttention.rows.ts';
 
-gradientTable('contributed attention', rows);
+gradientTable('contributed attention', table);

@@ -28,6 +28,11 @@ const smooth = (activation: string, attrs: object = {}): Case =>
 const kinked = (activation: string, attrs: object = {}): Case =>
   row('com.microsoft.FusedGemm')([f([6, 1], offZero), f([1, 1], [1.3])], { activation, ...attrs });
 
+const conv = row('com.microsoft.FusedConv');
+/** One window, one channel, weight 1: the sums are the inputs, which keep off the kinks. */
+const kinkedConv = (activation: string, activation_params: readonly number[] = []): Case =>
+  conv([f([2, 1, 6], offZero), f([1, 1, 1], [1.3])], { activation, activation_params });
+
 const attention = row('com.microsoft.Attention');
 const [x, w, b] = [f([2, 3, 6]), f([6, 24]), f([24])];
 const two = { num_heads: 2 };
@@ -78,6 +83,18 @@ export const rows: readonly Case[] = [
   kinked('HardSigmoid', { activation_alpha: 0.05, activation_beta: 0.4 }),
   kinked('ThresholdedRelu', { activation_alpha: 0.05 }),
 
+  conv([f([2, 3, 7]), f([4, 3, 3]), f([4])], {}, { linear: true, tolerance: 2e-5 }),
+  conv([f([2, 3, 5, 6]), f([4, 3, 3, 2]), f([4]), f([2, 4, 2, 6])], {
+    activation: 'Sigmoid',
+    pads: [0, 0, 0, 1],
+    strides: [2, 1],
+  }),
+  conv([f([2, 4, 7]), f([6, 2, 3])], { activation: 'Tanh', group: 2, auto_pad: 'SAME_UPPER' }),
+  kinkedConv('Relu'),
+  kinkedConv('LeakyRelu', [0.2]),
+  kinkedConv('Clip', [-1.01, 1.01]),
+  kinkedConv('HardSigmoid', [0.05, 0.4]),
+
   attention([x, w, b], two),
   attention([x, w, b], { ...two, scale: 0.3, unidirectional: 1 }),
   attention([x, f([6, 20]), f([20])], { ...two, qkv_hidden_sizes: [6, 6, 8] }),
@@ -91,4 +108,7 @@ export const rows: readonly Case[] = [
   attention([x, w, b], two, { ...cached, is: 'present' }),
   attention([x, w, b, none, past(0)], { ...two, unidirectional: 1 }, { ...cached, is: 'past 0' }),
   attention([x, w, b, int32([1, 1, 1, 0, 1, 1, 0, 1, 1, 1], [2, 5]), past(2)], { ...two, unidirectional: 1 }, cached),
+  gelu([f([])]),
+  quickGelu([f([])]),
+  row('com.microsoft.FusedGemm')([f([0, 3]), f([3, 4]), f([4])], { activation: 'Tanh' }),
 ];

@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './contribFused.rows.ts';
+import * as table from './contribFused.rows.ts';
 
-gradientTable('fused operators', rows);
+gradientTable('fused operators', table);

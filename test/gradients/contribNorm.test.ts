@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './contribNorm.rows.ts';
+import * as table from './contribNorm.rows.ts';
 
-gradientTable('contributed normalizations', rows);
+gradientTable('contributed normalizations', table);

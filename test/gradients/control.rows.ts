@@ -1,5 +1,7 @@
 /** If and Scan in float64: what is captured, carried, sliced and stacked, in either direction and at any depth. */
+
 import { branch, type ControlCase, ranked, scan } from '../support/gradients/controlFlow.ts';
+import type { Exceptions } from '../support/gradients/tables.ts';
 
 const no = (): never => {
   throw new Error('missing');
@@ -194,3 +196,9 @@ const scans: readonly ControlCase[] = [
 ];
 
 export const controlRows: readonly ControlCase[] = [...ifs, ...scans];
+
+/** What the tests would make for every operator, and cannot for these. */
+export const exceptions: Exceptions = {
+  If: { empty: 'the operators of its branches have theirs' },
+  Scan: { empty: 'ONNX Runtime runs none over zero steps' },
+};

@@ -7,7 +7,7 @@ import { inferNode } from '../../src/passes/shapes/index.ts';
 import { coded } from '../support/coded.ts';
 import { checkControl, loop, scan } from '../support/gradients/controlFlow.ts';
 import { measured } from '../support/gradients/figures.ts';
-import { modes } from '../support/gradients/harness.ts';
+import { inModes } from '../support/gradients/harness.ts';
 import { controlRows } from './control.rows.ts';
 import { loopRows } from './loop.rows.ts';
 
@@ -18,13 +18,7 @@ const fail = (): never => {
 describe('gradients of control flow', () => {
   it.each([...controlRows, ...loopRows].map((row) => [row.is, row] as const))('%s', (_, row) =>
     measured(row.ops, async () => {
-      const outcomes = [];
-      for (const mode of row.modes ?? modes)
-        outcomes.push(
-          await checkControl(row, mode).catch((error: unknown) => {
-            throw new Error(`${mode}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
-          }),
-        );
+      const outcomes = await inModes(row, checkControl);
       expect(outcomes.some((o) => !o.refused)).toBe(true);
     }),
   );

@@ -47,4 +47,6 @@ export const rows: readonly Case[] = [
   row('ConvTranspose', [1, 2, 3, 3], [2, 3, 3, 3], { strides: [3, 2], auto_pad: 'SAME_UPPER' }),
   row('ConvTranspose', [1, 2, 3, 3], [2, 3, 3, 3], { strides: [2, 2], auto_pad: 'SAME_LOWER' }),
   row('ConvTranspose', [1, 2, 2, 3, 2], [2, 3, 2, 2, 3], { strides: [2, 1, 1] }, 3),
+  { op: 'Conv', in: [f([0, 3, 7]), f([4, 3, 3]), f([4])], dtype: 'float32' },
+  { op: 'Conv', in: [f([0, 4, 7]), f([4, 2, 3]), f([4])], attrs: { group: 2, strides: [2] }, dtype: 'float32' },
 ];

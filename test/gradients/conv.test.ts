@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './conv.rows.ts';
+import * as table from './conv.rows.ts';
 
-gradientTable('convolutions', rows);
+gradientTable('convolutions', table);

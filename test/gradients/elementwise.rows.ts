@@ -12,6 +12,7 @@ import {
   positive,
   uint8,
 } from '../support/gradients/harness.ts';
+import type { Exceptions } from '../support/gradients/tables.ts';
 
 const s = [2, 3];
 /** Pairs of shapes that broadcast in every way: equal, leading, ones, both, scalar, empty. */
@@ -181,4 +182,14 @@ export const rows: readonly Case[] = [
     modes: ['static'],
     refused: 'blocked',
   },
+  { op: 'Where', in: [bool([], [0, 1]), f([0, 3]), f([3])] },
+  { op: 'CastLike', in: [f([]), f([1])] },
+  { op: 'PRelu', in: [f([], () => -0.7), f([])], ...float32 },
+  { op: 'DequantizeLinear', in: [uint8([9], []), f([]), uint8([7], [])], ...float32 },
+  { op: 'Range', in: [f([]), f([], [-1]), f([], [1])], is: 'no element', skip: [0, 1, 2] },
 ];
+
+/** What the tests would make for every operator, and cannot for these. */
+export const exceptions: Exceptions = {
+  Range: { empty: 'its operands are scalars; a row has no element' },
+};

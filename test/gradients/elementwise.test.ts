@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './elementwise.rows.ts';
+import * as table from './elementwise.rows.ts';
 
-gradientTable('elementwise operators', rows);
+gradientTable('elementwise operators', table);

@@ -1,4 +1,5 @@
 /** Checks beside the tables, for the tests and for the mutation run: internal nodes, and what the bodies compute. */
+
 import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph } from '../../src/graph/model.ts';
 import { decomposition } from '../../src/passes/autodiff/rules.ts';
@@ -35,6 +36,7 @@ import {
   packedTitle,
   quantizerCases,
 } from '../support/gradients/quantized.ts';
+import type { Exceptions } from '../support/gradients/tables.ts';
 import { allRows } from './all.rows.ts';
 import { carried } from './customGradient.rows.ts';
 import { unexecuted } from './unexecuted.rows.ts';
@@ -239,3 +241,25 @@ export const extras: readonly Extra[] = [
   ...attention,
   ...unexecuted,
 ];
+
+const straight = {
+  empty: 'straight through the rounding: no difference of results shows its gradient',
+  random: 'its gradient is straight through the rounding, which no difference shows',
+} as const;
+
+/** What the tests would make for every operator, and cannot for these. */
+export const exceptions: Exceptions = {
+  'loraify.Joined': { random: 'made by the compile for CUDA out of MatMuls that read one value' },
+  'loraify.Adapted': { random: 'made by the compile out of MatMul and Gemm with weights, which are drawn' },
+  'loraify.Dropout': {
+    random: 'a random mask; test/compile/dropout.test.ts holds its gradient for all forms of a branch',
+  },
+  'com.microsoft.MatMulNBits': { empty: 'quantized.ts has one' },
+  QuantizeLinear: {
+    empty: straight.empty,
+    random: 'its gradient is that of the clipping alone, which no difference shows',
+  },
+  DynamicQuantizeLinear: straight,
+  MatMulInteger: straight,
+  ConvInteger: straight,
+};

@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './indexing.rows.ts';
+import * as table from './indexing.rows.ts';
 
-gradientTable('indexing', rows);
+gradientTable('indexing', table);

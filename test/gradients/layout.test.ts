@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './layout.rows.ts';
+import * as table from './layout.rows.ts';
 
-gradientTable('layout', rows);
+gradientTable('layout', table);

@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './linear.rows.ts';
+import * as table from './linear.rows.ts';
 
-gradientTable('products', rows);
+gradientTable('products', table);

@@ -1,5 +1,7 @@
 /** Loops in float64: counted, ended by their data or never begun; states that grow; loops in other bodies. */
+
 import { branch, type ControlCase, loop, ranked, scan } from '../support/gradients/controlFlow.ts';
+import type { Exceptions } from '../support/gradients/tables.ts';
 
 const no = (): never => {
   throw new Error('missing');
@@ -120,3 +122,8 @@ export const loopRows: readonly ControlCase[] = [
       })),
   },
 ];
+
+/** What the tests would make for every operator, and cannot for these. */
+export const exceptions: Exceptions = {
+  Loop: { empty: 'the operators of its body have theirs' },
+};

@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './losses.rows.ts';
+import * as table from './losses.rows.ts';
 
-gradientTable('Einsum and losses', rows);
+gradientTable('Einsum and losses', table);

@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './norm.rows.ts';
+import * as table from './norm.rows.ts';
 
-gradientTable('normalizations', rows);
+gradientTable('normalizations', table);

@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './pool.rows.ts';
+import * as table from './pool.rows.ts';
 
-gradientTable('pools', rows);
+gradientTable('pools', table);

@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './recurrent.rows.ts';
+import * as table from './recurrent.rows.ts';
 
-gradientTable('recurrences', rows);
+gradientTable('recurrences', table);

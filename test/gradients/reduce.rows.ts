@@ -87,5 +87,8 @@ export const rows: readonly Case[] = [
   { op: 'ReduceProd', in: [f([3, 3], [0, 2, 3, 0, 0, 4, 5, -1, 2]), k([1])], is: 'zeros' },
   ...softmax('Softmax'),
   ...softmax('LogSoftmax').filter((c) => c.is === undefined),
+  ...(['ReduceL1', 'ReduceL2', 'ReduceLogSum', 'ReduceLogSumExp', 'ReduceMax', 'ReduceMin', 'ReduceProd'] as const).map(
+    (op): Case => ({ op, in: [f([0, 3]), k([1])] }),
+  ),
 ];
 void fixed;

@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './reduce.rows.ts';
+import * as table from './reduce.rows.ts';
 
-gradientTable('reductions', rows);
+gradientTable('reductions', table);

@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './sampling.rows.ts';
+import * as table from './sampling.rows.ts';
 
-gradientTable('sampling', rows);
+gradientTable('sampling', table);

@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './signal.rows.ts';
+import * as table from './signal.rows.ts';
 
-gradientTable('signals', rows);
+gradientTable('signals', table);

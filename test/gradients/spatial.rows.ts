@@ -80,4 +80,7 @@ export const rows: readonly Case[] = [
     { axes: [2, 3], keep_aspect_ratio_policy: 'not_larger' },
     { modes: ['symbolic'], refused: 'not_larger' },
   ),
+  row('AffineGrid', [f([0, 2, 3]), k([0, 1, 2, 2])], {}, { opset: 20 }),
+  row('MaxUnpool', [f([0, 1, 2]), int64([], [0, 1, 2])], { kernel_shape: [2] }),
+  row('Resize', [f([0, 3]), undefined, undefined, k([0, 5])], { mode: 'linear' }),
 ];

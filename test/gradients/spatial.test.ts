@@ -1,4 +1,4 @@
 import { gradientTable } from '../support/gradients/table.ts';
-import { rows } from './spatial.rows.ts';
+import * as table from './spatial.rows.ts';
 
-gradientTable('image operators', rows);
+gradientTable('image operators', table);

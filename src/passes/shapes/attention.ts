@@ -2,7 +2,7 @@
 import type { Dim, Value } from '../../graph/model.ts';
 import { add, divExact, max, mul } from './dims.ts';
 import { scalarIn } from './elements.ts';
-import { dimAt, like, out, type Shape, shape, shapeRaw } from './rule.ts';
+import { dimAt, out, type Shape, shape } from './rule.ts';
 
 /** Batch, heads, length and width of one operand, [B, H, S, D] or [B, S, H*D]. */
 interface Heads {
@@ -45,8 +45,6 @@ shape('Attention', ({ inputs: [q, k, v, , pastKey, pastValue], attrs: { q_num_he
     out(q?.dtype, [query.batch, query.heads, query.length, total]),
   ];
 });
-
-shapeRaw(['RotaryEmbedding', 'com.microsoft.RotaryEmbedding'], ({ inputs: [x] }) => [like(x)]);
 
 // The weight holds q, k and v side by side: [in, q + k + v]. The cache holds keys and values stacked: [2, B, H, P, D].
 shape('com.microsoft.Attention', ({ inputs: [x, w, bias, , past], attrs }) => {

@@ -5,18 +5,6 @@ import { add, broadcast, divExact, isNonNegative, isStatic, max, min, mod, mul, 
 import { elementsOrNulls, isFollowed, mostElements } from './elements.ts';
 import { like, out, type Rule, type Shape, shape, shapeRaw } from './rule.ts';
 
-/** One input, one output of the same type. */
-shapeRaw(
-  [
-    ...['Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'BitwiseNot', 'Celu', 'Clip', 'Cos', 'Cosh'],
-    ...['Elu', 'Erf', 'Exp', 'Gelu', 'HardSigmoid', 'HardSwish', 'LeakyRelu', 'Log', 'Mish', 'Reciprocal'],
-    ...['Relu', 'Selu', 'Shrink', 'Sigmoid', 'Sin', 'Sinh', 'Softplus', 'Softsign', 'Sqrt', 'Swish', 'Tan'],
-    ...['Tanh', 'ThresholdedRelu', 'com.microsoft.Gelu', 'com.microsoft.QuickGelu', 'com.microsoft.FastGelu'],
-    ...['com.microsoft.BiasGelu'],
-  ],
-  ({ inputs: [x] }) => [like(x)],
-);
-
 shapeRaw(['IsInf', 'IsNaN'], ({ inputs: [x] }) => [out('bool', x?.shape)]);
 
 /** A function of each element where the elements are known. */
@@ -75,7 +63,7 @@ function combine(values: readonly (Value | undefined)[], shape: Shape, fold: Fol
 }
 
 /** Operands broadcast to one shape; `fold` joins two known elements, `dtype` is the result's type where it differs. */
-function broadcasting(fold: Fold = () => null, dtype?: DataType): Rule {
+function broadcasting(fold: Fold, dtype?: DataType): Rule {
   return ({ inputs }) => {
     const dims = broadcast(...inputs.map((v) => v?.shape));
     return [out(dtype ?? inputs.find((v) => v?.dtype !== undefined)?.dtype, dims, combine(inputs, dims, fold))];
@@ -98,11 +86,9 @@ shapeRaw('Div', byType(truncDiv, divExact));
 shapeRaw('Min', broadcasting(min));
 shapeRaw('Max', broadcasting(max));
 shapeRaw('Sum', broadcasting(add));
-shape('Mod', (site) => broadcasting(site.attrs.fmod === 0 ? mod : undefined)(site));
-shapeRaw(['BitShift', 'BitwiseAnd', 'BitwiseOr', 'BitwiseXor', 'Mean'], broadcasting());
-// The result has the base's type, whatever the exponent's; a slope is broadcast to the input, never the other way.
+shape('Mod', (site) => broadcasting(site.attrs.fmod === 0 ? mod : () => null)(site));
+// The result has the base's type, whatever the exponent's.
 shapeRaw('Pow', ({ inputs: [x, y] }) => [out(x?.dtype, broadcast(x?.shape, y?.shape))]);
-shapeRaw('PRelu', ({ inputs: [x] }) => [like(x)]);
 
 /** 1 or 0 where both are numbers, or where the sign of the difference does not depend on the symbols. */
 const compare =

@@ -1,6 +1,7 @@
 /**
  * Type and symbolic shape inference: each value's element type, lengths as numbers or symbolic expressions, and the elements of
- * the small integer tensors that shapes are computed with. Rules by family are in shapes/; this file is the walk.
+ * the small integer tensors that shapes are computed with. This file is the walk. A row of the operator table names the kind of
+ * its shape rule (kinds.ts); operators that fit no kind have a rule of their own in the file of their family.
  *
  * It never throws: what is not known stays undefined, and a model that contradicts itself is left for ONNX Runtime to refuse.
  */
@@ -12,6 +13,7 @@ import './elementwise.ts';
 import { elementsOf, settleElements } from './elements.ts';
 import './generators.ts';
 import './indexing.ts';
+import './kinds.ts';
 import './layout.ts';
 import './linear.ts';
 import './norm.ts';

@@ -29,8 +29,6 @@ shape('GatherND', ({ inputs: [data, indices], attrs: { batch_dims } }) => {
   return [out(data?.dtype, [...at.slice(0, -1), ...dims.slice(batch_dims + depth)])];
 });
 
-shapeRaw(['Scatter', 'ScatterElements', 'TensorScatter', 'CumSum', 'CumProd'], ({ inputs: [x] }) => [like(x)]);
-
 /** Writing into a vector of known elements happens where exporters patch a shape. */
 shape('ScatterND', ({ inputs: [data, indices, updates], attrs: { reduction } }) => {
   const [list, at, values] = [elementsOrNulls(data), numbersIn(indices), elementsOrNulls(updates)];

@@ -2,19 +2,7 @@
 import type { Dim, Value } from '../../graph/model.ts';
 import { add, broadcast, divExact, floorDiv, isStatic, mul, product, sum } from './dims.ts';
 import { elementsOf, elementsOrNulls, isFollowed, mostElements, numbersIn } from './elements.ts';
-import {
-  axesIn,
-  axisIn,
-  dimAt,
-  like,
-  out,
-  type Shape,
-  shape,
-  shapeRaw,
-  type Typed,
-  unknownDims,
-  withDim,
-} from './rule.ts';
+import { axesIn, axisIn, dimAt, out, type Shape, shape, shapeRaw, type Typed, unknownDims, withDim } from './rule.ts';
 import { sliceElements, sliceLength } from './slice.ts';
 
 /** How many elements a vector has, where that is known. */
@@ -242,5 +230,3 @@ shape('CenterCropPad', ({ inputs: [x, target], attrs: { axes } }) => {
     ),
   ];
 });
-
-shapeRaw(['Trilu', 'ReverseSequence'], ({ inputs: [x] }) => [like(x)]);

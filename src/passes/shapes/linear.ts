@@ -15,7 +15,6 @@ const swapped = (dims: Shape): Shape =>
   dims === undefined || dims.length < 2 ? dims : [...dims.slice(0, -2), dimAt(dims, -1), dimAt(dims, -2)];
 const turned = (dims: Shape, flag: number): Shape => (flag === 0 ? dims : swapped(dims));
 
-shapeRaw('MatMul', ({ inputs: [a, b] }) => [out(a?.dtype ?? b?.dtype, matmulShape(a?.shape, b?.shape))]);
 shapeRaw('MatMulInteger', ({ inputs: [a, b] }) => [out('int32', matmulShape(a?.shape, b?.shape))]);
 shapeRaw('QLinearMatMul', ({ inputs }) => [out(inputs[7]?.dtype, matmulShape(inputs[0]?.shape, inputs[3]?.shape))]);
 

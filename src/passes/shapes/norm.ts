@@ -32,10 +32,6 @@ shapeRaw('com.microsoft.EmbedLayerNormalization', ({ inputs: [ids, , words] }) =
   return [embedded, out('int32', [dimAt(dims, 0)]), embedded];
 });
 
-shapeRaw(
-  ['GroupNormalization', 'InstanceNormalization', 'MeanVarianceNormalization', 'com.microsoft.BiasSoftmax'],
-  ({ inputs: [x] }) => [like(x)],
-);
 shapeRaw('BatchNormalization', ({ inputs: [x, , , mean, variance] }) => [like(x), like(mean), like(variance)]);
 shapeRaw('Dropout', ({ inputs: [x] }) => [like(x), out('bool', x?.shape)]);
 

@@ -1,9 +1,9 @@
-/** Reductions along axes, what keeps the shape along one axis (Softmax), and losses. */
+/** Reductions along axes, and losses. */
 import type { Dim, Value } from '../../graph/model.ts';
 import type { DataType } from '../../graph/tensor.ts';
 import { max, min, product, sum } from './dims.ts';
 import { elementsOf, isFollowed, numbersIn } from './elements.ts';
-import { axesIn, axisIn, like, out, type Shape, shape, shapeRaw, unknownDims } from './rule.ts';
+import { axesIn, axisIn, like, out, type Shape, shape, unknownDims } from './rule.ts';
 
 /** `dims` without these axes, or with 1 in their place. */
 const reducedShape = (dims: readonly Dim[], at: readonly number[], keep: boolean): Dim[] =>
@@ -52,8 +52,6 @@ shape(['ArgMax', 'ArgMin'], ({ inputs: [x], attrs: { axis, keepdims } }) => {
     out('int64', x?.shape === undefined || at === undefined ? undefined : reducedShape(x.shape, [at], keepdims !== 0)),
   ];
 });
-
-shapeRaw(['Softmax', 'LogSoftmax', 'Hardmax', 'LpNormalization'], ({ inputs: [x] }) => [like(x)]);
 
 /** One loss per label, or one for all. */
 function loss(dtype: DataType | undefined, scores: Shape, labels: Shape, reduction: string): ReturnType<typeof out> {

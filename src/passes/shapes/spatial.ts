@@ -3,7 +3,7 @@ import type { Dim, Value } from '../../graph/model.ts';
 import type { DataType } from '../../graph/tensor.ts';
 import { add, ceilDiv, divExact, floorDiv, min, mul, product, sub } from './dims.ts';
 import { elementsOf } from './elements.ts';
-import { dimAt, like, out, type Shape, shape, shapeRaw, unknownDims } from './rule.ts';
+import { dimAt, out, type Shape, shape, shapeRaw, unknownDims } from './rule.ts';
 
 interface Window {
   readonly auto_pad?: string;
@@ -42,7 +42,7 @@ function windows(x: Value | undefined, channels: Dim, kernel: Shape, w: Window):
 }
 
 type ConvAttrs = Window & { readonly kernel_shape: readonly number[] | undefined };
-const conv = (
+export const conv = (
   dtype: DataType | undefined,
   x: Value | undefined,
   w: Value | undefined,
@@ -50,8 +50,6 @@ const conv = (
 ): ReturnType<typeof out> =>
   out(dtype, windows(x, dimAt(w?.shape, 0), attrs.kernel_shape ?? w?.shape?.slice(2), attrs));
 
-shape('Conv', ({ inputs: [x, w], attrs }) => [conv(x?.dtype ?? w?.dtype, x, w, attrs)]);
-shape('DeformConv', ({ inputs: [x, w], attrs }) => [conv(x?.dtype ?? w?.dtype, x, w, attrs)]);
 shape('ConvInteger', ({ inputs: [x, w], attrs }) => [conv('int32', x, w, attrs)]);
 shape('QLinearConv', ({ inputs, attrs }) => [conv(inputs[7]?.dtype, inputs[0], inputs[3], attrs)]);
 
@@ -128,5 +126,3 @@ shapeRaw('Col2Im', ({ inputs: [x, image, block] }) => {
   const channels = kernel === undefined ? null : divExact(dimAt(x?.shape, 1), product(kernel));
   return [out(x?.dtype, [dimAt(x?.shape, 0), channels, ...(places ?? unknownDims(axes))])];
 });
-
-shapeRaw('LRN', ({ inputs: [x] }) => [like(x)]);

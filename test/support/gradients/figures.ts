@@ -1,45 +1,31 @@
 /**
- * What the numeric checks found, by operator: how many rows it has, and a bound on their errors. `npm run figures` measures and records;
- * otherwise a row that is worse than what is recorded fails. The bound is three times the worst error, rounded up to one digit, since
- * roundings differ from one processor to the next.
+ * What the numeric checks found, by operator: how many rows it has, and a bound on their errors. The page of operators is the
+ * record; `npm run figures` measures and writes it. Otherwise a row that is worse than what is recorded fails.
  */
-import { appendFileSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { z } from 'zod';
-import { allRows } from '../../gradients/all.rows.ts';
-import { controlRows } from '../../gradients/control.rows.ts';
-import { extras } from '../../gradients/extras.rows.ts';
-import { loopRows } from '../../gradients/loop.rows.ts';
+import { readFileSync } from 'node:fs';
 import { type Case, onMeasured } from './harness.ts';
 
-const schema = z.record(z.string(), z.object({ cases: z.number(), error: z.number() }));
+export interface Figure {
+  readonly cases: number;
+  readonly error: number;
+}
+type Figures = ReadonlyMap<string, Figure>;
 
-/** By operator, as docs/reference/operators.md shows them. */
-export const figures: ReadonlyMap<string, { readonly cases: number; readonly error: number }> = new Map(
-  Object.entries(
-    schema.parse(JSON.parse(readFileSync(join(import.meta.dirname, '../../gradients/figures.json'), 'utf8'))),
-  ),
+const page: { readonly operatorsFile: URL; figuresOf(page: string): Figures } = await import(
+  new URL('../../../scripts/operators-doc.mjs', import.meta.url).href
 );
+
+/** As the page of operators shows them. */
+export const figures: Figures = page.figuresOf(readFileSync(page.operatorsFile, 'utf8'));
 
 /** Rows in float16 say how it rounds, not how good the rule is. */
 export const isMeasured = (row: Case): boolean => row.refused === undefined && row.dtype !== 'float16';
 
-/** The rows that the tables hold now. Internal operators and those that tests make are not counted. */
-export function cases(): Map<string, number> {
-  const counted = new Map<string, number>();
-  const lists = [
-    ...allRows.filter(isMeasured).map((row) => [row.op]),
-    ...extras.filter((e) => e.forward !== true).map((e) => e.ops),
-    ...[...controlRows, ...loopRows].map((row) => row.ops),
-  ];
-  for (const op of lists.flat()) if (counts(op)) counted.set(op, (counted.get(op) ?? 0) + 1);
-  return new Map([...counted].sort());
-}
+/** Internal operators and those that tests make have no figure. */
+export const hasFigure = (op: string): boolean => !op.startsWith('loraify.') && !op.startsWith('test.');
 
-const counts = (op: string): boolean => !op.startsWith('loraify.') && !op.startsWith('test.');
-
-/** Runs the checks of one row, and holds their errors against the record of its operators. */
-export async function measured(ops: readonly string[], run: () => Promise<unknown>): Promise<void> {
+/** Runs checks; the worst of their errors. */
+export async function worstError(run: () => Promise<unknown>): Promise<number> {
   let worst = 0;
   const stop = onMeasured((error) => {
     worst = Math.max(worst, error);
@@ -49,12 +35,29 @@ export async function measured(ops: readonly string[], run: () => Promise<unknow
   } finally {
     stop();
   }
-  const file = process.env.LORAIFY_FIGURES;
-  for (const op of ops.filter(counts)) {
-    if (file !== undefined) appendFileSync(file, `${JSON.stringify([op, worst])}\n`);
-    else if (worst > (figures.get(op)?.error ?? 0))
-      throw new Error(
-        `${op}: error ${worst} is above the recorded ${figures.get(op)?.error}; npm run figures records anew`,
-      );
+  return worst;
+}
+
+/** Runs the checks of one row, and holds their errors against the record of its operators (LORAIFY_FIGURES=ignore: not). */
+export async function measured(ops: readonly string[], run: () => Promise<unknown>): Promise<void> {
+  const worst = await worstError(run);
+  if (process.env.LORAIFY_FIGURES === 'ignore') return;
+  for (const op of ops.filter(hasFigure)) {
+    const recorded = figures.get(op);
+    if (recorded === undefined) throw new Error(`${op} has no recorded figure: npm run figures -- ${op}`);
+    if (worst > recorded.error)
+      throw new Error(`${op}: error ${worst} is above the recorded ${recorded.error} (npm run figures -- ${op})`);
   }
 }
+
+/** Up to one digit: 3.2e-6 is 4e-6. */
+function roundedUp(x: number): number {
+  const power = Math.floor(Math.log10(x));
+  return Number(`${Math.ceil(Number((x / 10 ** power).toPrecision(12)))}e${power}`);
+}
+
+/**
+ * The bound that is recorded for a worst error: three times as much, since roundings differ from one processor to the next, and
+ * not below what differences of float64 (1e-9) or of float32 (1e-6) can tell apart.
+ */
+export const bound = (error: number): number => (3 * error <= 1e-9 ? 1e-9 : Math.max(1e-6, roundedUp(3 * error)));

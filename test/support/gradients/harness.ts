@@ -299,6 +299,21 @@ export async function check(c: Case, mode: Mode): Promise<Outcome> {
   });
 }
 
+/** Checks a row in each of its modes; an error says in which one. */
+export async function inModes<R extends { readonly modes?: readonly Mode[] }, T>(
+  row: R,
+  run: (row: R, mode: Mode) => Promise<T>,
+): Promise<T[]> {
+  const outcomes: T[] = [];
+  for (const mode of row.modes ?? modes)
+    outcomes.push(
+      await run(row, mode).catch((error: unknown) => {
+        throw new Error(`${mode}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+      }),
+    );
+  return outcomes;
+}
+
 export interface Check {
   /** Holds the inputs; outputs are set here. */
   readonly graph: Graph;

@@ -9,11 +9,12 @@ import { steps as layout } from './layout.steps.ts';
 import { steps as linear } from './linear.steps.ts';
 import { steps as recurrent } from './recurrent.steps.ts';
 import { steps as reduce } from './reduce.steps.ts';
+import { stepsOfRows } from './rows.steps.ts';
 import { steps as shapes } from './shapes.steps.ts';
 import type { Step } from './step.ts';
-import { steps as written } from './written.steps.ts';
+import { steps as rewritten } from './written.steps.ts';
 
-export const steps: readonly Step[] = [
+const written: readonly Step[] = [
   ...elementwise,
   ...layout,
   ...indexing,
@@ -28,5 +29,7 @@ export const steps: readonly Step[] = [
   ...control,
   ...functions,
   ...contrib,
-  ...written,
+  ...rewritten,
 ];
+
+export const steps: readonly Step[] = [...written, ...stepsOfRows(new Set(written.flatMap((s) => s.ops)))];

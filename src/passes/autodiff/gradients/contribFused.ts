@@ -66,6 +66,26 @@ decompose('com.microsoft.FusedGemm', ({ node, inputs: [a, b, c], attrs, g }) => 
   return [act(g, g.Gemm(a, b, c, { alpha, beta, transA, transB }), attrs)];
 });
 
+/** Activations of FusedConv, of x and up to two numbers. */
+const convActivations: Readonly<Record<string, (g: G, x: Value, by: readonly number[]) => Value>> = {
+  Clip: (g, x, [low = 0, high = 0]) => g.Clip(x, g.like(x, low), g.like(x, high)),
+  HardSigmoid: (g, x, [alpha, beta]) => g.HardSigmoid(x, { alpha, beta }),
+  LeakyRelu: (g, x, [alpha]) => g.LeakyRelu(x, { alpha }),
+  Relu: (g, x) => g.Relu(x),
+  Sigmoid: (g, x) => g.Sigmoid(x),
+  Tanh: (g, x) => g.Tanh(x),
+};
+
+/** Z is added before the activation. */
+decompose('com.microsoft.FusedConv', ({ node, inputs: [x, w, b, z], attrs, g }) => {
+  const { activation, activation_params: by = [], ...windows } = attrs;
+  const act = activation === undefined ? (_: G, v: Value) => v : convActivations[activation];
+  if (act === undefined)
+    throw noGradient(`FusedConv with the activation "${activation}" has no gradient rule`, { node: node.label });
+  const y = g.Conv(x, w, b, windows);
+  return [act(g, z === undefined ? y : g.Add(y, z), by)];
+});
+
 /** The softmax runs over all axes from `axis` on, as before opset 13; only CUDA has a kernel. */
 decompose('com.microsoft.BiasSoftmax', ({ inputs: [x, bias], attrs: { axis }, g }) => {
   const [sum, first] = [g.Add(x, bias), g.axis(x, axis)];
