@@ -23,10 +23,17 @@ export type Verdict = true | string;
 export type Term =
   | { readonly kind: 'absent' }
   /** `fits` may give the number to bind in place of the value. */
-  | { readonly kind: 'value'; readonly name: string; readonly fits: ((v: Value) => number | Verdict) | undefined }
+  | ValueTerm
   | { readonly kind: 'optional'; readonly name: string }
   | { readonly kind: 'oneOf'; readonly terms: readonly Term[] }
   | NodeTerm;
+
+interface ValueTerm {
+  readonly kind: 'value';
+  readonly name: string;
+  readonly fits: ((v: Value) => number | Verdict) | undefined;
+  readonly once?: boolean;
+}
 
 export interface NodeTerm {
   readonly kind: 'node';
@@ -38,7 +45,7 @@ export interface NodeTerm {
   readonly valueName: string;
   readonly nodeName: string;
   /** Nothing else may read the value. */
-  readonly once: boolean;
+  readonly once?: boolean;
   readonly checks: readonly ((bound: Bound, node: Node) => Verdict)[];
 }
 
@@ -50,6 +57,11 @@ export class Pattern<out B = unknown> {
 
   constructor(term: Term) {
     this.term = term;
+  }
+
+  /** Only the node that the pattern continues with reads the value, and it is not an output of a graph. */
+  get once(): Pattern<B> {
+    return new Pattern(readOnce(this.term));
   }
 }
 
@@ -86,8 +98,7 @@ export class NodePattern<out B, A = unknown> extends Pattern<B> {
     return this.#with({ output: index });
   }
 
-  /** Only the node that the pattern continues with reads the value, and it is not an output of a graph. */
-  get once(): NodePattern<B, A> {
+  override get once(): NodePattern<B, A> {
     return this.#with({ once: true });
   }
 
@@ -248,9 +259,14 @@ function nodeOf<B, A>(
 ): NodePattern<B, A> {
   const terms = inputs.map((p) => p?.term ?? absent.term);
   return new NodePattern(
-    { kind: 'node', op: name, domain, inputs: terms, output: 0, valueName: '', nodeName: '', once: false, checks: [] },
+    { kind: 'node', op: name, domain, inputs: terms, output: 0, valueName: '', nodeName: '', checks: [] },
     attributes,
   );
+}
+
+function readOnce(term: Term): Term {
+  if (term.kind === 'oneOf') return { kind: 'oneOf', terms: term.terms.map(readOnce) };
+  return term.kind === 'node' || term.kind === 'value' ? { ...term, once: true } : term;
 }
 
 /** Names that every match binds. */

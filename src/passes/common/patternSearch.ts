@@ -93,6 +93,12 @@ export class Finder<B> {
     return undefined;
   }
 
+  /** The match that begins at the only node that reads a value, which is bound to `name`. */
+  behind(name: string, value: Value): Match<B> | undefined {
+    const [use, ...more] = value.uses;
+    return use === undefined || more.length > 0 ? undefined : this.at(use.node, { [name]: value });
+  }
+
   #explain(root: Node, given: Bound | undefined, misses: NearMisses): void {
     const search = new Search(given, true);
     search.solve(startAt(this.#term, root.outputs[0]));
@@ -184,7 +190,8 @@ class Search {
         if (value === undefined) return false;
         const fits = term.fits?.(value) ?? true;
         if (typeof fits === 'string') return this.#deviate(fits, next);
-        return this.#bind(term.name, fits === true ? value : fits, goal);
+        const unique = term.once ? onceGoal(value, goal) : next;
+        return this.#bind(term.name, fits === true ? value : fits, { ...goal, next: unique });
       }
     }
   }
@@ -203,8 +210,7 @@ class Search {
         const input = node.inputs[swap ? 1 - i : i];
         goals = { kind: 'match', term: term.inputs[i] ?? nothing, value: input, reader: node, next: goals };
       }
-      if (term.once && reader !== undefined)
-        goals = { kind: 'check', check: () => usedElsewhere(value, node, reader) ?? true, reader, next: goals };
+      if (term.once) goals = onceGoal(value, { reader, next: goals });
       if (term.nodeName !== '') goals = { kind: 'bind', name: term.nodeName, to: node, reader, next: goals };
       if (term.valueName !== '') goals = { kind: 'bind', name: term.valueName, to: value, reader, next: goals };
       return this.solve(goals);
@@ -244,14 +250,17 @@ class Search {
   }
 }
 
-/** Why a value is not read by `reader` alone. */
-function usedElsewhere(value: Value, { graph }: Node, reader: Node): string | undefined {
+/** A condition before the goals that follow: nothing but the reader reads the value. */
+const onceGoal = (value: Value, { reader, next }: Pick<Goal, 'reader' | 'next'>): Goal | undefined =>
+  reader === undefined ? next : { kind: 'check', check: () => usedElsewhere(value, reader) ?? true, reader, next };
+
+function usedElsewhere(value: Value, { graph }: Node): string | undefined {
   const readers = new Set([...value.uses].map((u) => u.node));
   if (readers.size > 1) return `${quoted(value)} is used by ${readers.size} nodes`;
-  if (graph !== reader.graph) return `${quoted(value)} is made outside of the body that reads it`;
-  return graph?.allGraphs().some((g) => g.outputs.includes(value))
-    ? `${quoted(value)} is an output of the graph`
-    : undefined;
+  if (value.producer !== undefined && value.producer.graph !== graph)
+    return `${quoted(value)} is made outside of the body that reads it`;
+  const leaves = graph?.allGraphs().some((g) => g.outputs.includes(value));
+  return leaves ? `${quoted(value)} is an output of the graph` : undefined;
 }
 
 const described = (v: Value | undefined): string =>
