@@ -16,8 +16,8 @@ import { numbersOf } from '../../graph/tensor.ts';
 /** What a name can be bound to. */
 export type Binding = Value | Node | number | undefined;
 export type Bound = Readonly<Record<string, Binding>>;
-/** `true`, or a sentence why not. */
-export type Verdict = true | string;
+/** `true`, or a sentence why not: `false` where no sentence is needed. */
+export type Verdict = boolean | string;
 
 /** The form that the matcher reads (patternSearch.ts). Names are empty where nothing is bound. */
 export type Term =
@@ -153,9 +153,7 @@ export const absent: Pattern = new Pattern({ kind: 'absent' });
 export function scalar(is: number): Pattern;
 export function scalar<const N extends string>(name: N): Pattern<Record<N, number>>;
 export function scalar(is: number | string): Pattern {
-  return numberTerm(is, (v) =>
-    v.tensor?.dims.length === 0 ? true : `${quoted(v)} has shape [${v.tensor?.dims}], so it is not a scalar`,
-  );
+  return numberTerm(is, isScalar);
 }
 
 /** As `scalar`, of any rank. */
@@ -164,23 +162,30 @@ export function single<const N extends string>(name: N): Pattern<Record<N, numbe
 export function single(is: number | string): Pattern {
   return numberTerm(
     is,
-    (v) =>
-      v.tensor?.dims.every((d) => d === 1) === true || `${quoted(v)} has shape [${v.tensor?.dims}], not one element`,
+    (v) => v.shape?.every((d) => d === 1) === true || `${quoted(v)} has shape [${v.shape}], not one element`,
   );
 }
 
 function numberTerm(is: number | string, shape: (v: Value) => Verdict): Pattern {
   const fits = (v: Value): number | Verdict => {
-    if (v.tensor === undefined) return `${quoted(v)} is not a constant`;
     const verdict = shape(v);
-    const [number] = verdict === true ? (numbersOf(v.tensor) ?? []) : [];
-    if (number === undefined) return verdict === true ? `${quoted(v)} holds no numbers` : verdict;
-    return typeof is === 'string' || number === is || number === Math.fround(is)
-      ? number
-      : `the scalar ${quoted(v)} is ${number}, not ${is}`;
+    const [number] = v.tensor === undefined ? [] : (numbersOf(v.tensor) ?? []);
+    if (number === undefined) return `${quoted(v)} is not a constant number`;
+    if (verdict !== true || typeof is === 'string' || number === is || number === Math.fround(is))
+      return verdict === true ? number : verdict;
+    return `the scalar ${quoted(v)} is ${Number(number.toPrecision(7))}, not ${is}`;
   };
   return new Pattern({ kind: 'value', name: typeof is === 'string' ? is : '', fits });
 }
+
+/** A constant of rank 0, as a condition of `constant`. */
+export const isScalar = (v: Value): Verdict =>
+  (v.tensor !== undefined && v.tensor.dims.length === 0) ||
+  `${quoted(v)} has shape [${v.shape}], so it is not a scalar`;
+
+/** The number of a constant of rank 0. */
+export const scalarOf = (v: Value | undefined): number | undefined =>
+  v?.tensor?.dims.length === 0 ? numbersOf(v.tensor)?.[0] : undefined;
 
 /** A constant list of integers, such as axes. */
 export const ints = (...wanted: readonly number[]): Pattern =>

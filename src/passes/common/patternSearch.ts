@@ -171,7 +171,8 @@ class Search {
     if (goal.kind === 'bind') return this.#bind(goal.name, goal.to, goal);
     if (goal.kind === 'match') return this.#match(goal.term, goal.value, goal);
     const verdict = goal.check(this.bound);
-    return verdict === true ? this.solve(goal.next) : this.#deviate(verdict, goal.next);
+    if (verdict === true) return this.solve(goal.next);
+    return this.#deviate(verdict || `"${goal.reader?.label}" does not fit`, goal.next);
   }
 
   #match(term: Term, value: Value | undefined, goal: Goal): boolean {
@@ -189,6 +190,7 @@ class Search {
       case 'value': {
         if (value === undefined) return false;
         const fits = term.fits?.(value) ?? true;
+        if (fits === false) return this.#explains && this.#deviate(`${quoted(value)} does not fit`, next);
         if (typeof fits === 'string') return this.#deviate(fits, next);
         const unique = term.once ? onceGoal(value, goal) : next;
         return this.#bind(term.name, fits === true ? value : fits, { ...goal, next: unique });
@@ -254,9 +256,10 @@ class Search {
 const onceGoal = (value: Value, { reader, next }: Pick<Goal, 'reader' | 'next'>): Goal | undefined =>
   reader === undefined ? next : { kind: 'check', check: () => usedElsewhere(value, reader) ?? true, reader, next };
 
-function usedElsewhere(value: Value, { graph }: Node): string | undefined {
+function usedElsewhere(value: Value, { graph, label }: Node): string | undefined {
   const readers = new Set([...value.uses].map((u) => u.node));
   if (readers.size > 1) return `${quoted(value)} is used by ${readers.size} nodes`;
+  if (value.uses.size > 1) return `${quoted(value)} is used ${value.uses.size} times by "${label}"`;
   if (value.producer !== undefined && value.producer.graph !== graph)
     return `${quoted(value)} is made outside of the body that reads it`;
   const leaves = graph?.allGraphs().some((g) => g.outputs.includes(value));

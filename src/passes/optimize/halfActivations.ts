@@ -13,7 +13,7 @@ import type { HalfType } from '../../graph/rounding.ts';
 import { inlineBytes, roundedWithin } from '../../graph/tensor.ts';
 import { isBackward } from '../common/forwardNodes.ts';
 import { axesOf } from '../common/operatorSets.ts';
-import { ruleOf } from '../common/patterns.ts';
+import { ruleOf } from '../common/ruleOf.ts';
 import { sameShape } from '../common/shapeTools.ts';
 import { castTo } from '../precision/missingKernels.ts';
 import { storedBehind } from '../precision/storedBehind.ts';

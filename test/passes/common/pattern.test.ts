@@ -14,7 +14,6 @@ import {
   opOf,
   scalar,
   single,
-  value,
 } from '../../../src/passes/common/pattern.ts';
 import { type Finder, NearMisses, pattern } from '../../../src/passes/common/patternSearch.ts';
 
@@ -199,19 +198,13 @@ describe('a value that is read once', () => {
     expect(missed(inner, leaves)).toEqual(['"Exp" is an output of the graph']);
   });
 
-  it('may be read twice by the one node', () => {
-    const square = op.Mul(op.Exp(x).as('e').once, value('e'));
-    expect(
-      found(
-        pattern('square', square),
-        graphOf((g, a) => [g.Mul(g.Exp(a), g.Exp(a))]),
-      ),
-    ).toEqual([]);
+  it('is not read twice by one node', () => {
+    const square = pattern('square', op.Mul(op.Exp(x).as('e').once, any('e')));
     const graph = graphOf((g, a) => {
       const e = g.Exp(a);
       return [g.Mul(e, e)];
     });
-    expect(found(pattern('square', square), graph)).toEqual(['Mul Exp']);
+    expect(missed(square, graph)).toEqual(['"Exp" is used 2 times by "Mul"']);
   });
 
   it('is made in the graph that reads it, and no body hands it out', () => {
@@ -238,7 +231,7 @@ describe('a near-miss', () => {
       (g, a) => g.Mul(a, g.Sigmoid(g.Mul(a, g.constant('float32', [1], [2])))),
     ],
     ['"Mul" reads "a", not "b"', (g, a, b) => g.Mul(b, g.Sigmoid(g.Mul(a, g.float(2))))],
-    ['"b" is not a constant', (g, a, b) => g.Mul(a, g.Sigmoid(g.Mul(a, b)))],
+    ['"b" is not a constant number', (g, a, b) => g.Mul(a, g.Sigmoid(g.Mul(a, b)))],
     ['"Sigmoid" reads "Neg", not "a"', (g, a) => g.Mul(a, g.Sigmoid(g.Neg(a)))],
   ])('says %s', (reason, make) => {
     const [told] = missed(
