@@ -4,6 +4,7 @@ export { adapt } from './adapt/adapt.ts';
 export { type Saved, trainWhole } from './adapt/modulesToSave.ts';
 export { rebase } from './adapt/residualWeights.ts';
 export { forwardOf } from './common/forwardNodes.ts';
+export { type NearMiss, NearMisses } from './common/patternSearch.ts';
 export { type Target, targets } from './common/target.ts';
 export { verify } from './common/verify.ts';
 export { isAdapted } from './dialect/adapted.ts';

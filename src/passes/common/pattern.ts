@@ -28,11 +28,13 @@ export type Term =
   | { readonly kind: 'oneOf'; readonly terms: readonly Term[] }
   | NodeTerm;
 
-interface ValueTerm {
+export interface ValueTerm {
   readonly kind: 'value';
   readonly name: string;
   readonly fits: ((v: Value) => number | Verdict) | undefined;
   readonly once?: boolean;
+  /** The name is bound to the number. */
+  readonly numeric?: boolean;
 }
 
 export interface NodeTerm {
@@ -175,7 +177,7 @@ function numberTerm(is: number | string, shape: (v: Value) => Verdict): Pattern 
       return verdict === true ? number : verdict;
     return `the scalar ${quoted(v)} is ${Number(number.toPrecision(7))}, not ${is}`;
   };
-  return new Pattern({ kind: 'value', name: typeof is === 'string' ? is : '', fits });
+  return new Pattern({ kind: 'value', name: typeof is === 'string' ? is : '', fits, numeric: true });
 }
 
 /** A constant of rank 0, as a condition of `constant`. */

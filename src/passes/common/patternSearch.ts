@@ -11,7 +11,9 @@ import {
   type NodeTerm,
   type Pattern,
   quoted,
+  scalarOf,
   type Term,
+  type ValueTerm,
   type Verdict,
 } from './pattern.ts';
 
@@ -187,15 +189,21 @@ class Search {
         return term.terms.some((t) => this.#match(t, value, goal));
       case 'node':
         return this.#node(term, value, goal);
-      case 'value': {
-        if (value === undefined) return false;
-        const fits = term.fits?.(value) ?? true;
-        if (fits === false) return this.#explains && this.#deviate(`${quoted(value)} does not fit`, next);
-        if (typeof fits === 'string') return this.#deviate(fits, next);
-        const unique = term.once ? onceGoal(value, goal) : next;
-        return this.#bind(term.name, fits === true ? value : fits, { ...goal, next: unique });
-      }
+      case 'value':
+        return value !== undefined && this.#value(term, value, goal);
     }
+  }
+
+  #value(term: ValueTerm, value: Value, goal: Goal): boolean {
+    const fits = term.fits?.(value) ?? true;
+    const next = term.once ? onceGoal(value, goal) : goal.next;
+    if (fits === true || typeof fits === 'number')
+      return this.#bind(term.name, fits === true ? value : fits, { ...goal, next });
+    if (!this.#explains) return false;
+    // The name is bound all the same: conditions that follow are asked.
+    const to = term.numeric ? (scalarOf(value) ?? Number.NaN) : value;
+    const { reader } = goal;
+    return this.#deviate(fits || `${quoted(value)} does not fit`, { kind: 'bind', name: term.name, to, reader, next });
   }
 
   #node(term: NodeTerm, value: Value | undefined, { reader, next }: Goal): boolean {

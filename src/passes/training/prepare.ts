@@ -57,15 +57,16 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   const notes = [...widened, ...providerGaps(model, options.target)];
   canonicalize(model.graph, createBuilder(inferNode, model.graph.inputs), options.dropout);
   model.graph.adopt();
-  if (groupHeads(model.graph, createBuilder(inferNode, model.graph.inputs))) model.graph.adopt();
+  const { misses } = options;
+  if (groupHeads(model.graph, createBuilder(inferNode, model.graph.inputs), misses)) model.graph.adopt();
   const fused = takesFused(options.target);
   let renamed = false;
   for (const graph of [...model.graph.allGraphs()]) {
     absorbBiases(graph);
     renamed = splitSlices(graph) || renamed;
-    compactNorms(graph, fused);
-    compactSilu(graph);
-    if (compactGelu(graph, fused)) model.opsets.set('com.microsoft', 1);
+    compactNorms(graph, fused, misses);
+    compactSilu(graph, misses);
+    if (compactGelu(graph, fused, misses)) model.opsets.set('com.microsoft', 1);
   }
   if (renamed) uniqueNames(model.graph);
   const { target } = options;

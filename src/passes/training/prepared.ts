@@ -1,6 +1,7 @@
 /** The types that the building of training graphs shares. */
 import type { Model } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
+import type { NearMisses } from '../common/patternSearch.ts';
 import type { Target } from '../common/target.ts';
 import type { LossOptions } from '../loss/attachLoss.ts';
 import type { ChosenLoss, LossChoiceOptions } from '../loss/chooseLoss.ts';
@@ -27,6 +28,8 @@ export interface TrainingOptions {
   readonly dropout: number;
   /** Called with a name and the model after each pass. */
   readonly trace?: (pass: string, model: Model) => void;
+  /** Collects what nearly matched a pattern of the forward graph. */
+  readonly misses?: NearMisses | undefined;
 }
 
 /** Final names of inputs and outputs, where a source that uses one already forced a suffix. */
