@@ -8,7 +8,10 @@ import { type NearMisses, pattern } from '../common/patternSearch.ts';
 import { carry } from '../dialect/customGradient.ts';
 
 const x = any('x');
-const silu = pattern('SiLU', op.Mul(x, op.Sigmoid(oneOf(x, op.Mul(x, scalar('alpha')))).as('s')).as('y'));
+const silu = pattern('SiLU', op.Mul(x, op.Sigmoid(oneOf(x, op.Mul(x, scalar('alpha')))).as('s')).as('y'), {
+  // A gate of another value is no SiLU.
+  least: 3,
+});
 
 /** In place. The internal node `Silu` has the inputs x, s and y, and a as attribute. */
 export function compactSilu(graph: Graph, misses?: NearMisses): void {
