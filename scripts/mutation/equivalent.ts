@@ -28,18 +28,14 @@ const calculus: readonly Equivalent[] = [
   ...otherForm('spatial.ts', ['last - 1', 'last + 1', 'last - 1) return g.MatMul(g.T(matrix)']),
   ...otherForm('windows.ts', ['2 * w.begins.length', '2 / w.begins.length']),
   ...otherForm('attachLoss.ts', ['rank - 1', 'rank + 1', 'rank - 1;']),
-  ...notRewritten('fuseTransposes.ts', ['1 - i', '1 + i', '1 - i];\n']),
   ...notRewritten(
-    'patterns.ts',
+    'matMul.ts',
     ['rank - 1', 'rank + 1', 'rank - 1 ? rank - 2'],
     ['rank - 2', 'rank + 2', 'rank - 2 : i'],
     ['rank - 2', 'rank + 2', 'rank - 2 ? rank - 1'],
     ['rank - 1', 'rank + 1', 'rank - 1 : i'],
-    ['1 - use.index', '1 + use.index'],
   ),
   ...notRewritten('groupedHeads.ts', ['groups * count', 'groups / count']),
-  ...notRewritten('rowFactors.ts', ['1 - at', '1 + at']),
-  ...notRewritten('silu.ts', ['1 - index', '1 + index']),
   ...notRewritten(
     'sliceToSplit.ts',
     ['a.from - b.from', 'a.from + b.from'],
@@ -49,8 +45,8 @@ const calculus: readonly Equivalent[] = [
   ),
   ...of('the factor comes back onto the operand that it was on')(
     'rowFactors.ts',
-    ['1', '0', '1, width: of(b)'],
-    ['0', '1', '0, width: of(a)'],
+    ['1', '0', '1, width: widthOf(b)'],
+    ['0', '1', '0, width: widthOf(a)'],
   ),
   ...of('nodes are put in order behind')('halfActivations.ts', [
     'graph.nodes.indexOf(node) + 1',
@@ -60,7 +56,6 @@ const calculus: readonly Equivalent[] = [
     'halfActivations.ts',
     ['4 * of', '4 / of'],
   ),
-  ...of('the node goes with all that it reads')('fuseTransposes.ts', ['1 - i', '1 + i', '1 - i, undefined']),
   ...of('the other of alpha and beta is zero as well, and so is the product')(
     'cells.ts',
     ['0', '1', '0,\n    beta: 0'],

@@ -13,6 +13,9 @@ export const inspectCommand = command({
     grad: flag({
       describe: 'say how each operator between the layers and the loss is differentiated, and what blocks it',
     }),
+    why: flag({
+      describe: 'list what nearly is a GELU, SiLU, normalization or grouped attention, and the one thing that differs',
+    }),
     memory: numberTable({
       describe:
         'batch=N,seq=N,...: estimate the memory of a training step with these lengths; steps=K: of K steps in one run',
@@ -21,9 +24,9 @@ export const inspectCommand = command({
     optimizer: compileOptions.optimizer,
     for: compileOptions.for,
   },
-  async run({ model, grad, memory, ...options }, out) {
+  async run({ model, grad, why, memory, ...options }, out) {
     const { inspect } = await import('../index.ts');
-    const found = await inspect(model, { ...libraryOptions(options), grad, memory });
+    const found = await inspect(model, { ...libraryOptions(options), grad, why, memory });
     for (const text of found.warnings) out.warn(text);
     out.result(page(found), found);
     return 0;
@@ -31,7 +34,8 @@ export const inspectCommand = command({
 });
 
 function page(found: Inspection): string {
-  const { file, opset, irVersion, layers, skipped, loss, bound, precision, totals, gradient, memory } = found;
+  const { file, opset, irVersion, layers, skipped, loss, bound, precision, totals, gradient, nearMisses, memory } =
+    found;
   const head = ['path', 'operator', 'weight', 'layout', 'in x out', 'rank', 'parameters', 'name from', 'adapted'];
   const rows = layers.map((l) => [
     l.path,
@@ -64,6 +68,7 @@ function page(found: Inspection): string {
       ? `loss: ${loss.kind} on "${loss.tensor}" of output "${loss.output}" (${loss.reason})`
       : `loss: none (${loss.reason})`,
     ...(gradient === undefined ? [] : gradientLines(gradient)),
+    ...(nearMisses === undefined ? [] : nearMissLines(nearMisses)),
     ...(memory === undefined ? [] : memoryLines(memory)),
   ];
   return lines.join('\n');
@@ -112,6 +117,20 @@ function blockedLines(blocked: InspectedGradient['blocked']): string[] {
       `  way out: ${first.hint}`,
     ];
   });
+}
+
+/** Near-misses that the table shows; --json has all. */
+const shownMisses = 20;
+
+function nearMissLines(misses: NonNullable<Inspection['nearMisses']>): string[] {
+  if (misses.length === 0) return ['near-misses: none'];
+  const rows = misses.slice(0, shownMisses).map((m) => [m.pattern, m.node, m.reason]);
+  const rest = misses.length - rows.length;
+  return [
+    `near-misses: ${count(misses.length)}`,
+    table(['not recognized as', 'node', 'because'], rows),
+    ...(rest === 0 ? [] : [`  and ${count(rest)} more, which --json lists`]),
+  ];
 }
 
 /** Kinds of values that the table shows. */

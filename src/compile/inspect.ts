@@ -13,6 +13,8 @@ import {
   findCandidates,
   fixLengths,
   type GradientReport,
+  type NearMiss,
+  NearMisses,
   type Prepared,
   prepare,
   reasonOf,
@@ -52,6 +54,8 @@ export interface InspectedLayer {
 export interface InspectOptions extends CompileOptions {
   /** Say how each operator between the layers and the loss is differentiated. */
   readonly grad?: boolean | undefined;
+  /** Report what nearly is a function that the compiler recognizes, and the one thing that differs. */
+  readonly why?: boolean | undefined;
   /**
    * Say what a training step holds in memory, for these lengths: by the model's own symbols, or `batch` and `seq` for the first and
    * second axis of its inputs; `steps` is how many one run takes (default 16 for cuda, else 1).
@@ -91,6 +95,8 @@ export interface Inspection {
   readonly warnings: readonly string[];
   /** With `grad`. */
   readonly gradient?: InspectedGradient;
+  /** With `why`. */
+  readonly nearMisses?: readonly NearMiss[];
   /** With `memory`: the estimate, or why there is none. */
   readonly memory?: InspectedMemory | { readonly reason: string };
 }
@@ -101,7 +107,7 @@ export interface Inspection {
  * layers, or one that cannot be trained, is no error here.
  */
 export async function inspect(file: string, options: InspectOptions = {}): Promise<Inspection> {
-  const { grad = false, memory, ...rest } = options;
+  const { grad = false, why = false, memory, ...rest } = options;
   const resolved = resolveOptions(rest);
   const { model, source } = openModel(file);
   try {
@@ -141,7 +147,8 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       layers.length === 0 && usual && candidates.length > 0
         ? [nothingSelected(selection, resolved.target).message]
         : [];
-    const { training, stored } = preparedFor(model, selection, whole, resolved);
+    const misses = why ? new NearMisses() : undefined;
+    const { training, stored } = preparedFor(model, selection, whole, resolved, misses);
     const trainable =
       rows.reduce((n, l) => n + (l.chosen ? l.parameters : 0), 0) +
       whole.parameters.reduce((n, p) => n + sizeOf(p.tensor.dims), 0);
@@ -156,6 +163,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       bound: training === undefined || training instanceof LoraifyError ? [] : boundOf(training),
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
       warnings: [...selection.warnings, ...nothing, ...notesOf(training)],
+      ...(misses === undefined ? {} : { nearMisses: misses.list }),
       ...(grad ? { gradient: gradientOf(training, selection) } : {}),
       ...(memory === undefined ? {} : { memory: memoryOfTraining(training, memory, total + trainable) }),
     };
@@ -170,6 +178,7 @@ function preparedFor(
   selection: Selection,
   whole: Whole,
   options: ResolvedOptions,
+  misses: NearMisses | undefined,
 ): { training: Prepared | LoraifyError | undefined; stored?: Stored | undefined } {
   const { chosen } = selection;
   if (chosen.length === 0) return { training: undefined };
@@ -181,7 +190,10 @@ function preparedFor(
     const layers = chosen.map((c) => c.layer);
     return {
       training: fixLengths(
-        prepare(model, stateLayout(layers, adapted.saved), trainingOptions(options, undefined, stored, 0)),
+        prepare(model, stateLayout(layers, adapted.saved), {
+          ...trainingOptions(options, undefined, stored, 0),
+          misses,
+        }),
         fixedLengths(options),
       ),
       stored,

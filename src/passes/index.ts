@@ -2,6 +2,7 @@
 export { type Saved, trainWhole } from './adapt/modulesToSave.ts';
 export { forwardOf } from './common/forwardNodes.ts';
 export { type OnPass, type PassRun, runStage } from './common/pass.ts';
+export { type NearMiss, NearMisses } from './common/patternSearch.ts';
 export { type Target, targets } from './common/target.ts';
 export { verify } from './common/verify.ts';
 export { isAdapted } from './dialect/adapted.ts';

@@ -151,6 +151,8 @@ describe('results', () => {
     const { stdout: grad } = await loraify(['inspect', digitsModel, '--grad'], { cwd });
     expect(grad).toContain('gradients: 5 nodes differentiated, 0 stopped, 0 blocked');
     expect(grad).toMatch(/Gemm, adapted .* 3 .* rule/);
+    const { stdout: why } = await loraify(['inspect', digitsModel, '--why'], { cwd });
+    expect(why).toContain('near-misses: none');
   });
 
   it('eval, predict, merge, export and print', async () => {

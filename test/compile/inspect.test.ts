@@ -146,3 +146,62 @@ describeShared('inspect with grad of a decoder from the model builder', 'models/
     });
   });
 });
+
+/** A layer behind a function, of which `text` computes t from x. */
+const behind = (text: string, constants = ''): string => `<ir_version: 8, opset_import: ["" : 17]>
+main (float[N,4] x) => (float[N,4] y)
+<float[4,4] W = {0.1, -0.2, 0.3, 0.4, 0.5, -0.6, 0.7, 0.8, 0.9, 0.3, 0.1, 0.3, 0.4, 0.2, -0.6, 0.1}${constants}>
+{
+  ${text}
+  ["/fc/MatMul"] y = MatMul (t, W)
+}`;
+
+describe('inspect --why', () => {
+  const gelu = (h: string): string =>
+    behind(
+      `v = Div (x, root)
+  e = Erf (v)
+  [sum] s = Add (e, one)
+  [times] p = Mul (x, s)
+  [half] t = Mul (p, h)`,
+      `, float root = {1.4142135}, float one = {1}, float${h}`,
+    );
+  const silu = (alpha: string): string =>
+    behind('[scaled] v = Mul (x, alpha)\n  [gate] s = Sigmoid (v)\n  [silu] t = Mul (x, s)', `, float${alpha}`);
+  const norm = (axis: number): string =>
+    behind(
+      `m = ReduceMean <axes = [-1]> (x)
+  c = Sub (x, m)
+  q = Pow (c, two)
+  [variance] v = ReduceMean <axes = [${axis}]> (q)
+  e = Add (v, epsilon)
+  s = Sqrt (e)
+  [norm] t = Div (c, s)`,
+      ', float two = {2}, float epsilon = {0.00001}',
+    );
+
+  it.each([
+    [
+      'GELU',
+      gelu('[1] h = {0.5}'),
+      { pattern: 'GELU', node: 'half', reason: '"h" has shape [1], so it is not a scalar' },
+    ],
+    [
+      'SiLU',
+      silu('[1] alpha = {1.7}'),
+      { pattern: 'SiLU', node: 'silu', reason: '"alpha" has shape [1], so it is not a scalar' },
+    ],
+    ['LayerNorm', norm(0), { pattern: 'normalization', node: 'norm', reason: '"variance" is not along the last axis' }],
+  ])('names what keeps a %s from being one', async (name, text, miss) => {
+    const { nearMisses } = await inspect(file(`near-${name}`, text), { why: true, for: 'cuda' });
+    expect(nearMisses).toEqual([miss]);
+  });
+
+  it('has nothing to say where the function is recognized, or `why` is not set', async () => {
+    for (const [i, text] of [gelu(' h = {0.5}'), silu(' alpha = {1.7}'), norm(-1)].entries()) {
+      const path = file(`recognized${i}`, text);
+      expect((await inspect(path, { why: true })).nearMisses).toEqual([]);
+      expect((await inspect(path)).nearMisses).toBeUndefined();
+    }
+  });
+});

@@ -1,33 +1,36 @@
 /**
- * Biases of adapted products: an Add of a frozen vector right behind one goes into the node itself, where Gemm carries it. The
- * sum keeps its name.
+ * Biases of adapted layers: an Add of a frozen vector right behind one goes into the node itself, where Gemm carries it. The sum keeps
+ * its name.
  */
-import type { Graph, Node, Value } from '../../graph/model.ts';
-import { isAdapted } from '../dialect/adapted.ts';
+import type { Graph, Node } from '../../graph/model.ts';
+import { internalDomain } from '../common/internalDomain.ts';
+import { absent, any, anything, constant, maybe, op, opOf } from '../common/pattern.ts';
+import { pattern } from '../common/patternSearch.ts';
+
+const adapted = opOf(internalDomain, 'Adapted')(any('x'), maybe('w'), anything, anything, absent, maybe('dropped'));
+const biased = pattern(
+  'bias of an adapted layer',
+  op.Add(adapted.node('product').once, constant('bias')).where(({ x, bias, product }) => {
+    const width = product.layer?.out;
+    // The sum of a vector and a matrix of one row would gain an axis.
+    if ((x.shape?.length ?? 0) < 2) return `"${x.name}" has no rows`;
+    if (x.dtype !== bias.dtype) return `"${bias.name}" is ${bias.dtype}, not ${x.dtype}`;
+    return bias.tensor?.dims.join() === String(width) || `"${bias.name}" is not a vector of ${width} numbers`;
+  }),
+);
 
 /** In place, on the training form of Adapted nodes. */
 export function absorbBiases(graph: Graph): void {
   const gone = new Set<Node>();
-  const handedOut = new Set([...graph.allGraphs()].flatMap((g) => g.outputs));
-  for (const node of graph.nodes) {
-    const [y] = node.outputs;
-    if (!isAdapted(node) || y === undefined || node.inputs[4] !== undefined || handedOut.has(y)) continue;
-    const [use, ...others] = y.uses;
-    if (use === undefined || others.length > 0 || use.node.graph !== graph || use.node.op !== 'Add') continue;
-    const add = use.node;
-    const [sum] = add.outputs;
-    const bias = add.inputs[1 - use.index];
-    if (sum === undefined || bias === undefined || !isBias(bias, node)) continue;
-    add.setInput(use.index, undefined);
-    node.setInput(4, bias);
-    node.replaceOutput(0, sum);
-    gone.add(add);
+  for (const { root, bound } of biased.in(graph)) {
+    const { product, bias } = bound;
+    const [sum] = root.outputs;
+    if (sum === undefined) continue;
+    root.setInput(0, undefined);
+    root.setInput(1, undefined);
+    product.setInput(4, bias);
+    product.replaceOutput(0, sum);
+    gone.add(root);
   }
   graph.removeAll(gone);
-}
-
-/** One frozen number per column of the product, which has rows (a vector's sum could gain an axis). */
-function isBias(value: Value, { inputs: [x], layer }: Node): boolean {
-  const dims = value.tensor?.dims;
-  return dims?.length === 1 && dims[0] === layer?.out && (x?.shape?.length ?? 0) > 1 && x?.dtype === value.dtype;
 }

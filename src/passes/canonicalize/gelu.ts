@@ -5,109 +5,74 @@
  * internal node behind it carries y on, and has a gradient of its own.
  */
 import { type Graph, Node, takePlace, Value } from '../../graph/model.ts';
-import { scalarOf } from '../common/patterns.ts';
+import { any, constant, isScalar, oneOf, op, scalar, scalarOf, type Verdict } from '../common/pattern.ts';
+import { type NearMisses, pattern } from '../common/patternSearch.ts';
 import { carry } from '../dialect/customGradient.ts';
 
 const internal = { Erf: 'loraify.Gelu', Tanh: 'loraify.GeluTanh' } as const;
 const contributed = { Erf: 'Gelu', Tanh: 'FastGelu' } as const;
 
+const [x, v, h] = [any('x'), any('v'), constant('h', isScalar)];
+const t = op.Add(oneOf(op.Erf(v).node('f'), op.Tanh(v).node('f')), scalar('a')).as('t');
+const gelu = pattern(
+  'GELU',
+  oneOf(
+    op.Mul(op.Mul(t, h), x).where(isPolynomial),
+    op.Mul(op.Mul(x, t), h).where(isPolynomial),
+    op.Mul(op.Mul(x, h), t).where(isPolynomial),
+  ),
+  { least: 4 },
+);
+
 /**
  * In place. The internal nodes have inputs x, v, t = a + f(v), y and h, the attribute slope (of v at x = 0), and one output, y again.
  * With `fused`, float32 ones that have the standard's constants become com.microsoft Gelu or FastGelu; true where one did.
  */
-export function compactGelu(graph: Graph, fused = false): boolean {
+export function compactGelu(graph: Graph, fused = false, misses?: NearMisses): boolean {
   let replaced = false;
-  for (const inner of [...graph.nodes]) {
-    const { op } = inner;
-    if ((op !== 'Erf' && op !== 'Tanh') || inner.domain !== '') continue;
-    const found = match(inner);
-    const after = found?.y.producer;
-    if (found === undefined || after?.graph !== graph) continue;
-    const { x, v, t, y, h, polynomial } = found;
-    if (fused && y.dtype === 'float32' && isStandard(op, found)) {
+  for (const { root, bound } of gelu.in(graph, misses)) {
+    const { x, v, t, a, h } = bound;
+    const [y] = root.outputs;
+    const f = bound.f.op === 'Erf' ? 'Erf' : 'Tanh';
+    const polynomial = polynomialOf(v, x) ?? [];
+    if (y === undefined) continue;
+    if (fused && y.dtype === 'float32' && a === 1 && scalarOf(h) === 0.5 && isStandard(f, polynomial)) {
       const out = new Value(y.name, y.type);
       const node = new Node({
-        op: contributed[op],
+        op: contributed[f],
         domain: 'com.microsoft',
-        name: after.name,
+        name: root.name,
         inputs: [x],
         outputs: [out],
       });
       takePlace(y, out, [graph], '.unfused');
-      graph.insertAfter(after, node);
+      graph.insertAfter(root, node);
       replaced = true;
       continue;
     }
-    carry(graph, internal[op], [x, v, t, y, h], { slope: polynomial[1] ?? 0 });
+    carry(graph, internal[f], [x, v, t, y, h], { slope: polynomial[1] ?? 0 });
   }
   if (replaced) graph.prune();
   return replaced;
 }
 
-interface Candidate {
-  readonly x: Value;
-  readonly t: Value;
-  readonly y: Value;
-  readonly h: Value;
-}
-
-interface Found extends Candidate {
-  readonly v: Value;
-  /** v by powers of x. */
-  readonly polynomial: readonly number[];
-}
-
-/** Odd polynomials, the constant a, and the factor h: Hendrycks, Gimpel 2016. */
-function isStandard(op: 'Erf' | 'Tanh', { polynomial, t, h }: Found): boolean {
+/** The polynomials of Hendrycks, Gimpel 2016. */
+function isStandard(f: 'Erf' | 'Tanh', polynomial: readonly number[]): boolean {
   const c = Math.sqrt(2 / Math.PI);
-  const wanted = op === 'Erf' ? [0, Math.SQRT1_2] : [0, c, 0, 0.044715 * c];
+  const wanted = f === 'Erf' ? [0, Math.SQRT1_2] : [0, c, 0, 0.044715 * c];
   // Constants are written with seven digits and more.
   const near = (a: number, b: number): boolean => Math.abs(a - b) <= 1e-6 * Math.max(Math.abs(b), 1e-3);
-  const offset = t.producer?.inputs.map(scalarOf).find((s) => s !== undefined);
+  return polynomial.length === wanted.length && wanted.every((w, i) => near(polynomial[i] ?? 0, w));
+}
+
+/** The derivative is written for erf of a multiple of x, and for tanh of a cubic whose cube is what v leaves behind. */
+function isPolynomial({ x, v, f }: { readonly x: Value; readonly v: Value; readonly f: Node }): Verdict {
+  const polynomial = polynomialOf(v, x);
+  if (polynomial === undefined) return `${f.op} reads "${v.name}", which is no polynomial of "${x.name}"`;
+  if (polynomial.some((c, power) => power % 2 === 0 && c !== 0)) return `"${v.name}" is not odd in "${x.name}"`;
   return (
-    polynomial.length === wanted.length &&
-    wanted.every((w, i) => near(polynomial[i] ?? 0, w)) &&
-    offset === 1 &&
-    scalarOf(h) === 0.5
+    polynomial.length <= (f.op === 'Erf' ? 2 : 4) || `"${v.name}" is of degree ${polynomial.length - 1} in "${x.name}"`
   );
-}
-
-function match({ op, inputs: [v], outputs: [e] }: Node): Found | undefined {
-  if (v === undefined || e === undefined) return undefined;
-  for (const candidate of candidates(e)) {
-    const polynomial = polynomialOf(v, candidate.x);
-    const odd = polynomial?.every((c, power) => power % 2 === 1 || c === 0) ?? false;
-    if (polynomial === undefined || !odd) continue;
-    // Of erf the derivative is written for a multiple of x, of tanh for a cubic whose cube is what v leaves behind.
-    if (op === 'Erf' ? polynomial.length === 2 : polynomial.length <= 4) return { ...candidate, v, polynomial };
-  }
-  return undefined;
-}
-
-/** Every way in which y = h·x·(a + e) can be written. */
-function* candidates(e: Value): Generator<Candidate> {
-  for (const t of results(e, 'Add', isScalar))
-    for (const { other, result } of products(t)) {
-      if (isScalar(other)) {
-        // t halved, times x
-        for (const last of products(result))
-          if (!isScalar(last.other)) yield { x: last.other, t, y: last.result, h: other };
-        continue;
-      }
-      // x·t, halved behind
-      for (const last of products(result))
-        if (isScalar(last.other)) yield { x: other, t, y: last.result, h: last.other };
-      // x halved, times t
-      const [x, h]: readonly (Value | undefined)[] = scaled(other.producer) ?? [];
-      if (x !== undefined && h !== undefined) yield { x, t, y: result, h };
-    }
-}
-
-/** The value and the constant of value·constant. */
-function scaled(node: Node | undefined): readonly [Value, Value] | undefined {
-  const [a, b] = node?.inputs ?? [];
-  if (a === undefined || b === undefined || node?.domain !== '' || node.op !== 'Mul') return undefined;
-  return isScalar(b) ? [a, b] : isScalar(a) ? [b, a] : undefined;
 }
 
 /** v by powers of x, up to the third; undefined where v is something else. */
@@ -135,24 +100,3 @@ function times(a: readonly number[] | undefined, b: readonly number[] | undefine
   for (const [i, p] of a.entries()) for (const [j, q] of b.entries()) product[i + j] = (product[i + j] ?? 0) + p * q;
   return product;
 }
-
-interface Step {
-  readonly other: Value;
-  readonly result: Value;
-}
-
-function steps(value: Value, op: string): Step[] {
-  return [...value.uses].flatMap(({ node, index }) => {
-    const [other, result] = [node.inputs[1 - index], node.outputs[0]];
-    return node.op !== op || node.domain !== '' || other === undefined || result === undefined
-      ? []
-      : [{ other, result }];
-  });
-}
-
-const products = (value: Value): Step[] => steps(value, 'Mul');
-const results = (value: Value, op: string, fits: (other: Value) => boolean): Value[] =>
-  steps(value, op).flatMap(({ other, result }) => (fits(other) ? [result] : []));
-
-/** A constant that changes no shape. */
-const isScalar = (v: Value): boolean => v.tensor !== undefined && v.tensor.dims.length === 0;

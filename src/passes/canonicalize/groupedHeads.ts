@@ -6,30 +6,39 @@
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type Dim, type Graph, takePlace, type Value } from '../../graph/model.ts';
-import { factorBehind, madeBy, swapsLast } from '../common/patterns.ts';
+import { factorBehind, swapsLast } from '../common/matMul.ts';
+import { any, anything, oneOf, op, type Verdict } from '../common/pattern.ts';
+import { type NearMisses, pattern } from '../common/patternSearch.ts';
 import { sameShape } from '../common/shapeTools.ts';
 
+/** [batch, groups, length, width] */
+const k = any('k');
+const single = oneOf(op.Unsqueeze(k, anything).as('single'), op.Reshape(k, anything).as('single'));
+const wide = op.Expand(single, anything).as('wide');
+const repeated = op.Reshape(wide, anything).as('whole').where(isRepeated);
+const swapped = op
+  .Transpose(repeated)
+  .node('swap')
+  .where((_, node) => swapsLast(node) || `"${node.label}" moves other axes`);
+const product = pattern('grouped heads', op.MatMul(any('a'), oneOf(swapped, repeated)).where(isGrouped), { least: 4 });
+
 /** In place, on a graph whose shapes are inferred; new nodes are detached until `graph.adopt()`. True where a product was found. */
-export function groupHeads(graph: Graph, g: Builder): boolean {
+export function groupHeads(graph: Graph, g: Builder, misses?: NearMisses): boolean {
   const graphs = [...graph.allGraphs()];
   let found = false;
-  for (const node of graph.nodes.filter((n) => n.op === 'MatMul' && n.domain === '')) {
-    const [a, b] = node.inputs;
-    const [y] = node.outputs;
-    const turned = madeBy(b, 'Transpose');
-    const swaps = turned !== undefined && swapsLast(turned);
-    const repeated = repeatedHeads(swaps ? turned.inputs[0] : b);
-    if (a === undefined || y === undefined || repeated === undefined) continue;
-    const { k, groups, heads } = repeated;
-    // The same batch and heads on both sides, nothing broadcast.
-    if (a.shape?.length !== 4 || a.shape[1] !== heads || a.shape[0] !== k.shape?.[0] || a.shape[0] === null) continue;
-    const factor = factorBehind(y, graph);
-    const scaled = factor?.node.outputs[0] ?? y;
+  for (const { root, bound } of product.in(graph, misses)) {
+    const { a, k, swap } = bound;
+    const [y] = root.outputs;
+    const [groups, heads] = [k.shape?.[1], a.shape?.[1]];
+    if (y === undefined || typeof groups !== 'number' || typeof heads !== 'number') continue;
+    const factor = factorBehind(y);
+    const scaled = factor?.root.outputs[0] ?? y;
     const made = g.within({ origin: y.name, rule: 'heads/grouped' }, () => {
       const rows = g.Reshape(a, g.ints([0, groups, -1, 0]));
-      const product = g.MatMul(rows, swaps ? g.Transpose(k, { perm: [0, 1, 3, 2] }) : k);
+      const product = g.MatMul(rows, swap === undefined ? k : g.Transpose(k, { perm: [0, 1, 3, 2] }));
       // The factor stays beside its product, which can take it in.
-      const whole = factor === undefined ? product : g[factor.node.op === 'Mul' ? 'Mul' : 'Div'](product, factor.by);
+      const whole =
+        factor === undefined ? product : g[factor.root.op === 'Mul' ? 'Mul' : 'Div'](product, factor.bound.by);
       return g.Reshape(whole, g.ints([0, heads, -1, 0]));
     });
     made.type = scaled.type;
@@ -39,26 +48,14 @@ export function groupHeads(graph: Graph, g: Builder): boolean {
   return found;
 }
 
-interface Repeated {
-  /** [batch, groups, length, width] */
-  readonly k: Value;
-  readonly groups: number;
-  readonly heads: number;
-}
-
-/** What a value of [batch, heads, length, width] repeats for every head of a group. */
-function repeatedHeads(v: Value | undefined): Repeated | undefined {
-  const expand = madeBy(madeBy(v, 'Reshape')?.inputs[0], 'Expand');
-  const [u] = expand?.inputs ?? [];
-  const one = madeBy(u, 'Unsqueeze') ?? madeBy(u, 'Reshape');
-  const [k] = one?.inputs ?? [];
-  const [whole, wide, single, own] = [v, expand?.outputs[0], u, k].map((x) => x?.shape);
-  if (k === undefined || whole?.length !== 4 || own?.length !== 4 || wide?.length !== 5) return undefined;
-  const [batch, groups, length, width] = own;
-  const [count, heads] = [wide[2], whole[1]];
-  if (typeof groups !== 'number' || typeof heads !== 'number' || typeof count !== 'number' || count < 2)
-    return undefined;
-  const is = (shape: readonly Dim[] | undefined, ...dims: readonly (Dim | undefined)[]): boolean =>
+/** A value of [batch, heads, length, width] that repeats k for every head of a group. */
+function isRepeated(bound: { readonly [N in 'k' | 'single' | 'wide' | 'whole']: Value }): Verdict {
+  const { k, single, wide, whole } = bound;
+  const [batch, groups, length, width] = k.shape ?? [];
+  const count = wide.shape?.[2];
+  if (k.shape?.length !== 4 || typeof groups !== 'number' || typeof count !== 'number' || count < 2)
+    return `the shapes of "${k.name}" and "${wide.name}" do not say how often heads are repeated`;
+  const is = ({ shape }: Value, ...dims: readonly (Dim | undefined)[]): boolean =>
     sameShape(
       shape,
       dims.map((d) => d ?? null),
@@ -67,5 +64,12 @@ function repeatedHeads(v: Value | undefined): Repeated | undefined {
     is(single, batch, groups, 1, length, width) &&
     is(wide, batch, groups, count, length, width) &&
     is(whole, batch, groups * count, length, width);
-  return fits ? { k, groups, heads } : undefined;
+  return fits || `"${whole.name}" does not repeat the heads of "${k.name}"`;
+}
+
+/** The same batch and heads on both sides, nothing broadcast. */
+function isGrouped({ a, k, whole }: { readonly [N in 'a' | 'k' | 'whole']: Value }): Verdict {
+  const [batch, heads, ...rest] = a.shape ?? [];
+  const fits = rest.length === 2 && heads === whole.shape?.[1] && batch === k.shape?.[0] && batch !== null;
+  return fits || `"${a.name}" and "${whole.name}" have other batches or heads`;
 }

@@ -2,30 +2,21 @@
  * SiLU as exporters write it, y = x·s with s = sigmoid(a·x): the derivatives of both nodes read and write seventeen tensors, that of
  * the function eleven. The forward stays as it is; an internal node behind it carries y on (Elfwing, Uchibe, Doya 2018, arXiv:1702.03118).
  */
-import type { Graph, Value } from '../../graph/model.ts';
-import { madeBy, scalarOf } from '../common/patterns.ts';
+import type { Graph } from '../../graph/model.ts';
+import { any, oneOf, op, scalar } from '../common/pattern.ts';
+import { type NearMisses, pattern } from '../common/patternSearch.ts';
 import { carry } from '../dialect/customGradient.ts';
 
-/** In place. The internal node `Silu` has the inputs x, s and y, and a as attribute. */
-export function compactSilu(graph: Graph): void {
-  for (const node of [...graph.nodes]) {
-    const [v] = node.inputs;
-    const [s] = node.outputs;
-    if (node.op !== 'Sigmoid' || node.domain !== '' || v === undefined || s === undefined) continue;
-    for (const { node: product, index } of [...s.uses]) {
-      const x = product.inputs[1 - index];
-      const [y] = product.outputs;
-      const factor = x === undefined ? undefined : multiple(v, x);
-      if (product.op !== 'Mul' || product.domain !== '' || product.graph !== graph) continue;
-      if (x === undefined || y === undefined || factor === undefined) continue;
-      carry(graph, 'loraify.Silu', [x, s, y], { alpha: factor });
-    }
-  }
-}
+const x = any('x');
+const silu = pattern('SiLU', op.Mul(x, op.Sigmoid(oneOf(x, op.Mul(x, scalar('alpha')))).as('s')).as('y'), {
+  // A gate of another value is no SiLU.
+  least: 3,
+});
 
-/** a where v is a·x. */
-function multiple(v: Value, x: Value): number | undefined {
-  if (v === x) return 1;
-  const [a, b] = madeBy(v, 'Mul')?.inputs ?? [];
-  return a === x ? scalarOf(b) : b === x ? scalarOf(a) : undefined;
+/** In place. The internal node `Silu` has the inputs x, s and y, and a as attribute. */
+export function compactSilu(graph: Graph, misses?: NearMisses): void {
+  for (const { bound } of silu.in(graph, misses)) {
+    const { x, s, y, alpha = 1 } = bound;
+    carry(graph, 'loraify.Silu', [x, s, y], { alpha });
+  }
 }

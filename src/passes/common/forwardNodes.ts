@@ -1,6 +1,6 @@
 /** A gradient graph's two halves: what its results other than the gradient need, and the rest. */
 import { type Graph, type Node, producersOf } from '../../graph/model.ts';
-import { ruleOf } from './patterns.ts';
+import { ruleOf } from './ruleOf.ts';
 
 export const isBackward = (node: Node): boolean => ruleOf(node).startsWith('grad/');
 

@@ -5,15 +5,26 @@
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, type Node, takePlace, type Value } from '../../graph/model.ts';
 import { numberAttr } from '../../graph/operators.ts';
-import { factorBehind, scalarOf, swapsLast } from '../common/patterns.ts';
+import { factorBehind, swapsLast } from '../common/matMul.ts';
+import { any, anything, oneOf, op, scalar, scalarOf, value } from '../common/pattern.ts';
+import { pattern } from '../common/patternSearch.ts';
 import { sameShape } from '../common/shapeTools.ts';
 
 const contrib = 'com.microsoft';
 
+const operand = value('v', (v) => v.dtype === 'float32' && v.tensor === undefined);
+/** v·c or v/c with a scalar constant c. */
+const scaled = pattern('scalar factor', oneOf(op.Mul(operand, scalar('times')), op.Div(operand, scalar('over'))));
+/** (aᵀ·b)ᵀ */
+const transposed = pattern(
+  'transpose of a product',
+  op
+    .Transpose(op.MatMul(any('a'), any('b')).node('product').once)
+    .where(({ product }, node) => isMatrixProduct(product) && swapsLast(node)),
+);
 /** In place; new nodes are detached until `graph.adopt()`. True where the graph needs the com.microsoft domain. */
 export function fuseTransposes(graph: Graph, g: Builder): boolean {
   let fused = false;
-  const outputs = new Set(graph.outputs);
   const put = (node: Node, made: Value): void => {
     const [old] = node.outputs;
     if (old === undefined) return;
@@ -22,9 +33,9 @@ export function fuseTransposes(graph: Graph, g: Builder): boolean {
   // From the end: a product that a Transpose stands behind is taken with it.
   for (const node of graph.nodes.toReversed()) {
     // (aᵀ·b)ᵀ = bᵀ·a
-    const inner = node.op === 'Transpose' && swapsLast(node) ? node.inputs[0]?.producer : undefined;
-    if (inner !== undefined && isMatrixProduct(inner) && alone(inner, outputs)) {
-      const [a, b] = [turned(inner.inputs[0]), turned(inner.inputs[1])];
+    const inner = transposed.at(node)?.bound;
+    if (inner !== undefined) {
+      const [a, b] = [turned(inner.a), turned(inner.b)];
       const made = g.within(from(node), () => product(g, flip(b), flip(a), 1));
       // In its place: a gradient of a weight at the end of the file would keep its activation until then.
       if (made.producer !== undefined) graph.insertAfter(node, made.producer);
@@ -33,7 +44,7 @@ export function fuseTransposes(graph: Graph, g: Builder): boolean {
     }
     if (!isProduct(node)) continue;
     const [a, b] = [turned(node.inputs[0]), turned(node.inputs[1])];
-    const factor = scaledBehind(node, graph);
+    const factor = scaledBehind(node);
     if (a.v === node.inputs[0] && b.v === node.inputs[1] && factor === undefined) continue;
     const made = g.within(from(node), () => product(g, a, b, factor?.value ?? 1));
     fused ||= made.producer?.domain === contrib;
@@ -72,20 +83,11 @@ export function fuseFactors(graph: Graph): boolean {
   return fused;
 }
 
-/** x·c or x/c with a scalar constant c. */
-function factorOf({ op, domain, inputs: [a, b] }: Node): { readonly v: Value; readonly value: number } | undefined {
-  if (domain !== '' || (op !== 'Mul' && op !== 'Div') || a?.dtype !== 'float32') return undefined;
-  for (const [v, c] of op === 'Div'
-    ? [[a, b]]
-    : [
-        [a, b],
-        [b, a],
-      ]) {
-    const value = scalarOf(c);
-    if (v !== undefined && v.tensor === undefined && value !== undefined && value !== 0)
-      return { v, value: op === 'Mul' ? value : 1 / value };
-  }
-  return undefined;
+/** The value and the factor. */
+function factorOf(node: Node): { readonly v: Value; readonly value: number } | undefined {
+  const { v, times, over = 0 } = scaled.at(node)?.bound ?? {};
+  const factor = times ?? 1 / over;
+  return v === undefined || factor === 0 || !Number.isFinite(factor) ? undefined : { v, value: factor };
 }
 
 const takesFactor = (node: Node): boolean =>
@@ -95,36 +97,28 @@ const takesFactor = (node: Node): boolean =>
 
 /** A sum of a product and a matrix of its shape: the matrix becomes the C of Gemm. In place. */
 export function fuseSums(graph: Graph): void {
-  const outputs = new Set(graph.outputs);
   const gone = new Set<Node>();
   const order = new Map(graph.nodes.map((n, i) => [n, i]));
-  for (const node of graph.nodes) {
-    if (node.op !== 'Add' || node.domain !== '') continue;
-    const [sum] = node.outputs;
-    for (const i of [1, 0]) {
-      const last = node.inputs[i]?.producer;
-      const other = node.inputs[1 - i];
-      if (last === undefined || !isGemm(last) || !alone(last, outputs) || other === undefined || sum === undefined)
-        continue;
-      // Where its own C is a product again, that one takes the sum in.
-      const inner = last.inputs[2]?.producer;
-      const gemm = inner !== undefined && isGemm(inner) && alone(inner, outputs) ? inner : last;
-      if (gemm.graph !== graph || last.graph !== graph || gemm.inputs[2] !== undefined) continue;
-      if (!sameShape(gemm.outputs[0]?.shape, other.shape)) continue;
-      // The other operand must be there when the product runs.
-      if (other.producer !== undefined && (order.get(other.producer) ?? Infinity) > (order.get(gemm) ?? 0)) continue;
-      node.setInput(i, undefined);
-      node.setInput(1 - i, undefined);
-      gemm.setInput(2, other);
-      last.replaceOutput(0, sum);
-      gone.add(node);
-      break;
-    }
+  const at = (node: Node | undefined): number => (node === undefined ? -1 : (order.get(node) ?? Infinity));
+  const gemm = op.Gemm(anything, anything).node('gemm').once;
+  // Where the C of a product is a product again, that one takes the sum in.
+  const outer = op.Gemm(anything, anything, gemm).node('last').once;
+  // The other operand must be there when the product runs.
+  const sum = op
+    .Add(any('other'), oneOf(outer, gemm))
+    .where(({ other, gemm }) => sameShape(gemm.outputs[0]?.shape, other.shape) && at(other.producer) < at(gemm));
+  for (const { root, bound } of pattern('sum behind Gemm', sum).in(graph)) {
+    const { gemm, last = gemm, other } = bound;
+    const [y] = root.outputs;
+    if (y === undefined) continue;
+    root.setInput(0, undefined);
+    root.setInput(1, undefined);
+    gemm.setInput(2, other);
+    last.replaceOutput(0, y);
+    gone.add(root);
   }
   graph.removeAll(gone);
 }
-
-const isGemm = ({ op, domain }: Node): boolean => op === 'Gemm' && domain === '';
 
 interface Operand {
   readonly v: Value;
@@ -150,10 +144,6 @@ const isProduct = ({ op, domain, inputs: [a, b] }: Node): boolean =>
 const isMatrixProduct = (node: Node): boolean =>
   isProduct(node) && node.inputs[0]?.shape?.length === 2 && node.inputs[1]?.shape?.length === 2;
 
-/** Nothing but one node of the graph reads its result. */
-const alone = ({ outputs: [y] }: Node, handedOut: ReadonlySet<Value>): boolean =>
-  y !== undefined && y.uses.size === 1 && !handedOut.has(y);
-
 /** The operand behind Transposes of its last two axes. */
 function turned(v: Value | undefined): Operand {
   if (v === undefined) throw new Error('a product lacks an operand');
@@ -164,9 +154,9 @@ function turned(v: Value | undefined): Operand {
 }
 
 /** The scalar that the product alone is multiplied with or divided by. */
-function scaledBehind({ outputs: [y] }: Node, graph: Graph): { node: Node; value: number } | undefined {
-  const found = y && factorBehind(y, graph);
-  const value = scalarOf(found?.by);
+function scaledBehind({ outputs: [y] }: Node): { node: Node; value: number } | undefined {
+  const found = y && factorBehind(y);
+  const value = scalarOf(found?.bound.by);
   if (found === undefined || value === undefined || value === 0) return undefined;
-  return { node: found.node, value: found.node.op === 'Mul' ? value : 1 / value };
+  return { node: found.root, value: found.root.op === 'Mul' ? value : 1 / value };
 }

@@ -7,7 +7,7 @@ import { type Graph, Node, readsOf, Value } from '../../graph/model.ts';
 import { factsOf, kindOf, numberAttr } from '../../graph/operators.ts';
 import { dataTypeBits } from '../../graph/tensor.ts';
 import { forwardOf } from '../common/forwardNodes.ts';
-import { ruleOf } from '../common/patterns.ts';
+import { ruleOf } from '../common/ruleOf.ts';
 import { evaluate } from '../shapes/dims.ts';
 
 /** Of an H100: what a node costs its host, and what memory and TF32 products do in a microsecond. */

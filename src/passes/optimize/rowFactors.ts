@@ -3,32 +3,44 @@
  * touches a hundred times fewer elements: the gradient of a cross-entropy is softmax minus one-hot, each row by its weight.
  */
 import type { Builder } from '../../graph/builder.ts';
-import { type Graph, type Node, takePlace, type Use, type Value } from '../../graph/model.ts';
+import { type Graph, takePlace, type Use, type Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
+import { op, value } from '../common/pattern.ts';
+import { pattern } from '../common/patternSearch.ts';
+
+/** Infinite where it is not known. */
+const widthOf = (v: Value | undefined): number =>
+  typeof v?.shape?.[1] === 'number' ? v.shape[1] : Number.POSITIVE_INFINITY;
+const isMatrix = ({ shape }: Value): boolean => shape?.length === 2;
+const isColumn = (v: Value): boolean => isMatrix(v) && v.shape?.[1] === 1 && v.tensor === undefined;
+const isWide = (v: Value): boolean =>
+  isMatrix(v) && widthOf(v) > 1 && Number.isFinite(widthOf(v)) && v.dtype === 'float32';
+const factored = op.Mul(value('x', isWide), value('r', isColumn)).as('y');
+const rowFactor = pattern('factor of rows', factored);
+const isComputedScalar = (v: Value): boolean => v.shape?.length === 0 && v.tensor === undefined;
+const scaledFactor = pattern('scalar behind a factor of rows', op.Mul(factored.once, value('s', isComputedScalar)));
 
 /** In place, over float32 matrices that only products read; new nodes are detached until `graph.adopt()`. */
 export function moveRowFactors(graph: Graph, g: Builder): void {
-  const outputs = new Set(graph.outputs);
-  for (const node of [...graph.nodes]) {
-    const [y] = node.outputs;
-    const form = factored(node);
-    if (y === undefined || form === undefined || outputs.has(y) || y.uses.size === 0) continue;
+  for (const { bound } of rowFactor.in(graph)) {
+    const { x, r, y } = bound;
+    if (graph.outputs.includes(y) || y.uses.size === 0) continue;
     const uses = [...y.uses];
     const moves = uses.map((use) => moveFor(use, graph));
     const cost = moves.reduce((n, m) => n + (m?.width ?? Number.POSITIVE_INFINITY), 0);
-    if (cost >= form.width || new Set(uses.map((u) => u.node)).size < uses.length) continue;
+    if (cost >= widthOf(x) || new Set(uses.map((u) => u.node)).size < uses.length) continue;
     for (const [i, { node: user, index }] of uses.entries()) {
       const at = moves[i]?.operand;
-      user.setInput(index, form.x);
+      user.setInput(index, x);
       g.within({ origin: y.name, rule: 'rowFactors' }, () => {
         const operand = at === undefined ? undefined : user.inputs[at];
         if (at !== undefined && operand !== undefined) {
-          user.setInput(at, g.Mul(operand, form.r));
+          user.setInput(at, g.Mul(operand, r));
           return;
         }
         const [old] = user.outputs;
         if (old === undefined) return;
-        const made = g.Mul(old, form.r);
+        const made = g.Mul(old, r);
         takePlace(old, made, [graph], '.unscaled');
         made.producer?.setInput(0, old);
       });
@@ -38,41 +50,16 @@ export function moveRowFactors(graph: Graph, g: Builder): void {
 
 /** (x·r)·s is x·(r·s) for a scalar s (a loss scale): one pass over the matrix. In place, as above; true where there was one. */
 export function joinFactors(graph: Graph, g: Builder): boolean {
-  const outputs = new Set(graph.outputs);
   let joined = false;
-  for (const node of [...graph.nodes]) {
-    const [old] = node.outputs;
-    if (node.op !== 'Mul' || node.domain !== '' || old === undefined) continue;
-    const at = node.inputs.findIndex((v) => v?.shape?.length === 0 && v.tensor === undefined);
-    const [s, y] = [node.inputs[at], node.inputs[1 - at]];
-    const form = y?.producer?.graph === graph ? factored(y.producer) : undefined;
-    if (s === undefined || y === undefined || form === undefined || y.uses.size > 1 || outputs.has(y)) continue;
-    const { x, r } = form;
+  for (const { root, bound } of scaledFactor.in(graph)) {
+    const { x, r, s } = bound;
+    const [old] = root.outputs;
+    if (old === undefined) continue;
     const made = g.within({ origin: old.name, rule: 'rowFactors/scale' }, () => g.Mul(x, g.Mul(r, s)));
     takePlace(old, made, [graph], '.unjoined');
     joined = true;
   }
   return joined;
-}
-
-interface Factored {
-  readonly x: Value;
-  /** [rows, 1] */
-  readonly r: Value;
-  readonly width: number;
-}
-
-function factored({ op, domain, inputs: [a, b] }: Node): Factored | undefined {
-  if (op !== 'Mul' || domain !== '' || a?.dtype !== 'float32' || b === undefined) return undefined;
-  for (const [x, r] of [
-    [a, b],
-    [b, a],
-  ] as const) {
-    const width = x.shape?.[1];
-    const isColumn = r.shape?.length === 2 && r.shape[1] === 1 && r.tensor === undefined;
-    if (x.shape?.length === 2 && typeof width === 'number' && width > 1 && isColumn) return { x, r, width };
-  }
-  return undefined;
 }
 
 /** Where the factor goes: onto the product (`operand` undefined) or its other operand, and how wide that is. */
@@ -83,12 +70,10 @@ function moveFor(
   if (node.graph !== graph || node.domain !== '' || (node.op !== 'MatMul' && node.op !== 'Gemm')) return undefined;
   const [a, b, c] = node.inputs;
   if (a?.shape?.length !== 2 || b?.shape?.length !== 2) return undefined;
-  const of = (v: Value | undefined): number =>
-    typeof v?.shape?.[1] === 'number' ? v.shape[1] : Number.POSITIVE_INFINITY;
   const { transA, transB } = node.op === 'Gemm' ? attrsOf(node, 'Gemm') : { transA: 0, transB: 0 };
-  if (index === 0 && transA === 0) return c === undefined ? { width: of(node.outputs[0]) } : undefined;
+  if (index === 0 && transA === 0) return c === undefined ? { width: widthOf(node.outputs[0]) } : undefined;
   // Summed over rows: the other operand's rows take the factor as well.
-  if (index === 0 && transA === 1 && transB === 0) return { operand: 1, width: of(b) };
-  if (index === 1 && transB === 0 && transA === 1) return { operand: 0, width: of(a) };
+  if (index === 0 && transA === 1 && transB === 0) return { operand: 1, width: widthOf(b) };
+  if (index === 1 && transB === 0 && transA === 1) return { operand: 0, width: widthOf(a) };
   return undefined;
 }

@@ -19,6 +19,7 @@ import { compactNorms } from '../canonicalize/norms.ts';
 import { compactSilu } from '../canonicalize/silu.ts';
 import { splitSlices } from '../canonicalize/sliceToSplit.ts';
 import type { Condition, Pass, PassContext, Stage } from '../common/pass.ts';
+import type { NearMisses } from '../common/patternSearch.ts';
 import { type Target, takesFused } from '../common/target.ts';
 import { withoutDropout } from '../dialect/dropout.ts';
 import { lowerDropout, masksFirst } from '../lower/dropoutMask.ts';
@@ -171,6 +172,8 @@ export interface PrepareContext extends PassContext {
   readonly target: Target;
   readonly stored: HalfType | undefined;
   readonly dropout: number;
+  /** Collects what nearly matched a pattern. */
+  readonly misses: NearMisses | undefined;
   /** What computes in another type than the model has, and why: a sentence each. */
   readonly notes: string[];
 }
@@ -230,7 +233,7 @@ export const canonicalization: Stage<PrepareContext> = {
       name: 'grouped-heads',
       why: 'grouped-query attention multiplies with its keys and values instead of with copies of them',
       run: (c) => {
-        groupHeads(c.model.graph, builderOf(c));
+        groupHeads(c.model.graph, builderOf(c), c.misses);
       },
     },
     {
@@ -248,18 +251,18 @@ export const canonicalization: Stage<PrepareContext> = {
     {
       name: 'norms',
       why: 'normalizations that are written out get one gradient rule, or the fused operator where the provider has it',
-      run: everywhere((graph, c) => compactNorms(graph, takesFused(c.target))),
+      run: everywhere((graph, c) => compactNorms(graph, takesFused(c.target), c.misses)),
     },
     {
       name: 'silu',
       why: 'x·sigmoid(x) gets one gradient rule',
-      run: everywhere((graph) => compactSilu(graph)),
+      run: everywhere((graph, c) => compactSilu(graph, c.misses)),
     },
     {
       name: 'gelu',
       why: 'GELU as exporters write it gets one gradient rule, or the fused operator where the provider has it',
       run: everywhere((graph, c) => {
-        compactGelu(graph, takesFused(c.target));
+        compactGelu(graph, takesFused(c.target), c.misses);
       }),
     },
     {

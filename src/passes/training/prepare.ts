@@ -15,9 +15,9 @@ import type { StateLayout } from './stateLayout.ts';
 
 /** `adapted` is left as it is. Throws where normalization, shapes or the loss do not allow training. */
 export function prepare(adapted: Model, layout: StateLayout, options: TrainingOptions): Prepared {
-  const { target, stored, dropout, onPass } = options;
+  const { target, stored, dropout, misses, onPass } = options;
   const { model, bindings } = normalizedFor(adapted, options);
-  const c: PrepareContext = { model, target, stored, dropout, notes: [] };
+  const c: PrepareContext = { model, target, stored, dropout, misses, notes: [] };
   runStage(canonicalization, c, onPass);
   const chosen = chooseLoss(model.graph, options.choice);
   const names = finalNames(model.graph, chosen);

@@ -2,6 +2,7 @@
 import type { Model } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import type { OnPass } from '../common/pass.ts';
+import type { NearMisses } from '../common/patternSearch.ts';
 import type { Target } from '../common/target.ts';
 import type { LossOptions } from '../loss/attachLoss.ts';
 import type { ChosenLoss, LossChoiceOptions } from '../loss/chooseLoss.ts';
@@ -28,6 +29,8 @@ export interface TrainingOptions {
   readonly dropout: number;
   /** Called after each pass. */
   readonly onPass?: OnPass | undefined;
+  /** Collects what nearly matched a pattern of the forward graph. */
+  readonly misses?: NearMisses | undefined;
 }
 
 /** Final names of inputs and outputs, where a source that uses one already forced a suffix. */
