@@ -3,6 +3,8 @@
  * The gradient graph is built once and finished; what comes after the gradient is added to copies of it.
  */
 import { type Builder, createBuilder } from '../../graph/builder.ts';
+import { optimizers } from '../../graph/choices/compile.ts';
+import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel, emptyModel } from '../../graph/clone.ts';
 import { type Graph, type Model, tensorType, Value } from '../../graph/model.ts';
 import { gradients } from '../autodiff/index.ts';
@@ -140,7 +142,7 @@ export function buildEval(p: Prepared): Model {
     if (p.options.target === 'cuda') joinAdapted(f.graph);
   }
   const own = [...f.graph.outputs];
-  const loss = p.choice.kind === 'external' ? [] : [[p.names.loss, f.attached.loss] as const];
+  const loss = losses[p.choice.kind].over === 'caller' ? [] : [[p.names.loss, f.attached.loss] as const];
   const results = named(f.g, [...loss, [p.names.weight, f.attached.weight]]);
   finish(f, p.options, inputsOf(f), [
     ...results,
@@ -161,7 +163,8 @@ function readable(g: Builder, v: Value): Value {
 const inputsOf = (f: Forward): Value[] => [...(f.attached.labels === undefined ? [] : [f.attached.labels]), f.params];
 
 /** The name of the loss output: `external` hands out the model's own output. */
-export const lossName = (p: Prepared): string => (p.choice.kind === 'external' ? p.choice.output : p.names.loss);
+export const lossName = (p: Prepared): string =>
+  losses[p.choice.kind].over === 'caller' ? p.choice.output : p.names.loss;
 
 /** `loss`, `weight`, `lora_grad`. With a loss scale the gradient comes in multiplied by it and goes out divided by it. */
 export function buildGrad(p: Prepared): Model {
@@ -229,7 +232,7 @@ type Carried = Pick<Differentiated, 'params' | 'lossScale'>;
 export const stateInputs = (p: Prepared, { params, lossScale }: Carried): State => ({
   params,
   m: vector(p.names.lora_m, p.layout),
-  v: p.options.optimizer.kind === 'adamw' ? vector(p.names.lora_v, p.layout) : undefined,
+  v: optimizers[p.options.optimizer.kind].slots.includes('v') ? vector(p.names.lora_v, p.layout) : undefined,
   step: scalarInput(p.names.lora_step),
   lossScale,
 });

@@ -4,6 +4,7 @@
  */
 
 import { createBuilder } from '../../graph/builder.ts';
+import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel } from '../../graph/clone.ts';
 import { freshName, type Graph, type Model, uniqueNames } from '../../graph/model.ts';
 import { absorbBiases } from '../canonicalize/absorbBiases.ts';
@@ -107,7 +108,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
 }
 
 function classesOf({ kind, tensor, classAxis }: ChosenLoss): number | undefined {
-  const count = kind === 'cross-entropy' || kind === 'causal-lm' ? tensor.shape?.at(classAxis) : undefined;
+  const count = losses[kind].over === 'classes' ? tensor.shape?.at(classAxis) : undefined;
   return typeof count === 'number' && count > 0 ? count : undefined;
 }
 
@@ -122,7 +123,7 @@ function finalNames(graph: Graph, chosen: ChosenLoss): Names {
     taken.add(free);
     return free;
   };
-  const labels = chosen.kind === 'external' ? `d_${chosen.output.name}` : 'labels';
+  const labels = losses[chosen.kind].over === 'caller' ? `d_${chosen.output.name}` : 'labels';
   const entries = reserved.map((r) => [r, name(r === 'labels' ? labels : r)] as const);
   return {
     lora_params: '',
