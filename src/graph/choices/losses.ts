@@ -86,6 +86,33 @@ const rows = {
     metrics: 'binary',
     takes: [],
   },
+  focal: {
+    help: 'class labels: -(1 - p)^gamma log p, cross-entropy with less weight on what is right already',
+    labels: 'int64',
+    over: 'classes',
+    behind: ['Softmax', 'LogSoftmax'],
+    metrics: 'classes',
+    takes: ['classAxis', 'ignoreIndex', 'classWeights'],
+    params: { gamma: { default: 2, min: 0, help: 'focusing exponent; 0 is plain cross-entropy' } },
+  },
+  'sigmoid-focal': {
+    help: 'labels 0 to 1: focal loss of logits, as torchvision.ops.sigmoid_focal_loss',
+    labels: 'float32',
+    over: 'elements',
+    behind: ['Sigmoid'],
+    share: true,
+    metrics: 'binary',
+    takes: [],
+    params: {
+      gamma: { default: 2, min: 0, help: 'focusing exponent; 0 is plain cross-entropy' },
+      focalAlpha: {
+        default: 0.25,
+        min: -1,
+        max: 1,
+        help: 'weight of the label 1, that of 0 is the rest to 1; negative: no weights',
+      },
+    },
+  },
   output: {
     help: 'the output is the loss: a scalar that the model computes',
     over: 'model',

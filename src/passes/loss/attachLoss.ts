@@ -8,6 +8,7 @@ import { tensorType, Value } from '../../graph/model.ts';
 import { asType, isHalf } from '../common/computeType.ts';
 import type { Target } from '../common/target.ts';
 import type { ChosenLoss } from './chooseLoss.ts';
+import { focal, sigmoidFocal } from './focal.ts';
 import type { Attached, LossFormula, LossOptions } from './formula.ts';
 import { crossEntropy, overClasses } from './overClasses.ts';
 import { absolute, binaryCrossEntropy, huber, overElements, squared } from './overElements.ts';
@@ -22,6 +23,8 @@ const formulas = {
   l1: overElements(absolute),
   huber: overElements(huber),
   bce: overElements(binaryCrossEntropy),
+  focal: overClasses(focal),
+  'sigmoid-focal': overElements(sigmoidFocal),
   output: (g, { choice: { tensor } }) => ({
     loss: asType(g, tensor.shape?.length === 0 ? tensor : g.Reshape(tensor, g.ints([])), 'float32'),
     weight: g.float(1),
