@@ -238,6 +238,13 @@ export const badOption = define(
   (reason: string, hint?: string) => ({ message: reason, ...(hint === undefined ? {} : { hint }) }),
 );
 
+/** BAD_OPTION for an option that the value chosen for another one does not take; `takers` are the values that do. */
+export const notTaken = (option: string, chosen: string, takers: readonly string[]): LoraifyError =>
+  badOption(
+    `--${option.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)} does not apply to ${chosen}`,
+    `leave it out; it is for ${takers.join(', ')}`,
+  );
+
 export const precisionRange = define(
   'PRECISION_RANGE',
   'A weight has a number that is too large for the type that --precision asks for: float16 ends at 65504, bfloat16 where float32 does.',

@@ -27,7 +27,7 @@ const calculus: readonly Equivalent[] = [
   ...otherForm('gradients/norm.ts', ['g.rank(x0) - first', 'g.rank(x0) + first']),
   ...otherForm('spatial.ts', ['last - 1', 'last + 1', 'last - 1) return g.MatMul(g.T(matrix)']),
   ...otherForm('windows.ts', ['2 * w.begins.length', '2 / w.begins.length']),
-  ...otherForm('attachLoss.ts', ['rank - 1', 'rank + 1', 'rank - 1;']),
+  ...otherForm('overClasses.ts', ['rank - 1', 'rank + 1', 'rank - 1;']),
   ...notRewritten(
     'matMul.ts',
     ['rank - 1', 'rank + 1', 'rank - 1 ? rank - 2'],
@@ -61,9 +61,9 @@ const calculus: readonly Equivalent[] = [
     ['0', '1', '0,\n    beta: 0'],
     ['0', '1', '0,\n    apply'],
   ),
-  ...of('it broadcasts')('attachLoss.ts', ['0', '1', '0 });\n    const weighted =']),
-  ...of('nothing is divided by it')('attachLoss.ts', ['1', '-(1)', '1), weight);']),
-  ...of('it ends behind the last element')('attachLoss.ts', ['2 ** 31 - 1', '2 ** 31 + 1']),
+  ...of('it broadcasts')('overClasses.ts', ['0', '1', '0 });\n  const weighted =']),
+  ...of('nothing is divided by it')('overClasses.ts', ['1', '-(1)', '1), weight);']),
+  ...of('it ends behind the last element')('overClasses.ts', ['2 ** 31 - 1', '2 ** 31 + 1']),
   ...of('a longer polynomial is refused behind')('gelu.ts', [
     'a.length + b.length',
     'a.length - b.length',

@@ -7,12 +7,10 @@
  *   cat     A = [w·s·A_1, w·s·A_2, …], B = [B_1; B_2; …]: the exact sum of the branches; ranks add up
  */
 import { adapterMismatch, mergeMismatch } from '../errors.ts';
+import type { Combination } from '../graph/choices/package.ts';
 import { formAxes, formShapes, weightText } from '../graph/layers.ts';
 import { concatenated } from './concatenated.ts';
 import type { PeftLayer } from './peftTensors.ts';
-
-export const combinations = ['linear', 'cat'] as const;
-export type Combination = (typeof combinations)[number];
 
 export interface Weighted {
   /** For messages: where the adapter is from. */
@@ -38,8 +36,11 @@ export function combine(adapters: readonly Weighted[], kind?: Combination): Map<
     for (const [path, layer] of layers) byPath.set(path, [...(byPath.get(path) ?? []), { name, strength, layer }]);
   const uniform = [...byPath.values()].every((parts) => new Set(parts.map((p) => p.layer.rank)).size === 1);
   const chosen = kind ?? (uniform ? 'linear' : 'cat');
-  return new Map([...byPath].map(([path, parts]) => [path, (chosen === 'linear' ? linear : cat)(path, parts)]));
+  return new Map([...byPath].map(([path, parts]) => [path, combinedBy[chosen](path, parts)]));
 }
+
+/** @see combinations */
+const combinedBy = { linear, cat } satisfies Record<Combination, (path: string, parts: readonly Part[]) => PeftLayer>;
 
 interface Part {
   readonly name: string;

@@ -1,7 +1,7 @@
 /** Adapters in and out: the room's public face. */
 
-export { beside, type Combination, combinations, combine, type Weighted } from './combine.ts';
-export { changesBase, type InitKind, initialFactors, initKinds } from './init.ts';
+export { beside, combine, type Weighted } from './combine.ts';
+export { changesBase, initialFactors, setsBoth } from './init.ts';
 export { type AdapterSettings, type OpenedAdapter, openAdapter, openKohya } from './open.ts';
 export { effectiveScale, type PeftConfig, parsePeftConfig, type Scaled } from './peftConfig.ts';
 export { type PeftAdapter, readPeft } from './peftRead.ts';

@@ -1,15 +1,19 @@
 /** How A and B start, where that depends on no weight; weightInit.ts has the starts that do. */
+import { isKey } from '../graph/choices/choice.ts';
+import { type Init, type InitKind, inits, pissaRounds, type RandomInit } from '../graph/choices/compile.ts';
 import { factorShapes, layerOp, type Sized, sizeOf } from '../graph/layers.ts';
 import { stream } from '../graph/random.ts';
 import { leadingQr } from './factorize.ts';
 
-export const initKinds = ['kaiming', 'kaiming-rank', 'gaussian', 'orthogonal', 'pissa', 'olora'] as const;
-/** `pissa_niter_N` as PEFT writes it: N rounds of an approximation in place of the exact decomposition. */
-export type InitKind = (typeof initKinds)[number] | `pissa_niter_${number}`;
+/** The row of an init; `pissa_niter_N` has that of `pissa`. Undefined for a name that is none. */
+const rowOf = (init: string): Init | undefined =>
+  pissaRounds.is(init) ? inits.pissa : isKey(inits, init) ? inits[init] : undefined;
 
 /** Starts that take A·B out of the base weights, so that an adapter is right only on top of the changed ones. */
-export const changesBase = (init: string): init is 'pissa' | 'olora' | `pissa_niter_${number}` =>
-  init === 'olora' || init.startsWith('pissa');
+export const changesBase = (init: string): init is Exclude<InitKind, RandomInit> => rowOf(init)?.changesBase === true;
+
+/** Starts with neither A nor B zero. */
+export const setsBoth = (init: string): boolean => rowOf(init)?.setsBoth === true;
 
 export interface StartFactors {
   readonly A: Float32Array<ArrayBuffer>;
@@ -26,12 +30,7 @@ export interface StartFactors {
  * zero, but their product is: A = N(0, 1)·Q_odd/10, B = Q_evenᵀ·N(0, 1)/10 with the rows of a random orthogonal Q, for an even rank.
  * (peft/tuners/lora/layer.py, reset_lora_parameters and orthogonal_init)
  */
-export function initialFactors(
-  kind: 'kaiming' | 'kaiming-rank' | 'gaussian' | 'orthogonal',
-  layer: Sized,
-  seed: number,
-  path: string,
-): StartFactors {
+export function initialFactors(kind: RandomInit, layer: Sized, seed: number, path: string): StartFactors {
   const shapes = factorShapes(layer);
   const [A, B] = [new Float32Array(sizeOf(shapes.A)), new Float32Array(sizeOf(shapes.B))];
   if (layerOp(layer.op).form === 'embedding') {

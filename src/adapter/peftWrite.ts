@@ -6,6 +6,7 @@ import { badAdapter } from '../errors.ts';
 import { escapePattern } from '../formats/pythonRegex.ts';
 import { bytesOf, type RawTensor } from '../formats/rawTensor.ts';
 import { encodeSafetensors } from '../formats/safetensors.ts';
+import type { Scaling } from '../graph/choices/compile.ts';
 import { factorShapes, layerOp, type Sized, sizeOf, transposed } from '../graph/layers.ts';
 import { pythonJson } from './peftConfig.ts';
 import { magnitudeKey, savedKey } from './peftExtras.ts';
@@ -37,7 +38,7 @@ export interface PeftContent {
   /** The flat vector that the offsets count in. */
   readonly params: Float32Array;
   /** How scale comes from alpha; `alpha` (no division) is told to PEFT as lora_alpha = alpha · rank. */
-  readonly scaling: 'standard' | 'rslora' | 'alpha';
+  readonly scaling: Scaling;
   /** All paths of weighted modules, adapted or not: a target that is also a suffix of another one must be anchored. */
   readonly knownPaths: Iterable<string>;
   readonly dropout?: number;

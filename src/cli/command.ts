@@ -1,10 +1,9 @@
-/** What a command is, and how its options become yargs' and come back typed. */
+/** What a command is, and how its options come back typed. */
 
 import { readFileSync } from 'node:fs';
-import type { Options } from 'yargs';
 import { z } from 'zod';
 import { didYouMean, fileNotFound } from '../errors.ts';
-import { camel, kebab, optionMeta } from './options.ts';
+import { camel, kebab, type OptionMeta, optionMeta } from './options.ts';
 import { type Output, UsageError } from './output.ts';
 
 // A command checks a handful of things once: functions made for that would cost more than they gain.
@@ -19,11 +18,15 @@ export interface CommandDefinition<S extends z.ZodRawShape> {
   run(options: z.output<z.ZodObject<S>>, out: Output): Promise<number | undefined>;
 }
 
+/** An option of a command: its name in camelCase, and what help, completion and docs/reference/cli.md show of it. */
+export interface CommandOption extends OptionMeta {
+  readonly name: string;
+}
+
 export interface Command {
   readonly usage: string | readonly string[];
   readonly describe: string;
-  readonly positionals: Readonly<Record<string, Options>>;
-  readonly flags: Readonly<Record<string, Options>>;
+  readonly options: readonly CommandOption[];
   /** @param given parsed flags by camelCase name, without defaults. */
   execute(given: Readonly<Record<string, unknown>>, out: Output): Promise<number | undefined>;
 }
@@ -35,20 +38,6 @@ export function command<S extends z.ZodRawShape>(definition: CommandDefinition<S
     if (meta === undefined) throw new Error(`option ${name} has no help`);
     return [name, meta] as const;
   });
-  const flagOf = ([name, meta]: (typeof metas)[number]): [string, Options] => [
-    kebab(name),
-    {
-      type: meta.type,
-      describe: meta.describe,
-      ...(meta.alias === undefined ? {} : { alias: meta.alias }),
-      ...(meta.default === undefined ? {} : { defaultDescription: meta.default }),
-      ...(meta.group === undefined ? {} : { group: meta.group }),
-      // Checked by the schema; yargs would refuse comma lists.
-      ...(meta.type === 'boolean' ? {} : { requiresArg: true }),
-    },
-  ];
-  const positional = metas.filter(([, meta]) => meta.positional === true);
-  const flags = metas.filter(([, meta]) => meta.positional !== true);
   const keys = new Map([
     ...metas.map(([name]) => [name, name] as const),
     ...metas.flatMap(([name, { alias }]) => (alias === undefined ? [] : [[alias, name] as const])),
@@ -56,10 +45,7 @@ export function command<S extends z.ZodRawShape>(definition: CommandDefinition<S
   return {
     usage,
     describe,
-    positionals: Object.fromEntries(
-      positional.map(([name, meta]) => [kebab(name), { type: 'string', describe: meta.describe }]),
-    ),
-    flags: Object.fromEntries(flags.map(flagOf)),
+    options: metas.map(([name, meta]) => ({ name, ...meta })),
     async execute(given, out) {
       const config = typeof given.config === 'string' ? await configValues(given.config, keys) : {};
       const values = Object.fromEntries(metas.map(([name]) => [name, given[name] ?? config[name]]));

@@ -3,6 +3,28 @@
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { badOption, fileNotFound } from '../errors.ts';
+import { recordOf } from '../graph/choices/choice.ts';
+import {
+  emits,
+  inits,
+  type OptimizerOption,
+  optimizerOptions,
+  optimizers,
+  optimizersWith,
+  pissaRounds,
+  precisions,
+  scalings,
+  targets,
+} from '../graph/choices/compile.ts';
+import {
+  type LossOption,
+  type LossParamName,
+  lossChoices,
+  lossesWith,
+  lossOptions,
+  lossParamNames,
+  takersOf,
+} from '../graph/choices/losses.ts';
 import type { CompileOptions } from '../index.ts';
 import {
   choice,
@@ -13,6 +35,7 @@ import {
   integers,
   list,
   number,
+  type OptionHelp,
   pair,
   table,
   text,
@@ -22,23 +45,47 @@ import {
 const adapter = 'Adapter:';
 const training = 'Training graphs:';
 
+const ofLoss = (name: LossOption): OptionHelp => {
+  const { help, default: value } = lossOptions[name];
+  const describe = `${help}; for ${takersOf(name).join(', ')}`;
+  return { describe, group: training, ...(value === undefined ? {} : { default: String(value) }) };
+};
+
+/** A parameter of losses, each with its own meaning and default. */
+const paramHelp = (name: LossParamName): OptionHelp => {
+  const takers = lossesWith(name);
+  const meanings = [...new Set(takers.map(({ param }) => param.help))].map(
+    (help) => `${takers.flatMap(({ kind, param }) => (param.help === help ? [kind] : [])).join(', ')}: ${help}`,
+  );
+  const defaults = [...new Set(takers.map(({ param }) => param.default))];
+  const [only] = defaults;
+  return {
+    describe: meanings.join('; '),
+    group: training,
+    default:
+      defaults.length === 1 ? String(only) : takers.map(({ kind, param }) => `${param.default} (${kind})`).join(', '),
+  };
+};
+
+const ofOptimizer = (name: OptimizerOption): OptionHelp => ({
+  describe: `${optimizerOptions[name].help}; for ${optimizersWith(name).join(', ')}`,
+  default: String(optimizerOptions[name].default),
+  group: training,
+});
+
 export const selectionOptions = {
   rank: integer({ alias: 'r', describe: 'rank of every branch', default: '8', group: adapter }),
   alpha: number({ alias: 'a', describe: 'LoRA alpha', default: '16', group: adapter }),
-  scaling: choice(['standard', 'rslora', 'alpha'], {
-    describe: 'standard: alpha/r; rslora: alpha/sqrt(r); alpha: no division',
+  scaling: choice(scalings, {
+    describe: 'factor of a branch',
     default: 'standard',
     group: adapter,
   }),
-  init: choiceOr(
-    ['kaiming', 'kaiming-rank', 'gaussian', 'orthogonal', 'pissa', 'olora'],
-    { is: (v): v is `pissa_niter_${number}` => /^pissa_niter_\d+$/.test(v), form: 'pissa_niter_N' },
-    {
-      describe: "start of A and B; pissa and olora take it out of the package's weights",
-      default: 'kaiming',
-      group: adapter,
-    },
-  ),
+  init: choiceOr(inits, pissaRounds, {
+    describe: "initial A and B; pissa and olora subtract A·B from the package's weights",
+    default: 'kaiming',
+    group: adapter,
+  }),
   seed: integer({ describe: 'everything random comes from it', default: '0', group: adapter }),
   target: list({
     describe: 'module paths: exact, a suffix behind a dot, or /regular expression/',
@@ -60,16 +107,17 @@ export const selectionOptions = {
     default: "the adapter's, else 0",
     group: adapter,
   }),
-  loss: choice(['auto', 'cross-entropy', 'causal-lm', 'mse', 'l1', 'huber', 'bce', 'output', 'external'], {
+  loss: choice(lossChoices, {
     describe: 'loss to train on',
     default: 'auto',
     group: training,
   }),
   lossOutput: text({ describe: 'output that the loss is attached to', group: training }),
-  classAxis: integer({ describe: 'axis of the classes', default: '-1', group: training }),
-  ignoreIndex: integer({ describe: 'label that does not count', default: '-100', group: training }),
-  labelSmoothing: number({ describe: '0 to 1', default: '0', group: training }),
-  classWeights: text({ describe: 'JSON file with one weight per class', group: training }),
+  classAxis: integer(ofLoss('classAxis')),
+  ignoreIndex: integer(ofLoss('ignoreIndex')),
+  labelSmoothing: number(ofLoss('labelSmoothing')),
+  classWeights: text(ofLoss('classWeights')),
+  ...recordOf(lossParamNames, (name) => number(paramHelp(name))),
   bind: textTable({
     describe: 'NAME=zeros|ones|empty|input|FILE,... what training graphs fix inputs to; FILE: .npy, .npz, .safetensors',
     default: 'caches empty, positions from the mask',
@@ -86,8 +134,8 @@ export const selectionOptions = {
     group: training,
   }),
   dim: table({ describe: 'NAME=N,... fixes lengths by their names in the model', group: training }),
-  precision: choice(['fp32', 'fp16', 'bf16'], {
-    describe: 'what frozen float32 weights are stored in, and products with them computed in; fp32: as they are',
+  precision: choice(precisions, {
+    describe: 'storage type of frozen float32 weights; MatMuls use it where the provider can',
     default: 'fp32',
     group: training,
   }),
@@ -96,22 +144,22 @@ export const selectionOptions = {
 
 export const compileOptions = {
   ...selectionOptions,
-  optimizer: choice(['adamw', 'sgd'], { describe: 'optimizer in the graph', default: 'adamw', group: training }),
-  betas: pair({ describe: 'of adamw', default: '0.9,0.999', group: training }),
-  eps: number({ describe: 'of adamw', default: '1e-8', group: training }),
+  optimizer: choice(optimizers, { describe: 'optimizer in the graph', default: 'adamw', group: training }),
+  betas: pair(ofOptimizer('betas')),
+  eps: number(ofOptimizer('eps')),
   weightDecay: number({ describe: 'decoupled for adamw', default: '0', group: training }),
   maxGradNorm: number({
     describe: 'global norm at which gradients are clipped; 0: off',
     default: '1',
     group: training,
   }),
-  momentum: number({ describe: 'of sgd', default: '0.9', group: training }),
-  for: choice(['portable', 'cpu', 'cuda', 'webgpu'], {
+  momentum: number(ofOptimizer('momentum')),
+  for: choice(targets, {
     describe: 'execution provider that the training graphs are made for',
     default: 'portable',
     group: training,
   }),
-  emit: choices(['all', 'model', 'train', 'train_k', 'eval', 'grad', 'update'], {
+  emit: choices(emits, {
     describe: 'graphs to write',
     default: 'all',
     group: training,
@@ -121,7 +169,7 @@ export const compileOptions = {
   dryRun: flag({ describe: 'say what would be done, write nothing' }),
   dump: text({ describe: 'write the text of the model after every pass into this folder' }),
   timings: flag({ describe: 'show how long each pass took' }),
-};
+} satisfies Readonly<Record<keyof CompileOptions, z.ZodType>>;
 
 type Values<S extends z.ZodRawShape> = z.output<z.ZodObject<S>>;
 

@@ -2,30 +2,12 @@
 
 import yargs from 'yargs';
 import { version } from '../version.ts';
-import { type Command, readConfig } from './command.ts';
-import { compileCommand } from './compile.ts';
-import { doctorCommand } from './doctor.ts';
-import { evalCommand } from './eval.ts';
-import { exportCommand } from './export.ts';
-import { inspectCommand } from './inspect.ts';
+import { readConfig } from './command.ts';
+import { commands, globalOptions } from './commands/index.ts';
+import { describeOption, overview, yargsOption } from './help.ts';
 import { watchInterrupts } from './interrupt.ts';
-import { mergeCommand } from './merge.ts';
+import { kebab } from './options.ts';
 import { createOutput, report, UsageError } from './output.ts';
-import { predictCommand } from './predict.ts';
-import { printCommand } from './print.ts';
-import { trainCommand } from './train.ts';
-
-const commands: readonly Command[] = [
-  compileCommand,
-  inspectCommand,
-  trainCommand,
-  evalCommand,
-  mergeCommand,
-  predictCommand,
-  exportCommand,
-  doctorCommand,
-  printCommand,
-];
 
 /** Runs one command. @returns 0 done, 1 an error with a code, 2 wrong usage, 130 interrupted. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -33,6 +15,10 @@ export async function main(args: readonly string[]): Promise<number> {
   watchInterrupts();
   // A reader such as head may close the pipe early.
   process.stdout.on('error', (error: Error) => process.exit('code' in error && error.code === 'EPIPE' ? 0 : 1));
+  if (args.length === 1 && (args[0] === '--help' || args[0] === 'help')) {
+    process.stdout.write(overview(commands, globalOptions));
+    return 0;
+  }
   const parser = yargs([...args])
     .scriptName('loraify')
     .locale('en')
@@ -44,14 +30,7 @@ export async function main(args: readonly string[]): Promise<number> {
       'parse-numbers': false,
       'parse-positional-numbers': false,
     })
-    .option('json', { type: 'boolean', describe: 'print the result as JSON', global: true })
-    .option('quiet', { type: 'boolean', describe: 'no progress on stderr', global: true })
-    .option('config', {
-      type: 'string',
-      requiresArg: true,
-      describe: 'options from a JSON or YAML file; flags win',
-      global: true,
-    })
+    .options(Object.fromEntries(globalOptions.map((o) => [o.name, { ...yargsOption(o), global: true }])))
     .version(version)
     .help()
     .strict()
@@ -62,18 +41,15 @@ export async function main(args: readonly string[]): Promise<number> {
       // yargs has its own errors for wrong usage; others come from the command.
       throw error instanceof Error && error.name !== 'YError' ? error : new UsageError(message);
     });
-  for (const { usage, describe, positionals, flags, execute } of commands) {
+  for (const { usage, describe, options, execute } of commands) {
     parser.command(
       usage,
       describe,
       (y) => {
-        for (const [name, settings] of Object.entries(positionals)) {
-          y.positional(name, {
-            type: 'string',
-            ...(settings.describe === undefined ? {} : { describe: settings.describe }),
-          });
-        }
-        return y.options(flags);
+        for (const option of options.filter((o) => o.positional === true))
+          y.positional(kebab(option.name), { type: 'string', describe: describeOption(option) });
+        const flags = options.filter((o) => o.positional !== true);
+        return y.options(Object.fromEntries(flags.map((o) => [kebab(o.name), yargsOption(o)])));
       },
       async (given) => {
         const said = async (name: string): Promise<boolean> => given[name] === true || configSays(given.config, name);

@@ -5,6 +5,7 @@
 
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
+import { type Choice, isKey, keysOf } from '../graph/choices/choice.ts';
 
 export interface OptionHelp {
   readonly describe: string;
@@ -17,10 +18,26 @@ export interface OptionHelp {
   readonly group?: string;
 }
 
-interface OptionMeta extends OptionHelp {
+export interface OptionMeta extends OptionHelp {
   readonly type: 'string' | 'number' | 'boolean';
-  readonly choices?: readonly string[];
+  /** The values it takes, with what they mean. */
+  readonly values?: readonly OptionValue[];
+  /** Several values, comma-separated or repeated. */
+  readonly isList?: boolean;
+  readonly isRequired?: boolean;
 }
+
+export interface OptionValue {
+  readonly name: string;
+  readonly help: string;
+  /** The name stands for a form of values, such as `pissa_niter_N`. */
+  readonly isForm?: boolean;
+}
+
+type ChoiceTable<T extends string> = Readonly<Record<T, Choice>>;
+
+const valuesOf = <T extends string>(table: ChoiceTable<T>): (OptionValue & { readonly name: T })[] =>
+  keysOf(table).map((name) => ({ name, help: table[name].help }));
 
 export const optionMeta = z.registry<OptionMeta>();
 
@@ -68,7 +85,7 @@ export function required(help: OptionHelp) {
     });
     return z.NEVER;
   });
-  optionMeta.add(schema, { type: 'string', ...help });
+  optionMeta.add(schema, { type: 'string', isRequired: true, ...help });
   return schema;
 }
 
@@ -94,35 +111,50 @@ export const flag = (help: OptionHelp) =>
     return typeof value === 'boolean' ? value : new Refusal(`is true or false, not ${show(value)}`);
   });
 
-export const choice = <const T extends string>(choices: readonly T[], help: OptionHelp) =>
-  option({ ...help, choices }, (given): T | Refusal => {
+export const choice = <const T extends string>(table: ChoiceTable<T>, help: OptionHelp) =>
+  option({ ...help, values: valuesOf(table) }, (given): T | Refusal => {
     const value = last(given);
-    return choices.find((c) => c === value) ?? new Refusal(`is one of ${choices.join(', ')}, not ${show(value)}`);
+    return typeof value === 'string' && isKey(table, value)
+      ? value
+      : new Refusal(`is one of ${keysOf(table).join(', ')}, not ${show(value)}`);
   });
+
+/** A form of values beside those of a table. */
+interface Form<P extends string> {
+  readonly is: (value: string) => value is P;
+  readonly form: string;
+  readonly help: string;
+}
 
 /** One of the choices, or a text of another form. */
 export const choiceOr = <const T extends string, P extends string>(
-  choices: readonly T[],
-  { is, form }: { readonly is: (value: string) => value is P; readonly form: string },
+  table: ChoiceTable<T>,
+  { is, form, help: meaning }: Form<P>,
   help: OptionHelp,
 ) =>
-  option({ ...help, describe: `${help.describe} [${[...choices, form].join(', ')}]` }, (given): T | P | Refusal => {
-    const value = last(given);
-    if (typeof value === 'string' && is(value)) return value;
-    return (
-      choices.find((c) => c === value) ?? new Refusal(`is one of ${[...choices, form].join(', ')}, not ${show(value)}`)
-    );
-  });
+  option(
+    { ...help, values: [...valuesOf(table), { name: form, help: meaning, isForm: true }] },
+    (given): T | P | Refusal => {
+      const value = last(given);
+      if (typeof value === 'string' && (is(value) || isKey(table, value))) return value;
+      return new Refusal(`is one of ${[...keysOf(table), form].join(', ')}, not ${show(value)}`);
+    },
+  );
 
 /** Comma-separated or repeated. */
-export const list = (help: OptionHelp) => option(help, (given) => pieces(given));
+export const list = (help: OptionHelp) => option({ ...help, isList: true }, (given) => pieces(given));
 
-export const choices = <const T extends string>(known: readonly T[], help: OptionHelp) =>
-  option({ ...help, choices: known }, (given): T[] | Refusal =>
-    each(pieces(given), (item) => {
-      const found = known.find((c) => c === item);
-      return found ?? new Refusal(`is a list of ${known.join(', ')}, not ${show(item)}`);
-    }),
+/** A list of names, usually of the table; the library checks them. */
+export const listFrom = (table: ChoiceTable<string>, help: OptionHelp) =>
+  option({ ...help, values: valuesOf(table), isList: true }, (given) => pieces(given));
+
+export const choices = <const T extends string>(table: ChoiceTable<T>, help: OptionHelp) =>
+  option({ ...help, values: valuesOf(table), isList: true }, (given): T[] | Refusal =>
+    each(pieces(given), (item) =>
+      typeof item === 'string' && isKey(table, item)
+        ? item
+        : new Refusal(`is a list of ${keysOf(table).join(', ')}, not ${show(item)}`),
+    ),
   );
 
 export const numbers = (help: OptionHelp) => option(help, (given) => each(pieces(given), toNumber));

@@ -1,13 +1,14 @@
 /** Options of the commands that run a package. */
 
-import { adapters, choice, flag, integer, list, required, table, text } from './options.ts';
+import { combinations, providers } from '../graph/choices/package.ts';
+import { adapters, choice, flag, integer, listFrom, required, table, text } from './options.ts';
 
 export const packageArgument = { package: required({ positional: true, describe: 'package directory' }) };
 
 export const runtimeOptions = {
-  executionProvider: list({
+  executionProvider: listFrom(providers, {
     alias: 'ep',
-    describe: 'cpu, cuda or webgpu; a list is an order of preference',
+    describe: 'ONNX Runtime execution provider; a list is an order of preference',
     default: 'cpu',
   }),
   threads: integer({ describe: 'threads of one operator', default: 'one per core' }),
@@ -40,8 +41,8 @@ export const adapterOptions = {
     describe: 'PEFT directory or adapter file; NAME=STRENGTH,... combines several',
     default: "the package's own",
   }),
-  combination: choice(['linear', 'cat'], {
-    describe: 'how several become one, as in PEFT: linear adds A and B apart, cat is the exact sum of the branches',
+  combination: choice(combinations, {
+    describe: 'how several adapters become one, as in PEFT',
     default: 'linear where ranks are equal, else cat',
   }),
 };

@@ -1,5 +1,7 @@
 /** What loraify.json says about a compiled model. */
 import type { InputInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
+import { optimizers } from '../graph/choices/compile.ts';
+import { losses, lossParamsOf } from '../graph/choices/losses.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
 import type { Model, Value } from '../graph/model.ts';
 import { elementCount, isFloat } from '../graph/tensor.ts';
@@ -115,7 +117,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
       size: layout.size,
       params: pair('lora_params'),
       m: pair('lora_m'),
-      ...(options.optimizer === 'adamw' ? { v: pair('lora_v') } : {}),
+      ...(optimizers[options.optimizer].slots.includes('v') ? { v: pair('lora_v') } : {}),
       step: pair('lora_step'),
       ...(prepared?.lossScaled === true ? { lossScale: pair('lora_loss_scale') } : {}),
       lr: name('lora_lr'),
@@ -143,6 +145,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
             ignoreIndex: options.ignoreIndex,
             labelSmoothing: options.labelSmoothing,
             ...(options.classWeights === undefined ? {} : { classWeights: options.classWeights }),
+            ...lossParams(lossParamsOf(prepared.choice.kind, options)),
           },
         }),
     names: {
@@ -159,13 +162,16 @@ export function buildManifest(m: ManifestInputs): Manifest {
       eps: options.eps,
       weightDecay: options.weightDecay,
       maxGradNorm: options.maxGradNorm,
-      ...(options.optimizer === 'sgd' ? { momentum: options.momentum } : {}),
+      ...(optimizers[options.optimizer].takes.includes('momentum') ? { momentum: options.momentum } : {}),
       ...(prepared?.lossScaled === true ? { lossScale: { ...lossScaling } } : {}),
     },
     counts: { layers: selection.chosen.length, trainable, total: trainable + parameterCount(model, compiled) },
     splices: [...m.skeleton.splices],
   };
 }
+
+const lossParams = (params: Record<string, number>): { params?: Record<string, number> } =>
+  Object.keys(params).length === 0 ? {} : { params };
 
 /** What is said of weights that are stored rounded. */
 export const precisionOf = (
@@ -272,7 +278,7 @@ function labelsOf(
   if (found === undefined || prepared === undefined) return {};
   const tokens = reference?.graph.inputs.find((v) => v.name === prepared.bindings.tokens);
   // A language model learns from text alone: the labels are the tokens.
-  const own = prepared.choice.kind === 'causal-lm' && tokens?.shape?.length === 2;
+  const own = losses[prepared.choice.kind].shift === true && tokens?.shape?.length === 2;
   return {
     labels: {
       ...info(found),

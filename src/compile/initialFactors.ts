@@ -1,8 +1,9 @@
 /** How the layers of a compile start: A, B, and the weight that is left where they are a part of it. */
-import { changesBase, type InitKind, initialFactors, weightFactors } from '../adapter/index.ts';
+import { changesBase, initialFactors, setsBoth, weightFactors } from '../adapter/index.ts';
 import { canMerge, mergedBlocks, outputLengths } from '../emit/index.ts';
 import { badOption } from '../errors.ts';
 import { toFloat32 } from '../formats/rawTensor.ts';
+import type { InitKind } from '../graph/choices/compile.ts';
 import { factorMatrices, factorShapes, layerOp, transposed } from '../graph/layers.ts';
 import type { Layer } from '../graph/model.ts';
 import { bytesOf, inlineTensor, rawByteLength, type Tensor } from '../graph/tensor.ts';
@@ -59,7 +60,7 @@ function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: La
   const { path, rank } = layer;
   const { form } = layerOp(layer.op);
   const refuse = (reason: string, hint: string): Error => badOption(`--init ${init}: ${reason}`, hint);
-  if (form === 'conv' && (init === 'orthogonal' || changesBase(init)))
+  if (form === 'conv' && setsBoth(init))
     throw refuse(
       `layer "${path}" is a convolution, which only products can start so (PEFT has the same limit)`,
       others,

@@ -1,27 +1,54 @@
 /** The options of a compile: what a user may say, with defaults and checks, for the library and the command line alike. */
 import { z } from 'zod';
-import { changesBase, initKinds } from '../adapter/index.ts';
-import { badOption } from '../errors.ts';
+import { setsBoth } from '../adapter/index.ts';
+import { badOption, notTaken } from '../errors.ts';
+import { keysOf, recordOf } from '../graph/choices/choice.ts';
+import {
+  emits,
+  type GraphKind,
+  graphKinds,
+  inits,
+  optimizerOptions,
+  optimizers,
+  optimizersWith,
+  pissaRounds,
+  precisions,
+  scalings,
+  targets,
+} from '../graph/choices/compile.ts';
+import { type LossParam, lossChoices, lossesWith, lossOptions, lossParamNames } from '../graph/choices/losses.ts';
 import type { HalfType } from '../graph/rounding.ts';
-import { lossKinds, type TrainingGraph, targets, trainingGraphs } from '../passes/index.ts';
+import { refuseOthers } from '../passes/index.ts';
 
-export const scalings = ['standard', 'rslora', 'alpha'] as const;
-export const emittable = ['model', ...trainingGraphs] as const;
-export const precisions = ['fp32', 'fp16', 'bf16'] as const;
-export type Emittable = 'model' | TrainingGraph;
+export const emittable = graphKinds;
+export type Emittable = GraphKind;
 
 const finite = z.number().refine(Number.isFinite, 'must be a finite number');
 const positive = finite.refine((x) => x > 0, 'must be positive');
 const fraction = finite.refine((x) => x >= 0 && x < 1, 'must be at least 0 and below 1');
 const names = z.array(z.string().min(1));
 
+/** A parameter of losses: anything that one of them allows. */
+const parameter = (of: readonly LossParam[]) =>
+  finite
+    .refine(
+      (x) => of.some(({ min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY }) => x >= min && x <= max),
+      of.map(rangeText).join(' or '),
+    )
+    .optional();
+
+const rangeText = ({ min, max }: LossParam): string =>
+  [...(min === undefined ? [] : [`at least ${min}`]), ...(max === undefined ? [] : [`at most ${max}`])].join(' and ');
+
 const schema = z.strictObject({
   /** Rank of every branch. Never clipped. */
   rank: z.int().positive().default(8),
   /** LoRA alpha. */
   alpha: finite.default(16),
-  scaling: z.enum(scalings).default('standard'),
-  init: z.union([z.enum(initKinds), z.templateLiteral(['pissa_niter_', z.int().nonnegative()])]).default('kaiming'),
+  scaling: z.enum(keysOf(scalings)).default('standard'),
+  init: z
+    .union([z.enum(keysOf(inits)), z.templateLiteral([pissaRounds.prefix, z.int().nonnegative()])])
+    .default('kaiming'),
   /** Everything random comes from it. */
   seed: z.int().default(0),
   /** Exact paths, suffixes behind a dot, `/full-match expressions/`; absent: every weighted MatMul and Gemm. */
@@ -39,13 +66,17 @@ const schema = z.strictObject({
   dora: z.boolean().default(false),
   /** Modules whose own weights are trained: PEFT's modules_to_save, names that their paths end with. */
   modulesToSave: names.optional(),
-  loss: z.enum(['auto', ...lossKinds]).default('auto'),
+  loss: z.enum(keysOf(lossChoices)).default('auto'),
   lossOutput: z.string().optional(),
-  classAxis: z.int().default(-1),
-  ignoreIndex: z.int().default(-100),
-  labelSmoothing: finite.refine((x) => x >= 0 && x <= 1, 'must be between 0 and 1').default(0),
+  classAxis: z.int().default(lossOptions.classAxis.default),
+  ignoreIndex: z.int().default(lossOptions.ignoreIndex.default),
+  labelSmoothing: finite
+    .refine((x) => x >= 0 && x <= 1, 'must be between 0 and 1')
+    .default(lossOptions.labelSmoothing.default),
   /** One weight per class. On the command line a JSON file. */
   classWeights: z.array(finite.refine((x) => x >= 0, 'must not be negative')).optional(),
+  /** Numbers that the loss is computed with; absent: its own defaults. */
+  ...recordOf(lossParamNames, (name) => parameter(lossesWith(name).map((l) => l.param))),
   /** What fixes inputs of the model in the training graphs: zeros, ones, empty, input (it stays one), or a file that holds it. */
   bind: z.record(z.string(), z.string().min(1)).default({}),
   /** Numbers for lengths that the source leaves open, in the graphs that take steps: rows, and the positions of a sequence. */
@@ -53,19 +84,18 @@ const schema = z.strictObject({
   seq: z.int().positive().optional(),
   /** The same for lengths by their symbols in the model. */
   dim: z.record(z.string(), z.int().positive()).default({}),
-  optimizer: z.enum(['adamw', 'sgd']).default('adamw'),
-  betas: z.tuple([fraction, fraction]).default([0.9, 0.999]),
-  eps: positive.default(1e-8),
+  optimizer: z.enum(keysOf(optimizers)).default('adamw'),
+  betas: z.tuple([fraction, fraction]).default([...optimizerOptions.betas.default]),
+  eps: positive.default(optimizerOptions.eps.default),
   weightDecay: finite.refine((x) => x >= 0, 'must not be negative').default(0),
   /** Global L2 norm at which gradients are clipped; 0 switches it off. */
   maxGradNorm: finite.refine((x) => x >= 0, 'must not be negative').default(1),
-  /** Of sgd. */
-  momentum: fraction.default(0.9),
-  emit: z.array(z.enum(['all', ...emittable])).default(['all']),
+  momentum: fraction.default(optimizerOptions.momentum.default),
+  emit: z.array(z.enum(keysOf(emits))).default(['all']),
   /** The execution provider that the training graphs are made for; `portable`: any. */
-  for: z.enum(targets).default('portable'),
+  for: z.enum(keysOf(targets)).default('portable'),
   /** What frozen float32 weights are stored in, and products with them computed in where the provider can; fp32: as the source has them. */
-  precision: z.enum(precisions).default('fp32'),
+  precision: z.enum(keysOf(precisions)).default('fp32'),
   /** Of the training graphs. */
   opset: z.int().optional(),
   /** The package directory; absent: `./<model name without .onnx>.lora`. */
@@ -83,17 +113,24 @@ const schema = z.strictObject({
 /** Options as one writes them: all may be left out. */
 export type CompileOptions = z.input<typeof schema>;
 /** Options with every default filled in. */
-export type ResolvedOptions = z.output<typeof schema>;
+export interface ResolvedOptions extends z.output<typeof schema> {
+  /** The options and parameters of losses that were given, which the loss must take. */
+  readonly lossGiven: readonly string[];
+}
 
 /** Fills in defaults. Throws BAD_OPTION naming the option. */
 export function resolveOptions(options: CompileOptions): ResolvedOptions {
   const defined = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
   const result = schema.safeParse(defined);
   if (result.success) {
-    const { adapter, init } = result.data;
-    if (adapter !== undefined && (init === 'orthogonal' || changesBase(init)))
+    const { adapter, init, loss, optimizer } = result.data;
+    if (adapter !== undefined && setsBoth(init))
       throw badOption(`--init ${init} and --adapter are two starts`, 'leave one of them out');
-    return result.data;
+    const lossGiven = [...keysOf(lossOptions), ...lossParamNames].filter((name) => name in defined);
+    if (loss !== 'auto') refuseOthers(loss, lossGiven);
+    const other = keysOf(optimizerOptions).find((o) => o in defined && !optimizers[optimizer].takes.includes(o));
+    if (other !== undefined) throw notTaken(other, `--optimizer ${optimizer}`, optimizersWith(other));
+    return { ...result.data, lossGiven };
   }
   const [issue] = result.error.issues;
   const where = issue?.path.join('.') ?? '';
@@ -101,8 +138,7 @@ export function resolveOptions(options: CompileOptions): ResolvedOptions {
 }
 
 /** The type that frozen weights are stored in; undefined: theirs. */
-export const halfTypeOf = ({ precision }: ResolvedOptions): HalfType | undefined =>
-  precision === 'fp16' ? 'float16' : precision === 'bf16' ? 'bfloat16' : undefined;
+export const halfTypeOf = ({ precision }: ResolvedOptions): HalfType | undefined => precisions[precision].type;
 
 /** The graphs to write. */
 export const emitted = (options: ResolvedOptions): readonly Emittable[] =>

@@ -12,11 +12,17 @@ export function trainingOptions(
   dropout: number,
 ): Prepared['options'] {
   return {
-    choice: { loss: options.loss, lossOutput: options.lossOutput, classAxis: options.classAxis },
+    choice: {
+      loss: options.loss,
+      lossOutput: options.lossOutput,
+      classAxis: options.classAxis,
+      given: options.lossGiven,
+    },
     loss: {
       ignoreIndex: options.ignoreIndex,
       labelSmoothing: options.labelSmoothing,
       classWeights: options.classWeights,
+      params: options,
     },
     optimizer: {
       kind: options.optimizer,

@@ -1,15 +1,14 @@
 /** Which weights become layers, with which rank, alpha and start: the options of compile and inspect put together. */
 
-import { type InitKind, type OpenedAdapter, peftKeysText } from '../adapter/index.ts';
+import { type OpenedAdapter, peftKeysText } from '../adapter/index.ts';
 import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from '../errors.ts';
 import { matching } from '../formats/peftPattern.ts';
+import { type InitKind, type Scaling, scalings } from '../graph/choices/compile.ts';
 import { layerOp, sizeOf, weightText } from '../graph/layers.ts';
 import { freshName, type Layer, type Model } from '../graph/model.ts';
 import { type Candidate, type Chosen, patternValue, selector, unmatched } from '../passes/index.ts';
 import type { Selection } from './compiled.ts';
 import { inline, startOf } from './initialFactors.ts';
-
-export type Scaling = 'standard' | 'rslora' | 'alpha';
 
 export interface SelectOptions {
   readonly rank: number;
@@ -27,8 +26,7 @@ export interface SelectOptions {
 }
 
 /** alpha/r (Hu et al. 2021), alpha/sqrt(r) (Kalajdzievski 2023), or alpha itself. */
-export const scaleOf = (scaling: Scaling, alpha: number, rank: number): number =>
-  scaling === 'standard' ? alpha / rank : scaling === 'rslora' ? alpha / Math.sqrt(rank) : alpha;
+export const scaleOf = (scaling: Scaling, alpha: number, rank: number): number => scalings[scaling].factor(alpha, rank);
 
 const needsTarget = 'only with --target';
 

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, constants, copyFileSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { badModel, LoraifyError, writeFailed } from '../errors.ts';
+import { graphKinds } from '../graph/choices/compile.ts';
 import { freshName, type Graph, type Model } from '../graph/model.ts';
 import { chunks, staysInside, type Tensor } from '../graph/tensor.ts';
 import { type Copying, type CopyRange, startCopying } from './copying.ts';
@@ -20,7 +21,7 @@ const trainableMark = 'loraify.trainable';
 
 /** Names in a package that a data file of the source cannot have. */
 const packageNames: ReadonlySet<string> = new Set([
-  ...['model', 'train', 'train_k', 'eval', 'grad', 'update'].map((n) => `${n}.onnx`),
+  ...graphKinds.map((n) => `${n}.onnx`),
   'loraify.json',
   'source.skeleton',
   'adapter',

@@ -3,6 +3,9 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { badPackage } from '../errors.ts';
+import { keysOf, recordOf } from '../graph/choices/choice.ts';
+import { type GraphKind, graphKinds, halfTypes, optimizers, scalings, targets } from '../graph/choices/compile.ts';
+import { type LossKind, losses, lossKinds } from '../graph/choices/losses.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
 import { readWhole } from './files.ts';
 import { dims, fixed, inputInfo } from './manifestInputs.ts';
@@ -68,13 +71,13 @@ const splice = z.object({ at: count, bytes: count, file: fileName.optional(), of
 
 /** Frozen float32 weights that the package has in a narrower type. */
 const precision = z.object({
-  type: z.enum(['float16', 'bfloat16']),
+  type: z.enum(halfTypes),
   /** The file that has them, where they are too large for the graphs themselves. */
   file: fileName.optional(),
   /** What products with them compute in, in the training graphs. */
-  computes: z.enum(['float16', 'bfloat16', 'float32']),
+  computes: z.enum([...halfTypes, 'float32']),
   /** What activations and gradients between them have, where it is not float32. */
-  activations: z.enum(['float16', 'bfloat16']).optional(),
+  activations: z.enum(halfTypes).optional(),
   weights: count,
   /** Their size here and in the source. */
   bytes: count,
@@ -97,22 +100,15 @@ const schema = z.object({
   }),
   /** Absent where all weights are as the source has them. */
   precision: precision.optional(),
-  graphs: z.object({
-    model: fileName.optional(),
-    train: fileName.optional(),
-    train_k: fileName.optional(),
-    eval: fileName.optional(),
-    grad: fileName.optional(),
-    update: fileName.optional(),
-  }),
+  graphs: z.object(recordOf(graphKinds, () => fileName.optional())),
   /** The execution provider that the training graphs are made for; `portable`: any. */
-  for: z.enum(['portable', 'cpu', 'cuda', 'webgpu']).optional(),
+  for: z.enum(keysOf(targets)).optional(),
   /** Lengths that train, train_k and grad have fixed and the model leaves open: `inputs` and `labels` say where. */
   fixed: fixed.optional(),
   lora: z.object({
     rank: z.int().positive(),
     alpha: z.number(),
-    scaling: z.enum(['standard', 'rslora', 'alpha']),
+    scaling: z.enum(keysOf(scalings)),
     init: z.string(),
     seed: z.int(),
     dropout: z.number(),
@@ -126,7 +122,7 @@ const schema = z.object({
   /** modules_to_save, behind all layers in the state. */
   saved: z.array(saved).optional(),
   skipped: z.array(z.object({ node: z.string(), op: z.string(), reason: z.string() })),
-  /** Names of the state's inputs and outputs; `v` is absent for sgd, `lossScale` where no gradient is float16. */
+  /** Names of the state's inputs and outputs; `v` is absent for optimizers without it, `lossScale` where no gradient is float16. */
   state: z.object({
     size: count,
     params: pair,
@@ -142,7 +138,7 @@ const schema = z.object({
   labels: inputInfo.optional(),
   loss: z
     .object({
-      kind: z.enum(['cross-entropy', 'causal-lm', 'mse', 'l1', 'huber', 'bce', 'output', 'external']),
+      kind: z.enum(lossKinds),
       /** The graph's output, and the value that the loss is attached to. */
       output: z.string(),
       tensor: z.string(),
@@ -153,6 +149,8 @@ const schema = z.object({
       ignoreIndex: z.int(),
       labelSmoothing: z.number(),
       classWeights: z.array(z.number()).optional(),
+      /** Numbers that the loss is computed with, where it has any. */
+      params: z.record(z.string(), z.number()).optional(),
     })
     .optional(),
   names: z.object({
@@ -165,7 +163,7 @@ const schema = z.object({
     seed: z.string().optional(),
   }),
   optimizer: z.object({
-    kind: z.enum(['adamw', 'sgd']),
+    kind: z.enum(keysOf(optimizers)),
     betas: z.tuple([z.number(), z.number()]),
     eps: z.number(),
     weightDecay: z.number(),
@@ -192,7 +190,11 @@ export type Manifest = z.infer<typeof schema>;
 export type ManifestLayer = z.infer<typeof layer>;
 export type ManifestSaved = z.infer<typeof saved>;
 export type ManifestSplice = z.infer<typeof splice>;
-export type GraphKind = keyof Manifest['graphs'];
+export type { GraphKind };
+
+/** Whether the graphs compute a loss: not where the caller does. */
+export const reportsLoss = (loss: { readonly kind: LossKind } | undefined): boolean =>
+  loss === undefined || losses[loss.kind].over !== 'caller';
 
 const maxBytes = 2 ** 28;
 

@@ -2,7 +2,6 @@
 import { join } from 'node:path';
 import {
   beside,
-  type Combination,
   changesBase,
   combine,
   type PeftContent,
@@ -13,6 +12,7 @@ import {
 import { adapterMismatch, badOption, didYouMean } from '../errors.ts';
 import type { Manifest } from '../formats/manifest.ts';
 import { only } from '../formats/peftPattern.ts';
+import type { Combination } from '../graph/choices/package.ts';
 import { layerOp } from '../graph/layers.ts';
 import { fitting, layersIn } from './adapterSource.ts';
 import { storedValues } from './modulesToSave.ts';

@@ -12,6 +12,7 @@ import {
 import { createFile, createFolder, writeModelFile } from '../emit/index.ts';
 import { badOption } from '../errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
+import { exportFormats } from '../graph/choices/package.ts';
 import { factorShapes } from '../graph/layers.ts';
 import type { Layer, Model } from '../graph/model.ts';
 import { inlineTensor, type Tensor } from '../graph/tensor.ts';
@@ -42,10 +43,10 @@ import { servable } from './servable.ts';
  */
 export async function exportAdapter(packageDir: string, options: ExportOptions): Promise<ExportResult> {
   const { format, out } = options;
-  if (format !== 'onnx' && (options.inputs !== undefined || options.strength === true))
+  const { isModel } = exportFormats[format];
+  if (!isModel && (options.inputs !== undefined || options.strength === true))
     throw badOption(`--${options.inputs === undefined ? 'strength' : 'inputs'} is for --format onnx, not ${format}`);
-  if (format !== 'onnx' && options.source !== undefined)
-    throw badOption(`--source is for --format onnx, not ${format}`);
+  if (!isModel && options.source !== undefined) throw badOption(`--source is for --format onnx, not ${format}`);
   const manifest = readManifest(packageDir);
   servable(manifest, options);
   const adapter = {

@@ -1,9 +1,11 @@
 /** Options and result of an export. */
-import type { AdapterInputs } from '../passes/index.ts';
+import { keysOf } from '../graph/choices/choice.ts';
+import { type AdapterInputs, type ExportFormat, exportFormats as rows } from '../graph/choices/package.ts';
 import type { AdapterOptions } from './adapters.ts';
 
-export const exportFormats = ['peft', 'onnx_adapter', 'safetensors', 'onnx'] as const;
-export type ExportFormat = (typeof exportFormats)[number];
+export type { ExportFormat } from '../graph/choices/package.ts';
+
+export const exportFormats: readonly ExportFormat[] = keysOf(rows);
 
 export interface ExportOptions extends AdapterOptions {
   readonly format: ExportFormat;

@@ -1,11 +1,12 @@
 /** The runtime joined with PEFT adapters: what the library and the command line call to train, evaluate and predict. */
 
 import { basename, extname, resolve } from 'node:path';
-import { type Combination, peftFiles, readPeft } from '../adapter/index.ts';
+import { peftFiles, readPeft } from '../adapter/index.ts';
 import { checkFileTarget, createFile } from '../emit/index.ts';
 import { adapterMismatch, badOption } from '../errors.ts';
 import { writeFileAtomic } from '../formats/files.ts';
 import { writeNpz } from '../formats/npz.ts';
+import type { Combination } from '../graph/choices/package.ts';
 import { sizeOf } from '../graph/layers.ts';
 import {
   type AdapterFormat,

@@ -8,9 +8,9 @@ export { verify } from './common/verify.ts';
 export { isAdapted } from './dialect/adapted.ts';
 export type { Product, Skipped } from './dialect/layerKind.ts';
 export { trainableMark } from './dialect/marks.ts';
-export { chooseLoss, type LossKind, lossKinds } from './loss/chooseLoss.ts';
+export { chooseLoss, refuseOthers } from './loss/chooseLoss.ts';
 export { lossScaling } from './loss/lossScale.ts';
-export { type AdapterInputs, adapterInputs, exposeAdapters } from './lower/exposeAdapters.ts';
+export { exposeAdapters } from './lower/exposeAdapters.ts';
 export {
   bytesOfValues,
   fedTo,
@@ -39,5 +39,5 @@ export { type OperatorState, operatorStates } from './training/operatorStates.ts
 export type { OptimizerOptions } from './training/optimizer.ts';
 export { type AdaptContext, adaptation, modelGraph, type ServeContext, serving, stages } from './training/pipeline.ts';
 export { prepare } from './training/prepare.ts';
-export { type Prepared, type TrainingGraph, trainingGraphs } from './training/prepared.ts';
+export type { Prepared, TrainingGraph } from './training/prepared.ts';
 export { type StateLayout, stateLayout } from './training/stateLayout.ts';

@@ -2,9 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type Combination, combine, type PeftLayer, readPeft, type Weighted } from '../../src/adapter/index.ts';
+import { combine, type PeftLayer, readPeft, type Weighted } from '../../src/adapter/index.ts';
 import { toFloat32 } from '../../src/formats/rawTensor.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
+import type { Combination } from '../../src/graph/choices/package.ts';
 import { factorMatrices } from '../../src/graph/layers.ts';
 import { coded } from '../support/coded.ts';
 

@@ -54,6 +54,8 @@ describe('exit status 1, the code and a hint for what goes wrong', () => {
     [[digitsModel, '-o', 'x', '--bind', 'image=zebra'], 'BAD_OPTION', 'zebra'],
     [['inspect', digitsModel, '--bind', 'images=zeros'], 'BAD_OPTION', 'image'],
     [[digitsModel, '-o', 'x', '--seq', '9'], 'BAD_OPTION', 'the second axis of "image"'],
+    [[digitsModel, '-o', 'x', '--loss', 'mse', '--label-smoothing', '0.1'], 'BAD_OPTION', '--label-smoothing'],
+    [[digitsModel, '-o', 'x', '--momentum', '0.5'], 'BAD_OPTION', '--momentum'],
     [['eval', '.', '--data', 'test.jsonl'], 'BAD_PACKAGE', 'loraify.json'],
     [['eval', 'digits.lora', '--data', 'none.jsonl'], 'FILE_NOT_FOUND', 'none.jsonl'],
     [['eval', 'digits.lora', '--data', 'none.txt'], 'BAD_DATA', '.txt'],

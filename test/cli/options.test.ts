@@ -21,6 +21,7 @@ import {
 import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const help = { describe: 'x' };
+const letters = { a: { help: 'the first' }, b: { help: 'the second' } };
 const shape = z.object({
   list: list(help),
   table: table(help),
@@ -29,8 +30,8 @@ const shape = z.object({
   flag: flag(help),
   text: text(help),
   integers: integers(help),
-  choice: choice(['a', 'b'], help),
-  choices: choices(['a', 'b'], help),
+  choice: choice(letters, help),
+  choices: choices(letters, help),
   adapters: adapters(help),
 });
 const parse = (given: Readonly<Record<string, unknown>>): unknown => shape.parse(given);

@@ -45,6 +45,9 @@ export const passesMayImport: ReadonlySet<string> = new Set([
   'src/formats/peftPattern.ts',
 ]);
 
+/** What the command line may import beside the public face and the errors: it loads nothing else. */
+export const cliMayImport = /^src\/(?:version\.ts|graph\/choices\/\w+\.ts)$/;
+
 /** npm packages that only some rooms may import. */
 export const homes: Readonly<Record<string, readonly string[]>> = {
   protobufjs: ['proto', 'parser', 'emit'],

@@ -1,7 +1,10 @@
+import { keysOf } from '../../graph/choices/choice.ts';
+import { targets as rows, type Target } from '../../graph/choices/compile.ts';
+
+export type { Target } from '../../graph/choices/compile.ts';
+
 /** The execution providers that training graphs are made for. */
-export const targets = ['portable', 'cpu', 'cuda', 'webgpu'] as const;
-/** The execution provider that training graphs are made for. */
-export type Target = (typeof targets)[number];
+export const targets: readonly Target[] = keysOf(rows);
 
 /** Whether graphs for it may have fused operators that WebGPU and the standard lack. */
-export const takesFused = (target: Target): boolean => target === 'cpu' || target === 'cuda';
+export const takesFused = (target: Target): boolean => rows[target].fused;

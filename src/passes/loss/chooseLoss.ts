@@ -1,14 +1,12 @@
 /** Which loss a model asks for: the rules of `--loss auto`, each with the sentence that tells the user. */
-import { badLoss, didYouMean } from '../../errors.ts';
+import { badLoss, didYouMean, notTaken } from '../../errors.ts';
+import { type LossKind, losses, takersOf } from '../../graph/choices/losses.ts';
 import { layerOp } from '../../graph/layers.ts';
 import { type Graph, type Node, producersOf, type Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
 import { isFloat } from '../../graph/tensor.ts';
 import { isAdapted } from '../dialect/adapted.ts';
 import { isJoined } from '../dialect/joined.ts';
-
-export const lossKinds = ['cross-entropy', 'causal-lm', 'mse', 'l1', 'huber', 'bce', 'output', 'external'] as const;
-export type LossKind = (typeof lossKinds)[number];
 
 export interface ChosenLoss {
   readonly kind: LossKind;
@@ -25,13 +23,29 @@ export interface LossChoiceOptions {
   readonly loss: LossKind | 'auto';
   readonly lossOutput: string | undefined;
   readonly classAxis: number;
+  /** Options and parameters of losses that were given: the loss must take them. */
+  readonly given?: readonly string[];
+}
+
+/** Throws BAD_OPTION naming an option that the loss does not take. `why`: how it was chosen. */
+export function refuseOthers(kind: LossKind, given: readonly string[], why?: string): void {
+  const other = given.find((name) => !takersOf(name).includes(kind));
+  const chosen = why === undefined ? `--loss ${kind}` : `the loss ${kind}, which was chosen (${why})`;
+  if (other !== undefined) throw notTaken(other, chosen, takersOf(other));
 }
 
 /**
  * The loss of a graph whose layers are Adapted nodes, or sums with branches that are written out. `typed` graphs only: shapes must be inferred.
- * Throws BAD_LOSS where no float output depends on a layer, or the output asked for does not exist.
+ * Throws BAD_LOSS where no float output depends on a layer, or the output asked for does not exist; BAD_OPTION for an option that the
+ * loss does not take.
  */
 export function chooseLoss(graph: Graph, options: LossChoiceOptions): ChosenLoss {
+  const chosen = lossFor(graph, options);
+  refuseOthers(chosen.kind, options.given ?? [], chosen.reason);
+  return chosen;
+}
+
+function lossFor(graph: Graph, options: LossChoiceOptions): ChosenLoss {
   const candidates = options.lossOutput === undefined ? graph.outputs : [named(graph, options.lossOutput)];
   const adapted = new Set([...graph.allNodes()].filter((n) => n.layer !== undefined || isJoined(n)));
   const hit = candidates
@@ -101,13 +115,10 @@ function explicit(kind: LossKind, output: Value, value: Value, classAxis: number
   const from = throughIdentity(value).producer;
   const source = from?.inputs[0];
   const asked = { kind, output, classAxis, reason: 'as asked' };
-  if (from !== undefined && source !== undefined && from.domain === '') {
-    if ((kind === 'cross-entropy' || kind === 'causal-lm') && (from.op === 'Softmax' || from.op === 'LogSoftmax'))
-      return { ...asked, tensor: source, reason: `as asked, on what goes into ${from.op}` };
-    if (kind === 'bce' && from.op === 'Sigmoid')
-      return { ...asked, tensor: source, reason: 'as asked, on what goes into Sigmoid' };
-  }
-  return { ...asked, tensor: value };
+  const isBehind = from?.domain === '' && losses[kind].behind?.some((op) => op === from.op) === true;
+  return isBehind && source !== undefined
+    ? { ...asked, tensor: source, reason: `as asked, on what goes into ${from.op}` }
+    : { ...asked, tensor: value };
 }
 
 /** The float value behind an output: integer results such as ArgMax are looked through. */

@@ -11,13 +11,11 @@
  * with several ranks, or without some of the layers.
  */
 import { createBuilder } from '../../graph/builder.ts';
+import type { AdapterInputs } from '../../graph/choices/package.ts';
 import { factorShapes, rankAxes } from '../../graph/layers.ts';
 import { freshName, type Layer, type Model, replaceUses, tensorType, uniqueNames, Value } from '../../graph/model.ts';
 import { rankSymbol, strengthName } from '../../graph/served.ts';
 import { inlineTensor, tensorOf } from '../../graph/tensor.ts';
-
-export const adapterInputs = ['baked', 'required', 'optional'] as const;
-export type AdapterInputs = (typeof adapterInputs)[number];
 
 /**
  * Changes the model in place. `strength` adds a scalar input that every branch is multiplied by. Returns its name.

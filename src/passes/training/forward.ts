@@ -1,5 +1,6 @@
 /** The forward with its loss on a copy of the prepared graph, A and B read from the flat state: where every training graph begins. */
 import { type Builder, createBuilder } from '../../graph/builder.ts';
+import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel } from '../../graph/clone.ts';
 import { type Graph, tensorType, Value } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
@@ -101,7 +102,8 @@ export const forwardInputs = (f: Forward): Value[] => [
 ];
 
 /** The name of the loss output: `external` hands out the model's own output. */
-export const lossName = (p: Prepared): string => (p.choice.kind === 'external' ? p.choice.output : p.names.loss);
+export const lossName = (p: Prepared): string =>
+  losses[p.choice.kind].over === 'caller' ? p.choice.output : p.names.loss;
 
 /** eval.onnx: `loss`, `weight`, and the model's outputs under their own names. */
 export function evaluate(c: ForwardContext): void {
@@ -109,7 +111,7 @@ export function evaluate(c: ForwardContext): void {
   const { graph } = c.model;
   const f = forward(c);
   const own = [...graph.outputs];
-  const loss = p.choice.kind === 'external' ? [] : [[p.names.loss, f.attached.loss] as const];
+  const loss = losses[p.choice.kind].over === 'caller' ? [] : [[p.names.loss, f.attached.loss] as const];
   const results = named(g, [...loss, [p.names.weight, f.attached.weight]]);
   graph.inputs.push(...forwardInputs(f));
   setOutputs(graph, [...results, ...own.filter((o) => !results.includes(o)).map((o) => readable(g, o))]);

@@ -5,11 +5,12 @@
  * corrected root. Clipping is torch.nn.utils.clip_grad_norm_: g *= min(1, max_norm / (‖g‖ + 1e-6)).
  */
 import type { Builder } from '../../graph/builder.ts';
+import type { OptimizerKind } from '../../graph/choices/compile.ts';
 import type { Value } from '../../graph/model.ts';
 import { inRange, nextScale } from '../loss/lossScale.ts';
 
 export interface OptimizerOptions {
-  readonly kind: 'adamw' | 'sgd';
+  readonly kind: OptimizerKind;
   readonly betas: readonly [number, number];
   readonly eps: number;
   readonly weightDecay: number;
@@ -19,7 +20,7 @@ export interface OptimizerOptions {
   readonly momentum: number;
 }
 
-/** Flat float32 vectors [P], and scalars. `v` is absent for sgd. */
+/** Flat float32 vectors [P], and scalars. `v` is absent for optimizers without that slot. */
 export interface State {
   readonly params: Value;
   readonly m: Value;
@@ -44,10 +45,7 @@ export function optimizerStep(g: Builder, grad: Value, state: State, lr: Value, 
     const clipped =
       limit === 0 ? grad : g.Mul(grad, g.Min([g.float(1), g.Div(g.float(limit), g.Add(norm, g.float(1e-6)))]));
     const step = g.Add(state.step, g.float(1));
-    const next =
-      options.kind === 'adamw'
-        ? adamw(g, clipped, state, step, lr, options)
-        : sgd(g, clipped, state, step, lr, options);
+    const next = updates[options.kind](g, clipped, state, step, lr, options);
     if (state.lossScale === undefined) return { norm, next };
     const finite = inRange(g, norm);
     const lossScale = nextScale(g, state.lossScale, finite, step);
@@ -104,3 +102,5 @@ function sgd(g: Builder, grad: Value, state: State, step: Value, lr: Value, opti
   const m1 = options.momentum === 0 ? full : g.Add(g.Mul(m, g.float(options.momentum)), full);
   return { ...state, params: g.Sub(params, g.Mul(m1, lr)), m: m1, v: undefined, step };
 }
+
+const updates = { adamw, sgd } satisfies Record<OptimizerKind, typeof adamw>;

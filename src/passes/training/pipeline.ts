@@ -5,6 +5,7 @@
  * Longer than 300 lines because the order of all passes is to be read in one place.
  */
 import { createBuilder } from '../../graph/builder.ts';
+import type { AdapterInputs } from '../../graph/choices/package.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import { adapt } from '../adapt/adapt.ts';
@@ -23,7 +24,7 @@ import type { NearMisses } from '../common/patternSearch.ts';
 import { type Target, takesFused } from '../common/target.ts';
 import { withoutDropout } from '../dialect/dropout.ts';
 import { lowerDropout, masksFirst } from '../lower/dropoutMask.ts';
-import { type AdapterInputs, exposeAdapters } from '../lower/exposeAdapters.ts';
+import { exposeAdapters } from '../lower/exposeAdapters.ts';
 import { lowerBeside } from '../lower/modelGraph.ts';
 import { lowerTraining } from '../lower/trainingGraph.ts';
 import { removeIdentities } from '../normalize/cleanup.ts';

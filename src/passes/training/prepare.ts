@@ -1,4 +1,5 @@
 /** From an adapted model to the prepared forward: normalized, canonical, with its loss chosen and the names of its interface. */
+import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel } from '../../graph/clone.ts';
 import { freshName, type Graph, type Model } from '../../graph/model.ts';
 import { runStage } from '../common/pass.ts';
@@ -60,7 +61,7 @@ function normalizedFor(adapted: Model, options: TrainingOptions): { model: Model
 }
 
 function classesOf({ kind, tensor, classAxis }: ChosenLoss): number | undefined {
-  const count = kind === 'cross-entropy' || kind === 'causal-lm' ? tensor.shape?.at(classAxis) : undefined;
+  const count = losses[kind].over === 'classes' ? tensor.shape?.at(classAxis) : undefined;
   return typeof count === 'number' && count > 0 ? count : undefined;
 }
 
@@ -75,7 +76,7 @@ function finalNames(graph: Graph, chosen: ChosenLoss): Names {
     taken.add(free);
     return free;
   };
-  const labels = chosen.kind === 'external' ? `d_${chosen.output.name}` : 'labels';
+  const labels = losses[chosen.kind].over === 'caller' ? `d_${chosen.output.name}` : 'labels';
   const entries = reserved.map((r) => [r, name(r === 'labels' ? labels : r)] as const);
   return {
     lora_params: '',

@@ -1,4 +1,5 @@
 /** The types that the building of training graphs shares. */
+import type { TrainingGraph } from '../../graph/choices/compile.ts';
 import type { Model } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import type { OnPass } from '../common/pass.ts';
@@ -11,8 +12,7 @@ import type { FixedLengths } from './fixedLengths/resolveLengths.ts';
 import type { OptimizerOptions } from './optimizer.ts';
 import type { StateLayout } from './stateLayout.ts';
 
-export const trainingGraphs = ['train', 'train_k', 'eval', 'grad', 'update'] as const;
-export type TrainingGraph = (typeof trainingGraphs)[number];
+export type { TrainingGraph };
 
 export interface TrainingOptions {
   readonly choice: LossChoiceOptions;

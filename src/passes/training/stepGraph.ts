@@ -1,5 +1,6 @@
 /** The optimizer behind a copy of the gradient graph (train.onnx), or alone (update.onnx). */
 import { type Builder, createBuilder } from '../../graph/builder.ts';
+import { optimizers } from '../../graph/choices/compile.ts';
 import { cloneModel, emptyModel } from '../../graph/clone.ts';
 import type { Value } from '../../graph/model.ts';
 import type { PassContext } from '../common/pass.ts';
@@ -43,7 +44,7 @@ type ReadState = Pick<StepContext, 'params' | 'lossScale'>;
 export const stateInputs = (p: Prepared, { params, lossScale }: ReadState): State => ({
   params,
   m: vector(p.names.lora_m, p.layout),
-  v: p.options.optimizer.kind === 'adamw' ? vector(p.names.lora_v, p.layout) : undefined,
+  v: optimizers[p.options.optimizer.kind].slots.includes('v') ? vector(p.names.lora_v, p.layout) : undefined,
   step: scalarInput(p.names.lora_step),
   lossScale,
 });

@@ -2,6 +2,7 @@
 
 import type { Manifest } from '../../formats/manifest.ts';
 import type { NumericArray } from '../../formats/rawTensor.ts';
+import { losses } from '../../graph/choices/losses.ts';
 import { noLabel } from '../../graph/ignoredLabel.ts';
 import { newArray } from '../data/convert.ts';
 import type { BatchTensor } from '../data/index.ts';
@@ -36,11 +37,12 @@ export function stacked(batches: readonly Feeds[]): Feeds {
  */
 export function lossWeight({ loss, labels, fixed }: Manifest, feeds: Feeds): number {
   const given = labels === undefined ? undefined : feeds[labels.name];
-  if (loss === undefined || given === undefined || loss.kind === 'external' || loss.kind === 'output') return 1;
-  if (loss.kind !== 'cross-entropy' && loss.kind !== 'causal-lm')
-    return given.data.length - (fixed === undefined ? 0 : unlabelled(given.data));
-  // causal-lm holds position i against label i + 1: the first label of a row counts for nothing.
-  const length = loss.kind === 'causal-lm' ? (given.dims[1] ?? 0) : 0;
+  if (loss === undefined || given === undefined) return 1;
+  const { over, shift } = losses[loss.kind];
+  if (over === 'elements') return given.data.length - (fixed === undefined ? 0 : unlabelled(given.data));
+  if (over !== 'classes') return 1;
+  // Position i is compared with label i + 1: the first label of a row does not count.
+  const length = shift === true ? (given.dims[1] ?? 0) : 0;
   let weight = 0;
   for (let i = 0; i < given.data.length; i++) {
     const label = Number(given.data[i]);

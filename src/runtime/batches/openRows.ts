@@ -1,7 +1,16 @@
 /** Rows for a graph of a package: what it needs of a data file, and in batches of which size. */
 
 import { badOption } from '../../errors.ts';
-import { type GraphKind, type InputInfo, type Manifest, openShape, type ValueInfo } from '../../formats/manifest.ts';
+import {
+  type GraphKind,
+  type InputInfo,
+  type Manifest,
+  openShape,
+  reportsLoss,
+  type ValueInfo,
+} from '../../formats/manifest.ts';
+import { graphs } from '../../graph/choices/compile.ts';
+import { losses } from '../../graph/choices/losses.ts';
 import { noLabel } from '../../graph/ignoredLabel.ts';
 import {
   type BatchOptions,
@@ -56,7 +65,7 @@ export async function openRows(
   const { manifest } = engine;
   const { inputs } = await engine.describe(graph);
   const read = manifest.inputs.filter(({ name }) => inputs.includes(name));
-  const takesSteps = graph !== 'eval';
+  const takesSteps = graphs[graph].backward;
   const named = manifest.labels;
   const labels = options.withLabels !== false && named !== undefined && inputs.includes(named.name) ? named : undefined;
   const size = (takesSteps ? fixedSize(manifest, options.batchSize) : undefined) ?? {
@@ -72,7 +81,7 @@ export async function openRows(
     maxLength: options.maxLength,
     ignoreIndex: manifest.loss?.ignoreIndex,
     // Gradients that are fed instead of labels are 0 where there is nothing to learn.
-    ignoreValue: takesSteps && manifest.fixed !== undefined && manifest.loss?.kind !== 'external' ? noLabel : undefined,
+    ignoreValue: takesSteps && manifest.fixed !== undefined && reportsLoss(manifest.loss) ? noLabel : undefined,
     rows: size.fill,
   };
   // What is cut anyway may be longer.
@@ -121,15 +130,10 @@ function fixedSize(
 }
 
 function labelRule({ loss }: Manifest): LabelRule | undefined {
-  switch (loss?.kind) {
-    case 'cross-entropy':
-    case 'causal-lm':
-      return { kind: 'class', classes: loss.classes, ignoreIndex: loss.ignoreIndex };
-    case 'bce':
-      return { kind: 'share' };
-    default:
-      return undefined;
-  }
+  if (loss === undefined) return undefined;
+  const { over, share } = losses[loss.kind];
+  if (over === 'classes') return { kind: 'class', classes: loss.classes, ignoreIndex: loss.ignoreIndex };
+  return share === true ? { kind: 'share' } : undefined;
 }
 
 async function open(

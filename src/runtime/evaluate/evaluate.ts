@@ -1,6 +1,7 @@
 /** Loss and metrics over a data file, and the model's outputs row by row. Nothing here changes the state. */
 
 import { type Manifest, openShape } from '../../formats/manifest.ts';
+import { losses } from '../../graph/choices/losses.ts';
 import { halfToNumber } from '../../graph/tensor.ts';
 import { type BatchOptions, type BatchTensor, batch, type Dataset } from '../data/index.ts';
 import type { Engine } from '../worker/engine.ts';
@@ -39,10 +40,11 @@ export async function evaluate(engine: Engine, dataset: Dataset, options: Evalua
   const { manifest } = engine;
   const { loss: kind, labels } = manifest;
   const elementwise = elementMetrics(manifest);
-  const hasClasses = kind?.kind === 'cross-entropy' || kind?.kind === 'causal-lm';
+  const row = kind === undefined ? undefined : losses[kind.kind];
+  const hasClasses = row?.over === 'classes';
   const compared = hasClasses || elementwise !== undefined ? await comparedOutput(engine) : undefined;
   const output = elementwise === undefined || compared?.isScore === true ? compared : undefined;
-  const shift = kind?.kind === 'causal-lm';
+  const shift = row?.shift === true;
   const { ignoreIndex, classAxis } = kind ?? {};
   // A model may give the winning class itself.
   const scored = accuracy({ classAxis, ignoreIndex, shift });
@@ -68,14 +70,14 @@ export async function evaluate(engine: Engine, dataset: Dataset, options: Evalua
   const isScore = output?.isScore === true;
   const classMetrics = {
     accuracy: isScore ? scored.value : winners.correct / winners.total,
-    ...(shift ? {} : { f1: isScore ? scored.f1 : winners.f1 }),
+    ...(row?.metrics === 'tokens' ? {} : { f1: isScore ? scored.f1 : winners.f1 }),
   };
   return {
     loss: mean.value,
     weight: mean.weight,
     examples,
     ...(output === undefined ? {} : (elementwise?.result() ?? classMetrics)),
-    ...(shift ? { perplexity: Math.exp(mean.value) } : {}),
+    ...(row?.metrics === 'tokens' ? { perplexity: Math.exp(mean.value) } : {}),
   };
 }
 
@@ -85,17 +87,11 @@ function elementMetrics({ loss, labels }: Manifest): ElementMetrics<Partial<Eval
   const last = shape.length > 1 ? shape.at(-1) : 1;
   // In an open axis the columns are no quantities of their own.
   const columns = typeof last === 'number' && last > 0 ? last : 1;
-  switch (loss?.kind) {
-    case 'mse':
-    case 'l1':
-    case 'huber':
-      return regression(columns);
-    case 'bce':
-      // The loss goes before a Sigmoid, whose output is a probability.
-      return binary(columns, loss.output === loss.tensor ? 0 : 0.5);
-    default:
-      return undefined;
-  }
+  if (loss === undefined) return undefined;
+  const { metrics } = losses[loss.kind];
+  if (metrics === 'regression') return regression(columns);
+  // The loss is attached before a Sigmoid, whose output is a probability.
+  return metrics === 'binary' ? binary(columns, loss.output === loss.tensor ? 0 : 0.5) : undefined;
 }
 
 /** The output that the loss was chosen for: values or scores per class, or the winning class where it is an integer. */
@@ -108,7 +104,8 @@ async function comparedOutput(
   if (found === undefined) return undefined;
   const isScore = /^float/.test(found.type);
   // With a shift the winning classes would have to be moved against the labels; no model does this.
-  return isScore || loss?.kind === 'cross-entropy' ? { name: found.name, isScore } : undefined;
+  const shift = loss !== undefined && losses[loss.kind].shift === true;
+  return isScore || !shift ? { name: found.name, isScore } : undefined;
 }
 
 function countHits(

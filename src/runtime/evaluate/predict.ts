@@ -1,7 +1,7 @@
 /** The model's outputs row by row: rows of one shape share a batch, so no row sees padding. */
 
 import { badData } from '../../errors.ts';
-import { openShape } from '../../formats/manifest.ts';
+import { openShape, reportsLoss } from '../../formats/manifest.ts';
 import { type Data, openRows, type RowOptions } from '../batches/openRows.ts';
 import { type ElementType, newArray } from '../data/convert.ts';
 import { type BatchTensor, batch, type Dataset } from '../data/index.ts';
@@ -26,7 +26,7 @@ export interface PredictOptions extends RowOptions {
 export async function predict(engine: Engine, data: Data, options: PredictOptions): Promise<Prediction> {
   const { manifest } = engine;
   const { outputs } = await engine.describe('eval');
-  const own = new Set([manifest.names.weight, ...(manifest.loss?.kind === 'external' ? [] : [manifest.names.loss])]);
+  const own = new Set([manifest.names.weight, ...(reportsLoss(manifest.loss) ? [manifest.names.loss] : [])]);
   const names = outputs.map((o) => o.name).filter((name) => !own.has(name));
   const rows = await openRows(engine, 'eval', data, { ...options, withLabels: false });
   const results: Readonly<Record<string, BatchTensor>>[] = [];

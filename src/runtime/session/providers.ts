@@ -6,10 +6,11 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { badOption, didYouMean, providerMissing } from '../../errors.ts';
 import { compiledFile } from '../../formats/compiled.ts';
+import { isKey, keysOf } from '../../graph/choices/choice.ts';
+import { type ProviderName, providers } from '../../graph/choices/package.ts';
 import { onnxRuntimeVersion } from './session.ts';
 
-/** Those of ONNX Runtime's that onnxruntime-node can have on some platform. */
-export const providerNames = ['cpu', 'cuda', 'webgpu', 'tensorrt', 'dml', 'coreml', 'qnn'] as const;
+export const providerNames: readonly ProviderName[] = keysOf(providers);
 
 /** `ok`, or why the provider cannot start. */
 export type ProviderState = { readonly ok: true } | { readonly ok: false; readonly reason: string };
@@ -26,7 +27,7 @@ export interface ChosenProvider {
  */
 export async function chooseProvider(wanted: readonly string[]): Promise<ChosenProvider> {
   const list = wanted.length === 0 ? ['cpu'] : wanted;
-  const unknown = list.find((name) => !providerNames.some((known) => known === name));
+  const unknown = list.find((name) => !isKey(providers, name));
   if (unknown !== undefined) {
     const near = didYouMean(unknown, providerNames) || `; known are ${providerNames.join(', ')}`;
     throw badOption(`there is no execution provider "${unknown}"${near}`);

@@ -4,8 +4,9 @@
  */
 
 import { badOption } from '../../errors.ts';
+import type { ScheduleKind } from '../../graph/choices/package.ts';
 
-export type ScheduleKind = 'constant' | 'linear' | 'cosine';
+export type { ScheduleKind };
 
 export interface ScheduleOptions {
   readonly kind: ScheduleKind;
@@ -42,15 +43,14 @@ export function learningRateSchedule(options: ScheduleOptions): (step: number) =
 }
 
 function factor(kind: ScheduleKind, step: number, warmup: number, total: number): number {
-  if (step < warmup) return step / Math.max(1, warmup);
-  switch (kind) {
-    case 'constant':
-      return 1;
-    case 'linear':
-      return Math.max(0, (total - step) / Math.max(1, total - warmup));
-    case 'cosine': {
-      const progress = (step - warmup) / Math.max(1, total - warmup);
-      return Math.max(0, 0.5 * (1 + Math.cos(Math.PI * progress)));
-    }
-  }
+  return step < warmup ? step / Math.max(1, warmup) : decays[kind](step, warmup, total);
 }
+
+const decays = {
+  constant: () => 1,
+  linear: (step, warmup, total) => Math.max(0, (total - step) / Math.max(1, total - warmup)),
+  cosine: (step, warmup, total) => {
+    const progress = (step - warmup) / Math.max(1, total - warmup);
+    return Math.max(0, 0.5 * (1 + Math.cos(Math.PI * progress)));
+  },
+} satisfies Record<ScheduleKind, (step: number, warmup: number, total: number) => number>;

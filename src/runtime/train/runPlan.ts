@@ -1,7 +1,7 @@
 /** A plan carried out: batches made while the step before runs, several steps in one run where that is asked for. */
 
 import { badPackage, nonFinite } from '../../errors.ts';
-import type { Manifest } from '../../formats/manifest.ts';
+import { type Manifest, reportsLoss } from '../../formats/manifest.ts';
 import { lossWeight, signature, stacked } from '../batches/feeds.ts';
 import { type BatchOptions, batch, type Dataset } from '../data/index.ts';
 import { weightedMean } from '../evaluate/metrics.ts';
@@ -203,7 +203,7 @@ function combined(losses: readonly number[], weights: readonly number[]): number
   return mean.weight === 0 ? 0 : mean.value;
 }
 
-const isBad = (loss: number, { loss: kind }: Manifest): boolean => kind?.kind !== 'external' && !Number.isFinite(loss);
+const isBad = (loss: number, { loss: chosen }: Manifest): boolean => reportsLoss(chosen) && !Number.isFinite(loss);
 
 function report(plan: Plan, group: Group, done: number, outcome: RunResult, milliseconds: number): Step[] {
   const rows = (p: Prepared): number => p.plan.batches.reduce((n, b) => n + b.rows.length, 0);

@@ -8,7 +8,9 @@
 import { join } from 'node:path';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { badPackage, LoraifyError, runtimeFailed } from '../../errors.ts';
-import type { GraphKind } from '../../formats/manifest.ts';
+import { type GraphKind, reportsLoss } from '../../formats/manifest.ts';
+import { isKey } from '../../graph/choices/choice.ts';
+import { graphs, targets } from '../../graph/choices/compile.ts';
 import { isUnpacked } from '../../graph/packing.ts';
 import { isElementType } from '../data/convert.ts';
 import type { BatchTensor } from '../data/index.ts';
@@ -17,9 +19,6 @@ import { onnxRuntime, openSession, ortReason } from '../session/session.ts';
 import { gatheredGradient } from './gatheredGradient.ts';
 import { withLossScale } from './lossScale.ts';
 import type { Feeds, OutputInfo, Request, Result, RunResult, StepSettings, TrainingState } from './protocol.ts';
-
-/** Graphs whose nodes are looked at. */
-const takesSteps: ReadonlySet<GraphKind> = new Set(['train', 'train_k', 'grad']);
 
 type Opening = Extract<Request, { kind: 'open' }>;
 
@@ -33,7 +32,7 @@ export async function createExecutor({ directory, manifest, provider, threads, p
   const sessions = new Map<GraphKind, Promise<InferenceSession>>();
   const gathered = gatheredGradient(manifest.state.size);
   const names = manifest.names;
-  const lossName = manifest.loss?.kind === 'external' ? undefined : names.loss;
+  const lossName = reportsLoss(manifest.loss) ? names.loss : undefined;
   let current: TrainingState | undefined;
   /** Graphs whose first run is to come. */
   const profiled = new Set<GraphKind>();
@@ -54,7 +53,7 @@ export async function createExecutor({ directory, manifest, provider, threads, p
       throw badPackage(`the package has no ${graph} graph; compile with --emit all`, directory);
     }
     const disablePrepacking = isUnpacked(manifest.counts.total);
-    const profile = profiles !== undefined && takesSteps.has(graph) ? profilePrefix(profiles, graph) : undefined;
+    const profile = profiles !== undefined && graphs[graph].backward ? profilePrefix(profiles, graph) : undefined;
     if (profile !== undefined) profiled.add(graph);
     const opened = openSession(join(directory, file), { provider, threads, disablePrepacking, profile });
     sessions.set(graph, opened);
@@ -246,8 +245,7 @@ export async function createExecutor({ directory, manifest, provider, threads, p
 }
 
 /** What --for takes where there is no form for the provider itself. */
-const portableFor = (provider: string): string =>
-  provider === 'cpu' || provider === 'cuda' || provider === 'webgpu' ? provider : 'portable';
+const portableFor = (provider: string): string => (isKey(targets, provider) ? provider : 'portable');
 
 /** The outputs of one run. */
 interface Run {

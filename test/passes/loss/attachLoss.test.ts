@@ -1,11 +1,11 @@
 /** Losses against the formulas written out in float64, and the gradients that they start with against differences of those. */
 import { describe, expect, it } from 'vitest';
 import { createBuilder } from '../../../src/graph/builder.ts';
+import type { LossKind } from '../../../src/graph/choices/losses.ts';
 import { noLabel } from '../../../src/graph/ignoredLabel.ts';
 import { type Dim, Graph, tensorType, Value } from '../../../src/graph/model.ts';
 import type { Target } from '../../../src/passes/common/target.ts';
 import { attachLoss, type LossOptions } from '../../../src/passes/loss/attachLoss.ts';
-import type { LossKind } from '../../../src/passes/loss/chooseLoss.ts';
 import { inferNode } from '../../../src/passes/shapes/index.ts';
 import { type Data, modelOf, normal, numbers, ortTensor, random, session } from '../../support/gradients/harness.ts';
 

@@ -2,6 +2,7 @@
  * Lengths that the source leaves open become numbers, in the graphs that take steps. What computes shapes from them is constant then
  * and folds away; eval.onnx and model.onnx keep the symbols.
  */
+import { losses } from '../../../graph/choices/losses.ts';
 import { cloneModel } from '../../../graph/clone.ts';
 import type { Model } from '../../../graph/model.ts';
 import { runStage } from '../../common/pass.ts';
@@ -45,7 +46,7 @@ export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
 
 /** A language model that looks back does not see what stands behind a row. */
 function unmasked({ model: { graph }, choice, bindings }: Prepared, seq: number | undefined): string[] {
-  const isHidden = graph.inputs.some((v) => isMaskName(v.name)) || choice.kind === 'causal-lm';
+  const isHidden = graph.inputs.some((v) => isMaskName(v.name)) || losses[choice.kind].shift === true;
   if (seq === undefined || isHidden) return [];
   const name = bindings.tokens ?? graph.inputs[0]?.name;
   return [

@@ -2,6 +2,7 @@
  * Whether each row of a batch is computed by itself: then a batch can be filled up with rows whose labels do not count, and loss and
  * gradient are those of the others alone. Told by shapes: what depends on rows has one axis of them, and no operator works along it.
  */
+import { losses } from '../../../graph/choices/losses.ts';
 import { cloneModel } from '../../../graph/clone.ts';
 import { type Dim, type Graph, type Node, readsOf, tensorType, type Value } from '../../../graph/model.ts';
 import { attrsOf, factsOf, kindOf, numberAttr, opKey } from '../../../graph/operators.ts';
@@ -23,7 +24,7 @@ const rows = '#rows';
  */
 export function rowsMixed(prepared: Prepared, resolved: Resolved, fixed: Graph, batch: number): string | undefined {
   const { kind, tensor: name } = prepared.choice;
-  if (kind === 'output') return 'the model computes the loss itself';
+  if (losses[kind].over === 'model') return 'the model computes the loss itself';
   const { graph } = withRows(prepared, resolved);
   const tensor = [...graph.inputs, ...graph.nodes.flatMap((n) => n.outputs)].find((v) => v.name === name);
   if (tensor === undefined) return `"${name}" is not computed by the main graph`;

@@ -1,13 +1,13 @@
-import { command } from './command.ts';
-import { plural } from './format.ts';
-import { adapterOptions, dataOptions, outputFile, packageArgument, runtimeOptions } from './runtimeOptions.ts';
+import { command } from '../command.ts';
+import { plural } from '../format.ts';
+import { adapterOptions, dataOptions, outputFile, packageArgument, runtimeOptions } from '../runtimeOptions.ts';
 
 export const predictCommand = command({
   usage: 'predict <package>',
-  describe: "the model's outputs for each row of a data file, as .npz or .jsonl",
+  describe: "write the model's outputs for each row of a data file",
   options: { ...packageArgument, ...dataOptions, ...adapterOptions, ...outputFile, ...runtimeOptions },
   async run({ package: directory, ...options }, out) {
-    const { predict } = await import('../index.ts');
+    const { predict } = await import('../../index.ts');
     const result = await predict(directory, options);
     if (result.leftOut.length > 0) out.warn(`left out, not one entry per row: ${result.leftOut.join(', ')}`);
     const { file, rows, outputs, provider } = result;

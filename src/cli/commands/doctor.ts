@@ -1,12 +1,12 @@
-import { command } from './command.ts';
-import { bytes, plural, table } from './format.ts';
+import { command } from '../command.ts';
+import { bytes, plural, table } from '../format.ts';
 
 export const doctorCommand = command({
   usage: 'doctor',
-  describe: 'versions, execution providers found, and how to get a missing one',
+  describe: 'list versions and execution providers, and how to get more',
   options: {},
   async run(_, out) {
-    const { doctor, version } = await import('../index.ts');
+    const { doctor, version } = await import('../../index.ts');
     const found = await doctor();
     const rows = found.providers.map((p) => [p.name, p.ok ? 'works' : 'no', p.reason ?? '']);
     const hints = found.providers.flatMap((p) => (p.hint === undefined ? [] : [`${p.name}: ${p.hint}`]));

@@ -1,13 +1,13 @@
-import { command } from './command.ts';
-import { metricsText, plural, short } from './format.ts';
-import { adapterOptions, dataOptions, packageArgument, runtimeOptions } from './runtimeOptions.ts';
+import { command } from '../command.ts';
+import { metricsText, plural, short } from '../format.ts';
+import { adapterOptions, dataOptions, packageArgument, runtimeOptions } from '../runtimeOptions.ts';
 
 export const evalCommand = command({
   usage: 'eval <package>',
   describe: 'loss and metrics of an adapter on a data file',
   options: { ...packageArgument, ...dataOptions, ...adapterOptions, ...runtimeOptions },
   async run({ package: directory, ...options }, out) {
-    const { evaluate } = await import('../index.ts');
+    const { evaluate } = await import('../../index.ts');
     const { provider, ...found } = await evaluate(directory, options);
     const { loss, examples } = found;
     const parts = [`loss ${short(loss)}`, ...metricsText(found), `${plural(examples, 'example')} on ${provider}`];

@@ -1,17 +1,17 @@
 import { setFlagsFromString } from 'node:v8';
-import type { CompileResult } from '../index.ts';
-import { boundLines, dataLine, lengthsLine, precisionLine } from './boundText.ts';
-import { command } from './command.ts';
-import { compileOptions, libraryOptions } from './compileOptions.ts';
-import { bytes, count, percent, plural, table } from './format.ts';
-import { required } from './options.ts';
+import type { CompileResult } from '../../index.ts';
+import { boundLines, dataLine, lengthsLine, precisionLine } from '../boundText.ts';
+import { command } from '../command.ts';
+import { compileOptions, libraryOptions } from '../compileOptions.ts';
+import { bytes, count, percent, plural, table } from '../format.ts';
+import { required } from '../options.ts';
 
 export const compileCommand = command({
   usage: ['compile <model>', '$0'],
   describe: 'LoRA branches and training graphs -> a package directory',
   options: { model: required({ positional: true, describe: 'ONNX file' }), ...compileOptions },
   async run({ model, ...options }, out) {
-    const { compile } = await import('../index.ts');
+    const { compile } = await import('../../index.ts');
     optimizeLater();
     const result = await compile(model, libraryOptions(options));
     for (const warning of result.warnings) out.warn(warning);

@@ -1,15 +1,15 @@
-import { command } from './command.ts';
-import { flag, required } from './options.ts';
+import { command } from '../command.ts';
+import { flag, required } from '../options.ts';
 
 export const printCommand = command({
   usage: 'print <model>',
-  describe: "ONNX's official textual syntax on stdout",
+  describe: "print a model in ONNX's textual syntax",
   options: {
     model: required({ positional: true, describe: 'ONNX file or package' }),
     full: flag({ describe: 'tensors above 64 elements too' }),
   },
   async run({ model, full = false }, out) {
-    const { printModelText } = await import('../index.ts');
+    const { printModelText } = await import('../../index.ts');
     const text = printModelText(model, { full });
     out.result(text, { file: model, text });
     return 0;

@@ -1,11 +1,11 @@
-import { command } from './command.ts';
-import { plural } from './format.ts';
-import { flag } from './options.ts';
-import { adapterOptions, outputFile, packageArgument, sourceOption } from './runtimeOptions.ts';
+import { command } from '../command.ts';
+import { plural } from '../format.ts';
+import { flag } from '../options.ts';
+import { adapterOptions, outputFile, packageArgument, sourceOption } from '../runtimeOptions.ts';
 
 export const mergeCommand = command({
   usage: 'merge <package>',
-  describe: 'fold an adapter into the base weights: the source model with those bytes changed',
+  describe: 'fold an adapter into the weights of the source model',
   options: {
     ...packageArgument,
     ...adapterOptions,
@@ -14,7 +14,7 @@ export const mergeCommand = command({
     verify: flag({ describe: '--no-verify: do not compare the result with base + adapter', default: 'true' }),
   },
   async run({ package: directory, ...options }, out) {
-    const { merge } = await import('../index.ts');
+    const { merge } = await import('../../index.ts');
     const result = await merge(directory, options);
     for (const text of result.warnings) out.warn(text);
     const { file, dataFile, layers, error } = result;

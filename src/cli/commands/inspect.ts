@@ -1,13 +1,13 @@
-import type { InspectedGradient, InspectedMemory, Inspection } from '../index.ts';
-import { boundLines, precisionLine } from './boundText.ts';
-import { command } from './command.ts';
-import { compileOptions, libraryOptions, selectionOptions } from './compileOptions.ts';
-import { bytes, count, percent, plural, table } from './format.ts';
-import { flag, table as numberTable, required } from './options.ts';
+import type { InspectedGradient, InspectedMemory, Inspection } from '../../index.ts';
+import { boundLines, precisionLine } from '../boundText.ts';
+import { command } from '../command.ts';
+import { compileOptions, libraryOptions, selectionOptions } from '../compileOptions.ts';
+import { bytes, count, percent, plural, table } from '../format.ts';
+import { flag, table as numberTable, required } from '../options.ts';
 
 export const inspectCommand = command({
   usage: 'inspect <model>',
-  describe: 'the weighted layers, what would be adapted, and why the rest is not',
+  describe: 'list the weighted layers and say which are adapted',
   options: {
     model: required({ positional: true, describe: 'ONNX file or package' }),
     grad: flag({
@@ -25,7 +25,7 @@ export const inspectCommand = command({
     for: compileOptions.for,
   },
   async run({ model, grad, why, memory, ...options }, out) {
-    const { inspect } = await import('../index.ts');
+    const { inspect } = await import('../../index.ts');
     const found = await inspect(model, { ...libraryOptions(options), grad, why, memory });
     for (const text of found.warnings) out.warn(text);
     out.result(page(found), found);

@@ -1,0 +1,36 @@
+import type { z } from 'zod';
+import { adapterInputs, exportFormats } from '../../graph/choices/package.ts';
+import type { ExportOptions } from '../../index.ts';
+import { command } from '../command.ts';
+import { choice, flag } from '../options.ts';
+import { adapterOptions, outputFile, packageArgument, sourceOption } from '../runtimeOptions.ts';
+
+const exportOptions = {
+  ...adapterOptions,
+  ...outputFile,
+  ...sourceOption,
+  format: choice(exportFormats, { describe: 'what to write', default: 'peft' }),
+  inputs: choice(adapterInputs, { describe: 'with --format onnx: where the model has the adapter', default: 'baked' }),
+  strength: flag({ describe: 'with --format onnx: a scalar input lora_strength that all branches are multiplied by' }),
+} satisfies Readonly<Record<keyof ExportOptions, z.ZodType>>;
+
+export const exportCommand = command({
+  usage: 'export <package>',
+  describe: 'write an adapter for another tool, or a model to serve',
+  options: {
+    ...packageArgument,
+    ...exportOptions,
+  },
+  async run({ package: directory, format = 'peft', ...options }, out) {
+    const { exportAdapter } = await import('../../index.ts');
+    const result = await exportAdapter(directory, { ...options, format });
+    for (const text of result.warnings) out.warn(text);
+    const where = result.dataFile === undefined ? result.out : `${result.out} and ${result.dataFile}`;
+    const strength = result.strength === undefined ? '' : `, strength in "${result.strength}"`;
+    out.result(
+      `wrote ${where}${result.inputs === undefined ? '' : `: ${adapterInputs[result.inputs].summary}${strength}`}`,
+      result,
+    );
+    return 0;
+  },
+});

@@ -1,0 +1,80 @@
+import type { z } from 'zod';
+import { schedules } from '../../graph/choices/package.ts';
+import type { TrainEvent, TrainOptions, TrainResult } from '../../index.ts';
+import { command } from '../command.ts';
+import { placementText, plural, short } from '../format.ts';
+import { onInterrupt } from '../interrupt.ts';
+import { choice, flag, integer, number, text } from '../options.ts';
+import { trainProgress } from '../progress.ts';
+import { dataOptions, packageArgument, runtimeOptions } from '../runtimeOptions.ts';
+
+const trainOptions = {
+  ...dataOptions,
+  epochs: number({ describe: 'passes over the data', default: '1' }),
+  steps: integer({ describe: 'optimizer steps in all, in place of --epochs' }),
+  learningRate: number({ alias: 'lr', describe: 'the peak', default: '1e-4' }),
+  schedule: choice(schedules, { describe: 'learning rate after the warm-up', default: 'constant' }),
+  warmup: number({ describe: 'below 1 a share of the steps, from 1 on their number', default: '0' }),
+  shuffle: flag({ describe: '--no-shuffle: rows in the order of the file', default: 'true' }),
+  groupByLength: flag({ describe: 'batches of rows of similar lengths: less padding' }),
+  seed: integer({ describe: 'of the shuffling', default: '0' }),
+  gradAccum: integer({ describe: 'batches per optimizer step', default: '1' }),
+  stepsPerRun: integer({
+    describe: 'optimizer steps in one run of ONNX Runtime',
+    default: '1; up to 16 on CUDA',
+  }),
+  adapter: text({ describe: 'PEFT directory to start from', default: "the package's own" }),
+  evalData: text({ describe: 'data file to evaluate on' }),
+  evalEvery: integer({ describe: 'steps between evaluations', default: 'an epoch' }),
+  saveEvery: integer({ describe: 'steps between checkpoints', default: '500, and every ten minutes' }),
+  keep: integer({ describe: 'checkpoints to keep, beside the best one', default: '5' }),
+  patience: integer({ describe: 'stop after this many evaluations without a better one' }),
+  out: text({ alias: 'o', describe: 'run folder', default: '<package>.run' }),
+  resume: flag({ describe: 'go on from the last checkpoint of the run folder' }),
+  force: flag({ describe: 'replace an existing run folder' }),
+  ...runtimeOptions,
+} satisfies Readonly<Record<Exclude<keyof TrainOptions, 'signal' | 'onEvent'>, z.ZodType>>;
+
+export const trainCommand = command({
+  usage: 'train <package>',
+  describe: 'train the adapter on ONNX Runtime',
+  options: {
+    ...packageArgument,
+    ...trainOptions,
+  },
+  async run({ package: directory, ...options }, out) {
+    const { train } = await import('../../index.ts');
+    const stop = new AbortController();
+    const release = onInterrupt(() => {
+      out.note('stopping after this step; once more to stop now');
+      stop.abort();
+    });
+    const progress = trainProgress(out);
+    try {
+      const onEvent = (event: TrainEvent): void => {
+        progress.show(event);
+        // The lines of log.jsonl.
+        if (out.json && 'line' in event) out.line(JSON.stringify(event.line));
+      };
+      const result = await train(directory, { ...options, signal: stop.signal, onEvent });
+      progress.end();
+      if (out.json) out.line(JSON.stringify({ result }));
+      else out.line(summary(directory, result));
+      return result.stopped === 'interrupted' ? 130 : 0;
+    } finally {
+      progress.end();
+      release();
+    }
+  },
+});
+
+function summary(directory: string, r: TrainResult): string {
+  const evaluated = r.evalLoss === undefined ? '' : `, best evaluation ${short(r.evalLoss)} at step ${r.bestStep}`;
+  const loss = r.loss === undefined ? '' : `, loss ${short(r.loss)}`;
+  const head = `${plural(r.steps, 'step')} (${short(r.epochs)} ${r.epochs === 1 ? 'epoch' : 'epochs'}) on ${r.provider}${loss}${evaluated}`;
+  const placed = r.placement === undefined ? '' : `\n${placementText(r.placement)}`;
+  if (r.stopped === 'interrupted')
+    return `interrupted after ${head}${placed}\nwrote ${r.checkpoint}; the same command with --resume goes on`;
+  const early = r.stopped === 'patience' ? '\nstopped early: no better evaluation (--patience)' : '';
+  return `${head}${placed}${early}\nwrote ${r.adapter}\nnext: loraify merge ${directory} --adapter ${r.adapter} -o merged.onnx`;
+}
