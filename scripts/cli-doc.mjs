@@ -6,7 +6,7 @@ const head = `# Command line
 
 Options that take lists are comma-separated or repeated; \`K=N\` splits at the last \`=\`. \`--config FILE\` reads options from a JSON or YAML
 file, by their names; flags win. An option that does not apply to the loss or the optimizer chosen is
-[\`BAD_OPTION\`](../errors.md#bad_option). \`loraify COMMAND --help\` shows the same tables, and \`loraify completion\` completes them in a shell.
+[\`BAD_OPTION\`](errors.md#bad_option). \`loraify COMMAND --help\` shows the same tables, and \`loraify completion\` completes them in a shell.
 
 This page is generated from the option tables by \`npm run docs\`.
 `;

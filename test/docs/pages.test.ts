@@ -1,9 +1,11 @@
 /** Every page: links, anchors, file names, commands and options are those that exist. */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import type { Command } from '../../src/cli/command.ts';
+import { commands, globalOptions } from '../../src/cli/commands/index.ts';
+import { kebab } from '../../src/cli/options.ts';
 import { catalogue } from '../../src/errors.ts';
 import { order } from '../layout/law.ts';
 import { commandsOf, type Page, pageOf, pages, root, tracked } from '../support/pages.ts';
@@ -52,31 +54,13 @@ describe('files', () => {
   });
 });
 
-/** What a command of the command line is, by its modules: each exports one. */
-interface CliCommand {
-  readonly usage: string | readonly string[];
-  readonly flags: Readonly<Record<string, { readonly alias?: string }>>;
-}
-const isCommand = (x: unknown): x is CliCommand => typeof x === 'object' && x !== null && 'usage' in x && 'flags' in x;
-const modules: readonly object[] = await Promise.all(
-  readdirSync(join(root, 'src/cli'))
-    .filter((file) => file.endsWith('.ts') && file !== 'bin.ts')
-    .map((file) => import(pathToFileURL(join(root, 'src/cli', file)).href)),
-);
 const cli = new Map(
-  modules
-    .flatMap((m) => Object.values(m))
-    .filter(isCommand)
-    .flatMap((c) => [c.usage].flat().map((usage): [string, CliCommand] => [usage.split(' ')[0] ?? '', c])),
+  commands.flatMap((c) => [c.usage].flat().map((usage): [string, Command] => [usage.split(' ')[0] ?? '', c])),
 );
-const everywhere = ['json', 'quiet', 'config', 'version', 'help'];
-const flagsOf = ({ flags }: CliCommand): string[] => [
+const everywhere = ['version', 'help', ...globalOptions.map((o) => o.name)];
+const flagsOf = ({ options }: Command): string[] => [
   ...everywhere,
-  ...Object.entries(flags).flatMap(([name, { alias }]) => [
-    name,
-    `no-${name}`,
-    ...(alias === undefined ? [] : [alias]),
-  ]),
+  ...options.flatMap(({ name, alias }) => [kebab(name), `no-${kebab(name)}`, ...(alias === undefined ? [] : [alias])]),
 ];
 
 /** What is wrong with a command, or nothing. */
