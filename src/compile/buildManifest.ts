@@ -1,7 +1,7 @@
 /** What loraify.json says about a compiled model. */
 import type { InputInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
-import type { Model, Value } from '../graph/model.ts';
+import { graphsOf, type Model, type Value } from '../graph/model.ts';
 import { elementCount, isFloat } from '../graph/tensor.ts';
 import {
   buildTraining,
@@ -192,7 +192,7 @@ export function parameterCount(
 ): number {
   const added = new Set(layers.flatMap((l) => [l.A, l.B, l.magnitude]));
   const changed = new Set(selection?.chosen.map((c) => c.changed));
-  const graphs = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
+  const graphs = graphsOf(model);
   const sizes = new Map(
     graphs.flatMap((g) =>
       g.initializers.flatMap(({ name, tensor: t }) =>

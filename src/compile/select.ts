@@ -4,7 +4,7 @@ import { type InitKind, type OpenedAdapter, peftKeysText } from '../adapter/inde
 import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from '../errors.ts';
 import { matching } from '../formats/peftPattern.ts';
 import { layerOp, sizeOf, weightText } from '../graph/layers.ts';
-import { freshName, type Layer, type Model } from '../graph/model.ts';
+import { graphsOf, type Layer, type Model, nameGiver, namesIn } from '../graph/model.ts';
 import { type Candidate, type Chosen, patternValue, selector, unmatched } from '../passes/index.ts';
 import type { Selection } from './compiled.ts';
 import { inline, startOf } from './initialFactors.ts';
@@ -54,7 +54,7 @@ export function selectLayers(model: Model, candidates: readonly Candidate[], opt
   const alphaOf = patternValue(new Map(Object.entries(options.alphaPattern)), options.alpha, 'alpha_pattern');
   const left = new Map<string, string>();
   const warnings: string[] = [];
-  const names = layerNames(model);
+  const names = nameGiver(namesIn(graphsOf(model)));
   const chosen = candidates.flatMap((candidate): Chosen[] => {
     const { path } = candidate;
     const verdict = options.target === undefined && !layerOp(candidate.op).byDefault ? needsTarget : select(path);
@@ -88,7 +88,7 @@ export function selectFromAdapter(
   adapter: OpenedAdapter,
   file: string,
 ): Selection {
-  const names = layerNames(model);
+  const names = nameGiver(namesIn(graphsOf(model)));
   const byCandidate = new Map<Candidate, string>();
   const missing: string[] = [];
   const { layers, warnings } = adapter.layersFor(candidates);
@@ -131,17 +131,6 @@ const nearest = (path: string, candidates: readonly Candidate[]): string =>
     path,
     candidates.map((c) => c.path),
   );
-
-function layerNames(model: Model): (name: string) => string {
-  const taken = new Set<string>();
-  for (const g of [model.graph, ...model.functions.map((f) => f.body)].flatMap((b) => [...b.allGraphs()]))
-    for (const v of [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)]) taken.add(v.name);
-  return (name) => {
-    const free = freshName(name, taken);
-    taken.add(free);
-    return free;
-  };
-}
 
 function layerOf(
   c: Candidate,

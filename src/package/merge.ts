@@ -13,7 +13,7 @@ import {
 import { mergeMismatch, notMergeable } from '../errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
 import { factorMatrices, formShapes } from '../graph/layers.ts';
-import { freshName, type Model, type Node, tensorType, type Value } from '../graph/model.ts';
+import { graphsOf, type Model, type Node, nameGiver, namesIn, tensorType, type Value } from '../graph/model.ts';
 import { bytesOf, type DataType, inlineTensor, isFloat, type Tensor } from '../graph/tensor.ts';
 import { parseFile } from '../parser/index.ts';
 import type { Candidate, Product } from '../passes/index.ts';
@@ -106,11 +106,7 @@ function plan(
   adapter: Adapter,
   saved: Saved,
 ): { edits: WeightChange[]; unties: UntieChange[] } {
-  const taken = new Set(
-    [...model.graph.allGraphs()].flatMap((g) =>
-      [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)].map((v) => v.name),
-    ),
-  );
+  const freshName = nameGiver(namesIn(graphsOf(model)));
   const edits: WeightChange[] = [];
   const unties: UntieChange[] = [];
   for (const { layer, candidate } of packageCandidates(model, manifest)) {
@@ -136,11 +132,7 @@ function plan(
         layer.path,
         `its weight "${layer.weight}" holds other modules too, and other operators read it`,
       );
-    else {
-      const name = freshName(`${layer.weight}.merged`, taken);
-      taken.add(name);
-      unties.push({ ...edit, name, uses: mine });
-    }
+    else unties.push({ ...edit, name: freshName(`${layer.weight}.merged`), uses: mine });
   }
   for (const { saved: s, parameter } of packageParameters(model, manifest)) {
     const values = saved.get(s.name);
@@ -152,8 +144,7 @@ function plan(
     const edit = { layer: path, weight: value.name, tensor, content };
     if (value.uses.size === uses.length && !model.graph.outputs.includes(value)) edits.push(edit);
     else {
-      const name = freshName(`${value.name}.merged`, taken);
-      taken.add(name);
+      const name = freshName(`${value.name}.merged`);
       unties.push({ ...edit, name, uses: uses.map(({ node, index }) => ({ node, input: index })) });
     }
   }

@@ -12,7 +12,17 @@
  */
 import { createBuilder } from '../../graph/builder.ts';
 import { factorShapes, rankAxes } from '../../graph/layers.ts';
-import { freshName, type Layer, type Model, replaceUses, tensorType, uniqueNames, Value } from '../../graph/model.ts';
+import {
+  freshName,
+  graphsOf,
+  type Layer,
+  type Model,
+  namesIn,
+  replaceUses,
+  tensorType,
+  uniqueNames,
+  Value,
+} from '../../graph/model.ts';
 import { rankSymbol, strengthName } from '../../graph/served.ts';
 import { inlineTensor, tensorOf } from '../../graph/tensor.ts';
 
@@ -61,12 +71,7 @@ export function exposeAdapters(
     }
   }
   if (!strength) return undefined;
-  const taken = new Set(
-    [...graph.allGraphs()]
-      .flatMap((g) => [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)])
-      .map((v) => v.name),
-  );
-  const factor = new Value(freshName(strengthName, taken), tensorType('float32', []));
+  const factor = new Value(freshName(strengthName, namesIn(graphsOf(model))), tensorType('float32', []));
   if (kind === 'optional') {
     factor.tensor = tensorOf('float32', [], [1]);
     graph.initializers.push(factor);

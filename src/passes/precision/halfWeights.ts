@@ -6,7 +6,7 @@
 
 import { badOption } from '../../errors.ts';
 import { createBuilder } from '../../graph/builder.ts';
-import { type Graph, type Model, Node, replaceUses, tensorType, Value } from '../../graph/model.ts';
+import { type Graph, graphsOf, type Model, Node, replaceUses, tensorType, Value } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import { rounded } from '../../graph/tensor.ts';
 import { constantTensor, type Traced, trace, typeOf } from '../common/constantOperand.ts';
@@ -29,7 +29,7 @@ export interface Stored {
  * or where there are none of float32.
  */
 export function storeHalf(model: Model, type: HalfType): Stored | undefined {
-  const graphs = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
+  const graphs = graphsOf(model);
   const fixed = new Set<Value>([...model.graph.inputs, ...graphs.flatMap((g) => g.outputs)]);
   const wanted = new Set<Value>();
   const found = new Set<string>();

@@ -5,7 +5,7 @@
 
 import { createBuilder } from '../../graph/builder.ts';
 import { cloneModel } from '../../graph/clone.ts';
-import { freshName, type Graph, type Model, uniqueNames } from '../../graph/model.ts';
+import { type Model, uniqueNames } from '../../graph/model.ts';
 import { absorbBiases } from '../canonicalize/absorbBiases.ts';
 import { canonicalize } from '../canonicalize/adaptedForm.ts';
 import { compactGelu } from '../canonicalize/gelu.ts';
@@ -29,7 +29,8 @@ import { computable } from '../precision/missingKernels.ts';
 import { providerGaps } from '../providers/replacements.ts';
 import { inferNode, inferShapes } from '../shapes/index.ts';
 import { buildEval, buildGrad, buildTrain, buildUpdate } from './graphs.ts';
-import { type Names, type Prepared, reserved, type TrainingGraph, type TrainingOptions } from './prepared.ts';
+import { finalNames } from './names.ts';
+import type { Prepared, TrainingGraph, TrainingOptions } from './prepared.ts';
 import { buildTrainK } from './scanGraph.ts';
 import type { StateLayout } from './stateLayout.ts';
 
@@ -77,7 +78,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   verify(model, { internal: true });
   trace('canonicalize', model);
   const chosen = chooseLoss(model.graph, options.choice);
-  const names = finalNames(model.graph, chosen);
+  const names = finalNames(model, chosen);
   if (options.target === 'cuda') {
     joinAdapted(model.graph);
     verify(model, { internal: true });
@@ -109,37 +110,6 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
 function classesOf({ kind, tensor, classAxis }: ChosenLoss): number | undefined {
   const count = kind === 'cross-entropy' || kind === 'causal-lm' ? tensor.shape?.at(classAxis) : undefined;
   return typeof count === 'number' && count > 0 ? count : undefined;
-}
-
-function finalNames(graph: Graph, chosen: ChosenLoss): Names {
-  const taken = new Set(
-    [...graph.inputs, ...graph.outputs, ...graph.initializers, ...[...graph.allNodes()].flatMap((n) => n.outputs)].map(
-      (v) => v.name,
-    ),
-  );
-  const name = (wanted: string): string => {
-    const free = freshName(wanted, taken);
-    taken.add(free);
-    return free;
-  };
-  const labels = chosen.kind === 'external' ? `d_${chosen.output.name}` : 'labels';
-  const entries = reserved.map((r) => [r, name(r === 'labels' ? labels : r)] as const);
-  return {
-    lora_params: '',
-    lora_m: '',
-    lora_v: '',
-    lora_step: '',
-    lora_lr: '',
-    lora_grad: '',
-    lora_apply: '',
-    lora_seed: '',
-    lora_loss_scale: '',
-    labels: '',
-    loss: '',
-    weight: '',
-    grad_norm: '',
-    ...Object.fromEntries(entries),
-  };
 }
 
 const builders = {
