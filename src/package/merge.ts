@@ -14,13 +14,14 @@ import { mergeMismatch, notMergeable } from '../errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
 import { factorMatrices, formShapes } from '../graph/layers.ts';
 import { graphsOf, type Model, type Node, nameGiver, namesIn, tensorType, type Value } from '../graph/model.ts';
-import { bytesOf, type DataType, inlineTensor, isFloat, type Tensor } from '../graph/tensor.ts';
+import { bytesOf, type DataType, floatTensor, isFloat, type Tensor } from '../graph/tensor.ts';
 import { parseFile } from '../parser/index.ts';
 import type { Candidate, Product } from '../passes/index.ts';
 import { compareModels } from '../runtime/index.ts';
 import { type AdapterOptions, adapterLayers, adapterSaved, adapterSources, withStart } from './adapters.ts';
 import { typedTensor } from './modulesToSave.ts';
 import { checkRounded, openSource, packageCandidates, packageParameters, sourceFiles } from './open.ts';
+import { timesFactor } from './stateVector.ts';
 
 export interface MergeOptions extends AdapterOptions {
   /** The file to write. */
@@ -248,13 +249,11 @@ function branchTensors(layer: ManifestLayer, adapter: PeftLayer | undefined): [s
   if (adapter === undefined) return [];
   const { A, B, scale, magnitude } = adapter;
   const shapes = formShapes(adapter.form, adapter);
-  const factor = scale / layer.scale;
-  const raw = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   return [
-    [layer.A.name, inlineTensor('float32', shapes.A, raw(A))],
-    [layer.B.name, inlineTensor('float32', shapes.B, raw(factor === 1 ? B : B.map((x) => x * factor)))],
+    [layer.A.name, floatTensor(shapes.A, A)],
+    [layer.B.name, floatTensor(shapes.B, timesFactor(B, scale / layer.scale))],
     ...(magnitude === undefined || layer.magnitude === undefined
       ? []
-      : [[layer.magnitude.name, inlineTensor('float32', [layer.out], raw(magnitude))] satisfies [string, Tensor]]),
+      : [[layer.magnitude.name, floatTensor([layer.out], magnitude)] satisfies [string, Tensor]]),
   ];
 }
