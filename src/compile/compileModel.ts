@@ -54,8 +54,6 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   if (wanted.includes('model')) {
     const { model: beside } = cloneModel(model);
     lowerBeside(beside);
-    // Initializers that are no inputs exist since IR 4.
-    beside.irVersion = Math.max(beside.irVersion, 4);
     verify(beside);
     trace?.('model', beside);
     graphs.set('model', beside);

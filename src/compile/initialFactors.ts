@@ -7,7 +7,7 @@ import { factorMatrices, factorShapes, layerOp, transposed } from '../graph/laye
 import type { Layer } from '../graph/model.ts';
 import { floatTensor, rawByteLength, type Tensor } from '../graph/tensor.ts';
 import { type LayerPlaces, type LayerValues, stateVector } from '../package/stateVector.ts';
-import type { Candidate, Chosen } from '../passes/index.ts';
+import { type Candidate, type Chosen, isQuantized, type Product } from '../passes/index.ts';
 import type { Compiled } from './compiled.ts';
 
 export interface StartOptions {
@@ -34,8 +34,7 @@ function magnitudeOf({ products }: Candidate, layer: Layer, { A, B, changed }: S
   const { form } = layerOp(layer.op);
   const [product] = products;
   const tensor = changed ?? product?.weight.tensor;
-  const packed = product?.weight.chain.some((n) => n.op === 'DequantizeLinear') === true;
-  if (tensor === undefined || packed || layer.op === 'MatMulNBits' || !canMerge(tensor.dtype))
+  if (tensor === undefined || isPacked(layer, product))
     throw badOption(
       `--dora: the weight of layer "${path}" is quantized, and the lengths of its columns are not known`,
       'leave --dora or the layer out',
@@ -51,6 +50,13 @@ function magnitudeOf({ products }: Candidate, layer: Layer, { A, B, changed }: S
     return [bytesOf(made)];
   });
 }
+
+/** Whether the numbers of a layer's weight are not stored as floats that can be read and changed. */
+const isPacked = ({ op }: Layer, product: Product | undefined): boolean =>
+  op === 'MatMulNBits' ||
+  product === undefined ||
+  isQuantized(product.weight) ||
+  !canMerge(product.weight.tensor.dtype);
 
 function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: Layer): Start {
   const { path, rank } = layer;
@@ -68,10 +74,9 @@ function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: La
   if (form === 'embedding') return inline(layer, initialFactors('kaiming', layer, seed, path));
   const [product] = candidate.products;
   const tensor = product?.weight.tensor;
-  const packed = product?.weight.chain.some((n) => n.op === 'DequantizeLinear') === true;
   if (product?.part !== undefined)
     throw refuse(`the weight of layer "${path}" is packed with those of other modules, which stay`, others);
-  if (tensor === undefined || packed || layer.op === 'MatMulNBits' || !canMerge(tensor.dtype))
+  if (tensor === undefined || isPacked(layer, product))
     throw refuse(`the weight of layer "${path}" is quantized, so no part of it can be taken out`, others);
   if (layer.scale <= 0) throw refuse(`layer "${path}" has the scale ${layer.scale}, which must be positive`, others);
   return fromWeight(init, seed, layer, tensor);

@@ -167,8 +167,6 @@ function served(model: Model, manifest: Manifest, adapter: Adapter['layers']): C
 export function serve(model: Model, chosen: readonly Chosen[], { inputs, strength }: ServeOptions): string | undefined {
   adapt(model, chosen);
   lowerBeside(model);
-  // Initializers that are no inputs exist since IR 4.
-  model.irVersion = Math.max(model.irVersion, 4);
   const layers = chosen.map((c) => c.layer);
   const name = exposeAdapters(model, layers, inputs, strength);
   verify(model);

@@ -14,9 +14,9 @@ import { mergeMismatch, notMergeable } from '../errors.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
 import { factorMatrices, formShapes } from '../graph/layers.ts';
 import { graphsOf, type Model, type Node, nameGiver, namesIn, tensorType, type Value } from '../graph/model.ts';
-import { bytesOf, type DataType, floatTensor, isFloat, type Tensor } from '../graph/tensor.ts';
+import { bytesOf, type DataType, floatTensor, type Tensor } from '../graph/tensor.ts';
 import { parseFile } from '../parser/index.ts';
-import type { Candidate, Product } from '../passes/index.ts';
+import { type Candidate, isQuantized, type Product } from '../passes/index.ts';
 import { compareModels } from '../runtime/index.ts';
 import { type AdapterOptions, adapterLayers, adapterSaved, adapterSources, withStart } from './adapters.ts';
 import { typedTensor } from './modulesToSave.ts';
@@ -114,8 +114,8 @@ function plan(
     const [product] = candidate.products;
     const change = adapter.get(layer.path);
     if (product === undefined || change === undefined) continue;
-    const { tensor, chain } = product.weight;
-    if (!isFloat(tensor.dtype) || chain.some((n) => n.op === 'DequantizeLinear'))
+    const { tensor } = product.weight;
+    if (isQuantized(product.weight))
       throw notMergeable(layer.path, `its weight "${layer.weight}" is quantized (${tensor.dtype})`);
     const edit = {
       layer: layer.path,

@@ -3,6 +3,7 @@
 export { adapt } from './adapt/adapt.ts';
 export { type Saved, trainWhole } from './adapt/modulesToSave.ts';
 export { rebase } from './adapt/residualWeights.ts';
+export { isQuantized } from './common/constantOperand.ts';
 export { forwardOf } from './common/forwardNodes.ts';
 export { type Target, targets } from './common/target.ts';
 export { verify } from './common/verify.ts';
