@@ -2,6 +2,7 @@
 import { changesBase, type InitKind, initialFactors, weightFactors } from '../adapter/index.ts';
 import { canMerge, mergedBlocks, outputLengths } from '../emit/index.ts';
 import { badOption } from '../errors.ts';
+import { defined } from '../formats/defined.ts';
 import { bytesOf, floatsOf } from '../formats/rawTensor.ts';
 import { factorMatrices, factorShapes, layerOp, transposed } from '../graph/layers.ts';
 import type { Layer } from '../graph/model.ts';
@@ -123,11 +124,11 @@ export function inline(
   { A, B, magnitude: m }: { readonly A: Float32Array; readonly B: Float32Array; readonly magnitude?: Float32Array },
 ): WholeStart {
   const shapes = factorShapes(layer);
-  return {
+  return defined({
     A: floatTensor(shapes.A, A),
     B: floatTensor(shapes.B, B),
-    ...(m === undefined ? {} : { magnitude: floatTensor([layer.out], m) }),
-  };
+    magnitude: m && floatTensor([layer.out], m),
+  });
 }
 
 /** The flat state at the start. Factors that depend on the weight are computed here, one layer at a time. */

@@ -2,6 +2,7 @@
 
 import { type InitKind, type OpenedAdapter, peftKeysText } from '../adapter/index.ts';
 import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from '../errors.ts';
+import { defined } from '../formats/defined.ts';
 import { matching } from '../formats/peftPattern.ts';
 import { layerOp, sizeOf, weightText } from '../graph/layers.ts';
 import { graphsOf, type Layer, type Model, nameGiver, namesIn } from '../graph/model.ts';
@@ -45,9 +46,9 @@ export function selectLayers(model: Model, candidates: readonly Candidate[], opt
       .map((c) => c.path),
   );
   const select = selector({
-    ...(options.target === undefined ? {} : { targets: options.target }),
-    ...(options.exclude === undefined ? {} : { exclude: options.exclude }),
-    ...(options.layers === undefined ? {} : { layers: options.layers }),
+    targets: options.target,
+    exclude: options.exclude,
+    layers: options.layers,
     outputLayers: notLinear,
   });
   const rankOf = patternValue(new Map(Object.entries(options.rankPattern)), options.rank, 'rank_pattern');
@@ -141,10 +142,10 @@ function layerOf(
   name: (wanted: string) => string,
 ): Layer {
   const { path, op, kernel, weight, layout } = c;
-  return {
+  return defined({
     path,
     op,
-    ...(kernel === undefined ? {} : { kernel }),
+    kernel,
     weight,
     layout,
     in: c.in,
@@ -154,6 +155,6 @@ function layerOf(
     scale,
     A: name(`${path}.lora_A`),
     B: name(`${path}.lora_B`),
-    ...(dora ? { magnitude: name(`${path}.lora_magnitude_vector`) } : {}),
-  };
+    magnitude: dora ? name(`${path}.lora_magnitude_vector`) : undefined,
+  });
 }

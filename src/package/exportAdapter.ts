@@ -11,6 +11,7 @@ import {
 } from '../adapter/index.ts';
 import { createFile, createFolder, writeModelFile } from '../emit/index.ts';
 import { badOption } from '../errors.ts';
+import { defined } from '../formats/defined.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
 import { bytesOf } from '../formats/rawTensor.ts';
 import { factorShapes } from '../graph/layers.ts';
@@ -139,7 +140,7 @@ async function writeServed(
     );
     const name = serve(model, chosen, options);
     const { dataFile } = await writeModelFile(model, file, { external: source.externalFiles.length > 0 });
-    return { ...(dataFile === undefined ? {} : { dataFile }), ...(name === undefined ? {} : { strength: name }) };
+    return defined({ dataFile, strength: name });
   } finally {
     source.close();
   }
@@ -152,13 +153,13 @@ function served(model: Model, manifest: Manifest, adapter: Adapter['layers']): C
     if (found === undefined) return [];
     const { A, B } = tensorsOf(layer, found);
     return [
-      {
+      defined({
         candidate,
         layer: servedLayer(layer, found),
         A: floatTensor(A.dims, A.values),
         B: floatTensor(B.dims, B.values),
-        ...(found.magnitude === undefined ? {} : { magnitude: floatTensor([layer.out], found.magnitude) }),
-      },
+        magnitude: found.magnitude && floatTensor([layer.out], found.magnitude),
+      }),
     ];
   });
 }
@@ -194,11 +195,7 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
   };
   const ops = new Map(manifest.layers.map((l) => [l.path, l.op]));
   const layers = [...adapter].map(([path, l]) => {
-    const places = {
-      A: place(l.A),
-      B: place(l.B),
-      ...(l.magnitude === undefined ? {} : { magnitude: place(l.magnitude) }),
-    };
+    const places = defined({ A: place(l.A), B: place(l.B), magnitude: l.magnitude && place(l.magnitude) });
     const alpha = standard || rslora ? l.alpha : l.scale * l.rank;
     const { in: inputs, out, kernel, rank } = l;
     return [{ path, op: ops.get(path) ?? '', in: inputs, out, kernel, rank, alpha, ...places }, l] as const;

@@ -11,6 +11,7 @@ import {
   type WeightChange,
 } from '../emit/index.ts';
 import { mergeMismatch, notMergeable } from '../errors.ts';
+import { defined } from '../formats/defined.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
 import { factorMatrices, formShapes } from '../graph/layers.ts';
 import { graphsOf, type Model, type Node, nameGiver, namesIn, tensorType, type Value } from '../graph/model.ts';
@@ -84,13 +85,8 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
         options.verify === false
           ? undefined
           : await verified(packageDir, manifest, { layers: adapter, saved }, path, warnings, most);
-      return {
-        file: options.out,
-        layers: edits.length + unties.length - saved.size,
-        warnings,
-        ...(dataFile === undefined ? {} : { dataFile }),
-        ...(checked === undefined ? {} : { error: checked }),
-      };
+      const layers = edits.length + unties.length - saved.size;
+      return defined({ file: options.out, layers, warnings, dataFile, error: checked });
     });
   } finally {
     source.close();

@@ -160,10 +160,7 @@ function isKind<K extends Result['kind']>(result: Result, kind: K): result is Ex
 
 function errorOf({ code, ...text }: Failure): Error {
   if (code === undefined) return new Error(text.message);
-  const place = Object.fromEntries(
-    Object.entries({ file: text.file, node: text.node, where: text.where }).filter(([, part]) => part !== undefined),
-  );
-  return new LoraifyError(code, { message: text.message, hint: text.hint, ...place });
+  return new LoraifyError(code, text);
 }
 
 function buffersOf(feeds: Feeds): ArrayBuffer[] {
