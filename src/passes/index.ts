@@ -9,7 +9,6 @@ export { type Target, targets } from './common/target.ts';
 export { verify } from './common/verify.ts';
 export { isAdapted } from './dialect/adapted.ts';
 export type { Product, Skipped } from './dialect/layerKind.ts';
-export { trainableMark } from './dialect/marks.ts';
 export { chooseLoss, type LossKind, lossKinds } from './loss/chooseLoss.ts';
 export { lossScaling } from './loss/lossScale.ts';
 export { type AdapterInputs, adapterInputs, exposeAdapters } from './lower/exposeAdapters.ts';

@@ -5,6 +5,7 @@
 
 import { badModel } from '../../errors.ts';
 import { cloneMap, copyGraph } from '../../graph/clone.ts';
+import { trainableMark } from '../../graph/marks.ts';
 import {
   constant,
   type FunctionDef,
@@ -19,7 +20,6 @@ import {
 } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Marked, Product } from '../dialect/layerKind.ts';
-import { trainableMark } from '../dialect/marks.ts';
 import type { Chosen } from '../select/candidates.ts';
 import { functionKey } from '../select/findProducts.ts';
 import { kindNamed } from '../select/layers/index.ts';

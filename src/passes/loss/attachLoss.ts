@@ -8,6 +8,7 @@ import { noLabel } from '../../graph/ignoredLabel.ts';
 import { tensorType, Value } from '../../graph/model.ts';
 import type { DataType } from '../../graph/tensor.ts';
 import { asType, isHalf } from '../common/computeType.ts';
+import { asScalar } from '../common/dimArithmetic.ts';
 import { gradTools } from '../common/shapeTools.ts';
 import { type Target, takesFused } from '../common/target.ts';
 import type { ChosenLoss, LossKind } from './chooseLoss.ts';
@@ -44,7 +45,7 @@ export function attachLoss(
     const { kind, tensor } = choice;
     if (kind === 'output')
       return {
-        loss: asType(g, scalar(g, tensor), 'float32'),
+        loss: asType(g, asScalar(g, tensor), 'float32'),
         weight: g.float(1),
         labels: undefined,
         seed: [tensor, isHalf(tensor.dtype) ? g.float(1) : g.like(tensor, 1)],
@@ -64,8 +65,6 @@ const fail =
   (v: Value): never => {
     throw badLoss(`${what} needs the rank of "${v.name}", which is not known`);
   };
-
-const scalar = (g: Builder, v: Value): Value => (v.shape?.length === 0 ? v : g.Reshape(v, g.ints([])));
 
 /**
  * Mean over the rows whose label is not `ignoreIndex` of -log softmax(z)[label], weighted by class, smoothed as

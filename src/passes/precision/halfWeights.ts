@@ -6,12 +6,13 @@
 
 import { badOption } from '../../errors.ts';
 import { createBuilder } from '../../graph/builder.ts';
+import { trainableMark } from '../../graph/marks.ts';
 import { type Graph, graphsOf, type Model, Node, replaceUses, tensorType, Value } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import { rounded } from '../../graph/tensor.ts';
 import { constantTensor, type Traced, traceConstant, typeOf } from '../common/constantOperand.ts';
 import { isAdapted } from '../dialect/adapted.ts';
-import { savedMark, trainableMark } from '../dialect/marks.ts';
+import { savedMark } from '../dialect/marks.ts';
 import { kindOf } from '../select/layers/index.ts';
 import { castTo, pickNarrow, picks } from './missingKernels.ts';
 import { storedRule } from './storedBehind.ts';
