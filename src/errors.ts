@@ -5,16 +5,16 @@
 
 /** Where an error is: the file on disk and the place in the model (node, value, tensor, layer). */
 export interface ErrorPlace {
-  readonly file?: string;
-  readonly node?: string;
+  readonly file?: string | undefined;
+  readonly node?: string | undefined;
   /** Free text such as the path from a node to the loss. */
-  readonly where?: string;
+  readonly where?: string | undefined;
 }
 
 export interface ErrorText extends ErrorPlace {
   readonly message: string;
   /** Replaces the catalogue's cure where the way out depends on the case. */
-  readonly hint?: string;
+  readonly hint?: string | undefined;
 }
 
 /** An expected failure: printed as `error[CODE]: message`, exit status 1. */
@@ -136,7 +136,7 @@ export const noOpset = define(
   'NO_OPSET',
   'The model does not say which operator set its nodes mean (no opset_import), or says it more than once with different versions.',
   'add one opset_import entry per domain, for example with onnx.helper.make_opsetid, or export again',
-  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+  (reason: string, file?: string) => ({ message: reason, file }),
 );
 
 export const unsupportedVersion = define(
@@ -152,7 +152,7 @@ export const externalDataOutside = define(
   "put the data file beside the model and store its bare name as the tensor's location",
   (tensor: string, location: string, reason: string, file?: string) => ({
     message: `external data of tensor "${tensor}" at "${location}" is refused: ${reason}`,
-    ...(file === undefined ? {} : { file }),
+    file,
   }),
 );
 
@@ -162,7 +162,7 @@ export const externalDataBounds = define(
   'copy the complete data file beside the model',
   (tensor: string, reason: string, file?: string) => ({
     message: `external data of tensor "${tensor}": ${reason}`,
-    ...(file === undefined ? {} : { file }),
+    file,
   }),
 );
 
@@ -193,7 +193,7 @@ export const noLayers = define(
   'NO_LAYERS',
   'The model has no MatMul, Gemm or MatMulNBits with a constant weight that could be adapted, and no other layer was asked for.',
   'loraify inspect lists the weighted operators and why each was left alone; --target also takes Conv, Gather and Attention layers',
-  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+  (reason: string, file?: string) => ({ message: reason, file }),
 );
 
 export const noTargets = define(
@@ -235,7 +235,7 @@ export const badOption = define(
   'BAD_OPTION',
   'An option has a value that cannot work with this model or with the other options.',
   'see loraify --help',
-  (reason: string, hint?: string) => ({ message: reason, ...(hint === undefined ? {} : { hint }) }),
+  (reason: string, hint?: string) => ({ message: reason, hint }),
 );
 
 /** BAD_OPTION for an option that the value chosen for another one does not take; `takers` are the values that do. */
@@ -275,7 +275,7 @@ export const badAdapter = define(
   'BAD_ADAPTER',
   'A PEFT adapter directory or an adapter file cannot be read or written: a file is missing or malformed, a tensor contradicts itself.',
   'a PEFT directory holds adapter_config.json and adapter_model.safetensors, as save_pretrained writes them; loraify export writes adapter files',
-  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+  (reason: string, file?: string) => ({ message: reason, file }),
 );
 
 export const adapterMismatch = define(
@@ -284,8 +284,8 @@ export const adapterMismatch = define(
   'compare the keys with the module paths that loraify inspect lists',
   (reason: string, file?: string, hint?: string) => ({
     message: reason,
-    ...(file === undefined ? {} : { file }),
-    ...(hint === undefined ? {} : { hint }),
+    file,
+    hint,
   }),
 );
 
@@ -295,7 +295,7 @@ export const adapterUnsupported = define(
   'merge this part in PEFT first, or train the adapter without it',
   (feature: string, reason: string, file?: string) => ({
     message: `${feature}: ${reason}`,
-    ...(file === undefined ? {} : { file }),
+    file,
   }),
 );
 
@@ -303,14 +303,14 @@ export const badPackage = define(
   'BAD_PACKAGE',
   'The folder is not a loraify package, or a file of it is missing or was changed.',
   'compile the model again: loraify model.onnx -o DIR',
-  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+  (reason: string, file?: string) => ({ message: reason, file }),
 );
 
 export const badSafetensors = define(
   'BAD_SAFETENSORS',
   'A safetensors file is malformed: its header, an offset or a length is wrong.',
   'write the file again with the safetensors library',
-  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+  (reason: string, file?: string) => ({ message: reason, file }),
 );
 
 export const notMergeable = define(
@@ -340,7 +340,7 @@ export const badData = define(
   'BAD_DATA',
   "A data file does not match the package's inputs and labels, or is malformed.",
   'loraify.json of the package lists the inputs and labels with types and shapes',
-  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+  (reason: string, file?: string) => ({ message: reason, file }),
 );
 
 export const providerMissing = define(
@@ -349,7 +349,7 @@ export const providerMissing = define(
   'use --ep cpu, or run loraify doctor, which says how to get it (docs/guide/gpu.md)',
   (provider: string, reason: string, hint?: string) => ({
     message: `execution provider "${provider}" cannot start: ${reason}`,
-    ...(hint === undefined ? {} : { hint }),
+    hint,
   }),
 );
 
@@ -369,8 +369,8 @@ export const runtimeFailed = define(
   'run loraify doctor, and report the message with the package manifest if the graph is ours',
   (reason: string, file?: string, hint?: string) => ({
     message: reason,
-    ...(file === undefined ? {} : { file }),
-    ...(hint === undefined ? {} : { hint }),
+    file,
+    hint,
   }),
 );
 
@@ -385,7 +385,7 @@ export const badCheckpoint = define(
   'BAD_CHECKPOINT',
   'There is no checkpoint to resume from, or it belongs to another package, data file or set of options.',
   'start a new run with another -o, or resume with the options of the first run',
-  (reason: string, file?: string) => ({ message: reason, ...(file === undefined ? {} : { file }) }),
+  (reason: string, file?: string) => ({ message: reason, file }),
 );
 
 export const runLocked = define(
@@ -395,6 +395,6 @@ export const runLocked = define(
   (file: string, owner: string, hint?: string) => ({
     message: `"${file}" is in use by ${owner}`,
     file,
-    ...(hint === undefined ? {} : { hint }),
+    hint,
   }),
 );

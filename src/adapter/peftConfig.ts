@@ -80,71 +80,104 @@ const changesBase = /^(pissa|olora|corda|loftq|lora_ga)/;
  * Errors: BAD_ADAPTER (no JSON, a field of a wrong type), ADAPTER_UNSUPPORTED (another PEFT method, or an unsupported field).
  */
 export function parsePeftConfig(text: string, file?: string, own?: string, known: readonly string[] = []): PeftConfig {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw badAdapter(`it is not JSON: ${error instanceof Error ? error.message : error}`, file);
-  }
-  if (!isObject(json)) throw badAdapter('it is not a JSON object', file);
-  const config = json;
-  /** A value; `absent` where it is missing or null. */
-  const read = <T, D>(value: unknown, name: string, is: (v: unknown) => v is T, what: string, absent: D): T | D => {
-    if (value === undefined || value === null) return absent;
-    if (!is(value)) throw badAdapter(`the field "${name}" is ${JSON.stringify(value)}, not ${what}`, file);
-    return value;
+  const fields = new Fields(text, file);
+  checkSupported(fields, known);
+  const changedBase = changedBaseOf(fields, own);
+  return {
+    rank: fields.read('r', isRank, 'a positive integer', 8),
+    alpha: fields.read('lora_alpha', isNumber, 'a number', 8),
+    useRslora: fields.read('use_rslora', isFlag, 'true or false', false),
+    dropout: fields.read('lora_dropout', isShare, 'a number from 0 to 1', 0),
+    rankPattern: fields.patterns('rank_pattern', isRank, 'a positive integer'),
+    alphaPattern: fields.patterns('alpha_pattern', isNumber, 'a number'),
+    targetModules: fields.names('target_modules'),
+    excludeModules: fields.names('exclude_modules'),
+    layersToTransform: [fields.read('layers_to_transform', isIndices, 'an integer or a list of integers', [])].flat(),
+    layersPattern: [fields.names('layers_pattern') ?? []].flat().filter((pattern) => pattern !== ''),
+    changedBase,
+    told: Object.fromEntries(kept.flatMap((name) => (fields.raw(name) == null ? [] : [[name, fields.raw(name)]]))),
+    useDora: fields.raw('use_dora') === true,
+    modulesToSave: [fields.names('modules_to_save') ?? []].flat(),
   };
-  const field = <T, D>(name: string, is: (v: unknown) => v is T, what: string, absent: D): T | D =>
-    read(config[name], name, is, what, absent);
-  const names = (name: string): string | string[] | undefined =>
-    field(name, isNames, 'a text or a list of texts', undefined);
+}
+
+/** Typed reads of a config's fields. Errors: BAD_ADAPTER for what is no JSON object, and naming a field of a wrong type. */
+class Fields {
+  readonly file: string | undefined;
+  readonly #text: string;
+  readonly #config: Readonly<Record<string, unknown>>;
+
+  constructor(text: string, file: string | undefined) {
+    let json: unknown;
+    try {
+      json = JSON.parse(text);
+    } catch (error) {
+      throw badAdapter(`it is not JSON: ${error instanceof Error ? error.message : error}`, file);
+    }
+    if (!isObject(json)) throw badAdapter('it is not a JSON object', file);
+    this.#text = text;
+    this.#config = json;
+    this.file = file;
+  }
+
+  raw(name: string): unknown {
+    return this.#config[name];
+  }
+
+  /** The value of a field; `absent` where it is missing or null. */
+  read<T, D>(name: string, is: (v: unknown) => v is T, what: string, absent: D): T | D {
+    return this.#checked(this.raw(name), name, is, what, absent);
+  }
+
+  names(name: string): string | string[] | undefined {
+    return this.read(name, isNames, 'a text or a list of texts', undefined);
+  }
+
   /** Entries in the order of the file: JavaScript objects move keys that look like integers to the front. */
-  const patterns = (name: string, is: (v: unknown) => v is number, what: string): Map<string, number> => {
-    const start = text.indexOf(`"${name}"`);
-    const place = ([key]: readonly [string, unknown]): number => text.indexOf(JSON.stringify(key), start);
-    const entries = Object.entries(field(name, isObject, 'an object', {})).sort((x, y) => place(x) - place(y));
+  patterns(name: string, is: (v: unknown) => v is number, what: string): Map<string, number> {
+    const start = this.#text.indexOf(`"${name}"`);
+    const place = ([key]: readonly [string, unknown]): number => this.#text.indexOf(JSON.stringify(key), start);
+    const entries = Object.entries(this.read(name, isObject, 'an object', {})).sort((x, y) => place(x) - place(y));
     return new Map(
       entries.flatMap(([key, value]) => {
-        const n = read(value, `${name}.${key}`, is, what, undefined);
+        const n = this.#checked(value, `${name}.${key}`, is, what, undefined);
         return n === undefined ? [] : [[key, n]];
       }),
     );
-  };
-  const method = field('peft_type', isText, 'a text', undefined);
+  }
+
+  #checked<T, D>(value: unknown, name: string, is: (v: unknown) => v is T, what: string, absent: D): T | D {
+    if (value === undefined || value === null) return absent;
+    if (!is(value)) throw badAdapter(`the field "${name}" is ${JSON.stringify(value)}, not ${what}`, this.file);
+    return value;
+  }
+}
+
+/** Refuses another method than LoRA, and fields of LoRA that change what an adapter computes or stores. */
+function checkSupported(fields: Fields, known: readonly string[]): void {
+  const { file } = fields;
+  const method = fields.read('peft_type', isText, 'a text', undefined);
   if (method === undefined) throw badAdapter('it has no field "peft_type"', file);
   if (method.toUpperCase() !== 'LORA') {
     throw adapterUnsupported(`peft_type ${method}`, 'only LORA adapters can be represented', file);
   }
   for (const [field, reason] of Object.entries(unsupported)) {
-    if (isUsed(config[field]) && !known.includes(field)) throw adapterUnsupported(field, reason, file);
+    if (isUsed(fields.raw(field)) && !known.includes(field)) throw adapterUnsupported(field, reason, file);
   }
-  const bias = field('bias', isText, 'a text', 'none');
+  const bias = fields.read('bias', isText, 'a text', 'none');
   if (bias !== '' && bias !== 'none') {
     throw adapterUnsupported(`bias "${bias}"`, 'it trains the biases of the base model', file);
   }
-  const init = config.init_lora_weights;
-  const changedBase = isText(init) && changesBase.test(init) ? init : undefined;
-  if (changedBase !== undefined && changedBase !== own) {
-    const reason =
-      'this start changed the base weights; convert it: loraify export, in PEFT path_initial_model_for_weight_conversion';
-    throw adapterUnsupported(`init_lora_weights "${init}"`, reason, file);
-  }
-  return {
-    rank: field('r', isRank, 'a positive integer', 8),
-    alpha: field('lora_alpha', isNumber, 'a number', 8),
-    useRslora: field('use_rslora', isFlag, 'true or false', false),
-    dropout: field('lora_dropout', isShare, 'a number from 0 to 1', 0),
-    rankPattern: patterns('rank_pattern', isRank, 'a positive integer'),
-    alphaPattern: patterns('alpha_pattern', isNumber, 'a number'),
-    targetModules: names('target_modules'),
-    excludeModules: names('exclude_modules'),
-    layersToTransform: [field('layers_to_transform', isIndices, 'an integer or a list of integers', [])].flat(),
-    layersPattern: [names('layers_pattern') ?? []].flat().filter((pattern) => pattern !== ''),
-    changedBase,
-    told: Object.fromEntries(kept.flatMap((name) => (config[name] == null ? [] : [[name, config[name]]]))),
-    useDora: config.use_dora === true,
-    modulesToSave: [names('modules_to_save') ?? []].flat(),
-  };
+}
+
+/** An initialization that changed the base weights: read where it is that of the package (`own`), else refused. */
+function changedBaseOf(fields: Fields, own: string | undefined): string | undefined {
+  const init = fields.raw('init_lora_weights');
+  if (!isText(init) || !changesBase.test(init)) return undefined;
+  if (init === own) return init;
+  const reason =
+    'this start changed the base weights; convert it: loraify export, in PEFT path_initial_model_for_weight_conversion';
+  throw adapterUnsupported(`init_lora_weights "${init}"`, reason, fields.file);
 }
 
 /** Rank, alpha and scale of a module path under the patterns of a config. Errors: BAD_PATTERN. */

@@ -1,10 +1,9 @@
 /** What loraify.json says about a compiled model. */
+import { defined } from '../formats/defined.ts';
 import type { InputInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
 import { optimizers } from '../graph/choices/compile.ts';
 import { losses, lossParamsOf } from '../graph/choices/losses.ts';
-import { factorShapes, sizeOf } from '../graph/layers.ts';
-import type { Model, Value } from '../graph/model.ts';
-import { elementCount, isFloat } from '../graph/tensor.ts';
+import type { Dim, Model, Value } from '../graph/model.ts';
 import {
   buildTraining,
   computesIn,
@@ -14,6 +13,7 @@ import {
   type Stored,
 } from '../passes/index.ts';
 import type { Compiled } from './compiled.ts';
+import { countsSection, layersSection, loraSection, savedSection, skippedSection } from './manifestLayers.ts';
 import type { ResolvedOptions } from './options.ts';
 
 export interface ManifestInputs {
@@ -34,213 +34,162 @@ export interface ManifestInputs {
 }
 
 export function buildManifest(m: ManifestInputs): Manifest {
-  const { compiled, options, model } = m;
-  const { layout, prepared, selection, found } = compiled;
-  const { settings = options } = selection;
-  const { told = {} } = selection.settings ?? {};
+  const { compiled, options } = m;
+  const { prepared } = compiled;
   const reference = compiled.graphs.get('train') ?? compiled.graphs.get('grad') ?? compiled.graphs.get('eval');
   const open = openInputs(compiled, reference);
-  const names = prepared?.names;
-  const name = (key: keyof NonNullable<typeof names>): string => names?.[key] ?? key;
-  const pair = (key: 'lora_params' | 'lora_m' | 'lora_v' | 'lora_step' | 'lora_loss_scale'): [string, string] => [
-    name(key),
-    `${name(key)}_next`,
-  ];
-  const own = new Set(model.graph.inputs.map((v) => v.name));
-  const trainable = layout.size;
-  const bound = prepared === undefined ? [] : boundOf(prepared);
-  return {
+  return defined({
     format: m.format,
     version: m.version,
-    source: {
-      file: m.file,
-      bytes: m.bytes,
-      sha256: m.skeleton.sha256,
-      opset: model.opsets.get('') ?? 0,
-      ...(m.data.length === 0 ? {} : { data: [...m.data] }),
-      ...(compiled.stored === undefined ? {} : { path: m.path }),
-    },
-    ...(compiled.stored === undefined ? {} : { precision: precisionOf(compiled.stored, options, m.weightsFile) }),
-    ...(prepared === undefined ? {} : { for: options.for }),
-    ...fixedOf(prepared, open),
+    source: sourceSection(m),
+    precision: compiled.stored && precisionOf(compiled.stored, options, m.weightsFile),
+    for: prepared && options.for,
+    fixed: fixedSection(prepared, open),
     graphs: Object.fromEntries([...compiled.graphs.keys()].map((g) => [g, `${g}.onnx`])),
-    lora: {
-      rank: settings.rank,
-      alpha: settings.alpha,
-      scaling: settings.scaling,
-      init: options.init,
-      seed: options.seed,
-      dropout: compiled.dropout,
-      ...(selection.chosen.some((c) => c.magnitude !== undefined) ? { dora: true } : {}),
-      ...(compiled.modulesToSave.length === 0 ? {} : { modulesToSave: [...compiled.modulesToSave] }),
-      ...(Object.keys(told).length === 0 ? {} : { peft: told }),
-    },
-    layers: selection.chosen.map(({ candidate, layer }, i) => {
-      const slots = layout.slots[i];
-      const shapes = factorShapes(layer);
-      const part = candidate.products[0]?.part;
-      const at = (part: 'A' | 'B') => ({
-        name: layer[part],
-        offset: slots?.[part].offset ?? 0,
-        shape: [...shapes[part]],
-      });
-      return {
-        path: layer.path,
-        node: candidate.nodes[0] ?? layer.path,
-        op: candidate.op,
-        weight: layer.weight,
-        nodes: [...candidate.nodes],
-        layout: layer.layout,
-        in: layer.in,
-        out: layer.out,
-        rank: layer.rank,
-        alpha: layer.alpha,
-        scale: layer.scale,
-        ...(layer.kernel === undefined ? {} : { kernel: [...layer.kernel] }),
-        ...(part === undefined ? {} : { columns: [part.from, part.from + layer.out] }),
-        A: at('A'),
-        B: at('B'),
-        ...(slots?.magnitude === undefined
-          ? {}
-          : { magnitude: { ...slots.magnitude, shape: [...slots.magnitude.shape] } }),
-      };
-    }),
-    ...savedOf(compiled),
-    skipped: [
-      ...found.candidates.flatMap((c) => {
-        const reason = selection.left.get(c.path);
-        return reason === undefined ? [] : c.nodes.map((node) => ({ node, op: c.op, reason: `${c.path}: ${reason}` }));
-      }),
-      ...found.skipped,
-    ],
-    state: {
-      size: layout.size,
-      params: pair('lora_params'),
-      m: pair('lora_m'),
-      ...(optimizers[options.optimizer].slots.includes('v') ? { v: pair('lora_v') } : {}),
-      step: pair('lora_step'),
-      ...(prepared?.lossScaled === true ? { lossScale: pair('lora_loss_scale') } : {}),
-      lr: name('lora_lr'),
-    },
-    inputs: (reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined))
-      .filter((v) => own.has(v.name))
-      .map((v) => ({
-        ...info(v),
-        ...opened(v, open),
-        ...missing(prepared?.bindings.absent.get(v.name)),
-        ...longest(v, prepared),
-      })),
-    ...labelsOf(reference, prepared, open),
-    ...(bound.length === 0 ? {} : { bound }),
-    ...(prepared === undefined
-      ? {}
-      : {
-          loss: {
-            kind: prepared.choice.kind,
-            output: prepared.choice.output,
-            tensor: prepared.choice.tensor,
-            chosen: prepared.choice.reason,
-            classAxis: prepared.choice.classAxis,
-            ...(prepared.choice.classes === undefined ? {} : { classes: prepared.choice.classes }),
-            ignoreIndex: options.ignoreIndex,
-            labelSmoothing: options.labelSmoothing,
-            ...(options.classWeights === undefined ? {} : { classWeights: options.classWeights }),
-            ...lossParams(lossParamsOf(prepared.choice.kind, options)),
-          },
-        }),
-    names: {
-      loss: name('loss'),
-      grad_norm: name('grad_norm'),
-      weight: name('weight'),
-      grad: name('lora_grad'),
-      apply: name('lora_apply'),
-      ...(prepared?.seeded === true ? { seed: name('lora_seed') } : {}),
-    },
-    optimizer: {
-      kind: options.optimizer,
-      betas: [...options.betas],
-      eps: options.eps,
-      weightDecay: options.weightDecay,
-      maxGradNorm: options.maxGradNorm,
-      ...(optimizers[options.optimizer].takes.includes('momentum') ? { momentum: options.momentum } : {}),
-      ...(prepared?.lossScaled === true ? { lossScale: { ...lossScaling } } : {}),
-    },
-    counts: { layers: selection.chosen.length, trainable, total: trainable + parameterCount(model, compiled) },
+    lora: loraSection(compiled, options),
+    layers: layersSection(compiled),
+    saved: savedSection(compiled),
+    skipped: skippedSection(compiled),
+    state: stateSection(compiled, options),
+    inputs: inputsSection(m.model, reference, prepared, open),
+    labels: labelsSection(reference, prepared, open),
+    bound: prepared && (prepared.bindings.bound.length === 0 ? undefined : boundOf(prepared)),
+    loss: lossSection(prepared, options),
+    names: namesSection(prepared),
+    optimizer: optimizerSection(prepared, options),
+    counts: countsSection(m.model, compiled),
     splices: [...m.skeleton.splices],
-  };
+  });
 }
 
-const lossParams = (params: Record<string, number>): { params?: Record<string, number> } =>
-  Object.keys(params).length === 0 ? {} : { params };
+const sourceSection = ({ file, bytes, path, data, model, compiled, skeleton }: ManifestInputs): Manifest['source'] =>
+  defined({
+    file,
+    bytes,
+    sha256: skeleton.sha256,
+    opset: model.opsets.get('') ?? 0,
+    data: data.length === 0 ? undefined : [...data],
+    path: compiled.stored && path,
+  });
+
+/** The final name of what training graphs add; without training graphs the usual one. */
+const nameIn = (prepared: Prepared | undefined, key: keyof Prepared['names']): string => prepared?.names[key] ?? key;
+
+function stateSection({ prepared, layout }: Compiled, { optimizer }: ResolvedOptions): Manifest['state'] {
+  const pair = (key: keyof Prepared['names']): [string, string] => {
+    const name = nameIn(prepared, key);
+    return [name, `${name}_next`];
+  };
+  return defined({
+    size: layout.size,
+    params: pair('lora_params'),
+    m: pair('lora_m'),
+    v: optimizers[optimizer].slots.includes('v') ? pair('lora_v') : undefined,
+    step: pair('lora_step'),
+    lossScale: prepared?.lossScaled === true ? pair('lora_loss_scale') : undefined,
+    lr: nameIn(prepared, 'lora_lr'),
+  });
+}
+
+/** The inputs of the model that data feed. */
+function inputsSection(
+  model: Model,
+  reference: Model | undefined,
+  prepared: Prepared | undefined,
+  open: ReadonlyMap<string, Value>,
+): InputInfo[] {
+  const own = new Set(model.graph.inputs.map((v) => v.name));
+  const inputs = reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined);
+  const bindings = prepared?.bindings;
+  return inputs
+    .filter((v) => own.has(v.name))
+    .map((v) =>
+      defined({
+        ...info(v),
+        open: openShape(v, open),
+        missing: bindings?.absent.get(v.name),
+        longest: v.name === bindings?.tokens ? bindings.longest : undefined,
+      }),
+    );
+}
+
+function labelsSection(
+  reference: Model | undefined,
+  prepared: Prepared | undefined,
+  open: ReadonlyMap<string, Value>,
+): InputInfo | undefined {
+  const found = reference?.graph.inputs.find((v) => v.name === prepared?.names.labels);
+  if (found === undefined || prepared === undefined) return undefined;
+  const tokens = reference?.graph.inputs.find((v) => v.name === prepared.bindings.tokens);
+  // A language model learns from text alone: the labels are the tokens.
+  const own = losses[prepared.choice.kind].shift === true && tokens?.shape?.length === 2;
+  return defined({
+    ...info(found),
+    open: openShape(found, open),
+    missing: own ? ({ value: 'copy', like: tokens.name } as const) : undefined,
+  });
+}
+
+function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): Manifest['loss'] {
+  if (prepared === undefined) return undefined;
+  const { kind, output, tensor, reason, classAxis, classes } = prepared.choice;
+  const { ignoreIndex, labelSmoothing, classWeights } = options;
+  const params = lossParamsOf(kind, options);
+  return defined({
+    kind,
+    output,
+    tensor,
+    chosen: reason,
+    classAxis,
+    classes,
+    ignoreIndex,
+    labelSmoothing,
+    classWeights,
+    params: Object.keys(params).length === 0 ? undefined : params,
+  });
+}
+
+const namesSection = (prepared: Prepared | undefined): Manifest['names'] =>
+  defined({
+    loss: nameIn(prepared, 'loss'),
+    grad_norm: nameIn(prepared, 'grad_norm'),
+    weight: nameIn(prepared, 'weight'),
+    grad: nameIn(prepared, 'lora_grad'),
+    apply: nameIn(prepared, 'lora_apply'),
+    seed: prepared?.seeded === true ? nameIn(prepared, 'lora_seed') : undefined,
+  });
+
+function optimizerSection(prepared: Prepared | undefined, options: ResolvedOptions): Manifest['optimizer'] {
+  const betas: [number, number] = [...options.betas];
+  return defined({
+    kind: options.optimizer,
+    betas,
+    eps: options.eps,
+    weightDecay: options.weightDecay,
+    maxGradNorm: options.maxGradNorm,
+    momentum: optimizers[options.optimizer].takes.includes('momentum') ? options.momentum : undefined,
+    lossScale: prepared?.lossScaled === true ? { ...lossScaling } : undefined,
+  });
+}
 
 /** What is said of weights that are stored rounded. */
 export const precisionOf = (
   stored: Stored,
   options: ResolvedOptions,
   file?: string,
-): NonNullable<Manifest['precision']> => ({
-  type: stored.type,
-  ...(file === undefined ? {} : { file }),
-  computes: computesIn(stored.type, options.for),
-  ...(narrowsActivations(options.for) ? { activations: stored.type } : {}),
-  weights: stored.weights,
-  bytes: stored.bytes,
-  sourceBytes: stored.sourceBytes,
-});
-
-/**
- * Elements of the source's weights: floating-point tensors of rank 1 and more, and what the layers' weights stand for, however they
- * are packed.
- */
-export function parameterCount(
-  model: Model,
-  { found, layers, selection }: Pick<Compiled, 'found' | 'layers'> & Partial<Pick<Compiled, 'selection'>>,
-): number {
-  const added = new Set(layers.flatMap((l) => [l.A, l.B, l.magnitude]));
-  const changed = new Set(selection?.chosen.map((c) => c.changed));
-  const graphs = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
-  const sizes = new Map(
-    graphs.flatMap((g) =>
-      g.initializers.flatMap(({ name, tensor: t }) =>
-        t === undefined || added.has(name) || changed.has(t) || t.dims.length === 0 || !isFloat(t.dtype)
-          ? []
-          : [[t.payload.kind === 'rounded' ? t.payload.from : t, elementCount(t.dims)] as const],
-      ),
-    ),
-  );
-  for (const c of found.candidates)
-    for (const { weight, part } of c.products)
-      sizes.set(weight.tensor, c.in * (part?.of ?? c.out) * sizeOf(c.kernel ?? []));
-  return [...sizes.values()].reduce((n, size) => n + size, 0);
-}
-
-function savedOf({ saved, layout }: Compiled): Pick<Manifest, 'saved'> {
-  if (saved.length === 0) return {};
-  return {
-    saved: saved.flatMap(({ name, parameter: { path, value, turned } }, i) => {
-      const slot = layout.saved[i];
-      if (slot === undefined) return [];
-      return {
-        ...slot,
-        shape: [...slot.shape],
-        parameter: path,
-        ...(value.name === name ? {} : { weight: value.name }),
-        ...(turned ? { turned } : {}),
-      };
-    }),
-  };
-}
+): NonNullable<Manifest['precision']> =>
+  defined({
+    type: stored.type,
+    file,
+    computes: computesIn(stored.type, options.for),
+    activations: narrowsActivations(options.for) ? stored.type : undefined,
+    weights: stored.weights,
+    bytes: stored.bytes,
+    sourceBytes: stored.sourceBytes,
+  });
 
 export function info(v: Value): ValueInfo {
   return { name: v.name, type: v.dtype ?? 'float32', shape: [...(v.shape ?? [])] };
-}
-
-const missing = (value: InputInfo['missing']): Pick<InputInfo, 'missing'> =>
-  value === undefined ? {} : { missing: value };
-
-function longest({ name }: Value, prepared: Prepared | undefined): Pick<InputInfo, 'longest'> {
-  const bindings = prepared?.bindings;
-  return name !== bindings?.tokens || bindings.longest === undefined ? {} : { longest: bindings.longest };
 }
 
 /** The inputs of eval.onnx by their names, where other graphs have lengths fixed; nothing otherwise. */
@@ -251,49 +200,31 @@ function openInputs({ graphs, prepared }: Compiled, reference: Model | undefined
   return new Map(graph.inputs.map((v) => [v.name, v]));
 }
 
-function opened(v: Value, open: ReadonlyMap<string, Value>): Pick<InputInfo, 'open'> {
+/** The shape that eval.onnx has where the training graphs fix lengths of it. */
+function openShape(v: Value, open: ReadonlyMap<string, Value>): Dim[] | undefined {
   const shape = open.get(v.name)?.shape;
-  return shape === undefined || shape.every((d, i) => d === v.shape?.[i]) ? {} : { open: [...shape] };
+  return shape === undefined || shape.every((d, i) => d === v.shape?.[i]) ? undefined : [...shape];
 }
 
-function fixedOf(prepared: Prepared | undefined, open: ReadonlyMap<string, Value>): Pick<Manifest, 'fixed'> {
-  if (prepared?.fixed === undefined || open.size === 0) return {};
+function fixedSection(prepared: Prepared | undefined, open: ReadonlyMap<string, Value>): Manifest['fixed'] {
+  if (prepared?.fixed === undefined || open.size === 0) return undefined;
   const { batch, seq, dims, mixed } = prepared.fixed;
-  return {
-    fixed: {
-      ...(batch === undefined ? {} : { batch }),
-      ...(seq === undefined ? {} : { seq }),
-      ...(Object.keys(dims).length === 0 ? {} : { dims: { ...dims } }),
-      ...(mixed === undefined ? {} : { wholeBatches: mixed }),
-    },
-  };
-}
-
-function labelsOf(
-  reference: Model | undefined,
-  prepared: Prepared | undefined,
-  open: ReadonlyMap<string, Value>,
-): { labels?: InputInfo } {
-  const found = reference?.graph.inputs.find((v) => v.name === prepared?.names.labels);
-  if (found === undefined || prepared === undefined) return {};
-  const tokens = reference?.graph.inputs.find((v) => v.name === prepared.bindings.tokens);
-  // A language model learns from text alone: the labels are the tokens.
-  const own = losses[prepared.choice.kind].shift === true && tokens?.shape?.length === 2;
-  return {
-    labels: {
-      ...info(found),
-      ...opened(found, open),
-      ...missing(own ? { value: 'copy', like: tokens.name } : undefined),
-    },
-  };
+  return defined({
+    batch,
+    seq,
+    dims: Object.keys(dims).length === 0 ? undefined : { ...dims },
+    wholeBatches: mixed,
+  });
 }
 
 /** The inputs that the training graphs fix. */
 export function boundOf({ bindings }: Prepared): NonNullable<Manifest['bound']> {
-  return bindings.bound.map(({ name, value, dtype, shape }) => ({
-    name,
-    value,
-    ...(dtype === undefined ? {} : { type: dtype }),
-    ...(shape === undefined ? {} : { shape: [...shape] }),
-  }));
+  return bindings.bound.map(({ name, value, dtype, shape }) =>
+    defined({
+      name,
+      value,
+      type: dtype,
+      shape: shape && [...shape],
+    }),
+  );
 }

@@ -2,12 +2,14 @@
 import { changesBase, initialFactors, setsBoth, weightFactors } from '../adapter/index.ts';
 import { canMerge, mergedBlocks, outputLengths } from '../emit/index.ts';
 import { badOption } from '../errors.ts';
-import { toFloat32 } from '../formats/rawTensor.ts';
+import { defined } from '../formats/defined.ts';
+import { bytesOf, floatsOf } from '../formats/rawTensor.ts';
 import type { InitKind } from '../graph/choices/compile.ts';
 import { factorMatrices, factorShapes, layerOp, transposed } from '../graph/layers.ts';
 import type { Layer } from '../graph/model.ts';
-import { bytesOf, inlineTensor, rawByteLength, type Tensor } from '../graph/tensor.ts';
-import type { Candidate, Chosen } from '../passes/index.ts';
+import { floatTensor, rawByteLength, type Tensor } from '../graph/tensor.ts';
+import { type LayerPlaces, type LayerValues, stateVector } from '../package/stateVector.ts';
+import { type Candidate, type Chosen, isQuantized, type Product } from '../passes/index.ts';
 import type { Compiled } from './compiled.ts';
 
 export interface StartOptions {
@@ -34,8 +36,7 @@ function magnitudeOf({ products }: Candidate, layer: Layer, { A, B, changed }: S
   const { form } = layerOp(layer.op);
   const [product] = products;
   const tensor = changed ?? product?.weight.tensor;
-  const packed = product?.weight.chain.some((n) => n.op === 'DequantizeLinear') === true;
-  if (tensor === undefined || packed || layer.op === 'MatMulNBits' || !canMerge(tensor.dtype))
+  if (tensor === undefined || isPacked(layer, product))
     throw badOption(
       `--dora: the weight of layer "${path}" is quantized, and the lengths of its columns are not known`,
       'leave --dora or the layer out',
@@ -48,13 +49,16 @@ function magnitudeOf({ products }: Candidate, layer: Layer, { A, B, changed }: S
   let made: Float32Array | undefined;
   return computed('float32', [layer.out], () => {
     made ??= lengths();
-    return [raw(made)];
+    return [bytesOf(made)];
   });
 }
 
-/** The elements of a float tensor as float32. */
-export const floatsOf = (tensor: Tensor): Float32Array =>
-  toFloat32({ dtype: rawTypes[tensor.dtype] ?? 'F32', data: bytesOf(tensor) });
+/** Whether the numbers of a layer's weight are not stored as floats that can be read and changed. */
+const isPacked = ({ op }: Layer, product: Product | undefined): boolean =>
+  op === 'MatMulNBits' ||
+  product === undefined ||
+  isQuantized(product.weight) ||
+  !canMerge(product.weight.tensor.dtype);
 
 function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: Layer): Start {
   const { path, rank } = layer;
@@ -72,10 +76,9 @@ function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: La
   if (form === 'embedding') return inline(layer, initialFactors('kaiming', layer, seed, path));
   const [product] = candidate.products;
   const tensor = product?.weight.tensor;
-  const packed = product?.weight.chain.some((n) => n.op === 'DequantizeLinear') === true;
   if (product?.part !== undefined)
     throw refuse(`the weight of layer "${path}" is packed with those of other modules, which stay`, others);
-  if (tensor === undefined || packed || layer.op === 'MatMulNBits' || !canMerge(tensor.dtype))
+  if (tensor === undefined || isPacked(layer, product))
     throw refuse(`the weight of layer "${path}" is quantized, so no part of it can be taken out`, others);
   if (layer.scale <= 0) throw refuse(`layer "${path}" has the scale ${layer.scale}, which must be positive`, others);
   return fromWeight(init, seed, layer, tensor);
@@ -93,8 +96,8 @@ function fromWeight(init: Parameters<typeof weightFactors>[0], seed: number, lay
   };
   const shapes = factorShapes(layer);
   return {
-    A: computed('float32', shapes.A, () => [raw(factors().A)]),
-    B: computed('float32', shapes.B, () => [raw(factors().B)]),
+    A: computed('float32', shapes.A, () => [bytesOf(factors().A)]),
+    B: computed('float32', shapes.B, () => [bytesOf(factors().B)]),
     changed: computed(tensor.dtype, tensor.dims, () =>
       mergedBlocks(tensor, [{ ...factors(), in: inputs, out, scale: -scale, layout }], path, layer.weight),
     ),
@@ -109,15 +112,6 @@ function matrixOf(init: string, tensor: Tensor, { path, layout, in: inputs, out 
   return { rows: out, columns: inputs, data: layout === 'out_in' ? data : transposed(data, inputs, out) };
 }
 
-const rawTypes: Readonly<Partial<Record<Tensor['dtype'], 'F32' | 'F64' | 'F16' | 'BF16'>>> = {
-  float32: 'F32',
-  float64: 'F64',
-  float16: 'F16',
-  bfloat16: 'BF16',
-};
-
-const raw = (v: Float32Array): Uint8Array => new Uint8Array(v.buffer, v.byteOffset, v.byteLength);
-
 const computed = (dtype: Tensor['dtype'], dims: readonly number[], chunks: () => Iterable<Uint8Array>): Tensor => ({
   dtype,
   dims,
@@ -131,30 +125,30 @@ export function inline(
   { A, B, magnitude: m }: { readonly A: Float32Array; readonly B: Float32Array; readonly magnitude?: Float32Array },
 ): WholeStart {
   const shapes = factorShapes(layer);
-  return {
-    A: inlineTensor('float32', shapes.A, raw(A)),
-    B: inlineTensor('float32', shapes.B, raw(B)),
-    ...(m === undefined ? {} : { magnitude: inlineTensor('float32', [layer.out], raw(m)) }),
-  };
+  return defined({
+    A: floatTensor(shapes.A, A),
+    B: floatTensor(shapes.B, B),
+    magnitude: m && floatTensor([layer.out], m),
+  });
 }
 
-/** The flat state at the start. */
+/** The flat state at the start. Factors that depend on the weight are computed here, one layer at a time. */
 export function initialParams({
   selection,
   layout,
   saved,
 }: Pick<Compiled, 'selection' | 'layout' | 'saved'>): Float32Array {
-  const params = new Float32Array(layout.size);
-  selection.chosen.forEach(({ A, B, magnitude }, i) => {
-    const slots = layout.slots[i];
-    if (slots === undefined) return;
-    params.set(new Float32Array(bytesOf(A).buffer), slots.A.offset);
-    params.set(new Float32Array(bytesOf(B).buffer), slots.B.offset);
-    if (magnitude !== undefined && slots.magnitude !== undefined)
-      params.set(new Float32Array(bytesOf(magnitude).buffer), slots.magnitude.offset);
+  function* layers(): Generator<readonly [LayerPlaces, LayerValues]> {
+    for (const [i, places] of layout.slots.entries()) {
+      const chosen = selection.chosen[i];
+      if (chosen === undefined) continue;
+      const { A, B, magnitude: m } = chosen;
+      yield [places, { A: floatsOf(A), B: floatsOf(B), magnitude: m && floatsOf(m) }];
+    }
+  }
+  const whole = layout.saved.flatMap((place, i) => {
+    const tensor = saved[i]?.tensor;
+    return tensor === undefined ? [] : [[place, floatsOf(tensor)] as const];
   });
-  saved.forEach(({ tensor }, i) => {
-    params.set(floatsOf(tensor), layout.saved[i]?.offset);
-  });
-  return params;
+  return stateVector(layout.size, layers(), whole);
 }

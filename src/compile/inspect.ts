@@ -4,11 +4,13 @@
  */
 import { openAdapter } from '../adapter/index.ts';
 import { LoraifyError } from '../errors.ts';
+import { defined } from '../formats/defined.ts';
 import type { Manifest } from '../formats/manifest.ts';
 import { factorShapes, layerOp, sizeOf } from '../graph/layers.ts';
-import type { Model } from '../graph/model.ts';
+import type { Layer, Model } from '../graph/model.ts';
 import { openModel } from '../package/open.ts';
 import {
+  type Candidate,
   type Differentiated,
   findCandidates,
   fixLengths,
@@ -22,10 +24,11 @@ import {
   type Stored,
   stateLayout,
 } from '../passes/index.ts';
-import { boundOf, parameterCount, precisionOf } from './buildManifest.ts';
+import { boundOf, precisionOf } from './buildManifest.ts';
 import type { Selection } from './compiled.ts';
 import { adaptModel, select } from './compileModel.ts';
 import { type InspectedMemory, memoryOf } from './estimateMemory.ts';
+import { parameterCount } from './manifestLayers.ts';
 import { chooseWhole, type Whole } from './modulesToSave.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { fixedLengths, trainingOptions } from './passOptions.ts';
@@ -119,28 +122,9 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
     const dora = layers.some((l) => l.magnitude !== undefined) || resolved.dora;
     const byPath = new Map(layers.map((l) => [l.path, l]));
     const total = parameterCount(model, { found, layers: [] });
-    const rows = found.candidates.map((c): InspectedLayer => {
-      const rank = byPath.get(c.path)?.rank ?? resolved.rank;
-      const reason = selection.left.get(c.path);
-      const { path, from, op, nodes, weight, layout, kernel } = c;
-      const { A, B } = factorShapes({ ...c, rank });
-      const parameters = sizeOf(A) + sizeOf(B) + (dora ? c.out : 0);
-      return {
-        path,
-        from,
-        op,
-        nodes,
-        weight,
-        layout,
-        ...(kernel === undefined ? {} : { kernel }),
-        in: c.in,
-        out: c.out,
-        rank,
-        parameters,
-        chosen: byPath.has(path),
-        ...(reason === undefined ? {} : { reason }),
-      };
-    });
+    const rows = found.candidates.map((c) =>
+      rowOf(c, byPath.get(c.path), selection.left, { rank: resolved.rank, dora }),
+    );
     const { candidates } = found;
     const usual = resolved.target !== undefined || candidates.some((c) => layerOp(c.op).byDefault);
     const nothing =
@@ -152,24 +136,51 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
     const trainable =
       rows.reduce((n, l) => n + (l.chosen ? l.parameters : 0), 0) +
       whole.parameters.reduce((n, p) => n + sizeOf(p.tensor.dims), 0);
-    return {
+    return defined({
       file,
       opset: model.opsets.get('') ?? 0,
       irVersion: model.irVersion,
       layers: rows,
       skipped: [...found.skipped],
       loss: lossOf(training),
-      ...(stored === undefined ? {} : { precision: precisionOf(stored, resolved) }),
+      precision: stored && precisionOf(stored, resolved),
       bound: training === undefined || training instanceof LoraifyError ? [] : boundOf(training),
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
       warnings: [...selection.warnings, ...nothing, ...notesOf(training)],
-      ...(misses === undefined ? {} : { nearMisses: misses.list }),
-      ...(grad ? { gradient: gradientOf(training, selection) } : {}),
-      ...(memory === undefined ? {} : { memory: memoryOfTraining(training, memory, total + trainable) }),
-    };
+      nearMisses: misses?.list,
+      gradient: grad ? gradientOf(training, selection) : undefined,
+      memory: memory && memoryOfTraining(training, memory, total + trainable),
+    });
   } finally {
     source.close();
   }
+}
+
+/** `otherwise`: the rank of a candidate that is not chosen. */
+function rowOf(
+  c: Candidate,
+  chosen: Layer | undefined,
+  left: Selection['left'],
+  { rank: otherwise, dora }: { readonly rank: number; readonly dora: boolean },
+): InspectedLayer {
+  const { path, from, op, nodes, weight, layout, kernel, in: inputs, out } = c;
+  const rank = chosen?.rank ?? otherwise;
+  const { A, B } = factorShapes({ ...c, rank });
+  return defined({
+    path,
+    from,
+    op,
+    nodes,
+    weight,
+    layout,
+    kernel,
+    in: inputs,
+    out,
+    rank,
+    parameters: sizeOf(A) + sizeOf(B) + (dora ? out : 0),
+    chosen: chosen !== undefined,
+    reason: left.get(path),
+  });
 }
 
 /** The graph that training would start from, undefined where no layer is chosen. Changes the model. */
@@ -254,8 +265,6 @@ function reportOf(training: Prepared | LoraifyError | undefined): GradientReport
   const { node, where } = training;
   return {
     ...none,
-    blocked: [
-      { ...(node === undefined ? {} : { node }), ...reasonOf(training), path: where === undefined ? [] : [where] },
-    ],
+    blocked: [{ ...defined({ node }), ...reasonOf(training), path: where === undefined ? [] : [where] }],
   };
 }

@@ -2,10 +2,11 @@
 
 import { type OpenedAdapter, peftKeysText } from '../adapter/index.ts';
 import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from '../errors.ts';
+import { defined } from '../formats/defined.ts';
 import { matching } from '../formats/peftPattern.ts';
 import { type InitKind, type Scaling, scalings } from '../graph/choices/compile.ts';
 import { layerOp, sizeOf, weightText } from '../graph/layers.ts';
-import { freshName, type Layer, type Model } from '../graph/model.ts';
+import { graphsOf, type Layer, type Model, nameGiver, namesIn } from '../graph/model.ts';
 import { type Candidate, type Chosen, patternValue, selector, unmatched } from '../passes/index.ts';
 import type { Selection } from './compiled.ts';
 import { inline, startOf } from './initialFactors.ts';
@@ -43,16 +44,16 @@ export function selectLayers(model: Model, candidates: readonly Candidate[], opt
       .map((c) => c.path),
   );
   const select = selector({
-    ...(options.target === undefined ? {} : { targets: options.target }),
-    ...(options.exclude === undefined ? {} : { exclude: options.exclude }),
-    ...(options.layers === undefined ? {} : { layers: options.layers }),
+    targets: options.target,
+    exclude: options.exclude,
+    layers: options.layers,
     outputLayers: notLinear,
   });
   const rankOf = patternValue(new Map(Object.entries(options.rankPattern)), options.rank, 'rank_pattern');
   const alphaOf = patternValue(new Map(Object.entries(options.alphaPattern)), options.alpha, 'alpha_pattern');
   const left = new Map<string, string>();
   const warnings: string[] = [];
-  const names = layerNames(model);
+  const names = nameGiver(namesIn(graphsOf(model)));
   const chosen = candidates.flatMap((candidate): Chosen[] => {
     const { path } = candidate;
     const verdict = options.target === undefined && !layerOp(candidate.op).byDefault ? needsTarget : select(path);
@@ -86,7 +87,7 @@ export function selectFromAdapter(
   adapter: OpenedAdapter,
   file: string,
 ): Selection {
-  const names = layerNames(model);
+  const names = nameGiver(namesIn(graphsOf(model)));
   const byCandidate = new Map<Candidate, string>();
   const missing: string[] = [];
   const { layers, warnings } = adapter.layersFor(candidates);
@@ -130,17 +131,6 @@ const nearest = (path: string, candidates: readonly Candidate[]): string =>
     candidates.map((c) => c.path),
   );
 
-function layerNames(model: Model): (name: string) => string {
-  const taken = new Set<string>();
-  for (const g of [model.graph, ...model.functions.map((f) => f.body)].flatMap((b) => [...b.allGraphs()]))
-    for (const v of [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)]) taken.add(v.name);
-  return (name) => {
-    const free = freshName(name, taken);
-    taken.add(free);
-    return free;
-  };
-}
-
 function layerOf(
   c: Candidate,
   rank: number,
@@ -150,10 +140,10 @@ function layerOf(
   name: (wanted: string) => string,
 ): Layer {
   const { path, op, kernel, weight, layout } = c;
-  return {
+  return defined({
     path,
     op,
-    ...(kernel === undefined ? {} : { kernel }),
+    kernel,
     weight,
     layout,
     in: c.in,
@@ -163,6 +153,6 @@ function layerOf(
     scale,
     A: name(`${path}.lora_A`),
     B: name(`${path}.lora_B`),
-    ...(dora ? { magnitude: name(`${path}.lora_magnitude_vector`) } : {}),
-  };
+    magnitude: dora ? name(`${path}.lora_magnitude_vector`) : undefined,
+  });
 }

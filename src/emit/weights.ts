@@ -7,6 +7,7 @@ import { closeSync, constants, copyFileSync, ftruncateSync, mkdirSync, openSync,
 import { dirname, join } from 'node:path';
 import { badModel, LoraifyError, writeFailed } from '../errors.ts';
 import { graphKinds } from '../graph/choices/compile.ts';
+import { trainableMark } from '../graph/marks.ts';
 import { freshName, type Graph, type Model } from '../graph/model.ts';
 import { chunks, staysInside, type Tensor } from '../graph/tensor.ts';
 import { type Copying, type CopyRange, startCopying } from './copying.ts';
@@ -15,9 +16,6 @@ import { reason } from './outputs.ts';
 
 /** Mapping into memory wants page boundaries (https://onnx.ai/onnx/repo-docs/ExternalData.html). */
 const alignment = 4096;
-
-/** Initializers with this mark are trained: they stay inside model.onnx. */
-const trainableMark = 'loraify.trainable';
 
 /** Names in a package that a data file of the source cannot have. */
 const packageNames: ReadonlySet<string> = new Set([

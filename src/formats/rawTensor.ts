@@ -1,6 +1,6 @@
 /** A tensor as data files hold it: little-endian bytes in C order. The types are named as safetensors names them. */
 
-import { bfloatToNumber, halfToNumber } from '../graph/tensor.ts';
+import { bfloatToNumber, bytesOf as contentOf, halfToNumber, type Tensor } from '../graph/tensor.ts';
 
 /** Bytes per element, ordered as the safetensors library orders its types (files are laid out in the reverse of it). */
 export const rawDtypes = {
@@ -98,6 +98,17 @@ export function toFloat32(tensor: Pick<RawTensor, 'dtype' | 'data'>): Float32Arr
   if (values instanceof BigInt64Array || values instanceof BigUint64Array) return Float32Array.from(values, Number);
   return Float32Array.from(values);
 }
+
+/** The elements of a float tensor of a model as float32. */
+export const floatsOf = (tensor: Tensor): Float32Array =>
+  toFloat32({ dtype: floatTypes[tensor.dtype] ?? 'F32', data: contentOf(tensor) });
+
+const floatTypes: Readonly<Partial<Record<Tensor['dtype'], RawDtype>>> = {
+  float32: 'F32',
+  float64: 'F64',
+  float16: 'F16',
+  bfloat16: 'BF16',
+};
 
 /** The bytes of a typed array, as a view. */
 export function bytesOf(values: NumericArray): Uint8Array {

@@ -4,9 +4,10 @@
  */
 import { attrFrom } from './attributes.ts';
 import { bodyOf } from './body.ts';
-import { constant, type Graph, type Int, Node, readsOf, Value } from './model.ts';
+import { type ConstantPool, constantPool } from './constantPool.ts';
+import { type Graph, type Int, Node, readsOf, Value } from './model.ts';
 import { type AttrsIn, isDefaultAttr, isOpName, type OpName, operatorRow, operators, opKey } from './operators.ts';
-import { bytesOf, type DataType, isFloat, type Tensor, tensorOf } from './tensor.ts';
+import { isFloat } from './tensor.ts';
 
 type Args<T extends readonly string[]> = T extends readonly []
   ? []
@@ -23,7 +24,7 @@ export type OpArgs<O extends OpName> = [...Args<(typeof operators)[O]['in']>, At
 
 type OpMethods = { readonly [O in OpName]: (...args: OpArgs<O>) => Value };
 
-export interface BuilderTools {
+export interface BuilderTools extends Omit<ConstantPool, 'local'> {
   /** A node with several outputs, of any domain. Attributes of operators in the table may be plain values. */
   node(init: {
     op: string;
@@ -45,16 +46,6 @@ export interface BuilderTools {
   body(name: string, inputs: readonly Value[], make: (g: Builder) => readonly Value[]): Graph;
   /** A builder for a body that exists; `place` puts what it made since the last call before a node of the body. */
   inside(body: Graph): { readonly g: Builder; readonly place: (before: Node) => void };
-  /** A constant; equal constants of one builder are one value. */
-  constant(dtype: DataType, dims: readonly number[], values: readonly number[]): Value;
-  /** A constant over a tensor that exists already. */
-  tensor(name: string, tensor: Tensor): Value;
-  /** int64 vector. */
-  ints(values: readonly number[]): Value;
-  /** int64 scalar. */
-  int(value: number): Value;
-  /** float32 scalar. */
-  float(value: number): Value;
   /** A scalar of `ref`'s element type (through CastLike where that is unknown). */
   like(ref: Value, value: number): Value;
   /** int64 vector of one element: the length that this symbol, or product of symbols, stands for, where graph inputs have it. */
@@ -106,42 +97,33 @@ function build(
   existing: readonly Value[],
   outer?: Outer,
 ): Built {
-  const symbols = new Map<string, Value>();
-  const constants = new Map<string, Value>();
-  const named = new Map(existing.map((v) => [v.name, v]));
   const made = new Set<Node>();
-  const local = new Set<Value>();
+  const { local, ...constants } = constantPool(existing);
   let mark: Mark = outer?.mark ?? { origin: '' };
 
   const own = (node: Node): Node => {
     if (outer !== undefined) made.add(node);
-    const base = mark.origin === '' ? node.op : `${mark.origin}.${node.op}`;
-    node.outputs.forEach((v, i) => {
-      if (v.name === '') v.name = i === 0 ? base : `${base}_${i}`;
-    });
-    if (node.name === '') node.name = node.outputs[0]?.name ?? base;
-    if (mark.rule !== undefined) node.metadata.set('loraify.rule', mark.rule);
-    if (mark.gradOf !== undefined) node.metadata.set('loraify.grad_of', mark.gradOf);
+    describe(node, mark);
     infer(node);
     return node;
   };
-
-  /** "seq" as an input has it, "2*seq" as a product of such. */
-  const lengthOf = (name: string): Value | undefined => {
-    const source = inputs.find((v) => v.shape?.includes(name));
-    if (source !== undefined)
-      return methods.Gather(methods.Shape(source), tools.ints([source.shape?.indexOf(name) ?? 0]));
-    const factors = /^[\w.]+(\*[\w.]+)+$/.test(name) ? name.split('*') : [];
-    const lengths = factors.map((f) => (/^\d+$/.test(f) ? tools.ints([Number(f)]) : tools.symbol(f)));
-    const [first, ...rest] = lengths.filter((l) => l !== undefined);
-    return rest.length < factors.length - 1 ? undefined : first && rest.reduce((x, y) => methods.Mul(x, y), first);
+  const within: BuilderTools['within'] = (next, body) => {
+    const before = mark;
+    mark = next;
+    try {
+      return body();
+    } finally {
+      mark = before;
+    }
   };
+  const node: BuilderTools['node'] = (init) => own(nodeOf(init)).outputs;
+  const methods = operatorMethods(node);
   const tools: BuilderTools = {
     own,
     take: (nodes) => {
       if (outer !== undefined) for (const n of nodes) made.add(n);
     },
-    owns: (node) => outer === undefined || made.has(node),
+    owns: (n) => outer === undefined || made.has(n),
     body: (name, ins, make) => {
       const inner = build(infer, ins, [], { g: self, mark });
       const results = make(inner.g);
@@ -151,86 +133,93 @@ function build(
       return graph;
     },
     inside: (body) => {
-      const { g, made: fresh, local: own } = build(infer, body.inputs, body.initializers, { g: self, mark });
-      const place = (before: Node): void => {
-        const nodes = [...fresh];
-        fresh.clear();
-        body.insertAfter(body.nodes[body.nodes.indexOf(before) - 1], ...nodes);
-        const known = new Set(body.initializers);
-        const read = new Set(nodes.flatMap(readsOf));
-        body.initializers.push(...[...own].filter((v) => read.has(v) && !known.has(v)));
-      };
-      return { g, place };
+      const inner = build(infer, body.inputs, body.initializers, { g: self, mark });
+      return { g: inner.g, place: (before) => placeBefore(before, body, inner) };
     },
-    node: ({ op, domain = '', inputs, attrs = {}, outputs }) => {
-      const rows = operatorRow(opKey({ domain, op }))?.attrs ?? {};
-      const list = Object.entries(attrs).flatMap(([name, value]) => {
-        if (value === undefined) return [];
-        const r = rows[name];
-        const attr = r === undefined ? guess(value) : attrFrom(r, value);
-        if (attr === undefined) throw new Error(`attribute ${name} of ${op} cannot be made from ${String(value)}`);
-        return [[name, attr] as const];
-      });
-      const ins = [...inputs];
-      while (ins.length > 0 && ins.at(-1) === undefined) ins.pop();
-      const outs: Value[] = [];
-      while (outs.length < outputs) outs.push(new Value(''));
-      const node = new Node({ op, domain, inputs: ins, outputs: outs, attrs: list });
-      for (const name of [...node.attrs.keys()]) if (isDefaultAttr(node, name)) node.attrs.delete(name);
-      return own(node).outputs;
-    },
-    constant: (dtype, dims, values) => {
-      const key = `${dtype}[${dims.join(',')}]${values.map((v) => (Object.is(v, -0) ? '-0' : v)).join(',')}`;
-      const found = constants.get(key);
-      if (found !== undefined) return found;
-      const text =
-        values.length <= 8
-          ? values.map((v) => (dtype === 'float32' ? shortest(v) : String(v))).join('_')
-          : `${values.length}`;
-      const name = `const.${dtype}${dims.length > 0 ? `x${dims.join('x')}` : ''}.${text}`;
-      const tensor = tensorOf(dtype, dims, values);
-      const before = named.get(name);
-      const value = before?.tensor !== undefined && sameTensor(before.tensor, tensor) ? before : constant(name, tensor);
-      if (dtype === 'int64' && dims.length <= 1) value.elements = values;
-      constants.set(key, value);
-      local.add(value);
-      return value;
-    },
-    tensor: (name, t) => {
-      const value = constant(name, t);
-      local.add(value);
-      return value;
-    },
-    ints: (values) => tools.constant('int64', [values.length], values),
-    int: (value) => tools.constant('int64', [], [value]),
-    float: (value) => tools.constant('float32', [], [value]),
+    node,
+    ...constants,
     like: (ref, value) => {
-      const dtype = ref.dtype;
-      if (dtype === undefined) return methods.CastLike(tools.float(value), ref);
-      return tools.constant(dtype, [], [isFloat(dtype) ? value : Math.trunc(value)]);
+      const { dtype } = ref;
+      if (dtype === undefined) return methods.CastLike(constants.float(value), ref);
+      return constants.constant(dtype, [], [isFloat(dtype) ? value : Math.trunc(value)]);
     },
-    symbol: (name) => {
-      const found = symbols.get(name);
-      if (found !== undefined) return found;
-      const around = outer?.g.symbol(name);
-      if (around !== undefined) return around;
-      const length = tools.within({ origin: `dim.${name.replaceAll('*', '_')}` }, () => lengthOf(name));
-      if (length === undefined) return undefined;
-      length.elements = [name];
-      symbols.set(name, length);
-      return length;
-    },
-    within: (next, body) => {
-      const before = mark;
-      mark = next;
-      try {
-        return body();
-      } finally {
-        mark = before;
-      }
-    },
+    symbol: symbolLengths(() => self, inputs, outer?.g),
+    within,
   };
+  const self: Builder = Object.assign(methods, tools);
+  return { g: self, made, local };
+}
 
+/** Names a new node and its outputs after the mark, where they have no names, and notes rule and forward node. */
+function describe(node: Node, { origin, rule, gradOf }: Mark): void {
+  const base = origin === '' ? node.op : `${origin}.${node.op}`;
+  node.outputs.forEach((v, i) => {
+    if (v.name === '') v.name = i === 0 ? base : `${base}_${i}`;
+  });
+  if (node.name === '') node.name = node.outputs[0]?.name ?? base;
+  if (rule !== undefined) node.metadata.set('loraify.rule', rule);
+  if (gradOf !== undefined) node.metadata.set('loraify.grad_of', gradOf);
+}
+
+/** A node without names and types; attributes that have their default value are left out. */
+function nodeOf({ op, domain = '', inputs, attrs = {}, outputs }: Parameters<BuilderTools['node']>[0]): Node {
+  const rows = operatorRow(opKey({ domain, op }))?.attrs ?? {};
+  const list = Object.entries(attrs).flatMap(([name, value]) => {
+    if (value === undefined) return [];
+    const r = rows[name];
+    const attr = r === undefined ? guess(value) : attrFrom(r, value);
+    if (attr === undefined) throw new Error(`attribute ${name} of ${op} cannot be made from ${String(value)}`);
+    return [[name, attr] as const];
+  });
+  const ins = [...inputs];
+  while (ins.length > 0 && ins.at(-1) === undefined) ins.pop();
+  const outs: Value[] = [];
+  while (outs.length < outputs) outs.push(new Value(''));
+  const node = new Node({ op, domain, inputs: ins, outputs: outs, attrs: list });
+  for (const name of [...node.attrs.keys()]) if (isDefaultAttr(node, name)) node.attrs.delete(name);
+  return node;
+}
+
+/** Inserts what the builder of a body made since the last call, with the constants that it reads. */
+function placeBefore(before: Node, body: Graph, { made, local }: Built): void {
+  const nodes = [...made];
+  made.clear();
+  body.insertAfter(body.nodes[body.nodes.indexOf(before) - 1], ...nodes);
+  const known = new Set(body.initializers);
+  const read = new Set(nodes.flatMap(readsOf));
+  body.initializers.push(...[...local].filter((v) => read.has(v) && !known.has(v)));
+}
+
+/** Symbolic lengths, each computed once: by the builder around a body where that can, else from `inputs`. */
+function symbolLengths(
+  builder: () => Builder,
+  inputs: readonly Value[],
+  around: Builder | undefined,
+): BuilderTools['symbol'] {
+  const symbols = new Map<string, Value>();
+  /** "seq" as an input has it, "2*seq" as a product of such. */
+  const lengthOf = (name: string, g: Builder): Value | undefined => {
+    const source = inputs.find((v) => v.shape?.includes(name));
+    if (source !== undefined) return g.Gather(g.Shape(source), g.ints([source.shape?.indexOf(name) ?? 0]));
+    const factors = /^[\w.]+(\*[\w.]+)+$/.test(name) ? name.split('*') : [];
+    const lengths = factors.map((f) => (/^\d+$/.test(f) ? g.ints([Number(f)]) : g.symbol(f)));
+    const [first, ...rest] = lengths.filter((l) => l !== undefined);
+    return rest.length < factors.length - 1 ? undefined : first && rest.reduce((x, y) => g.Mul(x, y), first);
+  };
+  return (name) => {
+    const found = symbols.get(name) ?? around?.symbol(name);
+    if (found !== undefined) return found;
+    const g = builder();
+    const length = g.within({ origin: `dim.${name.replaceAll('*', '_')}` }, () => lengthOf(name, g));
+    if (length === undefined) return undefined;
+    length.elements = [name];
+    symbols.set(name, length);
+    return length;
+  };
+}
+
+/** A method for every row of the operator table: the inputs in order, then the attributes. */
+function operatorMethods(node: BuilderTools['node']): OpMethods {
   const method = (op: string, row: { readonly in: readonly string[] }) => {
     const variadicAt = row.in.findIndex((n) => n.startsWith('...'));
     return (...args: readonly unknown[]): Value => {
@@ -241,12 +230,8 @@ function build(
           ? a.filter((v): v is Value => v instanceof Value)
           : [a instanceof Value ? a : undefined],
       );
-      const [out] = tools.node({
-        op,
-        inputs,
-        attrs: typeof attrs === 'object' && attrs !== null ? attrs : {},
-        outputs: 1,
-      });
+      const plain = typeof attrs === 'object' && attrs !== null ? attrs : {};
+      const [out] = node({ op, inputs, attrs: plain, outputs: 1 });
       if (out === undefined) throw new Error(`${op} has no output`);
       return out;
     };
@@ -254,22 +239,7 @@ function build(
   const all: { -readonly [O in OpName]?: OpMethods[O] } = {};
   for (const [op, row] of Object.entries(operators)) if (isOpName(op)) all[op] = method(op, row);
   if (!isComplete(all)) throw new Error('the operator table and the builder differ');
-  const methods: OpMethods = all;
-  const self: Builder = Object.assign(methods, tools);
-  return { g: self, made, local };
-}
-
-const sameTensor = (a: Tensor, b: Tensor): boolean =>
-  a.dtype === b.dtype && a.dims.join() === b.dims.join() && bytesOf(a).every((x, i) => x === bytesOf(b)[i]);
-
-/** The shortest decimal that is the same float32. */
-function shortest(value: number): string {
-  const wanted = Math.fround(value);
-  for (let digits = 1; digits < 9; digits++) {
-    const text = String(Number(wanted.toPrecision(digits)));
-    if (Math.fround(Number(text)) === wanted) return text;
-  }
-  return String(Number(wanted.toPrecision(9)));
+  return all;
 }
 
 const isComplete = (m: { readonly [O in OpName]?: OpMethods[O] }): m is OpMethods =>

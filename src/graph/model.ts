@@ -559,9 +559,23 @@ export function uniqueNames(graph: Graph): void {
   for (const n of graph.allNodes()) if (n.name !== '') n.name = freshNode(n.name);
 }
 
-/** As `freshName` over everything it gave before, without trying every number again. */
-function nameGiver(): (base: string) => string {
-  const taken = new Set<string>();
+/** The main graph of a model, its functions and all bodies below them, outer before inner. */
+export const graphsOf = ({ graph, functions }: Pick<Model, 'graph' | 'functions'>): Graph[] =>
+  [graph, ...functions.map((f) => f.body)].flatMap((g) => g.allGraphs());
+
+/** The names of all values in these graphs: inputs, initializers and outputs of nodes. */
+export function namesIn(graphs: readonly Graph[]): Set<string> {
+  const names = new Set<string>();
+  for (const g of graphs) {
+    for (const v of g.inputs) names.add(v.name);
+    for (const v of g.initializers) names.add(v.name);
+    for (const n of g.nodes) for (const v of n.outputs) names.add(v.name);
+  }
+  return names;
+}
+
+/** Gives `freshName` of each base and adds it to `taken`, without trying every number again. */
+export function nameGiver(taken: Set<string> = new Set()): (base: string) => string {
   const counts = new Map<string, number>();
   return (base) => {
     let name = base;

@@ -254,6 +254,10 @@ export function inlineTensor(dtype: DataType, dims: readonly number[], bytes: Ui
   return { dtype, dims, byteLength, payload: { kind: 'inline', bytes } };
 }
 
+/** A float32 tensor over these values, which are not copied. */
+export const floatTensor = (dims: readonly number[], values: Float32Array): Tensor =>
+  inlineTensor('float32', dims, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+
 function encode(dtype: DataType, values: readonly number[]): ArrayBufferLike {
   switch (dtype) {
     case 'float32':

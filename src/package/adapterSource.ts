@@ -10,6 +10,7 @@ import {
   toFloats,
 } from '../adapter/index.ts';
 import { adapterMismatch, didYouMean } from '../errors.ts';
+import { defined } from '../formats/defined.ts';
 import type { Manifest, ManifestLayer } from '../formats/manifest.ts';
 import { matching } from '../formats/peftPattern.ts';
 import { bytesOf, type RawTensor } from '../formats/rawTensor.ts';
@@ -45,7 +46,7 @@ export function layersIn(manifest: Manifest, source: string): Source {
     if (A === undefined || B === undefined)
       throw adapterMismatch(`there is no tensor "${A === undefined ? l.A.name : l.B.name}"`, source);
     const m = l.magnitude === undefined ? undefined : take(l.magnitude.name);
-    layers.set(l.path, { ...pair(l, A, B, source), ...(m === undefined ? {} : { magnitude: toFloats(m) }) });
+    layers.set(l.path, { ...pair(l, A, B, source), ...defined({ magnitude: m && toFloats(m) }) });
   }
   const saved = new Map<string, RawTensor>();
   for (const s of manifest.saved ?? []) {

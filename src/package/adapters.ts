@@ -16,6 +16,7 @@ import type { Combination } from '../graph/choices/package.ts';
 import { layerOp } from '../graph/layers.ts';
 import { fitting, layersIn } from './adapterSource.ts';
 import { storedValues } from './modulesToSave.ts';
+import { stateVector, timesFactor } from './stateVector.ts';
 
 /** The initial adapter inside a package. */
 export const adapterFolder = 'adapter';
@@ -198,8 +199,7 @@ function ownLayers(packageDir: string, manifest: Manifest, options: AdapterOptio
 export function adapterParams(packageDir: string, manifest: Manifest, options: AdapterOptions): Float32Array {
   const sources = adapterSources(packageDir, options);
   const layers = ownLayers(packageDir, manifest, options);
-  const params = new Float32Array(manifest.state.size);
-  for (const l of manifest.layers) {
+  const placed = manifest.layers.map((l) => {
     const t = layers.get(l.path);
     if (t?.rank !== l.rank) {
       const ranks = `layer "${l.path}" has rank ${l.rank} in the package, rank ${t?.rank} in the`;
@@ -208,12 +208,9 @@ export function adapterParams(packageDir: string, manifest: Manifest, options: A
         : adapterMismatch(`${ranks} adapter`, sources[0]);
     }
     // Another alpha means another scale: it is folded into B, which is what the branch computes.
-    const fold = t.scale / l.scale;
-    params.set(t.A, l.A.offset);
-    params.set(fold === 1 ? t.B : t.B.map((x) => x * fold), l.B.offset);
-    if (t.magnitude !== undefined && l.magnitude !== undefined) params.set(t.magnitude, l.magnitude.offset);
-  }
+    return [l, { ...t, B: timesFactor(t.B, t.scale / l.scale) }] as const;
+  });
   const saved = adapterSaved(packageDir, manifest, options);
-  for (const s of manifest.saved ?? []) params.set(saved.get(s.name) ?? [], s.offset);
-  return params;
+  const whole = (manifest.saved ?? []).map((s) => [s, saved.get(s.name) ?? new Float32Array(0)] as const);
+  return stateVector(manifest.state.size, placed, whole);
 }

@@ -11,11 +11,13 @@ import {
 } from '../adapter/index.ts';
 import { createFile, createFolder, writeModelFile } from '../emit/index.ts';
 import { badOption } from '../errors.ts';
+import { defined } from '../formats/defined.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
+import { bytesOf } from '../formats/rawTensor.ts';
 import { exportFormats } from '../graph/choices/package.ts';
 import { factorShapes } from '../graph/layers.ts';
 import type { Layer, Model } from '../graph/model.ts';
-import { inlineTensor, type Tensor } from '../graph/tensor.ts';
+import { floatTensor, type Tensor } from '../graph/tensor.ts';
 import {
   type AdaptContext,
   type Chosen,
@@ -29,6 +31,7 @@ import type { ExportOptions, ExportResult, ServeOptions } from './exportOptions.
 import { typedTensor } from './modulesToSave.ts';
 import { checkRounded, openSource, packageCandidates, packageParameters } from './open.ts';
 import { servable } from './servable.ts';
+import { stateVector, timesFactor } from './stateVector.ts';
 
 /**
  * Writes an adapter of a package in the form of another tool. Nothing that exists is replaced without `force`.
@@ -92,32 +95,32 @@ interface Adapter {
   readonly saved: ReadonlyMap<string, Float32Array>;
 }
 
-const raw = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-
 /** What the branch of a layer computes with: A, and B with the scale in it. */
 function tensorsOf(layer: ManifestLayer, { A, B, rank, scale }: PeftLayer) {
   const shapes = factorShapes({ ...layer, rank });
   return {
-    A: { dims: shapes.A, bytes: raw(A) },
-    B: { dims: shapes.B, bytes: raw(scale === 1 ? B : B.map((x) => x * scale)) },
+    A: { dims: shapes.A, values: A },
+    B: { dims: shapes.B, values: timesFactor(B, scale) },
   };
 }
 
 function named(manifest: Manifest, adapter: Adapter): Map<string, PortableTensor> {
   const tensors = new Map<string, PortableTensor>();
+  const set = (name: string, dims: readonly number[], values: Float32Array): void => {
+    tensors.set(name, { type: 'float32', dims, bytes: bytesOf(values) });
+  };
   for (const layer of manifest.layers) {
     const { path, A, B, magnitude } = layer;
     const found = adapter.layers.get(path);
     if (found === undefined) continue;
     const made = tensorsOf(layer, found);
-    tensors.set(A.name, { type: 'float32', ...made.A });
-    tensors.set(B.name, { type: 'float32', ...made.B });
-    if (magnitude !== undefined && found.magnitude !== undefined)
-      tensors.set(magnitude.name, { type: 'float32', dims: [layer.out], bytes: raw(found.magnitude) });
+    set(A.name, made.A.dims, made.A.values);
+    set(B.name, made.B.dims, made.B.values);
+    if (magnitude !== undefined && found.magnitude !== undefined) set(magnitude.name, [layer.out], found.magnitude);
   }
   for (const { name, shape } of manifest.saved ?? []) {
     const values = adapter.saved.get(name);
-    if (values !== undefined) tensors.set(name, { type: 'float32', dims: shape, bytes: raw(values) });
+    if (values !== undefined) set(name, shape, values);
   }
   return tensors;
 }
@@ -142,7 +145,7 @@ async function writeServed(
     };
     const name = serve(model, chosen, options, { parameters, content: contentOf });
     const { dataFile } = await writeModelFile(model, file, { external: source.externalFiles.length > 0 });
-    return { ...(dataFile === undefined ? {} : { dataFile }), ...(name === undefined ? {} : { strength: name }) };
+    return defined({ dataFile, strength: name });
   } finally {
     source.close();
   }
@@ -155,15 +158,13 @@ function served(model: Model, manifest: Manifest, adapter: Adapter['layers']): C
     if (found === undefined) return [];
     const { A, B } = tensorsOf(layer, found);
     return [
-      {
+      defined({
         candidate,
         layer: servedLayer(layer, found),
-        A: inlineTensor('float32', A.dims, A.bytes),
-        B: inlineTensor('float32', B.dims, B.bytes),
-        ...(found.magnitude === undefined
-          ? {}
-          : { magnitude: inlineTensor('float32', [layer.out], raw(found.magnitude)) }),
-      },
+        A: floatTensor(A.dims, A.values),
+        B: floatTensor(B.dims, B.values),
+        magnitude: found.magnitude && floatTensor([layer.out], found.magnitude),
+      }),
     ];
   });
 }
@@ -201,38 +202,28 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
     return { offset };
   };
   const ops = new Map(manifest.layers.map((l) => [l.path, l.op]));
-  const layers = [...adapter].map(([path, l]) => ({
-    path,
-    op: ops.get(path) ?? '',
-    in: l.in,
-    out: l.out,
-    kernel: l.kernel,
-    rank: l.rank,
-    alpha: standard || rslora ? l.alpha : l.scale * l.rank,
-    A: place(l.A),
-    B: place(l.B),
-    ...(l.magnitude === undefined ? {} : { magnitude: place(l.magnitude) }),
-  }));
-  const saved = (manifest.saved ?? []).map((s) => ({ ...s, ...place(whole.get(s.name) ?? new Float32Array(0)) }));
-  const params = new Float32Array(size);
-  for (const [i, l] of all.entries()) {
-    params.set(l.A, layers[i]?.A.offset);
-    params.set(l.B, layers[i]?.B.offset);
-    params.set(l.magnitude ?? [], layers[i]?.magnitude?.offset);
-  }
-  for (const s of saved) params.set(whole.get(s.name) ?? [], s.offset);
+  const layers = [...adapter].map(([path, l]) => {
+    const places = defined({ A: place(l.A), B: place(l.B), magnitude: l.magnitude && place(l.magnitude) });
+    const alpha = standard || rslora ? l.alpha : l.scale * l.rank;
+    const { in: inputs, out, kernel, rank } = l;
+    return [{ path, op: ops.get(path) ?? '', in: inputs, out, kernel, rank, alpha, ...places }, l] as const;
+  });
+  const saved = (manifest.saved ?? []).map((s) => {
+    const values = whole.get(s.name) ?? new Float32Array(0);
+    return [{ ...s, ...place(values) }, values] as const;
+  });
   const { dropout, peft: told, modulesToSave } = manifest.lora;
   // Converted to a branch beside the source's weights, it is plain LoRA.
   const init = changesBase(manifest.lora.init) ? 'kaiming' : manifest.lora.init;
   return {
-    layers,
-    params,
+    layers: layers.map(([layer]) => layer),
+    params: stateVector(size, layers, saved),
     scaling: rslora ? 'rslora' : 'standard',
     knownPaths: knownPaths(manifest),
     dropout,
     init,
     told,
-    saved,
+    saved: saved.map(([weight]) => weight),
     modulesToSave,
   };
 }

@@ -11,16 +11,18 @@ import {
   type WeightChange,
 } from '../emit/index.ts';
 import { mergeMismatch, notMergeable } from '../errors.ts';
+import { defined } from '../formats/defined.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
 import { factorMatrices, formShapes } from '../graph/layers.ts';
-import { freshName, type Model, type Node, tensorType, type Value } from '../graph/model.ts';
-import { bytesOf, type DataType, inlineTensor, isFloat, type Tensor } from '../graph/tensor.ts';
+import { graphsOf, type Model, type Node, nameGiver, namesIn, tensorType, type Value } from '../graph/model.ts';
+import { bytesOf, type DataType, floatTensor, type Tensor } from '../graph/tensor.ts';
 import { parseFile } from '../parser/index.ts';
-import type { Candidate, Product } from '../passes/index.ts';
+import { type Candidate, isQuantized, type Product } from '../passes/index.ts';
 import { compareModels } from '../runtime/index.ts';
 import { type AdapterOptions, adapterLayers, adapterSaved, adapterSources, withStart } from './adapters.ts';
 import { typedTensor } from './modulesToSave.ts';
 import { checkRounded, openSource, packageCandidates, packageParameters, sourceFiles } from './open.ts';
+import { timesFactor } from './stateVector.ts';
 
 export interface MergeOptions extends AdapterOptions {
   /** The file to write. */
@@ -83,13 +85,8 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
         options.verify === false
           ? undefined
           : await verified(packageDir, manifest, { layers: adapter, saved }, path, warnings, most);
-      return {
-        file: options.out,
-        layers: edits.length + unties.length - saved.size,
-        warnings,
-        ...(dataFile === undefined ? {} : { dataFile }),
-        ...(checked === undefined ? {} : { error: checked }),
-      };
+      const layers = edits.length + unties.length - saved.size;
+      return defined({ file: options.out, layers, warnings, dataFile, error: checked });
     });
   } finally {
     source.close();
@@ -106,19 +103,15 @@ function plan(
   adapter: Adapter,
   saved: Saved,
 ): { edits: WeightChange[]; unties: UntieChange[] } {
-  const taken = new Set(
-    [...model.graph.allGraphs()].flatMap((g) =>
-      [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)].map((v) => v.name),
-    ),
-  );
+  const freshName = nameGiver(namesIn(graphsOf(model)));
   const edits: WeightChange[] = [];
   const unties: UntieChange[] = [];
   for (const { layer, candidate } of packageCandidates(model, manifest)) {
     const [product] = candidate.products;
     const change = adapter.get(layer.path);
     if (product === undefined || change === undefined) continue;
-    const { tensor, chain } = product.weight;
-    if (!isFloat(tensor.dtype) || chain.some((n) => n.op === 'DequantizeLinear'))
+    const { tensor } = product.weight;
+    if (isQuantized(product.weight))
       throw notMergeable(layer.path, `its weight "${layer.weight}" is quantized (${tensor.dtype})`);
     const edit = {
       layer: layer.path,
@@ -136,11 +129,7 @@ function plan(
         layer.path,
         `its weight "${layer.weight}" holds other modules too, and other operators read it`,
       );
-    else {
-      const name = freshName(`${layer.weight}.merged`, taken);
-      taken.add(name);
-      unties.push({ ...edit, name, uses: mine });
-    }
+    else unties.push({ ...edit, name: freshName(`${layer.weight}.merged`), uses: mine });
   }
   for (const { saved: s, parameter } of packageParameters(model, manifest)) {
     const values = saved.get(s.name);
@@ -152,8 +141,7 @@ function plan(
     const edit = { layer: path, weight: value.name, tensor, content };
     if (value.uses.size === uses.length && !model.graph.outputs.includes(value)) edits.push(edit);
     else {
-      const name = freshName(`${value.name}.merged`, taken);
-      taken.add(name);
+      const name = freshName(`${value.name}.merged`);
       unties.push({ ...edit, name, uses: uses.map(({ node, index }) => ({ node, input: index })) });
     }
   }
@@ -257,13 +245,11 @@ function branchTensors(layer: ManifestLayer, adapter: PeftLayer | undefined): [s
   if (adapter === undefined) return [];
   const { A, B, scale, magnitude } = adapter;
   const shapes = formShapes(adapter.form, adapter);
-  const factor = scale / layer.scale;
-  const raw = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   return [
-    [layer.A.name, inlineTensor('float32', shapes.A, raw(A))],
-    [layer.B.name, inlineTensor('float32', shapes.B, raw(factor === 1 ? B : B.map((x) => x * factor)))],
+    [layer.A.name, floatTensor(shapes.A, A)],
+    [layer.B.name, floatTensor(shapes.B, timesFactor(B, scale / layer.scale))],
     ...(magnitude === undefined || layer.magnitude === undefined
       ? []
-      : [[layer.magnitude.name, inlineTensor('float32', [layer.out], raw(magnitude))] satisfies [string, Tensor]]),
+      : [[layer.magnitude.name, floatTensor([layer.out], magnitude)] satisfies [string, Tensor]]),
   ];
 }

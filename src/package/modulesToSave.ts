@@ -2,7 +2,7 @@
 import { adapterMismatch } from '../errors.ts';
 import { type RawTensor, toFloat32 } from '../formats/rawTensor.ts';
 import { sizeOf, transposed } from '../graph/layers.ts';
-import { inlineTensor, type Tensor, tensorOf } from '../graph/tensor.ts';
+import { floatTensor, type Tensor, tensorOf } from '../graph/tensor.ts';
 
 /** Where a weight of the state stands, as the manifest and the model say it. */
 interface Stored {
@@ -34,5 +34,5 @@ export function storedValues(
 export function typedTensor(dtype: Tensor['dtype'], dims: readonly number[], values: Float32Array): Tensor {
   if (values.length !== sizeOf(dims)) throw new Error(`${values.length} values for [${dims.join(', ')}]`);
   if (dtype !== 'float32') return tensorOf(dtype, dims, Array.from(values));
-  return inlineTensor(dtype, dims, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  return floatTensor(dims, values);
 }

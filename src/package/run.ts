@@ -23,31 +23,28 @@ import {
 } from '../runtime/index.ts';
 import { adapterParams, peftContent } from './adapters.ts';
 import { storedValues } from './modulesToSave.ts';
+import { stateVector } from './stateVector.ts';
 
 /** Adapters of a run are PEFT directories; what it starts from may be any adapter. */
 const peftAnd = (combination?: Combination): AdapterFormat => ({
   read: (manifest, adapter) => adapterParams('', manifest, { adapter, combination }),
   readExact(manifest, directory) {
     const { tensors, saved } = readPeft(directory, manifest.lora.init);
-    const params = new Float32Array(manifest.state.size);
-    for (const layer of manifest.layers) {
+    const layers = manifest.layers.map((layer) => {
       const tensor = tensors.get(layer.path);
       if (tensor?.A.length !== sizeOf(layer.A.shape) || tensor.B.length !== sizeOf(layer.B.shape)) {
         throw adapterMismatch(`layer "${layer.path}" is missing in the adapter or has another shape`, directory);
       }
-      params.set(tensor.A, layer.A.offset);
-      params.set(tensor.B, layer.B.offset);
-      if (layer.magnitude === undefined) continue;
-      if (tensor.magnitude?.length !== layer.out)
+      if (layer.magnitude !== undefined && tensor.magnitude?.length !== layer.out)
         throw adapterMismatch(`layer "${layer.path}" has no magnitude in the adapter`, directory);
-      params.set(tensor.magnitude, layer.magnitude.offset);
-    }
-    for (const s of manifest.saved ?? []) {
+      return [layer, tensor] as const;
+    });
+    const whole = (manifest.saved ?? []).map((s) => {
       const tensor = saved.get(s.parameter);
       if (tensor === undefined) throw adapterMismatch(`"${s.parameter}" is missing in the adapter`, directory);
-      params.set(storedValues(s, tensor, directory), s.offset);
-    }
-    return params;
+      return [s, storedValues(s, tensor, directory)] as const;
+    });
+    return stateVector(manifest.state.size, layers, whole);
   },
   files: (manifest, params) => peftFiles(peftContent(manifest, params)),
 });

@@ -31,44 +31,23 @@ const maxDataFileBytes = 2 ** 40;
 /** The location by which ONNX Runtime's own loaders mean "this address in memory". */
 const memoryAddress = '*/_ORT_MEM_ADDR_/*';
 
+interface OpenedData {
+  readonly file: ExternalFile;
+  readonly source: ByteSource;
+}
+
 /** `folder` is the model's; without one (a model in memory) no external data can be found. */
 export function externalData(folder: string | undefined, modelFile: string): ExternalData {
-  const found = new Map<string, { readonly file: ExternalFile; readonly source: ByteSource }>();
+  const found = new Map<string, OpenedData>();
   const opened: FileSource[] = [];
 
-  const open = (tensor: string, location: string): { readonly file: ExternalFile; readonly source: ByteSource } => {
+  const open = (tensor: string, location: string): OpenedData => {
     const before = found.get(location);
     if (before !== undefined) return before;
     if (folder === undefined) throw externalDataBounds(tensor, 'the model is in memory, it has no folder', modelFile);
     const path = checkedPath(folder, tensor, location, modelFile);
-    let bytes: number;
-    try {
-      const stat = lstatSync(path);
-      if (!stat.isFile()) throw externalDataOutside(tensor, location, 'it is not a regular file', modelFile);
-      bytes = stat.size;
-    } catch (error) {
-      if (error instanceof Error && 'hint' in error) throw error;
-      throw externalDataBounds(tensor, `the file "${location}" cannot be opened: ${reason(error)}`, modelFile);
-    }
-    if (bytes > maxDataFileBytes)
-      throw externalDataBounds(tensor, `the file "${location}" has ${bytes} bytes, the limit is 1 TiB`, modelFile);
-    // Opened on the first read: a model may name thousands of files.
-    let file: FileSource | undefined;
-    const opening = (): FileSource => {
-      if (file === undefined) {
-        file = fileSource(path, { follow: false });
-        opened.push(file);
-      }
-      return file;
-    };
-    const source: ByteSource = {
-      name: path,
-      size: bytes,
-      get fd() {
-        return opening().fd;
-      },
-      read: (offset, length) => opening().read(offset, length),
-    };
+    const bytes = checkedSize(path, tensor, location, modelFile);
+    const source = openedOnRead(path, bytes, (file) => opened.push(file));
     const made = { file: { location, path, bytes }, source };
     found.set(location, made);
     return made;
@@ -98,6 +77,42 @@ export function externalData(folder: string | undefined, modelFile: string): Ext
     close() {
       for (const f of opened) f.close();
     },
+  };
+}
+
+/** The bytes of a regular file of a credible size. */
+function checkedSize(path: string, tensor: string, location: string, modelFile: string): number {
+  let bytes: number;
+  try {
+    const stat = lstatSync(path);
+    if (!stat.isFile()) throw externalDataOutside(tensor, location, 'it is not a regular file', modelFile);
+    bytes = stat.size;
+  } catch (error) {
+    if (error instanceof Error && 'hint' in error) throw error;
+    throw externalDataBounds(tensor, `the file "${location}" cannot be opened: ${reason(error)}`, modelFile);
+  }
+  if (bytes > maxDataFileBytes)
+    throw externalDataBounds(tensor, `the file "${location}" has ${bytes} bytes, the limit is 1 TiB`, modelFile);
+  return bytes;
+}
+
+/** A file that is opened on the first read: a model may name thousands. */
+function openedOnRead(path: string, size: number, onOpen: (file: FileSource) => void): ByteSource {
+  let file: FileSource | undefined;
+  const opening = (): FileSource => {
+    if (file === undefined) {
+      file = fileSource(path, { follow: false });
+      onOpen(file);
+    }
+    return file;
+  };
+  return {
+    name: path,
+    size,
+    get fd() {
+      return opening().fd;
+    },
+    read: (offset, length) => opening().read(offset, length),
   };
 }
 

@@ -98,7 +98,7 @@ class Scope {
     if (value !== undefined) return value;
     throw badModel(`${reader} "${name}", which nothing defines${didYouMean(name, this.#visible())}`, {
       where: place(this.#lex, at),
-      ...(node === undefined ? {} : { node }),
+      node,
     });
   }
 

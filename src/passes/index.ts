@@ -1,5 +1,6 @@
 /** Model -> Model. training/pipeline.ts lists the passes in their order. */
 export { type Saved, trainWhole } from './adapt/modulesToSave.ts';
+export { isQuantized } from './common/constantOperand.ts';
 export { forwardOf } from './common/forwardNodes.ts';
 export { type OnPass, type PassRun, runStage } from './common/pass.ts';
 export { type NearMiss, NearMisses } from './common/patternSearch.ts';
@@ -7,7 +8,6 @@ export { type Target, targets } from './common/target.ts';
 export { verify } from './common/verify.ts';
 export { isAdapted } from './dialect/adapted.ts';
 export type { Product, Skipped } from './dialect/layerKind.ts';
-export { trainableMark } from './dialect/marks.ts';
 export { chooseLoss, refuseOthers } from './loss/chooseLoss.ts';
 export { lossScaling } from './loss/lossScale.ts';
 export { exposeAdapters } from './lower/exposeAdapters.ts';

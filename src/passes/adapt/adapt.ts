@@ -5,6 +5,7 @@
 
 import { badModel } from '../../errors.ts';
 import { cloneMap, copyGraph } from '../../graph/clone.ts';
+import { trainableMark } from '../../graph/marks.ts';
 import {
   constant,
   type FunctionDef,
@@ -12,12 +13,13 @@ import {
   type Layer,
   type Model,
   type Node,
+  nameGiver,
+  namesIn,
   uniqueNames,
   Value,
 } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Marked, Product } from '../dialect/layerKind.ts';
-import { trainableMark } from '../dialect/marks.ts';
 import type { Chosen } from '../select/candidates.ts';
 import { functionKey } from '../select/findProducts.ts';
 import { kindNamed } from '../select/layers/index.ts';
@@ -150,11 +152,11 @@ function build(
   const map = cloneMap();
   const body = copyGraph(source.body, map);
   const taken = new Set(model.functions.filter((f) => f.domain === source.domain).map((f) => f.name));
+  const freshInput = nameGiver(namesIn(body.allGraphs()));
   const inputs = new Map(
     layers.map((layer): [Layer, Pick<Item, 'a' | 'b' | 'm'>] => {
-      const names = new Set([...body.inputs, ...[...body.allNodes()].flatMap((n) => n.outputs)].map((v) => v.name));
       const given = (name: string): Value => {
-        const v = new Value(freshName(name, names));
+        const v = new Value(freshInput(name));
         body.inputs.push(v);
         return v;
       };

@@ -4,7 +4,7 @@
  */
 
 import { badOption } from '../../errors.ts';
-import { constant, freshName, type Model } from '../../graph/model.ts';
+import { constant, graphsOf, type Model, nameGiver, namesIn } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import { savedMark } from '../dialect/marks.ts';
 import type { Parameter } from '../select/parameters.ts';
@@ -27,12 +27,7 @@ export function trainWhole(
   parameters: readonly Parameter[],
   content: (p: Parameter) => Tensor | undefined = () => undefined,
 ): Saved[] {
-  const taken = new Set(
-    [model.graph, ...model.functions.map((f) => f.body)]
-      .flatMap((g) => [...g.allGraphs()])
-      .flatMap((g) => [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)])
-      .map((v) => v.name),
-  );
+  const freshName = nameGiver(namesIn(graphsOf(model)));
   return parameters.map((parameter) => {
     const { path, value, uses, refused } = parameter;
     if (refused !== undefined)
@@ -40,9 +35,8 @@ export function trainWhole(
     const shared =
       !model.graph.initializers.includes(value) || value.uses.size > uses.length || model.graph.outputs.includes(value);
     const tensor = content(parameter) ?? parameter.tensor;
-    const own = shared ? constant(freshName(path, taken), tensor) : value;
+    const own = shared ? constant(freshName(path), tensor) : value;
     if (shared) {
-      taken.add(own.name);
       model.graph.initializers.push(own);
       for (const { node, index } of uses) node.setInput(index, own);
     } else own.tensor = tensor;

@@ -3,7 +3,7 @@
  * is: other readers of a weight keep the one they had.
  */
 import { badOption } from '../../errors.ts';
-import { constant, freshName, type Model, type Use } from '../../graph/model.ts';
+import { constant, graphsOf, type Model, nameGiver, namesIn, type Use } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Candidate } from '../select/candidates.ts';
 
@@ -16,11 +16,7 @@ export interface Rebased {
 /** Changes the model in place. Errors: BAD_OPTION where a weight cannot be changed for its layer alone. */
 export function rebase(model: Model, layers: readonly Rebased[]): void {
   if (layers.every((l) => l.changed === undefined)) return;
-  const taken = new Set(
-    [...model.graph.allGraphs()].flatMap((g) =>
-      [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)].map((v) => v.name),
-    ),
-  );
+  const freshName = nameGiver(namesIn(graphsOf(model)));
   for (const { candidate, changed } of layers) {
     if (changed === undefined) continue;
     const { stored } = candidate;
@@ -30,9 +26,7 @@ export function rebase(model: Model, layers: readonly Rebased[]): void {
     if (!shared && stored.tensor !== undefined) stored.tensor = changed;
     else if (!shared && attr?.kind === 'tensor') stored.producer?.attrs.set('value', { ...attr, value: changed });
     else {
-      const name = freshName(`${candidate.weight}.residual`, taken);
-      taken.add(name);
-      const own = constant(name, changed);
+      const own = constant(freshName(`${candidate.weight}.residual`), changed);
       model.graph.initializers.push(own);
       for (const { node, index } of mine) node.setInput(index, own);
     }

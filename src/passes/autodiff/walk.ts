@@ -38,20 +38,8 @@ export function gradients({ g, seeds, wrt, observer, behind }: GradientRequest):
     ends,
   );
   const active = activeValues(order, wrt);
-  const sums = new Map<Value, Value[]>();
-  const give = (to: Value, dv: Value): void => {
-    const list = sums.get(to);
-    if (list === undefined) sums.set(to, [dv]);
-    else list.push(dv);
-  };
-  const total = (v: Value): Value | undefined => {
-    const list = sums.get(v);
-    if (list === undefined) return undefined;
-    const sum = list.reduce((a, b) => g.Add(a, b));
-    sums.set(v, [sum]);
-    return sum;
-  };
-  for (const [v, dv] of seeds) if (active.has(v)) give(v, dv);
+  const sums = new Sums(g);
+  for (const [v, dv] of seeds) if (active.has(v)) sums.add(v, dv);
 
   // One set of tools for all rules; a refusal names the node at hand.
   let current: Node | undefined;
@@ -70,7 +58,7 @@ export function gradients({ g, seeds, wrt, observer, behind }: GradientRequest):
     g.within(
       { origin: `grad.${node.outputs[0]?.name ?? node.label}`, rule: `grad/${ruleKey(node)}`, gradOf: forward },
       () => {
-        const dys = node.outputs.map((o) => (active.has(o) && !ends.has(o) ? total(o) : undefined));
+        const dys = node.outputs.map((o) => (active.has(o) && !ends.has(o) ? sums.total(o) : undefined));
         const captured = capturedBy(node).filter((v) => active.has(v));
         const xs = [...node.inputs, ...captured];
         const onward = { observer, behind: () => [node, ...wayFrom(node, order, active), ...(behind?.() ?? [])] };
@@ -83,17 +71,45 @@ export function gradients({ g, seeds, wrt, observer, behind }: GradientRequest):
           const dx = dxs[i];
           if (x === undefined || dx === undefined || !active.has(x)) return;
           const sum = tools.sumTo(dx, x);
-          give(x, isHalf(x.dtype) ? asType(g, sum, x.dtype) : sum);
+          sums.add(x, isHalf(x.dtype) ? asType(g, sum, x.dtype) : sum);
         });
       },
     );
   }
   const result = new Map<Value, Value>();
   for (const v of wrt) {
-    const dv = g.within({ origin: `grad.${v.name}`, rule: 'grad/sum' }, () => total(v));
+    const dv = g.within({ origin: `grad.${v.name}`, rule: 'grad/sum' }, () => sums.total(v));
     if (dv !== undefined) result.set(v, dv);
   }
   return result;
+}
+
+/** The gradients that reach each value, added up when they are asked for. */
+class Sums {
+  readonly #g: Builder;
+  readonly #parts = new Map<Value, Value[]>();
+
+  constructor(g: Builder) {
+    this.#g = g;
+  }
+
+  has(v: Value): boolean {
+    return this.#parts.has(v);
+  }
+
+  add(to: Value, dv: Value): void {
+    const list = this.#parts.get(to);
+    if (list === undefined) this.#parts.set(to, [dv]);
+    else list.push(dv);
+  }
+
+  total(v: Value): Value | undefined {
+    const list = this.#parts.get(v);
+    if (list === undefined) return undefined;
+    const sum = list.reduce((a, b) => this.#g.Add(a, b));
+    this.#parts.set(v, [sum]);
+    return sum;
+  }
 }
 
 /** The gradients that `rule` gives; where it refuses and somebody wants to hear of it, stand-ins of the right shapes. */

@@ -29,7 +29,7 @@ export type Arguments = ReadonlyMap<Value, Value | undefined>;
 type Strided = readonly { readonly size: number; readonly stride: number }[];
 
 /** Follows an operand to the constant that it is a form of. */
-export function trace(operand: Value, args: Arguments): Traced {
+export function traceConstant(operand: Value, args: Arguments): Traced {
   const chain: Node[] = [];
   let value = args.get(operand) ?? operand;
   while (value.tensor === undefined && value.producer !== undefined && passes(value.producer)) {
@@ -73,14 +73,19 @@ export function trace(operand: Value, args: Arguments): Traced {
   return { kind: 'weight', view: { stored: value, tensor, dims, order: lies, chain } };
 }
 
+/** Whether a node between the stored tensor and the operand dequantizes it. */
+const isDequantized = ({ chain }: WeightView): boolean => chain.some((n) => n.op === 'DequantizeLinear');
+
+/** Whether a weight is stored as integers, or dequantized before it is read. */
+export const isQuantized = (view: WeightView): boolean => !isFloat(view.tensor.dtype) || isDequantized(view);
+
 /** A traced operand that must be of floats where it is read, with so many axes. */
 export function floatOf(traced: Traced, rank: number): Traced {
   if (traced.kind !== 'weight') return traced;
   const { view } = traced;
   const named = `weight "${view.stored.name}"`;
   const dtype = typeOf(view);
-  const quantized = view.chain.some((n) => n.op === 'DequantizeLinear');
-  if (!quantized && (dtype === undefined || !isFloat(dtype)))
+  if (!isDequantized(view) && (dtype === undefined || !isFloat(dtype)))
     return { kind: 'unusable', reason: `${named} is ${view.tensor.dtype}, not a floating-point type` };
   if (view.dims.length !== rank)
     return { kind: 'unusable', reason: `${named} has rank ${view.dims.length}, not ${rank}` };

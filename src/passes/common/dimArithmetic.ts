@@ -48,28 +48,40 @@ export function knownInts(v: Value | undefined): readonly number[] | undefined {
 export const asInt64 = (g: Builder, v: Value): Value =>
   v.dtype === 'int64' ? v : g.Cast(v, { to: dataTypeNumber('int64') });
 
-export function lengthTools(g: Builder, rank: (v: Value) => number): Lengths {
+/** A tensor of one element as a scalar. */
+export const asScalar = (g: Builder, v: Value): Value => (v.shape?.length === 0 ? v : g.Reshape(v, g.ints([])));
+
+/** Operations that are done on numbers where both operands are known, in nodes where one is not. */
+function arithmetic(g: Builder) {
   const node = (l: Length): Value => (typeof l === 'number' ? g.ints([l]) : l);
   const both =
     (known: (a: number, b: number) => number, made: (a: Value, b: Value) => Value) =>
     (a: Length, b: Length): Length =>
       typeof a === 'number' && typeof b === 'number' ? known(a, b) : made(node(a), node(b));
-  const add = both(
-    (a, b) => a + b,
-    (a, b) => g.Add(a, b),
-  );
-  const subtract = both(
-    (a, b) => a - b,
-    (a, b) => g.Sub(a, b),
-  );
-  const multiply = both(
-    (a, b) => a * b,
-    (a, b) => g.Mul(a, b),
-  );
-  const divide = both(
-    (a, b) => Math.floor(a / b),
-    (a, b) => g.Div(a, b),
-  );
+  return {
+    node,
+    both,
+    add: both(
+      (a, b) => a + b,
+      (a, b) => g.Add(a, b),
+    ),
+    subtract: both(
+      (a, b) => a - b,
+      (a, b) => g.Sub(a, b),
+    ),
+    multiply: both(
+      (a, b) => a * b,
+      (a, b) => g.Mul(a, b),
+    ),
+    divide: both(
+      (a, b) => Math.floor(a / b),
+      (a, b) => g.Div(a, b),
+    ),
+  };
+}
+
+export function lengthTools(g: Builder, rank: (v: Value) => number): Lengths {
+  const { node, both, add, subtract, multiply, divide } = arithmetic(g);
   const tools: Lengths = {
     length: (v, axis) => {
       const d = v.shape?.at(axis);

@@ -52,14 +52,7 @@ export const stopMark = 'loraify.stop';
 export function gradTools(g: Builder, needRank: (v: Value) => never): GradTools {
   const tools: GradTools = {
     ...lengthTools(g, (v) => tools.rank(v)),
-    shapeOf: (v) => {
-      if (isStatic(v.shape)) return g.ints(v.shape);
-      const lengths = v.shape?.map((d) => (typeof d === 'number' ? g.ints([d]) : d === null ? undefined : g.symbol(d)));
-      if (lengths?.every((d) => d !== undefined) !== true) return g.Shape(v);
-      const [only] = lengths;
-      if (lengths.length === 1 && only !== undefined) return only;
-      return g.Concat(lengths, { axis: 0 });
-    },
+    shapeOf: (v) => shapeOf(g, v),
     dim: (v, axis) => {
       const d = v.shape?.at(axis);
       if (typeof d === 'number') return g.ints([d]);
@@ -74,9 +67,8 @@ export function gradTools(g: Builder, needRank: (v: Value) => never): GradTools 
     },
     T: (v) => {
       const n = tools.rank(v);
-      if (n < 2) return v;
-      const perm = Array.from({ length: n }, (_, i) => i);
-      return g.Transpose(v, { perm: [...perm.slice(0, n - 2), n - 1, n - 2] });
+      const batch = Array.from({ length: Math.max(n - 2, 0) }, (_, i) => i);
+      return n < 2 ? v : g.Transpose(v, { perm: [...batch, n - 1, n - 2] });
     },
     rank: (v) => v.shape?.length ?? needRank(v),
     axis: (v, axis) => (axis < 0 ? axis + tools.rank(v) : axis),
@@ -97,17 +89,10 @@ export function gradTools(g: Builder, needRank: (v: Value) => never): GradTools 
       return g.Reshape(v, tools.shapeOf(ref), full ? {} : { allowzero: 1 });
     },
     sumTo: (dy, x) => {
-      const [from, to] = [dy.shape, x.shape];
-      if (sameShape(from, to)) return dy;
-      if (from === undefined || to === undefined) return sumAtRunTime(dy, x);
-      const lead = from.length - to.length;
-      const ambiguous = to.some((d, i) => {
-        const f = from[lead + i];
-        return d !== 1 && !(typeof d === 'number' && d > 1) && !(d === f && d !== null) && !(f === 1);
-      });
-      // An unknown length may be 1 at run time, where the other operand has more.
-      if (lead < 0 || ambiguous) return sumAtRunTime(dy, x);
-      const axes = from.flatMap((f, i) => (i < lead ? [i] : to[i - lead] === 1 && f !== 1 ? [i] : []));
+      if (sameShape(dy.shape, x.shape)) return dy;
+      const broadcast = broadcastAxes(dy.shape, x.shape);
+      if (broadcast === undefined) return sumAtRunTime(g, dy, x);
+      const { axes, lead } = broadcast;
       if (axes.length === 0) return dy;
       const onlyLead = axes.every((i) => i < lead);
       const summed = g.ReduceSum(dy, g.ints(axes), { keepdims: onlyLead ? 0 : 1 });
@@ -121,17 +106,43 @@ export function gradTools(g: Builder, needRank: (v: Value) => never): GradTools 
       return g.Expand(g.Unsqueeze(dy, axes), tools.shapeOf(x));
     },
   };
-
-  /** Reduction axes computed while the graph runs, for shapes that are not known before. */
-  const sumAtRunTime = (dy: Value, x: Value): Value => {
-    const target = g.Shape(x);
-    const from = g.Shape(dy);
-    // Ones in front make the two shapes equally long: their count is the difference of the ranks.
-    const lead = g.Sub(g.Shape(from), g.Shape(target));
-    const padded = g.Concat([g.Expand(g.ints([1]), lead), target], { axis: 0 });
-    const differs = g.Not(g.Equal(padded, from));
-    const axes = g.Reshape(g.NonZero(differs), g.ints([-1]));
-    return g.Reshape(g.ReduceSum(dy, axes, { keepdims: 1, noop_with_empty_axes: 1 }), target, { allowzero: 1 });
-  };
   return tools;
+}
+
+/** int64 vector with v's shape: from constants and symbols where these give all of it. */
+function shapeOf(g: Builder, v: Value): Value {
+  if (isStatic(v.shape)) return g.ints(v.shape);
+  const lengths = v.shape?.map((d) => (typeof d === 'number' ? g.ints([d]) : d === null ? undefined : g.symbol(d)));
+  if (lengths?.every((d) => d !== undefined) !== true) return g.Shape(v);
+  const [only] = lengths;
+  if (lengths.length === 1 && only !== undefined) return only;
+  return g.Concat(lengths, { axis: 0 });
+}
+
+/** The axes of `from` along which `to` was broadcast, and how many axes `from` has in front; undefined where only a run can tell. */
+function broadcastAxes(
+  from: readonly Dim[] | undefined,
+  to: readonly Dim[] | undefined,
+): { readonly axes: readonly number[]; readonly lead: number } | undefined {
+  if (from === undefined || to === undefined) return undefined;
+  const lead = from.length - to.length;
+  // An unknown length may be 1 at run time, where the other operand has more.
+  const ambiguous = to.some((d, i) => {
+    const f = from[lead + i];
+    return d !== 1 && !(typeof d === 'number' && d > 1) && !(d === f && d !== null) && !(f === 1);
+  });
+  if (lead < 0 || ambiguous) return undefined;
+  return { axes: from.flatMap((f, i) => (i < lead ? [i] : to[i - lead] === 1 && f !== 1 ? [i] : [])), lead };
+}
+
+/** dy summed to x's shape over axes that are computed while the graph runs. */
+function sumAtRunTime(g: Builder, dy: Value, x: Value): Value {
+  const target = g.Shape(x);
+  const from = g.Shape(dy);
+  // Ones in front make the two shapes equally long: their count is the difference of the ranks.
+  const lead = g.Sub(g.Shape(from), g.Shape(target));
+  const padded = g.Concat([g.Expand(g.ints([1]), lead), target], { axis: 0 });
+  const differs = g.Not(g.Equal(padded, from));
+  const axes = g.Reshape(g.NonZero(differs), g.ints([-1]));
+  return g.Reshape(g.ReduceSum(dy, axes, { keepdims: 1, noop_with_empty_axes: 1 }), target, { allowzero: 1 });
 }

@@ -197,14 +197,14 @@ function languageModel(graph: Graph, logits: Value): string | undefined {
   const [, steps, classes] = logits.shape ?? [];
   if (steps !== length) return undefined;
   for (const { node } of readers(ids)) {
-    const table = node.op === 'Gather' ? storedBehind(node.inputs[0]) : undefined;
+    const table = node.op === 'Gather' ? tableBehind(node.inputs[0]) : undefined;
     if (table?.tensor?.dims[0] === classes) return table?.name;
   }
   return undefined;
 }
 
 /** What a table is read from, through changes of its type. */
-function storedBehind(value: Value | undefined): Value | undefined {
+function tableBehind(value: Value | undefined): Value | undefined {
   let at = value;
   while (at?.producer !== undefined && ['Cast', 'Identity', 'DequantizeLinear'].includes(at.producer.op))
     at = at.producer.inputs[0];

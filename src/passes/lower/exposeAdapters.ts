@@ -13,7 +13,18 @@
 import { createBuilder } from '../../graph/builder.ts';
 import type { AdapterInputs } from '../../graph/choices/package.ts';
 import { factorShapes, rankAxes } from '../../graph/layers.ts';
-import { freshName, type Layer, type Model, replaceUses, tensorType, uniqueNames, Value } from '../../graph/model.ts';
+import {
+  freshName,
+  type Graph,
+  graphsOf,
+  type Layer,
+  type Model,
+  namesIn,
+  replaceUses,
+  tensorType,
+  uniqueNames,
+  Value,
+} from '../../graph/model.ts';
 import { rankSymbol, strengthName } from '../../graph/served.ts';
 import { inlineTensor, tensorOf } from '../../graph/tensor.ts';
 
@@ -38,33 +49,42 @@ export function exposeAdapters(
     }
     return { layer, a, b };
   });
-  if (kind !== 'baked') {
-    const rest = new Set(found.flatMap(({ a, b }) => [a, b]));
-    const kept = graph.initializers.filter((v) => !rest.has(v));
-    graph.initializers.length = 0;
-    graph.initializers.push(...kept);
-    for (const { layer, a, b } of found) {
-      const rank = rankSymbol + layer.path;
-      const [shapes, axes] = [factorShapes({ ...layer, rank: 0 }), rankAxes(layer.op)];
-      for (const [v, empty, axis] of [
-        [a, shapes.A, axes.A],
-        [b, shapes.B, axes.B],
-      ] as const) {
-        const type = empty.map((d, i) => (i === axis ? rank : d));
-        v.type = tensorType('float32', type);
-        v.tensor = kind === 'optional' ? inlineTensor('float32', empty, new Uint8Array(0)) : undefined;
-        graph.inputs.push(v);
-        if (v.tensor !== undefined) graph.initializers.push(v);
-      }
+  if (kind !== 'baked') exposeFactors(graph, found, kind);
+  return strength ? addStrength(model, found, kind) : undefined;
+}
+
+interface Factors {
+  readonly layer: Layer;
+  readonly a: Value;
+  readonly b: Value;
+}
+
+/** A and B of every layer become inputs with an open rank, with empty defaults where they are optional. */
+function exposeFactors(graph: Graph, layers: readonly Factors[], kind: 'required' | 'optional'): void {
+  const rest = new Set(layers.flatMap(({ a, b }) => [a, b]));
+  const kept = graph.initializers.filter((v) => !rest.has(v));
+  graph.initializers.length = 0;
+  graph.initializers.push(...kept);
+  for (const { layer, a, b } of layers) {
+    const rank = rankSymbol + layer.path;
+    const [shapes, axes] = [factorShapes({ ...layer, rank: 0 }), rankAxes(layer.op)];
+    for (const [v, empty, axis] of [
+      [a, shapes.A, axes.A],
+      [b, shapes.B, axes.B],
+    ] as const) {
+      const type = empty.map((d, i) => (i === axis ? rank : d));
+      v.type = tensorType('float32', type);
+      v.tensor = kind === 'optional' ? inlineTensor('float32', empty, new Uint8Array(0)) : undefined;
+      graph.inputs.push(v);
+      if (v.tensor !== undefined) graph.initializers.push(v);
     }
   }
-  if (!strength) return undefined;
-  const taken = new Set(
-    [...graph.allGraphs()]
-      .flatMap((g) => [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)])
-      .map((v) => v.name),
-  );
-  const factor = new Value(freshName(strengthName, taken), tensorType('float32', []));
+}
+
+/** A scalar input that multiplies every branch. Returns its name. */
+function addStrength(model: Model, layers: readonly Factors[], kind: AdapterInputs): string {
+  const { graph } = model;
+  const factor = new Value(freshName(strengthName, namesIn(graphsOf(model))), tensorType('float32', []));
   if (kind === 'optional') {
     factor.tensor = tensorOf('float32', [], [1]);
     graph.initializers.push(factor);
@@ -73,7 +93,7 @@ export function exposeAdapters(
   // B is the smaller side of a branch: rank times the width of the output, whatever the batch.
   const g = createBuilder();
   const scaled = g.within({ origin: '', rule: 'export/strength' }, () =>
-    found.map(({ b }) => {
+    layers.map(({ b }) => {
       const out = g.Mul(b, factor);
       out.name = `${b.name}.scaled`;
       out.type = b.type;

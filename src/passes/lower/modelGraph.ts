@@ -41,6 +41,8 @@ export function lowerBeside(model: Model): void {
     dropDetached(graph);
     uniqueNames(graph);
   }
+  // A, B and scalars are initializers that are no inputs: such exist since IR 4.
+  model.irVersion = Math.max(model.irVersion, 4);
 }
 
 interface Site {

@@ -6,13 +6,14 @@
  * summed with a float32 value of its shape), factors of rows, sums of whole tensors. A and B are rounded for their products, which
  * sum in float32; their gradients leave the products rounded once.
  */
-import { createBuilder } from '../../graph/builder.ts';
+import { type Builder, createBuilder } from '../../graph/builder.ts';
 import { constant, type Graph, Node, readsOf, tensorType, Value } from '../../graph/model.ts';
 import type { OpKind } from '../../graph/operatorRow.ts';
 import { attrsOf, factsOf, kindOf, opKey } from '../../graph/operators.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import { inlineBytes, roundedWithin } from '../../graph/tensor.ts';
 import { isBackward } from '../common/forwardNodes.ts';
+import { Insertions } from '../common/insertions.ts';
 import { axesOf } from '../common/reductionAxes.ts';
 import { ruleOf } from '../common/ruleOf.ts';
 import { sameShape } from '../common/shapeTools.ts';
@@ -42,57 +43,46 @@ export function narrow(graph: Graph, type: HalfType): void {
 function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean): void {
   const plan = planFor(graph, type, isActive);
   if (plan.computed.size === 0) return;
-  const handedOut = new Set<Value>(graph.outputs);
-  for (const n of graph.nodes)
-    for (const b of n.bodies) for (const v of b.allGraphs()) for (const o of v.outputs) handedOut.add(o);
+  const narrowing: Narrowing = {
+    graph,
+    type,
+    plan,
+    g: createBuilder(),
+    halves: new Map(),
+    inserted: new Insertions(),
+    outputs: new Set(graph.allGraphs().flatMap((own) => own.outputs)),
+  };
+  narrowOutputs(narrowing);
+  narrowInputs(narrowing);
+  narrowing.inserted.apply(graph);
+  dropIdleCasts(graph, narrowing.outputs);
+}
+
+/** One graph on its way from float32 to the half type. */
+interface Narrowing {
+  readonly graph: Graph;
+  readonly type: HalfType;
+  readonly plan: Plan;
+  readonly g: Builder;
+  /** Values in the half type, by the float32 values that they replace. */
+  readonly halves: Map<Value, Value>;
+  readonly inserted: Insertions;
+  /** Outputs of the graph and of bodies in it, which stay float32. */
+  readonly outputs: ReadonlySet<Value>;
+}
+
+const cast = (g: Builder, from: Value, to: Value, dtype: HalfType | 'float32', rule: string): Node =>
+  g.within({ origin: from.name, rule }, () =>
+    g.own(new Node({ op: 'Cast', inputs: [from], outputs: [to], attrs: castTo(dtype) })),
+  );
+
+/** The node now produces the half value; readers that need float32 get a Cast. */
+function narrowOutputs({ graph, type, plan, g, halves, inserted, outputs }: Narrowing): void {
   const at = new Map(graph.nodes.map((n, i) => [n, i]));
-  /** Nodes that stand right before or behind another, in the order in which they were made. */
-  const before = new Map<Node, Node[]>();
-  const behind = new Map<Node | undefined, Node[]>();
-  const g = createBuilder();
-  const cast = (from: Value, to: Value, dtype: HalfType | 'float32', rule: string): Node =>
-    g.within({ origin: from.name, rule }, () =>
-      g.own(new Node({ op: 'Cast', inputs: [from], outputs: [to], attrs: castTo(dtype) })),
-    );
-  const put = <K>(map: Map<K, Node[]>, key: K, node: Node): void => {
-    map.set(key, [...(map.get(key) ?? []), node]);
-  };
-
-  const halves = new Map<Value, Value>();
-  /** v in the half type, for a node that computes in it. */
-  const half = (v: Value): Value => {
-    const known = halves.get(v) ?? storedBehind(v);
-    if (known !== undefined) return known;
-    if (v.tensor !== undefined) {
-      const made = constant(`${v.name}.${type}`, roundedWithin(v.tensor, type, v.name, most[type]));
-      halves.set(v, made);
-      return made;
-    }
-    const made = new Value(`${v.name}.${type}`, tensorType(type, v.shape));
-    const producer = v.producer?.graph === graph ? v.producer : undefined;
-    let from = v;
-    // Masks are added.
-    if ([...v.uses].some((u) => u.node.op === 'Add' && plan.computed.has(u.node))) {
-      from = new Value(`${v.name}.clipped`, v.type);
-      const bounds = [-most[type], most[type]].map((x) => g.float(x));
-      put(
-        behind,
-        producer,
-        g.within({ origin: v.name, rule: 'narrow' }, () =>
-          g.own(new Node({ op: 'Clip', inputs: [v, ...bounds], outputs: [from] })),
-        ),
-      );
-    }
-    put(behind, producer, cast(from, made, type, 'narrow'));
-    halves.set(v, made);
-    return made;
-  };
-
-  // Results first: a value that is made in the half type has it from here on, and a wide one of its own for who needs that.
   for (const v of plan.values) {
     const all = [...v.uses].filter((u) => !plan.computed.has(u.node));
     const uses = all.filter((u) => !ofAnyType(u.node));
-    const isOutput = handedOut.has(v);
+    const isOutput = outputs.has(v);
     const { producer } = v;
     const made = new Value(isOutput ? `${v.name}.${type}` : v.name, tensorType(type, v.shape));
     if (producer === undefined) continue;
@@ -102,8 +92,7 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
     for (const { node, index } of all) if (ofAnyType(node)) node.setInput(index, made);
     if (isOutput) {
       v.producer = undefined;
-      const wide = cast(made, v, 'float32', 'narrow');
-      put(behind, producer, wide);
+      inserted.behind(producer, cast(g, made, v, 'float32', 'narrow'));
       continue;
     }
     // The backward casts once more for itself, so that what is kept is the narrow one.
@@ -118,26 +107,53 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
         `${v.name}.${rule === 'narrow' ? 'float32' : 'float32.again'}`,
         tensorType('float32', v.shape),
       );
-      put(before, first, cast(made, wide, 'float32', rule));
+      inserted.before(first, cast(g, made, wide, 'float32', rule));
       for (const { node, index } of users) node.setInput(index, wide);
     }
   }
-  for (const node of graph.nodes) {
-    if (!plan.computed.has(node)) continue;
+}
+
+/** Nodes that compute in the half type read their float32 inputs in it. */
+function narrowInputs(narrowing: Narrowing): void {
+  for (const node of narrowing.graph.nodes) {
+    if (!narrowing.plan.computed.has(node)) continue;
     node.inputs.forEach((v, i) => {
-      if (v?.dtype === 'float32' && !(node.op === 'Where' && i === 0)) node.setInput(i, half(v));
+      if (v?.dtype === 'float32' && !(node.op === 'Where' && i === 0)) node.setInput(i, halfOf(narrowing, v));
     });
   }
-  const order = graph.nodes.flatMap((n) => [...(before.get(n) ?? []), n, ...(behind.get(n) ?? [])]);
-  const fresh = new Set(order.filter((n) => n.graph === undefined));
-  const first = behind.get(undefined) ?? [];
-  for (const n of [...fresh, ...first]) n.attach(graph);
-  graph.nodes.splice(0, graph.nodes.length, ...first, ...order);
-  // Casts of weights that are read as they are stored now.
-  const idle = graph.nodes.filter(
-    (n) => n.op === 'Cast' && n.outputs.every((o) => o.uses.size === 0 && !handedOut.has(o)),
-  );
-  graph.removeAll(new Set(idle));
+}
+
+/** v in the half type: the node's own output, the stored weight, a rounded constant, or a Cast right behind its producer. */
+function halfOf({ graph, type, plan, g, halves, inserted }: Narrowing, v: Value): Value {
+  const known = halves.get(v) ?? storedBehind(v);
+  if (known !== undefined) return known;
+  if (v.tensor !== undefined) {
+    const made = constant(`${v.name}.${type}`, roundedWithin(v.tensor, type, v.name, most[type]));
+    halves.set(v, made);
+    return made;
+  }
+  const made = new Value(`${v.name}.${type}`, tensorType(type, v.shape));
+  const producer = v.producer?.graph === graph ? v.producer : undefined;
+  let from = v;
+  // Masks are added.
+  if ([...v.uses].some((u) => u.node.op === 'Add' && plan.computed.has(u.node))) {
+    from = new Value(`${v.name}.clipped`, v.type);
+    const bounds = [-most[type], most[type]].map((x) => g.float(x));
+    const clip = new Node({ op: 'Clip', inputs: [v, ...bounds], outputs: [from] });
+    inserted.behind(
+      producer,
+      g.within({ origin: v.name, rule: 'narrow' }, () => g.own(clip)),
+    );
+  }
+  inserted.behind(producer, cast(g, from, made, type, 'narrow'));
+  halves.set(v, made);
+  return made;
+}
+
+/** Removes Casts of weights that are read as they are stored now. */
+function dropIdleCasts(graph: Graph, outputs: ReadonlySet<Value>): void {
+  const isIdle = (n: Node): boolean => n.op === 'Cast' && n.outputs.every((o) => o.uses.size === 0 && !outputs.has(o));
+  graph.removeAll(new Set(graph.nodes.filter(isIdle)));
 }
 
 /**

@@ -34,87 +34,122 @@ export function computeAgain(graph: Graph, usual: Usual = { batch: 8, length: 51
   if (again.size > 0) rewrite(graph, forward, again);
 }
 
-/** The forward nodes that the backward has copies of. */
-function chosen(graph: Graph, forward: ReadonlySet<Node>, bytes: (v: Value) => number): Set<Node> {
-  const isForward = (v: Value | undefined): v is Value & { producer: Node } =>
-    v?.producer !== undefined && forward.has(v.producer);
-  /** The value that an alias is a view of. */
-  const rootOf = (v: Value): Value => {
-    let root = v;
-    for (let of = root.producer; of !== undefined && forward.has(of) && isAlias(of); of = root.producer) {
-      const [from] = of.inputs;
-      if (from === undefined) break;
-      root = from;
-    }
-    return root;
-  };
-  const kept = new Set<Value>();
-  const pinned = new Set<Value>(graph.outputs.map(rootOf));
-  for (const node of graph.nodes) {
-    if (forward.has(node)) continue;
-    for (const v of readsOf(node)) if (isForward(v)) kept.add(rootOf(v));
-    if (node.bodies.length > 0) for (const v of readsOf(node)) pinned.add(rootOf(v));
-  }
-  const again = new Set<Node>();
-  const total = (list: Iterable<Value>): number => [...list].reduce((n, v) => n + bytes(v), 0);
-  const isLarge = (v: Value): boolean => bytes(v) >= small && bytes(v) < Number.POSITIVE_INFINITY;
+type Made = Value & { readonly producer: Node };
 
-  /** What `nodes` read that is neither at hand nor made by them. */
-  const missing = (nodes: ReadonlySet<Node>, target: Value): Set<Value> => {
-    const found = new Set<Value>();
-    for (const node of nodes)
-      for (const input of node.inputs) {
-        const v = input && rootOf(input);
-        if (!isForward(v) || nodes.has(v.producer) || again.has(v.producer)) continue;
-        if ((v === target || !kept.has(v)) && bytes(v) >= small) found.add(v);
-      }
-    return found;
-  };
+/** The forward nodes that the backward has copies of. */
+function chosen(graph: Graph, forward: ReadonlySet<Node>, bytes: (v: Value) => number): ReadonlySet<Node> {
+  const choice = new Choice(graph, forward, bytes);
+  const isLarge = (v: Value): boolean => bytes(v) >= small && bytes(v) < Number.POSITIVE_INFINITY;
+  for (const v of choice.candidates()) {
+    const found = choice.kept.has(v) && isLarge(v) ? choice.recipe(v, isPass) : undefined;
+    if (found !== undefined && found.gain >= found.time * worth) choice.take(found);
+  }
+  const weights = choice.candidates().filter(({ producer }) => producer.op === 'Softmax');
+  const attention = choice.total(weights);
+  const rest = choice.total([...choice.kept].filter((v) => !(v.producer && isLoss(v.producer)))) - attention;
+  if (attention > Math.max(rest, plenty))
+    for (const v of weights) {
+      const found = choice.recipe(v, (node) => isPass(node) || isScores(node));
+      if (found !== undefined) choice.take(found);
+    }
+  return choice.again;
+}
+
+/** What the backward keeps of the forward, and what it computes again instead. */
+class Choice {
+  /** Forward values that the backward reads. */
+  readonly kept = new Set<Value>();
+  /** Nodes to compute again. */
+  readonly again = new Set<Node>();
+  /** Values that stay whatever is chosen: outputs, and what bodies read. */
+  readonly #pinned: Set<Value>;
+  readonly #graph: Graph;
+  readonly #forward: ReadonlySet<Node>;
+  readonly #bytes: (v: Value) => number;
+
+  constructor(graph: Graph, forward: ReadonlySet<Node>, bytes: (v: Value) => number) {
+    this.#graph = graph;
+    this.#forward = forward;
+    this.#bytes = bytes;
+    this.#pinned = new Set(graph.outputs.map((v) => this.#rootOf(v)));
+    for (const node of graph.nodes) {
+      if (forward.has(node)) continue;
+      for (const v of readsOf(node)) if (this.#isForward(v)) this.kept.add(this.#rootOf(v));
+      if (node.bodies.length > 0) for (const v of readsOf(node)) this.#pinned.add(this.#rootOf(v));
+    }
+  }
+
+  total(list: Iterable<Value>): number {
+    return [...list].reduce((n, v) => n + this.#bytes(v), 0);
+  }
+
+  /** Last first: what a value is made of is looked at after it. */
+  candidates(): Made[] {
+    return this.#graph.nodes
+      .toReversed()
+      .flatMap((n) =>
+        n.outputs.filter((v) => this.kept.has(v) && !this.#pinned.has(v)).filter((v) => this.#isForward(v)),
+      );
+  }
+
   /** The nodes that make a kept value of kept ones at the best rate, as many steps back as that takes. */
-  const recipe = (target: Value & { producer: Node }, may: (node: Node) => boolean): Recipe | undefined => {
+  recipe(target: Made, may: (node: Node) => boolean): Recipe | undefined {
     if (!may(target.producer)) return undefined;
     const nodes = new Set<Node>();
     let best: Recipe | undefined;
     let [made, time] = [0, 0];
     for (let next = target; nodes.size < depth; ) {
       nodes.add(next.producer);
-      time += timeOf(next.producer, bytes);
-      made += total(next.producer.outputs.filter((v) => kept.has(v)));
-      const lacking = missing(nodes, target);
-      const gain = made - total(lacking);
+      time += timeOf(next.producer, this.#bytes);
+      made += this.total(next.producer.outputs.filter((v) => this.kept.has(v)));
+      const lacking = this.#missing(nodes, target);
+      const gain = made - this.total(lacking);
       if (gain > 0 && gain / time > (best === undefined ? 0 : best.gain / best.time))
         best = { nodes: new Set(nodes), lacking, gain, time };
-      const further = [...lacking].filter(isForward).filter((v) => !pinned.has(v) && may(v.producer));
-      const [largest] = further.sort((v, w) => bytes(w) - bytes(v));
+      const further = [...lacking]
+        .filter((v) => this.#isForward(v))
+        .filter((v) => !this.#pinned.has(v) && may(v.producer));
+      const [largest] = further.sort((v, w) => this.#bytes(w) - this.#bytes(v));
       if (largest === undefined) break;
       next = largest;
     }
     return best;
-  };
-  const take = ({ nodes, lacking }: Recipe): void => {
-    for (const v of lacking) kept.add(v);
-    for (const node of nodes) {
-      again.add(node);
-      for (const v of node.outputs) kept.delete(v);
-    }
-  };
-  /** Last first: what a value is made of is looked at after it. */
-  const candidates = (): (Value & { producer: Node })[] =>
-    graph.nodes.toReversed().flatMap((n) => n.outputs.filter((v) => kept.has(v) && !pinned.has(v)).filter(isForward));
-
-  for (const v of candidates()) {
-    const found = kept.has(v) && isLarge(v) ? recipe(v, isPass) : undefined;
-    if (found !== undefined && found.gain >= found.time * worth) take(found);
   }
-  const weights = candidates().filter(({ producer }) => producer.op === 'Softmax');
-  const attention = total(weights);
-  const rest = total([...kept].filter((v) => !(v.producer && isLoss(v.producer)))) - attention;
-  if (attention > Math.max(rest, plenty))
-    for (const v of weights) {
-      const found = recipe(v, (node) => isPass(node) || isScores(node));
-      if (found !== undefined) take(found);
+
+  take({ nodes, lacking }: Recipe): void {
+    for (const v of lacking) this.kept.add(v);
+    for (const node of nodes) {
+      this.again.add(node);
+      for (const v of node.outputs) this.kept.delete(v);
     }
-  return again;
+  }
+
+  /** What `nodes` read that is neither at hand nor made by them. */
+  #missing(nodes: ReadonlySet<Node>, target: Value): Set<Value> {
+    const found = new Set<Value>();
+    for (const node of nodes)
+      for (const input of node.inputs) {
+        const v = input && this.#rootOf(input);
+        if (!this.#isForward(v) || nodes.has(v.producer) || this.again.has(v.producer)) continue;
+        if ((v === target || !this.kept.has(v)) && this.#bytes(v) >= small) found.add(v);
+      }
+    return found;
+  }
+
+  #isForward(v: Value | undefined): v is Made {
+    return v?.producer !== undefined && this.#forward.has(v.producer);
+  }
+
+  /** The value that an alias is a view of. */
+  #rootOf(v: Value): Value {
+    let root = v;
+    for (let of = root.producer; of !== undefined && this.#forward.has(of) && isAlias(of); of = root.producer) {
+      const [from] = of.inputs;
+      if (from === undefined) break;
+      root = from;
+    }
+    return root;
+  }
 }
 
 interface Recipe {

@@ -6,12 +6,13 @@
 
 import { badOption } from '../../errors.ts';
 import { createBuilder } from '../../graph/builder.ts';
-import { type Graph, type Model, Node, replaceUses, tensorType, Value } from '../../graph/model.ts';
+import { trainableMark } from '../../graph/marks.ts';
+import { type Graph, graphsOf, type Model, Node, replaceUses, tensorType, Value } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import { rounded } from '../../graph/tensor.ts';
-import { constantTensor, type Traced, trace, typeOf } from '../common/constantOperand.ts';
+import { constantTensor, type Traced, traceConstant, typeOf } from '../common/constantOperand.ts';
 import { isAdapted } from '../dialect/adapted.ts';
-import { savedMark, trainableMark } from '../dialect/marks.ts';
+import { savedMark } from '../dialect/marks.ts';
 import { kindOf } from '../select/layers/index.ts';
 import { castTo, pickNarrow, picks } from './missingKernels.ts';
 import { storedRule } from './storedBehind.ts';
@@ -29,7 +30,7 @@ export interface Stored {
  * or where there are none of float32.
  */
 export function storeHalf(model: Model, type: HalfType): Stored | undefined {
-  const graphs = [model.graph, ...model.functions.map((f) => f.body)].flatMap((g) => [...g.allGraphs()]);
+  const graphs = graphsOf(model);
   const fixed = new Set<Value>([...model.graph.inputs, ...graphs.flatMap((g) => g.outputs)]);
   const wanted = new Set<Value>();
   const found = new Set<string>();
@@ -89,7 +90,7 @@ function whyNone(storedAs: ReadonlySet<string>, overridable: number): string {
  */
 function weightsOf(node: Node): Traced[] {
   const follow = (v: Value | undefined): Traced[] => {
-    const traced = v && trace(v, new Map());
+    const traced = v && traceConstant(v, new Map());
     if (traced?.kind !== 'weight') return [];
     const lasts = traced.view.dims.slice(-2);
     return lasts.length === 2 && (isConvolution(node) || lasts.every((d) => d > 1)) ? [traced] : [];
@@ -101,7 +102,7 @@ function weightsOf(node: Node): Traced[] {
     return operands.length === 1 ? operands : [];
   }
   if (isConvolution(node)) return follow(node.inputs[1]);
-  const row = kindOf(node)?.find(node, (v) => trace(v, new Map()));
+  const row = kindOf(node)?.find(node, (v) => traceConstant(v, new Map()));
   return typeof row === 'object' ? [row].flat().map(({ weight: view }) => ({ kind: 'weight', view })) : [];
 }
 

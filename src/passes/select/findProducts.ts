@@ -3,7 +3,7 @@
  * with the reason.
  */
 import type { Graph, Model, Node, Value } from '../../graph/model.ts';
-import { type Arguments, trace } from '../common/constantOperand.ts';
+import { type Arguments, traceConstant } from '../common/constantOperand.ts';
 import type { Call, Product, Skipped } from '../dialect/layerKind.ts';
 import { kindOf } from './layers/index.ts';
 
@@ -36,7 +36,7 @@ export function findProducts(model: Model): FoundProducts {
   };
 
   const look = (node: Node, graph: Graph, calls: readonly Call[], args: Arguments): void => {
-    const found = kindOf(node)?.find(node, (operand) => trace(operand, args));
+    const found = kindOf(node)?.find(node, (operand) => traceConstant(operand, args));
     if (typeof found === 'string') skipped.push({ node: node.label, op: node.op, reason: found });
     else for (const f of [found ?? []].flat()) products.push({ ...f, node, graph, calls });
   };

@@ -2,7 +2,7 @@
 import { layerOp } from '../../graph/layers.ts';
 import type { Model, Node, Use, Value } from '../../graph/model.ts';
 import { isFloat, type Tensor } from '../../graph/tensor.ts';
-import { constantTensor } from '../common/constantOperand.ts';
+import { constantTensor, isQuantized } from '../common/constantOperand.ts';
 import type { Product } from '../dialect/layerKind.ts';
 import type { Candidate } from './candidates.ts';
 
@@ -39,11 +39,8 @@ export function findParameters(model: Model, candidates: readonly Candidate[]): 
     if (first === undefined || first.part !== undefined) continue;
     const inside = c.products.some((p) => p.calls.length > 0) ? 'it is read inside a function' : undefined;
     const nodes = new Set(c.products.flatMap((p) => [p.node, ...p.weight.chain]));
-    const { tensor, chain } = first.weight;
-    const packed =
-      !isFloat(tensor.dtype) || chain.some((n) => n.op === 'DequantizeLinear')
-        ? `it is quantized (${tensor.dtype})`
-        : undefined;
+    const { tensor } = first.weight;
+    const packed = isQuantized(first.weight) ? `it is quantized (${tensor.dtype})` : undefined;
     const uses = [...c.stored.uses].filter((u) => nodes.has(u.node));
     // A tensor that kept its name lies as torch has it; exporters rename what they turn.
     const turned =

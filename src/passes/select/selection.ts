@@ -12,15 +12,15 @@ export interface SelectionOptions {
    * A list of exact paths, suffixes behind a dot and `/full-match expressions/`, or one expression as a string (PEFT's form).
    * `all-linear`, alone or in a list: every path but those in `outputLayers`. Absent: every path.
    */
-  readonly targets?: readonly string[] | string;
+  readonly targets?: readonly string[] | string | undefined;
   /** The same forms; wins over targets. */
-  readonly exclude?: readonly string[] | string;
+  readonly exclude?: readonly string[] | string | undefined;
   /** PEFT's layers_to_transform. An exact path among the targets is taken whatever its index, as in PEFT. Empty: no limit. */
-  readonly layers?: readonly number[];
+  readonly layers?: readonly number[] | undefined | undefined;
   /** PEFT's layers_pattern: the segment before the index, as an expression. Absent or empty: any segment. */
-  readonly layersPattern?: readonly string[];
+  readonly layersPattern?: readonly string[] | undefined | undefined;
   /** Paths that produce the model's output, which `all-linear` leaves out. */
-  readonly outputLayers?: ReadonlySet<string>;
+  readonly outputLayers?: ReadonlySet<string> | undefined | undefined;
 }
 
 /** true, or the reason why the path is left alone, as a phrase. */

@@ -1,7 +1,7 @@
 /** From an adapted model to the prepared forward: normalized, canonical, with its loss chosen and the names of its interface. */
 import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel } from '../../graph/clone.ts';
-import { freshName, type Graph, type Model } from '../../graph/model.ts';
+import type { Model } from '../../graph/model.ts';
 import { runStage } from '../common/pass.ts';
 import { isDropout } from '../dialect/dropout.ts';
 import { type ChosenLoss, chooseLoss } from '../loss/chooseLoss.ts';
@@ -10,8 +10,9 @@ import { type Bindings, bindInputs } from '../normalize/bind/index.ts';
 import { normalize } from '../normalize/index.ts';
 import { narrowsActivations } from '../precision/computesIn.ts';
 import { buildGrad } from './build.ts';
+import { finalNames } from './names.ts';
 import { canonicalization, joining, type PrepareContext } from './pipeline.ts';
-import { type Names, type Prepared, reserved, type TrainingOptions } from './prepared.ts';
+import type { Prepared, TrainingOptions } from './prepared.ts';
 import type { StateLayout } from './stateLayout.ts';
 
 /** `adapted` is left as it is. Throws where normalization, shapes or the loss do not allow training. */
@@ -21,7 +22,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   const c: PrepareContext = { model, target, stored, dropout, misses, notes: [] };
   runStage(canonicalization, c, onPass);
   const chosen = chooseLoss(model.graph, options.choice);
-  const names = finalNames(model.graph, chosen);
+  const names = finalNames(model, chosen);
   runStage(joining, c, onPass);
   let gradient: Model | undefined;
   const prepared: Prepared = {
@@ -63,35 +64,4 @@ function normalizedFor(adapted: Model, options: TrainingOptions): { model: Model
 function classesOf({ kind, tensor, classAxis }: ChosenLoss): number | undefined {
   const count = losses[kind].over === 'classes' ? tensor.shape?.at(classAxis) : undefined;
   return typeof count === 'number' && count > 0 ? count : undefined;
-}
-
-function finalNames(graph: Graph, chosen: ChosenLoss): Names {
-  const taken = new Set(
-    [...graph.inputs, ...graph.outputs, ...graph.initializers, ...[...graph.allNodes()].flatMap((n) => n.outputs)].map(
-      (v) => v.name,
-    ),
-  );
-  const name = (wanted: string): string => {
-    const free = freshName(wanted, taken);
-    taken.add(free);
-    return free;
-  };
-  const labels = losses[chosen.kind].over === 'caller' ? `d_${chosen.output.name}` : 'labels';
-  const entries = reserved.map((r) => [r, name(r === 'labels' ? labels : r)] as const);
-  return {
-    lora_params: '',
-    lora_m: '',
-    lora_v: '',
-    lora_step: '',
-    lora_lr: '',
-    lora_grad: '',
-    lora_apply: '',
-    lora_seed: '',
-    lora_loss_scale: '',
-    labels: '',
-    loss: '',
-    weight: '',
-    grad_norm: '',
-    ...Object.fromEntries(entries),
-  };
 }

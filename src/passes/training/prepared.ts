@@ -9,6 +9,7 @@ import type { LossOptions } from '../loss/attachLoss.ts';
 import type { ChosenLoss, LossChoiceOptions } from '../loss/chooseLoss.ts';
 import type { Bindings, Wanted } from '../normalize/bind/index.ts';
 import type { FixedLengths } from './fixedLengths/resolveLengths.ts';
+import type { Names } from './names.ts';
 import type { OptimizerOptions } from './optimizer.ts';
 import type { StateLayout } from './stateLayout.ts';
 
@@ -32,25 +33,6 @@ export interface TrainingOptions {
   /** Collects what nearly matched a pattern of the forward graph. */
   readonly misses?: NearMisses | undefined;
 }
-
-/** Final names of inputs and outputs, where a source that uses one already forced a suffix. */
-export type Names = Readonly<Record<ReservedName, string>>;
-export const reserved = [
-  'lora_params',
-  'lora_m',
-  'lora_v',
-  'lora_step',
-  'lora_lr',
-  'lora_grad',
-  'lora_apply',
-  'lora_seed',
-  'lora_loss_scale',
-  'labels',
-  'loss',
-  'weight',
-  'grad_norm',
-] as const;
-type ReservedName = (typeof reserved)[number];
 
 /** The normalized forward graph with canonical Adapted nodes, its loss and state: what every training graph is a copy of. */
 export interface Prepared {

@@ -2,8 +2,8 @@
 
 import { basename, join, resolve } from 'node:path';
 import { badCheckpoint, LoraifyError } from '../../errors.ts';
+import { defined } from '../../formats/defined.ts';
 import { writeFolderAtomic } from '../../formats/files.ts';
-import type { Evaluation } from '../evaluate/evaluate.ts';
 import {
   type AdapterFormat,
   type Best,
@@ -18,8 +18,9 @@ import {
 } from '../runFolder/checkpoint.ts';
 import { beginRun, type ClaimedRun, checkSameRun, claimRun, identityHash, tidy } from '../runFolder/index.ts';
 import { type Log, openLog } from '../runFolder/log.ts';
-import { type LossPlot, openPlot } from '../runFolder/lossPlot.ts';
+import { openPlot } from '../runFolder/lossPlot.ts';
 import type { NodePlacement } from '../session/nodePlacement.ts';
+import { evaluationLine, logLine, type PlottedLog, plotted } from './runLog.ts';
 import type { Step } from './runPlan.ts';
 import { type Fit, openTrainer, type PreparedEvaluation, type Trainer } from './trainer.ts';
 import { checkCounts, identify, type TrainEvent, type TrainOptions, type TrainResult } from './trainOptions.ts';
@@ -79,83 +80,123 @@ const longestUnsaved = 10 * 60 * 1000;
 /** @param taken where an earlier process has left the run: the trainer is there. */
 async function run(parts: Parts, taken: Progress | undefined): Promise<TrainResult> {
   const { trainer, fit, options, tell } = parts;
-  const { out, signal, patience, saveEvery } = options;
-  const { totalSteps: total, stepsPerEpoch } = fit.plan;
-  let progress: Progress = taken ?? { step: 0, epoch: 0, waited: 0, run: parts.id };
-  const from = progress.step;
-  if (from > total) throw badCheckpoint(`"${out}" has ${from} steps already, more than the ${total} asked for`, out);
-
-  const isEvaluated = (done: number): boolean =>
-    parts.evaluation !== undefined && (done === total || done % (options.evalEvery ?? stepsPerEpoch) === 0);
-  const isSaved = (done: number): boolean => done === total || done % (saveEvery ?? 500) === 0;
+  const { out } = options;
+  const { totalSteps, stepsPerEpoch } = fit.plan;
+  const from = taken?.step ?? 0;
+  if (from > totalSteps)
+    throw badCheckpoint(`"${out}" has ${from} steps already, more than the ${totalSteps} asked for`, out);
   const log = plotted(openLog(out, taken === undefined ? -1 : from), openPlot(out, titleOf(parts)));
   try {
-    const { provider, manifest } = trainer;
-    const { trainable } = manifest.counts;
-    tell({ kind: 'start', provider, from, totalSteps: total, stepsPerEpoch, trainable });
-    if (taken === undefined) {
-      progress = await evaluateNow(parts, progress, log);
-      await save(parts, progress, log);
-    }
-    let saved = { step: from, at: performance.now() };
-    let last: Step | undefined;
-    let placement: NodePlacement | undefined;
-    const isOverdue = (): boolean => saveEvery === undefined && performance.now() - saved.at > longestUnsaved;
-    const whyStop = (): TrainResult['stopped'] => {
-      if (progress.step === total) return 'done';
-      if (signal?.aborted === true) return 'interrupted';
-      return patience !== undefined && progress.waited >= patience ? 'patience' : 'done';
-    };
-    let stopped = whyStop();
-    try {
-      for await (const group of stopped === 'done' ? fit.run(from, (n) => isEvaluated(n) || isSaved(n)) : []) {
-        for (const step of group) {
-          const line = logLine(step);
-          log.write(line);
-          tell({ kind: 'step', step, line });
-          if (step.skipped === true) tell({ kind: 'notice', text: skipNotice(step) });
-          last = step;
-          progress = { ...progress, step: step.step, epoch: step.epoch };
-        }
-        if (placement === undefined && provider !== 'cpu') {
-          placement = await trainer.placement();
-          if (placement !== undefined) tell({ kind: 'placement', placement });
-        }
-        const before = progress.best;
-        if (isEvaluated(progress.step)) progress = await evaluateNow(parts, progress, log);
-        stopped = whyStop();
-        if (isSaved(progress.step) || isOverdue() || progress.best !== before || stopped !== 'done') {
-          await save(parts, progress, log, stopped !== 'done' || progress.step === total);
-          saved = { step: progress.step, at: performance.now() };
-        }
-        if (stopped !== 'done') break;
-      }
-    } catch (error) {
-      // The state is that of the last step which was good.
-      const isBad = error instanceof LoraifyError && error.code === 'NON_FINITE';
-      if (isBad && saved.step < progress.step) await save(parts, progress, log, true);
-      throw error;
-    }
+    const { trainable } = trainer.manifest.counts;
+    tell({ kind: 'start', provider: trainer.provider, from, totalSteps, stepsPerEpoch, trainable });
+    const start = taken ?? (await firstCheckpoint(parts, log));
+    const end = await takeSteps(parts, start, log);
     // Nothing was left to do, but perhaps the plot.
-    if (last === undefined) await draw(parts, log, true);
-    const { best, baseline, step, epoch } = progress;
-    const adapter = stopped === 'interrupted' ? undefined : await keepAdapter(parts, best);
-    return {
-      run: out,
-      ...(adapter === undefined ? {} : { adapter }),
-      checkpoint: checkpointPath(out, step),
-      provider,
-      ...(placement === undefined ? {} : { placement }),
-      stopped,
-      steps: step,
-      epochs: epoch,
-      ...(last === undefined ? {} : { loss: last.loss }),
-      ...(baseline === undefined ? {} : { baselineLoss: baseline }),
-      ...(best === undefined ? {} : { evalLoss: best.loss, bestStep: best.step }),
-    };
+    if (end.last === undefined) await draw(parts, log, true);
+    const adapter = end.stopped === 'interrupted' ? undefined : await keepAdapter(parts, end.progress.best);
+    return resultOf(parts, end, adapter);
   } finally {
     log.close();
   }
+}
+
+/** The evaluation and the checkpoint of the state before the first step. */
+async function firstCheckpoint(parts: Parts, log: PlottedLog): Promise<Progress> {
+  const progress = await evaluateNow(parts, { step: 0, epoch: 0, waited: 0, run: parts.id }, log);
+  await save(parts, progress, log);
+  return progress;
+}
+
+/** Where a process leaves a run. */
+interface RunEnd {
+  readonly progress: Progress;
+  readonly stopped: TrainResult['stopped'];
+  /** The last step that it took. */
+  readonly last: Step | undefined;
+  readonly placement: NodePlacement | undefined;
+}
+
+/** Takes the steps that are left, with the evaluations and checkpoints between them. */
+async function takeSteps(parts: Parts, start: Progress, log: PlottedLog): Promise<RunEnd> {
+  const { trainer, fit, tell } = parts;
+  const { isEvaluated, isSaved, isOverdue } = milestonesOf(parts);
+  let progress = start;
+  let saved = { step: start.step, at: performance.now() };
+  let last: Step | undefined;
+  let placement: NodePlacement | undefined;
+  let stopped = whyStop(parts, progress);
+  try {
+    for await (const group of stopped === 'done' ? fit.run(start.step, (n) => isEvaluated(n) || isSaved(n)) : []) {
+      for (const step of group) {
+        reportStep(parts, step, log);
+        last = step;
+        progress = { ...progress, step: step.step, epoch: step.epoch };
+      }
+      if (placement === undefined && trainer.provider !== 'cpu') {
+        placement = await trainer.placement();
+        if (placement !== undefined) tell({ kind: 'placement', placement });
+      }
+      const before = progress.best;
+      if (isEvaluated(progress.step)) progress = await evaluateNow(parts, progress, log);
+      stopped = whyStop(parts, progress);
+      if (isSaved(progress.step) || isOverdue(saved.at) || progress.best !== before || stopped !== 'done') {
+        await save(parts, progress, log, stopped !== 'done' || progress.step === fit.plan.totalSteps);
+        saved = { step: progress.step, at: performance.now() };
+      }
+      if (stopped !== 'done') break;
+    }
+  } catch (error) {
+    // The state is that of the last step which was good.
+    const isBad = error instanceof LoraifyError && error.code === 'NON_FINITE';
+    if (isBad && saved.step < progress.step) await save(parts, progress, log, true);
+    throw error;
+  }
+  return { progress, stopped, last, placement };
+}
+
+/** After which numbers of steps the run is evaluated and saved. */
+function milestonesOf({ fit, evaluation, options: { saveEvery, evalEvery } }: Parts) {
+  const { totalSteps, stepsPerEpoch } = fit.plan;
+  const isEvery = (done: number, interval: number): boolean => done === totalSteps || done % interval === 0;
+  return {
+    isEvaluated: (done: number): boolean => evaluation !== undefined && isEvery(done, evalEvery ?? stepsPerEpoch),
+    isSaved: (done: number): boolean => isEvery(done, saveEvery ?? 500),
+    /** `savedAt`: the time of the last checkpoint. */
+    isOverdue: (savedAt: number): boolean => saveEvery === undefined && performance.now() - savedAt > longestUnsaved,
+  };
+}
+
+/** Why no further step is taken; `done` where none is left, or nothing stops the run yet. */
+function whyStop({ fit, options: { signal, patience } }: Parts, { step, waited }: Progress): TrainResult['stopped'] {
+  if (step === fit.plan.totalSteps) return 'done';
+  if (signal?.aborted === true) return 'interrupted';
+  return patience !== undefined && waited >= patience ? 'patience' : 'done';
+}
+
+function reportStep({ tell }: Parts, step: Step, log: PlottedLog): void {
+  const line = logLine(step);
+  log.write(line);
+  tell({ kind: 'step', step, line });
+  if (step.skipped === true) tell({ kind: 'notice', text: skipNotice(step) });
+}
+
+function resultOf({ trainer, options: { out } }: Parts, end: RunEnd, adapter: string | undefined): TrainResult {
+  const { progress, stopped, last, placement } = end;
+  const { best, baseline, step, epoch } = progress;
+  return defined({
+    run: out,
+    adapter,
+    checkpoint: checkpointPath(out, step),
+    provider: trainer.provider,
+    placement,
+    stopped,
+    steps: step,
+    epochs: epoch,
+    loss: last?.loss,
+    baselineLoss: baseline,
+    evalLoss: best?.loss,
+    bestStep: best?.step,
+  });
 }
 
 /**
@@ -205,20 +246,6 @@ async function draw({ claimed, tell }: Parts, log: PlottedLog, last: boolean): P
   if (why !== undefined) tell({ kind: 'notice', text: why });
 }
 
-/** A log whose lines are drawn, too. */
-interface PlottedLog extends Log {
-  readonly plot: LossPlot;
-}
-
-const plotted = (log: Log, plot: LossPlot): PlottedLog => ({
-  ...log,
-  plot,
-  write: (entry) => {
-    log.write(entry);
-    plot.add(entry);
-  },
-});
-
 const titleOf = ({ trainer: { manifest }, options }: Parts): string =>
   `${basename(resolve(options.out))}: ${manifest.loss?.kind ?? 'loss'}`;
 
@@ -238,18 +265,6 @@ async function evaluateNow({ evaluation, tell }: Parts, progress: Progress, log:
 
 const skipNotice = ({ step, lossScale = 1 }: Step): string =>
   `step ${step} was skipped: at loss scale ${lossScale} its gradient is beyond float16, so the scale is ${lossScale / 2} now`;
-
-/** A step as a line of log.jsonl. */
-function logLine(step: Step): object {
-  const { gradNorm, examplesPerSecond, lossScale, examples: _, ...rest } = step;
-  const scale = lossScale === undefined ? {} : { loss_scale: lossScale };
-  return { ...rest, grad_norm: gradNorm, ...scale, examples_per_second: Number(examplesPerSecond.toPrecision(6)) };
-}
-
-/** An evaluation as a line of log.jsonl. */
-function evaluationLine(step: number, { loss, ...rest }: Evaluation): object {
-  return { step, eval_loss: loss, ...rest };
-}
 
 /** Writes adapter/: the best on the evaluation data, else the last. Errors: WRITE_FAILED, BAD_CHECKPOINT. */
 async function keepAdapter({ trainer, adapters, options, claimed }: Parts, best: Best | undefined): Promise<string> {

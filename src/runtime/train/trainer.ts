@@ -11,7 +11,7 @@ import { type Prediction, predict } from '../evaluate/predict.ts';
 import type { AdapterFormat, AdapterSource } from '../runFolder/checkpoint.ts';
 import type { NodePlacement } from '../session/nodePlacement.ts';
 import { type ChosenProvider, chooseProvider } from '../session/providers.ts';
-import { openEngine } from '../worker/engine.ts';
+import { type Engine, openEngine } from '../worker/engine.ts';
 import type { TrainingState } from '../worker/protocol.ts';
 import type { ScheduleKind } from './learningRate.ts';
 import { type Plan, trainingPlan } from './plan.ts';
@@ -123,69 +123,24 @@ export async function openTrainer(
   const params = adapters.read(manifest, options.adapter ?? join(directory, 'adapter'));
   const { name: provider, passedOver } = await chooseProvider([options.executionProvider ?? 'cpu'].flat());
   const engine = await openEngine(directory, manifest, { provider, threads });
-  const { size, v, lossScale } = manifest.state;
-  const zeros = (): Float32Array => new Float32Array(size);
-  const initial = lossScale === undefined ? undefined : manifest.optimizer.lossScale?.initial;
-  await engine.setState({ params, m: zeros(), v: v === undefined ? undefined : zeros(), step: 0, lossScale: initial });
-
-  const prepareFit = async (data: Data, fit: FitOptions = {}): Promise<Fit> => {
-    const { stepsPerRun } = fit;
-    if (stepsPerRun !== undefined && (!Number.isSafeInteger(stepsPerRun) || stepsPerRun < 1)) {
-      throw badOption(`the steps per run must be a positive integer, not ${stepsPerRun}`);
-    }
-    const { gradAccum = 1 } = fit;
-    const graph = graphOf(manifest, gradAccum, stepsPerRun ?? (hasScan.has(provider) ? longestRun : 1));
-    const rows = await openRows(engine, graph, data, fit);
-    try {
-      const plan = planOf(rows, fit);
-      const chosen = (from: number, boundary: (done: number) => boolean): number =>
-        graph === 'train_k' && from < plan.totalSteps
-          ? runLength({
-              plan,
-              from,
-              boundary,
-              isFilled: rows.batch.rows !== undefined,
-              bytesPerStep: bytesOfStep(plan, from, rows),
-            })
-          : 1;
-      return {
-        plan,
-        notice: leftOut(rows),
-        run: (from = 0, boundary = () => false) => {
-          const how = { graph, stepsPerRun: stepsPerRun ?? chosen(from, boundary), batch: rows.batch };
-          return runPlan(engine, plan, rows.dataset, { ...how, from, boundary });
-        },
-        close: rows.close,
-      };
-    } catch (error) {
-      rows.close();
-      throw error;
-    }
-  };
-
-  const prepareEvaluation = async (data: Data, how: RowOptions = {}): Promise<PreparedEvaluation> => {
-    const rows = await openRows(engine, 'eval', data, how);
-    const { dataset, close } = rows;
-    return { run: (onProgress) => evaluate(engine, dataset, { ...rows, onProgress }), close };
-  };
-
+  await engine.setState(initialState(manifest, params));
   return {
     manifest,
     directory,
     provider,
     passedOver,
-    prepareFit,
+    prepareFit: (data, fitOptions) => prepareFit(engine, data, fitOptions),
     async *fit(data, fitOptions) {
-      const fit = await prepareFit(data, fitOptions);
+      const fit = await prepareFit(engine, data, fitOptions);
       try {
         for await (const group of fit.run()) yield* group;
       } finally {
         fit.close();
       }
     },
-    prepareEvaluation,
+    prepareEvaluation: (data, how) => prepareEvaluation(engine, data, how),
     async evaluate(data, how = {}) {
-      const evaluation = await prepareEvaluation(data, how);
+      const evaluation = await prepareEvaluation(engine, data, how);
       try {
         return await evaluation.run(how.onProgress);
       } finally {
@@ -203,6 +158,54 @@ export async function openTrainer(
     },
     close: engine.close,
   };
+}
+
+/** The state before the first step: zero moments, and the loss scale that the graphs start with. */
+function initialState({ state, optimizer }: Manifest, params: Float32Array): TrainingState {
+  const { size, v, lossScale } = state;
+  return {
+    params,
+    m: new Float32Array(size),
+    v: v === undefined ? undefined : new Float32Array(size),
+    step: 0,
+    lossScale: lossScale === undefined ? undefined : optimizer.lossScale?.initial,
+  };
+}
+
+async function prepareFit(engine: Engine, data: Data, fit: FitOptions = {}): Promise<Fit> {
+  const { stepsPerRun, gradAccum = 1 } = fit;
+  if (stepsPerRun !== undefined && (!Number.isSafeInteger(stepsPerRun) || stepsPerRun < 1)) {
+    throw badOption(`the steps per run must be a positive integer, not ${stepsPerRun}`);
+  }
+  const most = stepsPerRun ?? (hasScan.has(engine.provider) ? longestRun : 1);
+  const graph = graphOf(engine.manifest, gradAccum, most);
+  const rows = await openRows(engine, graph, data, fit);
+  try {
+    const plan = planOf(rows, fit);
+    const chosen = (from: number, boundary: (done: number) => boolean): number => {
+      if (graph !== 'train_k' || from >= plan.totalSteps) return 1;
+      const isFilled = rows.batch.rows !== undefined;
+      return runLength({ plan, from, boundary, isFilled, bytesPerStep: bytesOfStep(plan, from, rows) });
+    };
+    return {
+      plan,
+      notice: leftOut(rows),
+      run: (from = 0, boundary = () => false) => {
+        const how = { graph, stepsPerRun: stepsPerRun ?? chosen(from, boundary), batch: rows.batch };
+        return runPlan(engine, plan, rows.dataset, { ...how, from, boundary });
+      },
+      close: rows.close,
+    };
+  } catch (error) {
+    rows.close();
+    throw error;
+  }
+}
+
+async function prepareEvaluation(engine: Engine, data: Data, how: RowOptions = {}): Promise<PreparedEvaluation> {
+  const rows = await openRows(engine, 'eval', data, how);
+  const { dataset, close } = rows;
+  return { run: (onProgress) => evaluate(engine, dataset, { ...rows, onProgress }), close };
 }
 
 /** Of the batches that a step is fed; those of other steps may be longer or shorter. */

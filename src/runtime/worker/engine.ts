@@ -13,6 +13,7 @@ import type {
   Call,
   Failure,
   Feeds,
+  Kind,
   OutputInfo,
   Reply,
   Request,
@@ -66,83 +67,104 @@ export interface EngineOptions {
   readonly placement?: boolean | undefined;
 }
 
+/** Starts the worker of a package. No graph is loaded yet. Errors: RUNTIME_FAILED. */
+export async function openEngine(directory: string, manifest: Manifest, options: EngineOptions): Promise<Engine> {
+  const { provider, threads } = options;
+  const calls = new WorkerCalls(new Worker(compiledFile(import.meta.url, 'worker')));
+  const isPlaced = options.placement ?? provider !== 'cpu';
+  const profiles = isPlaced ? profileFolder() : undefined;
+  await calls.ask({ kind: 'open', directory, manifest, provider, threads, profiles });
+  return {
+    manifest,
+    directory,
+    provider,
+    describe: (graph) => calls.ask({ kind: 'describe', graph }),
+    placement: async () => (await calls.ask({ kind: 'placement' })).placement,
+    setState: async (state) => {
+      await calls.ask({ kind: 'setState', state });
+    },
+    getState: async () => (await calls.ask({ kind: 'getState' })).state,
+    step: (feeds, settings) => calls.ask({ kind: 'step', feeds, ...settings }, buffersOf(feeds)),
+    steps: (feeds, settings, apply) => calls.ask({ kind: 'steps', feeds, settings, apply }, buffersOf(feeds)),
+    gather: (feeds, seed, first) => calls.ask({ kind: 'gather', feeds, seed, first }, buffersOf(feeds)),
+    update: (lr) => calls.ask({ kind: 'update', lr }),
+    evaluate: (feeds, outputs) => calls.ask({ kind: 'evaluate', feeds, outputs }, buffersOf(feeds)),
+    close: async () => {
+      await calls.end();
+      if (profiles !== undefined) rmSync(profiles, { recursive: true, force: true });
+    },
+  };
+}
+
 interface Waiting {
   readonly resolve: (result: Result) => void;
   readonly reject: (error: Error) => void;
 }
 
-/** Starts the worker of a package. No graph is loaded yet. Errors: RUNTIME_FAILED. */
-export async function openEngine(directory: string, manifest: Manifest, options: EngineOptions): Promise<Engine> {
-  const worker = new Worker(compiledFile(import.meta.url, 'worker'));
-  const waiting = new Map<number, Waiting>();
-  const idle: (() => void)[] = [];
-  let calls = 0;
-  let ended: Error | undefined;
+/** Calls to a worker, each with its reply. A worker without calls under way does not keep the program alive. */
+class WorkerCalls {
+  readonly #worker: Worker;
+  /** The calls under way, by id. */
+  readonly #waiting = new Map<number, Waiting>();
+  /** Called once no call is under way. */
+  readonly #idle: (() => void)[] = [];
+  #count = 0;
+  #ended: Error | undefined;
 
-  const end = (error: Error): void => {
-    ended ??= error;
-    for (const { reject } of waiting.values()) reject(ended);
-    waiting.clear();
-    for (const resolve of idle.splice(0)) resolve();
-  };
-  worker.on('message', (reply: Reply) => {
-    const call = waiting.get(reply.id);
-    waiting.delete(reply.id);
-    // An idle worker does not keep the program alive.
-    if (waiting.size === 0) {
-      worker.unref();
-      for (const resolve of idle.splice(0)) resolve();
-    }
-    if ('failure' in reply) call?.reject(errorOf(reply.failure));
-    else call?.resolve(reply.result);
-  });
-  worker.on('error', (error: Error) => end(runtimeFailed(`the worker failed: ${error.message}`)));
-  worker.on('exit', () => end(runtimeFailed('the worker has ended')));
+  constructor(worker: Worker) {
+    this.#worker = worker;
+    worker.on('message', (reply: Reply) => this.#settle(reply));
+    worker.on('error', (error: Error) => this.#fail(runtimeFailed(`the worker failed: ${error.message}`)));
+    worker.on('exit', () => this.#fail(runtimeFailed('the worker has ended')));
+  }
 
-  const ask = async <K extends Request['kind']>(
+  /** Buffers of `move` are empty afterwards. */
+  async ask<K extends Kind>(
     request: Extract<Request, { kind: K }>,
     move: readonly ArrayBuffer[] = [],
-  ): Promise<Extract<Result, { kind: K }>> => {
-    if (ended !== undefined) throw ended;
-    const call: Call = { id: ++calls, request };
+  ): Promise<Extract<Result, { kind: K }>> {
+    if (this.#ended !== undefined) throw this.#ended;
+    const call: Call = { id: ++this.#count, request };
     const result = await new Promise<Result>((resolve, reject) => {
-      waiting.set(call.id, { resolve, reject });
-      worker.ref();
-      worker.postMessage(call, move);
+      this.#waiting.set(call.id, { resolve, reject });
+      this.#worker.ref();
+      this.#worker.postMessage(call, move);
     });
     if (isKind<K>(result, request.kind)) return result;
     throw new Error(`the worker answered ${result.kind} to ${request.kind}`);
-  };
+  }
 
-  const { provider, threads } = options;
-  const isPlaced = options.placement ?? provider !== 'cpu';
-  const profiles = isPlaced ? profileFolder() : undefined;
-  await ask({ kind: 'open', directory, manifest, provider, threads, profiles });
-  return {
-    manifest,
-    directory,
-    provider,
-    describe: (graph) => ask({ kind: 'describe', graph }),
-    placement: async () => (await ask({ kind: 'placement' })).placement,
-    setState: async (state) => {
-      await ask({ kind: 'setState', state });
-    },
-    getState: async () => (await ask({ kind: 'getState' })).state,
-    step: (feeds, settings) => ask({ kind: 'step', feeds, ...settings }, buffersOf(feeds)),
-    steps: (feeds, settings, apply) => ask({ kind: 'steps', feeds, settings, apply }, buffersOf(feeds)),
-    gather: (feeds, seed, first) => ask({ kind: 'gather', feeds, seed, first }, buffersOf(feeds)),
-    update: (lr) => ask({ kind: 'update', lr }),
-    evaluate: (feeds, outputs) => ask({ kind: 'evaluate', feeds, outputs }, buffersOf(feeds)),
-    close: async () => {
-      ended ??= runtimeFailed('the engine is closed');
-      await new Promise<void>((resolve) => {
-        if (waiting.size === 0) resolve();
-        else idle.push(resolve);
-      });
-      await worker.terminate();
-      if (profiles !== undefined) rmSync(profiles, { recursive: true, force: true });
-    },
-  };
+  /** Ends the worker when the calls under way are done. */
+  async end(): Promise<void> {
+    this.#ended ??= runtimeFailed('the engine is closed');
+    await new Promise<void>((resolve) => {
+      if (this.#waiting.size === 0) resolve();
+      else this.#idle.push(resolve);
+    });
+    await this.#worker.terminate();
+  }
+
+  #settle(reply: Reply): void {
+    const call = this.#waiting.get(reply.id);
+    this.#waiting.delete(reply.id);
+    if (this.#waiting.size === 0) {
+      this.#worker.unref();
+      this.#becomeIdle();
+    }
+    if ('failure' in reply) call?.reject(errorOf(reply.failure));
+    else call?.resolve(reply.result);
+  }
+
+  #fail(error: Error): void {
+    this.#ended ??= error;
+    for (const { reject } of this.#waiting.values()) reject(this.#ended);
+    this.#waiting.clear();
+    this.#becomeIdle();
+  }
+
+  #becomeIdle(): void {
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
 }
 
 /** Without a place for profiles nobody knows where nodes run, and that is all. */
@@ -154,16 +176,13 @@ function profileFolder(): string | undefined {
   }
 }
 
-function isKind<K extends Result['kind']>(result: Result, kind: K): result is Extract<Result, { kind: K }> {
+function isKind<K extends Kind>(result: Result, kind: K): result is Extract<Result, { kind: K }> {
   return result.kind === kind;
 }
 
 function errorOf({ code, ...text }: Failure): Error {
   if (code === undefined) return new Error(text.message);
-  const place = Object.fromEntries(
-    Object.entries({ file: text.file, node: text.node, where: text.where }).filter(([, part]) => part !== undefined),
-  );
-  return new LoraifyError(code, { message: text.message, hint: text.hint, ...place });
+  return new LoraifyError(code, text);
 }
 
 function buffersOf(feeds: Feeds): ArrayBuffer[] {

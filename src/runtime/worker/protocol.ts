@@ -49,52 +49,68 @@ export interface OutputInfo {
   readonly shape: readonly (number | string)[];
 }
 
-export type Request =
-  | {
-      readonly kind: 'open';
+/** Every kind of message: what is asked, and what is answered. */
+interface Messages {
+  open: {
+    ask: {
       readonly directory: string;
       readonly manifest: Manifest;
       readonly provider: string;
       readonly threads: number | undefined;
       /** A folder for profiles of the first runs, which say where each node ran; absent: none are made. */
       readonly profiles: string | undefined;
-    }
+    };
+    answer: object;
+  };
   /** Loads a graph and lists its inputs and outputs. */
-  | { readonly kind: 'describe'; readonly graph: GraphKind }
+  describe: {
+    ask: { readonly graph: GraphKind };
+    answer: { readonly inputs: readonly string[]; readonly outputs: readonly OutputInfo[] };
+  };
   /** Where the nodes of the graph that took the last step first ran; undefined without profiles. */
-  | { readonly kind: 'placement' }
-  | { readonly kind: 'setState'; readonly state: TrainingState }
-  | { readonly kind: 'getState' }
-  | ({ readonly kind: 'step'; readonly feeds: Feeds } & StepSettings)
+  placement: { ask: object; answer: { readonly placement: NodePlacement | undefined } };
+  setState: { ask: { readonly state: TrainingState }; answer: object };
+  getState: { ask: object; answer: { readonly state: TrainingState } };
+  step: { ask: { readonly feeds: Feeds } & StepSettings; answer: RunResult };
   /** K batches stacked along a new first axis, through the Scan graph. */
-  | {
-      readonly kind: 'steps';
+  steps: {
+    ask: {
       readonly feeds: Feeds;
       readonly settings: readonly StepSettings[];
       readonly apply: readonly boolean[];
-    }
+    };
+    answer: RunResult;
+  };
   /** Adds a batch's gradient to those gathered, weighted by how many elements its mean runs over; `first` forgets them first. */
-  | { readonly kind: 'gather'; readonly feeds: Feeds; readonly seed: number; readonly first: boolean }
+  gather: {
+    ask: { readonly feeds: Feeds; readonly seed: number; readonly first: boolean };
+    answer: { readonly loss: number; readonly weight: number };
+  };
   /** One optimizer step with the mean of the gradients gathered; forgets them. */
-  | { readonly kind: 'update'; readonly lr: number }
-  | { readonly kind: 'evaluate'; readonly feeds: Feeds; readonly outputs: readonly string[] };
-
-export type Result =
-  | { readonly kind: 'open' }
-  | { readonly kind: 'describe'; readonly inputs: readonly string[]; readonly outputs: readonly OutputInfo[] }
-  | { readonly kind: 'placement'; readonly placement: NodePlacement | undefined }
-  | { readonly kind: 'setState' }
-  | { readonly kind: 'getState'; readonly state: TrainingState }
-  | ({ readonly kind: 'step' } & RunResult)
-  | ({ readonly kind: 'steps' } & RunResult)
-  | { readonly kind: 'gather'; readonly loss: number; readonly weight: number }
-  | ({ readonly kind: 'update' } & RunResult)
-  | {
-      readonly kind: 'evaluate';
+  update: { ask: { readonly lr: number }; answer: RunResult };
+  evaluate: {
+    ask: { readonly feeds: Feeds; readonly outputs: readonly string[] };
+    answer: {
       readonly loss: number;
       readonly weight: number;
       readonly outputs: Readonly<Record<string, BatchTensor>>;
     };
+  };
+}
+
+export type Kind = keyof Messages;
+/** The kinds of message that an executor handles; `open` makes one. */
+export type Served = Exclude<Kind, 'open'>;
+
+export type Request<K extends Kind = Kind> = { [P in K]: { readonly kind: P } & Messages[P]['ask'] }[K];
+export type Result<K extends Kind = Kind> = { [P in K]: { readonly kind: P } & Messages[P]['answer'] }[K];
+export type Opening = Request<'open'>;
+
+/** Graphs of one package and the trainable state that they advance. */
+export interface Executor {
+  /** Errors: BAD_PACKAGE for a graph that the package lacks, RUNTIME_FAILED. */
+  handle<K extends Served>(request: Request<K>): Promise<Result<K>>;
+}
 
 /** A LoraifyError taken apart, or any other error as its message. */
 export interface Failure {

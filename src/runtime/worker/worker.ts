@@ -2,14 +2,14 @@
 
 import { parentPort } from 'node:worker_threads';
 import { LoraifyError } from '../../errors.ts';
-import { createExecutor, type Executor } from './executor.ts';
-import type { Call, Failure, Reply, Request, Result } from './protocol.ts';
+import { openExecutor } from './executor.ts';
+import type { Call, Executor, Failure, Reply, Request, Result } from './protocol.ts';
 
 let executor: Executor | undefined;
 
 async function handle(request: Request): Promise<Result> {
   if (request.kind === 'open') {
-    executor = await createExecutor(request);
+    executor = await openExecutor(request);
     return { kind: 'open' };
   }
   if (executor === undefined) throw new Error('the first call must be open');

@@ -5,7 +5,7 @@
 import { noGradient } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import { type Graph, type Node, tensorType, Value } from '../../../graph/model.ts';
-import { knownInts } from '../../common/dimArithmetic.ts';
+import { asScalar, knownInts } from '../../common/dimArithmetic.ts';
 import { sameShape } from '../../common/shapeTools.ts';
 import { activeInside, carriedBy, reachedFrom } from '../activity.ts';
 import { again, checkDense, checkDrawn, keep, recompute, stack, toolsFor } from '../recompute.ts';
@@ -172,7 +172,7 @@ grad(
 
     // Where the condition cannot end the loop, the limit says how often it runs; else the forward counts.
     const sure = limit !== undefined && (condition === undefined || isTrue(condition)) && isTrue(body.outputs[0]);
-    const count = sure ? scalar(limit, g) : runsOf(node, body, iteration, g);
+    const count = sure ? asScalar(g, limit) : runsOf(node, body, iteration, g);
     const last = g.Sub(count, g.int(1));
 
     const [run, still] = [new Value('run', tensorType('int64', [])), new Value('still', tensorType('bool', []))];
@@ -229,8 +229,6 @@ grad(
   },
   { many: true },
 );
-
-const scalar = (v: Value, g: Builder): Value => (v.shape?.length === 0 ? v : g.Reshape(v, g.ints([])));
 
 /** How often a Loop has run: it hands out the number of each run. */
 function runsOf(node: Node, body: Graph, iteration: Value, g: Builder): Value {

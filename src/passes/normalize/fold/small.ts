@@ -1,4 +1,6 @@
 /** Small tensors as lists of elements, for arithmetic at compile time. */
+
+import { trainableMark } from '../../../graph/marks.ts';
 import type { Int, Value } from '../../../graph/model.ts';
 import {
   bytesOf,
@@ -10,7 +12,7 @@ import {
   type Tensor,
   tensorOf,
 } from '../../../graph/tensor.ts';
-import { savedMark, trainableMark } from '../../dialect/marks.ts';
+import { savedMark } from '../../dialect/marks.ts';
 
 /** Elements in row-major order; int64 beyond 2^53 is bigint, so that moving it loses nothing. */
 export interface Small {

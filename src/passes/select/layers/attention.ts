@@ -12,11 +12,12 @@ import type { Found, LayerKind, Marked } from '../../dialect/layerKind.ts';
 
 export const attention: LayerKind = { op: 'Attention', domain: 'com.microsoft', find, mark };
 
-function find(node: Node, trace: (operand: Value) => Traced): readonly Found[] | string {
+function find(node: Node, traceConstant: (operand: Value) => Traced): readonly Found[] | string {
   const [x, w] = node.inputs;
   if (x === undefined || w === undefined) return 'an operand is missing';
-  if (trace(x).kind !== 'activation') return 'both operands are constants: no input of the model passes through';
-  const traced = floatOf(trace(w), 2);
+  if (traceConstant(x).kind !== 'activation')
+    return 'both operands are constants: no input of the model passes through';
+  const traced = floatOf(traceConstant(w), 2);
   if (traced.kind !== 'weight')
     return traced.kind === 'unusable' ? traced.reason : 'its weight is computed at run time';
   const { view } = traced;

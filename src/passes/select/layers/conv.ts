@@ -19,12 +19,13 @@ export const conv: LayerKind = {
   branch: ({ g, node, x, a, b, wide }) => g.Conv(g.Conv(wide(x), a, undefined, windowOf(node)), b),
 };
 
-function find(node: Node, trace: (operand: Value) => Traced): Found | string {
+function find(node: Node, traceConstant: (operand: Value) => Traced): Found | string {
   const [x, w] = node.inputs;
   if (x === undefined || w === undefined) return 'an operand is missing';
-  const known = trace(w);
+  const known = traceConstant(w);
   if (known.kind === 'activation') return 'its weight is computed at run time';
-  if (trace(x).kind !== 'activation') return 'both operands are constants: no input of the model passes through';
+  if (traceConstant(x).kind !== 'activation')
+    return 'both operands are constants: no input of the model passes through';
   const traced = floatOf(known, known.kind === 'weight' ? known.view.dims.length : 0);
   if (traced.kind !== 'weight')
     return traced.kind === 'unusable' ? traced.reason : 'its weight is computed at run time';

@@ -16,11 +16,11 @@ export const gather: LayerKind = {
 };
 
 /** Most Gathers pick from lengths, activations or caches: those are no embeddings, and nobody needs to be told. */
-function find(node: Node, trace: (operand: Value) => Traced): Found | string | undefined {
+function find(node: Node, traceConstant: (operand: Value) => Traced): Found | string | undefined {
   const [table, indices] = node.inputs;
   if (table === undefined || indices === undefined || attrsOf(node, 'Gather').axis !== 0) return undefined;
-  const known = trace(table);
-  if (known.kind === 'activation' || trace(indices).kind !== 'activation') return undefined;
+  const known = traceConstant(table);
+  if (known.kind === 'activation' || traceConstant(indices).kind !== 'activation') return undefined;
   const traced = floatOf(known, 2);
   if (traced.kind !== 'weight') return isTable(known) && traced.kind === 'unusable' ? traced.reason : undefined;
   const { view } = traced;

@@ -10,11 +10,11 @@ import type { LayerKind } from '../../dialect/layerKind.ts';
 export const matMulNBits: LayerKind = {
   op: 'MatMulNBits',
   domain: 'com.microsoft',
-  find: (node, trace) => {
+  find: (node, traceConstant) => {
     const [, packed, scales] = node.inputs;
     const { K, N } = attrsOf(node, 'com.microsoft.MatMulNBits');
     if (packed === undefined || K === undefined || N === undefined) return 'an operand or its size is missing';
-    const traced = trace(packed);
+    const traced = traceConstant(packed);
     if (traced.kind === 'activation') return 'its weight is computed at run time';
     if (traced.kind === 'unusable') return traced.reason;
     return { side: 'right', weight: traced.view, in: K, out: N, layout: 'out_in', dtype: scales?.dtype };

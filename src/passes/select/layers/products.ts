@@ -12,10 +12,10 @@ export const matMul: LayerKind = { op: 'MatMul', ...product };
 export const gemm: LayerKind = { op: 'Gemm', ...product };
 
 /** The one constant matrix of a product. */
-function find(node: Node, trace: (operand: Value) => Traced): Found | string {
+function find(node: Node, traceConstant: (operand: Value) => Traced): Found | string {
   const [a, b] = [node.inputs[0], node.inputs[1]];
   if (a === undefined || b === undefined) return 'an operand is missing';
-  const [left, right] = [trace(a), trace(b)];
+  const [left, right] = [traceConstant(a), traceConstant(b)];
   if (left.kind !== 'activation' && right.kind !== 'activation')
     return 'both operands are constants: no input of the model passes through';
   if (left.kind === 'activation' && right.kind === 'activation') return 'both operands are activations';
