@@ -156,7 +156,7 @@ function layerOf({ stem, down, up, alpha }: Module, known: KnownLayer, file: str
     points(up.shape) === '' &&
     (window === '' || down.shape.slice(2).join() === kernel.join());
   if (!fits || rank === 0)
-    return `"${stem}" has lora_down [${down.shape.join(', ')}] and lora_up [${up.shape.join(', ')}], but layer "${known.path}" is [${known.in}, ${known.out}]${kernel.length === 0 ? '' : ` with a window ${kernel.join('x')}`}`;
+    return `"${stem}" has lora_down [${down.shape.join(', ')}] and lora_up [${up.shape.join(', ')}], but layer "${known.path}" is [${known.in}, ${known.out}]${kernel.length === 0 ? '' : ` with kernel ${kernel.join('x')}`}`;
   const [A, B] = [toFloat32(down), toFloat32(up)];
   const scaled = alpha ?? rank;
   const lengths = { form, in: known.in, out: known.out, rank, alpha: scaled, scale: scaled / rank };

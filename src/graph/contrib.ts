@@ -24,6 +24,6 @@ export const contrib = {
   'com.microsoft.RotaryEmbedding': { in: ['input', 'position_ids', 'cos_cache', 'sin_cache'], out: ['output'], attrs: { interleaved: int(0), is_packed_batching: int(0), num_heads: int(0), rotary_embedding_dim: int(0), scale: float(1) } },
   'com.microsoft.SkipLayerNormalization': { in: ['input', 'skip', 'gamma', 'beta?', 'bias?'], out: ['output', 'mean?', 'inv_std_var?', 'input_skip_bias_sum?'], attrs: { epsilon: float(1e-12) } },
   'com.microsoft.SkipSimplifiedLayerNormalization': { in: ['input', 'skip', 'gamma', 'bias?'], out: ['output', 'mean?', 'inv_std_var?', 'input_skip_bias_sum?'], attrs: { epsilon: float(1e-12) } },
-  // Of the default domain, though no version of the standard has it.
+  // An operator of the default domain that no version of the standard has.
   SimplifiedLayerNormalization: { in: ['X', 'scale'], out: ['Y', 'inv_std_var?'], attrs: { axis: int(-1), epsilon: float(1e-5), stash_type: int(1) } },
 } as const satisfies Record<string, OpRow>;

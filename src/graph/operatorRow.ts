@@ -1,8 +1,8 @@
-/** How a row of an operator table is written. "name?" is an optional input or output, "...name" a variadic one. */
+/** The types of an operator table's rows. "name?" is an optional input or output, "...name" a variadic one. */
 import type { Graph, SparseTensor, ValueType } from './model.ts';
 import type { Tensor } from './tensor.ts';
 
-/** What an attribute of each kind holds. */
+/** The value type of each attribute kind. */
 export interface AttrTypes {
   float: number;
   int: number;
@@ -16,7 +16,7 @@ export interface AttrTypes {
   type: ValueType;
 }
 
-/** An attribute; without a default it is undefined where a node leaves it out. */
+/** An attribute; without a default it is undefined if a node leaves it out. */
 export interface AttrRow<K extends keyof AttrTypes = keyof AttrTypes, D extends boolean = boolean> {
   readonly kind: K;
   readonly default: D extends true ? AttrTypes[K] : undefined;

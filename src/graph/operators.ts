@@ -226,7 +226,7 @@ export const operators = {
   Xor: { in: ['A', 'B'], out: ['C'] },
 } as const satisfies Record<string, OpRow>;
 
-/** An operator of ai.onnx, as the builder makes them. */
+/** The name of an operator of ai.onnx, a method of the builder. */
 export type OpName = keyof typeof operators;
 export const isOpName = (op: string): op is OpName => Object.hasOwn(operators, op);
 
@@ -234,7 +234,7 @@ const tables = { ...operators, ...contrib } as const;
 /** An operator of either table: the name alone in the default domain, `domain.name` in others. */
 export type OpKey = keyof typeof tables;
 export const isOpKey = (key: string): key is OpKey => Object.hasOwn(tables, key);
-/** What tables and registries of rules call a node's operator. */
+/** The key of a node's operator in tables and registries of rules. */
 export const opKey = ({ domain, op }: { readonly domain: string; readonly op: string }): string =>
   domain === '' ? op : `${domain}.${op}`;
 const rowOf: ReadonlyMap<string, OpRow> = new Map(Object.entries(tables));
@@ -265,7 +265,7 @@ export type AttrsOf<O extends OpKey> = {
     : never;
 };
 
-/** Attributes as one writes them: all optional. */
+/** Attributes as passed to a builder: all optional. */
 export type AttrsIn<O extends OpKey> = {
   readonly [N in keyof AttrRows<O>]?: AttrRows<O>[N] extends AttrRow<infer K> ? AttrTypes[K] | undefined : never;
 };
@@ -311,7 +311,7 @@ const kinds: { readonly [K in keyof AttrTypes]: Attr['kind'] } = {
 
 /**
  * The attributes of a node as the table types them. int64 values beyond 2^53 are rounded, which keeps their meaning as
- * "to the end". An attribute of another kind than the table says counts as absent.
+ * "to the end". An attribute whose kind differs from the table counts as absent.
  */
 export function attrsOf<O extends OpKey>(node: Node, op: O): AttrsOf<O> {
   const rows = operatorRow(op)?.attrs;
@@ -324,7 +324,7 @@ export function attrsOf<O extends OpKey>(node: Node, op: O): AttrsOf<O> {
       attr !== undefined && r !== undefined && attr.kind === kinds[r.kind] ? plain(attr) : r?.default,
     ]);
   }
-  // The table drives both the keys and the kinds, which is what the type says; Object.fromEntries cannot express it.
+  // The table drives both the keys and the kinds, which the type states; Object.fromEntries cannot express it.
   return typed<AttrsOf<O>>(Object.fromEntries(entries));
 }
 
@@ -332,7 +332,7 @@ function typed<T>(value: T): T {
   return value;
 }
 
-/** One attribute from its plain value, of the kind the table says. */
+/** One attribute made from its plain value, with the kind in the table. */
 export function attrFrom(r: AttrRow, value: AttrTypes[keyof AttrTypes]): Attr | undefined {
   if (r.kind === 'float' && typeof value === 'number') return { kind: 'float', value };
   if (r.kind === 'int' && typeof value === 'number') return { kind: 'int', value };
@@ -351,7 +351,7 @@ export function attrFrom(r: AttrRow, value: AttrTypes[keyof AttrTypes]): Attr | 
   return undefined;
 }
 
-/** True where a node's attribute says what leaving it out would say. */
+/** True if a node's attribute has its default value. */
 export function isDefaultAttr(node: Node, name: string): boolean {
   const r = operatorRow(opKey(node))?.attrs?.[name];
   const attr = node.attrs.get(name);

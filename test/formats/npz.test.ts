@@ -105,7 +105,7 @@ describe('npz', () => {
     expect(() => parseNpz(bytes, 'd.npz')).toThrow(expect.toSatisfy(coded('BAD_DATA', 'array "bad"')));
   });
 
-  it('refuses what is no zip, or is cut off', () => {
+  it('refuses what is no zip, or is truncated', () => {
     const file = encodeNpz([['x', x]]);
     for (const bytes of [new Uint8Array(), Uint8Array.of(1, 2, 3), new Uint8Array(100), file.subarray(0, 60)]) {
       expect(() => parseNpz(bytes)).toThrow(expect.toSatisfy(coded('BAD_DATA', 'zip')));
