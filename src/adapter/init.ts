@@ -1,13 +1,15 @@
-/** How A and B start, where that depends on no weight; weightInit.ts has the starts that do. */
+/** Initial values of A and B that do not depend on the weight; weightInit.ts has those that do. */
 import { factorShapes, layerOp, type Sized, sizeOf } from '../graph/layers.ts';
 import { stream } from '../graph/random.ts';
 import { leadingQr } from './factorize.ts';
 
 export const initKinds = ['kaiming', 'kaiming-rank', 'gaussian', 'orthogonal', 'pissa', 'olora'] as const;
-/** `pissa_niter_N` as PEFT writes it: N rounds of an approximation in place of the exact decomposition. */
+/** `pissa_niter_N` in PEFT's spelling: N rounds of an approximation instead of the exact decomposition. */
 export type InitKind = (typeof initKinds)[number] | `pissa_niter_${number}`;
 
-/** Starts that take A·B out of the base weights, so that an adapter is right only on top of the changed ones. */
+/**
+ * Initializations that subtract A·B from the base weights, so that an adapter is correct only on the changed weights.
+ */
 export const changesBase = (init: string): init is 'pissa' | 'olora' | `pissa_niter_${number}` =>
   init === 'olora' || init.startsWith('pissa');
 

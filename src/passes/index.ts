@@ -1,4 +1,7 @@
-/** Model -> Model. The order of a compile is in loraify.ts; each pass says at its head what it takes and leaves. */
+/**
+ * Passes from Model to Model. compile/compileModel.ts has the order of a compile; the head of each pass describes its
+ * input and output.
+ */
 
 export { adapt } from './adapt/adapt.ts';
 export { type Saved, trainWhole } from './adapt/modulesToSave.ts';

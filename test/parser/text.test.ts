@@ -269,7 +269,7 @@ describe('errors have a place and a way out', () => {
     ['', '1:1: expected a name of a graph, found the end of the text'],
     ['g\n() = () {}', '2:4: expected "=>" between inputs and outputs, found "="'],
     ['g (floot[3] x) => () {}', '1:4: "floot" is not a type, did you mean "float"?'],
-    ['g (sequ(float) x) => () {}', '1:4: "sequ" is no type, did you mean "seq"?'],
+    ['g (sequ(float) x) => () {}', '1:4: "sequ" is not a type, did you mean "seq"?'],
     ['g () => () {\n  # note\n  y Op ()\n}', '3:5: expected "=" after a node\'s outputs, found "Op"'],
     ['g () => () { y = Op (x }', '1:24: expected ")" after the inputs of Op, found "}"'],
     ['g () => () { y = a-b.Op () }', '1:19: expected "(" before the inputs of a, found "-b.Op"'],

@@ -1,14 +1,14 @@
-/** How a weight arrives at an operator: from its initializer, possibly turned, reshaped, cast or dequantized on the way. */
+/** Traces an operator's weight to its initializer, possibly through transposes, reshapes, casts and dequantization. */
 import type { Node, Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
 import { type DataType, dataTypeFromNumber, isFloat, numbersOf, type Tensor } from '../../graph/tensor.ts';
 
-/** A constant as an operator reads it, traced to where it is stored. */
+/** A constant operand, traced to where it is stored. */
 export interface WeightView {
   /** The initializer, overridable input, or Constant node's output. */
   readonly stored: Value;
   readonly tensor: Tensor;
-  /** As the operator sees it. */
+  /** The dims that the operator sees. */
   readonly dims: readonly number[];
   /** Row-major over the stored bytes, or the transpose of that. */
   readonly order: 'flat' | 'transposed';
@@ -16,19 +16,19 @@ export interface WeightView {
   readonly chain: readonly Node[];
 }
 
-/** What an operand turns out to be. */
+/** The result of tracing an operand. */
 export type Traced =
   | { readonly kind: 'weight'; readonly view: WeightView }
   | { readonly kind: 'activation' }
   | { readonly kind: 'unusable'; readonly reason: string };
 
-/** Values of a function body that stand for the caller's: its inputs. */
+/** The caller's arguments for the inputs of a function body. */
 export type Arguments = ReadonlyMap<Value, Value | undefined>;
 
-/** Dims with the stored flat stride of each; unit dims are dropped because they carry no order. */
+/** Dims with the stored flat stride of each; unit dims are dropped because they have no order. */
 type Strided = readonly { readonly size: number; readonly stride: number }[];
 
-/** Follows an operand to the constant that it is a form of. */
+/** Traces an operand to the constant that it is derived from. */
 export function trace(operand: Value, args: Arguments): Traced {
   const chain: Node[] = [];
   let value = args.get(operand) ?? operand;
@@ -50,7 +50,7 @@ export function trace(operand: Value, args: Arguments): Traced {
       if (strides === undefined)
         return {
           kind: 'unusable',
-          reason: `${named} arrives through reshapes and transposes that no matrix layout describes`,
+          reason: `${named} passes through reshapes and transposes that do not leave a matrix layout`,
         };
       const turn = perm ?? dims.map((_, i) => dims.length - 1 - i);
       order = turn.map((p) => ({ size: dims[p] ?? 1, stride: strides[p] ?? 0 })).filter((d) => d.size !== 1);
@@ -63,7 +63,7 @@ export function trace(operand: Value, args: Arguments): Traced {
       else if (target.filter((d) => d !== 1).join() !== dims.filter((d) => d !== 1).join())
         return {
           kind: 'unusable',
-          reason: `${named} arrives through reshapes and transposes that no matrix layout describes`,
+          reason: `${named} passes through reshapes and transposes that do not leave a matrix layout`,
         };
       dims = target;
     }
@@ -73,7 +73,7 @@ export function trace(operand: Value, args: Arguments): Traced {
   return { kind: 'weight', view: { stored: value, tensor, dims, order: lies, chain } };
 }
 
-/** A traced operand that must be of floats where it is read, with so many axes. */
+/** A traced operand that must have a floating-point type and the given rank. */
 export function floatOf(traced: Traced, rank: number): Traced {
   if (traced.kind !== 'weight') return traced;
   const { view } = traced;
@@ -87,7 +87,7 @@ export function floatOf(traced: Traced, rank: number): Traced {
   return traced;
 }
 
-/** The element type that a weight has where it is read; undefined where only shape inference can say. */
+/** The element type of a weight at its reader; undefined if only shape inference can determine it. */
 export function typeOf({ tensor, chain }: WeightView): DataType | undefined {
   return chain.reduce<DataType | undefined>((dtype, node) => {
     const [out] = node.outputs;
@@ -99,7 +99,7 @@ export function typeOf({ tensor, chain }: WeightView): DataType | undefined {
   }, tensor.dtype);
 }
 
-/** Operators through which a constant stays the same weight. */
+/** Operators through which a constant is still traced as a weight. */
 const passing = new Set(['Identity', 'Cast', 'Transpose', 'Reshape', 'DequantizeLinear']);
 const passes = ({ op, domain }: Node): boolean =>
   (domain === '' && passing.has(op)) || (domain === 'com.microsoft' && op === 'DequantizeLinear');

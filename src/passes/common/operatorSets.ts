@@ -1,8 +1,8 @@
-/** Sets of operators that several passes ask for. */
+/** Sets of operators that several passes use. */
 import type { Node } from '../../graph/model.ts';
 import { numbersOf } from '../../graph/tensor.ts';
 
-/** Operators that read and write each element by itself, with broadcasting. */
+/** Operators that compute each element independently, with broadcasting. */
 export const elementwise: ReadonlySet<string> = new Set([
   ...[
     'Add',
@@ -52,7 +52,7 @@ export const elementwise: ReadonlySet<string> = new Set([
   ],
 ]);
 export const contributed: ReadonlySet<string> = new Set(['Gelu', 'FastGelu', 'BiasGelu', 'QuickGelu']);
-/** Along one axis, which must be the last. */
+/** Operators along one axis, which must be the last. */
 export const alongAxis = new Set([
   'LayerNormalization',
   'RMSNormalization',
@@ -68,7 +68,7 @@ export const normalizations: ReadonlySet<string> = new Set([
   'SimplifiedLayerNormalization',
 ]);
 
-/** The axes of a reduction, where they are constant. */
+/** The axes of a reduction, if they are constant. */
 export function axesOf({ inputs: [, axes] }: Node): readonly number[] | undefined {
   return axes?.tensor === undefined ? undefined : numbersOf(axes.tensor);
 }

@@ -1,21 +1,21 @@
-/** What passes ask that look for several nodes which are one function. */
+/** Helpers for matching multi-node patterns. */
 import type { Graph, Node, Value } from '../../graph/model.ts';
 import { numbersOf } from '../../graph/tensor.ts';
 
-/** The node of the standard's operator that makes a value; undefined where another one does, or none. */
+/** The producer of a value if it is this standard operator; otherwise undefined. */
 export function madeBy(v: Value | undefined, op: string): Node | undefined {
   const node = v?.producer;
   return node?.op === op && node.domain === '' ? node : undefined;
 }
 
-/** The number of a constant of rank 0, which changes no shape. */
+/** The value of a rank-0 constant, which changes no shape. */
 export const scalarOf = (v: Value | undefined): number | undefined =>
   v?.tensor?.dims.length === 0 ? numbersOf(v.tensor)?.[0] : undefined;
 
-/** The rule that made a node; empty where the source has it. */
+/** The rule that made a node; empty if the node is from the source. */
 export const ruleOf = (node: Node | undefined): string => node?.metadata.get('loraify.rule') ?? '';
 
-/** Whether a Transpose exchanges its last two axes and no others. */
+/** Whether a Transpose swaps its last two axes and no others. */
 export function swapsLast({ attrs, inputs: [x] }: Node): boolean {
   const rank = x?.shape?.length;
   const perm = attrs.get('perm');
@@ -24,10 +24,10 @@ export function swapsLast({ attrs, inputs: [x] }: Node): boolean {
   return perm?.kind === 'ints' ? perm.value.map(Number).join() === wanted.join() : rank === 2;
 }
 
-/** The node of the graph that alone reads a value and multiplies or divides it by a scalar constant, and that constant. */
+/** The only reader of a value if it multiplies or divides it by a scalar constant, and that constant. */
 export function factorBehind(y: Value, graph: Graph): { readonly node: Node; readonly by: Value } | undefined {
   const [use, ...more] = y.uses;
-  // In a body the constant may be one of the body.
+  // In a body the constant may belong to the body.
   if (use === undefined || more.length > 0 || graph.outputs.includes(y) || use.node.graph !== graph) return undefined;
   const { op, domain, inputs } = use.node;
   if (domain !== '' || (op !== 'Mul' && (op !== 'Div' || use.index !== 0))) return undefined;

@@ -1,10 +1,11 @@
 /**
- * `loraify.Adapted`: an adapted product as one node, from the rewrite until `lower` expands it.
+ * `loraify.Adapted`: an adapted MatMul as one node, from the rewrite until `lower` expands it.
  *
- * Training form (what the gradient rule and the shape rule see): inputs x [..., in], W, A [in, r], B [r, out], C (optional,
- * broadcast to y); attribute transW 1 says W lies as [out, in]. y = x·W + scale·(x·A)·B + C. Without W, C [..., out] is the output
- * of a base that is a node of its own. With dropout a sixth input is what the branch reads in place of x: its rows [R, in], float32,
- * some elements left out (dropout.ts); attribute keep is then the share of those that are not, which the scale makes up for.
+ * Training form (the form of the gradient rule and the shape rule): inputs x [..., in], W, A [in, r], B [r, out], C
+ * (optional, broadcast to y); attribute transW 1 means that W is [out, in]. y = x·W + scale·(x·A)·B + C. Without W, C
+ * [..., out] is the output of a base that is a separate node. With dropout a sixth input is the branch's input instead
+ * of x: its rows [R, in], float32, some elements dropped (dropout.ts); attribute keep is then the share of elements
+ * that are kept, which the scale compensates for.
  */
 
 import { badModel } from '../../errors.ts';
@@ -20,7 +21,7 @@ export interface AdaptedForm {
   readonly transW: number;
   readonly scale: number;
   readonly rank: number;
-  /** What the branch reads in place of x. */
+  /** The branch's input instead of x. */
   readonly dropped: Value | undefined;
 }
 
@@ -38,7 +39,7 @@ export function adaptedForm(node: Node): AdaptedForm {
   return { x, w, a, b, c, transW, scale, rank: layer.rank, dropped };
 }
 
-/** Takes dropout off an adapted product. */
+/** Removes dropout from an adapted MatMul. */
 export function plainInputs(node: Node): void {
   if (node.inputs.length < 6) return;
   node.dropInputs(node.inputs[4] === undefined ? 4 : 5);

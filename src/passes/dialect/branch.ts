@@ -1,6 +1,7 @@
 /**
- * `loraify.Branch`: the low-rank branch of a layer whose base stays a node of its own. Inputs y (the base's output), x, A, B;
- * attributes those of the base, and `base`, its operator. Output y + scale·branch(x, A, B), the branch being what layers/ says.
+ * `loraify.Branch`: the low-rank branch of a layer whose base stays a separate node. Inputs y (the base's output), x,
+ * A, B; attributes those of the base, and `base`, its operator. Output y + scale·branch(x, A, B), where select/layers/
+ * defines the branch.
  */
 import { badModel } from '../../errors.ts';
 import { type Layer, Node, tensorType, Value } from '../../graph/model.ts';
@@ -28,7 +29,10 @@ export function branchForm(node: Node): BranchForm {
   return { y, x, a, b, layer, base: base?.kind === 'string' ? new TextDecoder().decode(base.value) : '' };
 }
 
-/** Puts a Branch behind a node whose input `at` is x. The node's result keeps its name, which the base's own gives up. */
+/**
+ * Inserts a Branch after a node whose input `at` is x. The node's result keeps its name; the base's own output is
+ * renamed.
+ */
 export const putBranch =
   (at: number) =>
   (node: Node, { product, layer }: Marked, a: Value, b: Value): void => {

@@ -1,15 +1,15 @@
 /**
- * Internal nodes behind several nodes of a forward that are one function. Such a node carries the result on and has a gradient of its own; when
- * the gradients are there it goes again, and the forward is as it was.
+ * A pass-through marker with its own gradient rule, inserted behind a matched subgraph and removed after
+ * differentiation.
  */
 import { type Attr, type Graph, Node, replaceUses, Value } from '../../graph/model.ts';
 import { internalDomain } from '../common/internalDomain.ts';
 
-/** Which of its inputs a node carries on. */
+/** The input that a marker passes through. */
 const carriedInput = { Gelu: 3, GeluTanh: 3, Silu: 2, Standardized: 1 } as const;
 export type CarryingOp = keyof typeof carriedInput;
 
-/** Puts the node behind what makes its carried input. In place. */
+/** Inserts the marker after the producer of its passed-through input. In place. */
 export function carry(
   graph: Graph,
   op: CarryingOp,
@@ -18,7 +18,7 @@ export function carry(
 ): void {
   const value = inputs[carriedInput[op]];
   const after = value?.producer;
-  if (value === undefined || after === undefined) throw new Error(`"${op}" carries no result of a node`);
+  if (value === undefined || after === undefined) throw new Error(`"${op}" has no node result to pass through`);
   const out = new Value(`${value.name}.${op.toLowerCase()}`, value.type);
   const name = `${after.label}.${op.toLowerCase()}`;
   const node = new Node({ op, domain: internalDomain, name, inputs, outputs: [out], attrs });
@@ -29,7 +29,7 @@ export function carry(
 
 const isCarryingOp = (op: string): op is CarryingOp => Object.hasOwn(carriedInput, op);
 
-/** Takes the nodes out again: what they carried on is read where it is. In place. */
+/** Removes the markers: readers read the passed-through input again. In place. */
 export function removeCarrying(graph: Graph): void {
   const gone = new Set<Node>();
   for (const node of graph.nodes) {

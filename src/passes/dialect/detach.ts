@@ -1,4 +1,4 @@
-/** loraify.Detach: the identity, whose gradient is zero (torch.Tensor.detach). It is gone after lowering. */
+/** `loraify.Detach`: the identity with a zero gradient (torch.Tensor.detach). Lowering removes it. */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, replaceValue, type Value } from '../../graph/model.ts';
 import { internalDomain } from '../common/internalDomain.ts';
@@ -8,7 +8,7 @@ export function detach(g: Builder, v: Value): Value {
   return out ?? v;
 }
 
-/** Takes the Detach nodes out again, bodies included. In place. */
+/** Removes the Detach nodes, bodies included. In place. */
 export function dropDetached(graph: Graph): void {
   const graphs = [...graph.allGraphs()];
   for (const own of graphs)

@@ -1,6 +1,6 @@
-/** Keys of metadata that mark trainable tensors. */
+/** Metadata keys that mark trainable tensors. */
 /** Marks A, B and magnitudes, as metadata of their tensors. */
 export const trainableMark = 'loraify.trainable';
 
-/** Marks an initializer that is trained itself, as a value's metadata. */
+/** Marks a modules_to_save initializer, as a value's metadata. */
 export const savedMark = 'loraify.saved';

@@ -1,4 +1,6 @@
-/** The parameters of a model's modules, named as torch names them: module path, dot, `weight` or `bias` or whatever the file says. */
+/**
+ * The parameters of a model's modules, named as in torch: module path, dot, `weight` or `bias` or the name in the file.
+ */
 import { layerOp } from '../../graph/layers.ts';
 import type { Model, Node, Use, Value } from '../../graph/model.ts';
 import { isFloat, type Tensor } from '../../graph/tensor.ts';
@@ -8,20 +10,20 @@ import type { Candidate } from './candidates.ts';
 
 /** A float tensor of the model that is a parameter of a module. */
 export interface Parameter {
-  /** `classifier.weight`. */
+  /** The parameter's path, for example `classifier.weight`. */
   readonly path: string;
   readonly module: string;
   readonly value: Value;
   readonly tensor: Tensor;
-  /** Where the module reads it; other readers are other modules. */
+  /** The uses by the module; other readers are other modules. */
   readonly uses: readonly Use[];
-  /** It lies as the transpose of what torch has. */
+  /** The weight is stored as the transpose of torch's. */
   readonly turned: boolean;
-  /** Why it cannot be trained. */
+  /** The reason why it cannot be trained. */
   readonly refused: string | undefined;
 }
 
-/** In order of first appearance; those of weighted layers, then tensors that carry a module path as their name. */
+/** In order of first appearance: the parameters of weighted layers, then tensors named with a module path. */
 export function findParameters(model: Model, candidates: readonly Candidate[]): Parameter[] {
   const found: Parameter[] = [];
   const taken = new Set<string>();
@@ -45,7 +47,7 @@ export function findParameters(model: Model, candidates: readonly Candidate[]): 
         ? `it is quantized (${tensor.dtype})`
         : undefined;
     const uses = [...c.stored.uses].filter((u) => nodes.has(u.node));
-    // A tensor that kept its name lies as torch has it; exporters rename what they turn.
+    // A tensor that kept its name has torch's layout; exporters rename what they transpose.
     const turned =
       layerOp(c.op).form === 'linear' &&
       c.layout === 'in_out' &&
@@ -69,7 +71,7 @@ export function findParameters(model: Model, candidates: readonly Candidate[]): 
   return found;
 }
 
-/** The constant vector that a product's result is summed with: Gemm's and Conv's third input, or an Add behind. */
+/** The constant vector that is added to a layer's result: Gemm's and Conv's third input, or an Add after the node. */
 function biasOf({ node }: Product, out: number): { value: Value; tensor: Tensor; use: Use } | undefined {
   const [y] = node.outputs;
   const own = node.inputs[2];
@@ -86,8 +88,9 @@ function biasOf({ node }: Product, out: number): { value: Value; tensor: Tensor;
 }
 
 /**
- * The parameters of the modules that `patterns` name, submodules included: a module is taken where its path ends with a pattern, which
- * is PEFT's rule (peft/utils/other.py, _set_trainable). The second list holds patterns that match nothing.
+ * The parameters of the modules that `patterns` name, submodules included: a module matches if its path ends with a
+ * pattern, which is PEFT's rule (peft/utils/other.py, _set_trainable). The second list has the patterns without a
+ * match.
  */
 export function parametersOf(
   parameters: readonly Parameter[],
@@ -100,7 +103,7 @@ export function parametersOf(
   };
 }
 
-/** The module itself and what contains it. */
+/** The module itself and its parents. */
 function ancestors(module: string): string[] {
   const parts = module.split('.');
   return parts.map((_, i) => parts.slice(0, i + 1).join('.'));

@@ -1,8 +1,9 @@
 /**
- * Type and symbolic shape inference: each value's element type, lengths as numbers or symbolic expressions, and the elements of
- * the small integer tensors that shapes are computed with. Rules by family are in shapes/; this file is the walk.
+ * Type and symbolic shape inference: each value's element type, dims as numbers or symbolic expressions, and the
+ * elements of the small integer tensors that shapes are computed from. The rules are in the other files, by family;
+ * this file is the walk.
  *
- * It never throws: what is not known stays undefined, and a model that contradicts itself is left for ONNX Runtime to refuse.
+ * It never throws: unknown facts stay undefined, and ONNX Runtime refuses a model that contradicts itself.
  */
 import { type Graph, type Node, tensorType, type Value } from '../../graph/model.ts';
 import './attention.ts';
@@ -25,9 +26,9 @@ import { shapeRule, type Typed } from './rule.ts';
 import { refine } from './types.ts';
 
 /**
- * Gives the outputs of one node their types (and `elements` for small integer tensors) from the inputs' types. Never throws for
- * what it does not know: leaves undefined. Keeps what is already known where that says more. Recurses into bodies (If, Loop,
- * Scan) after typing their inputs.
+ * Infers the types of one node's outputs (and `elements` of small integer tensors) from the types of its inputs. Never
+ * throws: unknown facts stay undefined. Existing facts are kept if they are more precise. Recurses into bodies (If,
+ * Loop, Scan) after typing their inputs.
  */
 export function inferNode(node: Node): void {
   const rule = shapeRule(node);
@@ -39,7 +40,7 @@ export function inferNode(node: Node): void {
   });
 }
 
-/** inferNode over a graph in order; also types initializers. */
+/** Calls inferNode for a graph's nodes in order; also types initializers. */
 export function inferShapes(graph: Graph): void {
   for (const v of graph.initializers) {
     if (v.tensor !== undefined) v.type = refine(v.type, tensorType(v.tensor.dtype, v.tensor.dims));

@@ -1,4 +1,4 @@
-/** MatMul and Gemm: one `Adapted` node holds base and branch, so that training can fuse both. */
+/** MatMul and Gemm: one `Adapted` node has base and branch, so that training can fuse both. */
 import type { Node, Value } from '../../../graph/model.ts';
 import { attrsOf } from '../../../graph/operators.ts';
 import { dataTypeNumber } from '../../../graph/tensor.ts';
@@ -10,7 +10,7 @@ const product = { domain: '', find, mark } as const;
 export const matMul: LayerKind = { op: 'MatMul', ...product };
 export const gemm: LayerKind = { op: 'Gemm', ...product };
 
-/** The one constant matrix of a product. */
+/** The one constant matrix of a MatMul or Gemm. */
 function find(node: Node, trace: (operand: Value) => Traced): Found | string {
   const [a, b] = [node.inputs[0], node.inputs[1]];
   if (a === undefined || b === undefined) return 'an operand is missing';
@@ -25,11 +25,11 @@ function find(node: Node, trace: (operand: Value) => Traced): Found | string {
   return { side, weight: view, dtype: typeOf(view), ...orientation(node, side, view) };
 }
 
-/** in, out and layout of a weight in its product. */
+/** in, out and layout of a weight in its MatMul. */
 function orientation(node: Node, side: Found['side'], w: WeightView): Pick<Found, 'in' | 'out' | 'layout'> {
   const { transA, transB } = node.op === 'Gemm' ? attrsOf(node, 'Gemm') : { transA: 0, transB: 0 };
   const flipped = (side === 'right' ? transB : transA) !== 0;
-  // A right factor is [in, out]; a left one is [out, in]: y = W·x.
+  // A right operand is [in, out]; a left one is [out, in]: y = W·x.
   const rowsAreIn = (side === 'right') !== flipped;
   const [rows = 1, cols = 1] = w.dims;
   return {
@@ -39,7 +39,10 @@ function orientation(node: Node, side: Found['side'], w: WeightView): Pick<Found
   };
 }
 
-/** Makes the node Adapted: inputs x, W, A, B and Gemm's C; attributes base, side, flip, dtype (where known) beside the operator's own. */
+/**
+ * Makes the node Adapted: inputs x, W, A, B and Gemm's C; attributes base, side, flip, dtype (if known) in addition to
+ * the operator's own.
+ */
 function mark(node: Node, { product: { side, dtype }, layer, flip }: Marked, a: Value, b: Value): void {
   const [left, right, c] = node.inputs;
   const [x, w] = side === 'right' ? [left, right] : [right, left];
