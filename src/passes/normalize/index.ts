@@ -1,6 +1,6 @@
 /**
- * Brings a model into the one form that shape rules, gradient rules and losses know: one opset, no functions, constants as
- * initializers, shape arithmetic folded. The source model itself is never changed: callers pass a copy.
+ * Brings a model into the one form that shape rules, gradient rules and losses expect: one opset, no functions,
+ * constants as initializers, shape arithmetic folded. The source model itself is never changed: callers pass a copy.
  */
 import { opsetTooLow, unsupportedVersion } from '../../errors.ts';
 import type { Model, Node } from '../../graph/model.ts';
@@ -20,7 +20,7 @@ import { upgrades } from './upgrades/index.ts';
 export interface NormalizeOptions {
   /** Opset of the result: at least the source's and 18. */
   readonly opset?: number;
-  /** Changes the model where it has one opset and typed values, and before what follows from its shapes is folded. */
+  /** Changes the model once it has one opset and typed values, before shape arithmetic is folded. */
   readonly bind?: (model: Model) => void;
 }
 
@@ -35,7 +35,7 @@ export function normalize(model: Model, options: NormalizeOptions = {}): void {
   const state: State = { versions: new Map(), from, wanted: options.opset, bind: options.bind };
   for (const step of steps) {
     step(model, state);
-    // Nodes of several opsets beside each other fit no single table.
+    // Nodes of several opsets together match no single table.
     if (state.versions.size === 0) verify(model, { internal: true });
   }
 }
@@ -48,14 +48,16 @@ interface State {
 }
 
 const steps: readonly ((model: Model, state: State) => void)[] = [
-  // Bodies of functions become ordinary nodes before anything looks at nodes; each remembers the opset it was written for.
+  // Bodies of functions become ordinary nodes before other steps visit nodes; each is recorded with the opset it was
+  // written for.
   (model, state) => {
     state.versions = inlineFunctions(model);
   },
-  // Constants have one form before rules ask for their content.
+  // Constants get one form before rules read their content.
   fixDefaults,
   constantsToInitializers,
-  // Types are inferred node by node on the way, because some old forms can be rewritten better with a known rank.
+  // Types are inferred node by node during the upgrade, because some old forms can be rewritten better with a known
+  // rank.
   (model, state) => {
     const to = targetOpset(model, state);
     upgradeModel(model, { rules: upgrades, from: state.from, to, versions: state.versions, infer: inferNode });
@@ -65,7 +67,7 @@ const steps: readonly ((model: Model, state: State) => void)[] = [
     model.irVersion = Math.max(model.irVersion, irVersionOf(to));
     settle(model);
   },
-  // Empty caches and the like are lengths, and lengths are what folding is about.
+  // Bindings such as empty caches set dims, which folding then evaluates.
   (model, { bind }) => {
     if (bind === undefined) return;
     bind(model);
@@ -76,14 +78,14 @@ const steps: readonly ((model: Model, state: State) => void)[] = [
     removeDead(model);
     dropUnusedDomains(model);
     for (const graph of model.graph.allGraphs()) {
-      // Both speak of values by names that may be gone.
+      // Both refer to values by names that may no longer exist.
       graph.strayInfo.length = 0;
       graph.quantization.length = 0;
     }
   },
 ];
 
-/** Folding shows branches whose condition is constant, and these show more to fold. */
+/** Folding reveals branches whose condition is constant, and these reveal more to fold. */
 function foldShapes(model: Model, most = usual): void {
   inferShapes(model.graph);
   let more: boolean;
@@ -97,18 +99,18 @@ function foldShapes(model: Model, most = usual): void {
   settle(model);
 }
 
-/** What follows from lengths of a normalized model that have become known since. In place. */
+/** Folds dims of a normalized model that have become known since. In place. */
 export function foldLengths(model: Model): void {
   foldShapes(model, ample);
   removeDead(model);
 }
 
-/** Constants that a step made join the graph, and names become unique. */
+/** Adds constants that a step made to the graph, and makes names unique. */
 const settle = (model: Model): void => model.graph.adopt();
 
 /**
- * Operators that are written in forms that came later than `least`: an axis as an input, modes by other names; DequantizeLinear of 4 and
- * 16 bits and in blocks, which ONNX Runtime had as its own before, and which the gradient of a packed weight reads.
+ * Operators whose forms came after `least`: an axis as an input, modes by other names; DequantizeLinear of 4 and 16
+ * bits and in blocks, which was previously ONNX Runtime's own, and which the gradient of a packed weight reads.
  */
 const needs: ReadonlyMap<string, number> = new Map([
   ['DFT', 20],
@@ -119,7 +121,7 @@ const needs: ReadonlyMap<string, number> = new Map([
   ['com.microsoft.DequantizeLinear', 21],
 ]);
 
-/** ONNX Runtime's own operators that the standard took over unchanged, or that have another name since. In place. */
+/** Replaces ONNX Runtime's own operators that the standard adopted unchanged or under another name. In place. */
 function standardize(model: Model): void {
   for (const node of model.graph.allNodes()) {
     if (node.domain !== 'com.microsoft') continue;
@@ -132,7 +134,7 @@ function targetOpset(model: Model, { from, wanted, versions }: State): number {
   const sources = [from, ...versions.values()];
   const lowest = Math.min(...sources);
   if (lowest < oldest)
-    throw unsupportedVersion(`the model uses opset ${lowest}; the oldest one understood is ${oldest}`);
+    throw unsupportedVersion(`the model uses opset ${lowest}; the oldest supported one is ${oldest}`);
   const since = (op: string): number => needs.get(op) ?? 0;
   const [operator] = [...model.graph.allNodes()].map(opKey).sort((a, b) => since(b) - since(a));
   const needed = Math.max(least, ...sources, needs.get(operator ?? '') ?? 0);

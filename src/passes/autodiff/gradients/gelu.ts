@@ -1,8 +1,8 @@
-/** GELU and SiLU of several nodes, carried as one (gelu.ts, silu.ts). */
+/** GELU and SiLU of several nodes, matched as one function (canonicalize/gelu.ts, silu.ts). */
 import { badModel } from '../../../errors.ts';
 import { gradRaw } from '../rules.ts';
 
-// h·(t + x·t') with t' = k·(2/√π)·exp(-v²), and k·x = v: the factor 2/√π goes into the exponent.
+// h·(t + x·t') with t' = k·(2/√π)·exp(-v²), and k·x = v: the factor 2/√π is moved into the exponent.
 gradRaw('loraify.Gelu', ({ node, inputs: [, v, t, , h], dy, g }) => {
   if (v === undefined || t === undefined || h === undefined)
     throw badModel(`"${node.label}" is incomplete`, { node: node.label });

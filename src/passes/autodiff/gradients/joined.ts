@@ -1,8 +1,8 @@
-/** Adapted products with one merged weight: as `loraify.Adapted`, with W' in the place of W and the branch. */
+/** Adapted MatMuls with one merged weight: the rule of `loraify.Adapted`, with W' instead of W and the branch. */
 import { columns, joinedForm, mergedWeight, sideBySide } from '../../dialect/joined.ts';
 import { gradRaw } from '../rules.ts';
 
-/** dx = dy·W'ᵀ; dB = s·(x·A)ᵀdy and dA = xᵀdh with dh = s·dy·Bᵀ, all parts in one product where they can be. */
+/** dx = dy·W'ᵀ; dB = s·(x·A)ᵀdy and dA = xᵀdh with dh = s·dy·Bᵀ, all parts in one MatMul if possible. */
 gradRaw(
   'loraify.Joined',
   ({ node, outputs, dys, g }) => {

@@ -1,4 +1,6 @@
-/** Normalizations with a closed-form gradient that saves little: the normalized value is recomputed from the input. */
+/**
+ * Normalizations with a closed-form gradient that keeps few values: the normalized value is recomputed from the input.
+ */
 import { badModel } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
@@ -13,7 +15,7 @@ import { decompose, grad, gradRaw } from '../rules.ts';
 grad('LayerNormalization', ({ node, inputs: [x0, scale, bias], attrs: { axis, stash_type, epsilon }, dy: dy0, g }) => {
   const first = g.axis(x0, axis);
   const average = (v: Value): Value => g.ReduceMean(v, g.ints(g.axesFrom(x0, first)), { keepdims: 1 });
-  // Both further outputs have the stash type; a wider input is worth its own statistics.
+  // Both further outputs have the stash type; a wider input gets its own statistics.
   const stash = dataTypeFromNumber(stash_type);
   const wide = x0.dtype === 'float64' && stash !== 'float64';
   const [x, dy] =
@@ -38,8 +40,8 @@ grad('LayerNormalization', ({ node, inputs: [x0, scale, bias], attrs: { axis, st
 });
 
 /**
- * The same with two runs of the operator, which pass over less memory: dn standardized is (dn - mean(dn))·i, whose i goes out again,
- * so that dx = inv/i·(l - n·mean(l·n)). Any epsilon serves for l.
+ * The same with two runs of the operator, which read less memory: dn standardized is (dn - mean(dn))·i, and dividing by
+ * i gives dx = inv/i·(l - n·mean(l·n)). Any epsilon works for l.
  */
 function byKernel(
   g: Builder,
@@ -56,7 +58,7 @@ function byKernel(
   return [n, g.Mul(g.Div(inv, i), g.Sub(l, g.Mul(n, average(g.Mul(l, n)))))];
 }
 
-/** Ones of the shape of a scale; undefined where that is not known, or more than a constant of a graph should be. */
+/** Ones in the shape of a scale; undefined if that is not known, or too large for a constant of a graph. */
 function onesLike(g: Builder, { shape }: Value): Value | undefined {
   const dims = shape?.filter((d) => typeof d === 'number');
   const size = dims?.reduce((a, b) => a * b, 1) ?? 0;
@@ -68,7 +70,7 @@ function onesLike(g: Builder, { shape }: Value): Value | undefined {
 export const inverse = (g: Builder, variance: Value, epsilon: number): Value =>
   g.Reciprocal(g.Sqrt(g.Add(variance, g.like(variance, epsilon))));
 
-/** As above without the mean (Zhang, Sennrich 2019): n = x·inv, y = n·scale. */
+/** The same without the mean (Zhang, Sennrich 2019): n = x·inv, y = n·scale. */
 export function rmsGradient(
   g: Builder,
   x: Value,
@@ -110,7 +112,7 @@ grad('BatchNormalization', ({ inputs: [x, scale, , mean, variance], attrs: { eps
   return [g.Mul(dy, channelwise(g, gain, x)), dScale, dBias, g.Neg(g.Mul(dBias, gain)), dVariance];
 });
 
-/** Of x, with n = (x - mean)·inv and dn: inv·(dn - mean(dn) - n·mean(dn·n)). */
+/** The gradient for x, with n = (x - mean)·inv and dn: inv·(dn - mean(dn) - n·mean(dn·n)). */
 const standardizedGradient = (g: Builder, n: Value, inv: Value, dn: Value, average: (v: Value) => Value): Value =>
   g.Mul(inv, g.Sub(g.Sub(dn, average(dn)), g.Mul(n, average(g.Mul(dn, n)))));
 
@@ -134,7 +136,7 @@ decompose('GroupNormalization', ({ inputs: [x, scale, bias], attrs: { num_groups
   return [g.Add(g.Mul(n, channelwise(g, scale, x)), channelwise(g, bias, x))];
 });
 
-/** A vector over the channels (axis 1), shaped to broadcast against x. */
+/** A vector over the channels (axis 1), reshaped to broadcast against x. */
 const channelwise = (g: Builder & GradTools, v: Value, x: Value): Value =>
   g.Reshape(v, g.ints([-1, ...new Array<number>(Math.max(0, g.rank(x) - 2)).fill(1)]));
 
@@ -149,7 +151,8 @@ decompose('LpNormalization', ({ inputs: [x], attrs: { axis, p }, g }) => [
   g.Div(x, (p === 1 ? g.ReduceL1 : g.ReduceL2)(x, g.ints([axis]), { keepdims: 1 })),
 ]);
 
-// n = c/s with s = sqrt(mean(c²) + e) along the last axis, of several nodes (norms.ts): dc = (dn - n·mean(dn·n))/s.
+// n = c/s with s = sqrt(mean(c²) + e) along the last axis, in several nodes (canonicalize/norms.ts): dc = (dn -
+// n·mean(dn·n))/s.
 gradRaw('loraify.Standardized', ({ node, inputs: [, n, s], dy, g }) => {
   if (n === undefined || s === undefined) throw badModel(`"${node.label}" is incomplete`, { node: node.label });
   return [g.Div(g.Sub(dy, g.Mul(n, g.ReduceMean(g.Mul(dy, n), g.ints([-1]), { keepdims: 1 }))), s)];

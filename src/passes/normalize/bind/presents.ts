@@ -1,9 +1,9 @@
-/** Outputs that hand a cache on to the next step: no training step has one. */
+/** Removes outputs that return a cache for the next step: a training step has no next step. */
 import type { Graph, Value } from '../../../graph/model.ts';
 import { handsOnCache } from './caches.ts';
 import { isPresent } from './names.ts';
 
-/** In place. An output that was asked for stays, and one output always does. */
+/** In place. An output that the user chose is kept, and at least one output always is. */
 export function dropPresents(graph: Graph, caches: ReadonlySet<Value>, asked: string | undefined): void {
   const kept = graph.outputs.filter((v) => {
     const several = v.shape === undefined || v.shape.length >= 3;
