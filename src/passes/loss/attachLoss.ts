@@ -1,6 +1,6 @@
 /**
- * Losses: which one, where it is attached, and its value and gradient in plain operators. The gradients are closed forms, so the
- * walk starts at the logits and the [rows, classes] matrix is touched as few times as possible.
+ * Attaches a loss: its value and gradient in plain operators. The gradients are closed forms, so the walk starts at the
+ * logits and the [rows, classes] matrix is read as few times as possible.
  */
 import { badLoss } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
@@ -17,22 +17,26 @@ export interface LossOptions {
   readonly labelSmoothing: number;
   /** One weight per class, or undefined. */
   readonly classWeights: readonly number[] | undefined;
-  /** Float labels may be `noLabel`, which does not count. */
+  /** Float labels may be `noLabel`, which is ignored. */
   readonly partly?: boolean | undefined;
 }
 
 export interface Attached {
   /** Scalar float32 (`external`: the output itself). */
   readonly loss: Value;
-  /** How many elements (or how much class weight) the mean runs over, scalar float32. */
+  /** The number of elements (or the sum of class weights) that the mean runs over, scalar float32. */
   readonly weight: Value;
   /** The label input, `d_<output>` for `external`, undefined for `output`. */
   readonly labels: Value | undefined;
-  /** Where the gradient enters, and the gradient, which is not of a half type even where that value is. */
+  /**
+   * The value at which differentiation starts, and its gradient, which is never half precision even if the value is.
+   */
   readonly seed: readonly [Value, Value];
 }
 
-/** Builds the loss on `choice.tensor`. The label input is named `labelName`. Throws BAD_LOSS where shapes do not allow it. */
+/**
+ * Builds the loss on `choice.tensor`. The label input is named `labelName`. Throws BAD_LOSS if shapes do not allow it.
+ */
 export function attachLoss(
   g: Builder,
   choice: ChosenLoss,
@@ -98,7 +102,8 @@ function crossEntropy(
     typeof classes === 'number' ? g.ints([-1, classes]) : g.Concat([g.ints([-1]), tools.dim(front, -1)], { axis: 0 });
   const z = rank === 2 ? wide : g.Reshape(wide, width);
 
-  // The shift is one of the labels: logits of position i are held against label i + 1, the last position against none.
+  // The labels are shifted, not the logits: logits of position i are compared with label i + 1, the last position with
+  // none.
   const ignore = g.int(options.ignoreIndex);
   const shifted = (): Value => {
     const rest = g.Slice(labels, g.ints([1]), g.ints([2 ** 31 - 1]), g.ints([1]));
@@ -113,11 +118,11 @@ function crossEntropy(
   const weights = classWeights(g, options.classWeights, classes, tensor.name);
   const rowWeight = weights === undefined ? mask : g.Mul(mask, g.Reshape(g.Gather(weights, index), g.ints([-1, 1])));
   const weight = g.ReduceSum(rowWeight, undefined, { keepdims: 0 });
-  // No row counts: loss and gradient are 0, not 0/0.
+  // Without any counted row, loss and gradient are 0, not 0/0.
   const total = g.Where(g.Equal(weight, g.float(0)), g.float(1), weight);
 
   const lastAxis = g.ints([1]);
-  // exp is p times sum. With LogSoftmax, which WebGPU lacks, the matrix is passed over twice instead of four times.
+  // exp is p times sum. With LogSoftmax, which WebGPU lacks, the matrix is read twice instead of four times.
   const fused = takesFused(target);
   const shift = fused ? g.LogSoftmax(z, { axis: 1 }) : g.Sub(z, g.ReduceMax(z, lastAxis, { keepdims: 1 }));
   const exp = g.Exp(shift);
@@ -125,7 +130,7 @@ function crossEntropy(
   const logSum = sum === undefined ? undefined : g.Log(sum);
   const picked = g.GatherElements(shift, index, { axis: 1 });
   const nll = logSum === undefined ? g.Neg(picked) : g.Sub(logSum, picked);
-  // Where nothing but the label's own share changes, the sum waits for the factor of the row.
+  // If only the share of the label itself changes, the division by the sum is merged with the factor of the row.
   const less = g.Sub(g.GatherElements(exp, index, { axis: 1 }), sum ?? g.float(1));
   const oneLess = g.ScatterElements(exp, index, less, { axis: 1 });
   const e = options.labelSmoothing;
@@ -165,7 +170,10 @@ function classWeights(
   return g.constant('float32', [weights.length], weights);
 }
 
-/** Means over all elements that count: mse d², l1 |d|, huber (delta 1), bce with logits; labels have the output's shape. */
+/**
+ * Means over all elements that are not ignored: mse d², l1 |d|, huber (delta 1), bce with logits; labels have the
+ * output's shape.
+ */
 function pointwise(
   g: Builder,
   kind: 'mse' | 'l1' | 'huber' | 'bce',
@@ -206,6 +214,6 @@ function pointwise(
   return { loss, weight, labels, seed: [tensor, g.Div(dz, total)] };
 }
 
-/** The type of the labels that a loss kind takes. */
+/** The element type of the labels of a loss. */
 export const labelType = (kind: LossKind): DataType | undefined =>
   kind === 'output' ? undefined : kind === 'cross-entropy' || kind === 'causal-lm' ? 'int64' : 'float32';

@@ -1,4 +1,4 @@
-/** Which loss a model asks for: the rules of `--loss auto`, each with the sentence that tells the user. */
+/** Chooses the loss of a model: the rules of `--loss auto`, each with a sentence for the user. */
 import { badLoss, didYouMean } from '../../errors.ts';
 import { layerOp } from '../../graph/layers.ts';
 import { type Graph, type Node, producersOf, type Value } from '../../graph/model.ts';
@@ -14,10 +14,10 @@ export interface ChosenLoss {
   readonly kind: LossKind;
   /** The graph's output. */
   readonly output: Value;
-  /** The value that the loss is attached to: the output, or what goes into a final Softmax, Sigmoid or ArgMax. */
+  /** The value that the loss is attached to: the output, or the input of a final Softmax, Sigmoid or ArgMax. */
   readonly tensor: Value;
   readonly classAxis: number;
-  /** Why, for people. */
+  /** The reason, for the user. */
   readonly reason: string;
 }
 
@@ -28,8 +28,8 @@ export interface LossChoiceOptions {
 }
 
 /**
- * The loss of a graph whose layers are Adapted nodes, or sums with branches that are written out. `typed` graphs only: shapes must be inferred.
- * Throws BAD_LOSS where no float output depends on a layer, or the output asked for does not exist.
+ * The loss of a graph whose layers are Adapted nodes, or sums with lowered branches. The shapes must have been
+ * inferred. Throws BAD_LOSS if no float output depends on a layer, or the requested output does not exist.
  */
 export function chooseLoss(graph: Graph, options: LossChoiceOptions): ChosenLoss {
   const candidates = options.lossOutput === undefined ? graph.outputs : [named(graph, options.lossOutput)];
@@ -96,7 +96,7 @@ function named(graph: Graph, name: string): Value {
   throw badLoss(`there is no output "${name}"${didYouMean(name, names) || `; the outputs are ${names.join(', ')}`}`);
 }
 
-/** A loss that was asked for: on the raw scores where the output is a probability of them. */
+/** A requested loss: on the raw scores if the output is a probability of them. */
 function explicit(kind: LossKind, output: Value, value: Value, classAxis: number): ChosenLoss {
   const from = throughIdentity(value).producer;
   const source = from?.inputs[0];
@@ -110,7 +110,7 @@ function explicit(kind: LossKind, output: Value, value: Value, classAxis: number
   return { ...asked, tensor: value };
 }
 
-/** The float value behind an output: integer results such as ArgMax are looked through. */
+/** The float value from which an integer output, such as that of ArgMax, is computed. */
 function throughIntegers(output: Value): Value | undefined {
   let at: Value | undefined = output;
   const seen = new Set<Value>();
@@ -162,7 +162,7 @@ function dependsOn(value: Value, adapted: ReadonlySet<Node>): boolean {
   return false;
 }
 
-/** The value is a weighted product, or one with a bias added. */
+/** Whether the value is the result of a weighted layer, possibly with a bias added. */
 function fromLayer(value: Value): boolean {
   const node = throughIdentity(value).producer;
   if (node === undefined) return false;
@@ -172,13 +172,13 @@ function fromLayer(value: Value): boolean {
   );
 }
 
-/** Also what the branch of a layer ends in where it is written out. */
+/** Also true for the last node of a lowered branch. */
 const isProduct = (node: Node): boolean =>
   isAdapted(node) ||
   ['MatMul', 'Gemm'].includes(node.op) ||
   (node.layer !== undefined && layerOp(node.layer.op).form === 'linear');
 
-/** The embedding table that input_ids reads, where logits [N, S, C] have its S and its height C. */
+/** The embedding table that input_ids reads, if logits [N, S, C] have its S and its height C. */
 function languageModel(graph: Graph, logits: Value): string | undefined {
   const ids = graph.inputs.find((v) => v.name === 'input_ids');
   const [, length] = ids?.shape ?? [];
@@ -192,7 +192,7 @@ function languageModel(graph: Graph, logits: Value): string | undefined {
   return undefined;
 }
 
-/** What a table is read from, through changes of its type. */
+/** The stored tensor of a table, before casts. */
 function storedBehind(value: Value | undefined): Value | undefined {
   let at = value;
   while (at?.producer !== undefined && ['Cast', 'Identity', 'DequantizeLinear'].includes(at.producer.op))
@@ -200,7 +200,7 @@ function storedBehind(value: Value | undefined): Value | undefined {
   return at;
 }
 
-/** Uses of a value, also behind casts and reshapes of it. */
+/** Uses of a value, also after casts and reshapes of it. */
 function readers(value: Value): { node: Node }[] {
   return [...value.uses].flatMap((u) =>
     ['Cast', 'Identity', 'Reshape', 'Unsqueeze', 'Squeeze'].includes(u.node.op) && u.node.outputs[0] !== undefined
