@@ -1,4 +1,4 @@
-/** What loraify.json says about a compiled model. */
+/** Builds loraify.json for a compiled model. */
 import type { InputInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
 import type { Model, Value } from '../graph/model.ts';
@@ -18,7 +18,7 @@ export interface ManifestInputs {
   /** The source's file name. */
   readonly file: string;
   readonly bytes: number;
-  /** From the package's folder. */
+  /** The path relative to the package's folder. */
   readonly path: string;
   readonly data: readonly string[];
   /** The file that this package adds. */
@@ -167,7 +167,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
   };
 }
 
-/** What is said of weights that are stored rounded. */
+/** The manifest's entry for rounded weights. */
 export const precisionOf = (
   stored: Stored,
   options: ResolvedOptions,
@@ -183,8 +183,8 @@ export const precisionOf = (
 });
 
 /**
- * Elements of the source's weights: floating-point tensors of rank 1 and more, and what the layers' weights stand for, however they
- * are packed.
+ * The number of elements of the source's weights: floating-point tensors of rank 1 and more, and the layers' weights,
+ * counted unpacked.
  */
 export function parameterCount(
   model: Model,
@@ -237,7 +237,7 @@ function longest({ name }: Value, prepared: Prepared | undefined): Pick<InputInf
   return name !== bindings?.tokens || bindings.longest === undefined ? {} : { longest: bindings.longest };
 }
 
-/** The inputs of eval.onnx by their names, where other graphs have lengths fixed; nothing otherwise. */
+/** The inputs of eval.onnx by name, if other graphs fix dims; empty otherwise. */
 function openInputs({ graphs, prepared }: Compiled, reference: Model | undefined): ReadonlyMap<string, Value> {
   const evaluation = graphs.get('eval');
   if (prepared?.fixed === undefined || reference === undefined || reference === evaluation) return new Map();
@@ -282,7 +282,7 @@ function labelsOf(
   };
 }
 
-/** The inputs that the training graphs fix. */
+/** The inputs that are bound in the training graphs. */
 export function boundOf({ bindings }: Prepared): NonNullable<Manifest['bound']> {
   return bindings.bound.map(({ name, value, dtype, shape }) => ({
     name,

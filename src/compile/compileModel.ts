@@ -1,4 +1,4 @@
-/** A model in memory -> all graphs of a package, in memory: the stages of a compile in their order. */
+/** Compiles a model in memory to all graphs of a package: the stages of a compile in their order. */
 import { type OpenedAdapter, openAdapter } from '../adapter/index.ts';
 import { noLayers } from '../errors.ts';
 import { cloneModel } from '../graph/clone.ts';
@@ -27,7 +27,7 @@ import { type Emittable, emitted, halfTypeOf, type ResolvedOptions } from './opt
 import { dropoutOf, fixedLengths, trainingOptions } from './passOptions.ts';
 import { nothingSelected, selectFromAdapter, selectLayers } from './select.ts';
 
-/** Model -> all graphs of a package, in memory; weights stay where they are. `model` is changed. */
+/** Compiles a model to all graphs of a package, in memory; weights are not copied. `model` is changed. */
 export function compileModel(model: Model, options: ResolvedOptions, { trace, onModel }: CompileHooks = {}): Compiled {
   const adapter = options.adapter === undefined ? undefined : openAdapter(options.adapter);
   const found = findCandidates(model, adapter?.modules);
@@ -54,7 +54,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   if (wanted.includes('model')) {
     const { model: beside } = cloneModel(model);
     lowerBeside(beside);
-    // Initializers that are no inputs exist since IR 4.
+    // Initializers that are not inputs exist since IR 4.
     beside.irVersion = Math.max(beside.irVersion, 4);
     verify(beside);
     trace?.('model', beside);
@@ -71,7 +71,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   return { graphs, found, selection, layers, layout, dropout, saved, modulesToSave, prepared, stored };
 }
 
-/** Weights of an adapted model rounded as the options ask. In place. */
+/** Rounds the weights of an adapted model as the options require. In place. */
 export function storedHalf(model: Model, options: ResolvedOptions): Stored | undefined {
   const type = halfTypeOf(options);
   if (type === undefined) return undefined;
@@ -80,7 +80,7 @@ export function storedHalf(model: Model, options: ResolvedOptions): Stored | und
   return stored;
 }
 
-/** The layers that the options, or a PEFT adapter in their place, choose: perhaps none. */
+/** The layers selected by the options, or by a PEFT adapter instead; possibly none. */
 export function select(
   model: Model,
   { candidates: all }: Candidates,
@@ -92,7 +92,7 @@ export function select(
   const rest = all.filter((c) => !modules.has(c.path));
   const selection = selectAmong(model, rest, options, adapter);
   const taken = all.flatMap((c): [string, string][] =>
-    modules.has(c.path) ? [[c.path, 'trained itself (modules_to_save)']] : [],
+    modules.has(c.path) ? [[c.path, 'fully trained (modules_to_save)']] : [],
   );
   return { ...selection, left: new Map([...selection.left, ...taken]) };
 }

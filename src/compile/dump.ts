@@ -5,7 +5,7 @@ import { printModel } from '../emit/index.ts';
 import { writeFailed } from '../errors.ts';
 import type { Model } from '../graph/model.ts';
 
-/** A trace that writes into `folder`, or none. */
+/** A trace function that writes into `folder`, or undefined. */
 export function dumper(folder: string | undefined): ((pass: string, model: Model) => void) | undefined {
   if (folder === undefined) return undefined;
   let count = 0;

@@ -1,4 +1,4 @@
-/** Weights that are trained themselves (modules_to_save): what options or an adapter choose, and what an adapter has for them. */
+/** modules_to_save: the selection by options or an adapter, and the weights from the adapter. */
 
 import type { OpenedAdapter } from '../adapter/index.ts';
 import { adapterMismatch, badOption, didYouMean } from '../errors.ts';
@@ -9,16 +9,19 @@ import { storedValues, typedTensor } from '../package/modulesToSave.ts';
 import { type Candidate, findParameters, type Parameter, parametersOf } from '../passes/index.ts';
 import type { ResolvedOptions } from './options.ts';
 
-/** What is trained beside the layers. */
+/** The weights that are trained in addition to the layers. */
 export interface Whole {
   readonly parameters: readonly Parameter[];
-  /** What modules end with, for PEFT. */
+  /** The suffixes of module names, for PEFT. */
   readonly patterns: readonly string[];
-  /** The content that an adapter brings, in the type of the weight. */
+  /** The content from an adapter, in the type of the weight. */
   readonly content: (p: Parameter) => Tensor | undefined;
 }
 
-/** Errors: BAD_OPTION for names that fit no module, ADAPTER_MISMATCH for weights of the adapter that the model does not have so. */
+/**
+ * Errors: BAD_OPTION for names that match no module, ADAPTER_MISMATCH for weights of the adapter that do not match the
+ * model's.
+ */
 export function chooseWhole(
   model: Model,
   candidates: readonly Candidate[],

@@ -1,4 +1,4 @@
-/** The options of a compile: what a user may say, with defaults and checks, for the library and the command line alike. */
+/** The options of a compile with defaults and checks, for the library and the command line alike. */
 import { z } from 'zod';
 import { changesBase, initKinds } from '../adapter/index.ts';
 import { badOption } from '../errors.ts';
@@ -22,9 +22,9 @@ const schema = z.strictObject({
   alpha: finite.default(16),
   scaling: z.enum(scalings).default('standard'),
   init: z.union([z.enum(initKinds), z.templateLiteral(['pissa_niter_', z.int().nonnegative()])]).default('kaiming'),
-  /** Everything random comes from it. */
+  /** The seed of all random numbers. */
   seed: z.int().default(0),
-  /** Exact paths, suffixes behind a dot, `/full-match expressions/`; absent: every weighted MatMul and Gemm. */
+  /** Exact paths, suffixes after a dot, `/full-match expressions/`; absent: every weighted MatMul and Gemm. */
   target: names.optional(),
   exclude: names.optional(),
   /** PEFT's layers_to_transform. */
@@ -33,11 +33,11 @@ const schema = z.strictObject({
   alphaPattern: z.record(z.string(), finite).default({}),
   /** A PEFT directory to start from; its ranks, alphas and targets replace the options'. */
   adapter: z.string().optional(),
-  /** The share of a branch's input that is left out in each training step; absent: the adapter's, else 0. */
+  /** The share of a branch's input that is dropped in each training step; absent: the adapter's, else 0. */
   dropout: fraction.optional(),
-  /** Weight-decomposed layers (DoRA): each has a trained length for the weights of every output. */
+  /** Weight-decomposed layers (DoRA): each has a trained magnitude for the weights of every output. */
   dora: z.boolean().default(false),
-  /** Modules whose own weights are trained: PEFT's modules_to_save, names that their paths end with. */
+  /** PEFT's modules_to_save: suffixes of the paths of modules that are fully trained. */
   modulesToSave: names.optional(),
   loss: z.enum(['auto', ...lossKinds]).default('auto'),
   lossOutput: z.string().optional(),
@@ -46,12 +46,12 @@ const schema = z.strictObject({
   labelSmoothing: finite.refine((x) => x >= 0 && x <= 1, 'must be between 0 and 1').default(0),
   /** One weight per class. On the command line a JSON file. */
   classWeights: z.array(finite.refine((x) => x >= 0, 'must not be negative')).optional(),
-  /** What fixes inputs of the model in the training graphs: zeros, ones, empty, input (it stays one), or a file that holds it. */
+  /** Values of inputs of the model in the training graphs: zeros, ones, empty, input (it remains one), or a file. */
   bind: z.record(z.string(), z.string().min(1)).default({}),
-  /** Numbers for lengths that the source leaves open, in the graphs that take steps: rows, and the positions of a sequence. */
+  /** Numbers for open dims of the source, in the graphs that take steps: rows, and the positions of a sequence. */
   batch: z.int().positive().optional(),
   seq: z.int().positive().optional(),
-  /** The same for lengths by their symbols in the model. */
+  /** The same for dims by their symbols in the model. */
   dim: z.record(z.string(), z.int().positive()).default({}),
   optimizer: z.enum(['adamw', 'sgd']).default('adamw'),
   betas: z.tuple([fraction, fraction]).default([0.9, 0.999]),
@@ -59,38 +59,41 @@ const schema = z.strictObject({
   weightDecay: finite.refine((x) => x >= 0, 'must not be negative').default(0),
   /** Global L2 norm at which gradients are clipped; 0 switches it off. */
   maxGradNorm: finite.refine((x) => x >= 0, 'must not be negative').default(1),
-  /** Of sgd. */
+  /** The momentum of sgd. */
   momentum: fraction.default(0.9),
   emit: z.array(z.enum(['all', ...emittable])).default(['all']),
   /** The execution provider that the training graphs are made for; `portable`: any. */
   for: z.enum(targets).default('portable'),
-  /** What frozen float32 weights are stored in, and products with them computed in where the provider can; fp32: as the source has them. */
+  /**
+   * The storage type of frozen float32 weights, and the type of their MatMuls if the provider supports it; fp32:
+   * unchanged.
+   */
   precision: z.enum(precisions).default('fp32'),
-  /** Of the training graphs. */
+  /** The opset of the training graphs. */
   opset: z.int().optional(),
   /** The package directory; absent: `./<model name without .onnx>.lora`. */
   out: z.string().optional(),
-  /** Replace an existing package. */
+  /** Replaces an existing package. */
   force: z.boolean().default(false),
-  /** Say what would be done, write nothing. */
+  /** Reports what would be done without writing it. */
   dryRun: z.boolean().default(false),
-  /** Write the text of the model after every pass into this folder. */
+  /** Writes the text of the model after every pass into this folder. */
   dump: z.string().optional(),
 });
 
-/** Options as one writes them: all may be left out. */
+/** Options as passed by a caller: all may be left out. */
 export type CompileOptions = z.input<typeof schema>;
 /** Options with every default filled in. */
 export type ResolvedOptions = z.output<typeof schema>;
 
-/** Fills in defaults. Throws BAD_OPTION naming the option. */
+/** Fills in defaults. Throws BAD_OPTION, which names the option. */
 export function resolveOptions(options: CompileOptions): ResolvedOptions {
   const defined = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
   const result = schema.safeParse(defined);
   if (result.success) {
     const { adapter, init } = result.data;
     if (adapter !== undefined && (init === 'orthogonal' || changesBase(init)))
-      throw badOption(`--init ${init} and --adapter are two starts`, 'leave one of them out');
+      throw badOption(`--init ${init} and --adapter both set the initial A and B: use one`, 'leave one of them out');
     return result.data;
   }
   const [issue] = result.error.issues;
@@ -98,7 +101,7 @@ export function resolveOptions(options: CompileOptions): ResolvedOptions {
   throw badOption(where === '' ? (issue?.message ?? 'an option is wrong') : `option ${where}: ${issue?.message}`);
 }
 
-/** The type that frozen weights are stored in; undefined: theirs. */
+/** The type that frozen weights are rounded to; undefined: unchanged. */
 export const halfTypeOf = ({ precision }: ResolvedOptions): HalfType | undefined =>
   precision === 'fp16' ? 'float16' : precision === 'bf16' ? 'bfloat16' : undefined;
 

@@ -1,4 +1,4 @@
-/** Adapters out: as PEFT directories, as files for other programs, and as models that are ready to be served. */
+/** Exports adapters: as PEFT directories, as files for other programs, and as deployable models. */
 
 import {
   changesBase,
@@ -80,13 +80,13 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
 
 interface Adapter {
   readonly layers: ReadonlyMap<string, PeftLayer>;
-  /** Whole weights by the names of the manifest. */
+  /** modules_to_save weights by the names of the manifest. */
   readonly saved: ReadonlyMap<string, Float32Array>;
 }
 
 const raw = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
-/** What the branch of a layer computes with: A, and B with the scale in it. */
+/** The tensors of a layer's branch: A, and B with the scale multiplied in. */
 function tensorsOf(layer: ManifestLayer, { A, B, rank, scale }: PeftLayer) {
   const shapes = factorShapes({ ...layer, rank });
   return {
@@ -163,11 +163,11 @@ function served(model: Model, manifest: Manifest, adapter: Adapter['layers']): C
   });
 }
 
-/** The source -> the model that is served, in place. Layers have scale 1. Returns the name of the strength input. */
+/** Converts the source to the deployed model, in place. Layers have scale 1. Returns the name of the strength input. */
 export function serve(model: Model, chosen: readonly Chosen[], { inputs, strength }: ServeOptions): string | undefined {
   adapt(model, chosen);
   lowerBeside(model);
-  // Initializers that are no inputs exist since IR 4.
+  // Initializers that are not inputs exist since IR 4.
   model.irVersion = Math.max(model.irVersion, 4);
   const layers = chosen.map((c) => c.layer);
   const name = exposeAdapters(model, layers, inputs, strength);
@@ -216,7 +216,7 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
   }
   for (const s of saved) params.set(whole.get(s.name) ?? [], s.offset);
   const { dropout, peft: told, modulesToSave } = manifest.lora;
-  // Converted to a branch beside the source's weights, it is plain LoRA.
+  // As a branch on the source's weights, it is plain LoRA.
   const init = changesBase(manifest.lora.init) ? 'kaiming' : manifest.lora.init;
   return {
     layers,
@@ -239,7 +239,7 @@ function unresolved(packageDir: string, manifest: Manifest): string[] {
       candidate.from === 'fallback' ? [candidate.path] : [],
     );
     if (paths.length === 0) return [];
-    return [`the file does not say which modules these layers are, so PEFT will not find them: ${paths.join(', ')}`];
+    return [`the file does not name the modules of these layers, so PEFT will not find them: ${paths.join(', ')}`];
   } finally {
     source.close();
   }

@@ -1,8 +1,10 @@
 /**
- * Graphs of one package and the trainable state they advance. Lives in the worker: `run` of onnxruntime-node blocks its thread.
+ * Runs the graphs of one package and updates its trainable state. In the worker, because `run` of onnxruntime-node
+ * blocks its thread.
  *
- * State goes in as inputs and comes out in buffers of its own that onnxruntime-node has copied, so no buffer is ever fed and
- * fetched at once (which would corrupt the state silently), and the state before a run outlives it until the new one is accepted.
+ * The state is fed as inputs and returned in separate buffers that onnxruntime-node has copied, so no buffer is ever
+ * fed and fetched at once (which would corrupt the state silently), and the state before a run is kept until the new
+ * one is accepted.
  */
 
 import { join } from 'node:path';
@@ -18,7 +20,7 @@ import { gatheredGradient } from './gatheredGradient.ts';
 import { withLossScale } from './lossScale.ts';
 import type { Feeds, OutputInfo, Request, Result, RunResult, StepSettings, TrainingState } from './protocol.ts';
 
-/** Graphs whose nodes are looked at. */
+/** Graphs whose node placement is recorded. */
 const takesSteps: ReadonlySet<GraphKind> = new Set(['train', 'train_k', 'grad']);
 
 type Opening = Extract<Request, { kind: 'open' }>;
@@ -35,14 +37,14 @@ export async function createExecutor({ directory, manifest, provider, threads, p
   const names = manifest.names;
   const lossName = manifest.loss?.kind === 'external' ? undefined : names.loss;
   let current: TrainingState | undefined;
-  /** Graphs whose first run is to come. */
+  /** Graphs that have not run yet. */
   const profiled = new Set<GraphKind>();
   let placement: NodePlacement | undefined;
 
   const session = async (graph: GraphKind): Promise<InferenceSession> => {
     const known = sessions.get(graph);
     if (known !== undefined) return known;
-    // On a device each session has the weights for itself.
+    // On a device each session has its own copy of the weights.
     const other = graph === 'train' ? 'train_k' : graph === 'train_k' ? 'train' : undefined;
     const idle = provider === 'cpu' || other === undefined ? undefined : sessions.get(other);
     if (idle !== undefined && other !== undefined) {
@@ -65,7 +67,7 @@ export async function createExecutor({ directory, manifest, provider, threads, p
     }
   };
 
-  /** A graph that was made for another provider has operators that this one lacks. */
+  /** A graph made for another provider has operators that this one lacks. */
   const forAnother = (error: unknown): Error | undefined => {
     const { for: target = 'portable' } = manifest;
     if (!(error instanceof LoraifyError) || target === 'portable' || target === provider) return undefined;
@@ -77,7 +79,7 @@ export async function createExecutor({ directory, manifest, provider, threads, p
     );
   };
 
-  /** Feeds what the graph asks for and nothing else; a graph lacks inputs that nothing in it depends on. */
+  /** Feeds exactly the inputs of the graph; a graph lacks inputs that its outputs do not depend on. */
   const run = async (
     graph: GraphKind,
     feeds: ReadonlyMap<string, Tensor>,
@@ -87,7 +89,7 @@ export async function createExecutor({ directory, manifest, provider, threads, p
     const given: Record<string, Tensor> = {};
     for (const name of s.inputNames) {
       const tensor = feeds.get(name);
-      if (tensor === undefined) throw runtimeFailed(`the ${graph} graph has an input "${name}" that nothing feeds`);
+      if (tensor === undefined) throw runtimeFailed(`the ${graph} graph has an input "${name}" without a feed`);
       given[name] = tensor;
     }
     try {
@@ -124,7 +126,10 @@ export async function createExecutor({ directory, manifest, provider, threads, p
   };
   const { params, m, v, step, lossScale } = manifest.state;
   const nextNames = [params, m, v, step, lossScale].flatMap((pair) => (pair === undefined ? [] : [pair[1]]));
-  /** The results of a run that took optimizer steps; its state is kept if every number is finite or its step skipped. */
+  /**
+   * The results of a run that took optimizer steps; its state is kept if every number is finite or its step was
+   * skipped.
+   */
   const accept = (out: Run, losses: ArrayLike<number> | undefined, applied: readonly boolean[]): RunResult => {
     const norms = out.floats(names.grad_norm);
     const found = Array.from(norms, (gradNorm, i) => ({
@@ -245,7 +250,7 @@ export async function createExecutor({ directory, manifest, provider, threads, p
   };
 }
 
-/** What --for takes where there is no form for the provider itself. */
+/** The value for --for if there is none for the provider itself. */
 const portableFor = (provider: string): string =>
   provider === 'cpu' || provider === 'cuda' || provider === 'webgpu' ? provider : 'portable';
 
