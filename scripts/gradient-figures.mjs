@@ -1,4 +1,5 @@
-// `npm run figures`: runs the numeric gradient checks and records in test/gradients/figures.json what they found, by operator.
+// `npm run figures`: runs the numeric gradient checks and records the errors in test/gradients/figures.json, by
+// operator.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,14 +15,14 @@ const run = spawnSync('npx', ['vitest', 'run', 'test/gradients', '--exclude', '*
 });
 if (run.status !== 0) process.exit(1);
 
-/** Up to one digit: 3.2e-6 is 4e-6. */
+/** Rounds up to one digit: 3.2e-6 is 4e-6. */
 const roundedUp = (x) => {
   const power = Math.floor(Math.log10(x));
   return Number(`${Math.ceil(Number((x / 10 ** power).toPrecision(12)))}e${power}`);
 };
 /**
- * Roundings differ between processors, so that a machine may find three times what another does; and nothing below what differences of
- * float64 or of float32 give is worth telling apart.
+ * Rounding differs between processors, so one machine may measure three times the error of another; differences below
+ * the accuracy of float64 or float32 are not recorded.
  */
 const bound = (error) => (3 * error <= 1e-9 ? 1e-9 : Math.max(1e-6, roundedUp(3 * error)));
 const found = new Map();

@@ -28,7 +28,7 @@ export const fixed = z.object({
   seq: z.int().positive().optional(),
   /** Fixed dims by the model's own symbols. */
   dims: z.record(z.string(), z.int().positive()).optional(),
-  /** Why a batch cannot be padded with ignored rows; absent if it can. */
+  /** The reason why a batch cannot be padded with ignored rows; absent if it can. */
   wholeBatches: z.string().optional(),
 });
 

@@ -105,7 +105,7 @@ export interface Tensor {
   readonly payload: Payload;
   readonly docString?: string;
   readonly metadata?: ReadonlyMap<string, string>;
-  /** How and where the source stored it, kept so that a copy can be verbatim. Opaque to the passes. */
+  /** The form and place of the tensor in the source, kept so that a copy can be verbatim. Opaque to the passes. */
   readonly origin?: TensorOrigin;
 }
 

@@ -1,4 +1,4 @@
-/** What a writer needs from a reader: the places of a model's tensors and nodes in its bytes. */
+/** The facts that a writer needs from a reader: the places of a model's tensors and nodes in its bytes. */
 import type { Node } from '../graph/model.ts';
 import type { ByteSource, Tensor } from '../graph/tensor.ts';
 

@@ -50,7 +50,7 @@ describe('verify finds', () => {
       },
       'node "in"',
       '"a"',
-      'nearer',
+      'shadows',
     );
   });
   it('a value with two definitions', () => {

@@ -50,7 +50,7 @@ export function trace(operand: Value, args: Arguments): Traced {
       if (strides === undefined)
         return {
           kind: 'unusable',
-          reason: `${named} passes through reshapes and transposes that do not leave a matrix layout`,
+          reason: `${named} arrives through reshapes and transposes that no matrix layout describes`,
         };
       const turn = perm ?? dims.map((_, i) => dims.length - 1 - i);
       order = turn.map((p) => ({ size: dims[p] ?? 1, stride: strides[p] ?? 0 })).filter((d) => d.size !== 1);
@@ -63,7 +63,7 @@ export function trace(operand: Value, args: Arguments): Traced {
       else if (target.filter((d) => d !== 1).join() !== dims.filter((d) => d !== 1).join())
         return {
           kind: 'unusable',
-          reason: `${named} passes through reshapes and transposes that do not leave a matrix layout`,
+          reason: `${named} arrives through reshapes and transposes that no matrix layout describes`,
         };
       dims = target;
     }

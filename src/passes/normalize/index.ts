@@ -140,7 +140,7 @@ function targetOpset(model: Model, { from, wanted, versions }: State): number {
   const needed = Math.max(least, ...sources, needs.get(operator ?? '') ?? 0);
   if (wanted !== undefined && wanted < needed)
     throw opsetTooLow(
-      `opset ${wanted} was asked for, but the training graphs need at least ${needed}${needed > Math.max(least, ...sources) ? ` because of ${operator}` : ''}`,
+      `opset ${wanted} was requested, but the training graphs need at least ${needed}${needed > Math.max(least, ...sources) ? ` because of ${operator}` : ''}`,
     );
   const target = wanted ?? needed;
   if (target > newest)

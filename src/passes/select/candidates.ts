@@ -56,7 +56,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
       refused.push({
         node: p.node.label,
         op: p.node.op,
-        reason: `weight "${p.weight.stored.name}" is read with another matrix shape by "${first.node.label}"`,
+        reason: `weight "${p.weight.stored.name}" is read as another matrix shape by "${first.node.label}"`,
       });
   }
   const lists = [...groups.values()]

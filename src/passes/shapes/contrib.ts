@@ -27,7 +27,7 @@ shapeRaw('com.microsoft.BiasSplitGelu', ({ inputs: [x] }) => [
 ]);
 shapeRaw('com.microsoft.BiasAdd', ({ inputs: [x] }) => [like(x)]);
 
-// Blocks of a quantized table: the attribute says along which axis rows are gathered.
+// Blocks of a quantized table: the attribute is the axis along which rows are gathered.
 shapeRaw('com.microsoft.GatherBlockQuantized', ({ node, inputs: [data, indices, scales] }) => {
   const [dims, at, axis] = [data?.shape, indices?.shape, intAttr(node, 'gather_axis', 0)];
   if (dims === undefined || at === undefined || axis !== 0) return [out(scales?.dtype, undefined)];

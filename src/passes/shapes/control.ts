@@ -40,12 +40,14 @@ function snapshot(body: Graph): () => void {
   };
 }
 
-/** The maximum number of passes until carried types stop changing: each pass only removes dims, so a few suffice. */
+/**
+ * The maximum number of passes until loop-carried types stop changing: each pass only removes dims, so a few suffice.
+ */
 const mostPasses = 8;
 
 /**
- * Infers a body whose first values are loop-carried: their types are what holds before the first iteration and after
- * every one. `from` and `to` are the positions of the carried values among the body's inputs and outputs.
+ * Infers a body that has loop-carried values first: their types are what holds before the first iteration and after
+ * every one. `from` and `to` are the positions of these values among the body's inputs and outputs.
  */
 function settleCarried(
   site: Site<unknown>,

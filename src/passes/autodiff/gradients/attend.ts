@@ -118,21 +118,21 @@ export interface Rotation {
   readonly interleaved: boolean;
   /** Width of a head, and of its rotated front part. */
   readonly size: Length;
-  readonly turned: Length;
+  readonly rotated: Length;
 }
 
 /**
  * Each pair (a, b) of the front part of a head becomes (a·cos - b·sin, b·cos + a·sin) (Su et al. 2021). `x` has
- * separate heads: [.., .., .., size], and cos and sin broadcast to [.., .., .., turned / 2].
+ * separate heads: [.., .., .., size], and cos and sin broadcast to [.., .., .., rotated / 2].
  */
-export function rotate(g: G, x: Value, cos: Value, sin: Value, { interleaved, size, turned }: Rotation): Value {
-  const [front, rest] = size === turned ? [x, undefined] : parts(g, x, 3, [turned, g.minus(size, turned)]);
-  const half = g.over(turned, 2);
+export function rotate(g: G, x: Value, cos: Value, sin: Value, { interleaved, size, rotated }: Rotation): Value {
+  const [front, rest] = size === rotated ? [x, undefined] : parts(g, x, 3, [rotated, g.minus(size, rotated)]);
+  const half = g.over(rotated, 2);
   const axis = interleaved ? 4 : 3;
   const pairs = g.shaped(front, [...g.lengths(front, 0, 3), ...(interleaved ? [half, 2] : [2, half])]);
   const [a, b] = parts(g, pairs, axis, [1, 1]);
   const [c, s] = [g.Unsqueeze(cos, g.ints([axis])), g.Unsqueeze(sin, g.ints([axis]))];
   const turn = g.Concat([g.Sub(g.Mul(a, c), g.Mul(b, s)), g.Add(g.Mul(b, c), g.Mul(a, s))], { axis });
-  const y = g.shaped(turn, [...g.lengths(front, 0, 3), turned]);
+  const y = g.shaped(turn, [...g.lengths(front, 0, 3), rotated]);
   return rest === undefined ? y : g.Concat([y, rest], { axis: 3 });
 }

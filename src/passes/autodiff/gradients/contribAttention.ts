@@ -188,7 +188,7 @@ decompose('com.microsoft.RotaryEmbedding', ({ inputs: [x, positions, cos, sin], 
   const turned = rotate(g, apart, rowsOf(g, cos, at, headAxis), rowsOf(g, sin, at, headAxis), {
     interleaved: attrs.interleaved === 1,
     size,
-    turned: part === 0 ? width : part,
+    rotated: part === 0 ? width : part,
   });
   return [whole ? turned : g.shaped(turned, [batch, length, flat])];
 });
@@ -229,7 +229,7 @@ decompose('com.microsoft.GroupQueryAttention', ({ node, inputs, attrs, g }) => {
     const rotation: Rotation = {
       interleaved: attrs.rotary_interleaved === 1,
       size: g.length(q, 3),
-      turned: g.times(2, g.length(cos, 1)),
+      rotated: g.times(2, g.length(cos, 1)),
     };
     [q, k] = [rotate(g, q, c, s, rotation), rotate(g, k, c, s, rotation)];
   }

@@ -58,7 +58,7 @@ grad(
   { many: true },
 );
 
-/** A gradient of an If's output, if the branch knows its shape more precisely. */
+/** A gradient of an If's output, if its shape is known more precisely inside the branch. */
 function typed(dy: Value, { shape }: Value, identity: (v: Value) => Value): Value {
   if (shape === undefined || sameShape(dy.shape, shape)) return dy;
   const known = identity(dy);

@@ -6,7 +6,7 @@ import { allKnown, type Filled, full, type Ground, lengthsOf } from './ground.ts
 
 /**
  * `zeros`, `ones`: with the input's own shape. `empty`: axes that no other input has get dim 0. `input`: it remains an
- * input, whatever the rules say. A tensor: this value, repeated along open axes where its dim is 1.
+ * input, independent of the rules. A tensor: this value, repeated along open axes where its dim is 1.
  */
 export type Binding = 'zeros' | 'ones' | 'empty' | 'input' | { readonly file: string; readonly tensor: Tensor };
 
