@@ -151,13 +151,10 @@ export function checkElements({ type, rule, allowNan, isLabels }: Field, data: N
   for (let i = 0; i < data.length; i++) {
     const label = Number(data[i]);
     if (rule.kind === 'share') {
-      if (!(label >= 0 && label <= 1)) throw fail(`label ${label} is out of range: bce takes values from 0 to 1`, i);
+      if (!(label >= 0 && label <= 1)) throw fail(`${label} is out of range: bce takes values from 0 to 1`, i);
     } else if (label !== rule.ignoreIndex && (label < 0 || label >= (rule.classes ?? Number.POSITIVE_INFINITY))) {
       const range = rule.classes === undefined ? 'from 0 on' : `0 to ${rule.classes - 1}`;
-      throw fail(
-        `label ${label} is out of range: classes are ${range}; use ${rule.ignoreIndex} to ignore a position`,
-        i,
-      );
+      throw fail(`${label} is out of range: classes are ${range}; use ${rule.ignoreIndex} to ignore a position`, i);
     }
   }
 }

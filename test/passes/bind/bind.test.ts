@@ -181,7 +181,7 @@ describe('where the length of a cache lies', () => {
       'float[A,B,C,4] past_key_0',
       'a = Concat <axis = 1> (past_key_0, new) b = Concat <axis = 2> (past_key_0, new) y = Add (a, b)',
       'past_key_0',
-      'axis 1 or 2',
+      'the sequence axis is 1 or 2',
     ],
     ['float[A,B,C] past_key_0', 'y = Relu (past_key_0)', 'past_key_0', 'none of its axes'],
     ['float[N,H,P,D] past_key_0', 'y = Relu (past_key_0)', 'past_key_0', 'axis 1'],
