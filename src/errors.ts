@@ -1,7 +1,7 @@
 /**
  * Errors that users see. Every code has one entry below: a function that makes the error, with the cause and the cure
- * that docs/errors.md prints. This file imports nothing else of the program. It is longer than 300 lines because it is
- * one list.
+ * that docs/errors.md prints. This file imports nothing else of the program. Longer than 300 lines because it is one
+ * list.
  */
 
 /** The place of an error: the file on disk and the place in the model (node, value, tensor, layer). */

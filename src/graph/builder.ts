@@ -40,18 +40,15 @@ export interface BuilderTools {
     attrs?: object;
     outputs: number;
   }): Value[];
-  /**
-   * Registers a node made elsewhere with this builder: it gets names, provenance and types like the builder's own
-   * nodes.
-   */
+  /** Registers a node made elsewhere: it gets names, provenance and types like the builder's own nodes. */
   own(node: Node): Node;
   /** Registers complete nodes made elsewhere, such as copies, as this builder's own. */
   take(nodes: readonly Node[]): void;
   /** True for nodes of this builder's body. A builder that builds no body owns every node. */
   owns(node: Node): boolean;
   /**
-   * A body for If, Loop or Scan. What `make` builds with its builder stays inside, constants included; all other values
-   * are captured. `inputs` are read after `make` returns.
+   * A body for If, Loop or Scan. What `make` builds with its builder stays inside, constants included; it captures all
+   * other values. `inputs` are read after `make` returns.
    */
   body(name: string, inputs: readonly Value[], make: (g: Builder) => readonly Value[]): Graph;
   /** A builder for an existing body; `place` inserts the nodes made since the last call before a node of the body. */
@@ -89,9 +86,9 @@ export interface Mark {
 export type Builder = OpMethods & BuilderTools;
 
 /**
- * Creates a builder. `infer` types the outputs of a new node; it runs once per node, as soon as the node is made.
- * Symbolic dims are looked up among `inputs`, so that all shapes of a graph come from a few nodes. Constants that
- * another builder made for the same graph are reused from `existing`.
+ * Creates a builder. `infer` types the outputs of a new node once, as soon as it is made. Symbolic dims are looked up
+ * among `inputs`, so that all shapes of a graph come from a few nodes. Constants that another builder made for the same
+ * graph are reused from `existing`.
  */
 export function createBuilder(
   infer: (node: Node) => void = () => {},

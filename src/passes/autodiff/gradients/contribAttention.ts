@@ -267,10 +267,7 @@ decompose('com.microsoft.GroupQueryAttention', ({ node, inputs, attrs, g }) => {
   return [joinHeads(g, y), keys, values, attrs.qk_output === 0 ? undefined : qk];
 });
 
-/**
- * The positions of the queries, [batch or 1, sequence]. For a first prompt the kernel reads only the first of the given
- * positions.
- */
+/** The queries' positions, [batch or 1, sequence]. For a first prompt the kernel reads only the first given one. */
 function positionsOf(
   g: G,
   by: { positions: Value | undefined; before: Value; empty: boolean; queries: Length; isPrompt: () => Value },
@@ -284,7 +281,7 @@ function positionsOf(
 }
 
 /**
- * The cache with new rows after those that each sequence has, [batch, heads, capacity, size]; unused rows are zero. It
+ * The cache with new rows appended to those of each sequence, [batch, heads, capacity, size]; unused rows are zero. It
  * grows only if the total exceeds it.
  */
 function inCache(g: G, past: Value, now: Value, before: Value, total: Value): Value {
