@@ -22,7 +22,7 @@ import {
   verify,
 } from '../passes/index.ts';
 import type { Compiled, CompileHooks, Selection } from './compiled.ts';
-import { chooseWhole, type Whole } from './modulesToSave.ts';
+import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type Emittable, emitted, halfTypeOf, type ResolvedOptions } from './options.ts';
 import { dropoutOf, fixedLengths, trainingOptions } from './passOptions.ts';
 import { nothingSelected, selectFromAdapter, selectLayers } from './select.ts';
@@ -33,7 +33,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   const found = findCandidates(model, adapter?.modules);
   const named = adapter !== undefined || options.target !== undefined;
   if (!found.candidates.some((c) => named || layerOp(c.op).byDefault)) throw noLayers(whyNone(found));
-  const whole = chooseWhole(model, found.candidates, options, adapter);
+  const whole = chooseModulesToSave(model, found.candidates, options, adapter);
   const selection = select(model, found, options, adapter, whole);
   if (selection.chosen.length === 0) throw nothingSelected(selection, options.target);
   const layers = selection.chosen.map((c) => c.layer);
@@ -86,7 +86,7 @@ export function select(
   { candidates: all }: Candidates,
   options: ResolvedOptions,
   adapter: OpenedAdapter | undefined,
-  whole?: Whole,
+  whole?: ModulesToSave,
 ): Selection {
   const modules = new Set(whole?.parameters.map((p) => p.module));
   const rest = all.filter((c) => !modules.has(c.path));

@@ -26,7 +26,7 @@ import { boundOf, parameterCount, precisionOf } from './buildManifest.ts';
 import type { Selection } from './compiled.ts';
 import { select, storedHalf } from './compileModel.ts';
 import { type InspectedMemory, memoryOf } from './estimateMemory.ts';
-import { chooseWhole, type Whole } from './modulesToSave.ts';
+import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { fixedLengths, trainingOptions } from './passOptions.ts';
 import { nothingSelected } from './select.ts';
@@ -109,7 +109,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
   try {
     const adapter = resolved.adapter === undefined ? undefined : openAdapter(resolved.adapter);
     const found = findCandidates(model, adapter?.modules);
-    const whole = chooseWhole(model, found.candidates, resolved, adapter);
+    const whole = chooseModulesToSave(model, found.candidates, resolved, adapter);
     const selection = select(model, found, resolved, adapter, whole);
     const layers = selection.chosen.map((c) => c.layer);
     const dora = layers.some((l) => l.magnitude !== undefined) || resolved.dora;
@@ -170,7 +170,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
 function preparedFor(
   model: Model,
   { chosen }: Selection,
-  whole: Whole,
+  whole: ModulesToSave,
   options: ResolvedOptions,
 ): { training: Prepared | LoraifyError | undefined; stored?: Stored | undefined } {
   if (chosen.length === 0) return { training: undefined };

@@ -10,7 +10,7 @@ import { type Candidate, findParameters, type Parameter, parametersOf } from '..
 import type { ResolvedOptions } from './options.ts';
 
 /** The weights that are trained in addition to the layers. */
-export interface Whole {
+export interface ModulesToSave {
   readonly parameters: readonly Parameter[];
   /** The suffixes of module names, for PEFT. */
   readonly patterns: readonly string[];
@@ -22,12 +22,12 @@ export interface Whole {
  * Errors: BAD_OPTION for names that match no module, ADAPTER_MISMATCH for weights of the adapter that do not match the
  * model's.
  */
-export function chooseWhole(
+export function chooseModulesToSave(
   model: Model,
   candidates: readonly Candidate[],
   { modulesToSave, adapter: file }: Pick<ResolvedOptions, 'modulesToSave' | 'adapter'>,
   adapter: OpenedAdapter | undefined,
-): Whole {
+): ModulesToSave {
   const none = { parameters: [], patterns: [], content: () => undefined };
   if (adapter !== undefined) {
     if (adapter.saved.size === 0) return none;
