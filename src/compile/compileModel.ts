@@ -18,7 +18,7 @@ import {
   stateLayout,
   storeHalf,
   type TrainingGraph,
-  trainWhole,
+  trainModulesToSave,
   verify,
 } from '../passes/index.ts';
 import type { Compiled, CompileHooks, Selection } from './compiled.ts';
@@ -40,7 +40,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { trace, on
   const decomposed = selection.chosen.find((c) => c.magnitude !== undefined);
   const packed = selection.chosen.find((c) => c.candidate.products.some((p) => p.part !== undefined));
   const dropout = dropoutOf(options, adapter, decomposed?.candidate.path, packed?.candidate.path);
-  const saved = trainWhole(model, whole.parameters, whole.content);
+  const saved = trainModulesToSave(model, whole.parameters, whole.content);
   rebase(model, selection.chosen);
   adapt(model, selection.chosen);
   const layout = stateLayout(layers, saved);

@@ -20,7 +20,7 @@ import {
   reportGradients,
   type Stored,
   stateLayout,
-  trainWhole,
+  trainModulesToSave,
 } from '../passes/index.ts';
 import { boundOf, parameterCount, precisionOf } from './buildManifest.ts';
 import type { Selection } from './compiled.ts';
@@ -176,7 +176,7 @@ function preparedFor(
   if (chosen.length === 0) return { training: undefined };
   let stored: Stored | undefined;
   try {
-    const saved = trainWhole(model, whole.parameters, whole.content);
+    const saved = trainModulesToSave(model, whole.parameters, whole.content);
     adapt(model, chosen);
     stored = storedHalf(model, options);
     // Masks do not affect differentiability.

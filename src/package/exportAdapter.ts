@@ -15,7 +15,7 @@ import { type Manifest, type ManifestLayer, readManifest } from '../formats/mani
 import { factorShapes } from '../graph/layers.ts';
 import type { Layer, Model } from '../graph/model.ts';
 import { inlineTensor } from '../graph/tensor.ts';
-import { adapt, type Chosen, exposeAdapters, lowerBeside, trainWhole, verify } from '../passes/index.ts';
+import { adapt, type Chosen, exposeAdapters, lowerBeside, trainModulesToSave, verify } from '../passes/index.ts';
 import { adapterLayers, adapterSaved, adapterSources, knownPaths } from './adapters.ts';
 import type { ExportOptions, ExportResult, ServeOptions } from './exportOptions.ts';
 import { typedTensor } from './modulesToSave.ts';
@@ -127,7 +127,7 @@ async function writeServed(
     const chosen = served(model, manifest, adapter.layers);
     const whole = packageParameters(model, manifest);
     const content = new Map(whole.map(({ saved: s, parameter: p }) => [p, adapter.saved.get(s.name)]));
-    trainWhole(
+    trainModulesToSave(
       model,
       whole.map((w) => w.parameter),
       (p) => {

@@ -4,7 +4,7 @@
  */
 
 export { adapt } from './adapt/adapt.ts';
-export { type Saved, trainWhole } from './adapt/modulesToSave.ts';
+export { type Saved, trainModulesToSave } from './adapt/modulesToSave.ts';
 export { rebase } from './adapt/residualWeights.ts';
 export { forwardOf } from './common/forwardNodes.ts';
 export { type Target, targets } from './common/target.ts';

@@ -22,7 +22,7 @@ export interface Saved {
  * Gives each parameter an initializer of the main graph that only its module reads. `content`: the replacement of its
  * content, in its own type and shape. In place. Errors: BAD_OPTION if a parameter cannot be trained.
  */
-export function trainWhole(
+export function trainModulesToSave(
   model: Model,
   parameters: readonly Parameter[],
   content: (p: Parameter) => Tensor | undefined = () => undefined,
