@@ -6,7 +6,7 @@
  */
 import { type Graph, Node, takePlace, Value } from '../../graph/model.ts';
 import { scalarOf } from '../common/patterns.ts';
-import { carry } from '../dialect/customGradient.ts';
+import { insertMarker } from '../dialect/customGradient.ts';
 
 const internal = { Erf: 'Gelu', Tanh: 'GeluTanh' } as const;
 const contributed = { Erf: 'Gelu', Tanh: 'FastGelu' } as const;
@@ -38,7 +38,7 @@ export function compactGelu(graph: Graph, fused = false): boolean {
       replaced = true;
       continue;
     }
-    carry(graph, internal[op], [x, v, t, y, h], [['slope', { kind: 'float', value: polynomial[1] ?? 0 }]]);
+    insertMarker(graph, internal[op], [x, v, t, y, h], [['slope', { kind: 'float', value: polynomial[1] ?? 0 }]]);
   }
   if (replaced) graph.prune();
   return replaced;

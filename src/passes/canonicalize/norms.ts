@@ -7,7 +7,7 @@ import { type Graph, Node, takePlace, Value } from '../../graph/model.ts';
 import { numbersOf } from '../../graph/tensor.ts';
 import { axesOf } from '../common/operatorSets.ts';
 import { madeBy } from '../common/patterns.ts';
-import { carry } from '../dialect/customGradient.ts';
+import { insertMarker } from '../dialect/customGradient.ts';
 
 /** In place. The internal node `Standardized` has the inputs c, n and s = sqrt(mean(c²) + e). */
 export function compactNorms(graph: Graph, fused: boolean): void {
@@ -17,7 +17,7 @@ export function compactNorms(graph: Graph, fused: boolean): void {
     if (found?.n.producer?.graph !== graph) continue;
     const whole = fused && found.n.dtype === 'float32' ? scaled(found) : undefined;
     if (whole === undefined) {
-      carry(graph, 'Standardized', [found.c, found.n, found.s]);
+      insertMarker(graph, 'Standardized', [found.c, found.n, found.s]);
       continue;
     }
     const { c, x, epsilon } = found;

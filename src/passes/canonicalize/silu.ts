@@ -4,7 +4,7 @@
  */
 import type { Graph, Value } from '../../graph/model.ts';
 import { madeBy, scalarOf } from '../common/patterns.ts';
-import { carry } from '../dialect/customGradient.ts';
+import { insertMarker } from '../dialect/customGradient.ts';
 
 /** In place. The internal node `Silu` has the inputs x, s and y, and a as attribute. */
 export function compactSilu(graph: Graph): void {
@@ -18,7 +18,7 @@ export function compactSilu(graph: Graph): void {
       const factor = x === undefined ? undefined : multiple(v, x);
       if (product.op !== 'Mul' || product.domain !== '' || product.graph !== graph) continue;
       if (x === undefined || y === undefined || factor === undefined) continue;
-      carry(graph, 'Silu', [x, s, y], [['alpha', { kind: 'float', value: factor }]]);
+      insertMarker(graph, 'Silu', [x, s, y], [['alpha', { kind: 'float', value: factor }]]);
     }
   }
 }

@@ -10,7 +10,7 @@ const carriedInput = { Gelu: 3, GeluTanh: 3, Silu: 2, Standardized: 1 } as const
 export type CarryingOp = keyof typeof carriedInput;
 
 /** Inserts the marker after the producer of its passed-through input. In place. */
-export function carry(
+export function insertMarker(
   graph: Graph,
   op: CarryingOp,
   inputs: readonly Value[],
@@ -30,7 +30,7 @@ export function carry(
 const isCarryingOp = (op: string): op is CarryingOp => Object.hasOwn(carriedInput, op);
 
 /** Removes the markers: readers read the passed-through input again. In place. */
-export function removeCarrying(graph: Graph): void {
+export function removeMarkers(graph: Graph): void {
   const gone = new Set<Node>();
   for (const node of graph.nodes) {
     if (node.domain !== internalDomain || !isCarryingOp(node.op)) continue;

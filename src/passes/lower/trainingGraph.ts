@@ -10,7 +10,7 @@ import { asType, besideBase } from '../common/computeType.ts';
 import { rewriteNodes } from '../common/rewriteNodes.ts';
 import { gradTools } from '../common/shapeTools.ts';
 import { adaptedForm, isAdapted } from '../dialect/adapted.ts';
-import { removeCarrying } from '../dialect/customGradient.ts';
+import { removeMarkers } from '../dialect/customGradient.ts';
 import { dropDetached } from '../dialect/detach.ts';
 import { lowerJoined } from './joined.ts';
 
@@ -18,7 +18,7 @@ import { lowerJoined } from './joined.ts';
 export function lowerTraining(graph: Graph, builder: Builder): void {
   const graphs = [...graph.allGraphs()];
   dropDetached(graph);
-  for (const own of graphs) removeCarrying(own);
+  for (const own of graphs) removeMarkers(own);
   lowerJoined(graph, builder, leading);
   rewriteNodes(graph, builder, isAdapted, (node, g) => {
     const [y] = node.outputs;
