@@ -147,7 +147,7 @@ function origin(v: Value): Value {
 }
 
 /** Whether the value is one of these caches with the new keys or values in it, or a stack of them. */
-export function handsOnCache(v: Value, caches: ReadonlySet<Value>): boolean {
+export function returnsCache(v: Value, caches: ReadonlySet<Value>): boolean {
   const from = origin(v);
   const node = from.producer;
   if (node === undefined) return caches.has(from);
@@ -155,5 +155,5 @@ export function handsOnCache(v: Value, caches: ReadonlySet<Value>): boolean {
   if (node.domain !== '' || !writers.has(node.op)) return false;
   const parts = node.inputs.flatMap((i) => (i === undefined ? [] : [origin(i)]));
   const [first] = parts;
-  return parts.some((p) => caches.has(p)) || (first !== undefined && first !== from && handsOnCache(first, caches));
+  return parts.some((p) => caches.has(p)) || (first !== undefined && first !== from && returnsCache(first, caches));
 }

@@ -43,10 +43,10 @@ export type Wanted = ReadonlyMap<string, Binding>;
 
 /**
  * @param wanted the values of `--bind`, by input.
- * @param asked an output that the user chose for the loss: it is kept. Throws CACHE_UNCLEAR for an input that is named
+ * @param lossOutput an output that the user chose for the loss: it is kept. Throws CACHE_UNCLEAR for an input that is named
  * like a cache but cannot be initialized, BAD_OPTION for a binding that does not fit.
  */
-export function bindInputs(model: Model, wanted: Wanted, asked: string | undefined): Bindings {
+export function bindInputs(model: Model, wanted: Wanted, lossOutput: string | undefined): Bindings {
   const { graph } = model;
   checkNames(graph.inputs, wanted);
   const free = graph.inputs.filter((v) => !wanted.has(v.name));
@@ -75,7 +75,7 @@ export function bindInputs(model: Model, wanted: Wanted, asked: string | undefin
     if (rule !== undefined) fill(v, rule.name, () => rule.fill({ ...ground, mask, v }));
   }
 
-  dropPresents(graph, new Set([...fills.keys()].filter((v) => cacheKind(v.name) !== undefined)), asked);
+  dropPresents(graph, new Set([...fills.keys()].filter((v) => cacheKind(v.name) !== undefined)), lossOutput);
   const bound = graph.inputs.flatMap((v): Bound[] => {
     const made = fills.get(v);
     return made === undefined ? [] : [{ name: v.name, dtype: v.dtype, shape: v.shape, value: made.text }];
