@@ -58,7 +58,7 @@ export type SiteOf<O extends OpKey> = Site<InputsOf<O>, OutputsOf<O>, AttrsOf<O>
 export type RawSite = Site<readonly (Value | undefined)[], readonly Value[], ReadonlyMap<string, Attr>>;
 
 /** The input of a decomposition: the node alone. */
-type Whole<S> = Omit<S, 'dy' | 'dys' | 'captured' | 'active' | 'onward'>;
+type Composite<S> = Omit<S, 'dy' | 'dys' | 'captured' | 'active' | 'onward'>;
 
 /** Gradients in the order of the inputs, then of `captured`; undefined: no gradient, on purpose. May be shorter. */
 export type Gradients = readonly (Value | undefined)[];
@@ -143,12 +143,12 @@ export function gradRaw(key: string, rule: (site: RawSite) => Gradients, options
  * Registers a decomposition into simpler operators, which is differentiated instead of the node; the forward keeps the
  * node. It has no `dy`.
  */
-export function decompose<O extends OpKey>(op: O, body: (site: Whole<SiteOf<O>>) => Body): void {
+export function decompose<O extends OpKey>(op: O, body: (site: Composite<SiteOf<O>>) => Body): void {
   put(bodies, op, { kind: 'decompose', many: true, integers: false, apply: typed(op, body) });
 }
 
 /** Does the same as `decompose` for operators outside the tables. */
-export function decomposeRaw(key: string, body: (site: Whole<RawSite>) => Body): void {
+export function decomposeRaw(key: string, body: (site: Composite<RawSite>) => Body): void {
   put(bodies, key, { kind: 'decompose', many: true, integers: false, apply: body });
 }
 
