@@ -157,22 +157,22 @@ function fromModules(
 ): Map<string, Branch[]> {
   const found = new Map<string, Branch[]>();
   for (const [path, layer] of modules) {
-    const mine = matching(layers, path);
-    if (mine === undefined) {
+    const slots = matching(layers, path);
+    if (slots === undefined) {
       const near = didYouMean(
         path,
         layers.map((l) => l.path),
       );
       throw adapterMismatch(`the model has no layer "${path}"${near}`, file);
     }
-    if (found.has(mine.path)) throw adapterMismatch(`two layers of the adapter fit layer "${mine.path}"`, file);
+    if (found.has(slots.path)) throw adapterMismatch(`two layers of the adapter fit layer "${slots.path}"`, file);
     const shapes = formShapes(layer.form, layer);
     const branch = {
       A: { dims: shapes.A, data: layer.A },
       B: { dims: shapes.B, data: layer.B },
       scale: layer.scale * factor,
     };
-    found.set(mine.path, [fitting(mine.path, mine, branch, file)]);
+    found.set(slots.path, [fitting(slots.path, slots, branch, file)]);
   }
   return found;
 }
@@ -232,12 +232,12 @@ export function feeds(
     result.set(name, { type: 'float32', dims, data, location: 'cpu' });
   };
   for (const { path, A, B } of model.layers) {
-    const mine = found.get(path) ?? [];
+    const parts = found.get(path) ?? [];
     put(
       A.name,
       filled(
         A,
-        mine.map((m) => m.A),
+        parts.map((m) => m.A),
       ),
     );
     // The scale is multiplied into B, as in an exported adapter file.
@@ -245,7 +245,7 @@ export function feeds(
       B.name,
       filled(
         B,
-        mine.map(({ B: { dims, data }, scale }) => ({ dims, data: scale === 1 ? data : data.map((x) => x * scale) })),
+        parts.map(({ B: { dims, data }, scale }) => ({ dims, data: scale === 1 ? data : data.map((x) => x * scale) })),
       ),
     );
   }

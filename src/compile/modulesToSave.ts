@@ -34,8 +34,8 @@ export function chooseModulesToSave(
     const found = new Map<Parameter, Tensor>();
     const parameters = findParameters(model, candidates);
     for (const [name, tensor] of adapter.saved) {
-      const mine = only(parameters, (p) => p.path, name, '.');
-      if (mine === undefined || found.has(mine))
+      const parameter = only(parameters, (p) => p.path, name, '.');
+      if (parameter === undefined || found.has(parameter))
         throw adapterMismatch(
           `the model has no weight "${name}" of its own${didYouMean(
             name,
@@ -43,8 +43,11 @@ export function chooseModulesToSave(
           )}`,
           file,
         );
-      const { dims, dtype } = mine.tensor;
-      found.set(mine, typedTensor(dtype, dims, storedValues({ ...mine, parameter: name, shape: dims }, tensor, file)));
+      const { dims, dtype } = parameter.tensor;
+      found.set(
+        parameter,
+        typedTensor(dtype, dims, storedValues({ ...parameter, parameter: name, shape: dims }, tensor, file)),
+      );
     }
     return {
       parameters: parameters.filter((p) => found.has(p)),

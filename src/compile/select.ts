@@ -77,8 +77,8 @@ export function selectLayers(model: Model, candidates: readonly Candidate[], opt
 
 /** The error NO_TARGETS for an empty selection. */
 export function nothingSelected({ left, warnings }: Selection, target: readonly string[] | undefined): LoraifyError {
-  const asked = target === undefined ? '' : `: ${warnings.join('; ') || target.join(', ')}`;
-  return noTargets(`none of the ${left.size} layers is selected${asked}`);
+  const targets = target === undefined ? '' : `: ${warnings.join('; ') || target.join(', ')}`;
+  return noTargets(`none of the ${left.size} layers is selected${targets}`);
 }
 
 /** Takes layers, ranks, scales and content from an adapter. Throws ADAPTER_MISMATCH by name. */

@@ -99,8 +99,8 @@ function filled(bytes: Uint8Array, location: string, tensors: ReadonlyMap<string
       data_location: _,
       ...rest
     } = decodeMessage('TensorProto', bytes.subarray(from, end));
-    const said = new Map(entries.map((e) => [e.key, e.value]));
-    const found = said.get('location') === location ? tensors.get(said.get('offset') ?? '') : undefined;
+    const byKey = new Map(entries.map((e) => [e.key, e.value]));
+    const found = byKey.get('location') === location ? tensors.get(byKey.get('offset') ?? '') : undefined;
     if (found === undefined) return [];
     const whole = joined(
       streamOf(encodeMessage('TensorProto', rest)),

@@ -96,12 +96,12 @@ export function fitting(
 ): Map<string, PeftLayer> {
   const found = new Map<string, PeftLayer>();
   for (const [path, layer] of layers) {
-    const mine =
+    const known =
       matching(
         manifest.layers.filter((l) => layerOp(l.op).form === layer.form),
         path,
       ) ?? matching(manifest.layers, path);
-    if (mine === undefined)
+    if (known === undefined)
       throw adapterMismatch(
         `the package has no layer for ${peftKeysText(path, layer.form)}${didYouMean(
           path,
@@ -109,23 +109,23 @@ export function fitting(
         )}`,
         source,
       );
-    if (found.has(mine.path)) throw adapterMismatch(`two layers of the adapter fit layer "${mine.path}"`, source);
-    const own = weightText({ ...mine, form: layerOp(mine.op).form });
+    if (found.has(known.path)) throw adapterMismatch(`two layers of the adapter fit layer "${known.path}"`, source);
+    const own = weightText({ ...known, form: layerOp(known.op).form });
     if (own !== weightText(layer))
       throw adapterMismatch(
-        `layer "${mine.path}" is ${own} in the package, ${weightText(layer)} in the adapter (${peftKeysText(path, layer.form)})`,
+        `layer "${known.path}" is ${own} in the package, ${weightText(layer)} in the adapter (${peftKeysText(path, layer.form)})`,
         source,
       );
     const { magnitude: m } = layer;
-    if ((m === undefined) !== (mine.magnitude === undefined))
+    if ((m === undefined) !== (known.magnitude === undefined))
       throw adapterMismatch(
-        `layer "${mine.path}" ${m === undefined ? 'has a magnitude (DoRA) in the package, none' : 'has no magnitude in the package, one (DoRA)'} in the adapter`,
+        `layer "${known.path}" ${m === undefined ? 'has a magnitude (DoRA) in the package, none' : 'has no magnitude in the package, one (DoRA)'} in the adapter`,
         source,
         `compile the model with this --adapter, or ${m === undefined ? 'without' : 'with'} --dora`,
       );
-    if (m !== undefined && m.length !== mine.out)
-      throw adapterMismatch(`the magnitude of layer "${mine.path}" has ${m.length} numbers, not ${mine.out}`, source);
-    found.set(mine.path, layer);
+    if (m !== undefined && m.length !== known.out)
+      throw adapterMismatch(`the magnitude of layer "${known.path}" has ${m.length} numbers, not ${known.out}`, source);
+    found.set(known.path, layer);
   }
   return found;
 }

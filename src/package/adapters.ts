@@ -159,8 +159,8 @@ export function adapterSaved(
   const found = new Map<string, Float32Array>();
   for (const one of sources)
     for (const [name, tensor] of layersIn(manifest, one).saved) {
-      const mine = only(wanted, (s) => s.parameter, name, '.');
-      if (mine === undefined || found.has(mine.name))
+      const weight = only(wanted, (s) => s.parameter, name, '.');
+      if (weight === undefined || found.has(weight.name))
         throw adapterMismatch(
           `the package does not train a weight "${name}"${didYouMean(
             name,
@@ -169,7 +169,7 @@ export function adapterSaved(
           one,
           'compile the model with this --adapter, or with --modules-to-save',
         );
-      found.set(mine.name, storedValues(mine, tensor, one));
+      found.set(weight.name, storedValues(weight, tensor, one));
     }
   for (const s of wanted)
     if (!found.has(s.name))

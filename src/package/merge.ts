@@ -127,9 +127,9 @@ function plan(
       tensor,
       delta: { ...deltaOf(layer, change), part: product.part },
     };
-    const mine = readers(candidate);
+    const uses = readers(candidate);
     const others = [...candidate.stored.uses].filter(
-      (u) => !mine.some((r) => r.node === u.node && r.input === u.index),
+      (u) => !uses.some((r) => r.node === u.node && r.input === u.index),
     );
     if (others.length === 0 && !model.graph.outputs.includes(candidate.stored)) edits.push(edit);
     else if (product.part !== undefined)
@@ -140,7 +140,7 @@ function plan(
     else {
       const name = freshName(`${layer.weight}.merged`, taken);
       taken.add(name);
-      unties.push({ ...edit, name, uses: mine });
+      unties.push({ ...edit, name, uses: uses });
     }
   }
   for (const { saved: s, parameter } of packageParameters(model, manifest)) {

@@ -24,8 +24,8 @@ export function rebase(model: Model, layers: readonly Rebased[]): void {
   for (const { candidate, changed } of layers) {
     if (changed === undefined) continue;
     const { stored } = candidate;
-    const mine = readers(candidate);
-    const shared = stored.uses.size > mine.length || model.graph.outputs.includes(stored);
+    const uses = readers(candidate);
+    const shared = stored.uses.size > uses.length || model.graph.outputs.includes(stored);
     const attr = stored.producer?.attrs.get('value');
     if (!shared && stored.tensor !== undefined) stored.tensor = changed;
     else if (!shared && attr?.kind === 'tensor') stored.producer?.attrs.set('value', { ...attr, value: changed });
@@ -34,7 +34,7 @@ export function rebase(model: Model, layers: readonly Rebased[]): void {
       taken.add(name);
       const own = constant(name, changed);
       model.graph.initializers.push(own);
-      for (const { node, index } of mine) node.setInput(index, own);
+      for (const { node, index } of uses) node.setInput(index, own);
     }
   }
 }

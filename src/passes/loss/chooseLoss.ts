@@ -44,14 +44,14 @@ export function chooseLoss(graph: Graph, options: LossChoiceOptions): ChosenLoss
         : `output "${options.lossOutput}" does not depend on an adapted layer, or is not floating point`,
     );
   const { output, value } = hit;
-  const looked = value === output ? '' : `behind ${output.producer?.op ?? 'an integer output'}, `;
+  const prefix = value === output ? '' : `behind ${output.producer?.op ?? 'an integer output'}, `;
   if (options.loss !== 'auto') return explicit(options.loss, output, value, options.classAxis);
   const pick = (kind: LossKind, tensor: Value, why: string, classAxis = options.classAxis): ChosenLoss => ({
     kind,
     output,
     tensor,
     classAxis,
-    reason: `auto: ${looked}${why}`,
+    reason: `auto: ${prefix}${why}`,
   });
   const shape = value.shape;
   if (shape?.length === 0) return pick('output', value, `output "${output.name}" is a scalar, so it is the loss`);
@@ -100,14 +100,14 @@ function named(graph: Graph, name: string): Value {
 function explicit(kind: LossKind, output: Value, value: Value, classAxis: number): ChosenLoss {
   const from = throughIdentity(value).producer;
   const source = from?.inputs[0];
-  const asked = { kind, output, classAxis, reason: 'as asked' };
+  const requested = { kind, output, classAxis, reason: 'as asked' };
   if (from !== undefined && source !== undefined && from.domain === '') {
     if ((kind === 'cross-entropy' || kind === 'causal-lm') && (from.op === 'Softmax' || from.op === 'LogSoftmax'))
-      return { ...asked, tensor: source, reason: `as asked, on what goes into ${from.op}` };
+      return { ...requested, tensor: source, reason: `as asked, on what goes into ${from.op}` };
     if (kind === 'bce' && from.op === 'Sigmoid')
-      return { ...asked, tensor: source, reason: 'as asked, on what goes into Sigmoid' };
+      return { ...requested, tensor: source, reason: 'as asked, on what goes into Sigmoid' };
   }
-  return { ...asked, tensor: value };
+  return { ...requested, tensor: value };
 }
 
 /** The float value from which an integer output, such as that of ArgMax, is computed. */

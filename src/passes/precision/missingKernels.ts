@@ -42,13 +42,13 @@ export function computable(model: Model, stored?: DataType): string[] {
           lacking.set(dtype, (lacking.get(dtype) ?? new Set()).add(node.op));
         }
     }
-  const said = [...lacking].map(
+  const sentences = [...lacking].map(
     ([dtype, ops]) =>
       `${[...ops].join(', ')} of ${dtype} ${ops.size === 1 ? 'computes' : 'compute'} in float32, because ONNX Runtime's CPU provider has no ${dtype} kernel for ${ops.size === 1 ? 'it' : 'them'}`,
   );
   const fused =
     'Sigmoid of float64 is computed from Tanh, because ONNX Runtime fuses x·sigmoid(x) into a kernel that it lacks in float64';
-  return [...narrow, ...said, ...(sigmoids > 0 ? [fused] : [])];
+  return [...narrow, ...sentences, ...(sigmoids > 0 ? [fused] : [])];
 }
 
 /** Whether a node other than a lookup of rows computes in bfloat16. */

@@ -82,8 +82,8 @@ export function writeCheckpoint(
   const target = checkpointPath(run, progress.step);
   const files = [...adapters.files(manifest, state.params), { name: optimizerName, chunks: optimizerChunks(state) }];
   const sha256 = Object.fromEntries(files.map(({ name, chunks }) => [name, digest(chunks)]));
-  const said = { format: 'loraify-checkpoint/1', ...progressSchema.parse(progress), sha256 };
-  const text = `${JSON.stringify({ ...said, self: digestOf(said) }, undefined, 2)}\n`;
+  const fields = { format: 'loraify-checkpoint/1', ...progressSchema.parse(progress), sha256 };
+  const text = `${JSON.stringify({ ...fields, self: digestOf(fields) }, undefined, 2)}\n`;
   writeFolderAtomic(target, [...files, { name: stateName, chunks: [Buffer.from(text)] }]);
   return target;
 }
@@ -227,8 +227,8 @@ function optimizerChunks({ m, v, step, lossScale }: TrainingState): Uint8Array[]
 }
 
 /** A digest of the values, independent of their order. */
-function digestOf(said: object): string {
-  const sorted = Object.entries(said).sort(([a], [b]) => (a < b ? -1 : 1));
+function digestOf(fields: object): string {
+  const sorted = Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1));
   return digest([Buffer.from(JSON.stringify(sorted))]);
 }
 
