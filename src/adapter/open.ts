@@ -19,7 +19,7 @@ export interface AdapterSettings {
   readonly alpha: number;
   readonly scaling: 'standard' | 'rslora';
   /** The config's other fields; see PeftConfig. */
-  readonly told: Readonly<Record<string, unknown>>;
+  readonly otherFields: Readonly<Record<string, unknown>>;
 }
 
 export interface OpenedAdapter {
@@ -68,8 +68,8 @@ export function openKohya(path: string): OpenedAdapter | undefined {
 export function openAdapter(path: string): OpenedAdapter {
   const kohya = openKohya(path);
   if (kohya !== undefined) return kohya;
-  const { tensors, rank, alpha, useRslora, told, dropout, saved, modulesToSave } = readPeft(path);
-  const settings = { rank, alpha, scaling: useRslora ? 'rslora' : 'standard', told } as const;
+  const { tensors, rank, alpha, useRslora, otherFields, dropout, saved, modulesToSave } = readPeft(path);
+  const settings = { rank, alpha, scaling: useRslora ? 'rslora' : 'standard', otherFields } as const;
   return {
     settings,
     modules: tensors,

@@ -24,7 +24,7 @@ export interface PeftConfig {
   /** init_lora_weights if it changed the base weights: the adapter is correct only on the changed ones. */
   readonly changedBase: string | undefined;
   /** Fields without influence on the computation, kept to be written back if they are not null. */
-  readonly told: Readonly<Record<string, unknown>>;
+  readonly otherFields: Readonly<Record<string, unknown>>;
   /** Every layer has a magnitude. */
   readonly useDora: boolean;
   /** Module names, matched as suffixes, whose full weights the adapter stores. */
@@ -141,7 +141,7 @@ export function parsePeftConfig(text: string, file?: string, own?: string, known
     layersToTransform: [field('layers_to_transform', isIndices, 'an integer or a list of integers', [])].flat(),
     layersPattern: [names('layers_pattern') ?? []].flat().filter((pattern) => pattern !== ''),
     changedBase,
-    told: Object.fromEntries(kept.flatMap((name) => (config[name] == null ? [] : [[name, config[name]]]))),
+    otherFields: Object.fromEntries(kept.flatMap((name) => (config[name] == null ? [] : [[name, config[name]]]))),
     useDora: config.use_dora === true,
     modulesToSave: [names('modules_to_save') ?? []].flat(),
   };

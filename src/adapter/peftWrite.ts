@@ -44,7 +44,7 @@ export interface PeftContent {
   /** The manifest's `init`; PEFT writes `kaiming` and `kaiming-rank` as true. */
   readonly init?: string;
   /** Fields of the config that the package was compiled from; see PeftConfig. */
-  readonly told?: Readonly<Record<string, unknown>> | undefined;
+  readonly otherFields?: Readonly<Record<string, unknown>> | undefined;
   readonly saved?: readonly FlatWeight[] | undefined;
   /** The names by which PEFT finds the modules of `saved`. */
   readonly modulesToSave?: readonly string[] | undefined;
@@ -117,7 +117,7 @@ function peftConfig({
   knownPaths,
   dropout,
   init,
-  told,
+  otherFields,
   modulesToSave = [],
 }: PeftContent): Record<string, unknown> {
   const alphaOf = (layer: FlatLayer): number => (scaling === 'alpha' ? layer.alpha * layer.rank : layer.alpha);
@@ -169,7 +169,7 @@ function peftConfig({
     use_qalora: false,
     use_rslora: scaling === 'rslora',
     velora_config: null,
-    ...told,
+    ...otherFields,
   };
 }
 

@@ -35,7 +35,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
   const { compiled, options, model } = m;
   const { layout, prepared, selection, found } = compiled;
   const { settings = options } = selection;
-  const { told = {} } = selection.settings ?? {};
+  const { otherFields = {} } = selection.settings ?? {};
   const reference = compiled.graphs.get('train') ?? compiled.graphs.get('grad') ?? compiled.graphs.get('eval');
   const open = openInputs(compiled, reference);
   const names = prepared?.names;
@@ -71,7 +71,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
       dropout: compiled.dropout,
       ...(selection.chosen.some((c) => c.magnitude !== undefined) ? { dora: true } : {}),
       ...(compiled.modulesToSave.length === 0 ? {} : { modulesToSave: [...compiled.modulesToSave] }),
-      ...(Object.keys(told).length === 0 ? {} : { peft: told }),
+      ...(Object.keys(otherFields).length === 0 ? {} : { peft: otherFields }),
     },
     layers: selection.chosen.map(({ candidate, layer }, i) => {
       const slots = layout.slots[i];

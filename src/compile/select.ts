@@ -123,7 +123,12 @@ export function selectFromAdapter(
     return [{ candidate, layer, ...inline(layer, found) }];
   });
   const { rank = 1, alpha = 1 } = chosen[0]?.layer ?? {};
-  return { chosen, left, warnings, settings: adapter.settings ?? { rank, alpha, scaling: 'standard', told: {} } };
+  return {
+    chosen,
+    left,
+    warnings,
+    settings: adapter.settings ?? { rank, alpha, scaling: 'standard', otherFields: {} },
+  };
 }
 
 const nearest = (path: string, candidates: readonly Candidate[]): string =>

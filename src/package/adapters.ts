@@ -46,7 +46,7 @@ export function peftContent(manifest: Manifest, params: Float32Array): PeftConte
     knownPaths: knownPaths(manifest),
     dropout: lora.dropout,
     init: lora.init,
-    told: lora.peft,
+    otherFields: lora.peft,
     saved: manifest.saved,
     modulesToSave: lora.modulesToSave,
   };

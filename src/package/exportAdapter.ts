@@ -215,7 +215,7 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
     params.set(l.magnitude ?? [], layers[i]?.magnitude?.offset);
   }
   for (const s of saved) params.set(whole.get(s.name) ?? [], s.offset);
-  const { dropout, peft: told, modulesToSave } = manifest.lora;
+  const { dropout, peft: otherFields, modulesToSave } = manifest.lora;
   // As a branch on the source's weights, it is plain LoRA.
   const init = changesBase(manifest.lora.init) ? 'kaiming' : manifest.lora.init;
   return {
@@ -225,7 +225,7 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
     knownPaths: knownPaths(manifest),
     dropout,
     init,
-    told,
+    otherFields,
     saved,
     modulesToSave,
   };

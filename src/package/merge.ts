@@ -140,7 +140,7 @@ function plan(
     else {
       const name = freshName(`${layer.weight}.merged`, taken);
       taken.add(name);
-      unties.push({ ...edit, name, uses: uses });
+      unties.push({ ...edit, name, uses });
     }
   }
   for (const { saved: s, parameter } of packageParameters(model, manifest)) {
