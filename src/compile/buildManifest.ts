@@ -211,7 +211,7 @@ export function parameterCount(
 function savedOf({ saved, layout }: Compiled): Pick<Manifest, 'saved'> {
   if (saved.length === 0) return {};
   return {
-    saved: saved.flatMap(({ name, parameter: { path, value, turned } }, i) => {
+    saved: saved.flatMap(({ name, parameter: { path, value, transposed } }, i) => {
       const slot = layout.saved[i];
       if (slot === undefined) return [];
       return {
@@ -219,7 +219,7 @@ function savedOf({ saved, layout }: Compiled): Pick<Manifest, 'saved'> {
         shape: [...slot.shape],
         parameter: path,
         ...(value.name === name ? {} : { weight: value.name }),
-        ...(turned ? { turned } : {}),
+        ...(transposed ? { turned: true } : {}),
       };
     }),
   };

@@ -46,7 +46,11 @@ export function chooseModulesToSave(
       const { dims, dtype } = parameter.tensor;
       found.set(
         parameter,
-        typedTensor(dtype, dims, storedValues({ ...parameter, parameter: name, shape: dims }, tensor, file)),
+        typedTensor(
+          dtype,
+          dims,
+          storedValues({ parameter: name, shape: dims, turned: parameter.transposed }, tensor, file),
+        ),
       );
     }
     return {

@@ -18,7 +18,7 @@ export interface Parameter {
   /** The uses by the module; other readers are other modules. */
   readonly uses: readonly Use[];
   /** The weight is stored as the transpose of torch's. */
-  readonly turned: boolean;
+  readonly transposed: boolean;
   /** The reason why it cannot be trained. */
   readonly refused: string | undefined;
 }
@@ -48,17 +48,17 @@ export function findParameters(model: Model, candidates: readonly Candidate[]): 
         : undefined;
     const uses = [...c.stored.uses].filter((u) => nodes.has(u.node));
     // A tensor that kept its name has torch's layout; exporters rename what they transpose.
-    const turned =
+    const transposed =
       layerOp(c.op).form === 'linear' &&
       c.layout === 'in_out' &&
       c.stored.name !== `${c.path}.weight` &&
       !/\.weight$/.test(c.stored.name);
-    put({ module: c.path, leaf: 'weight', value: c.stored, tensor, uses, turned, refused: inside ?? packed });
+    put({ module: c.path, leaf: 'weight', value: c.stored, tensor, uses, transposed, refused: inside ?? packed });
     const biases = c.products.map((p) => biasOf(p, c.out));
     const [bias] = biases;
     if (bias === undefined || biases.some((b) => b?.value !== bias.value)) continue;
     const all = biases.flatMap((b) => (b === undefined ? [] : [b.use]));
-    put({ module: c.path, leaf: 'bias', ...bias, uses: all, turned: false, refused: inside });
+    put({ module: c.path, leaf: 'bias', ...bias, uses: all, transposed: false, refused: inside });
   }
   for (const value of model.graph.initializers) {
     const { name, tensor } = value;
@@ -66,7 +66,7 @@ export function findParameters(model: Model, candidates: readonly Candidate[]): 
     if (tensor === undefined || dot <= 0 || claimed.has(value) || !isFloat(tensor.dtype) || tensor.dims.length === 0)
       continue;
     const [module, leaf] = [name.slice(0, dot), name.slice(dot + 1)];
-    put({ module, leaf, value, tensor, uses: [...value.uses], turned: false, refused: undefined });
+    put({ module, leaf, value, tensor, uses: [...value.uses], transposed: false, refused: undefined });
   }
   return found;
 }
