@@ -122,7 +122,7 @@ describe('reading', () => {
       excludeModules: undefined,
       layersToTransform: [3],
       layersPattern: ['h'],
-      told: {},
+      otherFields: {},
       changedBase: undefined,
       useDora: false,
       modulesToSave: [],
