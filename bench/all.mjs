@@ -5,8 +5,8 @@
  *   npm run build && node bench/all.mjs cpu|gpu --python PYTHON --models FOLDER
  *     [--only minilm,mlp] [--rounds 3] [--steps 20] [--threads 2] [--out bench/results/cpu.json]
  *
- * `--out` is written after each workload, and keeps rows of before that are not measured now: a table can be made in parts.
- * `node bench/plots.mjs` draws what lies in bench/results.
+ * `--out` is written after each workload, and keeps earlier rows that are not measured now: a table can be made in
+ * parts. `node bench/plots.mjs` plots the files in bench/results.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,7 +16,10 @@ import { parseArgs } from 'node:util';
 import { markdown, median, workloadFolder } from './common.mjs';
 
 const half = (precision, dtype) => ({ compile: ['--precision', precision], dtype });
-/** `compile`: options beside --for; `dtype`: PyTorch's base; `attention`: whether PyTorch has a second form of it. */
+/**
+ * `compile`: options in addition to --for; `dtype`: PyTorch's base; `attention`: whether PyTorch has a second form of
+ * it.
+ */
 const tables = {
   cpu: {
     title: 'Two CPU threads, --for cpu',
@@ -65,7 +68,7 @@ const wanted = values.only?.split(',') ?? Object.keys(table.rows);
 const unknown = wanted.filter((name) => table.rows[name] === undefined);
 if (unknown.length > 0) throw new Error(`no ${unknown.join(', ')} among: ${Object.keys(table.rows).join(', ')}`);
 
-/** What step.mjs calls its peers. */
+/** The names of step.mjs for its peers. */
 const names = { compile: 'torch.compile', 'reduce-overhead': 'reduce-overhead' };
 const called = (name) => {
   const [, mode = '', more = ''] = name.match(/^PyTorch (\S+?), (?:sdpa|(.*))$/) ?? [];
@@ -120,7 +123,7 @@ for (const name of wanted) {
   const { versions: used, ...row } = measure(name);
   versions = used;
   rows.set(row.workload, row);
-  // One row a line, so that a change can be read.
+  // One row per line, so that a diff is legible.
   const text = [...rows.values()].map((r) => `  ${JSON.stringify(r)}`).join(',\n');
   const head = JSON.stringify({ title: table.title, versions }).slice(0, -1);
   if (values.out !== undefined) writeFileSync(values.out, `${head}, "rows": [\n${text}\n]}\n`);

@@ -1,4 +1,4 @@
-/** What the benchmarks share. */
+/** Helpers that the benchmarks share. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
@@ -12,21 +12,21 @@ export function median(numbers) {
   return (sorted[Math.floor(last / 2)] + sorted[Math.ceil(last / 2)]) / 2;
 }
 
-/** Numbers are rounded to whole ones; what needs digits comes as text. */
+/** Numbers are rounded to integers; values with digits are passed as text. */
 export function table(head, rows) {
   const cells = [head, ...rows].map((row) => row.map((c) => (typeof c === 'number' ? c.toFixed(0) : c)));
   const widths = head.map((_, i) => Math.max(...cells.map((row) => row[i].length)));
   for (const row of cells) console.log(row.map((c, i) => c.padStart(widths[i])).join('  '));
 }
 
-/** Numbers taken beside other work mean little. */
+/** Numbers measured while other processes run are not reliable. */
 export function warnOfLoad() {
   const [load] = loadavg();
   if (load > 0.5)
     console.error(`warning: the load average is ${load.toFixed(1)} on ${cpus().length} cores; run on an idle machine`);
 }
 
-/** What the numbers were taken on. */
+/** The machine on which the numbers were measured. */
 export function machineOf() {
   const { stdout } = spawnSync('nvidia-smi', ['--query-gpu=name,driver_version', '--format=csv,noheader'], {
     encoding: 'utf8',
@@ -41,7 +41,7 @@ export function machineOf() {
   };
 }
 
-/** The last line of what a program prints, as JSON; undefined where it fails, which is said. */
+/** The last line of a program's output, as JSON; undefined with a message if the program fails. */
 export function jsonOf(program, args) {
   const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', maxBuffer: 2 ** 28 });
   if (status === 0) return JSON.parse(stdout.trim().split('\n').at(-1));
@@ -49,12 +49,12 @@ export function jsonOf(program, args) {
   return undefined;
 }
 
-/** A table as Markdown has it. */
+/** A table in Markdown. */
 export function markdown(head, rows) {
   for (const row of [head, head.map(() => '---'), ...rows]) console.log(`| ${row.join(' | ')} |`);
 }
 
-/** The folder of a workload with its model, batch and initial adapter; what is missing is made, by PyTorch. */
+/** The folder of a workload with its model, batch and initial adapter; missing files are made by PyTorch. */
 export function workloadFolder(python, workload, folder) {
   const peer = (script, ...args) => {
     const file = fileURLToPath(new URL(`./peers/${script}`, import.meta.url));

@@ -1,7 +1,7 @@
 /**
- * Processor time of a compile by the size of the graph: the least of several runs of each model, in turn, the command's start
- * included. Models of narrow layers show what the graph costs apart from the weights; the last column stays level where every
- * pass is linear.
+ * CPU time of a compile by the size of the graph: the minimum of several runs of each model, in turn, the command's
+ * start included. Models of narrow layers show the cost of the graph without the weights; the last column is constant
+ * if every pass is linear.
  *
  *   npm run build && node bench/compile-depth.mjs SHALLOW.onnx DEEP.onnx … [--rounds 5] [--dir FOLDER]
  */
@@ -22,7 +22,7 @@ if (models.length < 2) throw new Error('usage: node bench/compile-depth.mjs SHAL
 const work = mkdtempSync(join(values.dir, 'compile-depth-'));
 const out = join(work, 'package');
 const bin = fileURLToPath(new URL('../dist/bin/loraify.js', import.meta.url));
-/** At the end of the command its processor time in microseconds as a line on stderr. */
+/** Prints the CPU time in microseconds on stderr when the command ends. */
 const report = `data:text/javascript,process.on('exit', () => process.stderr.write('\\n' + process.cpuUsage().user))`;
 
 function userMs(model) {

@@ -23,7 +23,10 @@ if (model === undefined) throw new Error('usage: node bench/compile-vs-cp.mjs MO
 const work = mkdtempSync(join(values.dir, 'compile-vs-cp-'));
 const [copy, out] = [join(work, 'copy.onnx'), join(work, 'package')];
 const bin = fileURLToPath(new URL('../dist/bin/loraify.js', import.meta.url));
-/** At the end of the command its peak memory in KiB as a line on stderr. Asked for in runs of their own: loading this takes time too. */
+/**
+ * Prints the peak memory in KiB on stderr when the command ends. Measured in separate runs, because loading this takes
+ * time too.
+ */
 const report = `data:text/javascript,process.on('exit', () => process.stderr.write('\\n' + process.resourceUsage().maxRSS))`;
 
 function timed(program, args) {
@@ -37,7 +40,7 @@ function timed(program, args) {
 
 warnOfLoad();
 try {
-  // Once unmeasured: the source is in the page cache for both.
+  // One unmeasured copy, so that the source is in the page cache for both.
   timed('cp', [model, copy]);
   rmSync(copy);
   const rounds = [];

@@ -48,10 +48,10 @@ const { positionals, values } = parseArgs({
 const list = (text) => text?.split(',').filter((s) => s !== '') ?? [];
 const upper = { cpu: 'CPU', cuda: 'CUDA', webgpu: 'WebGPU' };
 const short = { float32: 'fp32', float16: 'fp16', bfloat16: 'bf16' };
-/** Nine digits say which float32 it is. */
+/** Nine digits identify a float32. */
 const rounded = (losses) => losses.map((x) => Number(x.toPrecision(9)));
 
-/** One after another, each in a process of its own. */
+/** One after another, each in its own process. */
 function measured(workload, folder) {
   workloadFolder(values.python, workload, folder);
   const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -99,7 +99,7 @@ function measured(workload, folder) {
   };
 }
 
-/** Files of one workload as one. */
+/** Files of one workload, merged. */
 function merged(files) {
   const all = files.map((file) => JSON.parse(readFileSync(file, 'utf8')));
   const [{ workload, steps, rate }] = all;

@@ -1,4 +1,7 @@
-/** The plots of docs/plots, drawn by Vega: losses of several runs, and ratios of step times. Equal data give equal texts. */
+/**
+ * Draws the plots of docs/plots with Vega: losses of several runs, and ratios of step times. Equal data give equal
+ * texts.
+ */
 import { parse, resetSVGDefIds, View } from 'vega';
 
 const [grey, faint] = ['#5f6b76', '#e8ebee'];
@@ -23,7 +26,7 @@ const axisStyle = {
 };
 
 async function svgOf(spec) {
-  // It counts through a process.
+  // The counter is global to the process.
   resetSVGDefIds();
   const base = { $schema: 'https://vega.github.io/schema/vega/v6.json', background: 'white', autosize: 'none' };
   const view = new View(parse({ ...base, config: { axis: axisStyle }, ...spec }), { renderer: 'none' });
@@ -36,7 +39,7 @@ async function svgOf(spec) {
 
 // ---------------------------------------------------------------- losses
 
-/** The run that the others are held against. */
+/** The run that the others are compared with. */
 export function referenceOf({ runs }, name) {
   const found = runs.find((r) => (name === undefined ? r.name.startsWith('CPU fp32') : r.name === name)) ?? runs[0];
   if (found === undefined || (name !== undefined && found.name !== name))
@@ -44,16 +47,16 @@ export function referenceOf({ runs }, name) {
   return found;
 }
 
-/** Of each loss, relative to the reference's. */
+/** The distance of each loss, relative to the reference's. */
 export const distances = (run, reference) =>
   run.losses.map((x, i) => Math.abs(x - reference.losses[i]) / Math.abs(reference.losses[i]));
 
-/** Losses above, below how far each run is from the reference, on a logarithmic scale. */
+/** Plots losses, and below them the distance of each run from the reference, on a logarithmic scale. */
 export function curvesSvg(data, reference) {
   const [width, high, low, gap] = [640, 240, 200, 30];
   const names = data.runs.map((r) => r.name);
   const points = data.runs.flatMap((run) => run.losses.map((loss, i) => ({ run: run.name, step: i + 1, loss })));
-  // Equal losses have no place on a logarithmic scale.
+  // Equal losses cannot be shown on a logarithmic scale.
   const off = data.runs.flatMap((run) =>
     distances(run, reference).flatMap((d, i) => (d > 0 ? [{ run: run.name, step: i + 1, off: d }] : [])),
   );
@@ -126,13 +129,13 @@ const middle = (list) => {
   return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
 };
 
-/** Time of a step as a part of each peer's, by row of a table: median by median. */
+/** Time of a step as a fraction of each peer's, by row of a table: ratio of medians. */
 export const ratios = ({ rows }) =>
   rows.flatMap(({ workload, loraify, peers }) =>
     Object.entries(peers).map(([peer, ms]) => ({ workload, peer, ratio: middle(loraify) / middle(ms) })),
   );
 
-/** A dot for each peer, in a row for each workload; left of the line the step is faster than the peer's. */
+/** A dot for each peer, in a row for each workload; to the left of the line the step is faster than the peer's. */
 export function ratiosSvg(table) {
   const points = ratios(table);
   const names = table.rows.map((r) => r.workload);

@@ -1,6 +1,6 @@
 /**
- * The plots of docs/plots from the recorded data of bench/results: `curves-*.json` are losses (curves.mjs --out), the others tables
- * (all.mjs --out).
+ * Draws the plots of docs/plots from the recorded data of bench/results: `curves-*.json` are losses (curves.mjs --out),
+ * the others tables (all.mjs --out).
  *
  *   node bench/plots.mjs [--out docs/plots]
  */

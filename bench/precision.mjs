@@ -1,11 +1,12 @@
 /**
- * What `--precision fp16` and `bf16` do to training: the same steps from the same adapter on the same batches next to float32. Losses, the
- * size of the package, time of a step, memory.
+ * Measures the effect of `--precision fp16` and `bf16` on training: the same steps from the same adapter on the same
+ * batches next to float32. Losses, the size of the package, time of a step, memory.
  *
  *   npm run build && node bench/precision.mjs MODEL.onnx BATCHES.npz
- *     [--adapter DIR] [--steps 100] [--rate 1e-3] [--ep cpu|cuda] [--threads 2] [--curves FILE.json] [-- COMPILE OPTIONS]
+ *     [--adapter DIR] [--steps 100] [--rate 1e-3] [--ep cpu|cuda] [--threads 2] [--curves FILE.json] [-- COMPILE
+ *     OPTIONS]
  *
- * BATCHES.npz has arrays `b0/<input>`, `b0/labels`, `b1/...`, taken in turn (a parity pack: fixtures/peft-pack).
+ * BATCHES.npz has arrays `b0/<input>`, `b0/labels`, `b1/...`, used in turn (a parity pack: fixtures/peft-pack).
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,7 @@
-/** Training steps of a package from a given adapter, as peers/torch_step.py makes its own: what the benchmarks time and compare. */
+/**
+ * Training steps of a package from a given adapter, equal to those of peers/torch_step.py: the benchmarks time and
+ * compare them.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tensor } from 'onnxruntime-node';
@@ -22,8 +25,8 @@ export function readBatches(file) {
 }
 
 /**
- * Losses of all steps, and medians of those after the `untimed` first. `perRun` steps are one run of train_k.onnx. With `profile` the
- * peak is the runtime's own memory in use, else that of the process.
+ * Losses of all steps, and medians of those after the first `untimed`. `perRun` steps are one run of train_k.onnx. With
+ * `profile` the peak is the runtime's own memory in use, else that of the process.
  */
 export async function takeSteps(folder, options) {
   const { batches, adapter, steps, rate, ep = 'cpu', threads, perRun = 1, untimed = 5, profile = false } = options;
@@ -67,7 +70,7 @@ export async function takeSteps(folder, options) {
     cpu.push((user + system) / 1000 / perRun);
   }
   await session.release();
-  // The first runs of several steps find their memory and their kernels.
+  // The first runs of several steps allocate memory and load kernels.
   const timed = Math.min(Math.max(Math.ceil(untimed / perRun), many ? 2 : 0), times.length - 1);
   return {
     losses: losses.slice(0, steps),
@@ -78,7 +81,7 @@ export async function takeSteps(folder, options) {
   };
 }
 
-/** Equal shapes are one tensor with an axis in front. */
+/** Equal shapes are stacked to one tensor with a leading axis. */
 function stacked(tensors) {
   const [{ type, dims, data }] = tensors;
   const all = new data.constructor(data.length * tensors.length);

@@ -1,5 +1,6 @@
-// npm run demo: a small classifier reads upright handwritten digits. Turn the paper by 90 degrees and it fails. An adapter of rank 8
-// repairs it: compile, train, merge, and run the merged model on plain ONNX Runtime. Data: fixtures/demo (UCI, CC BY 4.0).
+// npm run demo: a small classifier reads upright handwritten digits. Rotate the paper by 90 degrees and it fails. An
+// adapter of rank 8 repairs it: compile, train, merge, and run the merged model on plain ONNX Runtime. Data:
+// fixtures/demo (UCI, CC BY 4.0).
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { compile, merge, Trainer } from 'loraify';
@@ -17,7 +18,7 @@ const rows = readFileSync(`${from}digits.csv`, 'utf8')
   .map((line) => line.split(',').map(Number))
   .map((values) => ({ image: values.slice(0, 64).map((p) => p / 16), labels: values[64] }));
 
-/** 90 degrees clockwise. */
+/** Rotates by 90 degrees clockwise. */
 const turn = ({ image, labels }) => ({
   image: image.map((_, i) => image[8 * (7 - (i % 8)) + Math.floor(i / 8)]),
   labels,
@@ -31,7 +32,7 @@ for (const [name, digits] of Object.entries(turned)) {
   writeFileSync(`${out}/turned-${name}.csv`, `${[header, ...lines].join('\n')}\n`);
 }
 
-/** The share of digits that a model file reads right: plain ONNX Runtime, nothing of loraify. */
+/** The share of digits that a model file classifies correctly, with plain ONNX Runtime and without loraify. */
 async function accuracy(file, digits) {
   const session = await InferenceSession.create(file);
   const image = new Tensor('float32', Float32Array.from(digits.flatMap((d) => d.image)), [digits.length, 64]);

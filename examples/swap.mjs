@@ -1,6 +1,7 @@
 // One model in memory, three adapters, chosen by the feeds of a run. Usage: node examples/swap.mjs
-// The first half makes the files: adapters that read digits on paper that is turned right, upside down, and left. The second half is
-// what a server does. Data: fixtures/demo (UCI, CC BY 4.0). examples/browser shows the same files in a page.
+// The first half makes the files: adapters that read digits on paper that is rotated right, upside down, and left. The
+// second half is the code of a server. Data: fixtures/demo (UCI, CC BY 4.0). examples/browser shows the same files in a
+// page.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { compile, exportAdapter, merge, Trainer } from 'loraify';
@@ -11,7 +12,7 @@ const from = fileURLToPath(new URL('../fixtures/demo/', import.meta.url));
 const out = 'swap.run';
 mkdirSync(out, { recursive: true });
 
-/** Quarters of a turn, clockwise. */
+/** Clockwise quarter rotations. */
 const turns = { right: 1, 'upside-down': 2, left: 3 };
 const turned = (digits, quarters) =>
   quarters === 0
@@ -47,11 +48,11 @@ for (const [name, quarters] of Object.entries(turns)) {
   await merge(dir, { adapter, out: `${adapter}.onnx`, force: true });
 }
 
-// From here on: files, ONNX Runtime, and loraify/adapter.
+// The code from here on needs only files, ONNX Runtime, and loraify/adapter.
 const session = await InferenceSession.create(`${out}/digits.onnx`);
 const load = (name) => readAdapter(readFileSync(`${out}/${name}.onnx_adapter`));
 const [right, upsideDown] = [load('right'), load('upside-down')];
-// A PEFT directory will do as well.
+// A PEFT directory works as well.
 const left = readAdapter(
   readFileSync(`${out}/left/adapter_model.safetensors`),
   readFileSync(`${out}/left/adapter_config.json`, 'utf8'),

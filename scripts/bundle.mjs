@@ -10,7 +10,8 @@ import { rolldown } from 'rolldown';
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 
-// What yargs sets help out with knows the widths of all scripts, which takes longer to load than all the rest: it comes when asked for.
+// yargs's help layout includes the character widths of all scripts, which take longer to load than everything else, so
+// it is loaded on demand.
 const late = `import { createRequire } from 'node:module';
   const help = (name) => (...args) => createRequire(import.meta.url)('./help.js')[name](...args);`;
 const helpModules = {
@@ -31,10 +32,11 @@ const lateHelp = {
 
 await bundle(
   at('../dist/bin'),
-  // V8's code can be kept for CommonJS only.
+  // V8's compiled code can be cached only for CommonJS.
   'cjs',
   {
-    // Threads and processes have entries of their own: formats/compiled.ts finds them by name, as cli/bin.ts does main.
+    // Threads and child processes have their own entries: formats/compiled.ts finds them by name, as cli/bin.ts finds
+    // main.
     input: {
       loraify: at('../dist/cli/bin.js'),
       main: at('../dist/cli/main.js'),
@@ -44,13 +46,13 @@ await bundle(
       copyWorker: at('../dist/emit/copyWorker.js'),
     },
     platform: 'node',
-    // yargs asks for its own place where options extend others, which ours do not.
+    // yargs reads its own path only if options extend others, which these do not.
     checks: { emptyImportMeta: false },
     plugins: [lateHelp],
     // Native code: loaded when a graph runs.
     external: ['onnxruntime-node'],
     resolve: {
-      // Only SVG is drawn; for Node it would look for native code that draws pixels.
+      // Only SVG is drawn; the Node build would look for native code that draws pixels.
       alias: { 'vega-canvas': at('../node_modules/vega-canvas/build/vega-canvas.browser.js') },
     },
   },
@@ -64,20 +66,20 @@ await bundle(
   {
     input: { adapter: at('../dist/adapter/web.js') },
     platform: 'browser',
-    // Errors that the entry cannot make stay out.
+    // Errors that the entry cannot raise are left out.
     treeshake: { manualPureFunctions: ['define'] },
   },
   true,
 );
 
-/** A folder of bundled files, with the licences of what was taken in. */
+/** Writes a folder of bundled files, with the licences of the included packages. */
 async function bundle(out, format, input, minify) {
   rmSync(out, { recursive: true, force: true });
   const made = await rolldown(input);
   const { output } = await made.write({
     dir: out,
     format,
-    // What V8 kept the code of cannot import.
+    // Code cached by V8 cannot import.
     dynamicImportInCjs: false,
     entryFileNames: '[name].js',
     chunkFileNames: '[name]-[hash].js',
@@ -85,10 +87,10 @@ async function bundle(out, format, input, minify) {
     minify,
   });
   await made.close();
-  // Only modules of which something is left.
+  // Only modules that are not removed entirely.
   const modules = output.flatMap((o) => (o.type === 'chunk' ? Object.entries(o.modules) : []));
   const used = modules.flatMap(([id, { renderedLength }]) => (renderedLength > 0 ? packageFolder(id) : []));
-  // They ask to be told.
+  // The licences require this notice.
   const notices = [...new Set(used)].sort().map((folder) => {
     const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
     const file = readdirSync(folder).find((f) => /^licen[cs]e/i.test(f));

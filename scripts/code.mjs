@@ -1,4 +1,5 @@
-// Part of the build: runs the bundled command line on small models and keeps the code that V8 made meanwhile, for the Node that builds.
+// Part of the build: runs the bundled command line on small models and keeps V8's compiled code, for the Node version
+// of the build.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,10 +9,10 @@ import { openBundle } from '../dist/cli/bundle.js';
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 
-// Code of functions that have not run for a while is thrown away otherwise.
+// Otherwise V8 discards the code of functions that have not run for a while.
 v8.setFlagsFromString('--no-flush-bytecode');
 const flags = v8.setFlagsFromString;
-// Code is refused where the flags are others than when it was made: the command must not set its own here.
+// V8 rejects code made under other flags: the command must not set its own here.
 v8.setFlagsFromString = () => {};
 
 const bundle = openBundle(at('../dist/bin'));

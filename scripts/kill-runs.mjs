@@ -1,7 +1,7 @@
-// node scripts/kill-runs.mjs [moments, 50] [writes, 20]: after `npm run build`. Kills a training run (SIGKILL) at moments uniform
-// over its time, and again and again inside the writing of a checkpoint, resumes it, and compares everything with the run that was
-// not cut: adapter, optimizer state, log. A run's time counts from when its folder is there: before that there is nothing to resume.
-// Exit status 1 where a single bit differs.
+// node scripts/kill-runs.mjs [moments, 50] [writes, 20]: after `npm run build`. Kills a training run (SIGKILL) at
+// moments uniform over its time, and repeatedly during the writing of a checkpoint, resumes it, and compares everything
+// with the uninterrupted run: adapter, optimizer state, log. A run's time counts from the creation of its folder:
+// before that there is nothing to resume. Exit status 1 if a single bit differs.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,7 +33,7 @@ async function succeed(args) {
   return stderr;
 }
 
-// Digits with the paper turned, which the model has to learn.
+// Digits on rotated paper, which the model has to learn.
 const [, ...lines] = readFileSync(path('fixtures/demo/digits.csv'), 'utf8').trim().split('\n');
 const rows = lines.map((line) => {
   const cells = line.split(',').map(Number);
@@ -43,7 +43,7 @@ const rows = lines.map((line) => {
 writeFileSync(join(folder, 'train.jsonl'), rows.slice(0, 700).join(''));
 writeFileSync(join(folder, 'eval.jsonl'), rows.slice(700, 800).join(''));
 
-// A rank at which a checkpoint has megabytes.
+// A rank that makes checkpoints some megabytes large.
 await succeed([path('fixtures/demo/digits.onnx'), '-r', '256', '-o', 'digits.lora']);
 const steps = 160;
 const train = (out, ...more) =>
@@ -68,7 +68,7 @@ function result(run) {
   };
 }
 
-/** Calls `act` when a file is there. */
+/** Calls `act` when a file exists. */
 function whenThere(file, child, act) {
   const timer = setInterval(() => {
     if (!existsSync(file)) return;
@@ -78,7 +78,7 @@ function whenThere(file, child, act) {
   child.once('close', () => clearInterval(timer));
 }
 
-/** Milliseconds of a run from when its folder is there to its end. */
+/** Milliseconds of a run from the creation of its folder to its end. */
 async function timed(run) {
   let began;
   const { status, stderr } = await loraify(train(run), (child) =>
@@ -100,7 +100,9 @@ const isWriting = (run) => {
   return existsSync(at) && readdirSync(at).some((name) => name.startsWith('.step-'));
 };
 
-/** Kills a run `delay` milliseconds after its folder is there, or after the writing of its `nth` checkpoint has begun. */
+/**
+ * Kills a run `delay` milliseconds after its folder is created, or after the writing of its `nth` checkpoint has begun.
+ */
 const cutting = (run, delay, nth) => (child) => {
   const kill = () => setTimeout(() => child.kill('SIGKILL'), delay);
   if (nth === undefined) return whenThere(join(folder, run), child, kill);
@@ -120,7 +122,7 @@ let inside = 0;
 let same = 0;
 let cuts = 0;
 
-/** False where the run ended before it could be killed. */
+/** False if the run ended before it could be killed. */
 async function attempt(name, delay, nth) {
   const killed = await loraify(train(name), cutting(name, delay, nth));
   const late = killed.signal !== 'SIGKILL';
@@ -145,7 +147,7 @@ async function attempt(name, delay, nth) {
 
 for (let i = 0; i < moments; i++) {
   const name = `moment-${i + 1}`;
-  // The machine is not equally fast all the time.
+  // The speed of the machine varies.
   let delay = (total * (i + 0.5)) / moments;
   while (!(await attempt(name, delay))) delay *= 0.95;
 }

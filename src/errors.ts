@@ -3,7 +3,7 @@
  * docs/reference/errors.md prints. Nothing here knows the rest of the program. Longer than 300 lines because it is one list.
  */
 
-/** Where an error is: the file on disk and the place in the model (node, value, tensor, layer). */
+/** The place of an error: the file on disk and the place in the model (node, value, tensor, layer). */
 export interface ErrorPlace {
   readonly file?: string | undefined;
   readonly node?: string | undefined;
@@ -61,7 +61,7 @@ function define<A extends readonly unknown[]>(
   };
 }
 
-/** `, did you mean "x" or "y"?` for the nearest names, or nothing. */
+/** `, did you mean "x" or "y"?` for the nearest names, or an empty string. */
 export function didYouMean(wanted: string, known: Iterable<string>, most = 3): string {
   const limit = Math.max(2, Math.floor(wanted.length * 0.4));
   const near = [...known]
@@ -90,7 +90,7 @@ function editDistance(a: string, b: string): number {
 
 export const fileNotFound = define(
   'FILE_NOT_FOUND',
-  'A file named on the command line, or one the package refers to, does not exist or cannot be opened.',
+  'A file that the command line names, or that the package refers to, does not exist or cannot be opened.',
   'check the path and the permissions',
   (file: string, reason: string) => ({ message: `cannot open "${file}": ${reason}`, file }),
 );
@@ -111,8 +111,8 @@ export const targetNotOurs = define(
 
 export const writeFailed = define(
   'WRITE_FAILED',
-  'The output could not be written: no space, no permission, or a read-only file system. Nothing half-written is left.',
-  'free space or choose another -o; a training run goes on from its last checkpoint with --resume',
+  'The output could not be written: no space, no permission, or a read-only file system. No partial output is left.',
+  'free space or choose another -o; --resume continues a training run from its last checkpoint',
   (file: string, reason: string) => ({ message: `cannot write "${file}": ${reason}`, file }),
 );
 
@@ -121,34 +121,34 @@ export const writeFailed = define(
 export const badProtobuf = define(
   'BAD_PROTOBUF',
   'The file is not a well-formed ONNX protobuf: truncated, corrupt, or another format.',
-  'export or download the model again; onnx.checker.check_model tells more',
+  'export or download the model again; onnx.checker.check_model gives details',
   (file: string, reason: string) => ({ message: `not a valid ONNX file: ${reason}`, file }),
 );
 
 export const badModel = define(
   'BAD_MODEL',
-  'The file decodes, but the graph is not a valid ONNX graph: a cycle, a value that is used but never defined, two definitions of one name, a type or a shape that cannot be.',
-  'export the model again; onnx.checker.check_model tells more',
+  'The file decodes, but the graph is not a valid ONNX graph: a cycle, a value that is used but never defined, two definitions of one name, an impossible type or shape.',
+  'export the model again; onnx.checker.check_model gives details',
   (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
 );
 
 export const noOpset = define(
   'NO_OPSET',
-  'The model does not say which operator set its nodes mean (no opset_import), or says it more than once with different versions.',
+  'The model does not declare the operator set of its nodes (no opset_import), or declares it more than once with different versions.',
   'add one opset_import entry per domain, for example with onnx.helper.make_opsetid, or export again',
   (reason: string, file?: string) => ({ message: reason, file }),
 );
 
 export const unsupportedVersion = define(
   'UNSUPPORTED_VERSION',
-  'The IR version or an operator-set version lies outside what this release and ONNX Runtime understand (IR 3 to 13, opset 7 to 26).',
+  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 3 to 13, opset 7 to 26).',
   'convert the model with onnx.version_converter, or export it with an opset between 11 and 21',
   (what: string, place: ErrorPlace = {}) => ({ message: what, ...place }),
 );
 
 export const externalDataOutside = define(
   'EXTERNAL_DATA_OUTSIDE',
-  "A tensor's external data lies outside the model's folder: an absolute path, a path with .., a link, or a loader's private address.",
+  "A tensor's external data is outside the model's folder: an absolute path, a path with .., a link, or a loader's private address.",
   "put the data file beside the model and store its bare name as the tensor's location",
   (tensor: string, location: string, reason: string, file?: string) => ({
     message: `external data of tensor "${tensor}" at "${location}" is refused: ${reason}`,
@@ -158,7 +158,7 @@ export const externalDataOutside = define(
 
 export const externalDataBounds = define(
   'EXTERNAL_DATA_BOUNDS',
-  "A tensor's external data is missing, reaches beyond the end of its file, or does not have the length that its shape asks for.",
+  "A tensor's external data is missing, reaches beyond the end of its file, or does not have the byte length that its shape requires.",
   'copy the complete data file beside the model',
   (tensor: string, reason: string, file?: string) => ({
     message: `external data of tensor "${tensor}": ${reason}`,
@@ -168,7 +168,7 @@ export const externalDataBounds = define(
 
 export const badTensor = define(
   'BAD_TENSOR',
-  'A tensor is inconsistent: unknown data type, dims that overflow, or a payload of another length than its dims say.',
+  'A tensor is inconsistent: unknown data type, dims that overflow, or a payload whose size does not match its dims.',
   'export the model again',
   (tensor: string, reason: string) => ({ message: `tensor "${tensor}": ${reason}` }),
 );
@@ -182,7 +182,7 @@ export const textSyntax = define(
 
 export const textUnsupported = define(
   'TEXT_UNSUPPORTED',
-  "The model holds something that ONNX's textual syntax cannot say.",
+  "The model contains something that ONNX's textual syntax cannot express.",
   'use a protobuf viewer such as Netron for this model',
   (what: string, place: ErrorPlace = {}) => ({ message: what, ...place }),
 );
@@ -198,7 +198,7 @@ export const noLayers = define(
 
 export const noTargets = define(
   'NO_TARGETS',
-  'Layers exist, but --target, --exclude or --layers leaves none of them.',
+  'The model has layers, but --target, --exclude or --layers selects none of them.',
   'loraify inspect lists the module paths; a target is an exact path, a suffix after a dot, or a /regular expression/',
   (reason: string) => ({ message: reason }),
 );
@@ -206,34 +206,34 @@ export const noTargets = define(
 export const noGradient = define(
   'NO_GRADIENT',
   'An operator between a layer and the loss has no gradient rule.',
-  'choose targets behind this node (--target), or write only the adapted model with --emit model; loraify inspect --grad lists all nodes that block',
+  'choose targets after this node (--target), or write only the adapted model with --emit model; loraify inspect --grad lists all nodes that block',
   (reason: string, place: ErrorPlace) => ({ message: reason, ...place }),
 );
 
 export const unsupportedShape = define(
   'UNSUPPORTED_SHAPE',
-  'A gradient or a loss needs to know something about a shape that the model does not say.',
+  'A gradient or a loss needs a shape that the model does not declare.',
   'export with static ranks, or run shape inference on the model first',
   (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
 );
 
 export const badLoss = define(
   'BAD_LOSS',
-  'The loss asked for does not fit the output it is attached to.',
+  'The chosen loss does not fit the output it is attached to.',
   'loraify inspect shows the outputs and the loss that would be chosen; choose with --loss and --loss-output',
   (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
 );
 
 export const cacheUnclear = define(
   'CACHE_UNCLEAR',
-  'An input is named like a key/value cache, but neither its shape nor the operators that read it say how it looks before the first token.',
-  'say it with --bind NAME=empty, zeros, ones or a FILE, or keep it as an input with --bind NAME=input',
+  'An input is named like a key/value cache, but neither its shape nor the operators that read it determine its value before the first token.',
+  'bind it with --bind NAME=empty, zeros, ones or a FILE, or keep it as an input with --bind NAME=input',
   (name: string, reason: string) => ({ message: `input "${name}" looks like a key/value cache, but ${reason}` }),
 );
 
 export const badOption = define(
   'BAD_OPTION',
-  'An option has a value that cannot work with this model or with the other options.',
+  'An option has a value that does not work with this model or with the other options.',
   'see loraify --help',
   (reason: string, hint?: string) => ({ message: reason, hint }),
 );
@@ -247,24 +247,24 @@ export const notTaken = (option: string, chosen: string, takers: readonly string
 
 export const precisionRange = define(
   'PRECISION_RANGE',
-  'A weight has a number that is too large for the type that --precision asks for: float16 ends at 65504, bfloat16 where float32 does.',
+  'A weight has a value that is out of range for the type that --precision selects: float16 ends at 65504, bfloat16 where float32 does.',
   'use --precision bf16, or leave --precision out',
   (name: string, type: string, value: number) => ({
-    message: `weight "${name}" has the number ${value}, which ${type} cannot hold`,
+    message: `weight "${name}" has the value ${value}, which is out of range for ${type}`,
     where: name,
   }),
 );
 
 export const opsetTooLow = define(
   'OPSET_TOO_LOW',
-  "--opset is lower than the training graphs can have: they use the source's opset or 18, whichever is higher, more where an operator needs it.",
+  "--opset is lower than the training graphs need: they use the source's opset or 18, whichever is higher, more where an operator needs it.",
   'leave --opset out, or raise it',
   (reason: string) => ({ message: reason }),
 );
 
 export const badPattern = define(
   'BAD_PATTERN',
-  'A regular expression is malformed, or uses a part of the syntax of Python that has no exact counterpart in JavaScript.',
+  'A regular expression is malformed, or uses a part of the Python syntax that has no exact counterpart in JavaScript.',
   'rewrite the pattern with plain groups, classes and quantifiers, or list the module paths instead',
   (pattern: string, what: string, reason: string) => ({ message: `${what} "${pattern}": ${reason}` }),
 );
@@ -301,7 +301,7 @@ export const adapterUnsupported = define(
 
 export const badPackage = define(
   'BAD_PACKAGE',
-  'The folder is not a loraify package, or a file of it is missing or was changed.',
+  'The folder is not a loraify package, or one of its files is missing or was changed.',
   'compile the model again: loraify model.onnx -o DIR',
   (reason: string, file?: string) => ({ message: reason, file }),
 );
@@ -322,15 +322,15 @@ export const notMergeable = define(
 
 export const sourceNeeded = define(
   'SOURCE_NEEDED',
-  "A package that was compiled with --precision holds rounded weights. A merge, or an export of a model, starts from the source's own, and the source is not where it was, or is another one now.",
-  'put the source back, or say where it is: --source FILE (of merge and export)',
+  'A package compiled with --precision has rounded weights. A merge, or an export of a model, needs the original weights of the source, and the source file is missing or has changed.',
+  'restore the source, or give its path with --source FILE (of merge and export)',
   (file: string, reason: string) => ({ message: `the weights of the source "${file}" are needed: ${reason}`, file }),
 );
 
 export const mergeMismatch = define(
   'MERGE_MISMATCH',
-  'The merged model does not compute what base + adapter computes within tolerance, or not finite numbers.',
-  'look for a very large adapter, or use --no-verify to keep the result',
+  'The merged model does not compute what base + adapter computes within tolerance, or its outputs are not finite.',
+  'check the adapter for very large values, or use --no-verify to keep the result',
   (reason: string) => ({ message: reason }),
 );
 
@@ -366,7 +366,7 @@ export const providerGap = define(
 export const runtimeFailed = define(
   'RUNTIME_FAILED',
   'ONNX Runtime refused to load or run a graph.',
-  'run loraify doctor, and report the message with the package manifest if the graph is ours',
+  'run loraify doctor; if loraify wrote the graph, report the message with the package manifest',
   (reason: string, file?: string, hint?: string) => ({
     message: reason,
     file,
@@ -390,8 +390,8 @@ export const badCheckpoint = define(
 
 export const runLocked = define(
   'RUN_LOCKED',
-  'Another process is writing into this run folder.',
-  'wait for it, or choose another -o',
+  'Another process is writing to this run folder.',
+  'wait until it ends, or choose another -o',
   (file: string, owner: string, hint?: string) => ({
     message: `"${file}" is in use by ${owner}`,
     file,

@@ -1,4 +1,4 @@
-/** The library's public face. Every command of the command line is one of these functions. */
+/** The public interface of the library. Every command of the command line is one of these functions. */
 
 export type { InspectedMemory, MemoryKind } from './compile/estimateMemory.ts';
 export { type CompileResult, compile } from './compile/index.ts';

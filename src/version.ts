@@ -1,7 +1,7 @@
 /** The package's own version, from its package.json. */
 import { readFileSync } from 'node:fs';
 
-/** Above src/ and dist/, and above dist/bin/, where the command line lies in few files. */
+/** The places above src/ and dist/, and above dist/bin/, the location of the bundled command line. */
 const places = ['../package.json', '../../package.json'];
 
 export const version: string = places.map(versionIn).find((v) => v !== undefined) ?? '0.0.0';

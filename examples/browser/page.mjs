@@ -1,21 +1,22 @@
-// The page: onnxruntime-web runs the model, loraify/adapter makes the feeds. The files are those that examples/swap.mjs wrote.
+// The page: onnxruntime-web runs the model, loraify/adapter makes the feeds. The files are the output of
+// examples/swap.mjs.
 import { adapterFeeds, baseFeeds, readAdapter } from 'loraify/adapter';
 import * as ort from 'onnxruntime-web';
 
 const { Tensor } = ort;
-// One thread: more need a page that is isolated from others.
+// One thread: more require a cross-origin isolated page.
 ort.env.wasm.numThreads = 1;
 
 const at = (id) => document.getElementById(id);
 const get = async (file) => {
   const response = await fetch(`/swap.run/${file}`);
-  if (!response.ok) throw new Error(`swap.run/${file} is not there: run node examples/swap.mjs first`);
+  if (!response.ok) throw new Error(`swap.run/${file} is missing: run node examples/swap.mjs first`);
   return response;
 };
 const bytes = async (file) => new Uint8Array(await (await get(file)).arrayBuffer());
 const open = async (file) => ort.InferenceSession.create(await bytes(file));
 
-/** 90 degrees clockwise, so many times. */
+/** Rotates by 90 degrees clockwise, `quarters` times. */
 const turned = (digits, quarters) =>
   quarters === 0
     ? digits
@@ -78,7 +79,7 @@ async function start() {
     show(digits, read);
   }
 
-  // A run at a time: a session is not for two at once.
+  // One run at a time: a session does not support concurrent runs.
   let queue = update();
   document.addEventListener('input', () => {
     queue = queue.then(update);

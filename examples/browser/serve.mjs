@@ -14,7 +14,7 @@ const types = {
 
 const server = createServer((request, response) => {
   const { pathname } = new URL(request.url, 'http://localhost');
-  // Normalized, so that no path leads out of the working directory.
+  // Normalized, so that the path stays inside the working directory.
   const file = join(process.cwd(), normalize(decodeURIComponent(pathname)));
   if (statSync(file, { throwIfNoEntry: false })?.isFile() !== true) {
     response.writeHead(404).end();

@@ -1,9 +1,9 @@
-/** Mutants that compute the same, with the reason. */
+/** Mutants that are equivalent to the source, with the reason. */
 interface Equivalent {
   readonly file: string;
   readonly from: string;
   readonly to: string;
-  /** What the source has from there on, where the same text stands elsewhere in the file. */
+  /** The source text from there on, if the same text occurs elsewhere in the file. */
   readonly at?: string;
   readonly reason: string;
 }

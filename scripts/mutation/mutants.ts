@@ -1,11 +1,14 @@
 /**
- * Mutants of a source file: one expression each is changed (a sign, an operator, a dropped term, a swapped branch). All of a file
- * stand in one text, which a number chooses from: `($m(17) ? a - b : a + b)`, so that a test is loaded once for all of them and
- * every test can say which mutants it reaches.
+ * Mutants of a source file: one expression each is changed (a sign, an operator, a dropped term, a swapped branch). All
+ * mutants of a file are in one text, and a number selects one: `($m(17) ? a - b : a + b)`, so that a test is loaded
+ * once for all of them and every test can report the mutants that it reaches.
  */
 import ts from 'typescript';
 
-/** What a mutant changes. The first three are the calculus, the others which form of it is taken, or whether any. */
+/**
+ * The kind of a mutant's change. The first three change the calculus, the others the choice of a form, or whether one
+ * is taken.
+ */
 export const kinds = ['sign or operator', 'term or factor', 'constant', 'form', 'type', 'guard'] as const;
 export type Kind = (typeof kinds)[number];
 
@@ -15,20 +18,20 @@ export interface Mutant {
   readonly kind: Kind;
   readonly from: string;
   readonly to: string;
-  /** The source from there on. */
+  /** The source text from there on. */
   readonly ahead: string;
 }
 
 interface Change extends Mutant {
   readonly start: number;
   readonly end: number;
-  /** Before the expression, where what is changed is none itself. */
+  /** The text before the expression, if the changed part is not an expression itself. */
   readonly lead: string;
 }
 
 type Emit = (node: ts.Node, kind: Kind, to: string, lead?: string) => void;
 
-/** Counterparts: each of these becomes the other. */
+/** Counterparts: each is replaced by the other. */
 const swaps: Readonly<Record<string, string>> = {
   Add: 'Sub',
   Sub: 'Add',
@@ -50,7 +53,7 @@ const swaps: Readonly<Record<string, string>> = {
   most: 'least',
 };
 
-/** Calls that each of their operands may stand for, and those that their first may. */
+/** Calls that may be replaced by any of their operands, and those that may be replaced by the first. */
 const sums = new Set('Add Sub Mul Div And Or Max Min Mod plus minus times over least most'.split(' '));
 const wrapped = new Set(
   'Neg Exp Sqrt Log Abs Sign Tanh Sigmoid Reciprocal ReduceSum ReduceMean Expand T Clip Floor Ceil Round Pow Square'
@@ -71,13 +74,13 @@ const operators: Readonly<Record<string, readonly [other: string, kind: Kind]>> 
   '||': ['&&', 'form'],
 };
 
-/** What a condition is about. */
+/** The kind of a condition. */
 function about(condition: string): Kind {
   if (/dtype|isFloat|\bstash|\bwide\b|precision/.test(condition)) return 'type';
   return /undefined|null|\.kind|\.length/.test(condition) ? 'guard' : 'form';
 }
 
-/** The mutants of a file, and its text with all of them, numbered on from `first`. */
+/** The mutants of a file, and its text with all of them, numbered from `first`. */
 export function mutantsOf(file: string, text: string, first: number): { mutants: Mutant[]; switched: string } {
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.ES2023, true);
   const changes: Change[] = [];
@@ -154,7 +157,7 @@ function property(node: ts.PropertyAssignment | ts.ShorthandPropertyAssignment, 
   else if (name === 'alpha' && !ts.isNumericLiteral(value)) emit(value, 'term or factor', '1');
 }
 
-/** An array that a rule returns: its elements are gradients. Pairs that a Map is made of are none. */
+/** An array that a rule returns: its elements are gradients. Pairs for a Map are not. */
 function isResult(node: ts.ArrayLiteralExpression): boolean {
   const { parent } = node;
   if (ts.isReturnStatement(parent)) return true;
@@ -171,7 +174,7 @@ function switchedText(text: string, changes: readonly Change[], first: number): 
     site.options += `$m(${first + i}) ? (${to}) : `;
     sites.set(key, site);
   }
-  // Outer ones first; each is written around those inside it.
+  // Outer ones first; each is written around the inner ones.
   const list = [...sites.values()].sort((a, b) => a.start - b.start || b.end - a.end);
   let next = 0;
   const write = (from: number, to: number): string => {

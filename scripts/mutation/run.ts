@@ -23,7 +23,7 @@ const { positionals, values } = parseArgs({
 });
 const root = resolve(import.meta.dirname, '../..');
 const passes = 'src/passes';
-/** Whole folders, and files beside them that hold formulas. */
+/** Whole folders, and further files with formulas. */
 const mutated = [
   ...listed(`${passes}/autodiff/gradients`),
   ...[
@@ -54,9 +54,9 @@ const mutated = [
     'training/optimizer',
   ].map((name) => `${passes}/${name}.ts`),
 ];
-/** The tests of these build on one another. */
+/** The tests of these files depend on one another. */
 const together = ['/dora.test.js', '/peftRoundtrip.test.js'];
-/** Not worth it for each mutant: random graphs, large models, and whatever takes so many seconds. */
+/** Too slow for each mutant: random graphs, large models, and tests that take this many seconds. */
 const longest = 20;
 const slow = new Set(['random', 'models'].map((name) => `${name}.test.ts`));
 /** Tests that compute; those of the command line and of whole runs start other processes, which know no mutants. */
@@ -70,7 +70,7 @@ const tests = [
     f.endsWith('.test.ts') && !slow.has(basename(f)) && (values.tests?.split(',') ?? ['']).some((t) => f.includes(t)),
 );
 
-/** A golden's text changes with every mutant; what counts is what its graphs compute. */
+/** A golden's text changes with every mutant; only the results of its graphs count. */
 const isText = (name: string): boolean => /^test\/golden\/.* > (compiles|prints|is exported|is refused)/.test(name);
 
 function listed(folder: string): string[] {
@@ -92,7 +92,7 @@ const transpile = (text: string): string =>
     },
   }).outputText;
 
-/** Sources and tests as JavaScript, the mutants of `texts` in them. */
+/** Sources and tests as JavaScript, with the mutants of `texts`. */
 function copy(to: string, texts: ReadonlyMap<string, string>): void {
   for (const file of ['src', 'test'].flatMap(listed)) {
     const text = texts.get(file) ?? readFileSync(join(root, file), 'utf8');
@@ -121,13 +121,13 @@ interface Result {
 
 type Message = Partial<Result> & { readonly loaded?: readonly string[]; readonly done?: true };
 
-/** A process that runs tests; a new one is made where a mutant ends or hangs it, and where it has grown. */
+/** A process that runs tests; it is replaced if a mutant ends or hangs it, or if it has grown. */
 class Runner {
   readonly #folder: string;
   readonly #environment: NodeJS.ProcessEnv;
   #child: ChildProcess | undefined;
   #memory = 0;
-  /** Mutants that loading alone comes across, and the names of all tests. */
+  /** Mutants reached by loading alone, and the names of all tests. */
   loaded: { readonly names: readonly string[]; readonly reached: readonly number[] } = { names: [], reached: [] };
 
   constructor(folder: string, mutant?: number) {
@@ -142,7 +142,7 @@ class Runner {
     if (mutant !== undefined) this.#environment.MUTANT = String(mutant);
   }
 
-  /** Tests one after another, with a mutant up to the first that fails: why, and which. */
+  /** Runs tests one after another, with a mutant up to the first that fails; returns which and why. */
   async run(
     checks: readonly number[],
     mutant?: number,
@@ -174,7 +174,7 @@ class Runner {
     return child;
   }
 
-  /** The message that is waited for; a failure where the process ends or is silent for long. */
+  /** Waits for a message; a failure if the process ends or is silent for long. */
   #until(child: ChildProcess, request: object | undefined, wanted: (m: Message) => boolean): Promise<Message> {
     return new Promise((done) => {
       const end = (m: Message): void => {
@@ -229,9 +229,9 @@ for (const { file, from } of stale) console.log(`known as equivalent, and not th
 const temporary = mkdtempSync(join(tmpdir(), 'loraify-mutants-'));
 
 interface Attribution {
-  /** The tests that come across each mutant, quick ones first. */
+  /** The tests that reach each mutant, quick ones first. */
   readonly by: readonly number[][];
-  /** Mutants that loading the sources comes across. */
+  /** Mutants reached by loading the sources. */
   readonly early: ReadonlySet<number>;
 }
 
@@ -243,7 +243,7 @@ async function attribute(runner: Runner): Promise<Attribution> {
   const results: Result[] = [];
   const again: Result[] = [];
   await runner.run(all, undefined, (r) => results.push(r));
-  // A test that finds something else the second time would fail for no mutant; the tables keep nothing.
+  // A test whose result differs the second time would fail without a mutant; the tables keep no state.
   const twice = all.filter((i) => !names[i]?.startsWith('test/gradients/'));
   await runner.run(twice, undefined, (r) => again.push(r));
   if (results.length + again.length < all.length + twice.length)
@@ -284,7 +284,7 @@ async function work(
   { by, early }: Awaited<ReturnType<typeof attribute>>,
 ): Promise<void> {
   const runner = new Runner(folder);
-  // The test that killed the one before, first: neighbours fall to the same.
+  // The test that killed the previous mutant is run first: neighbours are often killed by the same one.
   let lately: number | undefined;
   for (let id = queue.shift(); id !== undefined; id = queue.shift()) {
     const mutant = mutants[id];
@@ -292,7 +292,7 @@ async function work(
     const own = new Set(by[id]);
     let failure: string | undefined;
     if (early.has(id)) {
-      // Constants of a module are made when it is loaded; any test that runs through the file may see them.
+      // Constants of a module are made when it is loaded; any test that runs through the file may read them.
       for (const [i, m] of mutants.entries()) if (m.file === mutant.file) for (const c of by[i] ?? []) own.add(c);
       const fresh = new Runner(folder, id);
       ({ failure } = await fresh.run([...own]));

@@ -1,10 +1,10 @@
-/** The process that run.ts has tests run in: a copy of the sources whose mutants `$m` turns on. */
+/** The process in which run.ts executes tests: a copy of the sources whose mutants `$m` enables. */
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 let active = Number(process.env.MUTANT ?? -1);
 const always = active;
-/** Mutants that were come across. */
+/** Mutants that were reached. */
 let reached = new Set();
 globalThis.$m = (id) => {
   reached.add(id);
@@ -25,7 +25,7 @@ const folder = process.env.TMPDIR ?? '';
 const loaded = new Set(readdirSync(folder, { recursive: true }));
 process.send({ loaded: checks.map((c) => c.name), reached: early });
 
-// Of a promise that a test had no time to wait for.
+// Rejections of promises that a test did not wait for.
 process.on('unhandledRejection', () => {});
 process.on('message', async ({ run, mutant }) => {
   if (run === undefined) {
@@ -46,7 +46,7 @@ process.on('message', async ({ run, mutant }) => {
 });
 
 async function failureOf({ before, run }) {
-  // A test finds its folder as it was at first.
+  // Restores the folder to its initial state for the next test.
   for (const file of readdirSync(folder, { recursive: true }))
     if (!loaded.has(file)) rmSync(join(folder, file), { recursive: true, force: true });
   try {

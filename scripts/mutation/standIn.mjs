@@ -1,15 +1,15 @@
-/** In the place of vitest: tests are listed, and one can be run alone, with the hooks before it. */
+/** Replaces vitest: lists the tests, and runs one alone, with the hooks before it. */
 import * as matchers from '@vitest/expect';
 
-/** `before`: hooks that run ahead of each test, so that what they make is made with the mutant. */
+/** `before`: hooks that run before each test, so that they run with the mutant. */
 export const checks = [];
-/** To be run once, at the end, and at the end of the test that runs. */
+/** Hooks that run once, at the end, and at the end of the current test. */
 export const last = [];
 export const finishing = [];
 
 let scope = { name: '', before: [] };
 
-/** The tests of a file; as one where they build on one another. */
+/** The tests of a file; a single one if they depend on one another. */
 export async function within(file, together, load) {
   scope = { name: file, before: [] };
   const first = checks.length;

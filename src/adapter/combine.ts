@@ -1,10 +1,11 @@
 /**
- * Several adapters as one, as PeftModel.add_weighted_adapter combines them (peft/tuners/lora/model.py). Layers of the result have
- * scale 1, also where the first adapter uses rsLoRA: PEFT then gives the sum that flag too, and with it a factor sqrt(rank) that nobody
- * asked for. A layer that only some adapters have comes from those.
+ * Combines several adapters into one, as PeftModel.add_weighted_adapter does (peft/tuners/lora/model.py). Layers of the
+ * result have scale 1, even if the first adapter uses rsLoRA: PEFT then sets that flag on the sum too, and with it an
+ * unwanted factor sqrt(rank). A layer that only some adapters have is combined from those.
  *
- *   linear  A = Σ ±sqrt(|w·s|) A_i, B = Σ sqrt(|w·s|) B_i: ranks must be equal, and products of different adapters' A and B come in
- *   cat     A = [w·s·A_1, w·s·A_2, …], B = [B_1; B_2; …]: the exact sum of the branches; ranks add up
+ *   linear A = Σ ±sqrt(|w·s|) A_i, B = Σ sqrt(|w·s|) B_i: ranks must be equal, and the product has cross terms of
+ *   different adapters' A and B
+ *   cat A = [w·s·A_1, w·s·A_2, …], B = [B_1; B_2; …]: the exact sum of the branches; ranks add up
  */
 import { adapterMismatch, mergeMismatch } from '../errors.ts';
 import type { Combination } from '../graph/choices/package.ts';
@@ -13,22 +14,22 @@ import { concatenated } from './concatenated.ts';
 import type { PeftLayer } from './peftTensors.ts';
 
 export interface Weighted {
-  /** For messages: where the adapter is from. */
+  /** The adapter's origin, for messages. */
   readonly name: string;
   readonly strength: number;
   readonly layers: ReadonlyMap<string, PeftLayer>;
 }
 
 /**
- * Layers in order of first appearance. `kind` undefined: linear where all adapters agree in rank, else cat.
- * Errors: ADAPTER_MISMATCH (shapes, or ranks for linear), MERGE_MISMATCH for numbers that are not finite.
+ * Layers in order of first appearance. `kind` undefined: linear if all adapters agree in rank, else cat. Errors:
+ * ADAPTER_MISMATCH (shapes, or ranks for linear), MERGE_MISMATCH for values that are not finite.
  */
 export function combine(adapters: readonly Weighted[], kind?: Combination): Map<string, PeftLayer> {
   for (const { name, layers } of adapters)
     for (const [path, { magnitude }] of layers)
       if (magnitude !== undefined)
         throw adapterMismatch(
-          `layer "${path}" has a magnitude (DoRA), which scales the base as well: it has no sum with another adapter`,
+          `layer "${path}" has a magnitude (DoRA), which scales the base weight as well, so it cannot be combined with another adapter`,
           name,
         );
   const byPath = new Map<string, Part[]>();
@@ -61,7 +62,7 @@ function linear(path: string, parts: readonly Part[]): PeftLayer {
   for (const { strength, layer } of parts) {
     const factor = strength * layer.scale;
     const root = Math.sqrt(Math.abs(factor));
-    // The sign on one side only.
+    // The sign is applied to one side only.
     add(A, layer.A, factor < 0 ? -root : root);
     add(B, layer.B, root);
   }
@@ -76,7 +77,7 @@ function add(sum: Float32Array, values: Float32Array, factor: number): void {
 function cat(path: string, parts: readonly Part[]): PeftLayer {
   const first = agreeing(path, parts);
   const rank = parts.reduce((n, p) => n + p.layer.rank, 0);
-  // Each factor is rounded where PEFT rounds it.
+  // Each factor is rounded at the same point as in PEFT.
   const scaled = ({ strength, layer }: Part): Float32Array =>
     layer.A.map((x) => Math.fround(x * Math.fround(strength)) * Math.fround(layer.scale));
   const axes = formAxes(first.form);
@@ -96,9 +97,9 @@ function cat(path: string, parts: readonly Part[]): PeftLayer {
 }
 
 /**
- * The branch of a layer and `factor` times that of another one, side by side: A = [A_1, A_2], B = [B_1; factor·B_2], with the scale of
- * the first. With -1 and the start of a layer whose base gave it away, that is PEFT's conversion to plain LoRA
- * (peft/tuners/lora/model.py, subtract_mutated_init).
+ * The sum of a layer's branch and `factor` times another one, as one branch: A = [A_1, A_2], B = [B_1; factor·B_2],
+ * with the scale of the first. With -1 and the initial factors of a layer whose init changed the base weight, this is
+ * PEFT's conversion to plain LoRA (peft/tuners/lora/model.py, subtract_mutated_init).
  */
 export function beside(layer: PeftLayer, other: PeftLayer, factor: number): PeftLayer {
   const rank = layer.rank + other.rank;
@@ -132,6 +133,6 @@ function agreeing(path: string, parts: readonly Part[]): PeftLayer {
 function checked(path: string, layer: PeftLayer): PeftLayer {
   for (const part of ['A', 'B'] as const)
     if (!layer[part].every(Number.isFinite))
-      throw mergeMismatch(`layer "${path}": lora_${part} of the combination holds numbers that are not finite`);
+      throw mergeMismatch(`layer "${path}": lora_${part} of the combination has values that are not finite`);
   return layer;
 }

@@ -1,4 +1,4 @@
-/** Dense tensors side by side. */
+/** A dense tensor. */
 
 interface Dense {
   readonly dims: readonly number[];
@@ -7,8 +7,8 @@ interface Dense {
 }
 
 /**
- * The parts one after another along `axis`, in a fresh array; their other dims are those of `shape`, whose entry at `axis` is not read.
- * No parts: an empty tensor.
+ * Concatenates the parts along `axis` into a new array; their other dims are those of `shape`, whose entry at `axis` is
+ * not read. Without parts the result is an empty tensor.
  */
 export function concatenated(
   shape: readonly number[],

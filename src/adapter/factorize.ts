@@ -1,6 +1,7 @@
 /**
- * Decompositions of one weight, in float64: the leading singular vectors, an approximation of them, and the first columns of a QR.
- * Only so many as a rank asks for, so that a weight costs products with it and no cubic algorithm. Memory: the weight and the vectors.
+ * Decompositions of one weight, in float64: the leading singular vectors, an approximation of them, and the first
+ * columns of a QR decomposition. Only as many as the rank needs are computed, so the cost is that of matrix products
+ * with the weight, not of a cubic algorithm. Memory: the weight and the vectors.
  */
 import { createRequire } from 'node:module';
 import type * as Matrices from 'ml-matrix';
@@ -21,7 +22,7 @@ import {
   type Weight,
 } from './vectors.ts';
 
-/** Loaded on first use: most commands decompose nothing. */
+/** Loaded on first use, because most commands need no decomposition. */
 let matrices: typeof Matrices | undefined;
 function load(): typeof Matrices {
   matrices ??= createRequire(import.meta.url)('ml-matrix');
@@ -36,16 +37,23 @@ export interface Singular {
   readonly right: readonly Vector[];
 }
 
-/** A Ritz pair counts as exact where its residual is this small beside the largest eigenvalue: a float32 weight knows 1e-7. */
+/**
+ * A Ritz pair counts as exact if its residual is this small relative to the largest eigenvalue: a float32 weight is
+ * exact to 1e-7.
+ */
 const exact = 1e-10;
 
-/** Columns beyond the rank: as many equal singular values as the whole block has columns are told apart. */
+/**
+ * Columns beyond the rank: equal singular values are separated as long as there are no more of them than columns in the
+ * block.
+ */
 const spare = 4;
 
 /**
- * The `rank` leading singular triplets: block Lanczos with full reorthogonalization on the smaller Gram matrix (Golub, Luk & Overton,
- * ACM TOMS 7, 1981), until the triplets are exact to float64 or the basis is the whole space; then one Jacobi rotation of what was
- * found, which undoes the squaring. `random` only chooses where the search begins. At most min(rows, columns) triplets.
+ * The `rank` leading singular triplets: block Lanczos with full reorthogonalization on the smaller Gram matrix (Golub,
+ * Luk & Overton, ACM TOMS 7, 1981), until the triplets are exact to float64 or the basis spans the whole space; then
+ * one Jacobi rotation of the result, which undoes the squaring. `random` only sets the starting block. At most
+ * min(rows, columns) triplets.
  */
 export function leadingSingular(weight: Weight, rank: number, random: Stream): Singular {
   const tall = weight.rows >= weight.columns ? weight : transpose(weight);
@@ -66,7 +74,7 @@ export function leadingSingular(weight: Weight, rank: number, random: Stream): S
     if (done || size >= checkAt) {
       checkAt = Math.ceil(1.4 * size);
       const { values, vectors } = ritz(projected, count);
-      // What a vector of the basis leaves outside of it comes from the last block alone.
+      // The component of a basis vector's image outside the basis comes from the last block alone.
       const rests = done ? [] : images.map((image) => outside(image, basis));
       const error = (y: Vector): number => norm(combined(rests, y.subarray(start)));
       if (done || vectors.every((y) => error(y) <= exact * (values[0] ?? 0)))
@@ -81,8 +89,8 @@ export function leadingSingular(weight: Weight, rank: number, random: Stream): S
 }
 
 /**
- * torch.svd_lowrank(W, q = rank, niter = rounds): Algorithm 5.1 of Halko, Martinsson & Tropp (2009) over the range that 4.4 finds, started
- * from `random`.
+ * torch.svd_lowrank(W, q = rank, niter = rounds): Algorithm 5.1 of Halko, Martinsson & Tropp (2009) over the range that
+ * their Algorithm 4.4 finds, started from `random`.
  */
 export function approximateSingular(weight: Weight, rank: number, rounds: number, random: Stream): Singular {
   const tall = weight.rows >= weight.columns ? weight : transpose(weight);
@@ -97,8 +105,8 @@ export function approximateSingular(weight: Weight, rank: number, rounds: number
 }
 
 /**
- * W = Q·R by Householder reflections with LAPACK's signs (dgeqrf: a diagonal entry of R has the opposite sign of what it replaces): the first
- * `rank` columns of Q and rows of R, at most min(rows, columns).
+ * W = Q·R by Householder reflections with LAPACK's signs (dgeqrf: a diagonal entry of R has the opposite sign of the
+ * entry it replaces): the first `rank` columns of Q and rows of R, at most min(rows, columns).
  */
 export function leadingQr(
   weight: Weight,
@@ -114,7 +122,7 @@ export function leadingQr(
     const below = work[k]?.subarray(k) ?? new Float64Array();
     const alpha = below[0] ?? 0;
     const rest = norm(below.subarray(1));
-    // A column that is zero below the diagonal already is left as it is.
+    // A column that is already zero below the diagonal is left unchanged.
     const beta = rest === 0 ? alpha : -Math.sign(alpha || 1) * Math.hypot(alpha, rest);
     const v = Float64Array.from(below, (x, i) => (i === 0 ? 1 : rest === 0 ? 0 : x / (alpha - beta)));
     const tau = rest === 0 ? 0 : (beta - alpha) / beta;
@@ -169,14 +177,15 @@ function ritz(rows: readonly Vector[], count: number): { values: number[]; vecto
 }
 
 /**
- * One-sided Jacobi (Hestenes 1958) on a few long columns: X = Σ values[k] · left[k] · right[k]ᵀ, right in the coordinates of the
- * columns. Accurate for small values too. The signs are those that make the largest entry of each left vector positive.
+ * One-sided Jacobi (Hestenes 1958) on a few long columns: X = Σ values[k] · left[k] · right[k]ᵀ, right in the
+ * coordinates of the columns. Accurate for small values too. Signs are chosen so that the largest entry of each left
+ * vector is positive.
  */
 function jacobi(columns: readonly Vector[]): Singular {
   const x = columns.map((c) => c.slice());
   const size = x.length;
   const turn = x.map((_, i) => Float64Array.from({ length: size }, (_, j) => (i === j ? 1 : 0)));
-  // Sweeps converge quadratically: ten are many.
+  // Sweeps converge quadratically: even ten are more than enough.
   for (let sweep = 0, rotated = true; rotated && sweep < 40; sweep++) {
     rotated = false;
     for (let i = 0; i < size; i++) {
@@ -205,7 +214,7 @@ function jacobi(columns: readonly Vector[]): Singular {
   return { values: found.map((f) => f.value), left: found.map((f) => f.left), right: found.map((f) => f.right) };
 }
 
-/** Unit vectors at right angles to each other and to `against`; what depends on the others is left out. */
+/** Vectors orthonormal to each other and to `against`; linearly dependent ones are left out. */
 function orthonormal(vectors: readonly Vector[], against: readonly Vector[]): Vector[] {
   const kept: Vector[] = [];
   const largest = Math.max(...vectors.map(norm));
@@ -216,7 +225,7 @@ function orthonormal(vectors: readonly Vector[], against: readonly Vector[]): Ve
     const length = norm(v);
     if (!(length > 1e-13 * largest)) continue;
     scale(v, 1 / length);
-    // Of a short rest, rounding makes up too much: once more.
+    // The relative rounding error of a short remainder is large, so it is orthogonalized once more.
     const unit = outside(v, [...against, ...kept]);
     scale(unit, 1 / norm(unit));
     kept.push(unit);

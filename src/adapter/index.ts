@@ -1,4 +1,4 @@
-/** Adapters in and out: the room's public face. */
+/** The public interface of this folder: reading, writing and combining adapters. */
 
 export { beside, combine, type Weighted } from './combine.ts';
 export { changesBase, initialFactors, setsBoth } from './init.ts';

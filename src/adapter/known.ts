@@ -1,4 +1,4 @@
-/** A layer of a model or package that an adapter may be for. */
+/** A layer of a model or package that an adapter can match. */
 export interface KnownLayer {
   readonly path: string;
   readonly op: string;

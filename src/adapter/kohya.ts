@@ -1,7 +1,8 @@
 /**
- * LoRA files with kohya-ss's keys (github.com/kohya-ss/sd-scripts, networks/lora.py): `lora_unet_down_blocks_0_…_to_q.lora_down.weight`,
- * `.lora_up.weight` and the scalar `.alpha`. A module's dots are underscores, and what stands before says which of several models it
- * belongs to, so the layers are found by the paths of a model.
+ * LoRA files with kohya-ss's keys (github.com/kohya-ss/sd-scripts, networks/lora.py):
+ * `lora_unet_down_blocks_0_…_to_q.lora_down.weight`, `.lora_up.weight` and the scalar `.alpha`. A module's dots are
+ * underscores, and the prefix tells which of several models it belongs to, so the layers are matched against the paths
+ * of a model.
  */
 import { adapterMismatch, adapterUnsupported, badAdapter, didYouMean } from '../errors.ts';
 import { only } from '../formats/peftPattern.ts';
@@ -15,27 +16,27 @@ const key = /^(lora_[a-z]+\d*|lycoris)_(.+?)\.(.+)$/;
 export const isKohya = (keys: Iterable<string>): boolean =>
   [...keys].some((k) => key.test(k) && /\.lora_(down|up)\.weight$/.test(k));
 
-/** Parts of other methods that share the naming. */
+/** Key patterns of other methods that share the naming. */
 const otherMethods: readonly (readonly [RegExp, string, string])[] = [
   [/^dora_scale$/, 'dora_scale', 'weight-decomposed adapters (DoRA) have a magnitude that plain LoRA layers lack'],
   [/^lora_mid/, 'lora_mid', 'LoCon with a Tucker decomposition has a third factor'],
   [/^hada_/, 'hada', 'LoHa is a Hadamard product of two low-rank matrices'],
   [/^lokr_/, 'lokr', 'LoKr is a Kronecker product'],
   [/^oft_/, 'oft', 'OFT rotates the weight'],
-  [/^(diff|diff_b|bias.*|.*\.bias|w_norm|b_norm)$/, 'full differences', 'it stores changes of whole weights or biases'],
+  [/^(diff|diff_b|bias.*|.*\.bias|w_norm|b_norm)$/, 'full differences', 'it stores changes of full weights or biases'],
 ];
 
 interface Module {
-  /** The keys up to the last dot but one, as the file has them. */
+  /** The key without its last two parts, as in the file. */
   readonly stem: string;
-  /** The module path with underscores for dots. */
+  /** The module path with underscores instead of dots. */
   readonly name: string;
   down?: RawTensor;
   up?: RawTensor;
   alpha?: number;
 }
 
-/** By what stands before the module's name. Errors: BAD_ADAPTER, ADAPTER_UNSUPPORTED by feature. */
+/** The modules grouped by the prefix before the module's name. Errors: BAD_ADAPTER, ADAPTER_UNSUPPORTED by feature. */
 function kohyaModules(source: TensorSource, file: string): Map<string, Module[]> {
   const byStem = new Map<string, Module>();
   const groups = new Map<string, Module[]>();
@@ -73,15 +74,15 @@ function scalar(name: string, tensor: RawTensor, file: string): number {
 }
 
 export interface KohyaLayers {
-  /** By the path of the model's layer. */
+  /** The layers by the path of the model's layer. */
   readonly layers: ReadonlyMap<string, PeftLayer>;
   readonly warnings: readonly string[];
 }
 
 /**
- * The layers of a file for a model with these layers. A file for several models (a UNet and its text encoders) gives those of the one
- * model whose layers fit, name by name and shape by shape; the others are named in a warning.
- * Errors: BAD_ADAPTER, ADAPTER_UNSUPPORTED, ADAPTER_MISMATCH naming tensors and the nearest layers.
+ * The layers of a file for a model with these layers. A file for several models (a UNet and its text encoders) yields
+ * those of the one model whose layers match, name by name and shape by shape; a warning names the others. Errors:
+ * BAD_ADAPTER, ADAPTER_UNSUPPORTED, ADAPTER_MISMATCH, which names tensors and the nearest layers.
  */
 export function kohyaLayers(source: TensorSource, known: readonly KnownLayer[], file: string): KohyaLayers {
   const groups = [...kohyaModules(source, file)].map(([group, modules]) => ({
@@ -134,7 +135,10 @@ function fitted(
   return { layers, problems };
 }
 
-/** A sentence where the shapes are not those of the layer. Some trainers store a matrix as a window of one point, and the reverse. */
+/**
+ * A layer, or a sentence if its shapes do not match. Some trainers store a matrix as a 1x1 convolution, and the
+ * reverse.
+ */
 function layerOf({ stem, down, up, alpha }: Module, known: KnownLayer, file: string): PeftLayer | string {
   if (down === undefined || up === undefined)
     throw badAdapter(`there is no tensor "${stem}.lora_${down === undefined ? 'down' : 'up'}.weight"`, file);
@@ -156,7 +160,7 @@ function layerOf({ stem, down, up, alpha }: Module, known: KnownLayer, file: str
     points(up.shape) === '' &&
     (window === '' || down.shape.slice(2).join() === kernel.join());
   if (!fits || rank === 0)
-    return `"${stem}" has lora_down [${down.shape.join(', ')}] and lora_up [${up.shape.join(', ')}], but layer "${known.path}" is [${known.in}, ${known.out}]${kernel.length === 0 ? '' : ` with a window ${kernel.join('x')}`}`;
+    return `"${stem}" has lora_down [${down.shape.join(', ')}] and lora_up [${up.shape.join(', ')}], but layer "${known.path}" is [${known.in}, ${known.out}]${kernel.length === 0 ? '' : ` with kernel ${kernel.join('x')}`}`;
   const [A, B] = [toFloat32(down), toFloat32(up)];
   const scaled = alpha ?? rank;
   const lengths = { form, in: known.in, out: known.out, rank, alpha: scaled, scale: scaled / rank };

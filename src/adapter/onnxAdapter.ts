@@ -1,11 +1,12 @@
 /**
  * `.onnx_adapter`, ONNX Runtime's adapter file: a FlatBuffer whose parameters are named after the inputs of a model.
  *
- *   table Adapter   { format_version: int; adapter_version: int; model_version: int; parameters: [Parameter]; }
- *   table Parameter { name: string; dims: [int64]; data_type: TensorDataType (int32); raw_data: [uint8] (force_align: 8); }
+ *   table Adapter { format_version: int; adapter_version: int; model_version: int; parameters: [Parameter]; }
+ *   table Parameter { name: string; dims: [int64]; data_type: TensorDataType (int32); raw_data: [uint8] (force_align:
+ *   8); }
  *
- * Source: onnxruntime/lora/adapter_format/adapter_schema.fbs. ONNX Runtime's own writer leaves raw_data at 4 modulo 8; readers must not
- * count on alignment.
+ * Source: onnxruntime/lora/adapter_format/adapter_schema.fbs. ONNX Runtime's own writer places raw_data at 4 modulo 8;
+ * readers must not rely on alignment.
  */
 import { Builder, ByteBuffer } from 'flatbuffers';
 import { badAdapter } from '../errors.ts';
@@ -24,7 +25,7 @@ const maxBytes = 2 ** 30;
 const slot = (index: number): number => 4 + 2 * index;
 
 export interface OnnxAdapter {
-  /** The writer's own numbers; ONNX Runtime does not look at them. */
+  /** Free for the writer to choose; ONNX Runtime ignores them. */
   readonly adapterVersion: number;
   readonly modelVersion: number;
   readonly tensors: ReadonlyMap<string, PortableTensor>;
@@ -34,21 +35,22 @@ export const isOnnxAdapter = (bytes: Uint8Array): boolean =>
   bytes.length > 8 && [...identifier].every((c, i) => bytes[4 + i] === c.charCodeAt(0));
 
 /**
- * The bytes of an adapter file, parameters in the order given, data 8-byte aligned. Equal tensors give equal bytes.
- * Errors: BAD_ADAPTER for a scalar (ONNX Runtime refuses rank 0), a length that does not fit, or more than 1 GiB.
+ * The bytes of an adapter file, parameters in the given order, data 8-byte aligned. Equal tensors give equal bytes.
+ * Errors: BAD_ADAPTER for a scalar (ONNX Runtime refuses rank 0), a size that does not match, or more than 1 GiB.
  */
 export function encodeOnnxAdapter({ adapterVersion, modelVersion, tensors }: OnnxAdapter): Uint8Array {
   let size = 64;
   for (const [name, tensor] of tensors) {
     checkLength(name, tensor);
-    if (tensor.dims.length === 0) throw badAdapter(`tensor "${name}" is a scalar, which adapter files cannot hold`);
+    if (tensor.dims.length === 0) throw badAdapter(`tensor "${name}" is a scalar, which adapter files do not support`);
     size += tensor.bytes.length + 3 * name.length + 8 * tensor.dims.length + 96;
   }
   if (size > maxBytes)
-    throw badAdapter(`an adapter file holds at most ${maxBytes} bytes, and these tensors take ${size}`);
+    throw badAdapter(`an adapter file is limited to ${maxBytes} bytes, and these tensors take ${size}`);
   const b = new Builder(size);
   const parameters = [...tensors].map(([name, { type, dims, bytes }]) => {
-    // Counted from the end of the buffer, whose length becomes a multiple of 8: what ends aligned here starts aligned there.
+    // Counted from the end of the buffer, whose size becomes a multiple of 8: data whose end is aligned here starts
+    // aligned there.
     b.prep(8, bytes.length);
     const data = b.createByteVector(bytes);
     b.startVector(8, dims.length, 8);
@@ -76,7 +78,7 @@ export function encodeOnnxAdapter({ adapterVersion, modelVersion, tensors }: Onn
 
 /**
  * Reads an adapter file; the tensors' bytes are views of `bytes`. Every offset is checked before it is followed.
- * Errors: BAD_ADAPTER (another format or version, an offset that leads outside, a tensor that contradicts itself).
+ * Errors: BAD_ADAPTER (another format or version, an offset outside the file, an inconsistent tensor).
  */
 export function parseOnnxAdapter(bytes: Uint8Array, file?: string): OnnxAdapter {
   if (!isOnnxAdapter(bytes)) throw badAdapter('it is not an .onnx_adapter file: its identifier is not TORT', file);
@@ -86,7 +88,7 @@ export function parseOnnxAdapter(bytes: Uint8Array, file?: string): OnnxAdapter 
   const root = table(0);
   const version = int(root, 0);
   if (version !== formatVersion)
-    throw badAdapter(`its format version is ${version}; version ${formatVersion} is the one that exists`, file);
+    throw badAdapter(`its format version is ${version}; only version ${formatVersion} is supported`, file);
   const tensors = new Map<string, PortableTensor>();
   const list = vector(root, 3, 4);
   for (let i = 0; i < list.length; i++) {
@@ -110,21 +112,22 @@ export function parseOnnxAdapter(bytes: Uint8Array, file?: string): OnnxAdapter 
 
 interface Table {
   readonly at: number;
-  /** Absolute place of a field's value; 0 where the table lacks it. */
+  /** The absolute offset of a field's value; 0 if the table lacks it. */
   field(index: number): number;
 }
 
 interface Vector {
-  /** Of the first element. */
+  /** The offset of the first element. */
   readonly at: number;
   readonly length: number;
 }
 
-/** The parts of a FlatBuffer (flatbuffers.dev/internals), each checked to lie inside the file. */
+/** The parts of a FlatBuffer (flatbuffers.dev/internals), each checked to be inside the file. */
 function reader(bytes: Uint8Array, broken: (reason: string) => Error) {
   const buffer = new ByteBuffer(bytes);
   const within = (at: number, length: number, what: string): number => {
-    if (at < 0 || at + length > bytes.length) throw broken(`${what} lies at byte ${at}, outside of ${bytes.length}`);
+    if (at < 0 || at + length > bytes.length)
+      throw broken(`${what} is at byte ${at}, beyond the file's ${bytes.length} bytes`);
     return at;
   };
   const target = (at: number, what: string): number => {

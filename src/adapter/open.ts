@@ -1,4 +1,4 @@
-/** What a user names as an adapter to start from: a PEFT directory, or a file with kohya's keys. */
+/** Opens an adapter to start from: a PEFT directory, or a file with kohya's keys. */
 import { statSync } from 'node:fs';
 import type { RawTensor } from '../formats/rawTensor.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
@@ -8,35 +8,35 @@ import { readPeft } from './peftRead.ts';
 import type { PeftLayer } from './peftTensors.ts';
 
 export interface NamedLayers {
-  /** By module path as PEFT writes it, or as the model has it. */
+  /** The layers by module path, in PEFT's form or the model's. */
   readonly layers: ReadonlyMap<string, PeftLayer>;
   readonly warnings: readonly string[];
 }
 
-/** What an adapter says of all its layers. */
+/** The settings that apply to all layers of an adapter. */
 export interface AdapterSettings {
   readonly rank: number;
   readonly alpha: number;
   readonly scaling: 'standard' | 'rslora';
-  /** See PeftConfig. */
-  readonly told: Readonly<Record<string, unknown>>;
+  /** The config's other fields; see PeftConfig. */
+  readonly otherFields: Readonly<Record<string, unknown>>;
 }
 
 export interface OpenedAdapter {
-  /** Absent: it says everything layer by layer. */
+  /** Absent if the adapter has only settings per layer. */
   readonly settings?: AdapterSettings;
   /** Whether the adapter has a layer for the module of this path. */
   readonly modules: { has(path: string): boolean };
-  /** `lora_dropout` of its config; 0 where it has none. */
+  /** `lora_dropout` of its config; 0 without one. */
   readonly dropout: number;
-  /** Its layers, for a model that has these. */
+  /** The adapter's layers, matched to a model's layers. */
   layersFor(known: readonly KnownLayer[]): NamedLayers;
-  /** Whole weights that it brings, by parameter, and how its modules are named (modules_to_save). */
+  /** The adapter's full weights by parameter, and the names of their modules (modules_to_save). */
   readonly saved: ReadonlyMap<string, RawTensor>;
   readonly modulesToSave: readonly string[];
 }
 
-/** A file with kohya's keys; undefined where `path` is something else. Errors: those of reading it. */
+/** Opens a file with kohya's keys; undefined if `path` is something else. Errors: those of reading it. */
 export function openKohya(path: string): OpenedAdapter | undefined {
   if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true || !path.endsWith('.safetensors')) return undefined;
   const source = openSafetensors(path);
@@ -64,12 +64,12 @@ export function openKohya(path: string): OpenedAdapter | undefined {
   }
 }
 
-/** Errors: those of readPeft, and ADAPTER_MISMATCH where a file's layers are not those of the model. */
+/** Opens an adapter. Errors: those of readPeft, and ADAPTER_MISMATCH if a file's layers are not those of the model. */
 export function openAdapter(path: string): OpenedAdapter {
   const kohya = openKohya(path);
   if (kohya !== undefined) return kohya;
-  const { tensors, rank, alpha, useRslora, told, dropout, saved, modulesToSave } = readPeft(path);
-  const settings = { rank, alpha, scaling: useRslora ? 'rslora' : 'standard', told } as const;
+  const { tensors, rank, alpha, useRslora, otherFields, dropout, saved, modulesToSave } = readPeft(path);
+  const settings = { rank, alpha, scaling: useRslora ? 'rslora' : 'standard', otherFields } as const;
   return {
     settings,
     modules: tensors,

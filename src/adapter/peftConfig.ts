@@ -1,6 +1,6 @@
 /**
- * adapter_config.json of PEFT's LoRA (peft/tuners/lora/config.py, LoraConfig): what is read from it, what is refused, and how
- * PEFT prints it. Reading runs in browsers too, hence no schema library.
+ * adapter_config.json of PEFT's LoRA (peft/tuners/lora/config.py, LoraConfig): the supported fields, the refused ones,
+ * and PEFT's output format. Reading runs in browsers too, hence no schema library.
  */
 
 import { adapterUnsupported, badAdapter } from '../errors.ts';
@@ -9,7 +9,7 @@ import { patternTable } from '../formats/peftPattern.ts';
 export interface PeftConfig {
   readonly rank: number;
   readonly alpha: number;
-  /** scale = alpha / sqrt(rank) in place of alpha / rank. */
+  /** scale = alpha / sqrt(rank) instead of alpha / rank. */
   readonly useRslora: boolean;
   readonly dropout: number;
   /** Keys are Python expressions; the first one that matches a path wins. */
@@ -21,17 +21,17 @@ export interface PeftConfig {
   /** Empty: no limit. */
   readonly layersToTransform: readonly number[];
   readonly layersPattern: readonly string[];
-  /** init_lora_weights where it changed the base weights: the adapter is right on top of the changed ones. */
+  /** init_lora_weights if it changed the base weights: the adapter is correct only on the changed ones. */
   readonly changedBase: string | undefined;
-  /** Fields that say nothing about the numbers, as they are written back: those that are not null. */
-  readonly told: Readonly<Record<string, unknown>>;
+  /** Fields without influence on the computation, kept to be written back if they are not null. */
+  readonly otherFields: Readonly<Record<string, unknown>>;
   /** Every layer has a magnitude. */
   readonly useDora: boolean;
-  /** Module names, matched as suffixes, whose weights the adapter holds in full. */
+  /** Module names, matched as suffixes, whose full weights the adapter stores. */
   readonly modulesToSave: readonly string[];
 }
 
-/** What PEFT finds the base model with, and what only its own loading looks at. */
+/** Fields with which PEFT finds the base model, and fields that only its own loader reads. */
 const kept = [
   ...['auto_mapping', 'base_model_name_or_path', 'fan_in_fan_out', 'init_lora_weights', 'revision', 'task_type'],
 ];
@@ -55,12 +55,12 @@ const isIndices = (v: unknown): v is number | number[] => isInteger(v) || (Array
 
 /** Fields that change what an adapter computes, or what it stores, when they are neither null, false nor empty. */
 const unsupported: Readonly<Record<string, string>> = {
-  use_dora: 'weight-decomposed adapters (DoRA) scale the outputs of the base, which a branch cannot',
-  lora_bias: 'it adds a trained bias to lora_B, and a low-rank branch has no place for it',
+  use_dora: 'weight-decomposed adapters (DoRA) scale the outputs of the base, which a branch cannot do',
+  lora_bias: 'it adds a trained bias to lora_B, which a low-rank branch does not have',
   modules_to_save: 'it stores full copies of modules, which replace weights of the base model',
   target_parameters: 'it adapts bare parameters, not modules',
   trainable_token_indices: 'it trains rows of an embedding',
-  layer_replication: 'it builds a model with other layers than the base has',
+  layer_replication: 'it builds a model whose layers differ from those of the base',
   alora_invocation_tokens: 'activated LoRA switches the branch on in the middle of a text',
   use_qalora: 'QALoRA pools the input of a branch',
   use_bdlora: 'block-diagonal LoRA shapes its matrices differently',
@@ -71,13 +71,13 @@ const unsupported: Readonly<Record<string, string>> = {
   megatron_config: 'it is for Megatron layers that are split over devices',
 };
 
-/** Initialisations that change the base weights. */
+/** Initializations that change the base weights. */
 const changesBase = /^(pissa|olora|corda|loftq|lora_ga)/;
 
 /**
- * Reads the text of an adapter_config.json. An adapter whose start changed the base weights is read where these are those of `own`, the
- * start of a package. `known` are fields, otherwise refused, that the caller can read.
- * Errors: BAD_ADAPTER (no JSON, a field of a wrong type), ADAPTER_UNSUPPORTED (another PEFT method, or an unsupported field).
+ * Reads the text of an adapter_config.json. An adapter whose initialization changed the base weights is accepted if the
+ * package has the same one, `own`. `known` are fields, otherwise refused, that the caller supports. Errors: BAD_ADAPTER
+ * (not JSON, a field of a wrong type), ADAPTER_UNSUPPORTED (another PEFT method, or an unsupported field).
  */
 export function parsePeftConfig(text: string, file?: string, own?: string, known: readonly string[] = []): PeftConfig {
   const fields = new Fields(text, file);
@@ -95,7 +95,9 @@ export function parsePeftConfig(text: string, file?: string, own?: string, known
     layersToTransform: [fields.read('layers_to_transform', isIndices, 'an integer or a list of integers', [])].flat(),
     layersPattern: [fields.names('layers_pattern') ?? []].flat().filter((pattern) => pattern !== ''),
     changedBase,
-    told: Object.fromEntries(kept.flatMap((name) => (fields.raw(name) == null ? [] : [[name, fields.raw(name)]]))),
+    otherFields: Object.fromEntries(
+      kept.flatMap((name) => (fields.raw(name) == null ? [] : [[name, fields.raw(name)]])),
+    ),
     useDora: fields.raw('use_dora') === true,
     modulesToSave: [fields.names('modules_to_save') ?? []].flat(),
   };
@@ -193,7 +195,10 @@ export function effectiveScale(
   };
 }
 
-/** What json.dumps(value, indent=2, sort_keys=True) of Python prints, ASCII only; `floats` are fields that print as 0.0. */
+/**
+ * The output of Python's json.dumps(value, indent=2, sort_keys=True), ASCII only; `floats` are fields that print as
+ * 0.0.
+ */
 export function pythonJson(value: unknown, floats: ReadonlySet<string>): string {
   const scalar = (v: unknown): string =>
     (JSON.stringify(v) ?? 'null').replace(

@@ -1,24 +1,24 @@
-/** What PEFT's files hold beside A and B: magnitudes (use_dora) and whole weights (modules_to_save). */
+/** The tensors of PEFT's files beside A and B: magnitudes (use_dora) and full weights (modules_to_save). */
 import { badAdapter } from '../errors.ts';
 import { type RawTensor, toFloat32 } from '../formats/rawTensor.ts';
 import type { PeftConfig } from './peftConfig.ts';
 import { configName, type PeftLayer, peftPrefix, type TensorSource } from './peftTensors.ts';
 
-/** The key of a magnitude, and of a whole weight, as save_pretrained writes them. */
+/** The key of a magnitude, and of a modules_to_save weight, as save_pretrained writes them. */
 export const magnitudeKey = (path: string): string => `${peftPrefix}${path}.lora_magnitude_vector`;
 export const savedKey = (parameter: string): string => `${peftPrefix}${parameter}`;
 
-/** Also as state_dict() has it, and as versions before 0.11 wrote it. */
+/** Also matches the keys of state_dict() and of versions before 0.11. */
 const magnitude = /^base_model\.model\.(.+)\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?$/;
 const saved = /^base_model\.model\.((?!.*\.(?:lora_|token_adapter)).+)$/;
 const wrapper = /\.modules_to_save\.[^.]+(?=\.)/;
 
 export interface PeftExtras {
-  /** The tensors that are none of these. */
+  /** The other tensors. */
   readonly rest: TensorSource;
-  /** By parameter: module path, dot, name. */
+  /** The full weights by parameter: module path, dot, name. */
   readonly saved: ReadonlyMap<string, RawTensor>;
-  /** The layers with their magnitudes. Throws BAD_ADAPTER where one is missing, too many or of another length. */
+  /** The layers with their magnitudes. Throws BAD_ADAPTER if one is missing, superfluous or of the wrong size. */
   readonly decomposed: (layers: ReadonlyMap<string, PeftLayer>) => Map<string, PeftLayer>;
 }
 
@@ -38,7 +38,7 @@ export function peftExtras(source: TensorSource, config: PeftConfig, file?: stri
     if (!/^(F|BF)/.test(dtype)) throw badAdapter(`the tensor of "${name}" has the type ${dtype}`, file);
   if (whole.size === 0 && config.modulesToSave.length > 0)
     throw badAdapter(
-      `${configName} says modules_to_save: ${config.modulesToSave.join(', ')}, but no tensor is a weight of such a module`,
+      `${configName} has modules_to_save: ${config.modulesToSave.join(', ')}, but no tensor is a weight of such a module`,
       file,
     );
   const decomposed = (layers: ReadonlyMap<string, PeftLayer>): Map<string, PeftLayer> => {
@@ -46,8 +46,8 @@ export function peftExtras(source: TensorSource, config: PeftConfig, file?: stri
     if (stray !== undefined)
       throw badAdapter(
         config.useDora
-          ? `"${magnitudeKey(stray)}" is of a module without lora_A and lora_B`
-          : `there is a tensor "${magnitudeKey(stray)}", but ${configName} does not say use_dora`,
+          ? `"${magnitudeKey(stray)}" belongs to a module without lora_A and lora_B`
+          : `there is a tensor "${magnitudeKey(stray)}", but ${configName} does not set use_dora`,
         file,
       );
     if (!config.useDora) return new Map(layers);
@@ -56,7 +56,7 @@ export function peftExtras(source: TensorSource, config: PeftConfig, file?: stri
         const found = magnitudes.get(path);
         if (found === undefined)
           throw badAdapter(
-            `${configName} says use_dora, but the module "${path}" has no magnitude: there is no tensor "${magnitudeKey(path)}"`,
+            `${configName} sets use_dora, but the module "${path}" has no magnitude: there is no tensor "${magnitudeKey(path)}"`,
             file,
           );
         const values = toFloat32(found);

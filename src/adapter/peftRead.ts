@@ -1,4 +1,4 @@
-/** PEFT adapter directories, read (peft/utils/save_and_load.py; keys as save_pretrained writes them). */
+/** Reads PEFT adapter directories (peft/utils/save_and_load.py; keys as save_pretrained writes them). */
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,18 +11,16 @@ import { peftExtras } from './peftExtras.ts';
 import { configName, type PeftLayer, peftLayers, weightsName } from './peftTensors.ts';
 
 export interface PeftAdapter extends PeftConfig {
-  /** By module path, in the order of the file. */
+  /** The layers by module path, in the order of the file. */
   readonly tensors: ReadonlyMap<string, PeftLayer>;
-  /** Whole weights (modules_to_save) as torch has them, by parameter: `classifier.weight`. */
+  /** Full weights (modules_to_save) in torch's layout, by parameter: `classifier.weight`. */
   readonly saved: ReadonlyMap<string, RawTensor>;
 }
 
 /**
- * Reads a PEFT directory: LoRA and DoRA on linear layers, convolutions of one group and embeddings, and modules_to_save, any float
- * type. `own` as parsePeftConfig
- * takes it.
- * Errors: BAD_ADAPTER (a file missing or malformed, a rank that contradicts the config), ADAPTER_UNSUPPORTED by feature,
- * BAD_SAFETENSORS, BAD_PATTERN.
+ * Reads a PEFT directory: LoRA and DoRA on linear layers, convolutions of one group and embeddings, and
+ * modules_to_save, any float type. `own` as in parsePeftConfig. Errors: BAD_ADAPTER (a file missing or malformed, a
+ * rank that contradicts the config), ADAPTER_UNSUPPORTED by feature, BAD_SAFETENSORS, BAD_PATTERN.
  */
 export function readPeft(directory: string, own?: string): PeftAdapter {
   const configFile = join(directory, configName);

@@ -1,4 +1,4 @@
-/** The tensors of PEFT's LoRA by key (peft/utils/save_and_load.py) -> layers. Runs in browsers too. */
+/** Converts the tensors of PEFT's LoRA by key (peft/utils/save_and_load.py) to layers. Runs in browsers too. */
 import { adapterUnsupported, badAdapter, didYouMean } from '../errors.ts';
 import { type RawTensor, toFloat32 } from '../formats/rawTensor.ts';
 import { type Factors, type LayerForm, transposed } from '../graph/layers.ts';
@@ -7,12 +7,12 @@ import { effectiveScale, type PeftConfig, type Scaled } from './peftConfig.ts';
 export const configName = 'adapter_config.json';
 export const weightsName = 'adapter_model.safetensors';
 
-/** What the keys of PEFT begin with, as save_pretrained writes them. */
+/** The prefix of PEFT's keys, as save_pretrained writes them. */
 export const peftPrefix = 'base_model.model.';
 
 /**
- * One adapted module, its tensors as they lie in the flat state (graph/layers.ts): those of a convolution are PEFT's own, the others
- * are the transposes of PEFT's, so that y += scale · (x·A)·B.
+ * One adapted module, its tensors in the layout of the flat state (graph/layers.ts): those of a convolution are PEFT's
+ * own, the others are the transposes of PEFT's, so that y += scale · (x·A)·B.
  */
 export interface PeftLayer extends Scaled, Factors {
   /** [out]: the layer is weight-decomposed (DoRA). */
@@ -27,15 +27,16 @@ export const peftKey = (path: string, form: LayerForm, part: 'A' | 'B'): string 
 export const peftKeysText = (path: string, form: LayerForm): string =>
   `"${peftKey(path, form, 'A')}" and "${peftKey(path, form, 'B')}"`;
 
-/** Tensors of a file, read when asked for. */
+/** The tensors of a file, read on demand. */
 export interface TensorSource {
   readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>;
   read(key: string): RawTensor | undefined;
 }
 
 /**
- * By module path, in the order of the file: LoRA on linear layers, convolutions of one group and embeddings, any float type.
- * Errors: BAD_ADAPTER (half a pair, a rank that contradicts the config), ADAPTER_UNSUPPORTED by feature, BAD_PATTERN.
+ * The layers by module path, in the order of the file: LoRA on linear layers, convolutions of one group and embeddings,
+ * any float type. Errors: BAD_ADAPTER (half a pair, a rank that contradicts the config), ADAPTER_UNSUPPORTED by
+ * feature, BAD_PATTERN.
  */
 export function peftLayers(source: TensorSource, config: PeftConfig, file?: string): Map<string, PeftLayer> {
   const pairs = new Map<string, { form: LayerForm; A?: RawTensor; B?: RawTensor }>();
@@ -63,8 +64,8 @@ export function peftLayers(source: TensorSource, config: PeftConfig, file?: stri
 }
 
 /**
- * `base_model.model.PATH.lora_A.weight`, or with the adapter's name before `weight` as state_dict() has it; of an embedding
- * `base_model.model.PATH.lora_embedding_A`.
+ * `base_model.model.PATH.lora_A.weight`, or with the adapter's name before `weight` as in state_dict(); for an
+ * embedding `base_model.model.PATH.lora_embedding_A`.
  */
 function parseKey(
   key: string,
@@ -113,7 +114,7 @@ function layer(
     );
   }
   if (rank !== scaled.rank) {
-    throw badAdapter(`the module "${path}" has rank ${rank}, but ${configName} says ${scaled.rank}`, file);
+    throw badAdapter(`the module "${path}" has rank ${rank}, but ${configName} gives ${scaled.rank}`, file);
   }
   for (const [part, { dtype }] of [
     ['A', a],

@@ -1,4 +1,4 @@
-/** PEFT adapter directories, written as PeftModel.save_pretrained of PEFT 0.21 does (without its README.md). */
+/** Writes PEFT adapter directories as PeftModel.save_pretrained of PEFT 0.21 does (without its README.md). */
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,20 +16,20 @@ import { configName, peftKey, weightsName } from './peftTensors.ts';
 export interface FlatLayer extends Sized {
   readonly path: string;
   readonly alpha: number;
-  /** Offsets in float32 elements; shapes as graph/layers.ts says, row-major. */
+  /** Offsets in float32 elements; shapes as in graph/layers.ts, row-major. */
   readonly A: { readonly offset: number };
   readonly B: { readonly offset: number };
-  /** [out], of a DoRA layer. */
+  /** [out], for a DoRA layer. */
   readonly magnitude?: { readonly offset: number } | undefined;
 }
 
-/** A whole weight in the flat state, as the model stores it. */
+/** A modules_to_save weight in the flat state, in the model's layout. */
 export interface FlatWeight {
   /** Module path, dot, name. */
   readonly parameter: string;
   readonly offset: number;
   readonly shape: readonly number[];
-  /** The model has the transpose of torch's. */
+  /** The model stores the transpose of torch's weight. */
   readonly turned?: boolean | undefined;
 }
 
@@ -37,23 +37,23 @@ export interface PeftContent {
   readonly layers: readonly FlatLayer[];
   /** The flat vector that the offsets count in. */
   readonly params: Float32Array;
-  /** How scale comes from alpha; `alpha` (no division) is told to PEFT as lora_alpha = alpha · rank. */
+  /** How scale comes from alpha; `alpha` (no division) is otherFields to PEFT as lora_alpha = alpha · rank. */
   readonly scaling: Scaling;
   /** All paths of weighted modules, adapted or not: a target that is also a suffix of another one must be anchored. */
   readonly knownPaths: Iterable<string>;
   readonly dropout?: number;
-  /** The manifest's `init`; `kaiming` and `kaiming-rank` are what PEFT calls true. */
+  /** The manifest's `init`; PEFT writes `kaiming` and `kaiming-rank` as true. */
   readonly init?: string;
-  /** Fields of a config that the adapter came with, see PeftConfig. */
-  readonly told?: Readonly<Record<string, unknown>> | undefined;
+  /** Fields of the config that the package was compiled from; see PeftConfig. */
+  readonly otherFields?: Readonly<Record<string, unknown>> | undefined;
   readonly saved?: readonly FlatWeight[] | undefined;
-  /** What PEFT finds the modules of `saved` by. */
+  /** The names by which PEFT finds the modules of `saved`. */
   readonly modulesToSave?: readonly string[] | undefined;
 }
 
 /**
- * The two files of a PEFT directory, the weights first. Equal content gives equal bytes.
- * Errors: BAD_ADAPTER where two layers have one path or a tensor lies outside `params`.
+ * The two files of a PEFT directory, the weights first. Equal content gives equal bytes. Errors: BAD_ADAPTER if two
+ * layers have one path or a tensor is outside `params`.
  */
 export function peftFiles(content: PeftContent): { readonly name: string; readonly chunks: readonly Uint8Array[] }[] {
   return [
@@ -62,7 +62,7 @@ export function peftFiles(content: PeftContent): { readonly name: string; readon
   ];
 }
 
-/** Writes both files into a directory that is being built (emit/package.ts). Errors: as peftFiles. */
+/** Writes both files into a directory that is being built (emit/outputs.ts). Errors: as peftFiles. */
 export function writePeft(directory: string, content: PeftContent): void {
   for (const { name, chunks } of peftFiles(content)) writeFileSync(join(directory, name), Buffer.concat(chunks));
 }
@@ -83,7 +83,7 @@ function peftTensors({ layers, params, saved = [] }: PeftContent): [string, RawT
     const slice = (offset: number, length: number): Float32Array => {
       const values = params.subarray(offset, offset + length);
       if (offset < 0 || values.length < length) {
-        throw badAdapter(`the layer "${path}" lies outside the ${params.length} parameters`);
+        throw badAdapter(`the layer "${path}" is outside the ${params.length} parameters`);
       }
       return values;
     };
@@ -91,7 +91,7 @@ function peftTensors({ layers, params, saved = [] }: PeftContent): [string, RawT
     const [a, b] = [slice(A.offset, sizeOf(shapes.A)), slice(B.offset, sizeOf(shapes.B))];
     const { form } = layerOp(op);
     const magnitude = layer.magnitude === undefined ? [] : [slice(layer.magnitude.offset, out)];
-    // PEFT's norm over the window of a convolution keeps its axes.
+    // PEFT's norm over the kernel of a convolution keeps its axes.
     const beside = form === 'conv' ? [1, out, ...(layer.kernel ?? []).map(() => 1)] : [out];
     const decomposed = magnitude.map((m): [string, RawTensor] => [magnitudeKey(path), tensor(beside, m)]);
     const key = (part: 'A' | 'B'): string => peftKey(path, form, part);
@@ -153,7 +153,7 @@ function peftConfig({
   knownPaths,
   dropout,
   init,
-  told,
+  otherFields,
   modulesToSave = [],
 }: PeftContent): Record<string, unknown> {
   const alphaOf = (layer: FlatLayer): number => (scaling === 'alpha' ? layer.alpha * layer.rank : layer.alpha);
@@ -173,11 +173,11 @@ function peftConfig({
     init_lora_weights: init === undefined || init.startsWith('kaiming') ? true : init,
     target_modules: targetModules(paths, knownPaths),
     modules_to_save: modulesToSave.length === 0 ? null : modulesToSave,
-    ...told,
+    ...otherFields,
   };
 }
 
-/** The paths themselves; one anchored expression where PEFT's suffix rule would take a module that has no adapter. */
+/** The paths themselves; one anchored expression if PEFT's suffix rule would match a module that has no adapter. */
 function targetModules(paths: readonly string[], knownPaths: Iterable<string>): readonly string[] | string {
   const adapted = new Set(paths);
   for (const path of knownPaths) {
@@ -189,7 +189,7 @@ function targetModules(paths: readonly string[], knownPaths: Iterable<string>): 
   return paths;
 }
 
-/** The most frequent value, the first one of equals; undefined for none. */
+/** The most frequent value, the first one of equals; undefined for an empty list. */
 function mostCommon(values: readonly number[]): number | undefined {
   const counts = new Map<number, number>();
   for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);

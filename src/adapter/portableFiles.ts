@@ -1,4 +1,7 @@
-/** Adapter files for other programs, read and written: `.onnx_adapter` and `.safetensors` with the same tensors and names. */
+/**
+ * Reads and writes adapter files for other programs: `.onnx_adapter` and `.safetensors` with the same tensors and
+ * names.
+ */
 import { badAdapter } from '../errors.ts';
 import { readWhole, writeFileAtomic } from '../formats/files.ts';
 import type { RawTensor } from '../formats/rawTensor.ts';
@@ -6,7 +9,7 @@ import { writeSafetensors } from '../formats/safetensors.ts';
 import { encodeOnnxAdapter, isOnnxAdapter, parseOnnxAdapter } from './onnxAdapter.ts';
 import { type PortableTensor, parseNamed, safetensorsType } from './portable.ts';
 
-/** In the metadata of a safetensors file of ours, which would otherwise look like any other. */
+/** Metadata that distinguishes these safetensors files from any other. */
 const note = {
   format: 'loraify-adapter/1',
   names: 'inputs of the exported model: A [in, r] and B [r, out] of each layer, the scale multiplied into B',
@@ -26,6 +29,6 @@ export function writeNamedSafetensors(file: string, tensors: ReadonlyMap<string,
 
 /** The tensors of an adapter file by name. Errors: FILE_NOT_FOUND, BAD_ADAPTER, BAD_SAFETENSORS. */
 export function readPortable(file: string): ReadonlyMap<string, PortableTensor> {
-  const bytes = readWhole(file, 2 ** 31, (size) => badAdapter(`${size} bytes are more than an adapter has`, file));
+  const bytes = readWhole(file, 2 ** 31, (size) => badAdapter(`${size} bytes are too many for an adapter`, file));
   return isOnnxAdapter(bytes) ? parseOnnxAdapter(bytes, file).tensors : parseNamed(bytes, file);
 }

@@ -1,7 +1,7 @@
 /**
- * Adapters at run time: the feeds that an exported model (`--inputs required`) takes, from the metadata of its session. Every layer has
- * an axis of its own whose symbol names the module (passes/adapterInputs.ts), so nothing beside the session has to be known. Runs in
- * browsers too.
+ * Adapters at run time: the feeds of an exported model (`--inputs required`), from the metadata of its session. Every
+ * layer has its own rank axis whose symbol contains the module path (passes/lower/exposeAdapters.ts), so the session is
+ * the only input. Runs in browsers too.
  */
 import { adapterMismatch, badOption, didYouMean } from '../errors.ts';
 import { matching } from '../formats/peftPattern.ts';
@@ -17,7 +17,7 @@ export type Adapter =
   | { readonly kind: 'inputs'; readonly file?: string; readonly tensors: ReadonlyMap<string, PortableTensor> }
   /** Layers by module path. */
   | { readonly kind: 'modules'; readonly file?: string; readonly layers: ReadonlyMap<string, PeftLayer> }
-  /** The sum of the branches of others. */
+  /** The sum of the branches of other adapters. */
   | { readonly kind: 'sum'; readonly parts: readonly Weighted[] };
 
 export interface Weighted {
@@ -33,7 +33,7 @@ export interface InputMetadata {
   readonly shape?: readonly (number | string)[];
 }
 
-/** What `run` of ONNX Runtime reads from a tensor. */
+/** The properties of a tensor that ONNX Runtime's `run` reads. */
 export interface PlainTensor {
   readonly type: 'float32';
   readonly dims: readonly number[];
@@ -45,7 +45,10 @@ export interface PlainTensor {
 export type TensorClass<T> = new (type: 'float32', data: Float32Array, dims: readonly number[]) => T;
 
 export interface FeedOptions {
-  /** A factor on the whole adapter; default 1. Goes to the model's own strength input where it has one, else into B. */
+  /**
+   * A factor on the whole adapter; default 1. It is fed to the model's own strength input if there is one, else
+   * multiplied into B.
+   */
   readonly strength?: number;
 }
 
@@ -68,7 +71,7 @@ interface ServedModel {
   readonly strength: string | undefined;
 }
 
-/** A branch in the layout of its slots: the layer changes by scale · A·B. */
+/** A branch in the layout of its slots: the weight update is scale · A·B. */
 interface Branch {
   readonly A: Dense;
   readonly B: Dense;
@@ -80,12 +83,12 @@ interface Dense {
   readonly data: Float32Array;
 }
 
-/** Errors: BAD_OPTION where no input belongs to an adapter. */
+/** Groups the inputs by layer. Errors: BAD_OPTION if no input belongs to an adapter. */
 function servedModel(inputs: readonly InputMetadata[]): ServedModel {
   const slots = new Map<string, Slot[]>();
   let strength: string | undefined;
   for (const { name, type, shape = [] } of inputs) {
-    // The last one: ours is behind the model's own.
+    // The last match, because loraify adds its input after the model's own.
     if (type === 'float32' && shape.length === 0 && name.startsWith(strengthName)) strength = name;
     const axis = shape.findIndex((d) => typeof d === 'string' && d.startsWith(rankSymbol));
     if (axis < 0) continue;
@@ -94,7 +97,7 @@ function servedModel(inputs: readonly InputMetadata[]): ServedModel {
     slots.set(path, [...(slots.get(path) ?? []), { name, shape, axis }]);
   }
   const layers = [...slots].map(([path, [A, B, ...others]]): ServedLayer => {
-    // A comes before B, as the export writes them.
+    // A precedes B, in the order of the export.
     if (A === undefined || B === undefined || others.length > 0)
       throw badOption(`the layer "${path}" does not have two inputs, A and B`);
     return { path, A, B };
@@ -102,7 +105,7 @@ function servedModel(inputs: readonly InputMetadata[]): ServedModel {
   if (layers.length === 0)
     throw badOption(
       'no input of the session belongs to an adapter',
-      'serve a model written by loraify export --format onnx --inputs required, and give its session.inputMetadata',
+      'use a model written by loraify export --format onnx --inputs required, and pass its session.inputMetadata',
     );
   return { layers, strength };
 }
@@ -154,27 +157,27 @@ function fromModules(
 ): Map<string, Branch[]> {
   const found = new Map<string, Branch[]>();
   for (const [path, layer] of modules) {
-    const mine = matching(layers, path);
-    if (mine === undefined) {
+    const slots = matching(layers, path);
+    if (slots === undefined) {
       const near = didYouMean(
         path,
         layers.map((l) => l.path),
       );
       throw adapterMismatch(`the model has no layer "${path}"${near}`, file);
     }
-    if (found.has(mine.path)) throw adapterMismatch(`two layers of the adapter fit layer "${mine.path}"`, file);
+    if (found.has(slots.path)) throw adapterMismatch(`two layers of the adapter fit layer "${slots.path}"`, file);
     const shapes = formShapes(layer.form, layer);
     const branch = {
       A: { dims: shapes.A, data: layer.A },
       B: { dims: shapes.B, data: layer.B },
       scale: layer.scale * factor,
     };
-    found.set(mine.path, [fitting(mine.path, mine, branch, file)]);
+    found.set(slots.path, [fitting(slots.path, slots, branch, file)]);
   }
   return found;
 }
 
-/** The branch itself. Throws ADAPTER_MISMATCH where a shape is not that of the slot, or the ranks differ. */
+/** Checks a branch. Throws ADAPTER_MISMATCH if a shape differs from the slot's, or the ranks differ. */
 function fitting(path: string, slots: Pick<ServedLayer, 'A' | 'B'>, branch: Branch, file: string | undefined): Branch {
   for (const part of ['A', 'B'] as const) {
     const { shape, axis } = slots[part];
@@ -195,19 +198,23 @@ function finite(strength: number): number {
   return strength;
 }
 
-/** Side by side along the rank axis; without any, the empty tensor. Fresh arrays: ONNX Runtime may hand them to a worker for good. */
+/**
+ * Concatenates along the rank axis; without parts, an empty tensor. The arrays are new, because ONNX Runtime may
+ * transfer them to a worker.
+ */
 function filled({ shape, axis }: Slot, parts: readonly Dense[]): Dense {
   const sizes = shape.map((d, i) => (i === axis || typeof d === 'string' ? 0 : d));
   return concatenated(sizes, axis, parts);
 }
 
 /**
- * The feeds of a model that has its adapter as inputs: A and B of every layer, and the strength where it is an input. A layer that the
- * adapter does not have gets rank 0, which leaves it as it is. Add the model's own inputs and run.
+ * The feeds of a model that has its adapter as inputs: A and B of every layer, and the strength if it is an input. A
+ * layer that the adapter does not have gets rank 0, which leaves the base unchanged. Add the model's own inputs and
+ * run.
  *
  * @param adapter undefined: the base model
- * @param inputs `session.inputMetadata` of onnxruntime-node or onnxruntime-web
- * Errors: BAD_OPTION (no such inputs, a strength that is not finite), ADAPTER_MISMATCH naming layers and shapes.
+ * @param inputs `session.inputMetadata` of onnxruntime-node or onnxruntime-web Errors: BAD_OPTION (no such inputs, a
+ * strength that is not finite), ADAPTER_MISMATCH, which names layers and shapes.
  */
 export function feeds(
   adapter: Adapter | undefined,
@@ -225,20 +232,20 @@ export function feeds(
     result.set(name, { type: 'float32', dims, data, location: 'cpu' });
   };
   for (const { path, A, B } of model.layers) {
-    const mine = found.get(path) ?? [];
+    const parts = found.get(path) ?? [];
     put(
       A.name,
       filled(
         A,
-        mine.map((m) => m.A),
+        parts.map((m) => m.A),
       ),
     );
-    // The scale is on B, as in an exported adapter file.
+    // The scale is multiplied into B, as in an exported adapter file.
     put(
       B.name,
       filled(
         B,
-        mine.map(({ B: { dims, data }, scale }) => ({ dims, data: scale === 1 ? data : data.map((x) => x * scale) })),
+        parts.map(({ B: { dims, data }, scale }) => ({ dims, data: scale === 1 ? data : data.map((x) => x * scale) })),
       ),
     );
   }

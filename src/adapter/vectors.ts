@@ -82,12 +82,12 @@ export function scale(v: Float64Array, factor: number): void {
   for (let i = 0; i < v.length; i++) v[i] = (v[i] ?? 0) * factor;
 }
 
-/** The entry of the largest size, the first one of equals. */
+/** The entry with the largest absolute value, the first one of equals. */
 export function largest(v: Float64Array): number | undefined {
   return v.reduce((most, x) => (Math.abs(x) > Math.abs(most) ? x : most), 0);
 }
 
-/** A copy of `v` without its parts along unit vectors. */
+/** A copy of `v` without its components along unit vectors. */
 export function outside(v: Vector, units: readonly Vector[]): Vector {
   const rest = v.slice();
   for (const u of units) add(rest, u, -dot(u, rest));
@@ -102,7 +102,7 @@ export function combined(vectors: readonly Vector[], factors: Float64Array): Vec
   return sum;
 }
 
-/** A plane rotation of two vectors, in place. */
+/** Applies a plane rotation to two vectors, in place. */
 export function rotate(a: Vector, b: Vector, c: number, s: number): void {
   for (let i = 0; i < a.length; i++) {
     const [p, q] = [a[i] ?? 0, b[i] ?? 0];

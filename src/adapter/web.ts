@@ -1,9 +1,9 @@
 /**
- * `loraify/adapter`: adapters of a model that takes them as inputs (`loraify export --format onnx --inputs required`), for
- * onnxruntime-node and onnxruntime-web. One session serves the base model and any number of adapters, because which one is used is
- * decided by the feeds of a run.
+ * `loraify/adapter`: adapters of a model that takes them as inputs (`loraify export --format onnx --inputs required`),
+ * for onnxruntime-node and onnxruntime-web. One session serves the base model and any number of adapters, because the
+ * feeds of a run select the adapter.
  *
- * Neither this module nor what it imports knows Node; the build makes one file of it that a page can import.
+ * Neither this module nor its imports depend on Node; the build bundles it into one file that a page can import.
  */
 import { badAdapter } from '../errors.ts';
 import { parseSafetensors } from '../formats/safetensorsParse.ts';
@@ -25,12 +25,12 @@ export { LoraifyError } from '../errors.ts';
 export type { Adapter, FeedOptions, InputMetadata, PlainTensor, TensorClass, Weighted } from './served.ts';
 
 /**
- * An adapter from the bytes of a file: ONNX Runtime's `.onnx_adapter`, safetensors as loraify exports them, or PEFT's
- * adapter_model.safetensors. The bytes are not copied; leave them as they are.
+ * An adapter from the bytes of a file: ONNX Runtime's `.onnx_adapter`, safetensors as exported by loraify, or PEFT's
+ * adapter_model.safetensors. The bytes are not copied; do not change them.
  *
- * @param config the text of adapter_config.json, which PEFT's files need: scale, patterns and rsLoRA are in it
- * @param file a name for messages
- * Errors: BAD_ADAPTER, BAD_SAFETENSORS, ADAPTER_UNSUPPORTED naming the feature of PEFT, BAD_PATTERN.
+ * @param config the text of adapter_config.json, which PEFT's files need: it has the scale, patterns and rsLoRA
+ * @param file a name for messages Errors: BAD_ADAPTER, BAD_SAFETENSORS, ADAPTER_UNSUPPORTED, which names the feature of
+ * PEFT, BAD_PATTERN.
  */
 export function readAdapter(bytes: Uint8Array | ArrayBuffer, config?: string, file?: string): Adapter {
   const data = bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes);
@@ -40,7 +40,7 @@ export function readAdapter(bytes: Uint8Array | ArrayBuffer, config?: string, fi
   const ofPeft = [...tensors.keys()].some((key) => key.startsWith(peftPrefix));
   if (!ofPeft) return { kind: 'inputs', ...from, tensors: named(tensors, file) };
   if (config === undefined)
-    throw badAdapter(`the tensors are those of PEFT, whose scale is in ${configName}: give its text as well`, file);
+    throw badAdapter(`the tensors are those of PEFT, whose scale is in ${configName}: pass its text as well`, file);
   const source = {
     tensors,
     read: (key: string) => tensors.get(key),
@@ -49,18 +49,20 @@ export function readAdapter(bytes: Uint8Array | ArrayBuffer, config?: string, fi
 }
 
 /**
- * Several adapters as one: the exact sum of their branches, each times its strength. Ranks add up. A layer that only some have comes
- * from those.
+ * Combines several adapters: the exact sum of their branches, each times its strength. Ranks add up. A layer that only
+ * some adapters have is combined from those.
  */
 export const combineAdapters = (parts: readonly Weighted[]): Adapter => ({ kind: 'sum', parts });
 
 /**
- * The feeds that make a session compute with an adapter, by input name; add the model's own inputs. Layers that the adapter lacks get
- * rank 0. The arrays are fresh ones. Without `Tensor` the values are plain objects, which ONNX Runtime takes as well.
+ * The feeds that make a session compute with an adapter, by input name; add the model's own inputs. Layers that the
+ * adapter lacks get rank 0. The arrays are new. Without `Tensor` the values are plain objects, which ONNX Runtime takes
+ * as well.
  *
  *     session.run({ ...adapterFeeds(adapter, session.inputMetadata, { Tensor, strength: 0.8 }), input_ids })
  *
- * Errors: BAD_OPTION (the session has no adapter inputs, a strength that is not finite), ADAPTER_MISMATCH naming layers and shapes.
+ * Errors: BAD_OPTION (the session has no adapter inputs, a strength that is not finite), ADAPTER_MISMATCH, which names
+ * layers and shapes.
  */
 export function adapterFeeds<T>(
   adapter: Adapter,
@@ -80,7 +82,7 @@ export function adapterFeeds<T>(
   return made(feeds(adapter, inputs, options), options.Tensor);
 }
 
-/** The feeds that make a session compute what the base model computes: tensors of rank 0. Errors: BAD_OPTION. */
+/** The feeds that make a session compute the base model: tensors of rank 0. Errors: BAD_OPTION. */
 export function baseFeeds<T>(
   inputs: readonly InputMetadata[],
   options: { readonly Tensor: TensorClass<T> },

@@ -1,11 +1,14 @@
-/** Starts that are parts of the weight itself, which leaves the rest as the base (peft/tuners/lora/layer.py, pissa_init and olora_init). */
+/**
+ * Initial factors that are a part of the weight itself; the rest becomes the base (peft/tuners/lora/layer.py,
+ * pissa_init and olora_init).
+ */
 import { stream } from '../graph/random.ts';
 import { approximateSingular, leadingQr, leadingSingular } from './factorize.ts';
 import type { StartFactors } from './init.ts';
 import type { Weight } from './vectors.ts';
 
 export interface WeightStart {
-  /** W [out, in], as PEFT's Linear has it. */
+  /** W [out, in], in the layout of PEFT's Linear. */
   readonly weight: Weight;
   readonly rank: number;
   readonly scale: number;
@@ -16,9 +19,10 @@ export interface WeightStart {
 /**
  * A [in, rank] and B [rank, out] of a linear layer whose base becomes W - scale·(A·B)ᵀ.
  *
- * `pissa` (Meng et al. 2024): of the principal W = U·S·Vᵀ, A = V·sqrt(S/scale) and B = sqrt(S/scale)·Uᵀ. `pissa_niter_N`: the same of
- * an approximation with N rounds of power iteration, as torch.svd_lowrank computes it. `olora` (Büyükakyüz 2024): W = Q·R gives
- * A = (first rows of R)ᵀ and B = (first columns of Q)ᵀ. A rank beyond min(in, out) leaves the rest zero.
+ * `pissa` (Meng et al. 2024): for the principal W = U·S·Vᵀ, A = V·sqrt(S/scale) and B = sqrt(S/scale)·Uᵀ.
+ * `pissa_niter_N`: the same for an approximation with N rounds of power iteration, as in torch.svd_lowrank. `olora`
+ * (Büyükakyüz 2024): W = Q·R gives A = (first rows of R)ᵀ and B = (first columns of Q)ᵀ. A rank beyond min(in, out)
+ * leaves the remaining columns zero.
  */
 export function weightFactors(
   kind: 'pissa' | 'olora' | `pissa_niter_${number}`,

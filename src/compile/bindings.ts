@@ -1,4 +1,4 @@
-/** The tensors that `--bind NAME=FILE` names. */
+/** Reads the tensors of `--bind NAME=FILE`. */
 import { basename, extname } from 'node:path';
 import { badOption, didYouMean } from '../errors.ts';
 import { readWhole } from '../formats/files.ts';
@@ -11,7 +11,10 @@ import type { Binding } from '../passes/index.ts';
 
 const keywords = ['zeros', 'ones', 'empty', 'input'] as const;
 
-/** Errors: BAD_OPTION for what is neither a keyword nor a file of a known kind; FILE_NOT_FOUND, BAD_DATA, BAD_SAFETENSORS. */
+/**
+ * Errors: BAD_OPTION for a value that is neither a keyword nor a file of a known kind; FILE_NOT_FOUND, BAD_DATA,
+ * BAD_SAFETENSORS.
+ */
 export function readBindings(given: Readonly<Record<string, string>>): Map<string, Binding> {
   return new Map(
     Object.entries(given).map(([name, value]): [string, Binding] => {
@@ -56,7 +59,7 @@ function tensorIn(file: string, name: string): Tensor {
   return inlineTensor(types[dtype], shape, Uint8Array.from(data));
 }
 
-/** The array of the input's name, or the only one. */
+/** The array with the input's name, or the only one. */
 function chosen(arrays: ReadonlyMap<string, RawTensor>, name: string, file: string): RawTensor {
   const [only] = arrays.values();
   const found = arrays.get(name) ?? (arrays.size === 1 ? only : undefined);

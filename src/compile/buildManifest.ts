@@ -20,7 +20,7 @@ export interface ManifestInputs {
   /** The source's file name. */
   readonly file: string;
   readonly bytes: number;
-  /** From the package's folder. */
+  /** The path relative to the package's folder. */
   readonly path: string;
   readonly data: readonly string[];
   /** The file that this package adds. */
@@ -172,7 +172,7 @@ function optimizerSection(prepared: Prepared | undefined, options: ResolvedOptio
   });
 }
 
-/** What is said of weights that are stored rounded. */
+/** The manifest's entry for rounded weights. */
 export const precisionOf = (
   stored: Stored,
   options: ResolvedOptions,
@@ -217,7 +217,7 @@ function fixedSection(prepared: Prepared | undefined, open: ReadonlyMap<string, 
   });
 }
 
-/** The inputs that the training graphs fix. */
+/** The inputs that are bound in the training graphs. */
 export function boundOf({ bindings }: Prepared): NonNullable<Manifest['bound']> {
   return bindings.bound.map(({ name, value, dtype, shape }) =>
     defined({

@@ -1,4 +1,4 @@
-/** A model in memory -> all graphs of a package, in memory: the stages of a compile in their order. */
+/** Compiles a model in memory to all graphs of a package: the stages of a compile in their order. */
 import { type OpenedAdapter, openAdapter } from '../adapter/index.ts';
 import { noLayers } from '../errors.ts';
 import { cloneModel } from '../graph/clone.ts';
@@ -20,7 +20,7 @@ import {
   type TrainingGraph,
 } from '../passes/index.ts';
 import type { Compiled, CompileHooks, Selection } from './compiled.ts';
-import { chooseWhole, type Whole } from './modulesToSave.ts';
+import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type Emittable, emitted, halfTypeOf, type ResolvedOptions } from './options.ts';
 import { dropoutOf, fixedLengths, trainingOptions } from './passOptions.ts';
 import { nothingSelected, selectFromAdapter, selectLayers } from './select.ts';
@@ -31,7 +31,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { onPass, o
   const found = findCandidates(model, adapter?.modules);
   const named = adapter !== undefined || options.target !== undefined;
   if (!found.candidates.some((c) => named || layerOp(c.op).byDefault)) throw noLayers(whyNone(found));
-  const whole = chooseWhole(model, found.candidates, options, adapter);
+  const whole = chooseModulesToSave(model, found.candidates, options, adapter);
   const selection = select(model, found, options, adapter, whole);
   if (selection.chosen.length === 0) throw nothingSelected(selection, options.target);
   const layers = selection.chosen.map((c) => c.layer);
@@ -64,7 +64,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { onPass, o
 export function adaptModel(
   model: Model,
   { chosen }: Selection,
-  { parameters, content }: Whole,
+  { parameters, content }: ModulesToSave,
   options: ResolvedOptions,
   onPass?: OnPass,
 ): Pick<AdaptContext, 'saved' | 'stored'> {
@@ -74,13 +74,13 @@ export function adaptModel(
   return c;
 }
 
-/** The layers that the options, or a PEFT adapter in their place, choose: perhaps none. */
+/** The layers selected by the options, or by a PEFT adapter instead; possibly none. */
 export function select(
   model: Model,
   { candidates: all }: Candidates,
   options: ResolvedOptions,
   adapter: OpenedAdapter | undefined,
-  whole?: Whole,
+  whole?: ModulesToSave,
 ): Selection {
   const modules = new Set(whole?.parameters.map((p) => p.module));
   const rest = all.filter((c) => !modules.has(c.path));

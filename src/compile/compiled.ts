@@ -11,12 +11,12 @@ export interface Compiled {
   readonly layers: readonly Layer[];
   readonly layout: StateLayout;
   readonly dropout: number;
-  /** Weights that are trained themselves, in the order of the state, and what their modules were asked for by. */
+  /** modules_to_save weights in state order, and the patterns that selected them. */
   readonly saved: readonly Saved[];
   readonly modulesToSave: readonly string[];
-  /** Absent where only `model` is emitted. */
+  /** Absent if only `model` is emitted. */
   readonly prepared: Prepared | undefined;
-  /** Weights that are stored in a half type. */
+  /** The weights that were rounded. */
   readonly stored: Stored | undefined;
 }
 
@@ -29,9 +29,9 @@ export interface CompileHooks {
 
 export interface Selection {
   readonly chosen: readonly Chosen[];
-  /** Why a candidate was left alone, by path. */
+  /** The reason why a candidate was not selected, by path. */
   readonly left: ReadonlyMap<string, string>;
   readonly warnings: readonly string[];
-  /** Those of an adapter that the layers come from, in place of the options. */
+  /** The settings of the adapter that the layers come from, instead of the options. */
   readonly settings?: AdapterSettings;
 }

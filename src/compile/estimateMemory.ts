@@ -1,4 +1,4 @@
-/** What a training step holds in memory at its peak, before anything is compiled or run: for `inspect --memory`. */
+/** Estimates the peak memory of a training step without compiling or running anything, for `inspect --memory`. */
 import { badOption, didYouMean } from '../errors.ts';
 import type { Graph, Node, Value } from '../graph/model.ts';
 import { isUnpacked } from '../graph/packing.ts';
@@ -17,7 +17,9 @@ import {
 } from '../passes/index.ts';
 import { longestRun } from '../runtime/index.ts';
 
-/** Values that are alike in all layers: their operator, and their name with `*` for the numbers in it. */
+/**
+ * Values that correspond to each other in all layers: their operator, and their name with `*` for the numbers in it.
+ */
 export interface MemoryKind {
   readonly op: string;
   readonly name: string;
@@ -25,38 +27,38 @@ export interface MemoryKind {
   readonly bytes: number;
 }
 
-/** In bytes. */
+/** The estimate in bytes. */
 export interface InspectedMemory {
-  /** The graph: train_k for more than one step a run. */
+  /** The graph: train_k for more than one step per run. */
   readonly graph: 'train' | 'train_k';
-  /** The lengths it was computed for, by the model's symbols, and the steps of a run. */
+  /** The dims of the estimate, by the model's symbols, and the steps of a run. */
   readonly lengths: Readonly<Record<string, number>>;
   readonly steps: number;
-  /** The frozen weights as they are stored. */
+  /** The frozen weights as stored. */
   readonly weights: number;
-  /** Copies of weights in the order in which the CPU's products read them; 0 for other providers and from 1 GiB of weights. */
+  /** Prepacked weights of the CPU provider's MatMuls; 0 for other providers and from 1 GiB of weights. */
   readonly packed: number;
   /** Inputs of the model and labels. */
   readonly batch: number;
-  /** Parameters and moments: as they are fed, as they are handed back, and between the steps of a run. */
+  /** Parameters and moments: as inputs, as outputs, and between the steps of a run. */
   readonly state: number;
-  /** Everything else that a step computes, at the moment when it takes most. */
+  /** All other results of a step, at the peak. */
   readonly activations: number;
-  /** Of the activations: what the forward made and the backward will read. */
+  /** The part of the activations that the forward made and the backward will read. */
   readonly kept: number;
   readonly total: number;
   /** The node that runs at the peak. */
   readonly peak: { readonly node: string; readonly op: string };
-  /** What the activations are, largest first. */
+  /** The activations, largest first. */
   readonly largest: readonly MemoryKind[];
-  /** Values whose size no length says: they count as nothing. */
+  /** Values of unknown size, which count as zero. */
   readonly unknown: readonly string[];
 }
 
 /**
- * @param asked numbers for the model's symbols; `batch` and `seq` also stand for the first and the second axis of its inputs, `steps`
- * for the optimizer steps of one run.
- * Errors: BAD_OPTION for a symbol that is not there, or that has no number; NO_GRADIENT.
+ * @param asked numbers for the model's symbols; `batch` and `seq` also stand for the first and the second axis of its
+ * inputs, `steps` for the optimizer steps of one run. Errors: BAD_OPTION for an unknown symbol, or one without a
+ * number; NO_GRADIENT.
  */
 export function memoryOf(
   prepared: Prepared,
@@ -66,7 +68,7 @@ export function memoryOf(
   const { target } = prepared.options;
   const { steps = target === 'cuda' ? longestRun : 1, ...numbers } = asked;
   for (const [name, n] of Object.entries({ ...numbers, steps }))
-    if (!Number.isSafeInteger(n) || n < 1) throw badOption(`--memory ${name}=${n}: a length is a positive integer`);
+    if (!Number.isSafeInteger(n) || n < 1) throw badOption(`--memory ${name}=${n}: a dim must be a positive integer`);
   const named = lengthsOf(prepared, numbers);
   const graph = steps > 1 ? 'train_k' : 'train';
   const model = buildTraining(prepared, graph);
@@ -102,7 +104,7 @@ export function memoryOf(
 
 const bytesOfHeld = (held: readonly Held[]): number => held.reduce((n, h) => n + h.bytes, 0);
 
-/** Numbers by the symbols that they are for. */
+/** The numbers by symbol. */
 function lengthsOf(
   { model: { graph }, bindings }: Prepared,
   numbers: Readonly<Record<string, number>>,
@@ -114,11 +116,11 @@ function lengthsOf(
   for (const [name, n] of Object.entries(numbers)) {
     const symbol = needed.has(name) ? name : placed(name);
     if (symbol === n) continue;
-    if (typeof symbol === 'number') throw badOption(`--memory ${name}=${n}: the model fixes that length to ${symbol}`);
+    if (typeof symbol === 'number') throw badOption(`--memory ${name}=${n}: the model fixes that dim to ${symbol}`);
     if (symbol === undefined) {
       const known = [...needed].join(', ') || 'none';
       throw badOption(
-        `--memory ${name}=${n}: no input has a length "${name}"${didYouMean(name, needed) || `; there are: ${known}`}`,
+        `--memory ${name}=${n}: no input has a dim "${name}"${didYouMean(name, needed) || `; there are: ${known}`}`,
       );
     }
     const other = lengths.get(symbol);
@@ -129,32 +131,32 @@ function lengthsOf(
   const missing = [...needed].filter((s) => !lengths.has(s));
   if (missing.length > 0) {
     const form = missing.map((s) => `${s}=N`).join(',');
-    throw badOption(`--memory needs a number for each length that the model leaves open: add ${form}`);
+    throw badOption(`--memory needs a number for each dim that the model leaves open: add ${form}`);
   }
   return lengths;
 }
 
-/** Lengths that are no symbols any more. */
+/** Dims that are fixed and therefore no longer symbols. */
 function fixedNumbers({ fixed }: Prepared): Record<string, number> {
   if (fixed === undefined) return {};
   const given = Object.entries({ batch: fixed.batch, seq: fixed.seq, ...fixed.dims });
   return Object.fromEntries(given.flatMap(([name, n]) => (n === undefined ? [] : [[name, n]])));
 }
 
-/** Whether a value is the trainable state, or what a run makes of it. */
+/** Whether a value is the trainable state, or the updated state. */
 function stateTest(graph: Graph, { names }: Prepared): (v: Value) => boolean {
   const own = [names.lora_params, names.lora_m, names.lora_v, names.lora_step, names.lora_loss_scale];
   const state = new Set<Value>([
     ...graph.inputs.filter((v) => own.includes(v.name)),
     ...graph.outputs.filter((v) => own.some((name) => v.name === `${name}_next`)),
-    // What a Scan carries from step to step.
+    // The loop-carried state of a Scan.
     ...graph.nodes.flatMap((n) => (n.op === 'Scan' ? n.inputs.flatMap((v) => v ?? []) : [])).filter((v) => v.producer),
   ]);
   for (const node of graph.nodes) if (node.op === 'Scan') for (const v of node.outputs) state.add(v);
   return (v) => state.has(v);
 }
 
-/** Of the forward of a graph or of one of its bodies, and read by what is not. */
+/** Whether a value is made by the forward of a graph or of one of its bodies, and read by the backward. */
 function keptTest(graph: Graph): (held: Held) => boolean {
   const forward = new Set([...graph.allGraphs()].flatMap((g) => [...(forwardOf(g) ?? [])]));
   const isForward = (node: Node | undefined): boolean => node !== undefined && forward.has(node);
@@ -162,7 +164,7 @@ function keptTest(graph: Graph): (held: Held) => boolean {
     isForward(value.producer) && views.some((v) => [...v.uses].some(({ node }) => !isForward(node)));
 }
 
-/** Alike in all layers: equal but for numbers in their names. */
+/** Groups values that are equal except for numbers in their names. */
 function kindsOf(held: readonly Held[]): MemoryKind[] {
   const kinds = new Map<string, MemoryKind>();
   for (const { value, bytes } of held) {

@@ -1,5 +1,5 @@
 /**
- * What a user can have done: each function is a short chain of rooms.
+ * The commands compile and inspect: each function is a short chain of stages.
  *
  *   parse -> candidates -> select -> adapt -+-> lower beside the base -> model.onnx
  *                                           +-> prepare -> train, train_k, eval, grad, update
@@ -33,10 +33,10 @@ import { initialParams } from './initialFactors.ts';
 import { type CompileOptions, halfTypeOf, type ResolvedOptions, resolveOptions } from './options.ts';
 
 export interface CompileResult {
-  /** The package directory (what it would be, for a dry run). */
+  /** The package directory (for a dry run, where it would be written). */
   readonly dir: string;
   readonly manifest: Manifest;
-  /** What a user should know though nothing failed. */
+  /** Notices for the user that are not errors. */
   readonly warnings: readonly string[];
   /** Bytes of each graph written, by file name; empty for a dry run. */
   readonly files: Readonly<Record<string, number>>;
@@ -51,10 +51,11 @@ export interface PassTime {
 }
 
 /**
- * Compiles an ONNX file into a package directory: the adapted model, training graphs that stock ONNX Runtime executes, the
- * weights once, the initial adapter and a manifest. Nothing is written unless everything could be built.
+ * Compiles an ONNX file into a package directory: the adapted model, training graphs that stock ONNX Runtime executes,
+ * the weights once, the initial adapter and a manifest. The package appears only if everything could be built.
  *
- * Errors: those of parsing, NO_LAYERS, NO_TARGETS, NO_GRADIENT, BAD_LOSS, BAD_OPTION, ADAPTER_MISMATCH, TARGET_EXISTS, WRITE_FAILED.
+ * Errors: those of parsing, NO_LAYERS, NO_TARGETS, NO_GRADIENT, BAD_LOSS, BAD_OPTION, ADAPTER_MISMATCH, TARGET_EXISTS,
+ * WRITE_FAILED.
  */
 export async function compile(file: string, options: CompileOptions = {}): Promise<CompileResult> {
   const resolved = resolveOptions(options);
@@ -77,7 +78,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
     };
     const timings = resolved.timings ? { timings: times } : {};
     const files: Record<string, number> = {};
-    // Files of exact weights would be most of a package that rounds them: it refers to the source instead.
+    // Files of exact weights would be most of a package that rounds them, so it refers to the source instead.
     const copied = (stored: Stored | undefined) => (stored === undefined ? source.externalFiles : []);
     const common = {
       file: basename(file),

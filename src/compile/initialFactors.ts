@@ -22,15 +22,15 @@ type Start = Pick<Chosen, 'A' | 'B' | 'changed'>;
 type WholeStart = Pick<Chosen, 'A' | 'B' | 'changed' | 'magnitude'>;
 
 /**
- * Starts that depend on the weight are computed when something reads them: looking at a model, or a dry run, decomposes nothing.
- * Errors: BAD_OPTION where the layer cannot start so, and later where its weight is not finite.
+ * Initial factors that depend on the weight are computed when they are first read, so inspect and a dry run need no
+ * decomposition. Errors: BAD_OPTION if the layer does not support the init, and later if its weight is not finite.
  */
 export function startOf(options: StartOptions, candidate: Candidate, layer: Layer): WholeStart {
   const start = factorsOf(options, candidate, layer);
   return options.dora ? { ...start, magnitude: magnitudeOf(candidate, layer, start) } : start;
 }
 
-/** The lengths that the weights of the outputs have at the start, the branch included: float32 [out]. */
+/** The initial norms of the outputs' weights, the branch included: float32 [out]. */
 function magnitudeOf({ products }: Candidate, layer: Layer, { A, B, changed }: Start): Tensor {
   const { path } = layer;
   const { form } = layerOp(layer.op);
@@ -38,7 +38,7 @@ function magnitudeOf({ products }: Candidate, layer: Layer, { A, B, changed }: S
   const tensor = changed ?? product?.weight.tensor;
   if (tensor === undefined || isPacked(layer, product))
     throw badOption(
-      `--dora: the weight of layer "${path}" is quantized, and the lengths of its columns are not known`,
+      `--dora: the weight of layer "${path}" is quantized, so the norms of its columns are not known`,
       'leave --dora or the layer out',
     );
   const lengths = (): Float32Array => {
@@ -66,12 +66,12 @@ function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: La
   const refuse = (reason: string, hint: string): Error => badOption(`--init ${init}: ${reason}`, hint);
   if (form === 'conv' && setsBoth(init))
     throw refuse(
-      `layer "${path}" is a convolution, which only products can start so (PEFT has the same limit)`,
+      `layer "${path}" is a convolution, which this init does not support (PEFT has the same limit)`,
       others,
     );
   if (init === 'orthogonal' && rank % 2 !== 0)
     throw refuse(`it needs an even rank, and layer "${path}" has rank ${rank}`, 'choose an even --rank');
-  // PEFT starts an embedding in its own way, whatever the init.
+  // PEFT initializes an embedding in its own way, whatever the init.
   if (!changesBase(init)) return inline(layer, initialFactors(init, layer, seed, path));
   if (form === 'embedding') return inline(layer, initialFactors('kaiming', layer, seed, path));
   const [product] = candidate.products;
@@ -108,7 +108,7 @@ function fromWeight(init: Parameters<typeof weightFactors>[0], seed: number, lay
 function matrixOf(init: string, tensor: Tensor, { path, layout, in: inputs, out }: Layer) {
   const data = floatsOf(tensor);
   if (!data.every(Number.isFinite))
-    throw badOption(`--init ${init}: the weight of layer "${path}" holds numbers that are not finite`, others);
+    throw badOption(`--init ${init}: the weight of layer "${path}" has values that are not finite`, others);
   return { rows: out, columns: inputs, data: layout === 'out_in' ? data : transposed(data, inputs, out) };
 }
 
@@ -119,7 +119,7 @@ const computed = (dtype: Tensor['dtype'], dims: readonly number[], chunks: () =>
   payload: { kind: 'computed', chunks },
 });
 
-/** Tensors of factors that are there already. */
+/** Tensors of factors that are already computed. */
 export function inline(
   layer: Layer,
   { A, B, magnitude: m }: { readonly A: Float32Array; readonly B: Float32Array; readonly magnitude?: Float32Array },

@@ -1,6 +1,6 @@
 /**
- * The weighted layers of a model, which would be adapted and why the rest not, the loss that would be chosen, and how each
- * operator between both would be differentiated.
+ * Lists the weighted layers of a model, which would be adapted and why the rest would not, the loss that would be
+ * chosen, and how each operator between both would be differentiated.
  */
 import { openAdapter } from '../adapter/index.ts';
 import { LoraifyError } from '../errors.ts';
@@ -29,14 +29,14 @@ import type { Selection } from './compiled.ts';
 import { adaptModel, select } from './compileModel.ts';
 import { type InspectedMemory, memoryOf } from './estimateMemory.ts';
 import { parameterCount } from './manifestLayers.ts';
-import { chooseWhole, type Whole } from './modulesToSave.ts';
+import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { fixedLengths, trainingOptions } from './passOptions.ts';
 import { nothingSelected } from './select.ts';
 
 export interface InspectedLayer {
   readonly path: string;
-  /** Where the path came from. */
+  /** The source of the path. */
   readonly from: string;
   readonly op: string;
   readonly nodes: readonly string[];
@@ -44,31 +44,31 @@ export interface InspectedLayer {
   readonly layout: 'in_out' | 'out_in';
   readonly in: number;
   readonly out: number;
-  /** The window of a convolution. */
+  /** The kernel shape of a convolution. */
   readonly kernel?: readonly number[];
   readonly rank: number;
   /** Trainable parameters of the branch. */
   readonly parameters: number;
   readonly chosen: boolean;
-  /** Why it was left alone. */
+  /** The reason why it was not selected. */
   readonly reason?: string;
 }
 
 export interface InspectOptions extends CompileOptions {
-  /** Say how each operator between the layers and the loss is differentiated. */
+  /** Reports how each operator between the layers and the loss is differentiated. */
   readonly grad?: boolean | undefined;
   /** Report what nearly is a function that the compiler recognizes, and the one thing that differs. */
   readonly why?: boolean | undefined;
   /**
-   * Say what a training step holds in memory, for these lengths: by the model's own symbols, or `batch` and `seq` for the first and
-   * second axis of its inputs; `steps` is how many one run takes (default 16 for cuda, else 1).
+   * Estimates the memory of a training step for these dims: by the model's own symbols, or `batch` and `seq` for the
+   * first and second axis of its inputs; `steps` is the number of steps per run (default 16 for cuda, else 1).
    */
   readonly memory?: Readonly<Record<string, number>> | undefined;
 }
 
-/** How the gradients of the chosen layers come about, or what keeps them from it. */
+/** The gradients of the chosen layers, or the operators that block them. */
 export interface InspectedGradient extends GradientReport {
-  /** How many nodes of each operator are treated alike, most first. */
+  /** The number of nodes per operator that are treated equally, most first. */
   readonly operators: readonly (Pick<Differentiated, 'op' | 'by'> & {
     readonly adapted: boolean;
     readonly count: number;
@@ -81,13 +81,13 @@ export interface Inspection {
   readonly irVersion: number;
   readonly layers: readonly InspectedLayer[];
   readonly skipped: Manifest['skipped'];
-  /** The loss that would be chosen, or why none could. */
+  /** The loss that would be chosen, or the reason why none could be. */
   readonly loss:
     | { readonly kind: string; readonly output: string; readonly tensor: string; readonly reason: string }
     | { readonly reason: string };
-  /** Weights that would be stored in a half type. */
+  /** Weights that would be rounded. */
   readonly precision?: NonNullable<Manifest['precision']>;
-  /** Inputs of the model that the training graphs would fix, and to what. */
+  /** Inputs of the model that would be bound in the training graphs, with their values. */
   readonly bound: NonNullable<Manifest['bound']>;
   readonly totals: {
     readonly layers: number;
@@ -96,7 +96,7 @@ export interface Inspection {
     readonly total: number;
   };
   readonly warnings: readonly string[];
-  /** With `grad`. */
+  /** Present with `grad`. */
   readonly gradient?: InspectedGradient;
   /** With `why`. */
   readonly nearMisses?: readonly NearMiss[];
@@ -105,9 +105,9 @@ export interface Inspection {
 }
 
 /**
- * The weighted layers of a model (or of a package's source), which would be adapted and why the others not, the loss that
- * would be chosen, and with `grad` how the gradients come about. Takes the options of `compile` that select. A model without
- * layers, or one that cannot be trained, is no error here.
+ * The weighted layers of a model (or of a package's source), which would be adapted and why the others would not, the
+ * loss that would be chosen, and with `grad` how the gradients are computed. Takes the selection options of `compile`.
+ * A model without layers, or one that cannot be trained, is not an error here.
  */
 export async function inspect(file: string, options: InspectOptions = {}): Promise<Inspection> {
   const { grad = false, why = false, memory, ...rest } = options;
@@ -116,7 +116,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
   try {
     const adapter = resolved.adapter === undefined ? undefined : openAdapter(resolved.adapter);
     const found = findCandidates(model, adapter?.modules);
-    const whole = chooseWhole(model, found.candidates, resolved, adapter);
+    const whole = chooseModulesToSave(model, found.candidates, resolved, adapter);
     const selection = select(model, found, resolved, adapter, whole);
     const layers = selection.chosen.map((c) => c.layer);
     const dora = layers.some((l) => l.magnitude !== undefined) || resolved.dora;
@@ -187,7 +187,7 @@ function rowOf(
 function preparedFor(
   model: Model,
   selection: Selection,
-  whole: Whole,
+  whole: ModulesToSave,
   options: ResolvedOptions,
   misses: NearMisses | undefined,
 ): { training: Prepared | LoraifyError | undefined; stored?: Stored | undefined } {
@@ -210,7 +210,7 @@ function preparedFor(
       stored,
     };
   } catch (error) {
-    // A model that cannot be trained is a result; an option that makes no sense is none.
+    // A model that cannot be trained is a result; an invalid option is an error.
     if (!(error instanceof LoraifyError) || error.code === 'BAD_OPTION') throw error;
     return { training: error, stored };
   }
@@ -243,7 +243,7 @@ function memoryOfTraining(
 
 function gradientOf(training: Prepared | LoraifyError | undefined, { chosen }: Selection): InspectedGradient {
   const report = reportOf(training);
-  // Adapted products are all alike in a training graph; to a user they are what the model has.
+  // Adapted MatMuls are one operator in a training graph; the report names the source's operator.
   const sources = new Map(chosen.map((c) => [c.layer.path, c.candidate.op]));
   const nodes = report.nodes.map((n) => ({ ...n, op: sources.get(n.layer ?? '') ?? n.op }));
   const counts = new Map<string, InspectedGradient['operators'][number]>();
@@ -257,7 +257,7 @@ function gradientOf(training: Prepared | LoraifyError | undefined, { chosen }: S
   return { operators, ...report, nodes };
 }
 
-/** What keeps the graph from being prepared is what keeps the gradients away. */
+/** An error in preparing the graph is reported as the blocker of the gradients. */
 function reportOf(training: Prepared | LoraifyError | undefined): GradientReport {
   const none = { nodes: [], blocked: [], unreached: [] };
   if (training === undefined) return none;

@@ -12,7 +12,7 @@ export function loraSection(
   options: ResolvedOptions,
 ): Manifest['lora'] {
   const { settings = options } = selection;
-  const { told = {} } = selection.settings ?? {};
+  const { otherFields = {} } = selection.settings ?? {};
   return defined({
     rank: settings.rank,
     alpha: settings.alpha,
@@ -22,7 +22,7 @@ export function loraSection(
     dropout,
     dora: selection.chosen.some((c) => c.magnitude !== undefined) ? true : undefined,
     modulesToSave: modulesToSave.length === 0 ? undefined : [...modulesToSave],
-    peft: Object.keys(told).length === 0 ? undefined : told,
+    peft: Object.keys(otherFields).length === 0 ? undefined : otherFields,
   });
 }
 
@@ -59,7 +59,7 @@ export function layersSection({ selection, layout }: Compiled): ManifestLayer[] 
 
 export function savedSection({ saved, layout }: Compiled): Manifest['saved'] {
   if (saved.length === 0) return undefined;
-  return saved.flatMap(({ name, parameter: { path, value, turned } }, i) => {
+  return saved.flatMap(({ name, parameter: { path, value, transposed: turned } }, i) => {
     const slot = layout.saved[i];
     if (slot === undefined) return [];
     return defined({

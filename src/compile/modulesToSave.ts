@@ -1,4 +1,4 @@
-/** Weights that are trained themselves (modules_to_save): what options or an adapter choose, and what an adapter has for them. */
+/** modules_to_save: the selection by options or an adapter, and the weights from the adapter. */
 
 import type { OpenedAdapter } from '../adapter/index.ts';
 import { adapterMismatch, badOption, didYouMean } from '../errors.ts';
@@ -9,30 +9,33 @@ import { storedValues, typedTensor } from '../package/modulesToSave.ts';
 import { type Candidate, findParameters, type Parameter, parametersOf } from '../passes/index.ts';
 import type { ResolvedOptions } from './options.ts';
 
-/** What is trained beside the layers. */
-export interface Whole {
+/** The weights that are trained in addition to the layers. */
+export interface ModulesToSave {
   readonly parameters: readonly Parameter[];
-  /** What modules end with, for PEFT. */
+  /** The suffixes of module names, for PEFT. */
   readonly patterns: readonly string[];
-  /** The content that an adapter brings, in the type of the weight. */
+  /** The content from an adapter, in the type of the weight. */
   readonly content: (p: Parameter) => Tensor | undefined;
 }
 
-/** Errors: BAD_OPTION for names that fit no module, ADAPTER_MISMATCH for weights of the adapter that the model does not have so. */
-export function chooseWhole(
+/**
+ * Errors: BAD_OPTION for names that match no module, ADAPTER_MISMATCH for weights of the adapter that do not match the
+ * model's.
+ */
+export function chooseModulesToSave(
   model: Model,
   candidates: readonly Candidate[],
   { modulesToSave, adapter: file }: Pick<ResolvedOptions, 'modulesToSave' | 'adapter'>,
   adapter: OpenedAdapter | undefined,
-): Whole {
+): ModulesToSave {
   const none = { parameters: [], patterns: [], content: () => undefined };
   if (adapter !== undefined) {
     if (adapter.saved.size === 0) return none;
     const found = new Map<Parameter, Tensor>();
     const parameters = findParameters(model, candidates);
     for (const [name, tensor] of adapter.saved) {
-      const mine = only(parameters, (p) => p.path, name, '.');
-      if (mine === undefined || found.has(mine))
+      const parameter = only(parameters, (p) => p.path, name, '.');
+      if (parameter === undefined || found.has(parameter))
         throw adapterMismatch(
           `the model has no weight "${name}" of its own${didYouMean(
             name,
@@ -40,8 +43,15 @@ export function chooseWhole(
           )}`,
           file,
         );
-      const { dims, dtype } = mine.tensor;
-      found.set(mine, typedTensor(dtype, dims, storedValues({ ...mine, parameter: name, shape: dims }, tensor, file)));
+      const { dims, dtype } = parameter.tensor;
+      found.set(
+        parameter,
+        typedTensor(
+          dtype,
+          dims,
+          storedValues({ parameter: name, shape: dims, turned: parameter.transposed }, tensor, file),
+        ),
+      );
     }
     return {
       parameters: parameters.filter((p) => found.has(p)),

@@ -1,4 +1,4 @@
-/** The options of a compile: what a user may say, with defaults and checks, for the library and the command line alike. */
+/** The options of a compile with defaults and checks, for the library and the command line alike. */
 import { z } from 'zod';
 import { setsBoth } from '../adapter/index.ts';
 import { badOption, notTaken } from '../errors.ts';
@@ -51,7 +51,7 @@ const schema = z.strictObject({
     .default('kaiming'),
   /** Everything random comes from it. */
   seed: z.int().default(0),
-  /** Exact paths, suffixes behind a dot, `/full-match expressions/`; absent: every weighted MatMul and Gemm. */
+  /** Exact paths, suffixes after a dot, `/full-match expressions/`; absent: every weighted MatMul and Gemm. */
   target: names.optional(),
   exclude: names.optional(),
   /** PEFT's layers_to_transform. */
@@ -60,11 +60,11 @@ const schema = z.strictObject({
   alphaPattern: z.record(z.string(), finite).default({}),
   /** A PEFT directory to start from; its ranks, alphas and targets replace the options'. */
   adapter: z.string().optional(),
-  /** The share of a branch's input that is left out in each training step; absent: the adapter's, else 0. */
+  /** The share of a branch's input that is dropped in each training step; absent: the adapter's, else 0. */
   dropout: fraction.optional(),
-  /** Weight-decomposed layers (DoRA): each has a trained length for the weights of every output. */
+  /** Weight-decomposed layers (DoRA): each has a trained magnitude for the weights of every output. */
   dora: z.boolean().default(false),
-  /** Modules whose own weights are trained: PEFT's modules_to_save, names that their paths end with. */
+  /** PEFT's modules_to_save: suffixes of the paths of modules that are fully trained. */
   modulesToSave: names.optional(),
   loss: z.enum(keysOf(lossChoices)).default('auto'),
   lossOutput: z.string().optional(),
@@ -79,10 +79,10 @@ const schema = z.strictObject({
   ...recordOf(lossParamNames, (name) => parameter(lossesWith(name).map((l) => l.param))),
   /** What fixes inputs of the model in the training graphs: zeros, ones, empty, input (it stays one), or a file that holds it. */
   bind: z.record(z.string(), z.string().min(1)).default({}),
-  /** Numbers for lengths that the source leaves open, in the graphs that take steps: rows, and the positions of a sequence. */
+  /** Numbers for open dims of the source, in the graphs that take steps: rows, and the positions of a sequence. */
   batch: z.int().positive().optional(),
   seq: z.int().positive().optional(),
-  /** The same for lengths by their symbols in the model. */
+  /** The same for dims by their symbols in the model. */
   dim: z.record(z.string(), z.int().positive()).default({}),
   optimizer: z.enum(keysOf(optimizers)).default('adamw'),
   betas: z.tuple([fraction, fraction]).default([...optimizerOptions.betas.default]),
@@ -100,9 +100,9 @@ const schema = z.strictObject({
   opset: z.int().optional(),
   /** The package directory; absent: `./<model name without .onnx>.lora`. */
   out: z.string().optional(),
-  /** Replace an existing package. */
+  /** Replaces an existing package. */
   force: z.boolean().default(false),
-  /** Say what would be done, write nothing. */
+  /** Reports what would be done without writing it. */
   dryRun: z.boolean().default(false),
   /** Write the text of the model after every pass that ran into this folder, as NNN-STAGE-PASS.onnx.txt. */
   dump: z.string().optional(),
@@ -110,7 +110,7 @@ const schema = z.strictObject({
   timings: z.boolean().default(false),
 });
 
-/** Options as one writes them: all may be left out. */
+/** Options as passed by a caller: all may be left out. */
 export type CompileOptions = z.input<typeof schema>;
 /** Options with every default filled in. */
 export interface ResolvedOptions extends z.output<typeof schema> {
@@ -118,7 +118,7 @@ export interface ResolvedOptions extends z.output<typeof schema> {
   readonly lossGiven: readonly string[];
 }
 
-/** Fills in defaults. Throws BAD_OPTION naming the option. */
+/** Fills in defaults. Throws BAD_OPTION, which names the option. */
 export function resolveOptions(options: CompileOptions): ResolvedOptions {
   const defined = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
   const result = schema.safeParse(defined);

@@ -1,4 +1,4 @@
-/** What the passes take of the options, and of an adapter beside them. */
+/** Derives the options of the passes from those of the compile and from an adapter. */
 import type { OpenedAdapter } from '../adapter/index.ts';
 import { badOption } from '../errors.ts';
 import type { FixedLengths, OnPass, Prepared, Stored } from '../passes/index.ts';
@@ -44,8 +44,8 @@ export function trainingOptions(
 export const fixedLengths = ({ batch, seq, dim }: ResolvedOptions): FixedLengths => ({ batch, seq, dims: dim });
 
 /**
- * The option, else what the adapter was trained with. Errors: BAD_OPTION where it is 1, on a part of a packed weight, and beside
- * DoRA, whose base reads the dropped input as well in PEFT (peft/tuners/lora/dora.py).
+ * The option, else the adapter's dropout. Errors: BAD_OPTION if the latter is 1, on a part of a packed weight, and with
+ * DoRA, whose base also reads the dropped input in PEFT (peft/tuners/lora/dora.py).
  */
 export function dropoutOf(
   options: ResolvedOptions,
@@ -56,18 +56,18 @@ export function dropoutOf(
   const dropout = options.dropout ?? adapter?.dropout ?? 0;
   if (dropout > 0 && decomposed !== undefined)
     throw badOption(
-      `dropout ${dropout} beside DoRA (layer "${decomposed}") is not available: the graphs would not compute what PEFT does`,
-      'say --dropout 0, or train without DoRA',
+      `dropout ${dropout} with DoRA (layer "${decomposed}") is not supported: the graphs would not compute what PEFT does`,
+      'use --dropout 0, or train without DoRA',
     );
   if (dropout > 0 && packed !== undefined)
     throw badOption(
-      `dropout ${dropout} on layer "${packed}" is not available: its weight is packed with others inside an Attention node, which has one input for all`,
-      'say --dropout 0, or leave the layer out',
+      `dropout ${dropout} on layer "${packed}" is not supported: its weight is packed with others inside an Attention node, which has one input for all`,
+      'use --dropout 0, or leave the layer out',
     );
   if (dropout === 1)
     throw badOption(
-      'lora_dropout of the adapter is 1: nothing would be left of the input of a branch',
-      'say another share with --dropout',
+      "lora_dropout of the adapter is 1, which would drop all of a branch's input",
+      'set another share with --dropout',
     );
   return dropout;
 }

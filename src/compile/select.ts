@@ -1,4 +1,4 @@
-/** Which weights become layers, with which rank, alpha and start: the options of compile and inspect put together. */
+/** Selects the layers with their rank, alpha and initial factors, from the options of compile and inspect. */
 
 import { type OpenedAdapter, peftKeysText } from '../adapter/index.ts';
 import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from '../errors.ts';
@@ -31,9 +31,9 @@ export const scaleOf = (scaling: Scaling, alpha: number, rank: number): number =
 
 const needsTarget = 'only with --target';
 
-/** Applies PEFT's selection rules. May choose nothing. */
+/** Applies PEFT's selection rules. May select nothing. */
 export function selectLayers(model: Model, candidates: readonly Candidate[], options: SelectOptions): Selection {
-  // `all-linear` leaves out the layer that gives the model's output, as PEFT does, and what is not linear.
+  // `all-linear` leaves out the layer that computes the model's output, as in PEFT, and layers that are not linear.
   const notLinear = new Set(
     candidates
       .filter(
@@ -74,10 +74,10 @@ export function selectLayers(model: Model, candidates: readonly Candidate[], opt
   return { chosen, left, warnings };
 }
 
-/** The error NO_TARGETS for a selection of nothing. */
+/** The error NO_TARGETS for an empty selection. */
 export function nothingSelected({ left, warnings }: Selection, target: readonly string[] | undefined): LoraifyError {
-  const asked = target === undefined ? '' : `: ${warnings.join('; ') || target.join(', ')}`;
-  return noTargets(`none of the ${left.size} layers is selected${asked}`);
+  const targets = target === undefined ? '' : `: ${warnings.join('; ') || target.join(', ')}`;
+  return noTargets(`none of the ${left.size} layers is selected${targets}`);
 }
 
 /** Takes layers, ranks, scales and content from an adapter. Throws ADAPTER_MISMATCH by name. */
@@ -122,7 +122,12 @@ export function selectFromAdapter(
     return [{ candidate, layer, ...inline(layer, found) }];
   });
   const { rank = 1, alpha = 1 } = chosen[0]?.layer ?? {};
-  return { chosen, left, warnings, settings: adapter.settings ?? { rank, alpha, scaling: 'standard', told: {} } };
+  return {
+    chosen,
+    left,
+    warnings,
+    settings: adapter.settings ?? { rank, alpha, scaling: 'standard', otherFields: {} },
+  };
 }
 
 const nearest = (path: string, candidates: readonly Candidate[]): string =>

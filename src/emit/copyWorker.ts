@@ -1,11 +1,11 @@
-/** The thread of copying.ts. It knows hardly anything but Node, so that it starts at once. */
+/** The worker thread of copying.ts. It imports almost nothing but Node, so that it starts at once. */
 import { readSync, writeSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
 import { roundBits } from '../graph/rounding.ts';
 import type { CopyJob } from './copying.ts';
 
 const { target, ranges }: CopyJob = workerData;
-// Stays in the cache of a core between reading and writing.
+// Small enough to stay in a core's cache between reading and writing.
 const buffer = new Uint8Array(128 << 10);
 const bits = new Uint32Array(buffer.buffer);
 const halves = new Uint16Array(bits.length);
@@ -21,7 +21,7 @@ for (const { fd, offset, bytes, to, round } of ranges)
     done += got;
   }
 
-/** All of the bytes, however many calls that takes: elements must not be cut. */
+/** Reads all of the bytes, in as many calls as that takes: elements must not be split. */
 function fill(fd: number, length: number, position: number): number {
   let got = 0;
   while (got < length) {

@@ -1,27 +1,30 @@
-/** Ranges of open files copied on a thread of their own, while the caller goes on computing. */
+/** Copies ranges of open files on a worker thread, while the caller continues to compute. */
 import { Worker } from 'node:worker_threads';
 import { compiledFile } from '../formats/compiled.ts';
 import type { HalfType } from '../graph/rounding.ts';
 
-/** All in bytes; files as descriptors, which all threads of a process share. */
+/** A range in bytes; files are descriptors, which all threads of a process share. */
 export interface CopyRange {
   readonly fd: number;
   readonly offset: number;
   readonly bytes: number;
-  /** Where in the target. */
+  /** The offset in the target. */
   readonly to: number;
-  /** The bytes are float32, which this type replaces: half as many are written. */
+  /** The bytes are float32 and are rounded to this type: half as many are written. */
   readonly round?: HalfType;
 }
 
-/** What the thread is started with. */
+/** The input of the worker thread. */
 export interface CopyJob {
   readonly target: number;
   readonly ranges: readonly CopyRange[];
 }
 
 export interface Copying {
-  /** Settles when the thread has ended: whether all ranges were copied. Why one was not shows when it is copied again. */
+  /**
+   * Settles when the thread has ended: true if all ranges were copied. The reason of a failure appears when the range
+   * is copied again.
+   */
   readonly done: Promise<boolean>;
   /** Ends the thread; the files may be closed when this settles. */
   stop(): Promise<void>;

@@ -1,4 +1,4 @@
-/** Model -> ModelProto bytes. Nodes stand in the order given; names are the values' own. */
+/** Encodes a Model as ModelProto bytes. Nodes keep the given order; names are the values' own. */
 import { badModel } from '../errors.ts';
 import type { Attr, FunctionDef, Graph, Model, Node, SparseTensor, Unknown, Value } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
@@ -7,12 +7,12 @@ import { encodeAttr } from './encodeAttr.ts';
 import { encodeTensor, type Placements } from './encodeTensor.ts';
 import { encodeValueInfo } from './encodeType.ts';
 
-/** Nodes of this domain are forms of the compiler's own; they must be lowered before a model is written. */
+/** The domain of the compiler's own operators, which must be lowered before a model is written. */
 const internalDomain = 'loraify';
 
 /**
- * The wire bytes of a model. Tensors that `placements` knows become external data, all others lie inside. Fields that the parser
- * did not know are appended to their messages. Errors: BAD_MODEL for integers beyond 64 bits.
+ * The wire bytes of a model. Tensors in `placements` become external data, all others are stored inside. Fields that
+ * the parser did not know are appended to their messages. Errors: BAD_MODEL for integers beyond 64 bits.
  */
 export function encodeModel(model: Model, placements: Placements = new Map()): Uint8Array {
   return encodeMessage('ModelProto', {
@@ -50,7 +50,7 @@ function encodeGraph(graph: Graph, placements: Placements): ProtoInit<'GraphProt
   };
 }
 
-/** Values with a value_info entry, in order of definition, then entries that name nothing here. */
+/** Values with a value_info entry, in order of definition, then entries whose name is not defined here. */
 function declared(graph: Graph): Value[] {
   const shown = new Set([...graph.inputs, ...graph.outputs]);
   const found: Value[] = [];
@@ -64,7 +64,7 @@ function declared(graph: Graph): Value[] {
 
 function encodeInitializer(v: Value, inputs: ReadonlySet<Value>, placements: Placements): ProtoInit<'TensorProto'> {
   if (v.tensor === undefined) throw new Error(`initializer "${v.name}" has no tensor`);
-  // What is noted on a value that has no ValueInfo of its own goes with its tensor.
+  // The metadata of a value without a ValueInfo is written with its tensor.
   const alone = !inputs.has(v) && !v.declared && v.metadata.size > 0;
   const tensor = alone ? { ...v.tensor, metadata: new Map([...(v.tensor.metadata ?? []), ...v.metadata]) } : v.tensor;
   return encodeTensor(tensor, v.name, placements.get(v.tensor));
@@ -96,7 +96,7 @@ function encodeAttrs(attrs: ReadonlyMap<string, Attr>, placements: Placements): 
   return encoded;
 }
 
-/** How the parts of an attribute are written. */
+/** The writers of an attribute's parts. */
 const within = (placements: Placements) => ({
   tensor: (t: Tensor, name: string) => encodeTensor(t, name, placements.get(t)),
   graph: (g: Graph) => encodeGraph(g, placements),
@@ -113,7 +113,7 @@ function encodeSparse(s: SparseTensor, placements: Placements): ProtoInit<'Spars
 
 function encodeFunction(f: FunctionDef, placements: Placements): ProtoInit<'FunctionProto'> {
   if (f.body.initializers.length > 0)
-    throw badModel(`function "${f.domain}.${f.name}" has initializers, which the format cannot hold`);
+    throw badModel(`function "${f.domain}.${f.name}" has initializers, which the format does not allow`);
   return {
     name: f.name,
     input: f.body.inputs.map((v) => v.name),
@@ -131,7 +131,7 @@ function encodeFunction(f: FunctionDef, placements: Placements): ProtoInit<'Func
   };
 }
 
-/** A function's inputs and outputs have no ValueInfo of their own: theirs stand among the others. */
+/** A function's inputs and outputs have no ValueInfo of their own: theirs are among the others. */
 function functionInfo(body: Graph): Value[] {
   const own = [...body.inputs, ...body.nodes.flatMap((n) => n.outputs)];
   return [...own.filter((v) => v.declared && v.name !== ''), ...body.strayInfo];
@@ -148,7 +148,7 @@ export function encodeMap(entries: ReadonlyMap<string, string>): ProtoInit<'Stri
   return encoded;
 }
 
-/** Empty texts are left out, as writers do. */
+/** Leaves out empty texts, as other writers do. */
 export const text = (s: string): string | undefined => (s === '' ? undefined : s);
 
 export const unknowns = (fields: Unknown | undefined): { readonly $unknowns?: Unknown } =>

@@ -1,10 +1,10 @@
-/** Attr -> AttributeProto. */
+/** Encodes Attr as AttributeProto. */
 import type { Attr, AttrValue, Graph, SparseTensor } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { type ProtoInit, toLong } from '../proto/index.ts';
 import { encodeType } from './encodeType.ts';
 
-/** How the parts of an attribute are written. */
+/** The writers of an attribute's parts. */
 export interface AttrParts {
   tensor(tensor: Tensor, name: string): ProtoInit<'TensorProto'>;
   graph(graph: Graph): ProtoInit<'GraphProto'>;

@@ -1,8 +1,8 @@
-/** Tensor -> TensorProto: elements inside as raw_data, or in a data file. */
+/** Encodes Tensor as TensorProto: elements inside as raw_data, or in a data file. */
 import { bytesOf, dataTypeNumber, type Tensor } from '../graph/tensor.ts';
 import { type ProtoInit, toLong } from '../proto/index.ts';
 
-/** Where a tensor's raw_data bytes lie: in a file beside the model, `offset` and `length` in bytes. */
+/** The place of a tensor's raw_data bytes: a file beside the model, `offset` and `length` in bytes. */
 export interface Placement {
   readonly location: string;
   readonly offset: number;

@@ -1,4 +1,4 @@
-/** ValueType -> TypeProto. A type that came from a file and was not replaced is written as it was. */
+/** Encodes ValueType as TypeProto. A type that was read from a file and not replaced is written unchanged. */
 import type { Dim, TensorType, Value, ValueType } from '../graph/model.ts';
 import { dataTypeNumber } from '../graph/tensor.ts';
 import { encodeMessage, type ProtoInit, toLong, typeBytesOf } from '../proto/index.ts';

@@ -1,4 +1,4 @@
-/** Model -> files. */
+/** Writes models and packages to files. */
 export { encodeModel } from './encode.ts';
 export type { Placement, Placements } from './encodeTensor.ts';
 export {

@@ -1,6 +1,6 @@
 /**
- * Folds adapters into a model file: the source's wire bytes, in which only the changed weights (and the length prefixes around
- * them) differ. Memory: the graph and one block of rows.
+ * Folds adapters into a model file: copies the source's wire bytes, in which only the changed weights (and the length
+ * prefixes around them) differ. Memory: the graph and one block of rows.
  */
 import { basename } from 'node:path';
 import { LoraifyError, notMergeable, writeFailed } from '../errors.ts';
@@ -35,7 +35,7 @@ import { moveExternal, type RawBytes, replaceElements } from './mergeTensor.ts';
 import { reason } from './outputs.ts';
 import { writePieces } from './pieces.ts';
 
-/** A weight that changes where it is stored, for everything that reads it. Several edits of one tensor add up. */
+/** A weight that is changed in place, for all its readers. Several edits of one tensor add up. */
 export interface WeightEdit {
   /** For messages. */
   readonly layer: string;
@@ -45,33 +45,33 @@ export interface WeightEdit {
   readonly delta: Delta;
 }
 
-/** A weight that is replaced: raw_data of the new one, of the same type and shape. */
+/** A weight that is replaced: raw_data of the new content, of the same type and shape. */
 export interface WeightContent extends Omit<WeightEdit, 'delta'> {
   readonly content: Uint8Array;
 }
 
 export type WeightChange = WeightEdit | WeightContent;
 
-/** A changed copy of a weight for some of its readers; the weight itself stays. */
+/** A changed copy of a weight for some of its readers; the weight itself is kept. */
 export type UntieEdit = WeightEdit & Untied;
 export type UntieChange = WeightChange & Untied;
 
 export interface Untied {
-  /** Of the new initializer: free in the whole model. */
+  /** The name of the new initializer, unused in the whole model. */
   readonly name: string;
   readonly uses: readonly { readonly node: Node; readonly input: number }[];
 }
 
 export interface Merged {
-  /** Bytes of the model file, and of its data file where one was needed. */
+  /** The bytes of the model file, and of its data file if there is one. */
   readonly bytes: number;
   readonly dataFile: string | undefined;
 }
 
 /**
- * Writes the merged model to `path`, and to `path`.data what must be external: everything that was, and what would make the file
- * larger than 2 GiB. The edits' tensors and nodes are those of the model that came with `source`. Not atomic: see createFile.
- * Errors: NOT_MERGEABLE, MERGE_MISMATCH, WRITE_FAILED.
+ * Writes the merged model to `path`, and its external data to `path`.data: all data that were external, and tensors
+ * that would make the file larger than 2 GiB. The edits' tensors and nodes are those of the model that was parsed from
+ * `source`. Not atomic: see createFile. Errors: NOT_MERGEABLE, MERGE_MISMATCH, WRITE_FAILED.
  */
 export function mergeWeights(
   source: ModelSource,
@@ -98,7 +98,8 @@ export function mergeWeights(
   let made = attempt(source.externalFiles.length > 0);
   if (pieceBytes(made.pieces) > maxFileBytes) made = attempt(true);
   const bytes = pieceBytes(made.pieces);
-  if (bytes > maxFileBytes) throw writeFailed(path, `the merged model has ${bytes} bytes, a protobuf can have 2 GiB`);
+  if (bytes > maxFileBytes)
+    throw writeFailed(path, `the merged model has ${bytes} bytes, but a protobuf is limited to 2 GiB`);
   try {
     writePieces(source.bytes, made.pieces, path);
     if (made.data.needed) made.data.write(`${path}.data`);
@@ -135,7 +136,7 @@ function check(source: ModelSource, change: WeightChange): void {
 
 function placeOf(source: ModelSource, item: Tensor | Node): Place {
   const place = source.placeOf(item);
-  if (place === undefined) throw new Error('an edit names something that is not of this source');
+  if (place === undefined) throw new Error('an edit refers to a tensor or node that is not part of this source');
   return place;
 }
 
@@ -144,15 +145,16 @@ function merged(tensor: Tensor, edits: readonly WeightChange[]): RawBytes {
   const deltas = edits.flatMap((e) => ('content' in e ? [] : [e.delta]));
   const [whole] = edits.flatMap((e) => ('content' in e ? [e.content] : []));
   if (whole !== undefined) {
-    if (edits.length > 1) throw notMergeable(names, 'they change one stored weight, and one of them replaces it');
+    if (edits.length > 1)
+      throw notMergeable(names, 'several layers change one stored weight, and one of them replaces it');
     return () => [whole];
   }
   if (new Set(deltas.map(columnsOf)).size > 1)
-    throw notMergeable(names, 'they read one stored weight as matrices of different shapes');
+    throw notMergeable(names, 'several layers read one stored weight as matrices of different shapes');
   return () => mergedBlocks(tensor, deltas, names, edits[0]?.weight);
 }
 
-/** Adds the changed copy and lets the nodes read it. */
+/** Adds the changed copy and redirects the nodes to it. */
 function untie(
   source: ModelSource,
   change: Changes,
@@ -169,7 +171,8 @@ function untie(
       change.change([7, 0], (_cursor, _from, end) => [insertion(end, fieldStream(5, copy))]);
       continue;
     }
-    // Functions have no initializers, and before IR 4 each one had to be an input: a Constant node before the first reader.
+    // Functions have no initializers, and before IR 4 each initializer had to be an input: then a Constant node before
+    // the first reader is used.
     const [a, b, field] = f === undefined ? [7, 0, 1] : [functionField, f, 7];
     const index = Math.min(
       ...places.filter((p) => p[0] === a && (f === undefined || p[1] === f)).map((p) => p[3] ?? 0),
@@ -180,7 +183,7 @@ function untie(
 
 const functionField = 25;
 
-/** TensorProto of the copy. */
+/** The TensorProto of the copy. */
 function copyOf(
   { tensor, name }: UntieChange,
   raw: RawBytes,
@@ -206,7 +209,7 @@ function copyOf(
   );
 }
 
-/** NodeProto of a Constant. */
+/** The NodeProto of a Constant. */
 function constantNode(output: string, tensor: Stream): Stream {
   const attribute = joined(
     streamOf(encodeMessage('AttributeProto', { name: 'value' })),
@@ -219,7 +222,7 @@ function constantNode(output: string, tensor: Stream): Stream {
   );
 }
 
-/** In a NodeProto. */
+/** Renames an input of a NodeProto. */
 const renameInput =
   (input: number, name: string): Change =>
   (cursor, from, end) => {

@@ -1,4 +1,7 @@
-/** The one data file of a merged model: the source's data files after each other, with the changed weights in their places. */
+/**
+ * The single data file of a merged model: the source's data files one after another, with the changed weights at their
+ * offsets.
+ */
 import { closeSync, constants, copyFileSync, openSync } from 'node:fs';
 import { openReader } from '../formats/files.ts';
 import type { Tensor } from '../graph/tensor.ts';
@@ -6,25 +9,22 @@ import type { ModelSource } from '../proto/index.ts';
 import type { RawBytes } from './mergeTensor.ts';
 import { writeAt } from './weights.ts';
 
-/** Mapping into memory wants page boundaries. */
+/** Memory mapping requires page boundaries. */
 const alignment = 4096;
 
 export interface DataFilePlan {
-  /** Where each external tensor lies in the new file. */
+  /** The offset of each external tensor in the new file. */
   readonly offsets: ReadonlyMap<Tensor, number>;
-  /** Makes room at the end. Returns the offset. */
+  /** Reserves space at the end and returns its offset. */
   add(length: number, write: RawBytes): number;
-  /** Writes elements of an external tensor to its offset. */
+  /** Writes elements of an external tensor at its offset. */
   change(tensor: Tensor, write: RawBytes): void;
-  /** Whether anything goes into the file. */
+  /** Whether the file has any content. */
   readonly needed: boolean;
   write(path: string): void;
 }
 
-/**
- * A changed tensor keeps its place unless another one that is not changed along with it lies there too: then it gets a place of
- * its own, at the end.
- */
+/** A changed tensor keeps its place unless an unchanged tensor overlaps it: then it is moved to the end. */
 export function planDataFile(source: ModelSource, changed: ReadonlySet<Tensor>): DataFilePlan {
   const bases = new Map<string, number>();
   let end = 0;
@@ -81,7 +81,7 @@ export function planDataFile(source: ModelSource, changed: ReadonlySet<Tensor>):
   };
 }
 
-/** Items by key, both in order of first appearance. */
+/** Groups items by key, both in order of first appearance. */
 export function grouped<K, T>(items: readonly T[], key: (item: T) => K): Map<K, T[]> {
   const out = new Map<K, T[]>();
   for (const item of items) {
@@ -92,7 +92,7 @@ export function grouped<K, T>(items: readonly T[], key: (item: T) => K): Map<K, 
   return out;
 }
 
-/** Tensors whose bytes some other tensor has a part in. */
+/** Tensors that share bytes with another tensor. */
 function overlapping(tensors: readonly Tensor[]): Set<Tensor> {
   const out = new Set<Tensor>();
   const files = grouped(tensors, (t) => t.origin?.external?.location ?? '');

@@ -1,8 +1,11 @@
-/** W + scale·A·B, or its columns at given lengths (DoRA), block by block: float64 accumulation, one rounding to the type of W. */
+/**
+ * Computes W + scale·A·B, or its columns scaled to given norms (DoRA), block by block: float64 accumulation, one
+ * rounding to the type of W.
+ */
 import { mergeMismatch } from '../errors.ts';
 import { bfloatToNumber, chunks, halfToNumber, type Tensor } from '../graph/tensor.ts';
 
-/** What is added to a weight. */
+/** The update of a weight. */
 export interface Delta {
   /** [in, rank], row-major. */
   readonly A: Float32Array;
@@ -11,18 +14,30 @@ export interface Delta {
   readonly in: number;
   readonly out: number;
   readonly scale: number;
-  /** How the weight lies: [in, out] or [out, in]. */
+  /** The layout of the weight: [in, out] or [out, in]. */
   readonly layout: 'in_out' | 'out_in';
-  /** Where the layer has only some columns of a weight [in, of]: the first of them. Never beside lengths, or as [out, in]. */
+  /**
+   * The first column of a layer that has only some columns of a weight [in, of]. Never used with a magnitude, or with
+   * layout [out, in].
+   */
   readonly part?: { readonly from: number; readonly of: number } | undefined;
-  /** [out]: the lengths that the weights of each output get (peft/tuners/lora/variants.py, DoraLinearVariant.merge_safe). */
+  /**
+   * [out]: the norms that the columns of each output are scaled to (peft/tuners/lora/variants.py,
+   * DoraLinearVariant.merge_safe).
+   */
   readonly magnitude?: Float32Array | undefined;
 }
 
-/** Adds to elements of one type in little-endian bytes, which is what JavaScript's arrays are on every machine it runs on. */
+/**
+ * Arithmetic on elements of one type in little-endian bytes, the order of JavaScript's arrays on every machine it runs
+ * on.
+ */
 interface Codec {
   readonly bytes: number;
-  /** Adds `change` to the row of elements that begins at element `at`. Returns the index of one that is not finite then, or -1. */
+  /**
+   * Adds `change` to the row of elements that begins at element `at`. Returns the index of an element that becomes
+   * non-finite, or -1.
+   */
   addRow(block: Uint8Array<ArrayBuffer>, at: number, change: Float64Array): number;
   /** Fills `row` with the elements from element `at`. */
   readRow(block: Uint8Array<ArrayBuffer>, at: number, row: Float64Array): void;
@@ -35,7 +50,7 @@ const floats = (bytes: number, view: (block: Uint8Array<ArrayBuffer>) => Float32
     let bad = -1;
     for (let j = 0; j < change.length; j++) {
       const c = change[j] ?? 0;
-      // Nothing to add: -0 stays -0.
+      // Skipped so that -0 stays -0.
       if (c === 0) continue;
       const sum = (w[at + j] ?? 0) + c;
       w[at + j] = sum;
@@ -48,7 +63,7 @@ const floats = (bytes: number, view: (block: Uint8Array<ArrayBuffer>) => Float32
   },
 });
 
-/** 16-bit types: a table of all their values one way, rounding the other. */
+/** 16-bit types: a table of all their values in one direction, rounding in the other. */
 function narrow(toNumber: (bits: number) => number, round: (x: number) => number): Codec {
   let table: Float32Array | undefined;
   return {
@@ -80,7 +95,7 @@ const codecs: Readonly<Partial<Record<Tensor['dtype'], Codec>>> = {
   bfloat16: narrow(bfloatToNumber, roundToBfloat),
 };
 
-/** Of the weight as it lies. */
+/** The number of columns of the stored weight. */
 export const columnsOf = ({ layout, part, in: inputs, out }: Delta): number =>
   layout === 'in_out' ? (part?.of ?? out) : inputs;
 
@@ -91,8 +106,8 @@ const single = new Float32Array(1);
 const singleBits = new Uint32Array(single.buffer);
 
 /**
- * Bits of a float32 from which a narrower type can be rounded as if from the number itself: what the float32 cannot hold goes
- * into its last bit (rounding to odd).
+ * Bits of a float32 from which a narrower type can be rounded as if from the number itself: the inexact part sets its
+ * last bit (round to odd).
  */
 function oddFloatBits(x: number): number {
   const f = Math.fround(x);
@@ -102,14 +117,14 @@ function oddFloatBits(x: number): number {
   return (Math.abs(f) > Math.abs(x) ? bits - 1 : bits) | 1;
 }
 
-/** bfloat16 bits of a number, ties to even, through no other rounding. */
+/** bfloat16 bits of a number, ties to even, with a single rounding. */
 export function roundToBfloat(x: number): number {
   if (Number.isNaN(x)) return 0x7fc0;
   const bits = oddFloatBits(x) >>> 0;
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
 
-/** IEEE binary16 bits of a number, ties to even, through no other rounding. */
+/** IEEE binary16 bits of a number, ties to even, with a single rounding. */
 export function roundToHalf(x: number): number {
   if (Number.isNaN(x)) return 0x7e00;
   const bits = oddFloatBits(x) >>> 0;
@@ -117,7 +132,7 @@ export function roundToHalf(x: number): number {
   const exponent = ((bits >>> 23) & 255) - 112;
   const fraction = bits & 0x7fffff;
   if (exponent >= 31) return sign | 0x7c00;
-  // Below the normal range the leading one moves into the fraction; the bits that fall out stay in the last one.
+  // Below the normal range the leading one moves into the fraction; the bits shifted out are kept in the last bit.
   const shift = exponent > 0 ? 13 : 14 - exponent;
   if (shift > 25) return sign;
   const whole = exponent > 0 ? (exponent << 23) | fraction : fraction | 0x800000;
@@ -130,8 +145,8 @@ export function roundToHalf(x: number): number {
 const blockBytes = 1 << 20;
 
 /**
- * raw_data of the changed weight, in blocks of whole rows (about 1 MiB, at least a row). Errors: MERGE_MISMATCH where an element
- * is not finite or beyond the type.
+ * raw_data of the changed weight, in blocks of whole rows (about 1 MiB, at least a row). Errors: MERGE_MISMATCH if an
+ * element is not finite or out of range.
  */
 export function* mergedBlocks(
   tensor: Tensor,
@@ -148,7 +163,7 @@ export function* mergedBlocks(
   const rowBytes = columns * codec.bytes;
   const rows = Math.max(1, Math.floor(blockBytes / rowBytes));
   const [sum, own, old] = [new Float64Array(columns), new Float64Array(columns), new Float64Array(columns)];
-  /** Adds what the delta changes: scale·A·B, or with lengths c·(W + scale·A·B) - W. */
+  /** Adds the update: scale·A·B, or with a magnitude c·(W + scale·A·B) - W. */
   const change = (side: Factors, i: number, block: Uint8Array<ArrayBuffer>, at: number): void => {
     const scale = scales[i];
     if (scale === undefined) {
@@ -179,10 +194,10 @@ export function* mergedBlocks(
   }
 }
 
-/** The length of each output's weights, of W + scale·A·B: float64 [out]. Reads the tensor once. */
+/** The norm of each output's weights in W + scale·A·B: float64 [out]. Reads the tensor once. */
 export function outputLengths(tensor: Tensor, delta: Delta, layer: string): Float64Array<ArrayBuffer> {
   const codec = codecs[tensor.dtype];
-  if (codec === undefined) throw new Error(`a ${tensor.dtype} weight has no lengths`);
+  if (codec === undefined) throw new Error(`a ${tensor.dtype} weight has no norms`);
   const byColumn = delta.layout === 'in_out';
   const columns = byColumn ? delta.out : delta.in;
   const side = factors(delta, columns, layer);
@@ -205,14 +220,14 @@ export function outputLengths(tensor: Tensor, delta: Delta, layer: string): Floa
   return squares.map(Math.sqrt);
 }
 
-/** What each output of W + scale·A·B is multiplied by to get its length. */
+/** The factor of each output of W + scale·A·B that gives it its magnitude. */
 function directed(tensor: Tensor, delta: Delta, layer: string): Float64Array {
   return outputLengths(tensor, delta, layer).map((n, o) => (delta.magnitude?.[o] ?? 0) / n);
 }
 
 /** scale·A·B as left [rows, rank] times right [rank, columns] in the weight's own layout. */
 interface Factors {
-  /** Columns of the weight before those of right. */
+  /** The column of the weight where `right` begins. */
   readonly from: number;
   readonly left: Float64Array;
   readonly right: Float64Array;
@@ -221,7 +236,7 @@ interface Factors {
 
 function factors(d: Delta, columns: number, layer: string): Factors {
   if (!d.A.every(Number.isFinite) || !d.B.every(Number.isFinite))
-    throw mergeMismatch(`layer "${layer}": the adapter holds numbers that are not finite`);
+    throw mergeMismatch(`layer "${layer}": the adapter has values that are not finite`);
   const rank = d.in === 0 ? 0 : d.A.length / d.in;
   const rows = d.layout === 'in_out' ? d.in : d.out;
   const left = new Float64Array(rows * rank);
@@ -252,7 +267,7 @@ function addRow(sum: Float64Array, { from, left, right, rank }: Factors, row: nu
   }
 }
 
-/** A tensor's raw_data in fresh pieces of exactly `size` bytes, the last one excepted. */
+/** A tensor's raw_data in new pieces of exactly `size` bytes, except the last one. */
 function* inBlocks(tensor: Tensor, size: number): Iterable<Uint8Array<ArrayBuffer>> {
   let block = new Uint8Array(Math.min(size, tensor.byteLength));
   let filled = 0;

@@ -1,4 +1,4 @@
-/** A TensorProto on the wire with other elements, stored the way it stores them; everything else of it stays as it is. */
+/** Replaces the elements of a TensorProto on the wire, in the form it stores them; all other fields are kept. */
 import type { Tensor } from '../graph/tensor.ts';
 import {
   type Change,
@@ -15,10 +15,10 @@ import {
 
 const externalDataField = 13;
 
-/** Yields raw_data bytes, the same ones each time. */
+/** Yields raw_data bytes, the same bytes each time. */
 export type RawBytes = () => Iterable<Uint8Array>;
 
-/** Puts `raw` in the place of the elements that the message holds itself. */
+/** Replaces the elements that the message stores itself with `raw`. */
 export const replaceElements =
   (tensor: Tensor, raw: RawBytes): Change =>
   (cursor, from, end) => {
@@ -34,7 +34,7 @@ export const replaceElements =
     const varints = elementWire.get(first.number) === 0;
     if (!varints && first.packed && more.length === 0)
       return [{ kind: 'replacement', at: first.from, end: first.end, length: tensor.byteLength, write: raw }];
-    // Everything goes into one packed field where the first one stood.
+    // All elements go into one packed field at the place of the first one.
     const write: RawBytes = varints ? () => asVarints(raw()) : raw;
     const length = varints ? lengthOf(write()) : tensor.byteLength;
     const whole = fieldStream(first.number, { length, write });
@@ -50,7 +50,7 @@ function lengthOf(pieces: Iterable<Uint8Array>): number {
   return n;
 }
 
-/** 16-bit patterns as int32_data holds them: each a varint of at most 3 bytes. */
+/** 16-bit patterns as int32_data stores them: each a varint of at most 3 bytes. */
 function* asVarints(raw: Iterable<Uint8Array>): Iterable<Uint8Array> {
   for (const bytes of raw) {
     const out = new Uint8Array((bytes.length / 2) * 3);
@@ -64,7 +64,7 @@ function* asVarints(raw: Iterable<Uint8Array>): Iterable<Uint8Array> {
   }
 }
 
-/** Points external data to another file and offset. A checksum would be of the old file: it goes. */
+/** Points external data to another file and offset. A checksum of the old file is removed. */
 export const moveExternal =
   (location: string, offset: number): Change =>
   (cursor, from, end) => {
@@ -84,7 +84,7 @@ export const moveExternal =
       fresh.delete(key);
       last = place;
     });
-    // What the source left to its defaults is said, as far as it differs from them.
+    // Values that the source left to their defaults are written only if they differ from the defaults.
     if (offset === 0) fresh.delete('offset');
     for (const [key, value] of fresh) {
       const at = last?.end ?? end;

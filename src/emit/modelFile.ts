@@ -1,6 +1,7 @@
 /**
- * A model -> one file, or a file with its data beside it. Memory: the graph and one piece of a weight, also where the weights go inside:
- * the model is encoded with its large tensors cut out, and they stream into the places.
+ * Writes a model to one file, or to a file with its data beside it. Memory: the graph and one piece of a weight, also
+ * if the weights are stored inside: the model is encoded with its large tensors cut out, and they are streamed into
+ * their places.
  */
 import { writeFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
@@ -29,13 +30,13 @@ import { planWeights, writeWeights } from './weights.ts';
 
 export interface ModelFile {
   readonly bytes: number;
-  /** The name of the data file, where there is one. */
+  /** The name of the data file, if there is one. */
   readonly dataFile: string | undefined;
 }
 
 /**
- * Writes `path`, and `path`.data where `external` asks for it or the model would be larger than 2 GiB. Not atomic: see createFile.
- * Errors: WRITE_FAILED, and those of the sources that are read.
+ * Writes `path`, and `path`.data if `external` is set or the model would be larger than 2 GiB. Not atomic: see
+ * createFile. Errors: WRITE_FAILED, and those of reading the sources.
  */
 export async function writeModelFile(
   model: Model,
@@ -65,7 +66,7 @@ export async function writeModelFile(
   return { bytes: reduced.length, dataFile: file?.name };
 }
 
-/** Messages that hold tensors, and where: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. */
+/** Messages that contain tensors, and the fields: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. */
 const inside: Readonly<Partial<Record<MessageName, Readonly<Record<number, MessageName>>>>> = {
   ModelProto: { 7: 'GraphProto', 25: 'FunctionProto' },
   GraphProto: { 1: 'NodeProto', 5: 'TensorProto' },
@@ -74,7 +75,10 @@ const inside: Readonly<Partial<Record<MessageName, Readonly<Record<number, Messa
   AttributeProto: { 5: 'TensorProto', 6: 'GraphProto', 10: 'TensorProto', 11: 'GraphProto' },
 };
 
-/** The changes that put the tensors, known by their offset in the data file of that name, into their messages. */
+/**
+ * The changes that insert the tensors into their messages; a tensor is identified by its offset in the data file
+ * `location`.
+ */
 function filled(bytes: Uint8Array, location: string, tensors: ReadonlyMap<string, Tensor>): ChangedPart[] {
   const cursor = cursorOver(memorySource('', bytes));
   const visit = (message: MessageName, from: number, end: number): ChangedPart[] => {
@@ -95,8 +99,8 @@ function filled(bytes: Uint8Array, location: string, tensors: ReadonlyMap<string
       data_location: _,
       ...rest
     } = decodeMessage('TensorProto', bytes.subarray(from, end));
-    const said = new Map(entries.map((e) => [e.key, e.value]));
-    const found = said.get('location') === location ? tensors.get(said.get('offset') ?? '') : undefined;
+    const byKey = new Map(entries.map((e) => [e.key, e.value]));
+    const found = byKey.get('location') === location ? tensors.get(byKey.get('offset') ?? '') : undefined;
     if (found === undefined) return [];
     const whole = joined(
       streamOf(encodeMessage('TensorProto', rest)),

@@ -1,9 +1,9 @@
 /**
- * Outputs that are there whole or not at all. Everything is built beside its target under a hidden name and renamed. When an
- * output is replaced, the old one is `<target>.old` for a moment; `recover` puts things right after a crash in that moment.
+ * Writes outputs atomically. Everything is built beside its target under a hidden name and renamed. While an output is
+ * replaced, the old one is `<target>.old` for a moment; `recover` repairs the state after a crash in that moment.
  *
- * Folders are not flushed to the disk: a package can be made again from its source, and flushing gigabytes of weights would cost
- * more than writing them. Single files are.
+ * Folders are not flushed to the disk: a package can be made again from its source, and flushing gigabytes of weights
+ * would cost more than writing them. Single files are flushed.
  */
 import {
   closeSync,
@@ -22,26 +22,26 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { LoraifyError, targetExists, targetNotOurs, writeFailed } from '../errors.ts';
 
 export interface TargetOptions {
-  /** Replace what is there, if it is ours. */
+  /** Replaces an existing output, if this program wrote it. */
   readonly force?: boolean;
-  /** Files and folders that must survive: the source model, the package that is read. */
+  /** Files and folders that must not be replaced: the source model, the package that is read. */
   readonly protect?: readonly string[];
 }
 
 export interface FolderOptions extends TargetOptions {
-  /** The file by which a folder is known to be ours. */
+  /** The file that identifies a folder as an output of this program. */
   readonly marker?: string;
 }
 
 export interface FileOptions extends TargetOptions {
-  /** Whether the file that is there is of the kind that would be written; by default any regular file is. */
+  /** Whether the existing file is of the kind that would be written; by default any regular file is. */
   readonly sameKind?: (path: string) => boolean;
 }
 
-/** In a folder that is being replaced: tells our `.old` from a copy that a user made. */
+/** A file in the folder that is being replaced; it distinguishes this program's `.old` from a user's copy. */
 const replacedMark = '.loraify-replaced';
 
-/** Whether the target may be written, before any work is done. Errors: TARGET_EXISTS, TARGET_NOT_REPLACEABLE. */
+/** Checks that the target may be written, before any work is done. Errors: TARGET_EXISTS, TARGET_NOT_REPLACEABLE. */
 export function checkFolderTarget(target: string, options: FolderOptions = {}): void {
   recover(target);
   const stat = attempt(target, () => lstatSync(target, { throwIfNoEntry: false }));
@@ -56,7 +56,7 @@ export function checkFolderTarget(target: string, options: FolderOptions = {}): 
   if (existsSync(`${target}.old`)) throw targetNotOurs(target, `"${basename(target)}.old" is in the way`);
 }
 
-/** As checkFolderTarget, for a single file. */
+/** Does the same as checkFolderTarget for a single file. */
 export function checkFileTarget(target: string, options: FileOptions = {}): void {
   const stat = attempt(target, () => lstatSync(target, { throwIfNoEntry: false }));
   if (stat === undefined) return;
@@ -67,21 +67,21 @@ export function checkFileTarget(target: string, options: FileOptions = {}): void
   if (options.sameKind?.(target) === false) throw targetNotOurs(target, 'it is a file of another kind');
 }
 
-/** `target` must neither be one of the paths nor contain it, nor be a part of one. */
+/** `target` must not be one of the paths, contain one, or be inside one. */
 function refuseProtected(target: string, paths: readonly string[]): void {
   const real = realpathSync(target);
   for (const path of paths) {
     if (!existsSync(path)) continue;
     for (const other of [realpathSync(path), resolve(path)]) {
-      if (other === real || other.startsWith(real + sep)) throw targetNotOurs(target, `it is or holds "${path}"`);
+      if (other === real || other.startsWith(real + sep)) throw targetNotOurs(target, `it is or contains "${path}"`);
       if (real.startsWith(other + sep)) throw targetNotOurs(target, `it is a part of "${path}"`);
     }
   }
 }
 
 /**
- * Builds a folder with `write` and puts it at `target`. On any error nothing is left and what was there stays. Errors:
- * TARGET_EXISTS, TARGET_NOT_REPLACEABLE, WRITE_FAILED, and what `write` throws.
+ * Builds a folder with `write` and moves it to `target`. On any error the partial output is removed and the existing
+ * target is kept. Errors: TARGET_EXISTS, TARGET_NOT_REPLACEABLE, WRITE_FAILED, and those of `write`.
  */
 export async function createFolder<T>(
   target: string,
@@ -99,8 +99,8 @@ export async function createFolder<T>(
 }
 
 /**
- * Writes one file with `write`, which gets the path to write to, in a folder of its own under the file's own name. Files that it
- * puts beside it, named after it (`<file>.data`), come along. Errors: as createFolder.
+ * Writes one file with `write`, which receives the path to write to, in a temporary folder under the file's own name.
+ * Files that it writes beside it, named after it (`<file>.data`), are moved as well. Errors: as createFolder.
  */
 export async function createFile<T>(
   target: string,
@@ -112,7 +112,7 @@ export async function createFile<T>(
     attempt(target, () => mkdirSync(temporary));
     const name = basename(resolve(target));
     const result = await write(join(temporary, name));
-    // The companions first: whoever sees the new file finds what it refers to.
+    // The companions are moved first, so that the new file never refers to missing files.
     const names = [...readdirSync(temporary).filter((n) => n !== name), name];
     const place = (n: string): string => join(dirname(resolve(target)), n);
     for (const n of names) checkFileTarget(place(n), n === name ? options : { ...options, sameKind: () => true });
@@ -125,7 +125,7 @@ export async function createFile<T>(
   });
 }
 
-/** Runs `make` with a hidden name beside the target that is removed whatever happens, exit included. */
+/** Runs `make` with a hidden name beside the target that is always removed afterwards, also at process exit. */
 async function building<T>(target: string, make: (temporary: string) => Promise<T>): Promise<T> {
   const full = resolve(target);
   const parent = dirname(full);
@@ -139,7 +139,7 @@ async function building<T>(target: string, make: (temporary: string) => Promise<
   } catch (error) {
     clean();
     if (madeParent !== undefined) removeEmpty(parent, madeParent);
-    // A full disk shows itself wherever somebody writes.
+    // A full disk can appear in any write.
     throw isSystemError(error) ? writeFailed(target, reason(error)) : error;
   } finally {
     process.off('exit', clean);
@@ -148,7 +148,10 @@ async function building<T>(target: string, make: (temporary: string) => Promise<
 
 let builds = 0;
 
-/** Old out of the way, new in, old gone: at every moment one of them is there under a name that `recover` knows. */
+/**
+ * Moves the old folder away, the new one in, and removes the old one: at every moment one of them exists under a name
+ * that `recover` handles.
+ */
 function replaceFolder(from: string, target: string): void {
   if (lstatSync(target, { throwIfNoEntry: false }) === undefined) {
     renameSync(from, target);
@@ -168,8 +171,8 @@ function replaceFolder(from: string, target: string): void {
 }
 
 /**
- * Finishes or undoes a replacement that a crash cut short. `opening`: the target is about to be read, so where it is missing even
- * an unmarked `.old` package is taken back.
+ * Finishes or undoes a replacement that a crash interrupted. `opening`: the target is about to be read, so if it is
+ * missing, even an unmarked `.old` package is restored.
  */
 export function recover(target: string, opening = false): void {
   const old = `${target}.old`;
@@ -186,7 +189,7 @@ export function recover(target: string, opening = false): void {
   });
 }
 
-/** What processes that no longer run left beside the target. */
+/** Removes files that ended processes left beside the target. */
 function removeAbandoned(parent: string, base: string): void {
   const prefix = `.${base}.loraify-`;
   for (const name of readdirSync(parent)) {
@@ -206,7 +209,7 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** Removes folders from `deepest` up to `top` that were made for an output that did not come to be. */
+/** Removes folders from `deepest` up to `top` that were created for an output that failed. */
 function removeEmpty(deepest: string, top: string): void {
   for (let path = deepest; !relative(top, path).startsWith('..'); path = dirname(path)) {
     if (!existsSync(path) || readdirSync(path).length > 0) return;
@@ -235,7 +238,7 @@ function attempt<T>(target: string, action: () => T): T {
   }
 }
 
-/** What went wrong, without Node's call and path. */
+/** The reason of an error, without Node's call and path. */
 export function reason(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return message.split(', ')[0] ?? message;

@@ -1,4 +1,4 @@
-/** A rewritten message on its way to a file: stretches of the source and new bytes, one after another. */
+/** Writes a rewritten message to a file: ranges of the source and new bytes, in sequence. */
 import { closeSync, openSync } from 'node:fs';
 import type { ByteSource } from '../graph/tensor.ts';
 import type { Piece } from '../proto/index.ts';
@@ -6,7 +6,7 @@ import { writeAt } from './weights.ts';
 
 const step = 4 << 20;
 
-/** Writes a new file. Throws what the file system throws. */
+/** Writes a new file. Throws the errors of the file system. */
 export function writePieces(source: ByteSource, pieces: readonly Piece[], path: string): void {
   const fd = openSync(path, 'wx');
   try {

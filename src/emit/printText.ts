@@ -1,7 +1,7 @@
 /**
- * Model -> ONNX's textual syntax, in one canonical form: what it prints, the official parser reads, and reading it back gives
- * equal nodes, attributes, types and tensors. What the syntax has no place for stands in comments; what it cannot say at all
- * is an error.
+ * Prints a Model in ONNX's textual syntax, in one canonical form: the official parser reads it, and reading it back
+ * gives equal nodes, attributes, types and tensors. Facts that the syntax has no place for are comments; facts that it
+ * cannot express at all are errors.
  */
 import { type ErrorPlace, textUnsupported } from '../errors.ts';
 import { isIdentifier, isQualified, isTypeWord, nameText, quoted, tensorTypeText } from '../formats/onnxText.ts';
@@ -11,20 +11,23 @@ import { graphNotes, modelNotes, nodeNotes, provenance, valueRemark } from './te
 import { contentPieces } from './textTensor.ts';
 
 export interface PrintOptions {
-  /** All elements of all tensors; otherwise those above 64 elements are represented by a hash. */
+  /** Prints all elements of all tensors; otherwise tensors above 64 elements are represented by a hash. */
   readonly full?: boolean;
-  /** Inferred types, provenance, metadata and doc strings as comments (default true). */
+  /** Prints inferred types, provenance, metadata and doc strings as comments (default true). */
   readonly comments?: boolean;
-  /** True for attributes that may be left out because leaving them out says the same. */
+  /** True for attributes with their default value, which may be left out. */
   readonly isDefault?: (node: Node, name: string, attr: Attr) => boolean;
 }
 
 const indent = '   ';
 const lineWidth = 120;
-/** Comments at the end of lines stand in one column, whatever the longest line is, so that one change is one line of a diff. */
+/**
+ * Comments at line ends start in a fixed column, independent of the longest line, so that one change is one line of a
+ * diff.
+ */
 const commentColumn = 60;
 
-/** The whole text. For models printed with `full`, `printModelPieces` needs no memory in proportion to the weights. */
+/** The whole text. For models printed with `full`, `printModelPieces` avoids memory in proportion to the weights. */
 export function printModel(model: Model, options: PrintOptions = {}): string {
   return [...printModelPieces(model, options)].join('');
 }
@@ -104,7 +107,7 @@ function signature(inputs: readonly string[], outputs: readonly string[], pad: s
   return `${list(inputs)} => ${list(outputs)}\n`;
 }
 
-/** Values whose types the source states beside the interface, in the order of the nodes. */
+/** Values whose types the source declares in value_info, in the order of the nodes. */
 function declaredValues(g: Graph): Value[] {
   const own = [...g.inputs, ...g.initializers, ...g.nodes.flatMap((n) => n.outputs)].filter((v) => v.declared);
   return [...new Set([...own, ...g.strayInfo])];
@@ -198,10 +201,10 @@ function* nodePieces(n: Node, pad: string, options: PrintOptions): Iterable<stri
   yield `${pad}>\n`;
 }
 
-/** The name of a body cannot be quoted, and words that begin a type or a number are taken for those. */
+/** The name of a body cannot be quoted, and words that begin a type or a number would be read as such. */
 function checkBodyName(g: Graph, n: Node): void {
   if (!isIdentifier(g.name) || isTypeWord(g.name) || /^(nan|inf|infinity)(?![a-z0-9])/i.test(g.name))
-    throw textUnsupported(`the graph name "${g.name}" cannot stand in an attribute`, { node: n.label });
+    throw textUnsupported(`the graph name "${g.name}" is not allowed in an attribute`, { node: n.label });
 }
 
 function withRemark(line: string, remark: string): string {
@@ -212,6 +215,6 @@ function withRemark(line: string, remark: string): string {
 
 /** The official parser ends its input at the first NUL. */
 function checked(text: string, place: ErrorPlace): string {
-  if (text.includes('\0')) throw textUnsupported('a string holds the character U+0000', place);
+  if (text.includes('\0')) throw textUnsupported('a string contains the character U+0000', place);
   return text;
 }

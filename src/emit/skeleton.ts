@@ -1,7 +1,7 @@
 /**
- * The source file without what the package stores anyway: `source.skeleton` holds its wire bytes, the stretches that lie in the
- * package's weight files cut out, and the splices say where each came from. Put together again they equal the source to the byte,
- * so that a merge can write everything it does not change exactly as it was.
+ * The source file without the bytes that the package stores anyway: `source.skeleton` is its wire bytes without the
+ * ranges that are in the package's weight files, and the splices record where each range came from. Put together they
+ * equal the source byte for byte, so that a merge can write everything it does not change verbatim.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
@@ -16,8 +16,8 @@ import { rangeKey, type WeightsPlan } from './weights.ts';
 export const skeletonName = 'source.skeleton';
 
 /**
- * `bytes` bytes of `file` (of the package) from `offset` belong at byte `at` of the skeleton. Without a file they are in the source
- * alone, at `offset` of it: the package has them rounded.
+ * `bytes` bytes of `file` (of the package) from `offset` belong at byte `at` of the skeleton. Without `file` they are
+ * only in the source, at its `offset`: the package has them rounded.
  */
 export interface Splice {
   readonly at: number;
@@ -27,15 +27,15 @@ export interface Splice {
 }
 
 export interface Skeleton {
-  /** Of the skeleton file, hexadecimal. */
+  /** SHA-256 of the skeleton file, hexadecimal. */
   readonly sha256: string;
-  /** In ascending order of `at`. */
+  /** The splices in ascending order of `at`. */
   readonly splices: readonly Splice[];
 }
 
 const step = 1 << 20;
 
-/** Writes `folder`/source.skeleton. Weights that the plan does not store stay in it. Errors: WRITE_FAILED. */
+/** Writes `folder`/source.skeleton. Weights that the plan does not store are part of it. Errors: WRITE_FAILED. */
 export function writeSkeleton(source: ModelSource, plan: WeightsPlan, folder: string): Skeleton {
   const { bytes } = source;
   const splices: Splice[] = [];
@@ -82,7 +82,7 @@ export interface SplicedSource extends ByteSource {
   close(): void;
 }
 
-/** A stretch of the whole: `length` bytes of `file` from `offset`, at `start`. */
+/** A range of the reassembled file: `length` bytes of `file` from `offset`, at `start`. */
 interface Part {
   readonly start: number;
   readonly length: number;
@@ -91,13 +91,13 @@ interface Part {
 }
 
 /**
- * The source file as it was, read from a package. `absent` makes the error of a read of what the package has no exact bytes of. Errors:
- * BAD_PACKAGE where the skeleton was changed or a splice leads outside of the package's files.
+ * The original source file, read from a package. `absent` makes the error for a read of bytes that the package has only
+ * rounded. Errors: BAD_PACKAGE if the skeleton was changed or a splice is outside the package's files.
  */
 export function splicedSource(
   folder: string,
   skeleton: Skeleton,
-  absent: () => Error = () => badPackage('it does not hold all bytes of its source', folder),
+  absent: () => Error = () => badPackage('it does not contain all bytes of its source', folder),
 ): SplicedSource {
   const readers = new Map<string, FileReader>();
   const close = (): void => {
@@ -115,7 +115,7 @@ export function splicedSource(
     const found = readers.get(name);
     if (found !== undefined) return found;
     if (name.split(/[/\\]/).includes('..') || /^([/\\]|[A-Za-z]:)/.test(name))
-      throw badPackage(`"${name}" is no file of the package`, folder);
+      throw badPackage(`"${name}" is not a file of the package`, folder);
     const made = openReader(join(folder, name));
     readers.set(name, made);
     return made;
@@ -174,7 +174,7 @@ function read(parts: readonly Part[], offset: number, length: number): Uint8Arra
     if (part === undefined) return out.subarray(0, done);
     const skip = offset + done - part.start;
     const size = Math.min(length - done, part.length - skip);
-    // A reader that looks ahead, over more than a weight, does not want the weight: it steps over those bytes.
+    // A read-ahead over more than a weight does not need the weight: it skips those bytes.
     if (part.file.absent !== true) out.set(part.file.read(part.offset + skip, size), done);
     done += size;
   }
@@ -199,7 +199,7 @@ function hashOf(file: Part['file']): string {
   return hash.digest('hex');
 }
 
-/** Whether a file is the source of a skeleton, as far as the skeleton goes: what is spliced in is not compared. */
+/** Whether a file is the source of a skeleton, judged by the skeleton: spliced bytes are not compared. */
 export function isSourceOf(source: ByteSource, { sha256, splices }: Skeleton): boolean {
   const kept: { readonly from: number; readonly end: number }[] = [];
   let at = 0;

@@ -6,7 +6,7 @@ import type { Attr, ValueType } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { contentPieces, stringText } from './textTensor.ts';
 
-/** `: type = value` of any attribute but a graph. */
+/** `: type = value` of any attribute except a graph. */
 export function attrValue(
   attr: Exclude<Attr, { kind: 'graph' }>,
   what: string,
@@ -58,7 +58,7 @@ function attrText(
 function tensorText(tensor: Tensor, name: string, what: string, place: ErrorPlace, full?: boolean): string {
   const content = [...contentPieces(tensor, full, what, place)].join('');
   const type = tensorTypeText(tensor.dtype, tensor.dims);
-  // Names that would need quotes cannot stand here; they mean nothing, and a comment keeps them.
+  // Names that would need quotes are not allowed here; they have no effect, and a comment keeps them.
   const label = isIdentifier(name) ? ` ${name}` : '';
   return `${type}${label}${label !== '' || content.startsWith('[') ? ' =' : ''} ${content}`;
 }

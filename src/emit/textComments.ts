@@ -1,4 +1,4 @@
-/** What the printer says in comments: types that were inferred, where a node comes from, metadata and doc strings. */
+/** The comments of the printer: inferred types, a node's origin, metadata and doc strings. */
 import { isIdentifier, typeText } from '../formats/onnxText.ts';
 import type { Graph, Model, Node, Unknown, Value } from '../graph/model.ts';
 
@@ -17,7 +17,7 @@ function unknownNote(unknown: Unknown): string[] {
   return bytes === 0 ? [] : [`${bytes} bytes of other fields are not shown`];
 }
 
-/** The end of a node's line: the types of its outputs, then the rule that made it. */
+/** The end of a node's line: the types of its outputs, then the rule that made the node. */
 export function provenance(n: Node): string {
   const types = n.outputs.map((v) => typeText(v.type) ?? '?');
   const rule = n.metadata.get(ruleKey);
@@ -47,7 +47,7 @@ export function nodeNotes(n: Node): string[] {
 
 const docNote = (doc: string | undefined): string[] => (doc ? [oneLine(`doc: ${JSON.stringify(doc)}`)] : []);
 
-/** What is known of a value beside its name and type. */
+/** The facts about a value beyond its name and type. */
 export function valueRemark(v: Value): string {
   const dims = (v.type?.kind === 'tensor' && v.type.denotations) || [];
   return [

@@ -4,23 +4,23 @@ import { type ErrorPlace, textUnsupported } from '../errors.ts';
 import { numberCodecs, quoted } from '../formats/onnxText.ts';
 import { chunks, elementCount, type Tensor } from '../graph/tensor.ts';
 
-/** Tensors of more elements are elided unless everything is asked for. */
+/** Larger tensors are elided unless the full text is requested. */
 const inlineElements = 64;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** A string literal; the syntax is text, so bytes that are not UTF-8 have no form. */
+/** A string literal; the syntax is text, so bytes that are not UTF-8 cannot be printed. */
 export function stringText(bytes: Uint8Array, what: string, place: ErrorPlace): string {
   let s: string;
   try {
     s = utf8.decode(bytes);
   } catch {
-    throw textUnsupported(`${what} holds bytes that are not UTF-8`, place);
+    throw textUnsupported(`${what} contains bytes that are not UTF-8`, place);
   }
   return quoted(s);
 }
 
-/** What stands after a tensor's type and name, in pieces, so that no large tensor becomes one string here. */
+/** The content after a tensor's type and name, in pieces, so that no large tensor becomes one string here. */
 export function* contentPieces(
   tensor: Tensor,
   full: boolean | undefined,
@@ -28,7 +28,7 @@ export function* contentPieces(
   place: ErrorPlace,
 ): Iterable<string> {
   if (!full && elementCount(tensor.dims) > inlineElements) {
-    // The form of external data, which the official parser reads and nothing mistakes for values.
+    // The form of external data, which the official parser reads and which cannot be mistaken for values.
     yield `["location": "elided", "sha256": "${contentHash(tensor)}"]`;
     return;
   }
@@ -63,7 +63,7 @@ function* wholeElements(source: Iterable<Uint8Array>, size: number): Iterable<Ui
   }
 }
 
-/** The first 16 hex digits of the SHA-256 of raw_data; strings count with their lengths before them. */
+/** The first 16 hex digits of the SHA-256 of raw_data; strings are hashed with their lengths before them. */
 function contentHash(tensor: Tensor): string {
   const hash = createHash('sha256');
   for (const chunk of chunks(tensor)) hash.update(chunk);

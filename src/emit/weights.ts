@@ -1,6 +1,7 @@
 /**
- * Where the weights of a package lie. Every tensor is stored once, however many graphs read it: data files of the source are
- * copied whole and referred to at the places they had, everything else streams into one file, aligned for mapping.
+ * The placement of a package's weights. Every tensor is stored once, however many graphs read it: data files of the
+ * source are copied whole and referred to at their original offsets, everything else is streamed into one file, aligned
+ * for mapping.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, constants, copyFileSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs';
@@ -14,7 +15,7 @@ import { type Copying, type CopyRange, startCopying } from './copying.ts';
 import type { Placement, Placements } from './encodeTensor.ts';
 import { reason } from './outputs.ts';
 
-/** Mapping into memory wants page boundaries (https://onnx.ai/onnx/repo-docs/ExternalData.html). */
+/** Memory mapping requires page boundaries (https://onnx.ai/onnx/repo-docs/ExternalData.html). */
 const alignment = 4096;
 
 /** Names in a package that a data file of the source cannot have. */
@@ -25,7 +26,7 @@ const packageNames: ReadonlySet<string> = new Set([
   'adapter',
 ]);
 
-/** A data file of the source: `location` as the model names it, `path` where it is now. */
+/** A data file of the source: `location` is the name in the model, `path` where it is now. */
 export interface DataFile {
   readonly location: string;
   readonly path: string;
@@ -33,20 +34,20 @@ export interface DataFile {
 
 export interface WeightsPlan {
   readonly placements: Placements;
-  /** Where bytes that a tensor reads from a source lie now; `key` is what `rangeKey` says. */
+  /** The new place of bytes that a tensor reads from a source; `key` is the result of `rangeKey`. */
   readonly ranges: ReadonlyMap<string, Placement>;
-  /** Weights are stored rounded: the exact ones stay in the source. */
+  /** Weights are rounded in the package: the exact ones are only in the source. */
   readonly rounded: boolean;
   /** Data files to copy whole. */
   readonly copies: readonly DataFile[];
-  /** The file that this package adds, undefined where nothing goes into it. `bytes` is its size. */
+  /** The file that this package adds, undefined if it would be empty. `bytes` is its size. */
   readonly file: { readonly name: string; readonly bytes: number; readonly tensors: readonly Tensor[] } | undefined;
 }
 
 /**
- * Places all large tensors of all the models, in order of first use; trainable ones, strings and sparse tensors stay inside.
- * `dataFiles` are those of the source, `own` the name of the file that is added. Errors: BAD_MODEL where one of them has the name of a
- * file of the package.
+ * Places all large tensors of all the models, in order of first use; trainable ones, strings and sparse tensors stay
+ * inside. `dataFiles` are those of the source, `own` the name of the file that is added. Errors: BAD_MODEL if a data
+ * file has the name of a file of the package.
  */
 export function planWeights(
   models: readonly Model[],
@@ -89,7 +90,7 @@ export function planWeights(
   };
 }
 
-/** The place that the source's own data file gives it, if the tensor is still what the source declared. */
+/** The tensor's place in the source's own data file, if the tensor is unchanged. */
 function inSource(t: Tensor, locations: ReadonlySet<string>): Placement | undefined {
   const declared = t.origin?.external;
   if (declared === undefined || !locations.has(declared.location)) return undefined;
@@ -97,7 +98,7 @@ function inSource(t: Tensor, locations: ReadonlySet<string>): Placement | undefi
   return same ? declared : undefined;
 }
 
-/** Equal keys are equal bytes; undefined where finding out would mean reading a weight. */
+/** Equal keys mean equal bytes; undefined if computing the key would mean reading a weight. */
 function contentKey(t: Tensor): string | undefined {
   if (t.payload.kind === 'range') return rangeKey(t.payload.source.name, t.payload.offset, t.byteLength);
   if (t.payload.kind === 'inline') return createHash('sha256').update(t.payload.bytes).digest('hex');
@@ -108,7 +109,7 @@ function contentKey(t: Tensor): string | undefined {
   return undefined;
 }
 
-/** Names a range of a source. */
+/** A key for a range of a source. */
 export const rangeKey = (source: string, offset: number, bytes: number): string => `${source}:${offset}:${bytes}`;
 
 const largeTensors = (model: Model): Tensor[] => allTensors(model).filter(isLarge);
@@ -116,13 +117,13 @@ const largeTensors = (model: Model): Tensor[] => allTensors(model).filter(isLarg
 const allTensors = (model: Model): Tensor[] =>
   [model.graph, ...model.functions.map((f) => f.body)].flatMap(graphTensors);
 
-/** But for those that are trained. */
+/** The graph's tensors, except those that are trained. */
 function graphTensors(graph: Graph): Tensor[] {
   const tensors: Tensor[] = [];
   for (const v of graph.initializers)
     if (v.tensor !== undefined && !v.metadata.has(trainableMark)) tensors.push(v.tensor);
   for (const n of graph.nodes) {
-    // Only Constant's value: elsewhere loaders do not look for external data in attributes.
+    // Only Constant's value: loaders do not look for external data in other attributes.
     if (n.op === 'Constant' && n.domain === '')
       for (const a of n.attrs.values()) if (a.kind === 'tensor') tensors.push(a.value);
     if (n.bodies.length > 0) tensors.push(...n.bodies.flatMap(graphTensors));
@@ -133,19 +134,19 @@ function graphTensors(graph: Graph): Tensor[] {
 const isLarge = (t: Tensor): boolean =>
   !staysInside(t) && t.payload.kind !== 'strings' && t.metadata?.has(trainableMark) !== true;
 
-/** Weights on their way into the file of a plan, while the graphs that need them are still being made. */
+/** Weights that are being written to the file of a plan, while the graphs that need them are still being made. */
 export interface StartedWeights {
   /** Offsets of the tensors that are being copied. */
   readonly offsets: ReadonlyMap<Tensor, number>;
   readonly copying: Copying;
   readonly fd: number;
-  /** To be called in any case, after `writeWeights` or instead of it. */
+  /** Must always be called, after `writeWeights` or instead of it. */
   end(): Promise<void>;
 }
 
 /**
- * Starts to copy the tensors of a plan that lie in open files; `writeWeights` with a plan that begins with the same tensors
- * finishes it. Errors: WRITE_FAILED.
+ * Starts to copy the tensors of a plan that are in open files; `writeWeights` with a plan that begins with the same
+ * tensors finishes it. Errors: WRITE_FAILED.
  */
 export function startWeights(plan: WeightsPlan, folder: string): StartedWeights | undefined {
   if (plan.file === undefined) return undefined;
@@ -171,7 +172,7 @@ export function startWeights(plan: WeightsPlan, folder: string): StartedWeights 
   };
 }
 
-/** What a thread that knows files only can read, and round. */
+/** The range of a tensor that a worker thread, which handles only files, can read and round. */
 function rangeOf(t: Tensor): Omit<CopyRange, 'to'> | undefined {
   const { payload: p, dtype, byteLength: bytes } = t;
   if (p.kind === 'rounded' && (dtype === 'float16' || dtype === 'bfloat16')) {
@@ -183,8 +184,8 @@ function rangeOf(t: Tensor): Omit<CopyRange, 'to'> | undefined {
 }
 
 /**
- * Copies and writes what the plan says into `folder`, but for what `started` copies, which is waited for. Memory does not depend
- * on the weights. Errors: WRITE_FAILED, and those of the sources that are read.
+ * Copies and writes the plan's weights into `folder`, except for those of `started`, which is awaited. Memory does not
+ * depend on the weights. Errors: WRITE_FAILED, and those of reading the sources.
  */
 export async function writeWeights(plan: WeightsPlan, folder: string, started?: StartedWeights): Promise<void> {
   for (const { location, path } of plan.copies) {
@@ -204,7 +205,7 @@ export async function writeWeights(plan: WeightsPlan, folder: string, started?: 
     const offsetOf = (t: Tensor): number => plan.placements.get(t)?.offset ?? 0;
     const isCopied = (t: Tensor): boolean => started?.offsets.get(t) === offsetOf(t);
     for (const t of tensors) if (!isCopied(t)) writeTensor(fd, t, offsetOf(t));
-    // What went wrong on the other thread comes out here, with its code.
+    // An error of the worker thread is thrown here, with its code.
     if (started !== undefined && !(await started.copying.done))
       for (const t of tensors) if (isCopied(t)) writeTensor(fd, t, offsetOf(t));
     // The gaps between tensors are never written: they read as zeros.
@@ -233,7 +234,7 @@ function writeTensor(fd: number, t: Tensor, offset: number): void {
   }
 }
 
-/** All of the bytes, however many calls that takes. */
+/** Writes all of the bytes, in as many calls as that takes. */
 export function writeAt(fd: number, bytes: Uint8Array, position: number): void {
   let done = 0;
   while (done < bytes.length)

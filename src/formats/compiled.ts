@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /**
- * The compiled JavaScript of a module beside the caller's, for threads and processes of their own. Where the caller runs as
- * TypeScript source (tests) it is the one in dist/ of the last build: Node 20 cannot run the sources themselves.
+ * Returns the compiled JavaScript of a module beside the caller's, for worker threads and child processes. When the
+ * caller runs as TypeScript source (tests), it is the file in dist/ of the last build, because Node 20 cannot run the
+ * sources themselves.
  * @param from import.meta.url of the caller.
  */
 export function compiledFile(from: string, name: string): string {

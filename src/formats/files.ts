@@ -1,4 +1,4 @@
-/** Files read at positions and written whole or not at all, with coded errors in place of Node's. */
+/** Positioned reads and atomic writes of files, with coded errors instead of Node's. */
 
 import {
   closeSync,
@@ -20,7 +20,7 @@ import { fileNotFound, writeFailed } from '../errors.ts';
 export interface FileReader {
   readonly file: string;
   readonly size: number;
-  /** `length` bytes from `offset` (fewer only where the file has been cut meanwhile). */
+  /** Reads `length` bytes from `offset` (fewer only if the file was truncated after it was opened). */
   read(offset: number, length: number): Uint8Array;
   close(): void;
 }
@@ -46,7 +46,7 @@ export function openReader(file: string): FileReader {
       const bytes = new Uint8Array(length);
       let done = 0;
       while (done < length) {
-        // One read call takes less than 2^31 bytes.
+        // One read call is limited to less than 2^31 bytes.
         const got = readSync(fd, bytes, done, Math.min(length - done, 2 ** 30), offset + done);
         if (got === 0) return bytes.subarray(0, done);
         done += got;
@@ -60,7 +60,7 @@ export function openReader(file: string): FileReader {
   };
 }
 
-/** A whole file. Errors: FILE_NOT_FOUND, and what `tooLarge` returns where it has more than `limit` bytes. */
+/** Reads a whole file. Errors: FILE_NOT_FOUND, and the result of `tooLarge` if the file has more than `limit` bytes. */
 export function readWhole(file: string, limit: number, tooLarge: (size: number) => Error): Uint8Array {
   const reader = openReader(file);
   try {
@@ -72,8 +72,8 @@ export function readWhole(file: string, limit: number, tooLarge: (size: number) 
 }
 
 /**
- * Writes the chunks one after another beside `file`, flushes them to the disk and renames: the file is there whole or not at
- * all. Errors: WRITE_FAILED.
+ * Writes the chunks one after another to a file beside `file`, flushes it to the disk and renames it: the file appears
+ * complete or not at all. Errors: WRITE_FAILED.
  */
 export function writeFileAtomic(file: string, chunks: Iterable<Uint8Array>): void {
   const temporary = `${file}.${process.pid}.tmp`;
@@ -98,16 +98,16 @@ function writeFlushed(file: string, chunks: Iterable<Uint8Array>): void {
   }
 }
 
-/** All of a chunk: on a disk that is filling up one call may write a part of it, and only the next one fails. */
+/** Writes all of a chunk: on a disk that is filling up one call may write a part of it, and only the next one fails. */
 export function writeWhole(fd: number, chunk: Uint8Array): void {
   let done = 0;
   while (done < chunk.length) done += writeSync(fd, chunk, done, Math.min(chunk.length - done, 2 ** 30));
 }
 
 /**
- * Makes a folder of files under a hidden name beside `folder`, flushes it to the disk and renames: the folder is there whole or
- * not at all, and one that is there is replaced. What a killed process leaves begins with a dot and ends in .tmp or .old.
- * Errors: WRITE_FAILED.
+ * Creates a folder of files under a hidden name beside `folder`, flushes it to the disk and renames it: the folder
+ * appears complete or not at all, and replaces an existing one. Leftovers of a killed process begin with a dot and end
+ * in .tmp or .old. Errors: WRITE_FAILED.
  */
 export function writeFolderAtomic(
   folder: string,
@@ -118,7 +118,7 @@ export function writeFolderAtomic(
   const old = `${hidden}.old`;
   writing(folder, () => {
     try {
-      // Process numbers come again: in a container every run may have the same one.
+      // Process ids repeat: in a container every run may have the same one.
       for (const left of [temporary, old]) rmSync(left, { recursive: true, force: true });
       makeFolders(temporary);
       for (const { name, chunks } of files) writeFlushed(join(temporary, name), chunks);
@@ -135,8 +135,8 @@ export function writeFolderAtomic(
 }
 
 /**
- * Makes a folder with those above it; the first one that was not there. (Node's own says ENOENT on a read-only file system.)
- * Errors: WRITE_FAILED.
+ * Creates a folder and its missing parents; returns the first one that did not exist. (Node's own mkdir reports ENOENT
+ * on a read-only file system.) Errors: WRITE_FAILED.
  */
 export function makeFolders(folder: string): string | undefined {
   return writing(folder, () => {
@@ -154,7 +154,7 @@ export function makeFolders(folder: string): string | undefined {
   });
 }
 
-/** Runs what writes `file`: a failure of the system becomes WRITE_FAILED. */
+/** Runs an action that writes `file` and turns a system error into WRITE_FAILED. */
 export function writing<T>(file: string, action: () => T): T {
   try {
     return action();
@@ -164,7 +164,7 @@ export function writing<T>(file: string, action: () => T): T {
   }
 }
 
-/** Some systems cannot flush a folder; the rename is on its way then. */
+/** Some systems cannot flush a folder; the rename is in progress by then. */
 export function flushFolder(folder: string): void {
   try {
     const fd = openSync(folder, 'r');
@@ -178,7 +178,7 @@ export function flushFolder(folder: string): void {
   }
 }
 
-/** What went wrong, without Node's call and path: `ENOENT: no such file or directory`. */
+/** The reason of a system error, without Node's call and path: `ENOENT: no such file or directory`. */
 export function reasonOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return text.split(', ')[0] ?? text;

@@ -1,17 +1,20 @@
-/** Decimal text of floats: the shortest that reads back to the same bits, and reading with a single rounding. */
+/** Decimal text of floats: the shortest text that parses to the same bits, and parsing with a single rounding. */
 
 const scratch = new DataView(new ArrayBuffer(8));
 
-/** Halfway between the largest float32 and 2^128, where rounding begins to give infinity. */
+/** Halfway between the largest float32 and 2^128, the point from which rounding gives infinity. */
 const float32Overflow = 2 ** 128 - 2 ** 103;
 const float32Max = 2 ** 128 - 2 ** 104;
 
-/** Shortest decimal text of a number (already rounded to float32) that reads back as it; `inf` and `nan` where it has none. */
+/**
+ * The shortest decimal text of a number (already rounded to float32) that parses to it; `inf` and `nan` for non-finite
+ * numbers.
+ */
 export function float32Text(x: number): string {
   if (!Number.isFinite(x)) return specialText(x);
   if (Number.isInteger(x) && Math.abs(x) < 1e6) return wholeText(x);
   let enough = 9;
-  // Whatever p digits can say, p + 1 digits can: the nearest decimal only comes nearer.
+  // If p digits suffice, p + 1 digits do as well: the nearest decimal only gets nearer.
   for (let tooFew = 0; enough - tooFew > 1; ) {
     const p = (enough + tooFew) >> 1;
     if (float32FromText(x.toPrecision(p)) === x) enough = p;
@@ -20,7 +23,7 @@ export function float32Text(x: number): string {
   return wholeText(Number(x.toPrecision(enough)));
 }
 
-/** Shortest decimal text of a double. */
+/** The shortest decimal text of a double. */
 export function float64Text(x: number): string {
   return Number.isFinite(x) ? wholeText(x) : specialText(x);
 }
@@ -29,13 +32,13 @@ function specialText(x: number): string {
   return Number.isNaN(x) ? 'nan' : x > 0 ? 'inf' : '-inf';
 }
 
-/** A bare `-0` reads as the integer 0 in places, and long runs of digits as integers that overflow. */
+/** Some readers parse a bare `-0` as the integer 0, and long runs of digits as integers that overflow. */
 function wholeText(x: number): string {
   if (Object.is(x, -0)) return '-0.0';
   return Math.abs(x) >= 1e16 ? x.toExponential() : String(x);
 }
 
-/** A decimal literal as a double; undefined where it is malformed or overflows. */
+/** A decimal literal as a double; undefined if it is malformed or overflows. */
 export function float64FromText(text: string): number | undefined {
   const special = specialFromText(text);
   if (special !== undefined) return special;
@@ -43,7 +46,7 @@ export function float64FromText(text: string): number | undefined {
   return Number.isFinite(x) ? x : undefined;
 }
 
-/** A decimal literal rounded once, ties to even, to float32; undefined where it is malformed or overflows. */
+/** A decimal literal rounded once, ties to even, to float32; undefined if it is malformed or overflows. */
 export function float32FromText(text: string): number | undefined {
   const special = specialFromText(text);
   if (special !== undefined) return special;
@@ -51,7 +54,7 @@ export function float32FromText(text: string): number | undefined {
   if (!Number.isFinite(x)) return undefined;
   const f = Math.fround(x);
   if (f === x) return f;
-  // The literal was rounded to a double first. That matters only where the double is a tie between two float32 values.
+  // The literal was rounded to a double first. That matters only if the double is a tie between two float32 values.
   if (!Number.isFinite(f)) {
     const below = Math.abs(x) === float32Overflow && compareWithDecimal(text, x) * Math.sign(x) < 0;
     return below ? Math.sign(x) * float32Max : undefined;

@@ -1,4 +1,4 @@
-/** Text files read line by line, whatever their size. */
+/** Reads text files of any size line by line. */
 
 import type { FileReader } from './files.ts';
 

@@ -1,4 +1,7 @@
-/** loraify.json, the manifest of a package: what its graphs are called, where each layer lies in the flat state, how it was made. */
+/**
+ * loraify.json, the manifest of a package: the names of its graphs, the offset of each layer in the flat state, and the
+ * compile options.
+ */
 
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -16,7 +19,7 @@ export const manifestName = 'loraify.json';
 export const manifestFormat = 'loraify/1';
 
 const count = z.int().nonnegative();
-/** The bare name of a file of the package: nothing that could lead out of its folder. */
+/** The bare name of a file of the package: a path cannot leave its folder. */
 const fileName = z
   .string()
   .regex(/^[^/\\\0]+$/)
@@ -28,7 +31,7 @@ const slot = z.object({ name: z.string(), offset: count, shape: z.array(count) }
 
 const layer = z.object({
   path: z.string(),
-  /** The node's name, or its first output where it has none. */
+  /** The node's name, or its first output if it has no name. */
   node: z.string(),
   op: z.string(),
   /** The initializer that a merge changes. */
@@ -41,35 +44,35 @@ const layer = z.object({
   alpha: z.number(),
   /** The factor on (x·A)·B. */
   scale: z.number(),
-  /** The window of a convolution. */
+  /** The kernel shape of a convolution. */
   kernel: z.array(count).optional(),
-  /** Where the layer is some columns of the weight: the first of them, and the one behind the last. */
+  /** The columns of the weight that the layer has, if not all: the first, and one past the last. */
   columns: z.array(count).length(2).optional(),
-  /** [in, rank]; of a Conv [rank, in, kernel…]. */
+  /** [in, rank]; for a Conv [rank, in, kernel…]. */
   A: slot,
-  /** [rank, out]; of a Conv [out, rank, 1…]. */
+  /** [rank, out]; for a Conv [out, rank, 1…]. */
   B: slot,
-  /** [out], of a DoRA layer: y = magnitude / ||W + scale·A·B|| · (x·W + scale·(x·A)·B) + bias. */
+  /** [out], for a DoRA layer: y = magnitude / ||W + scale·A·B|| · (x·W + scale·(x·A)·B) + bias. */
   magnitude: slot.optional(),
 });
 
-/** A weight that is trained itself: an initializer of model.onnx. */
+/** A fully trained weight (modules_to_save): an initializer of model.onnx. */
 const saved = slot.extend({
-  /** As PEFT names it: module path, dot, `weight` or `bias`. */
+  /** The name in PEFT: module path, dot, `weight` or `bias`. */
   parameter: z.string(),
-  /** The initializer of the source, where model.onnx has a copy for this module alone. */
+  /** The initializer of the source, if model.onnx has a copy for this module alone. */
   weight: z.string().optional(),
-  /** It lies as the transpose of what torch has. */
+  /** The weight is stored as the transpose of torch's. */
   turned: z.boolean().optional(),
 });
 
 /**
- * `bytes` bytes of `file` (of the package) from `offset` belong at byte `at` of source.skeleton. Without a file they are in the source
- * alone, at `offset` of it: the package has them rounded.
+ * `bytes` bytes of `file` (of the package) from `offset` belong at byte `at` of source.skeleton. Without `file` they
+ * are only in the source, at its `offset`: the package has them rounded.
  */
 const splice = z.object({ at: count, bytes: count, file: fileName.optional(), offset: count });
 
-/** Frozen float32 weights that the package has in a narrower type. */
+/** Frozen float32 weights that the package stores in half precision. */
 const precision = z.object({
   type: z.enum(halfTypes),
   /** The file that has them, where they are too large for the graphs themselves. */
@@ -90,15 +93,15 @@ const schema = z.object({
   source: z.object({
     file: z.string(),
     bytes: count,
-    /** Of source.skeleton, hexadecimal. */
+    /** SHA-256 of source.skeleton, hexadecimal. */
     sha256: z.string().regex(/^[0-9a-f]{64}$/),
     opset: z.int(),
     /** The source's own external data files, copied into the package unless its weights are rounded. */
     data: z.array(fileName).optional(),
-    /** Where the source was, from the package's folder, where a merge needs it. */
+    /** The path of the source relative to the package's folder, if a merge needs it. */
     path: z.string().optional(),
   }),
-  /** Absent where all weights are as the source has them. */
+  /** Absent if all weights are unchanged. */
   precision: precision.optional(),
   graphs: z.object(recordOf(graphKinds, () => fileName.optional())),
   /** The execution provider that the training graphs are made for; `portable`: any. */
@@ -112,14 +115,14 @@ const schema = z.object({
     init: z.string(),
     seed: z.int(),
     dropout: z.number(),
-    /** Fields of the adapter_config.json that the package came from, written back as they were. */
+    /** Fields of the adapter_config.json that the package was compiled from, written back unchanged. */
     peft: z.record(z.string(), z.unknown()).optional(),
     dora: z.boolean().optional(),
     /** Names that the modules of `saved` end with. */
     modulesToSave: z.array(z.string()).optional(),
   }),
   layers: z.array(layer),
-  /** modules_to_save, behind all layers in the state. */
+  /** The modules_to_save weights, after all layers in the state. */
   saved: z.array(saved).optional(),
   skipped: z.array(z.object({ node: z.string(), op: z.string(), reason: z.string() })),
   /** Names of the state's inputs and outputs; `v` is absent for optimizers without it, `lossScale` where no gradient is float16. */
@@ -129,11 +132,11 @@ const schema = z.object({
     m: pair,
     v: pair.optional(),
     step: pair,
-    /** Of graphs whose gradient passes through float16; `optimizer.lossScale` says how it goes on. */
+    /** Present if the gradient passes through float16; `optimizer.lossScale` has the rule that updates it. */
     lossScale: pair.optional(),
     lr: z.string(),
   }),
-  /** The model's inputs that training, evaluation and prediction can be fed. */
+  /** The model's inputs that can be fed in training, evaluation and prediction. */
   inputs: z.array(inputInfo),
   labels: inputInfo.optional(),
   loss: z
@@ -144,7 +147,7 @@ const schema = z.object({
       tensor: z.string(),
       chosen: z.string(),
       classAxis: z.int().optional(),
-      /** How many there are, where the model says it. */
+      /** The number of classes, if the model declares it. */
       classes: z.int().positive().optional(),
       ignoreIndex: z.int(),
       labelSmoothing: z.number(),
@@ -159,7 +162,7 @@ const schema = z.object({
     weight: z.string(),
     grad: z.string(),
     apply: z.string().optional(),
-    /** Of the dropout masks, int32; where there are any. */
+    /** The int32 input that seeds the dropout masks, if there are any. */
     seed: z.string().optional(),
   }),
   optimizer: z.object({
@@ -168,21 +171,21 @@ const schema = z.object({
     eps: z.number(),
     weightDecay: z.number(),
     maxGradNorm: z.number(),
-    /** Of sgd. */
+    /** The momentum of sgd. */
     momentum: z.number().optional(),
     /**
-     * The first step is fed `initial`. A gradient that is not finite takes no step and halves the scale; each `growthInterval`-th
-     * step taken doubles it. Below `least` there is nothing to gain.
+     * The first step is fed `initial`. A non-finite gradient skips the step and halves the scale; every
+     * `growthInterval` steps taken double it. Below `least` a lower scale gains nothing.
      */
     lossScale: z.object({ initial: z.number(), growthInterval: z.int().positive(), least: z.number() }).optional(),
   }),
   counts: z.object({ layers: count, trainable: count, total: count }),
   splices: z.array(splice).optional(),
-  /** Inputs of the model that the training graphs fix, and to what. */
+  /** Inputs of the model that are constant in the training graphs, and their values. */
   bound: z
     .array(z.object({ name: z.string(), value: z.string(), type: z.string().optional(), shape: dims.optional() }))
     .optional(),
-  /** The options of the compile, for people. */
+  /** The options of the compile, for information only. */
   options: z.record(z.string(), z.unknown()).optional(),
 });
 
@@ -199,8 +202,8 @@ export const reportsLoss = (loss: { readonly kind: LossKind } | undefined): bool
 const maxBytes = 2 ** 28;
 
 /**
- * The manifest of a package directory, checked.
- * Errors: BAD_PACKAGE naming the field for anything missing or malformed, and for layers outside the state.
+ * Reads and checks the manifest of a package directory. Errors: BAD_PACKAGE, which names the field, for anything
+ * missing or malformed, and for layers outside the state.
  */
 export function readManifest(directory: string): Manifest {
   const file = join(directory, manifestName);
@@ -214,7 +217,7 @@ export function readManifest(directory: string): Manifest {
   return parseManifest(new TextDecoder().decode(bytes), file);
 }
 
-/** readManifest for the text of one. */
+/** Does the same as readManifest for the manifest's text. */
 export function parseManifest(text: string, file?: string): Manifest {
   let json: unknown;
   try {
@@ -225,7 +228,7 @@ export function parseManifest(text: string, file?: string): Manifest {
   const format = typeof json === 'object' && json !== null && 'format' in json ? json.format : undefined;
   if (format !== manifestFormat) {
     throw badPackage(
-      `its format is ${JSON.stringify(format) ?? 'not said'}; this release reads "${manifestFormat}"`,
+      `its format is ${JSON.stringify(format) ?? 'missing'}; this release reads "${manifestFormat}"`,
       file,
     );
   }
@@ -238,7 +241,7 @@ export function parseManifest(text: string, file?: string): Manifest {
   return parsed.data;
 }
 
-/** The text of loraify.json. Equal manifests give equal text. Errors: BAD_PACKAGE where it would not be read back. */
+/** The text of loraify.json. Equal manifests give equal text. Errors: BAD_PACKAGE if it could not be read back. */
 export function manifestText(manifest: Manifest): string {
   const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
   parseManifest(text);
@@ -270,11 +273,11 @@ function checkLayers({ layers, saved = [], state }: Manifest, file: string | und
   }
   for (const { parameter, offset, shape } of saved) {
     if (offset + sizeOf(shape) > state.size)
-      throw badPackage(`${manifestName}: "${parameter}" of saved lies beyond the state's ${state.size} elements`, file);
+      throw badPackage(`${manifestName}: "${parameter}" of saved is beyond the state's ${state.size} elements`, file);
   }
 }
 
-/** `layers[3].A.offset`. */
+/** A field's path as text: `layers[3].A.offset`. */
 function fieldName(path: readonly PropertyKey[]): string {
   const text = path.map((key) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('');
   return text.replace(/^\./, '') || 'the whole';

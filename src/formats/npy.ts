@@ -21,9 +21,9 @@ const descriptors: Readonly<Record<string, RawDtype>> = {
 const magic = '\x93NUMPY';
 
 /**
- * Reads one array; big-endian elements are swapped and Fortran order is turned into C order.
- * @param where what the array is, for messages: `array "x"`.
- * Errors: BAD_DATA for anything malformed and for object, string, complex and structured types.
+ * Reads one array; big-endian elements are swapped and Fortran order is converted to C order.
+ * @param where the array's name for messages: `array "x"`. Errors: BAD_DATA for anything malformed and for object,
+ * string, complex and structured types.
  */
 export function parseNpy(bytes: Uint8Array, where: string, file?: string): RawTensor {
   const fail = (reason: string): Error => badData(`${where}: ${reason}`, file);
@@ -32,14 +32,14 @@ export function parseNpy(bytes: Uint8Array, where: string, file?: string): RawTe
   const version = head[6] ?? 0;
   if (version < 1 || version > 3) throw fail(`.npy version ${version} is unknown`);
   const start = version === 1 ? 10 : 12;
-  if (head.length < start) throw fail('it is cut off');
+  if (head.length < start) throw fail('it is truncated');
   const length = version === 1 ? head.readUInt16LE(8) : head.readUInt32LE(8);
   if (length > 65536) throw fail(`a header of ${length} bytes is too long`);
-  if (start + length > bytes.length) throw fail('it is cut off');
+  if (start + length > bytes.length) throw fail('it is truncated');
   const header = new TextDecoder().decode(bytes.subarray(start, start + length));
 
   const { descr, fortran, shape } = parseHeader(header) ?? {};
-  if (descr === undefined || shape === undefined) throw fail(`the header ${header.trim()} is not understood`);
+  if (descr === undefined || shape === undefined) throw fail(`the header ${header.trim()} is malformed`);
   const dtype = descriptors[descr.slice(1)];
   if (dtype === undefined || !'<>|='.includes(descr[0] ?? '')) {
     throw fail(`elements of type ${descr} are not supported; save numbers or booleans`);
@@ -54,7 +54,7 @@ export function parseNpy(bytes: Uint8Array, where: string, file?: string): RawTe
   return { dtype, shape, data: fortran && shape.length > 1 ? toRowMajor(native, shape, size) : native };
 }
 
-/** One array as a .npy file (version 1, C order). Errors: BAD_DATA for bfloat16, which NumPy does not have. */
+/** Encodes an array as a .npy file (version 1, C order). Errors: BAD_DATA for bfloat16, which NumPy does not have. */
 export function encodeNpy(tensor: RawTensor): Uint8Array {
   const code = Object.keys(descriptors).find((key) => descriptors[key] === tensor.dtype);
   if (code === undefined) throw badData(`${tensor.dtype} cannot be stored in .npy format`);
@@ -77,7 +77,7 @@ interface Header {
   readonly shape: readonly number[];
 }
 
-/** The three keys of the dict, in any order; undefined where one is missing or not as NumPy writes it. */
+/** The three keys of the dict, in any order; undefined if one is missing or not in NumPy's form. */
 function parseHeader(text: string): Header | undefined {
   const descr = /'descr':\s*'([^']*)'/.exec(text)?.[1];
   const fortran = /'fortran_order':\s*(True|False)/.exec(text)?.[1];
@@ -97,7 +97,7 @@ function swapped(data: Uint8Array, size: number): Uint8Array {
   return out;
 }
 
-/** Elements of `size` bytes with the first axis fastest, moved so that the last one is. */
+/** Converts elements of `size` bytes from first-axis-fastest order to last-axis-fastest order. */
 function toRowMajor(data: Uint8Array, shape: readonly number[], size: number): Uint8Array {
   const out = new Uint8Array(data.length);
   const strides: number[] = [];

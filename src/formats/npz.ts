@@ -8,16 +8,18 @@ import type { RawTensor } from './rawTensor.ts';
 
 const maxFileBytes = 2 ** 31 - 1;
 
-/** Deflate cannot do better than this; an entry that claims more lies. */
+/** The maximum compression ratio of Deflate; an entry that claims a higher one is forged. */
 const maxRatio = 1032;
 
-/** All entries together may unpack to this or to 100 times the file, whichever is more: beyond it is a zip bomb. */
+/**
+ * All entries together may unpack to this or to 100 times the file, whichever is more: anything larger is a zip bomb.
+ */
 const freeBytes = 2 ** 30;
 
 /**
  * Reads the arrays of an .npz file, under their names without `.npy`, in the order of the file.
- * @param wanted reads only the names for which it says true; the others cost nothing.
- * Errors: FILE_NOT_FOUND; BAD_DATA for a file that is no zip or above 2 GiB, a zip bomb, arrays that parseNpy refuses.
+ * @param wanted selects the names to read; the others cost nothing. Errors: FILE_NOT_FOUND; BAD_DATA for a file that is
+ * not a zip file or above 2 GiB, a zip bomb, or an array that parseNpy refuses.
  */
 export function readNpz(file: string, wanted: (name: string) => boolean = () => true): Map<string, RawTensor> {
   const bytes = readWhole(file, maxFileBytes, (size) =>
@@ -26,7 +28,7 @@ export function readNpz(file: string, wanted: (name: string) => boolean = () => 
   return parseNpz(bytes, file, wanted);
 }
 
-/** readNpz for a file held in memory. */
+/** Does the same as readNpz for a file in memory. */
 export function parseNpz(
   bytes: Uint8Array,
   file?: string,
@@ -51,20 +53,20 @@ export function npzNames(bytes: Uint8Array, file?: string): string[] {
   return names;
 }
 
-/** The bytes of an .npz file, deflated unless `compress` is false. Equal arrays in equal order give equal bytes. */
+/** Encodes an .npz file, deflated unless `compress` is false. Equal arrays in equal order give equal bytes. */
 export function encodeNpz(
   arrays: Iterable<readonly [string, RawTensor]>,
   options: { readonly compress?: boolean } = {},
 ): Uint8Array {
   const level = options.compress === false ? 0 : 6;
-  // Zip has no earlier year; fflate reads the date in local time.
+  // The earliest year of the zip format; fflate reads the date in local time.
   const mtime = new Date(1980, 0, 1);
-  // A Map cannot be given; every name ends in .npy, so none of them looks like an integer and the order stays.
+  // fflate does not take a Map; every name ends in .npy, so no key looks like an integer and the order is kept.
   const entries = Object.fromEntries([...arrays].map(([name, tensor]) => [`${name}.npy`, encodeNpy(tensor)]));
   return zipSync(entries, { level, mtime });
 }
 
-/** Writes an .npz file, whole or not at all. Errors: BAD_DATA (bfloat16), WRITE_FAILED. */
+/** Writes an .npz file atomically. Errors: BAD_DATA (bfloat16), WRITE_FAILED. */
 export function writeNpz(
   file: string,
   arrays: Iterable<readonly [string, RawTensor]>,
@@ -84,7 +86,7 @@ function unzip(
   try {
     const contents = unzipSync(bytes, {
       filter: ({ name, size, originalSize, compression }) => {
-        // What lies behind the end of a false directory reads as entries without a name.
+        // Bytes after the end of a forged directory read as entries without a name.
         if (name === '') throw badData('its zip directory is damaged', file);
         if (name.endsWith('/') || !wanted(name.replace(/\.npy$/, ''))) return false;
         total += originalSize;
@@ -94,7 +96,7 @@ function unzip(
         if (total > limit) {
           throw badData(`it would unpack to more than ${limit} bytes; use .safetensors for data of this size`, file);
         }
-        if (seen.has(name)) throw badData(`the entry "${name}" is there twice`, file);
+        if (seen.has(name)) throw badData(`the entry "${name}" occurs twice`, file);
         seen.add(name);
         return true;
       },

@@ -1,8 +1,9 @@
 /**
- * Facts of ONNX's textual syntax that its reader and its writer share: identifiers, key words, names of types, and how the
- * elements of a tensor are written.
+ * Facts of ONNX's textual syntax that its reader and its writer share: identifiers, keywords, type names, and the text
+ * of tensor elements.
  *
- * Source: https://github.com/onnx/onnx/blob/main/docs/Syntax.md and onnx/defs/parser.cc. Where the two differ, the parser wins.
+ * Source: https://github.com/onnx/onnx/blob/main/docs/Syntax.md and onnx/defs/parser.cc. Where the two differ, the
+ * parser wins.
  */
 import type { Attr, Dim, ValueType } from '../graph/model.ts';
 import { type DataType, dataTypeFromText, dataTypeText } from '../graph/tensor.ts';
@@ -34,7 +35,7 @@ export function attrTypeName(n: number): AttrTypeName | undefined {
   return Object.keys(attrTypes).find((k): k is AttrTypeName => isAttrTypeName(k) && attrTypes[k] === n);
 }
 
-/** The syntax's word for an attribute's kind. */
+/** The syntax's keyword for an attribute's kind. */
 export const kindNames = {
   float: 'float',
   int: 'int',
@@ -52,12 +53,12 @@ export const kindNames = {
   types: 'type_protos',
 } as const satisfies Record<Exclude<Attr['kind'], 'ref'>, AttrTypeName>;
 
-/** Words that open a type other than a tensor's. */
+/** Words that open a type that is not a tensor type. */
 export const typeWords = ['seq', 'map', 'optional', 'sparse_tensor', 'opaque'] as const;
 
 const words: ReadonlySet<string> = new Set(typeWords);
 
-/** A bare word here is taken for a type. */
+/** Whether a bare word is read as a type here. */
 export const isTypeWord = (s: string): boolean => words.has(s) || dataTypeFromText(s) !== undefined;
 
 export const isIdentifier = (s: string): boolean => /^[A-Za-z_][A-Za-z0-9_]*$/.test(s);
@@ -67,7 +68,10 @@ export const domainOf = (domain: string): string => (domain === 'ai.onnx' ? '' :
 
 export const isQualified = (s: string): boolean => s.split('.').every(isIdentifier);
 
-/** A name as it is written: bare where that is unambiguous. The only escapes are \" and \\; line breaks stand for themselves. */
+/**
+ * The text of a name: bare if that is unambiguous, otherwise quoted. The only escapes are \" and \\; line breaks are
+ * literal.
+ */
 export function nameText(name: string): string {
   return isIdentifier(name) && !isTypeWord(name) ? name : quoted(name);
 }
@@ -85,7 +89,7 @@ export function tensorTypeText(dtype: DataType, shape: readonly Dim[] | undefine
   return `${dataTypeText(dtype)}${dims}`;
 }
 
-/** A type as the syntax writes it, undefined where it cannot. */
+/** The text of a type, undefined if the syntax cannot express it. */
 export function typeText(type: ValueType | undefined): string | undefined {
   switch (type?.kind) {
     case undefined:
@@ -111,13 +115,16 @@ export function typeText(type: ValueType | undefined): string | undefined {
   }
 }
 
-/** How one number of a tensor's braces is written. A complex element takes two, several sub-byte elements share one. */
+/**
+ * The text form of one number in a tensor's braces. A complex element has two numbers, several sub-byte elements share
+ * one.
+ */
 export interface NumberCodec {
   readonly bytes: number;
   /** Only integer literals are allowed. */
   readonly integer: boolean;
   read(view: DataView, at: number): string;
-  /** False where the literal is malformed or out of range. */
+  /** Writes a literal; false if it is malformed or out of range. */
   write(view: DataView, at: number, literal: string): boolean;
 }
 
@@ -130,7 +137,7 @@ const float32: NumberCodec = {
   },
   write: (view, at, literal) => {
     const x = float32FromText(literal);
-    // The bits of a NaN that goes through a number are the engine's choice.
+    // Set explicitly, because the engine chooses the bits of a NaN that passes through a number.
     if (Number.isNaN(x)) view.setUint32(at, literal.startsWith('-') ? 0xffc00000 : 0x7fc00000, true);
     else if (x !== undefined) view.setFloat32(at, x, true);
     return x !== undefined;

@@ -1,12 +1,15 @@
-/** How module paths are found: the rule of PEFT's rank_pattern and alpha_pattern (peft/utils/other.py, get_pattern_key), and ours for layers. */
+/**
+ * Matches module paths: PEFT's rule for rank_pattern and alpha_pattern (peft/utils/other.py, get_pattern_key), and the
+ * rule of this program for layers.
+ */
 
 import { packedModules } from '../graph/layers.ts';
 import { prefixMatcher } from './pythonRegex.ts';
 
 /**
- * A function from a module path to the value of the first key that matches it: `(.*\.)?(KEY)$` from the beginning, in the
- * order of the map; then a key that is the path itself; else undefined.
- * @param what names the table in messages: `rank_pattern`. Errors: BAD_PATTERN.
+ * A function from a module path to the value of the first key that matches it: `(.*\.)?(KEY)$` from the beginning, in
+ * the order of the map; then a key that equals the path; else undefined.
+ * @param what the table's name in messages: `rank_pattern`. Errors: BAD_PATTERN.
  */
 export function patternTable<T>(patterns: ReadonlyMap<string, T>, what: string): (path: string) => T | undefined {
   const rules = [...patterns].map(([key, value]) => {
@@ -17,8 +20,8 @@ export function patternTable<T>(patterns: ReadonlyMap<string, T>, what: string):
 }
 
 /**
- * The layer with this path, or the only one of which one path is the other's suffix (exports add or drop a wrapper). A part of a packed
- * weight answers to both names that such modules have.
+ * The layer with this path, or the only one of which one path is the other's suffix (exports add or drop a wrapper). A
+ * part of a packed weight matches both names that such modules have.
  */
 export function matching<T extends { readonly path: string; readonly op?: string }>(
   candidates: readonly T[],
@@ -36,7 +39,7 @@ export function matching<T extends { readonly path: string; readonly op?: string
   );
 }
 
-/** The item with this name, or the only one of which one name is the other's suffix behind a separator. */
+/** The item with this name, or the only one of which one name is the other's suffix after a separator. */
 export function only<T>(
   items: readonly T[],
   nameOf: (item: T) => string,

@@ -1,15 +1,15 @@
 /**
- * Python's regular expressions (module `re`, str patterns) translated to JavaScript's. What has no exact counterpart is
- * refused by BAD_PATTERN instead of matching something else. Differences taken care of: named groups, \A \Z \a, Unicode
- * meaning of \w \d \s \b, `$` before a final newline, `.` and line separators, possessive quantifiers and atomic groups,
- * literal braces, global and scoped inline flags.
- * Source: https://docs.python.org/3/library/re.html#regular-expression-syntax
+ * Translates Python's regular expressions (module `re`, str patterns) to JavaScript's. A construct without an exact
+ * counterpart is refused with BAD_PATTERN, so that it never matches something else. Differences handled: named groups,
+ * \A \Z \a, Unicode meaning of \w \d \s \b, `$` before a final newline, `.` and line separators, possessive quantifiers
+ * and atomic groups, literal braces, global and scoped inline flags. Source:
+ * https://docs.python.org/3/library/re.html#regular-expression-syntax
  */
 
 import { badPattern } from '../errors.ts';
 import { classBody, type Flags, readEscape, shorthand } from './pythonRegexParts.ts';
 
-/** re.fullmatch(pattern, text) is not None. `what` says where the pattern is from, for messages. Errors: BAD_PATTERN. */
+/** re.fullmatch(pattern, text) is not None. `what` is the pattern's origin, for messages. Errors: BAD_PATTERN. */
 export function fullMatcher(pattern: string, what: string): (text: string) => boolean {
   const regex = translate(pattern, what, (body) => `^(?:${body})$`);
   return (text) => regex.test(text);
@@ -21,14 +21,14 @@ export function prefixMatcher(pattern: string, what: string): (text: string) => 
   return (text) => regex.exec(text);
 }
 
-/** A pattern that matches `text` and nothing else, escaped as both Python and JavaScript read it. */
+/** A pattern that matches only `text`, escaped for both Python and JavaScript. */
 export function escapePattern(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
 }
 
 interface Group {
   readonly jsNumber: number;
-  /** May be skipped, so that a reference to it could be unset: empty in JavaScript, a failure in Python. */
+  /** Optional groups may be unset when a reference reads them: empty in JavaScript, a failure in Python. */
   optional: boolean;
   closed: boolean;
 }
@@ -44,7 +44,7 @@ function translate(pattern: string, what: string, wrap: (body: string) => string
   }
 }
 
-/** `(?i)` and the like, which Python allows at the very beginning only. */
+/** Global flags such as `(?i)`, which Python allows only at the very beginning. */
 function globalFlags(pattern: string, fail: (reason: string) => Error): { flags: Flags; rest: string } {
   const letters = /^\(\?([aiLmsux]+)\)/.exec(pattern);
   const set = letters?.[1] ?? '';
@@ -122,7 +122,7 @@ function translateBody(source: string, startFlags: Flags, fail: (reason: string)
     return true;
   }
 
-  /** What follows an atom: `*`, `{2,3}`, lazy or possessive. */
+  /** The quantifier after an atom: `*`, `{2,3}`, lazy or possessive. */
   function quantified(
     piece: { text: string; repeatable: boolean },
     flags: Flags,
@@ -156,7 +156,7 @@ function translateBody(source: string, startFlags: Flags, fail: (reason: string)
     return `{${range[1] || '0'}${range[2]}${range[3]}}`;
   }
 
-  /** A lookahead does not give back what it matched: consuming its capture again is an atomic group. */
+  /** A lookahead never backtracks into its match: consuming its capture again makes an atomic group. */
   function atomic(text: string): string {
     jsGroups += 1;
     return `(?:(?=(${text}))\\${jsGroups})`;
@@ -276,7 +276,7 @@ function translateBody(source: string, startFlags: Flags, fail: (reason: string)
         repeatable: true,
       };
     }
-    throw fail('a group (?... of this kind is not supported, or inline flags stand elsewhere than at the beginning');
+    throw fail('a group (?... of this kind is not supported, or inline flags are not at the beginning');
   }
 
   function scopedFlags(flags: Flags, on: string, off: string): Flags {

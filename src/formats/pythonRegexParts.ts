@@ -12,13 +12,13 @@ type Fail = (reason: string) => Error;
 
 interface Leaf {
   readonly text: string;
-  /** Index of the first character behind it. */
+  /** Index of the first character after the leaf. */
   readonly next: number;
-  /** Of a single character; absent for a shorthand such as \d. */
+  /** The code point of a single character; absent for a shorthand such as \d. */
   readonly codePoint?: number;
 }
 
-/** What Python's str.isspace accepts, which JavaScript's \s is not. */
+/** The characters that Python's str.isspace accepts, which differ from JavaScript's \s. */
 const spaces = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 
 /** \d \w \s and their complements \D \W \S, as a class. */
@@ -32,7 +32,7 @@ export function shorthand(letter: string, flags: Flags): string {
 
 const controls: Readonly<Record<string, number>> = { a: 7, f: 12, n: 10, r: 13, t: 9, v: 11 };
 
-/** An escape that means the same inside and outside a class; `at` is the index behind the backslash. */
+/** An escape that means the same inside and outside a class; `at` is the index after the backslash. */
 export function readEscape(chars: readonly string[], at: number, flags: Flags, fail: Fail): Leaf {
   const char = chars[at];
   if (char === undefined) throw fail('it ends in a backslash');
@@ -48,7 +48,7 @@ export function readEscape(chars: readonly string[], at: number, flags: Flags, f
   return point(char.codePointAt(0) ?? 0, at + 1, fail);
 }
 
-/** A class; `at` is the index behind its `[`. Brackets, `&&` and `--` inside are plain characters, as in Python. */
+/** A class; `at` is the index after its `[`. Brackets, `&&` and `--` inside are plain characters, as in Python. */
 export function classBody(chars: readonly string[], at: number, flags: Flags, fail: Fail): Leaf {
   let next = at;
   const negated = chars[next] === '^';

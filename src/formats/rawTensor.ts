@@ -1,4 +1,4 @@
-/** A tensor as data files hold it: little-endian bytes in C order. The types are named as safetensors names them. */
+/** A tensor of a data file: little-endian bytes in C order. The type names are those of safetensors. */
 
 import { bfloatToNumber, bytesOf as contentOf, halfToNumber, type Tensor } from '../graph/tensor.ts';
 
@@ -43,7 +43,7 @@ export function isRawDtype(name: unknown): name is RawDtype {
   return typeof name === 'string' && Object.hasOwn(rawDtypes, name);
 }
 
-/** The product of the dims, 1 for a scalar; undefined where it is not a safe integer or a dim is not a size. */
+/** The product of the dims, 1 for a scalar; undefined if it is not a safe integer or a dim is not a size. */
 export function elementCount(shape: readonly number[]): number | undefined {
   let count = 1;
   for (const dim of shape) {
@@ -55,7 +55,7 @@ export function elementCount(shape: readonly number[]): number | undefined {
 }
 
 /**
- * The elements as a typed array, in C order: a view of `data` where its alignment allows, else a copy. F16 and BF16 are
+ * The elements as a typed array, in C order: a view of `data` if its alignment allows, else a copy. F16 and BF16 are
  * converted to float32, BOOL is uint8.
  */
 export function elements(tensor: Pick<RawTensor, 'dtype' | 'data'>): NumericArray {

@@ -1,6 +1,6 @@
 /**
- * safetensors files (github.com/huggingface/safetensors, README "Format") on disk: opened with only the header read, and written. The
- * header itself is read in safetensorsParse.ts.
+ * Opens safetensors files (github.com/huggingface/safetensors, README "Format") by their header, and writes them.
+ * safetensorsParse.ts parses the header.
  */
 
 import { badSafetensors } from '../errors.ts';
@@ -10,17 +10,17 @@ import { headerLength, parseHeader, type SafetensorsHeader } from './safetensors
 
 export { parseSafetensors, type SafetensorsHeader, type TensorRange } from './safetensorsParse.ts';
 
-/** A file whose header has been read and checked; tensors are read when asked for. */
+/** A file whose header has been read and checked; tensors are read on demand. */
 export interface SafetensorsFile extends SafetensorsHeader {
   readonly file: string;
-  /** The tensor of that name; undefined where there is none. */
+  /** Reads the tensor of that name; undefined if there is none. */
   read(name: string): RawTensor | undefined;
-  /** `length` bytes of the file from absolute `offset`: parts of a tensor, by its `start`. */
+  /** Reads `length` bytes of the file from absolute `offset`: parts of a tensor, by its `start`. */
   readBytes(offset: number, length: number): Uint8Array;
   close(): void;
 }
 
-/** Opens a file and reads its header only. Errors: FILE_NOT_FOUND, BAD_SAFETENSORS. */
+/** Opens a file and reads only its header. Errors: FILE_NOT_FOUND, BAD_SAFETENSORS. */
 export function openSafetensors(file: string): SafetensorsFile {
   const reader = openReader(file);
   try {
@@ -28,7 +28,7 @@ export function openSafetensors(file: string): SafetensorsFile {
     const header = parseHeader(reader.read(8, length), reader.size, file);
     const readBytes = (offset: number, count: number): Uint8Array => {
       const data = reader.read(offset, count);
-      if (data.length < count) throw badSafetensors('the file was cut while it was being read', file);
+      if (data.length < count) throw badSafetensors('the file was truncated while it was being read', file);
       return data;
     };
     return {
@@ -48,9 +48,9 @@ export function openSafetensors(file: string): SafetensorsFile {
 }
 
 /**
- * The file as chunks, header first, then each tensor's own bytes. The order is the reference implementation's: larger types
- * first, then names by their UTF-8 bytes; so equal tensors give equal files. Errors: BAD_SAFETENSORS for a tensor that is
- * inconsistent.
+ * The file as chunks, header first, then each tensor's own bytes. The order is the reference implementation's (larger
+ * types first, then names by their UTF-8 bytes), so equal tensors give equal files. Errors: BAD_SAFETENSORS for a
+ * tensor that is inconsistent.
  */
 export function encodeSafetensors(
   tensors: Iterable<readonly [string, RawTensor]>,
@@ -72,7 +72,7 @@ export function encodeSafetensors(
     header.set(name, { dtype, shape, data_offsets: [offset, offset + data.length] });
     offset += data.length;
   }
-  // Written by hand: an object would move names that look like integers to the front.
+  // Composed by hand, because an object would move names that look like integers to the front.
   const json = `{${[...header].map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(',')}}`;
   const text = Buffer.from(json);
   const padded = Buffer.alloc(8 + Math.ceil(text.length / 8) * 8, ' ');
@@ -81,7 +81,7 @@ export function encodeSafetensors(
   return [padded, ...sorted.map(([, tensor]) => tensor.data)];
 }
 
-/** Writes a file, whole or not at all. Errors: BAD_SAFETENSORS, WRITE_FAILED. */
+/** Writes a file atomically. Errors: BAD_SAFETENSORS, WRITE_FAILED. */
 export function writeSafetensors(
   file: string,
   tensors: Iterable<readonly [string, RawTensor]>,

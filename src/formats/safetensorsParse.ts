@@ -1,12 +1,12 @@
 /**
- * The safetensors format (github.com/huggingface/safetensors, README "Format"), read from memory: 8 bytes little-endian header length, a
- * JSON header, the tensors' bytes. A file is refused unless the tensors cover the rest exactly, without holes or overlaps. Runs in
- * browsers too.
+ * Parses the safetensors format (github.com/huggingface/safetensors, README "Format") in memory: 8 bytes little-endian
+ * header size, a JSON header, the tensors' bytes. A file is refused unless the tensors cover the rest exactly, without
+ * holes or overlaps. Runs in browsers too.
  */
 import { badSafetensors } from '../errors.ts';
 import { elementCount, isRawDtype, type RawDtype, type RawTensor, rawDtypes } from './rawTensor.ts';
 
-/** Where one tensor lies; `start` and `end` count bytes from the beginning of the file. */
+/** The byte range of one tensor; `start` and `end` count from the beginning of the file. */
 export interface TensorRange {
   readonly dtype: RawDtype;
   readonly shape: readonly number[];
@@ -15,7 +15,7 @@ export interface TensorRange {
 }
 
 export interface SafetensorsHeader {
-  /** In the order of the header. */
+  /** The tensors in the order of the header. */
   readonly tensors: ReadonlyMap<string, TensorRange>;
   readonly metadata: ReadonlyMap<string, string>;
 }
@@ -37,7 +37,7 @@ export function parseSafetensors(
   return { tensors, metadata: header.metadata };
 }
 
-/** From the first 8 bytes of a file of `size` bytes. Errors: BAD_SAFETENSORS. */
+/** The header's size, from the first 8 bytes of a file of `size` bytes. Errors: BAD_SAFETENSORS. */
 export function headerLength(first: Uint8Array, size: number, file: string | undefined): number {
   if (first.length < 8) throw badSafetensors(`${size} bytes are too few for a safetensors file`, file);
   const length = new DataView(first.buffer, first.byteOffset, 8).getBigUint64(0, true);
@@ -50,7 +50,7 @@ export function headerLength(first: Uint8Array, size: number, file: string | und
   return Number(length);
 }
 
-/** Checks the header's JSON against `size`, the length of the whole file. */
+/** Parses the header's JSON and checks it against `size`, the size of the whole file. */
 export function parseHeader(bytes: Uint8Array, size: number, file: string | undefined): SafetensorsHeader {
   const fail = (reason: string): Error => badSafetensors(reason, file);
   let json: unknown;

@@ -1,16 +1,16 @@
-/** A body of control flow, out of the nodes that were made for it. */
+/** Builds the body graph of a control-flow operator from the nodes that were made for it. */
 import { Graph, type Node, producersOf, readsOf, type Value } from './model.ts';
 
 export interface Parts {
-  /** Nodes that may stand in the body, detached; those that no result needs stay out. */
+  /** Nodes that may join the body, detached; those that no result needs are left out. */
   readonly made: ReadonlySet<Node>;
-  /** Constants that join the body where it reads them; all others it captures. */
+  /** Constants that become part of the body if it reads them; it captures all others. */
   readonly local: ReadonlySet<Value>;
 }
 
 /**
- * A graph that hands out `results`, each of its nodes after what it reads. A body hands out results of its own nodes, each once:
- * `copy` makes an own node for any other.
+ * A graph with `results` as outputs and its nodes in topological order. The outputs of a body must be distinct values
+ * of its own nodes: `copy` makes such a node for any other result.
  */
 export function bodyOf(results: readonly Value[], { made, local }: Parts, copy: (v: Value) => Value): Graph {
   const graph = new Graph();
@@ -33,9 +33,9 @@ export function bodyOf(results: readonly Value[], { made, local }: Parts, copy: 
     for (const p of producersOf(n)) if (reached.has(p)) place(p);
     graph.append(n);
   };
-  // Nearly in order already: a node is made after what it reads, unless it was given more inputs later.
+  // The order by serial is nearly topological: a node is made after its inputs, unless it was given more inputs later.
   for (const n of [...reached].sort((a, b) => a.serial - b.serial)) place(n);
-  // Bodies of nodes that nothing reached read nothing any more.
+  // Bodies of nodes that were not reached drop their uses of outer values.
   for (const n of made)
     if (!reached.has(n)) for (const b of n.bodies) for (const inner of [...b.allNodes()]) inner.detach();
   const read = new Set(graph.nodes.flatMap(readsOf));

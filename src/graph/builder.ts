@@ -33,42 +33,45 @@ export interface BuilderTools extends Omit<ConstantPool, 'local'> {
     attrs?: object;
     outputs: number;
   }): Value[];
-  /** Adds a node made elsewhere to this builder's care: names, provenance and types as for its own. */
+  /** Registers a node made elsewhere: it gets names, provenance and types like the builder's own nodes. */
   own(node: Node): Node;
-  /** Adds nodes made elsewhere that are complete, copies say: they count as this builder's own. */
+  /** Registers complete nodes made elsewhere, such as copies, as this builder's own. */
   take(nodes: readonly Node[]): void;
-  /** True for nodes of this builder's body. One that builds no body owns whatever it meets. */
+  /** True for nodes of this builder's body. A builder that builds no body owns every node. */
   owns(node: Node): boolean;
   /**
-   * A body for If, Loop or Scan. What `make` builds with its builder stays inside, constants included; all else is captured.
-   * `inputs` are read when `make` is done.
+   * A body for If, Loop or Scan. What `make` builds with its builder stays inside, constants included; it captures all
+   * other values. `inputs` are read after `make` returns.
    */
   body(name: string, inputs: readonly Value[], make: (g: Builder) => readonly Value[]): Graph;
-  /** A builder for a body that exists; `place` puts what it made since the last call before a node of the body. */
+  /** A builder for an existing body; `place` inserts the nodes made since the last call before a node of the body. */
   inside(body: Graph): { readonly g: Builder; readonly place: (before: Node) => void };
   /** A scalar of `ref`'s element type (through CastLike where that is unknown). */
   like(ref: Value, value: number): Value;
-  /** int64 vector of one element: the length that this symbol, or product of symbols, stands for, where graph inputs have it. */
+  /**
+   * An int64 vector of one element: the size that this symbol, or product of symbols, has, if graph inputs have it as a
+   * dim.
+   */
   symbol(name: string): Value | undefined;
   /** Runs `body` with nodes named after `origin` and marked with this rule and gradient origin. */
   within<T>(mark: Mark, body: () => T): T;
 }
 
 export interface Mark {
-  /** What the new values are named after: a value or node of the source. */
+  /** The value or node of the source that the new values are named after. */
   readonly origin: string;
-  /** `loraify.rule` of the nodes. */
+  /** The `loraify.rule` metadata of the nodes. */
   readonly rule?: string;
-  /** `loraify.grad_of` of the nodes: the forward node they differentiate. */
+  /** The `loraify.grad_of` metadata of the nodes: the forward node they differentiate. */
   readonly gradOf?: string;
 }
 
 export type Builder = OpMethods & BuilderTools;
 
 /**
- * `infer` gives a new node's outputs their types; it runs once per node, as soon as the node is made. Symbolic lengths are looked
- * up among `inputs`, so that all shapes of a graph come from a few nodes. Constants that another builder made for the same graph
- * are taken from `existing`.
+ * Creates a builder. `infer` types the outputs of a new node once, as soon as it is made. Symbolic dims are looked up
+ * among `inputs`, so that all shapes of a graph come from a few nodes. Constants that another builder made for the same
+ * graph are reused from `existing`.
  */
 export function createBuilder(
   infer: (node: Node) => void = () => {},
@@ -78,7 +81,7 @@ export function createBuilder(
   return build(infer, inputs, existing).g;
 }
 
-/** The builder that a body's builder was made by. */
+/** The builder that created a body's builder. */
 interface Outer {
   readonly g: Builder;
   readonly mark: Mark;
@@ -87,7 +90,7 @@ interface Outer {
 interface Built {
   readonly g: Builder;
   readonly made: Set<Node>;
-  /** Constants that belong to the graph at hand. */
+  /** Constants that belong to this graph. */
   readonly local: ReadonlySet<Value>;
 }
 

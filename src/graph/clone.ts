@@ -4,13 +4,13 @@
  */
 import { type Attr, type FunctionDef, Graph, type Model, Node, Value } from './model.ts';
 
-/** What each value and node became. A value that maps to undefined is an optional input that the caller left out. */
+/** The copy of each value and node. A value that maps to undefined is an optional input that the caller left out. */
 export interface CloneMap {
   readonly values: Map<Value, Value | undefined>;
   readonly nodes: Map<Node, Node>;
 }
 
-/** Changes an attribute on its way into the copy; undefined leaves it out. */
+/** Changes an attribute while it is copied; undefined leaves it out. */
 export type AttrChange = (attr: Attr) => Attr | undefined;
 
 export const cloneMap = (): CloneMap => ({ values: new Map(), nodes: new Map() });
@@ -35,28 +35,31 @@ export function cloneModel(model: Model): { model: Model; map: CloneMap } {
   return { model: copy, map };
 }
 
-/** A copy of a graph. Values of outer graphs that it reads stay the same objects, or become what `captured` says. */
+/**
+ * A copy of a graph. Values of outer graphs that it reads are shared with the original, or replaced as `captured` maps
+ * them.
+ */
 export function cloneGraph(graph: Graph, captured: ReadonlyMap<Value, Value | undefined> = new Map()): Graph {
   return copyGraph(graph, { values: new Map(captured), nodes: new Map() });
 }
 
 /**
- * Copies of nodes, detached, for putting a body in another place. Values in `map` (the body's inputs, and outputs that exist
- * already at the place) are replaced by what they map to, and `map` learns all others.
+ * Detached copies of nodes, for moving a body to another place. Values in `map` (the body's inputs, and outputs that
+ * already exist at that place) are replaced by what they map to; all other copies are added to `map`.
  */
 export function cloneNodes(nodes: readonly Node[], map: CloneMap, change: AttrChange = (a) => a): Node[] {
   for (const n of nodes) defineOutputs(n, map);
   return nodes.map((n) => copyNode(n, map, change));
 }
 
-/** A copy of a value: everything but its producer and uses. */
+/** A copy of a value, without its producer and uses. */
 export function cloneValue(value: Value): Value {
   const copy = new Value(value.name);
   copy.describeAs(value);
   return copy;
 }
 
-/** A copy of a graph that fills `map`: what each value and node became. */
+/** A copy of a graph that fills `map` with the copy of each value and node. */
 export function copyGraph(graph: Graph, map: CloneMap, change: AttrChange = (a) => a): Graph {
   const copy = new Graph(graph.name);
   copy.docString = graph.docString;

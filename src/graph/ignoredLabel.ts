@@ -1,5 +1,5 @@
 /**
- * A float label that does not count, in graphs whose lengths are fixed: the largest float32, so that one comparison finds it on every
- * provider. It fills up rows and batches, as the ignore index does where labels are classes.
+ * The float label of an ignored element, in graphs with fixed shapes: the largest float32, so that one comparison finds
+ * it on every provider. It pads rows and batches, as the ignore index does for class labels.
  */
 export const noLabel = 3.4028234663852886e38;

@@ -1,17 +1,17 @@
 /**
- * Which operators can hold a layer, and how the two factors of one lie. Shapes are PEFT's (peft/tuners/lora/layer.py), matrices
- * turned so that y = x·A·B reads from left to right.
+ * The operators that can be adapted, and the shapes of the two factors of a layer. Shapes are PEFT's
+ * (peft/tuners/lora/layer.py), with matrices transposed so that y = x·A·B reads from left to right.
  */
 
 /**
- * `linear`: A [in, rank], B [rank, out]. `conv`: A [rank, in, kernel…], B [out, rank, 1…]. `embedding`: A [in, rank] holds one row
- * for each entry of the table, B [rank, out].
+ * `linear`: A [in, rank], B [rank, out]. `conv`: A [rank, in, kernel…], B [out, rank, 1…]. `embedding`: A [in, rank]
+ * has one row for each entry of the table, B [rank, out].
  */
 export type LayerForm = 'linear' | 'conv' | 'embedding';
 
 export interface LayerOp {
   readonly form: LayerForm;
-  /** Adapted where nobody says which layers to take; the others only by name. */
+  /** Adapted when no targets are given; the other operators are adapted only by name. */
   readonly byDefault: boolean;
 }
 
@@ -21,7 +21,7 @@ const table = {
   MatMulNBits: { form: 'linear', byDefault: true },
   Conv: { form: 'conv', byDefault: false },
   Gather: { form: 'embedding', byDefault: false },
-  /** Of com.microsoft; q, k and v are a layer each. */
+  /** com.microsoft's Attention; q, k and v are a layer each. */
   Attention: { form: 'linear', byDefault: false },
 } as const satisfies Readonly<Record<string, LayerOp>>;
 
@@ -29,13 +29,13 @@ export type LayerOpName = keyof typeof table;
 
 const ops: ReadonlyMap<string, LayerOp> = new Map(Object.entries(table));
 
-/** What is known of an operator that a layer names; a product unless the table says otherwise. */
+/** The facts about a layer's operator; those of MatMul unless the table has a row. */
 export const layerOp = (op: string): LayerOp => ops.get(op) ?? table.MatMul;
 
 /** The operators that are adapted by default, for messages. */
 export const defaultOps: readonly string[] = [...ops].flatMap(([op, o]) => (o.byDefault ? [op] : []));
 
-/** The modules whose weights Attention has side by side, as BERT calls them and as decoders do. */
+/** The modules whose weights Attention concatenates, in BERT's names and in those of decoders. */
 export const packedModules = [
   { name: 'query', alias: 'q_proj' },
   { name: 'key', alias: 'k_proj' },
@@ -46,7 +46,7 @@ export interface Lengths {
   readonly in: number;
   readonly out: number;
   readonly rank: number;
-  /** The window of a convolution. */
+  /** The kernel shape of a convolution. */
   readonly kernel?: readonly number[] | undefined;
 }
 
@@ -59,10 +59,10 @@ interface Shapes<R = number> {
   readonly B: readonly (number | R)[];
 }
 
-/** Shapes of A and B as they lie in the flat state. */
+/** Shapes of A and B in the flat state. */
 export const factorShapes = (layer: Sized): Shapes => formShapes(layerOp(layer.op).form, layer);
 
-/** The same where the form is known and no operator is; the rank may be a symbol. */
+/** The same for a known form without an operator; the rank may be a symbol. */
 export function formShapes<R>(
   form: LayerForm,
   { in: inputs, out, rank, kernel = [] }: Omit<Lengths, 'rank'> & { readonly rank: R },
@@ -71,7 +71,7 @@ export function formShapes<R>(
   return { A: [inputs, rank], B: [rank, out] };
 }
 
-/** Which axis of A and of B is the rank. */
+/** The axis of A and of B that is the rank. */
 export const rankAxes = (op: string): Axes => formAxes(layerOp(op).form);
 
 interface Axes {
@@ -88,8 +88,8 @@ export interface Factors extends Lengths {
 }
 
 /**
- * The matrices whose product changes a weight: A [in·kernel, rank], B [rank, out]. For a convolution that is PEFT's get_delta_weight: a
- * window of W is the sum over the rank of B's column times A's window.
+ * The matrices whose product is the weight update: A [in·kernel, rank], B [rank, out]. For a convolution that is PEFT's
+ * get_delta_weight: a kernel of W is the sum over the rank of B's column times A's kernel.
  */
 export function factorMatrices({ form, in: inputs, out, rank, kernel = [], A, B }: Factors): {
   readonly in: number;
@@ -101,7 +101,7 @@ export function factorMatrices({ form, in: inputs, out, rank, kernel = [], A, B 
   return { in: rows, A: transposed(A, rank, rows), B: transposed(B, out, rank) };
 }
 
-/** A fresh [columns, rows] matrix with the elements of `matrix` [rows, columns]; row-major both. */
+/** A new [columns, rows] matrix with the elements of `matrix` [rows, columns]; both are row-major. */
 export function transposed(matrix: Float32Array, rows: number, columns: number): Float32Array<ArrayBuffer> {
   const out = new Float32Array(rows * columns);
   const total = out.length;
@@ -112,6 +112,9 @@ export function transposed(matrix: Float32Array, rows: number, columns: number):
 
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);
 
-/** What the adapted weight is, for messages and for comparing: `[in, out]`, of a convolution `[in, out] with a window 3x3`. */
+/**
+ * The form of the adapted weight, for messages and comparisons: `[in, out]`, for a convolution `[in, out] with kernel
+ * 3x3`.
+ */
 export const weightText = (l: Pick<Factors, 'form' | 'in' | 'out' | 'kernel'>): string =>
-  `${l.form === 'embedding' ? 'an embedding ' : ''}[${l.in}, ${l.out}]${l.kernel === undefined ? '' : ` with a window ${l.kernel.join('x')}`}`;
+  `${l.form === 'embedding' ? 'an embedding ' : ''}[${l.in}, ${l.out}]${l.kernel === undefined ? '' : ` with kernel ${l.kernel.join('x')}`}`;

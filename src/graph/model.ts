@@ -1,16 +1,17 @@
 /**
- * What a model is: values joined by nodes, in graphs. No protobuf, no file system, no ONNX Runtime.
+ * The model: graphs of nodes that are joined by values. This file does not depend on protobuf, the file system or ONNX
+ * Runtime.
  *
- * A node refers to its inputs as objects, so a value captured by a subgraph is the outer graph's value itself and names matter
- * only where a model is read or written. Nodes made by a builder are detached: they exist in no graph until `Graph.adopt` is
- * called with something that reaches them, so a rule may mention results that nobody asked for.
+ * A node refers to its inputs as objects, so a value captured by a subgraph is the outer graph's value itself and names
+ * matter only where a model is read or written. Nodes made by a builder are detached: they are in no graph until
+ * `Graph.adopt` reaches them from an output, so a rule may build results that remain unused.
  *
- * Longer than 300 lines because values, nodes and graphs keep each other's use-lists: one change touches all three.
+ * Longer than 300 lines because values, nodes and graphs maintain each other's use lists: one change touches all three.
  */
 import { badModel } from '../errors.ts';
 import type { DataType, Tensor } from './tensor.ts';
 
-/** A length: known, symbolic (equal names are equal lengths) or unknown. */
+/** A dim: known, symbolic (equal names are equal dims) or unknown. */
 export type Dim = number | string | null;
 
 export interface TensorType {
@@ -19,7 +20,7 @@ export interface TensorType {
   readonly dtype: DataType | undefined;
   /** undefined: not even the rank is known. */
   readonly shape: readonly Dim[] | undefined;
-  /** Per-dim denotations, where the source has any. */
+  /** Per-dim denotations, if the source has any. */
   readonly denotations?: readonly (string | undefined)[];
 }
 
@@ -35,7 +36,7 @@ export const tensorType = (dtype: DataType | undefined, shape: readonly Dim[] | 
   shape,
 });
 
-/** Wire bytes of fields that this version does not know; written back as they were. */
+/** Wire bytes of fields that this version does not know; written back unchanged. */
 export type Unknown = readonly Uint8Array[];
 const nothing: Unknown = [];
 
@@ -43,9 +44,9 @@ const nothing: Unknown = [];
 export class Value {
   name: string;
   type: ValueType | undefined;
-  /** The node that makes it, undefined for inputs and initializers. */
+  /** The node that computes it, undefined for inputs and initializers. */
   producer: Node | undefined;
-  /** The constant's content where the value is an initializer. */
+  /** The content of an initializer. */
   tensor: Tensor | undefined;
   /** Known elements of a small integer tensor (shape arithmetic), filled in by shape inference. */
   elements: readonly Dim[] | undefined;
@@ -54,7 +55,7 @@ export class Value {
   denotation = '';
   docString = '';
   unknown: Unknown = nothing;
-  /** Few values have any. */
+  /** Undefined until the first entry, because few values have metadata. */
   #metadata: Map<string, string> | undefined;
   /** Nodes of graphs (not detached ones) that read this value, with the input's position. */
   readonly uses: Set<Use> = new Set();
@@ -69,7 +70,7 @@ export class Value {
     return this.#metadata;
   }
 
-  /** Takes over all that is said about `from`: everything but its name, producer and uses. */
+  /** Copies everything from `from` except its name, producer and uses. */
   describeAs(from: Value): void {
     this.type = from.type;
     this.tensor = from.tensor;
@@ -86,7 +87,7 @@ export class Value {
     return this.type.kind === 'tensor' ? this.type.dtype : undefined;
   }
 
-  /** The shape of a tensor, undefined where even the rank is unknown. */
+  /** The shape of a tensor, undefined if even the rank is unknown. */
   get shape(): readonly Dim[] | undefined {
     if (this.type === undefined) return this.tensor?.dims;
     return this.type.kind === 'tensor' ? this.type.shape : undefined;
@@ -105,13 +106,13 @@ export function constant(name: string, tensor: Tensor): Value {
   return v;
 }
 
-/** Integers are numbers where they are safe, bigint beyond (Slice's 2^63-1, say). */
+/** Integers are numbers where they are safe, bigint beyond (for example Slice's 2^63-1). */
 export type Int = number | bigint;
 
 export type AttrValue =
   | { readonly kind: 'float'; readonly value: number }
   | { readonly kind: 'int'; readonly value: Int }
-  /** UTF-8 by convention, kept as bytes because files exist that hold others. */
+  /** UTF-8 by convention, kept as bytes because some files contain other encodings. */
   | { readonly kind: 'string'; readonly value: Uint8Array }
   | { readonly kind: 'tensor'; readonly value: Tensor; readonly name: string }
   | { readonly kind: 'graph'; readonly value: Graph }
@@ -135,17 +136,20 @@ export interface SparseTensor {
   readonly dims: readonly number[];
 }
 
-/** What the LoRA rewrite knows about one adapted weight. Plain data: it is shared by every clone of the graph. */
+/** The facts about one adapted weight. Plain data: every clone of the graph shares it. */
 export interface Layer {
   /** Module path as PEFT users know it, for example `encoder.layer.0.attention.self.query`. */
   readonly path: string;
-  /** The operator that reads the weight (graph/layers.ts says how A and B lie). */
+  /** The operator that reads the weight (graph/layers.ts defines the shapes of A and B). */
   readonly op: string;
-  /** The window of a convolution. */
+  /** The kernel shape of a convolution. */
   readonly kernel?: readonly number[] | undefined;
   /** Name of the stored tensor that a merge changes. */
   readonly weight: string;
-  /** How the stored tensor lies: [in, out] or [out, in] (after a Reshape, if one stands between, made it two-dimensional). */
+  /**
+   * The layout of the stored tensor: [in, out] or [out, in] (of the two-dimensional result, if a Reshape follows the
+   * tensor).
+   */
   readonly layout: 'in_out' | 'out_in';
   readonly in: number;
   readonly out: number;
@@ -181,7 +185,10 @@ export const revision = (): number => changes;
 
 const none: readonly Graph[] = [];
 
-/** Attributes by name. It keeps which of them hold graphs: that is asked far more often than an attribute changes. */
+/**
+ * Attributes by name. The attributes that are graphs are cached, because they are read far more often than an attribute
+ * changes.
+ */
 class Attributes extends Map<string, Attr> {
   #bodies: readonly Graph[] | undefined = none;
 
@@ -210,7 +217,7 @@ class Attributes extends Map<string, Attr> {
 
 /** One application of an operator or function. */
 export class Node {
-  /** Order of creation: what a graph is sorted by where nothing else decides. */
+  /** The order of creation, used to sort nodes where no dependency decides. */
   readonly serial = made++;
   op: string;
   /** '' is the default domain ai.onnx. */
@@ -221,13 +228,13 @@ export class Node {
   readonly #attrs: Attributes = new Attributes();
   #metadata: Map<string, string> | undefined;
   unknown: Unknown = nothing;
-  /** Set on `loraify.Adapted` and `loraify.Branch` nodes, and on the sum that a branch ends in where it is written out. */
+  /** Set on `loraify.Adapted` and `loraify.Branch` nodes, and on the final Add of a lowered branch. */
   layer: Layer | undefined;
-  /** The graph that holds it, undefined while detached. */
+  /** The graph that contains the node, undefined while detached. */
   graph: Graph | undefined;
   readonly outputs: Value[];
   #inputs: (Value | undefined)[];
-  /** The entry of each input in its value's uses. */
+  /** The entry of each input in its value's use list. */
   readonly #uses: (Use | undefined)[] = [];
 
   constructor(init: NodeInit) {
@@ -251,14 +258,14 @@ export class Node {
     return this.#metadata;
   }
 
-  /** Takes over what is noted on `from`, beside what it computes. */
+  /** Copies the annotations of `from`, not what it computes. */
   describeAs(from: Node): void {
     this.docString = from.docString;
     this.unknown = from.unknown;
     if (from.#metadata !== undefined) this.#metadata = new Map(from.#metadata);
   }
 
-  /** Inputs in order; undefined where an optional one is left out. */
+  /** Inputs in order; undefined where an optional input is left out. */
   get inputs(): readonly (Value | undefined)[] {
     return this.#inputs;
   }
@@ -270,23 +277,23 @@ export class Node {
     if (this.graph !== undefined) this.#use(index);
   }
 
-  /** Graphs held as attributes (bodies of If, Loop, Scan). */
+  /** Graphs in attributes (bodies of If, Loop, Scan). */
   get bodies(): readonly Graph[] {
     return this.#attrs.bodies;
   }
 
-  /** For messages: the name, or the first output where it has none. */
+  /** For messages: the name, or the first output if the node has no name. */
   get label(): string {
     return this.name || this.outputs[0]?.name || this.op;
   }
 
-  /** Cuts the input list to `length`. */
+  /** Truncates the input list to `length`. */
   dropInputs(length: number): void {
     for (let i = length; i < this.#inputs.length; i++) if (this.graph !== undefined) this.#unuse(i);
     this.#inputs.length = Math.min(this.#inputs.length, length);
   }
 
-  /** Makes this node the producer of `value` in place of its output there. */
+  /** Makes this node the producer of `value`, instead of its current output at `index`. */
   replaceOutput(index: number, value: Value): void {
     this.outputs[index] = value;
     value.producer = this;
@@ -330,12 +337,15 @@ export class Graph {
   docString = '';
   readonly inputs: Value[] = [];
   readonly outputs: Value[] = [];
-  /** Values with a tensor. One that is also in `inputs` is an overridable default (IR 3 lists all of them so). */
+  /**
+   * Values with a tensor. An initializer that is also in `inputs` is an overridable default (IR 3 lists all of them in
+   * both).
+   */
   readonly initializers: Value[] = [];
   readonly sparseInitializers: SparseTensor[] = [];
   readonly nodes: Node[] = [];
   readonly metadata: Map<string, string> = new Map();
-  /** value_info entries whose name nothing in this graph defines; kept for a faithful copy. */
+  /** value_info entries whose name is not defined in this graph; kept for a faithful copy. */
   readonly strayInfo: Value[] = [];
   readonly quantization: { readonly tensor: string; readonly parameters: ReadonlyMap<string, string> }[] = [];
   unknown: Unknown = nothing;
@@ -390,9 +400,9 @@ export class Graph {
   }
 
   /**
-   * Replaces the node list by what the outputs need, in a stable topological order: nodes already here keep their relative
-   * order, detached ones follow in the order they were made, or stand before the first that needs them. Detached constants become initializers, unused
-   * initializers go. Names are made unique.
+   * Replaces the node list by the nodes that the outputs need, in a stable topological order: nodes already in the
+   * graph keep their relative order, detached ones follow in the order of creation, or precede the first node that
+   * needs them. Detached constants become initializers, unused initializers are removed. Names are made unique.
    */
   adopt(): void {
     const order: Node[] = [];
@@ -417,7 +427,7 @@ export class Graph {
         }
       }
     };
-    /** What each node needs. */
+    /** The dependencies of each node. */
     const reached = new Map<Node, readonly Node[]>();
     const mark: Node[] = this.outputs.flatMap((o) => (o.producer === undefined ? [] : [o.producer]));
     for (let n = mark.pop(); n !== undefined; n = mark.pop()) {
@@ -432,7 +442,7 @@ export class Graph {
     for (const n of this.nodes)
       if (!state.has(n)) {
         n.detach();
-        // Bodies of a node that goes read nothing any more.
+        // Bodies of a removed node drop their uses of outer values.
         for (const b of n.bodies) for (const inner of b.allNodes()) inner.detach();
       }
     for (const n of order) if (n.graph === undefined) n.attach(this);
@@ -441,7 +451,10 @@ export class Graph {
     this.settle();
   }
 
-  /** Adds the detached nodes that the outputs need behind those that are here, and settles the rest as `adopt` does. */
+  /**
+   * Appends the detached nodes that the outputs need to the existing nodes, and updates initializers and names as
+   * `adopt` does.
+   */
   extend(): void {
     const fresh = new Set<Node>();
     const todo: Node[] = this.outputs.flatMap((o) => (o.producer === undefined ? [] : [o.producer]));
@@ -450,12 +463,12 @@ export class Graph {
       fresh.add(n);
       todo.push(...producersOf(n));
     }
-    // A node is made after what it reads.
+    // Inputs of a node are made before the node, so the order by serial is topological.
     this.append(...[...fresh].sort((a, b) => a.serial - b.serial));
     this.prune();
   }
 
-  /** Removes nodes that nothing reads, last first, and settles initializers and names. */
+  /** Removes unused nodes, last first, and updates initializers and names. */
   prune(): void {
     const handedOut = new Set(this.allGraphs().flatMap((g) => g.outputs));
     const needed = (v: Value): boolean => v.uses.size > 0 || handedOut.has(v);
@@ -470,10 +483,10 @@ export class Graph {
     this.settle();
   }
 
-  /** Constants that are read become initializers, initializers that are not go; names are made unique. */
+  /** Makes constants that are read initializers, removes unused initializers and makes names unique. */
   settle(): void {
     const inside = new Set(this.bodies().flatMap((b) => b.allGraphs().flatMap((g) => g.initializers)));
-    /** Constants. */
+    /** The constants that nodes read. */
     const read = new Set<Value>();
     const note = (v: Value | undefined): void => {
       if (v?.tensor !== undefined && v.producer === undefined) read.add(v);
@@ -497,7 +510,7 @@ export class Graph {
   }
 }
 
-/** Nodes whose results `node` needs, those captured by its bodies included, in the order of the inputs. */
+/** Nodes whose results `node` needs, including those captured by its bodies, in the order of the inputs. */
 export function producersOf(node: Node): Node[] {
   const needs: Node[] = [];
   for (const v of node.inputs) if (v?.producer !== undefined) needs.push(v.producer);
@@ -512,7 +525,7 @@ export function producersOf(node: Node): Node[] {
   return needs;
 }
 
-/** Values that a node reads, those that its bodies read or hand out included. */
+/** Values that a node reads, including those that its bodies read or output. */
 export function readsOf(node: Node): Value[] {
   const reads = node.inputs.filter((v) => v !== undefined);
   if (!holds(node)) return reads;
@@ -523,7 +536,7 @@ export function readsOf(node: Node): Value[] {
   return reads;
 }
 
-/** Values of graphs around that a node's bodies read or hand out, each once, in the order they are met. */
+/** Values of enclosing graphs that a node's bodies read or output, each once, in the order of use. */
 export function capturedBy(node: Node): Value[] {
   if (node.bodies.length === 0) return [];
   const inside = new Set<Value>();
@@ -537,13 +550,13 @@ export function capturedBy(node: Node): Value[] {
   return [...new Set(reads)].filter((v) => !inside.has(v));
 }
 
-/** Gives every value and node of the graph a name of its own; names that are unique already stay. */
+/** Makes the names of the graph's values and nodes unique; names that are unique already are kept. */
 export function uniqueNames(graph: Graph): void {
   const fresh = nameGiver();
   const settle = (v: Value): void => {
     v.name = fresh(v.name || 'value');
   };
-  // Interface names first: they are the contract, whoever else asks for them.
+  // Interface names take precedence, because they are part of the contract.
   const fixed = new Set<Value>([...graph.inputs, ...graph.outputs]);
   for (const v of fixed) settle(v);
   const each = (g: Graph): void => {
@@ -592,13 +605,13 @@ export function nameGiver(taken: Set<string> = new Set()): (base: string) => str
   };
 }
 
-/** `base`, or `base.1`, `base.2` … where it is taken. */
+/** `base`, or `base.1`, `base.2` … if it is taken. */
 export function freshName(base: string, taken: { has(name: string): boolean }): string {
   if (!taken.has(base)) return base;
   for (let i = 1; ; i++) if (!taken.has(`${base}.${i}`)) return `${base}.${i}`;
 }
 
-/** A model-local function (FunctionProto). Its body sees its own inputs only. */
+/** A model-local function (FunctionProto). Its body sees only its own inputs. */
 export interface FunctionDef {
   readonly domain: string;
   readonly name: string;
@@ -614,7 +627,7 @@ export interface FunctionDef {
   readonly unknown: Unknown;
 }
 
-/** A whole file. */
+/** A complete ONNX file. */
 export interface Model {
   irVersion: number;
   readonly opsets: Map<string, number>;
@@ -635,7 +648,7 @@ export function replaceUses(from: Value, to: Value, except: (use: Use) => boolea
   for (const use of [...from.uses]) if (!except(use)) use.node.setInput(use.index, to);
 }
 
-/** As `replaceUses`, and in the outputs of these graphs. */
+/** Does the same as `replaceUses`, and replaces the value among the outputs of these graphs. */
 export function replaceValue(from: Value, to: Value, graphs: readonly Graph[]): void {
   replaceUses(from, to);
   for (const g of graphs)
@@ -644,7 +657,7 @@ export function replaceValue(from: Value, to: Value, graphs: readonly Graph[]): 
     });
 }
 
-/** As `replaceValue`, and `to` has the name from then on: `from`, which its node still makes, gets the suffix. */
+/** Does the same as `replaceValue`, and gives `to` the name of `from`, which keeps its producer and gets the suffix. */
 export function takePlace(from: Value, to: Value, graphs: readonly Graph[], suffix: string): void {
   const { name } = from;
   from.name = `${name}${suffix}`;

@@ -2,7 +2,7 @@
 import type { Graph, SparseTensor, ValueType } from './model.ts';
 import type { Tensor } from './tensor.ts';
 
-/** What an attribute of each kind holds. */
+/** The value type of each attribute kind. */
 export interface AttrTypes {
   float: number;
   int: number;
@@ -16,7 +16,7 @@ export interface AttrTypes {
   type: ValueType;
 }
 
-/** An attribute; without a default it is undefined where a node leaves it out. */
+/** An attribute; without a default it is undefined if a node leaves it out. */
 export interface AttrRow<K extends keyof AttrTypes = keyof AttrTypes, D extends boolean = boolean> {
   readonly kind: K;
   readonly default: D extends true ? AttrTypes[K] : undefined;

@@ -236,7 +236,7 @@ export const operators = {
   Xor: { kind: 'elementwise', in: ['A', 'B'], out: ['C'], commutative: true, broadcasts: true },
 } as const satisfies Record<string, OpRow>;
 
-/** An operator of ai.onnx, as the builder makes them. */
+/** The name of an operator of ai.onnx, a method of the builder. */
 export type OpName = keyof typeof operators;
 export const isOpName = (op: string): op is OpName => Object.hasOwn(operators, op);
 

@@ -1,7 +1,7 @@
-/** Packed copies of weights, which the CPU provider makes for its products. */
+/** Prepacked weights: copies that the CPU provider makes for its MatMuls. */
 
-/** Weights of this many bytes are not kept twice. */
+/** The size from which weights are not kept twice, in bytes. */
 const packingLimit = 2 ** 30;
 
-/** Whether a package with so many parameters runs without packed copies. */
+/** Whether a package with this number of parameters runs without prepacked weights. */
 export const isUnpacked = (parameters: number): boolean => parameters * 4 > packingLimit;

@@ -1,7 +1,7 @@
 /**
- * Random numbers that depend on nothing but (seed, key): Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as
- * 1, 2, 3", SC 2011), a counter-based generator. The 64-bit seed is its key, a 64-bit hash of the string fills the upper half
- * of the counter, blocks are counted in the lower half. So one more layer or epoch changes no other stream.
+ * Random numbers that depend only on (seed, key): Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1,
+ * 2, 3", SC 2011), a counter-based generator. The 64-bit seed is its key, a 64-bit hash of the string fills the upper
+ * half of the counter, blocks are counted in the lower half. So one more layer or epoch changes no other stream.
  */
 
 import { badOption } from '../errors.ts';
@@ -18,7 +18,7 @@ export interface Stream {
 /**
  * The stream of (seed, key). Two calls with the same arguments give the same numbers, on every platform.
  * @param seed a safe integer, negative ones included. Throws BAD_OPTION otherwise.
- * @param key what the numbers are for: a layer path, `shuffle/epoch 3`, ...
+ * @param key the purpose of the numbers: a layer path, `shuffle/epoch 3`, ...
  */
 export function stream(seed: number, key: string): Stream {
   if (!Number.isSafeInteger(seed)) throw badOption(`the seed must be an integer between -2^53 and 2^53, not ${seed}`);
@@ -56,7 +56,7 @@ export function stream(seed: number, key: string): Stream {
       return radius * Math.cos(angle);
     },
     integer: (bound) => {
-      // Words at and above the largest multiple of bound are drawn again.
+      // Words at and above the largest multiple of bound are rejected and drawn again.
       const limit = 2 ** 32 - (2 ** 32 % bound);
       let word = next();
       while (word >= limit) word = next();

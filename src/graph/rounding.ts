@@ -1,14 +1,14 @@
 /**
- * Numbers and float32 bits rounded to the half types, ties to even, subnormals kept, and back. Imports nothing: the thread that copies
- * weights uses it too.
- * Formats: IEEE 754-2019 binary16; bfloat16 is the upper half of binary32 (https://onnx.ai/onnx/technical/float8.html names both).
+ * Conversions of numbers and float32 bits to the half-precision types and back: ties to even, subnormals kept. Imports
+ * nothing, because the thread that copies weights uses it too. Formats: IEEE 754-2019 binary16; bfloat16 is the upper
+ * half of binary32 (https://onnx.ai/onnx/technical/float8.html names both).
  */
 
 export type HalfType = 'float16' | 'bfloat16';
 
 /**
- * Rounds the first `count` elements of `from`, float32 as bits, into `to`, bits of the type. The index of the first finite number
- * that is beyond the type's range, or -1; what stands behind it is not rounded then. Infinity and NaN stay what they are.
+ * Rounds the first `count` elements of `from`, float32 as bits, into `to`, bits of the type. Returns the index of the
+ * first finite number beyond the type's range, where rounding stops, or -1. Infinity and NaN are kept.
  */
 export function roundBits(from: Uint32Array, to: Uint16Array, count: number, type: HalfType): number {
   return type === 'float16' ? toFloat16(from, to, count) : toBfloat16(from, to, count);
@@ -22,10 +22,10 @@ function toFloat16(from: Uint32Array, to: Uint16Array, count: number): number {
     const sign = (bits >>> 16) & 0x8000;
     const size = bits & 0x7fffffff;
     if (size >= 0x38800000 && size < 0x477ff000) {
-      // Normal: 13 bits of the fraction go, a carry moves into the exponent by itself.
+      // Normal: 13 bits of the fraction are dropped, and a carry moves into the exponent by itself.
       to[i] = sign | ((size - 0x38000000 + 0xfff + ((size >>> 13) & 1)) >>> 13);
     } else if (size < 0x38800000) {
-      // Below 2^-14: a count of 2^-24, of which one half is 2^-25.
+      // Below 2^-14: a multiple of 2^-24, whose rounding half is 2^-25.
       const shift = 126 - (size >>> 23);
       if (shift > 24) {
         to[i] = sign;
@@ -55,7 +55,7 @@ function toBfloat16(from: Uint32Array, to: Uint16Array, count: number): number {
 
 const scratch = new DataView(new ArrayBuffer(8));
 
-/** IEEE binary16 bits to a number. */
+/** Converts IEEE binary16 bits to a number. */
 export function halfToNumber(h: number): number {
   const sign = h & 0x8000 ? -1 : 1;
   const exponent = (h >> 10) & 31;
@@ -65,7 +65,7 @@ export function halfToNumber(h: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-/** A number to IEEE binary16 bits, rounded once, ties to even. */
+/** Converts a number to IEEE binary16 bits, rounded once, ties to even. */
 export function numberToHalf(x: number): number {
   if (Number.isNaN(x)) return 0x7e00;
   const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
@@ -81,13 +81,13 @@ export function numberToHalf(x: number): number {
   return sign | (a < 2 ** -14 ? n : ((exponent + 15) << 10) + (n - 1024));
 }
 
-/** bfloat16 bits to a number. */
+/** Converts bfloat16 bits to a number. */
 export function bfloatToNumber(b: number): number {
   scratch.setUint32(0, b << 16);
   return scratch.getFloat32(0);
 }
 
-/** A number to bfloat16 bits, rounded to float32 first and then to nearest even. */
+/** Converts a number to bfloat16 bits, rounded to float32 first and then to nearest even. */
 export function numberToBfloat(x: number): number {
   if (Number.isNaN(x)) return 0x7fc0;
   scratch.setFloat32(0, x);

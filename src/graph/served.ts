@@ -1,7 +1,7 @@
-/** What the inputs of an exported model are called, so that whoever holds a session finds them in its metadata. */
+/** Names of an exported model's inputs, which a caller finds in the session's metadata. */
 
-/** The symbol of a layer's rank axis: this, then the module path. */
+/** The prefix of the symbol of a layer's rank axis; the module path follows. */
 export const rankSymbol = 'lora_r.';
 
-/** The scalar that all branches are multiplied by; `.1` and so on follow where a model has an input of that name. */
+/** The scalar that scales all branches; `.1` and so on are appended if the model already has an input of that name. */
 export const strengthName = 'lora_strength';

@@ -9,7 +9,7 @@ import { bfloatToNumber, type HalfType, halfToNumber, numberToBfloat, numberToHa
 
 export { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from './rounding.ts';
 
-/** Bits an element takes in raw_data (strings have none). Order and numbering are TensorProto.DataType's. */
+/** Bits of an element in raw_data (strings have none). Order and numbering are TensorProto.DataType's. */
 const dataTypes = {
   float32: { onnx: 1, bits: 32, text: 'float' },
   uint8: { onnx: 2, bits: 8, text: 'uint8' },
@@ -51,7 +51,7 @@ export const dataTypeText = (t: DataType): string => dataTypes[t].text;
 export const dataTypeBits = (t: DataType): number => dataTypes[t].bits;
 /** The type with this TensorProto number, undefined for UNDEFINED (0) and unknown numbers. */
 export const dataTypeFromNumber = (n: number): DataType | undefined => byNumber.get(n);
-/** The types' names in ONNX's textual syntax. */
+/** The type names of ONNX's textual syntax. */
 export const dataTypeTexts: readonly string[] = [...byText.keys()];
 export const dataTypeFromText = (s: string): DataType | undefined => byText.get(s);
 export const isFloat = (t: DataType): boolean => ['float32', 'float64', 'float16', 'bfloat16'].includes(t);
@@ -60,21 +60,24 @@ export const isFloat = (t: DataType): boolean => ['float32', 'float64', 'float16
 export const inlineBytes = 1024;
 
 /**
- * Whether a tensor stays inside the graph files: small ones, and vectors of integers, because a list of axes, lengths or parts is
- * read while types are inferred, when a loader has no data files yet (ONNX Runtime refuses a Split inside a Scan otherwise).
+ * Whether a tensor stays inside the graph files: small tensors, and vectors of integers, because axes, sizes or split
+ * lists are read during type inference, when a loader has no data files yet (otherwise ONNX Runtime refuses a Split
+ * inside a Scan).
  */
 export const staysInside = ({ byteLength, dims, dtype }: Tensor): boolean =>
   byteLength <= inlineBytes ||
   (dims.length <= 1 && (dtype === 'int64' || dtype === 'int32') && byteLength <= 64 * inlineBytes);
 
-/** Bytes that are read on demand: a file, a region of memory, or pieces of several files put together. */
+/** Bytes that are read on demand: a file, a region of memory, or concatenated pieces of several files. */
 export interface ByteSource {
-  /** For messages. */
+  /** The name in messages. */
   readonly name: string;
   readonly size: number;
-  /** The open file whose bytes these are, where they are just one file's: another thread may read it as long as it is open. */
+  /** The open file that holds the bytes, if they are in one file: another thread may read it as long as it is open. */
   readonly fd?: number;
-  /** Exactly `length` bytes from `offset`; the caller must not keep or change the array beyond its next read. */
+  /**
+   * Reads exactly `length` bytes from `offset`; the caller must not keep the array beyond the next read, or change it.
+   */
   read(offset: number, length: number): Uint8Array;
 }
 
@@ -87,13 +90,13 @@ export type Payload =
   | { readonly kind: 'inline'; readonly bytes: Uint8Array }
   /** Little-endian elements as raw_data holds them. */
   | { readonly kind: 'range'; readonly source: ByteSource; readonly offset: number }
-  /** Anything else that yields exactly the tensor's raw_data bytes, each time it is called. */
+  /** Any other source of the tensor's raw_data bytes; the same bytes each time it is called. */
   | { readonly kind: 'computed'; readonly chunks: () => Iterable<Uint8Array> }
-  /** The elements of a float32 tensor, rounded as they are read. `name` is for messages. */
+  /** The elements of a float32 tensor, rounded when they are read. `name` is for messages. */
   | { readonly kind: 'rounded'; readonly from: Tensor; readonly name: string }
   | { readonly kind: 'strings'; readonly values: readonly Uint8Array[] };
 
-/** An immutable tensor. Equal object = equal content; layers and graphs share tensors freely. */
+/** An immutable tensor, compared by identity; layers and graphs share tensors freely. */
 export interface Tensor {
   readonly dtype: DataType;
   readonly dims: readonly number[];
@@ -102,12 +105,12 @@ export interface Tensor {
   readonly payload: Payload;
   readonly docString?: string;
   readonly metadata?: ReadonlyMap<string, string>;
-  /** How and where the source stored it, kept so that a copy can be verbatim. Opaque to the passes. */
+  /** The form and place of the tensor in the source, kept so that a copy can be verbatim. Opaque to the passes. */
   readonly origin?: TensorOrigin;
 }
 
 export interface TensorOrigin {
-  /** External data as the source declared it: the file's name relative to the model's folder, and the place in it. */
+  /** External data as the source declared it: the file name relative to the model's folder, and the range in it. */
   readonly external?: { readonly location: string; readonly offset: number; readonly length: number };
   /** Wire bytes of fields that this version does not know. */
   readonly unknown?: readonly Uint8Array[];
@@ -116,30 +119,32 @@ export interface TensorOrigin {
 /** Largest number of elements and of bytes that can be addressed exactly. */
 const limit = Number.MAX_SAFE_INTEGER;
 
-/** Elements of a shape. Throws BAD_TENSOR where the product overflows or a dim is negative. */
+/** The number of elements of a shape. Throws BAD_TENSOR if the product overflows or a dim is negative. */
 export function elementCount(dims: readonly number[], name = ''): number {
   let n = 1;
   for (const d of dims) {
-    if (!Number.isSafeInteger(d) || d < 0) throw badTensor(name, `dim ${d} is not a length`);
+    if (!Number.isSafeInteger(d) || d < 0) throw badTensor(name, `dim ${d} is not a non-negative integer`);
     n *= d;
     if (n > limit) throw badTensor(name, `dims [${dims.join(', ')}] overflow`);
   }
   return n;
 }
 
-/** Bytes of raw_data for this type and shape; sub-byte types are packed and rounded up. */
+/** The size of raw_data in bytes for this type and shape; sub-byte types are packed and rounded up. */
 export function rawByteLength(dtype: DataType, dims: readonly number[], name = ''): number {
   const bits = elementCount(dims, name) * dataTypes[dtype].bits;
   if (bits > limit) throw badTensor(name, `dims [${dims.join(', ')}] overflow`);
   return Math.ceil(bits / 8);
 }
 
-/** Stays in the cache of a core between reading and writing: pieces of some MiB take four times the processor time. */
+/**
+ * Small enough to stay in a core's cache between reading and writing: pieces of some MiB take four times the CPU time.
+ */
 const chunkBytes = 96 << 10;
 
 /**
- * The tensor's raw_data in pieces of at most 4 MiB (a computed tensor chooses its own). Strings have none. Throws PRECISION_RANGE where a
- * rounded tensor has a number that its type cannot hold.
+ * The tensor's raw_data in pieces of at most 4 MiB (a computed tensor chooses its own). Strings have none. Throws
+ * PRECISION_RANGE if a rounded tensor has a value out of range for its type.
  */
 export function* chunks(tensor: Tensor): Iterable<Uint8Array> {
   const p = tensor.payload;
@@ -154,7 +159,7 @@ export function* chunks(tensor: Tensor): Iterable<Uint8Array> {
 
 const halfType = (dtype: DataType): HalfType => (dtype === 'bfloat16' ? 'bfloat16' : 'float16');
 
-/** A float32 tensor in half the bytes. */
+/** A float32 tensor rounded to a 16-bit type when it is read. */
 export const rounded = (from: Tensor, dtype: HalfType, name: string): Tensor => ({
   dtype,
   dims: from.dims,
@@ -162,7 +167,7 @@ export const rounded = (from: Tensor, dtype: HalfType, name: string): Tensor => 
   payload: { kind: 'rounded', from, name },
 });
 
-/** The same, with `most` in the place of every finite number that is beyond it. */
+/** The same, with every finite value clamped to [-most, most]. */
 export function roundedWithin(from: Tensor, dtype: HalfType, name: string, most: number): Tensor {
   const chunks = (): Iterable<Uint8Array> => roundedChunks(from, dtype, name, most);
   return { ...rounded(from, dtype, name), payload: { kind: 'computed', chunks } };
@@ -172,7 +177,7 @@ function* roundedChunks(from: Tensor, type: HalfType, name: string, most?: numbe
   const bits = new Uint32Array(chunkBytes / 4);
   const bytes = new Uint8Array(bits.buffer);
   const halves = new Uint16Array(bits.length);
-  // Pieces end anywhere, elements do not.
+  // A piece may end inside an element.
   let filled = 0;
   for (const piece of chunks(from))
     for (let at = 0; at < piece.length; ) {
@@ -195,7 +200,7 @@ function keepWithin(numbers: Float32Array, most: number): void {
     if (Math.abs(x) > most && Number.isFinite(x)) numbers[i] = Math.sign(x) * most;
 }
 
-/** All of raw_data in one fresh array: for tensors that are known to be small, such as shapes and axes. */
+/** All of raw_data in one new array: for tensors that are known to be small, such as shapes and axes. */
 export function bytesOf(tensor: Tensor): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(tensor.byteLength);
   let at = 0;
@@ -206,7 +211,10 @@ export function bytesOf(tensor: Tensor): Uint8Array<ArrayBuffer> {
   return out;
 }
 
-/** Elements as numbers (int64 beyond 2^53 is rounded), for small tensors of the ordinary types; undefined for the others. */
+/**
+ * The elements as numbers (int64 beyond 2^53 is rounded), for small tensors of the ordinary types; undefined for other
+ * types.
+ */
 export function numbersOf(tensor: Tensor): number[] | undefined {
   const { buffer } = bytesOf(tensor);
   switch (tensor.dtype) {

@@ -1,4 +1,7 @@
-/** One adapter as it lies on disk: a PEFT directory, or a file whose tensors are named as the manifest names them; fitted to a package. */
+/**
+ * Reads one adapter from disk: a PEFT directory, or a file whose tensors have the manifest's names; fitted to a
+ * package.
+ */
 import { statSync } from 'node:fs';
 import {
   openKohya,
@@ -18,13 +21,13 @@ import { factorShapes, layerOp, rankAxes, transposed, weightText } from '../grap
 
 export interface Source {
   readonly layers: ReadonlyMap<string, PeftLayer>;
-  /** Whole weights by parameter, as torch has them. */
+  /** Full weights by parameter, in torch's layout. */
   readonly saved: ReadonlyMap<string, RawTensor>;
-  /** Beside the source's weights, or, where the package's start changed them, beside the changed ones. */
+  /** Whether the layers apply to the source's weights, or, if the package's init changed them, to the changed ones. */
   readonly onSource: boolean;
 }
 
-/** The layers in a PEFT directory, or in a file whose tensors are named as the manifest names A and B. */
+/** The layers in a PEFT directory, or in a file whose tensors have the manifest's names of A and B. */
 export function layersIn(manifest: Manifest, source: string): Source {
   if (statSync(source, { throwIfNoEntry: false })?.isFile() !== true) {
     const { tensors, changedBase, saved } = readPeft(source, manifest.lora.init);
@@ -53,7 +56,7 @@ export function layersIn(manifest: Manifest, source: string): Source {
     const tensor = take(s.name);
     const lying = tensor === undefined ? undefined : toFloats(tensor);
     if (tensor === undefined || lying === undefined) continue;
-    // Such files have weights as the model stores them.
+    // Such files have weights in the model's layout.
     const [rows = 1, columns = 1] = tensor.dims;
     const turned = s.turned === true && tensor.dims.length === 2;
     const values = turned ? transposed(lying, rows, columns) : lying;
@@ -80,13 +83,13 @@ function pair(layer: ManifestLayer, a: PortableTensor, b: PortableTensor, source
       source,
     );
   }
-  // The scale is in B.
+  // The scale is multiplied into B.
   const { op, in: inputs, out, kernel } = layer;
   const { form } = layerOp(op);
   return { form, in: inputs, out, kernel, rank, alpha: rank, scale: 1, A: toFloats(a), B: toFloats(b) };
 }
 
-/** By the manifest's paths; shapes checked. */
+/** The layers by the manifest's paths, with shapes checked. */
 export function fitting(
   manifest: Manifest,
   layers: ReadonlyMap<string, PeftLayer>,
@@ -94,12 +97,12 @@ export function fitting(
 ): Map<string, PeftLayer> {
   const found = new Map<string, PeftLayer>();
   for (const [path, layer] of layers) {
-    const mine =
+    const known =
       matching(
         manifest.layers.filter((l) => layerOp(l.op).form === layer.form),
         path,
       ) ?? matching(manifest.layers, path);
-    if (mine === undefined)
+    if (known === undefined)
       throw adapterMismatch(
         `the package has no layer for ${peftKeysText(path, layer.form)}${didYouMean(
           path,
@@ -107,23 +110,23 @@ export function fitting(
         )}`,
         source,
       );
-    if (found.has(mine.path)) throw adapterMismatch(`two layers of the adapter fit layer "${mine.path}"`, source);
-    const own = weightText({ ...mine, form: layerOp(mine.op).form });
+    if (found.has(known.path)) throw adapterMismatch(`two layers of the adapter fit layer "${known.path}"`, source);
+    const own = weightText({ ...known, form: layerOp(known.op).form });
     if (own !== weightText(layer))
       throw adapterMismatch(
-        `layer "${mine.path}" is ${own} in the package, ${weightText(layer)} in the adapter (${peftKeysText(path, layer.form)})`,
+        `layer "${known.path}" is ${own} in the package, ${weightText(layer)} in the adapter (${peftKeysText(path, layer.form)})`,
         source,
       );
     const { magnitude: m } = layer;
-    if ((m === undefined) !== (mine.magnitude === undefined))
+    if ((m === undefined) !== (known.magnitude === undefined))
       throw adapterMismatch(
-        `layer "${mine.path}" ${m === undefined ? 'has a magnitude (DoRA) in the package, none' : 'has no magnitude in the package, one (DoRA)'} in the adapter`,
+        `layer "${known.path}" ${m === undefined ? 'has a magnitude (DoRA) in the package, none' : 'has no magnitude in the package, one (DoRA)'} in the adapter`,
         source,
         `compile the model with this --adapter, or ${m === undefined ? 'without' : 'with'} --dora`,
       );
-    if (m !== undefined && m.length !== mine.out)
-      throw adapterMismatch(`the magnitude of layer "${mine.path}" has ${m.length} numbers, not ${mine.out}`, source);
-    found.set(mine.path, layer);
+    if (m !== undefined && m.length !== known.out)
+      throw adapterMismatch(`the magnitude of layer "${known.path}" has ${m.length} numbers, not ${known.out}`, source);
+    found.set(known.path, layer);
   }
   return found;
 }

@@ -1,4 +1,7 @@
-/** Adapters of a package: from PEFT directories and adapter files, one or several, to its layers and to the flat state. */
+/**
+ * Matches adapters (one or several PEFT directories and adapter files) to the layers of a package and to the flat
+ * state.
+ */
 import { join } from 'node:path';
 import {
   beside,
@@ -21,17 +24,20 @@ import { stateVector, timesFactor } from './stateVector.ts';
 /** The initial adapter inside a package. */
 export const adapterFolder = 'adapter';
 
-/** A PEFT directory or an adapter file (of ours, of ONNX Runtime, with the keys of kohya); or several of them, each with its strength. */
+/**
+ * A PEFT directory or an adapter file (loraify's, ONNX Runtime's, or with kohya's keys); or several of them, each with
+ * its strength.
+ */
 export type AdapterChoice = string | Readonly<Record<string, number>>;
 
 export interface AdapterOptions {
   /** Absent: the package's own initial adapter. */
   readonly adapter?: AdapterChoice | undefined;
-  /** How several adapters become one; absent: `linear` where their ranks are equal, else `cat`. */
+  /** The combination of several adapters; absent: `linear` if their ranks are equal, else `cat`. */
   readonly combination?: Combination | undefined;
 }
 
-/** What a PEFT directory of this package holds. `params` is the flat vector. */
+/** The content of a PEFT directory of this package. `params` is the flat vector. */
 export function peftContent(manifest: Manifest, params: Float32Array): PeftContent {
   const { layers, lora } = manifest;
   return {
@@ -41,7 +47,7 @@ export function peftContent(manifest: Manifest, params: Float32Array): PeftConte
     knownPaths: knownPaths(manifest),
     dropout: lora.dropout,
     init: lora.init,
-    told: lora.peft,
+    otherFields: lora.peft,
     saved: manifest.saved,
     modulesToSave: lora.modulesToSave,
   };
@@ -60,9 +66,10 @@ export function adapterSources(packageDir: string, { adapter }: AdapterOptions):
 }
 
 /**
- * The layers of an adapter, or of a combination, in the order of the manifest: every layer of the package and nothing else. Ranks
- * and scales are the adapter's own. They are branches beside the source's weights: an adapter of a package that started with a part of
- * them is converted (rank 2r). Errors: ADAPTER_MISMATCH naming layers and shapes, BAD_OPTION, and those of the readers.
+ * The layers of an adapter, or of a combination, in the order of the manifest: exactly the layers of the package. Ranks
+ * and scales are the adapter's own. They are branches on the source's weights: an adapter of a package whose initial
+ * factors are a part of the weights is converted (rank 2r). Errors: ADAPTER_MISMATCH, which names layers and shapes,
+ * BAD_OPTION, and those of the readers.
  */
 export function adapterLayers(packageDir: string, manifest: Manifest, options: AdapterOptions): Map<string, PeftLayer> {
   const { adapter, combination } = options;
@@ -85,7 +92,7 @@ export function adapterLayers(packageDir: string, manifest: Manifest, options: A
   return complete(manifest, found, sources.length === 1 ? sources[0] : undefined);
 }
 
-/** In the order of the manifest, none missing. `from` undefined: a combination. */
+/** In the order of the manifest, all present. `from` undefined: a combination. */
 function complete(manifest: Manifest, found: ReadonlyMap<string, PeftLayer>, from?: string): Map<string, PeftLayer> {
   return new Map(
     manifest.layers.map(({ path, op }) => {
@@ -101,8 +108,8 @@ function complete(manifest: Manifest, found: ReadonlyMap<string, PeftLayer>, fro
 }
 
 /**
- * Layers beside the source's weights as layers beside those of the package's graphs (factor 1), or the other way round (-1): with the
- * branches that layers started with where these were taken out of the weights.
+ * Converts layers on the source's weights to layers on the weights of the package's graphs (factor 1), or the reverse
+ * (-1): by adding or subtracting the initial branches, if these were subtracted from the weights.
  */
 export function withStart(
   packageDir: string,
@@ -115,13 +122,13 @@ export function withStart(
   return new Map(
     [...layers].map(([path, layer]) => {
       const start = tensors.get(path);
-      // An embedding starts with a branch that is zero, and its table is whole.
+      // An embedding's initial branch is zero, so its table is unchanged.
       return [path, start === undefined || layer.form !== 'linear' ? layer : beside(layer, start, factor)];
     }),
   );
 }
 
-/** Layers that must have started as those of the package, for what that took out of the weights depends on it. */
+/** Layers whose initial factors must be those of the package, because they determine the residual weights. */
 function sameStart(manifest: Manifest, layers: Map<string, PeftLayer>, source: string): Map<string, PeftLayer> {
   for (const { path, rank, scale } of manifest.layers) {
     const layer = layers.get(path);
@@ -135,8 +142,8 @@ function sameStart(manifest: Manifest, layers: Map<string, PeftLayer>, source: s
 }
 
 /**
- * What an adapter has for the weights that are trained themselves: their values by the names of the manifest, as the model stores
- * them. Errors: ADAPTER_MISMATCH naming tensors, for a combination too, and those of the readers.
+ * The modules_to_save weights of an adapter: their values by the names of the manifest, in the model's layout. Errors:
+ * ADAPTER_MISMATCH, which names tensors, also for a combination, and those of the readers.
  */
 export function adapterSaved(
   packageDir: string,
@@ -148,13 +155,13 @@ export function adapterSaved(
   const [source = ''] = sources;
   if (sources.length > 1 && wanted.length > 0)
     throw adapterMismatch(
-      `"${wanted[0]?.parameter}" is trained itself (modules_to_save), and whole weights of several adapters have no sum`,
+      `cannot combine adapters that contain full weights ("${wanted[0]?.parameter}", modules_to_save)`,
     );
   const found = new Map<string, Float32Array>();
   for (const one of sources)
     for (const [name, tensor] of layersIn(manifest, one).saved) {
-      const mine = only(wanted, (s) => s.parameter, name, '.');
-      if (mine === undefined || found.has(mine.name))
+      const weight = only(wanted, (s) => s.parameter, name, '.');
+      if (weight === undefined || found.has(weight.name))
         throw adapterMismatch(
           `the package does not train a weight "${name}"${didYouMean(
             name,
@@ -163,7 +170,7 @@ export function adapterSaved(
           one,
           'compile the model with this --adapter, or with --modules-to-save',
         );
-      found.set(mine.name, storedValues(mine, tensor, one));
+      found.set(weight.name, storedValues(weight, tensor, one));
     }
   for (const s of wanted)
     if (!found.has(s.name))
@@ -172,30 +179,33 @@ export function adapterSaved(
 }
 
 const sumElsewhere =
-  'graphs of a package have its own ranks: combine adapters of those ranks with --combination linear, or write the exact sum as a model of its own with loraify merge or loraify export --format onnx';
+  'graphs of a package have its own ranks: combine adapters of those ranks with --combination linear, or write the exact sum as a separate model with loraify merge or loraify export --format onnx';
 
-/** The layers of an adapter as the package's graphs have them. */
+/** The layers of an adapter on the weights of the package's graphs. */
 function ownLayers(packageDir: string, manifest: Manifest, options: AdapterOptions): Map<string, PeftLayer> {
   const [source = '', ...more] = adapterSources(packageDir, options);
   const { init } = manifest.lora;
   if (!changesBase(init)) return adapterLayers(packageDir, manifest, options);
   if (more.length > 0)
     throw adapterMismatch(
-      `a sum of adapters is right on the weights of the source; --init ${init} changed them`,
+      `these adapters apply to the original weights, which --init ${init} replaced in this package, so they cannot be summed here`,
       undefined,
       sumElsewhere,
     );
   const { layers, onSource } = layersIn(manifest, source);
   if (onSource)
     throw adapterMismatch(
-      `the adapter is for the weights of the source; --init ${init} changed them in the package`,
+      `the adapter applies to the original weights, which --init ${init} replaced in this package`,
       source,
-      'compile the model with --adapter; merge and export take this one as it is',
+      'compile the model with --adapter; merge and export accept this one unchanged',
     );
   return complete(manifest, sameStart(manifest, fitting(manifest, layers, source), source), source);
 }
 
-/** The flat vector [P] of a package from an adapter, or a combination, whose ranks are the package's. Throws ADAPTER_MISMATCH naming layers. */
+/**
+ * The flat vector [P] of a package from an adapter, or a combination, whose ranks are the package's. Throws
+ * ADAPTER_MISMATCH, which names layers.
+ */
 export function adapterParams(packageDir: string, manifest: Manifest, options: AdapterOptions): Float32Array {
   const sources = adapterSources(packageDir, options);
   const layers = ownLayers(packageDir, manifest, options);

@@ -1,4 +1,4 @@
-/** Adapters out: as PEFT directories, as files for other programs, and as models that are ready to be served. */
+/** Exports adapters: as PEFT directories, as files for other programs, and as deployable models. */
 
 import {
   changesBase,
@@ -91,7 +91,7 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
 
 interface Adapter {
   readonly layers: ReadonlyMap<string, PeftLayer>;
-  /** Whole weights by the names of the manifest. */
+  /** modules_to_save weights by the names of the manifest. */
   readonly saved: ReadonlyMap<string, Float32Array>;
 }
 
@@ -212,7 +212,7 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
     const values = whole.get(s.name) ?? new Float32Array(0);
     return [{ ...s, ...place(values) }, values] as const;
   });
-  const { dropout, peft: told, modulesToSave } = manifest.lora;
+  const { dropout, peft: otherFields, modulesToSave } = manifest.lora;
   // Converted to a branch beside the source's weights, it is plain LoRA.
   const init = changesBase(manifest.lora.init) ? 'kaiming' : manifest.lora.init;
   return {
@@ -222,7 +222,7 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
     knownPaths: knownPaths(manifest),
     dropout,
     init,
-    told,
+    otherFields,
     saved: saved.map(([weight]) => weight),
     modulesToSave,
   };
@@ -236,7 +236,7 @@ function unresolved(packageDir: string, manifest: Manifest): string[] {
       candidate.from === 'fallback' ? [candidate.path] : [],
     );
     if (paths.length === 0) return [];
-    return [`the file does not say which modules these layers are, so PEFT will not find them: ${paths.join(', ')}`];
+    return [`the file does not name the modules of these layers, so PEFT will not find them: ${paths.join(', ')}`];
   } finally {
     source.close();
   }

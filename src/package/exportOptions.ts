@@ -12,18 +12,18 @@ export interface ExportOptions extends AdapterOptions {
   /** A directory for `peft`, else a file. */
   readonly out: string;
   readonly force?: boolean | undefined;
-  /** For `onnx`: the source, for a package that holds rounded weights; absent: where it was. */
+  /** For `onnx`: the source, for a package with rounded weights; absent: its recorded path. */
   readonly source?: string | undefined;
-  /** For `onnx`: where the adapter is; default `baked`. */
+  /** For `onnx`: the form of the adapter; default `baked`. */
   readonly inputs?: AdapterInputs | undefined;
-  /** For `onnx`: adds a scalar input that all branches are multiplied by. */
+  /** For `onnx`: adds a scalar input that scales all branches. */
   readonly strength?: boolean | undefined;
 }
 
 export interface ExportResult {
   readonly format: ExportFormat;
   readonly out: string;
-  /** The data file beside the model, where there is one. */
+  /** The data file beside the model, if there is one. */
   readonly dataFile?: string;
   readonly layers: number;
   readonly inputs?: AdapterInputs;

@@ -1,4 +1,4 @@
-/** Folds an adapter into the source's weights: the same file with those bytes changed and nothing else. */
+/** Folds an adapter into the source's weights: the same file with only those bytes changed. */
 import { join } from 'node:path';
 import type { PeftLayer } from '../adapter/index.ts';
 import {
@@ -27,26 +27,27 @@ import { timesFactor } from './stateVector.ts';
 export interface MergeOptions extends AdapterOptions {
   /** The file to write. */
   readonly out: string;
-  /** The source, for a package that holds rounded weights; absent: where it was. */
+  /** The source, for a package with rounded weights; absent: its recorded path. */
   readonly source?: string | undefined;
   readonly force?: boolean | undefined;
-  /** Run the result against base + adapter; default true. */
+  /** Compares the result with base + adapter; default true. */
   readonly verify?: boolean | undefined;
 }
 
 export interface MergeResult {
   readonly file: string;
-  /** The data file beside it, where the source had external data or the result is over 2 GiB. */
+  /** The data file beside it, if the source had external data or the result is over 2 GiB. */
   readonly dataFile?: string;
   readonly layers: number;
-  /** Relative difference to base + adapter on made-up inputs; absent where it was not, or could not be, verified. */
+  /** Relative difference to base + adapter on generated inputs; absent if it was not, or could not be, verified. */
   readonly error?: number;
   readonly warnings: readonly string[];
 }
 
 /**
- * Two orders of summation in float32 over some thousand terms, through a deep model; half types round the merged weights and what
- * every layer gives, to 2^-12 and 2^-9 of it, which a deep model may multiply by ten or twenty.
+ * Two orders of summation in float32 over some thousand terms, through a deep model; half-precision types round the
+ * merged weights and the result of every layer, to 2^-12 and 2^-9 of it, which a deep model may multiply by ten or
+ * twenty.
  */
 const tolerances = new Map<DataType, number>([
   ['float16', 1e-2],
@@ -55,10 +56,10 @@ const tolerances = new Map<DataType, number>([
 const tolerance = 1e-3;
 
 /**
- * Writes `out`: the source of the package with W + scale·A·B in the weights, of a DoRA layer with its columns at the lengths of the
- * magnitude, and with modules_to_save in the place of theirs, in their own layout and type. A weight that other
- * operators read too stays as it is for them, and the products get a copy. Memory does not depend on the weights. Several adapters are
- * combined first, see AdapterOptions; their ranks need not be the package's.
+ * Writes `out`: the source of the package with W + scale·A·B in the weights, for a DoRA layer with its columns scaled
+ * to the magnitude, and with the modules_to_save weights replaced, in their own layout and type. A weight that other
+ * operators read too is unchanged for them, and the layer's nodes get a copy. Memory does not depend on the weights.
+ * Several adapters are combined first, see AdapterOptions; their ranks need not be the package's.
  *
  * Errors: BAD_PACKAGE, SOURCE_NEEDED, ADAPTER_MISMATCH, NOT_MERGEABLE, MERGE_MISMATCH, TARGET_EXISTS, WRITE_FAILED.
  */
@@ -76,7 +77,7 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
     return await createFile(options.out, target, async (path) => {
       const { dataFile } = mergeWeights(source, edits, unties, path);
       const types = [...edits, ...unties].map((e) => e.tensor.dtype);
-      // model.onnx of a package of rounded weights computes with those, the merged model with the source's.
+      // model.onnx of a package with rounded weights computes with those, the merged model with the source's.
       const { precision } = manifest;
       const most = Math.max(
         ...[...types, ...(precision === undefined ? [] : [precision.type])].map((t) => tolerances.get(t) ?? tolerance),
@@ -119,24 +120,23 @@ function plan(
       tensor,
       delta: { ...deltaOf(layer, change), part: product.part },
     };
-    const mine = readers(candidate);
+    const uses = readers(candidate);
     const others = [...candidate.stored.uses].filter(
-      (u) => !mine.some((r) => r.node === u.node && r.input === u.index),
+      (u) => !uses.some((r) => r.node === u.node && r.input === u.index),
     );
     if (others.length === 0 && !model.graph.outputs.includes(candidate.stored)) edits.push(edit);
     else if (product.part !== undefined)
       throw notMergeable(
         layer.path,
-        `its weight "${layer.weight}" holds other modules too, and other operators read it`,
+        `its weight "${layer.weight}" is shared with other modules, and other operators read it`,
       );
-    else unties.push({ ...edit, name: freshName(`${layer.weight}.merged`), uses: mine });
+    else unties.push({ ...edit, name: freshName(`${layer.weight}.merged`), uses });
   }
   for (const { saved: s, parameter } of packageParameters(model, manifest)) {
     const values = saved.get(s.name);
     if (values === undefined) continue;
     const { value, tensor, uses, path } = parameter;
-    if (!values.every(Number.isFinite))
-      throw mergeMismatch(`"${path}" of the adapter holds numbers that are not finite`);
+    if (!values.every(Number.isFinite)) throw mergeMismatch(`"${path}" of the adapter has values that are not finite`);
     const content = bytesOf(typedTensor(tensor.dtype, tensor.dims, values));
     const edit = { layer: path, weight: value.name, tensor, content };
     if (value.uses.size === uses.length && !model.graph.outputs.includes(value)) edits.push(edit);
@@ -156,7 +156,10 @@ const deltaOf = ({ layout, out }: ManifestLayer, change: PeftLayer): Delta => ({
   out,
 });
 
-/** Where the layer's products read the stored weight: the first node of the chain, the product itself, or a call that hands it over. */
+/**
+ * The inputs through which the layer reads the stored weight: of the first node of the chain, of the layer's node, or
+ * of a call that passes it on.
+ */
 function readers(candidate: Candidate): { node: Node; input: number }[] {
   const found: { node: Node; input: number }[] = [];
   const refuse = (where: string): Error => notMergeable(candidate.path, `another operator reads its weight ${where}`);
@@ -173,7 +176,7 @@ function readers(candidate: Candidate): { node: Node; input: number }[] {
   return found;
 }
 
-/** The node that reads `stored` by its own name for a product: functions get it as an argument, perhaps through other functions. */
+/** The node that reads `stored` by its own name: functions get it as an argument, perhaps through other functions. */
 function readerOf({ node: product, weight: { chain }, calls }: Product, stored: Value): { node: Node; input: number } {
   const first = chain[0] ?? product;
   for (const [at, operand] of first.inputs.entries()) {
@@ -190,7 +193,7 @@ function readerOf({ node: product, weight: { chain }, calls }: Product, stored: 
   throw new Error(`"${first.label}" does not read "${stored.name}"`);
 }
 
-/** Something else than the layer's products reads a value on the way from its weight, here or in a function that gets it. */
+/** Whether another node reads a value between the weight and the layer, here or in a function that gets it. */
 const leadsElsewhere = (v: Value, c: Candidate): boolean =>
   [...v.uses].some(({ node, index }) => {
     if (c.products.some((p) => p.node === node || p.weight.chain.includes(node))) return false;
@@ -198,7 +201,7 @@ const leadsElsewhere = (v: Value, c: Candidate): boolean =>
     return inner === undefined || leadsElsewhere(inner, c);
   });
 
-/** The relative difference to model.onnx with this adapter in it. */
+/** The relative difference to model.onnx with this adapter. */
 async function verified(
   packageDir: string,
   manifest: Manifest,
@@ -229,7 +232,7 @@ async function verified(
     const external = new Map([...placements].filter(([t]) => !inside.has(t)));
     const { error, reason } = await compareModels({ bytes: encodeModel(model, external), folder: packageDir }, file);
     if (error === undefined) {
-      warnings.push(`not verified: the model did not run on made-up inputs (${reason})`);
+      warnings.push(`not verified: the model did not run on generated inputs (${reason})`);
       return undefined;
     }
     if (!(error <= most))
@@ -240,7 +243,7 @@ async function verified(
   }
 }
 
-/** A and B as model.onnx reads them, which multiplies by the scale of the package. */
+/** A and B in the form of model.onnx, which multiplies by the scale of the package. */
 function branchTensors(layer: ManifestLayer, adapter: PeftLayer | undefined): [string, Tensor][] {
   if (adapter === undefined) return [];
   const { A, B, scale, magnitude } = adapter;

@@ -1,17 +1,17 @@
-/** Tensors of modules_to_save between PEFT's layout and the model's. */
+/** Converts tensors of modules_to_save between PEFT's layout and the model's. */
 import { adapterMismatch } from '../errors.ts';
 import { type RawTensor, toFloat32 } from '../formats/rawTensor.ts';
 import { sizeOf, transposed } from '../graph/layers.ts';
 import { floatTensor, type Tensor, tensorOf } from '../graph/tensor.ts';
 
-/** Where a weight of the state stands, as the manifest and the model say it. */
+/** A weight of the state, as described by the manifest and the model. */
 interface Stored {
   readonly parameter: string;
   readonly shape: readonly number[];
   readonly turned?: boolean | undefined;
 }
 
-/** A tensor of PEFT's as the model stores it. Throws ADAPTER_MISMATCH for another shape. */
+/** A tensor of PEFT in the model's layout. Throws ADAPTER_MISMATCH for another shape. */
 export function storedValues(
   { parameter, shape, turned = false }: Stored,
   tensor: RawTensor,
@@ -20,7 +20,7 @@ export function storedValues(
   const values = toFloat32(tensor);
   const wanted = turned ? shape.toReversed() : shape;
   const same = tensor.shape.join() === wanted.join();
-  // A HF Conv1D holds its weight as [in, out], and a name alone does not tell it from a Linear.
+  // A HF Conv1D stores its weight as [in, out], and a name alone does not distinguish it from a Linear.
   const back = !same && shape.length === 2 && tensor.shape.join() === wanted.toReversed().join();
   if (!same && !back)
     throw adapterMismatch(

@@ -1,4 +1,4 @@
-/** Opening what a user names: an ONNX file, or a package, which holds its source. */
+/** Opens an ONNX file, or a package, which contains its source. */
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { changesBase } from '../adapter/index.ts';
@@ -16,13 +16,13 @@ import { chunks, rounded } from '../graph/tensor.ts';
 import { absentData, fileSource, type Parsed, parseFile, parseSource } from '../parser/index.ts';
 import { type Candidate, findCandidates, findParameters, type Parameter } from '../passes/index.ts';
 
-/** A package that was compiled before. */
+/** A compiled package. */
 export interface OpenedPackage {
   readonly dir: string;
   readonly manifest: Manifest;
 }
 
-/** What `compile` returned of a package, read back. Errors: BAD_PACKAGE. */
+/** Reads a package as `compile` returned it. Errors: BAD_PACKAGE. */
 export async function openPackage(dir: string): Promise<OpenedPackage> {
   return { dir, manifest: readManifest(dir) };
 }
@@ -33,14 +33,14 @@ export function openModel(file: string): Parsed {
 }
 
 /**
- * The source of a package, byte for byte as it was. A package of rounded weights has its graph alone: reads of a weight throw
- * SOURCE_NEEDED where the source itself is not found.
+ * The original source of a package, byte for byte. A package with rounded weights has only its graph: reads of a weight
+ * throw SOURCE_NEEDED if the source itself is not found.
  */
 export function openSource(packageDir: string, manifest: Manifest, given?: string): Parsed {
   const skeleton = { sha256: manifest.source.sha256, splices: manifest.splices ?? [] };
   if (manifest.precision === undefined) {
     if (given !== undefined)
-      throw badOption('--source is for packages compiled with --precision: this one holds its source');
+      throw badOption('--source is for packages compiled with --precision: this one contains its source');
     const spliced = splicedSource(packageDir, skeleton);
     return parseSource(spliced, packageDir, () => spliced.close());
   }
@@ -52,14 +52,17 @@ export function openSource(packageDir: string, manifest: Manifest, given?: strin
   return parseSource(spliced, absentData(absent), () => spliced.close());
 }
 
-/** `given`, or where the source was, or a file of its name beside the package or in the working directory; one of the same graph. */
+/**
+ * The first of `given`, the recorded path, or a file of that name beside the package or in the working directory, that
+ * has the same graph.
+ */
 function findSource(
   packageDir: string,
   { source: { file, path, bytes, sha256 }, splices = [] }: Manifest,
   given: string | undefined,
 ): { found?: string; reason: string } {
   const places = [...(path === undefined ? [] : [resolve(packageDir, path)]), resolve(packageDir, '..', file), file];
-  let reason = 'it is not where it was, nor beside the package';
+  let reason = 'it is neither at its recorded path nor beside the package';
   for (const place of given === undefined ? places : [given]) {
     if (!existsSync(place)) continue;
     const source = fileSource(place);
@@ -70,37 +73,37 @@ function findSource(
       source.close();
     }
   }
-  return { reason: given === undefined || existsSync(given) ? reason : 'there is no such file' };
+  return { reason: given === undefined || existsSync(given) ? reason : 'the file does not exist' };
 }
 
-/** The source's own files, where they are not the package's. */
+/** The source's own files, unless they are the package's. */
 export const sourceFiles = ({ precision }: Manifest, { bytes, externalFiles }: Parsed['source']): string[] =>
   precision === undefined ? [] : [bytes.name, ...externalFiles.map((f) => f.path)];
 
 /**
- * Holds the weights of a source against the rounded ones of its package, all of them. Errors: SOURCE_NEEDED where one differs: the
- * source was trained on since.
+ * Compares all weights of a source with the rounded ones of its package. Errors: SOURCE_NEEDED if one differs, because
+ * the source was trained since.
  */
 export function checkRounded(packageDir: string, manifest: Manifest, model: Model): void {
   const { precision, graphs, source: was } = manifest;
   if (precision === undefined || graphs.model === undefined) return;
   const { model: ours, source } = parseFile(join(packageDir, graphs.model));
   try {
-    // What an adapter's start took out of its weight is not in the package's.
+    // The residual weights of the package's init differ from the source's.
     const changed = new Set(changesBase(manifest.lora.init) ? manifest.layers.map((l) => l.weight) : []);
     const exact = new Map([...model.graph.allGraphs()].flatMap((g) => g.initializers.map((v) => [v.name, v.tensor])));
     for (const { name, tensor } of [...ours.graph.allGraphs()].flatMap((g) => g.initializers)) {
       const from = exact.get(name);
       if (tensor?.dtype !== precision.type || from?.dtype !== 'float32' || changed.has(name)) continue;
       if (!sameBytes(chunks(tensor), chunks(rounded(from, precision.type, name))))
-        throw sourceNeeded(was.file, `weight "${name}" is another one than the package was compiled from`);
+        throw sourceNeeded(was.file, `weight "${name}" differs from the one this package was compiled from`);
     }
   } finally {
     source.close();
   }
 }
 
-/** Whether two lists of pieces are the same bytes, however they are cut. */
+/** Whether two lists of pieces are the same bytes, however they are split. */
 function sameBytes(a: Iterable<Uint8Array>, b: Iterable<Uint8Array>): boolean {
   const [left, right] = [a[Symbol.iterator](), b[Symbol.iterator]()];
   let [x, y] = [new Uint8Array(), new Uint8Array()];
@@ -127,12 +130,12 @@ export function packageCandidates(model: Model, manifest: Manifest): { layer: Ma
   return manifest.layers.map((layer) => {
     const candidate = byPath.get(layer.path);
     if (candidate === undefined || candidate.weight !== layer.weight)
-      throw badPackage(`layer "${layer.path}" is not in the package's source; its files do not belong together`);
+      throw badPackage(`layer "${layer.path}" is not in the package's source; the files are of different packages`);
     return { layer, candidate };
   });
 }
 
-/** The weights that a package trains themselves, in its source, in the order of the manifest. Errors: BAD_PACKAGE. */
+/** The modules_to_save weights of a package in its source, in the order of the manifest. Errors: BAD_PACKAGE. */
 export function packageParameters(model: Model, manifest: Manifest): { saved: ManifestSaved; parameter: Parameter }[] {
   const wanted = manifest.saved ?? [];
   if (wanted.length === 0) return [];
@@ -141,12 +144,12 @@ export function packageParameters(model: Model, manifest: Manifest): { saved: Ma
   return wanted.map((saved) => {
     const parameter = byPath.get(saved.parameter);
     if (parameter === undefined || parameter.tensor.dims.join() !== saved.shape.join())
-      throw badPackage(`"${saved.parameter}" is not in the package's source; its files do not belong together`);
+      throw badPackage(`"${saved.parameter}" is not in the package's source; the files are of different packages`);
     return { saved, parameter };
   });
 }
 
-/** The text of a model in ONNX's syntax. Throws TEXT_UNSUPPORTED for what the syntax cannot say. */
+/** The text of a model in ONNX's syntax. Throws TEXT_UNSUPPORTED for facts that the syntax cannot express. */
 export function printModelText(file: string, options: { full?: boolean } = {}): string {
   const { model, source } = openModel(file);
   try {

@@ -1,4 +1,7 @@
-/** The runtime joined with PEFT adapters: what the library and the command line call to train, evaluate and predict. */
+/**
+ * Connects the runtime with PEFT adapters: the functions for training, evaluation and prediction of the library and the
+ * command line.
+ */
 
 import { basename, extname, resolve } from 'node:path';
 import { peftFiles, readPeft } from '../adapter/index.ts';
@@ -25,7 +28,7 @@ import { adapterParams, peftContent } from './adapters.ts';
 import { storedValues } from './modulesToSave.ts';
 import { stateVector } from './stateVector.ts';
 
-/** Adapters of a run are PEFT directories; what it starts from may be any adapter. */
+/** Adapters of a run are PEFT directories; its initial adapter may have any format. */
 const peftAnd = (combination?: Combination): AdapterFormat => ({
   read: (manifest, adapter) => adapterParams('', manifest, { adapter, combination }),
   readExact(manifest, directory) {
@@ -53,9 +56,9 @@ const peft = peftAnd();
 
 export type Trainer = TrainerType;
 
-/** `Trainer.open(package)`: parameters and optimizer in a worker thread, moved on by `fit`. */
+/** `Trainer.open(package)`: parameters and optimizer in a worker thread, updated by `fit`. */
 export const Trainer = {
-  /** Errors: BAD_PACKAGE, BAD_ADAPTER, ADAPTER_MISMATCH, PROVIDER_MISSING, RUNTIME_FAILED. */
+  /** Opens a package. Errors: BAD_PACKAGE, BAD_ADAPTER, ADAPTER_MISMATCH, PROVIDER_MISSING, RUNTIME_FAILED. */
   open: (directory: string, options: TrainerOptions = {}): Promise<TrainerType> =>
     openTrainer(directory, options, peft),
 };
@@ -66,8 +69,8 @@ export interface TrainOptions extends Omit<RunOptions, 'out'> {
 }
 
 /**
- * Trains an adapter of a package into a run folder: log, checkpoints, final adapter.
- * Errors: TARGET_EXISTS, RUN_LOCKED, BAD_CHECKPOINT, BAD_DATA, BAD_OPTION, NON_FINITE, and those of Trainer.open.
+ * Trains an adapter of a package in a run folder: log, checkpoints, final adapter. Errors: TARGET_EXISTS, RUN_LOCKED,
+ * BAD_CHECKPOINT, BAD_DATA, BAD_OPTION, NON_FINITE, and those of Trainer.open.
  */
 export function train(directory: string, options: TrainOptions): Promise<TrainResult> {
   const out = options.out ?? `${basename(resolve(directory)).replace(/\.lora$/, '')}.run`;
@@ -77,7 +80,7 @@ export function train(directory: string, options: TrainOptions): Promise<TrainRe
 export interface EvaluateOptions extends TrainerOptions, RowOptions {
   /** A data file. */
   readonly data: string;
-  /** How several adapters become one; default linear where their ranks are equal, else cat. */
+  /** The combination of several adapters; default linear if their ranks are equal, else cat. */
   readonly combination?: Combination | undefined;
   readonly onProgress?: (rows: number) => void;
 }

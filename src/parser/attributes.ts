@@ -1,4 +1,4 @@
-/** AttributeProto -> Attr. */
+/** Converts AttributeProto to Attr. */
 import { badModel } from '../errors.ts';
 import type { Attr, AttrValue, Graph, SparseTensor, ValueType } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
@@ -7,7 +7,7 @@ import { decodeMessage, fromLong, has, type Place, type Proto, rememberTypeBytes
 import { copies, dimsOf } from './tensors.ts';
 import { valueType } from './types.ts';
 
-/** How the parts of an attribute are read; graphs see the scope of the node that holds them. */
+/** The readers of an attribute's parts; graphs see the scope of the node they belong to. */
 export interface AttributeContext {
   tensor(proto: Proto<'TensorProto'>, label: string, place: Place): Tensor;
   graph(proto: Proto<'GraphProto'>, place: Place): Graph;
@@ -32,7 +32,7 @@ const kinds = [
   'types',
 ] as const;
 
-/** `what` is for messages. Errors: BAD_MODEL, BAD_TENSOR. */
+/** Converts one attribute. `what` is for messages. Errors: BAD_MODEL, BAD_TENSOR. */
 export function attribute(proto: Proto<'AttributeProto'>, what: string, place: Place, context: AttributeContext): Attr {
   const value = attributeValue(proto, `attribute "${proto.name}" of ${what}`, place, context);
   return {
@@ -93,7 +93,7 @@ function attributeValue(
   }
 }
 
-/** Early files have no `type`: the field that is there decides. */
+/** Early files have no `type`: the field that is present decides. */
 function guess(proto: Proto<'AttributeProto'>): (typeof kinds)[number] {
   if (proto.type !== 0) return undefined;
   if (has(proto, 'f')) return 'float';
@@ -106,7 +106,7 @@ function guess(proto: Proto<'AttributeProto'>): (typeof kinds)[number] {
   return proto.strings.length > 0 ? 'strings' : undefined;
 }
 
-/** Errors: BAD_MODEL, BAD_TENSOR. */
+/** Converts a sparse tensor. Errors: BAD_MODEL, BAD_TENSOR. */
 export function sparse(
   proto: Proto<'SparseTensorProto'>,
   what: string,
@@ -126,7 +126,9 @@ export function sparse(
   };
 }
 
-/** A type from TypeProto bytes, which it remembers. Errors: BAD_MODEL; protobufjs's own for malformed bytes. */
+/**
+ * Decodes a type from TypeProto bytes and remembers the bytes. Errors: BAD_MODEL; protobufjs's own for malformed bytes.
+ */
 export function typeFromBytes(bytes: Uint8Array, what: string): { type: ValueType | undefined; denotation: string } {
   const proto = decodeMessage('TypeProto', bytes);
   const type = valueType(proto, what);

@@ -1,4 +1,4 @@
-/** ModelProto -> Model: names become objects, and everything that the rest of the program takes for granted is checked here. */
+/** Converts ModelProto to Model: resolves names to objects and checks every assumption of the rest of the program. */
 import { badModel, badProtobuf, noOpset, unsupportedVersion } from '../errors.ts';
 import type { FunctionDef, Model } from '../graph/model.ts';
 import type { ByteSource } from '../graph/tensor.ts';
@@ -8,21 +8,21 @@ import { type DecodeContext, decodeBody, decodeGraph } from './graphs.ts';
 
 import { copies, stringMap } from './tensors.ts';
 
-/** What ONNX Runtime 1.30 loads; IR 3 is the first with opset_import. */
+/** The versions that ONNX Runtime 1.30 loads; IR 3 is the first with opset_import. */
 const irVersions = { least: 3, most: 13 };
-/** Opset 7 is the first whose broadcasting is today's. */
+/** Opset 7 is the first with today's broadcasting. */
 const opsets = { least: 7, most: 26 };
 
 /**
- * Errors: BAD_PROTOBUF, BAD_MODEL, BAD_TENSOR, NO_OPSET, UNSUPPORTED_VERSION, EXTERNAL_DATA_*.
- * `reduced` is what `skim` made of the source.
+ * Converts a model. Errors: BAD_PROTOBUF, BAD_MODEL, BAD_TENSOR, NO_OPSET, UNSUPPORTED_VERSION, EXTERNAL_DATA_*.
+ * `reduced` is the output of `skim` for the source.
  */
 export function decodeModel(source: ByteSource, reduced: Uint8Array, context: DecodeContext): Model {
   const file = source.name;
   try {
     return model(decodeMessage('ModelProto', reduced), file, context);
   } catch (error) {
-    // protobufjs found what the skim does not look at.
+    // protobufjs finds errors that the skim does not check.
     if (isDecodeFailure(error)) throw badProtobuf(file, explain(error));
     throw error;
   }
@@ -78,7 +78,7 @@ function model(proto: Proto<'ModelProto'>, file: string, context: DecodeContext)
 /** "" and "ai.onnx" are one domain. */
 export const domainName = (domain: string): string => (domain === 'ai.onnx' ? '' : domain);
 
-/** Errors: NO_OPSET where a domain has two versions or one that is no version. */
+/** Errors: NO_OPSET if a domain has two versions or an invalid one. */
 function opsetMap(imports: readonly Proto<'OperatorSetIdProto'>[], who: string, file: string): Map<string, number> {
   const out = new Map<string, number>();
   for (const entry of imports) {

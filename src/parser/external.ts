@@ -1,7 +1,7 @@
 /**
- * External data: which file a tensor names, and whether it may. A model is input from strangers, so a name must lead to a regular
- * file inside the model's own folder, without links on the way.
- * Source: https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
+ * Resolves external data and checks that the path is allowed. A model is untrusted input, so the location of a tensor
+ * must be a regular file inside the model's own folder, without links on the way. Source:
+ * https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
  */
 import { lstatSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -18,17 +18,20 @@ export interface ExternalPlace {
 }
 
 export interface ExternalData {
-  /** Finds a tensor's bytes. `needed` is what its dims ask for. Errors: EXTERNAL_DATA_OUTSIDE, EXTERNAL_DATA_BOUNDS. */
+  /**
+   * Finds a tensor's bytes. `needed` is the size that its dims require. Errors: EXTERNAL_DATA_OUTSIDE,
+   * EXTERNAL_DATA_BOUNDS.
+   */
   find(tensor: string, entries: ReadonlyMap<string, string>, needed: number): ExternalPlace;
-  /** Files named so far, in order of first use. */
+  /** Files referred to so far, in order of first use. */
   readonly files: readonly ExternalFile[];
   close(): void;
 }
 
-/** A data file that claims to be larger holds no weights: files with holes can claim any size. */
+/** A larger data file is taken for a sparse one: files with holes can claim any size. */
 const maxDataFileBytes = 2 ** 40;
 
-/** The location by which ONNX Runtime's own loaders mean "this address in memory". */
+/** The location that ONNX Runtime's own loaders use for an address in memory. */
 const memoryAddress = '*/_ORT_MEM_ADDR_/*';
 
 interface OpenedData {
@@ -44,7 +47,7 @@ export function externalData(folder: string | undefined, modelFile: string): Ext
   const open = (tensor: string, location: string): OpenedData => {
     const before = found.get(location);
     if (before !== undefined) return before;
-    if (folder === undefined) throw externalDataBounds(tensor, 'the model is in memory, it has no folder', modelFile);
+    if (folder === undefined) throw externalDataBounds(tensor, 'the model is in memory and has no folder', modelFile);
     const path = checkedPath(folder, tensor, location, modelFile);
     const bytes = checkedSize(path, tensor, location, modelFile);
     const source = openedOnRead(path, bytes, (file) => opened.push(file));
@@ -61,7 +64,7 @@ export function externalData(folder: string | undefined, modelFile: string): Ext
       const length = declared === undefined ? needed : wholeNumber(tensor, 'length', declared, modelFile);
       checkName(tensor, location, modelFile);
       if (length !== needed)
-        throw externalDataBounds(tensor, `its length is ${length} bytes, its dims ask for ${needed}`, modelFile);
+        throw externalDataBounds(tensor, `its length is ${length} bytes, but its dims require ${needed}`, modelFile);
       const { file, source } = open(tensor, location);
       if (offset + length > file.bytes)
         throw externalDataBounds(
@@ -142,18 +145,18 @@ function wholeNumber(tensor: string, key: string, text: string, modelFile: strin
   return n;
 }
 
-/** What can be said of a location by its text alone; both kinds of separators count, whatever the system. */
+/** The checks that need only a location's text; both kinds of separators count, on every system. */
 function checkName(tensor: string, location: string, modelFile: string): void {
   const refuse = (why: string): never => {
     throw externalDataOutside(tensor, location, why, modelFile);
   };
   if (location === '') refuse('it has no location');
   if (location.includes(memoryAddress) || location.includes('_ORT_MEM_ADDR_')) refuse('it is an address in memory');
-  if (location.includes('\0')) refuse('its name holds a zero byte');
+  if (location.includes('\0')) refuse('its name contains a zero byte');
   if (/^([/\\]|[A-Za-z]:)/.test(location)) refuse('it is an absolute path');
   const parts = location.split(/[/\\]/);
   if (parts.includes('..')) refuse('it leads out of the folder with ".."');
-  if (parts.every((p) => p === '' || p === '.')) refuse('it is no file name');
+  if (parts.every((p) => p === '' || p === '.')) refuse('it is not a file name');
 }
 
 /** Walks from the folder to the file and refuses every link. */

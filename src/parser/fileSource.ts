@@ -8,7 +8,7 @@ export interface FileSource extends ByteSource {
   close(): void;
 }
 
-/** Reads above this length share one buffer per file, which is why a caller must not keep what it got. */
+/** Larger reads share one buffer per file, so a caller must not keep the array it receives. */
 const ownBufferBelow = 64 << 10;
 
 /** Opens a regular file. `follow: false` refuses a symbolic link as the last part of the path. Errors: FILE_NOT_FOUND. */
@@ -52,7 +52,7 @@ export function fileSource(path: string, options: { readonly follow?: boolean } 
   };
 }
 
-/** What went wrong, without Node's call and path. */
+/** The reason of an error, without Node's call and path. */
 export function reason(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return text.split(', ')[0] ?? text;

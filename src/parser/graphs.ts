@@ -1,4 +1,4 @@
-/** GraphProto and the body of a FunctionProto -> Graph. */
+/** Converts GraphProto and the body of a FunctionProto to Graph. */
 import { badModel } from '../errors.ts';
 import { type Attr, Graph, Node, producersOf, tensorType, Value } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
@@ -9,11 +9,11 @@ import { copies, stringMap } from './tensors.ts';
 
 export interface DecodeContext {
   tensor(proto: Proto<'TensorProto'>, label: string, place: Place): Tensor;
-  /** Told where each node stands, so that it can be found again on the wire. */
+  /** Records the place of each node, so that it can be found again on the wire. */
   placed(node: Node, place: Place): void;
 }
 
-/** Names that a graph sees: its own, then those of the graphs around it. */
+/** Names visible in a graph: its own, then those of the enclosing graphs. */
 interface Scope {
   readonly own: Map<string, Value>;
   readonly outer: Scope | undefined;
@@ -27,7 +27,7 @@ function resolve(scope: Scope, name: string): Value | undefined {
   return undefined;
 }
 
-/** Errors: BAD_MODEL, BAD_TENSOR, EXTERNAL_DATA_*. */
+/** Converts a graph. Errors: BAD_MODEL, BAD_TENSOR, EXTERNAL_DATA_*. */
 export function decodeGraph(
   proto: Proto<'GraphProto'>,
   outer: Scope | undefined,
@@ -71,7 +71,7 @@ export function decodeGraph(
   for (const info of proto.output) {
     const v = resolve(scope, info.name);
     if (v === undefined) throw badModel(`output "${info.name}" of ${what} is not defined`);
-    // An input or an outer value that is handed out keeps the type that it came with.
+    // An input or an outer value that is also an output keeps its original type.
     describe(v, info, !inputs.has(v) && scope.own.has(info.name));
     graph.outputs.push(v);
   }
@@ -81,7 +81,7 @@ export function decodeGraph(
   return graph;
 }
 
-/** A function's body, which sees its own inputs only. Errors: as decodeGraph. */
+/** Converts a function's body, which sees only its own inputs. Errors: as decodeGraph. */
 export function decodeBody(proto: Proto<'FunctionProto'>, what: string, place: Place, context: DecodeContext): Graph {
   const graph = new Graph(proto.name);
   const scope: Scope = { own: new Map(), outer: undefined };
@@ -105,7 +105,7 @@ function define(scope: Scope, name: string, what: string): Value {
   return v;
 }
 
-/** Nodes in file order: first all their outputs, so that a reader may stand before what it reads. */
+/** Adds nodes in file order: first all their outputs, so that a node may precede its inputs. */
 function fill(
   graph: Graph,
   scope: Scope,
@@ -126,7 +126,7 @@ function fill(
       if (name === '') return undefined;
       const v = resolve(scope, name);
       if (v === undefined)
-        throw badModel(`node "${label}" (${p.op_type}) reads "${name}", which nothing defines`, { node: label });
+        throw badModel(`node "${label}" (${p.op_type}) reads "${name}", which is not defined`, { node: label });
       return v;
     });
     const attrs = new Map<string, Attr>();
@@ -157,7 +157,7 @@ function fill(
   });
 }
 
-/** value_info: types of values inside the graph, and entries that name nothing here. */
+/** Applies value_info: types of values inside the graph, and entries whose name is not defined here. */
 function declare(graph: Graph, scope: Scope, infos: readonly Proto<'ValueInfoProto'>[]): void {
   for (const info of infos) {
     const found = scope.own.get(info.name);
@@ -182,8 +182,8 @@ function setAll(into: Map<string, string>, entries: readonly Proto<'StringString
 }
 
 /**
- * Puts the nodes into a stable topological order where the file has them in another (ONNX asks for a sorted list, loaders take
- * any). Errors: BAD_MODEL for a cycle.
+ * Sorts the nodes into a stable topological order if the file has another one (ONNX requires a sorted list, loaders
+ * accept any). Errors: BAD_MODEL for a cycle.
  */
 export function sort(graph: Graph): void {
   const place = new Map(graph.nodes.map((n, i) => [n, i]));

@@ -1,4 +1,4 @@
-/** Files -> Model. */
+/** Reads model files. */
 
 export type { ExternalFile, ModelSource, PayloadStretch, Place } from '../proto/index.ts';
 export { absentData } from './external.ts';

@@ -1,4 +1,4 @@
-/** A file or any other bytes -> Model, with what a writer needs to copy the source faithfully. */
+/** Reads a model from a file or other bytes, with the information that a writer needs to copy the source faithfully. */
 import { dirname } from 'node:path';
 import type { Model, Node } from '../graph/model.ts';
 import type { ByteSource, Tensor } from '../graph/tensor.ts';
@@ -29,7 +29,10 @@ export function parseFile(path: string): Parsed {
   }
 }
 
-/** Reads a model from bytes; `data` is the folder of its external data, or says where that is. `close` runs when the source is closed. */
+/**
+ * Reads a model from bytes; `data` is the folder of its external data, or a resolver for it. `close` runs when the
+ * source is closed.
+ */
 export function parseSource(source: ByteSource, data?: string | ExternalData, close: () => void = () => {}): Parsed {
   const { reduced, payloads } = skim(source);
   const external = typeof data === 'object' ? data : externalData(data, source.name);

@@ -1,4 +1,6 @@
-/** ONNX's textual syntax -> Model: names become values, through the scopes of graphs and their bodies. */
+/**
+ * Parses ONNX's textual syntax to a Model and resolves names to values, through the scopes of graphs and their bodies.
+ */
 import { badModel, didYouMean, noOpset } from '../errors.ts';
 import { domainOf } from '../formats/onnxText.ts';
 import { type Attr, constant, type FunctionDef, Graph, type Model, Node, Value } from '../graph/model.ts';
@@ -11,11 +13,14 @@ import type { ElidedOption } from './textTypes.ts';
 export type { ElidedOption, ElidedTensor } from './textTypes.ts';
 
 export interface TextOptions {
-  /** What to put where the printer elided a large tensor: zeros, or what the function returns. By default it is an error. */
+  /**
+   * The content of an elided large tensor: zeros, or the result of the function. By default elided tensors are an
+   * error.
+   */
   readonly elided?: ElidedOption;
 }
 
-/** Reads a model as `printModel` and the official printer write it, or as a person writes it by the official grammar. */
+/** Reads a model as written by `printModel`, by the official printer, or by hand in the official grammar. */
 export function parseText(text: string, options: TextOptions = {}): Model {
   const lex = new TextLexer(text);
   const tree = parseModel({ lex, elided: options.elided, depth: 0 });
@@ -49,7 +54,7 @@ function opsetsOf(header: Header, lex: TextLexer): Map<string, number> {
 
 function functionOf(lex: TextLexer, f: FunctionSyntax): FunctionDef {
   const body = buildGraph(lex, f.body, undefined);
-  // In a function all types are annotations beside the interface, which is names only.
+  // All types of a function are annotations; its interface consists of names only.
   for (const v of [...body.inputs, ...body.outputs]) v.declared = v.declared || v.type !== undefined;
   return {
     domain: domainOf(f.texts.get('domain') ?? ''),
@@ -70,7 +75,7 @@ const place = (lex: TextLexer, at: number): string => {
   return `${line}:${column}`;
 };
 
-/** Names that a graph defines, then those of the graphs around it. */
+/** Names that a graph defines, then those of the enclosing graphs. */
 class Scope {
   readonly own = new Map<string, Value>();
   readonly #outer: Scope | undefined;
@@ -96,7 +101,7 @@ class Scope {
   resolve({ name, at }: Name, reader: string, node?: string): Value {
     const value = this.find(name);
     if (value !== undefined) return value;
-    throw badModel(`${reader} "${name}", which nothing defines${didYouMean(name, this.#visible())}`, {
+    throw badModel(`${reader} "${name}", which is not defined${didYouMean(name, this.#visible())}`, {
       where: place(this.#lex, at),
       node,
     });
@@ -113,7 +118,7 @@ function buildGraph(lex: TextLexer, tree: GraphSyntax, outer: Scope | undefined)
   const scope = new Scope(lex, outer);
   for (const info of tree.inputs) graph.inputs.push(scope.define(new Value(info.name, info.type), info.at));
   for (const info of [...tree.inputs, ...tree.infos]) addInitializer(graph, scope, info);
-  // All outputs are defined before anything is read: files exist in which a reader stands before what it reads.
+  // All outputs are defined before inputs are resolved: in some files a node precedes its inputs.
   const outputs = tree.nodes.map((n) =>
     n.outputs.map((o) => (o.name === '' ? new Value('') : scope.define(new Value(o.name), o.at))),
   );
@@ -154,14 +159,14 @@ function addInitializer(graph: Graph, scope: Scope, info: InfoSyntax): void {
   }
 }
 
-/** A type that stands in the list after the interface. */
+/** A type in the list after the interface. */
 function declare(graph: Graph, scope: Scope, info: InfoSyntax): void {
   const value = scope.own.get(info.name);
   if (value === undefined) {
     graph.strayInfo.push(new Value(info.name, info.type));
     return;
   }
-  // The interface's word counts for its values, the list's for all others, a constant's own type included.
+  // For interface values the interface's type wins; for all others the list's, even over a constant's own type.
   const stated = graph.inputs.includes(value) || graph.outputs.includes(value);
   value.type = stated ? (value.type ?? info.type) : info.type;
   value.declared = true;

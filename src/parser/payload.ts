@@ -1,23 +1,24 @@
 /**
- * Elements of a TensorProto as raw_data bytes. raw_data and packed floats are ranges of the file; integers in varints are decoded
- * as they are read. Packing: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (TensorProto).
+ * Converts the elements of a TensorProto to raw_data bytes. raw_data and packed floats are ranges of the file; integers
+ * in varints are decoded when they are read. Packing: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+ * (TensorProto).
  */
 import { badTensor } from '../errors.ts';
 import type { ByteSource, DataType, Payload } from '../graph/tensor.ts';
 import { payloadFieldNames as fieldNames, rawField, typedFieldOf } from '../proto/index.ts';
 import type { Segment } from './skim.ts';
 
-/** A stretch of payload whose source bytes are the tensor's raw_data bytes. */
+/** A range of payload whose source bytes are the tensor's raw_data bytes. */
 export interface Verbatim {
   readonly offset: number;
   readonly bytes: number;
-  /** Where in the tensor's raw_data it stands. */
+  /** The offset in the tensor's raw_data. */
   readonly at: number;
 }
 
 export interface Elements {
   readonly payload: Payload;
-  /** Stretches of the source that hold raw_data bytes as they are. */
+  /** Ranges of the source that are raw_data bytes unchanged. */
   readonly verbatim: readonly Verbatim[];
 }
 
@@ -41,15 +42,15 @@ export function elementsOf(
     );
   const field = filled[0]?.field ?? rawField;
   if (dtype === 'string') {
-    if (filled.length > 0) throw badTensor(name, `strings cannot lie in ${fieldNames[field]}`);
+    if (filled.length > 0) throw badTensor(name, `strings are not allowed in ${fieldNames[field]}`);
     return { payload: { kind: 'strings', values: [] }, verbatim: [] };
   }
   const mustFit = (have: number, unit: string): void => {
     if (have !== byteLength)
-      throw badTensor(name, `${fieldNames[field]} has ${unit}, its dims ask for ${byteLength} bytes`);
+      throw badTensor(name, `${fieldNames[field]} has ${unit}, but its dims require ${byteLength} bytes`);
   };
   if (field === rawField) {
-    if (filled.length > 1) throw badTensor(name, 'raw_data stands twice');
+    if (filled.length > 1) throw badTensor(name, 'raw_data occurs twice');
     const [only] = filled;
     const have = only === undefined ? 0 : only.end - only.from;
     mustFit(have, `${have} bytes`);
@@ -57,10 +58,10 @@ export function elementsOf(
   }
   const storage = typedFieldOf(dtype);
   if (storage === undefined || storage.field !== field)
-    throw badTensor(name, `${dtype} elements cannot lie in ${fieldNames[field]}`);
+    throw badTensor(name, `${dtype} elements are not allowed in ${fieldNames[field]}`);
   if (storage.fixed > 0) {
     if (filled.some((s) => !s.tagged && (s.end - s.from) % storage.fixed !== 0))
-      throw badTensor(name, `${fieldNames[field]} is cut off within an element`);
+      throw badTensor(name, `${fieldNames[field]} is truncated within an element`);
     const have = filled.reduce(
       (n, s) => n + ((s.end - s.from) / (storage.fixed + (s.tagged ? 1 : 0))) * storage.fixed,
       0,
@@ -115,11 +116,12 @@ function* fixedElements(source: ByteSource, segments: readonly Segment[], width:
   }
 }
 
-/** Varints of a segment. Errors: BAD_TENSOR where one is cut off or longer than 10 bytes. */
+/** Counts the varints of a segment. Errors: BAD_TENSOR if one is truncated or longer than 10 bytes. */
 function countVarints(source: ByteSource, name: string, s: Segment): number {
   let count = 0;
   let length = 0;
-  // The walk that made a tagged segment has already read each of its varints; a tag looks like one more varint.
+  // Each varint of a tagged segment was already read by the walk that made the segment; a tag counts as one more
+  // varint.
   for (const bytes of pieces(source, [s]))
     for (const b of bytes) {
       length++;
@@ -128,11 +130,11 @@ function countVarints(source: ByteSource, name: string, s: Segment): number {
         length = 0;
       } else if (length >= 10) throw badTensor(name, 'an element is longer than 10 bytes');
     }
-  if (length > 0) throw badTensor(name, 'its last element is cut off');
+  if (length > 0) throw badTensor(name, 'its last element is truncated');
   return s.tagged ? count / 2 : count;
 }
 
-/** Each varint as `width` little-endian bytes, higher bits dropped as C++ does when it narrows. */
+/** Each varint as `width` little-endian bytes, with higher bits dropped as in a narrowing cast of C++. */
 function* varintElements(
   source: ByteSource,
   segments: readonly Segment[],

@@ -1,6 +1,6 @@
 /**
- * Steps over a model's wire bytes and leaves out every tensor's payload, wherever tensors occur: what remains is as large as the
- * graph and is decoded by protobufjs; the payloads' places are kept. Payloads are never read here.
+ * Walks a model's wire bytes and cuts out every tensor's payload, wherever tensors occur: the rest is as large as the
+ * graph and is decoded by protobufjs; the payloads' places are recorded. Payloads are never read here.
  */
 import { badModel, badProtobuf } from '../errors.ts';
 import type { ByteSource } from '../graph/tensor.ts';
@@ -22,32 +22,32 @@ import {
   walkFields,
 } from '../proto/index.ts';
 
-/** A stretch of payload on the wire. Several ones of a tensor follow each other. */
+/** A range of payload on the wire. A tensor may have several in sequence. */
 export interface Segment {
   /** raw_data 9, float_data 4, int32_data 5, int64_data 7, double_data 10, uint64_data 11. */
   readonly field: number;
-  /** Its first byte in the source: the tag. */
+  /** The offset of its first byte, the tag, in the source. */
   readonly at: number;
-  /** The first byte of the elements. */
+  /** The offset of the elements' first byte. */
   readonly from: number;
   readonly end: number;
-  /** Unpacked elements in a row, each behind a tag of one byte; `from` is the first tag then. */
+  /** Consecutive unpacked elements, each after a tag of one byte; `from` is then the first tag. */
   readonly tagged: boolean;
 }
 
 export interface Skimmed {
   /** The source without tensor payloads; each TensorProto has its number (wire order) in `cutField` instead. */
   readonly reduced: Uint8Array;
-  /** Payload of each TensorProto, by that number. */
+  /** The payload of each TensorProto, by that number. */
   readonly payloads: readonly (readonly Segment[])[];
 }
 
-/** A graph without its weights that is larger than this is no graph; decoding it would take many times its size. */
+/** A larger graph without its weights is refused as implausible; decoding it would take many times its size. */
 const maxGraphBytes = 256 << 20;
 
 type Kind = 'model' | 'function' | 'graph' | 'node' | 'attribute' | 'sparse' | 'tensor';
 
-/** Fields that lead to tensors, and whether the field is a single one. */
+/** Fields that contain tensors, and whether the field is singular. */
 const inner: Readonly<Record<Kind, ReadonlyMap<number, { readonly kind: Kind; readonly single: boolean }>>> = {
   model: new Map([
     [7, { kind: 'graph', single: true }],
@@ -78,7 +78,10 @@ const inner: Readonly<Record<Kind, ReadonlyMap<number, { readonly kind: Kind; re
   tensor: new Map(),
 };
 
-/** Errors: BAD_PROTOBUF, and BAD_MODEL for a graph that is too large without its weights. */
+/**
+ * Separates a model's payloads from the rest. Errors: BAD_PROTOBUF, and BAD_MODEL for a graph that is too large without
+ * its weights.
+ */
 export function skim(source: ByteSource): Skimmed {
   if (source.size === 0) throw badProtobuf(source.name, 'the file is empty');
   if (source.size > maxFileBytes)
@@ -95,7 +98,7 @@ export function skim(source: ByteSource): Skimmed {
       const next = field.wireType === 2 ? inner[kind].get(field.number) : undefined;
       if (next === undefined) return;
       if (next.single && seen.has(field.number))
-        throw badProtobuf(source.name, `field ${field.number} of a ${kind} stands twice, at byte ${field.at}`);
+        throw badProtobuf(source.name, `field ${field.number} of a ${kind} occurs twice, at byte ${field.at}`);
       seen.add(field.number);
       const place = { field: field.number, at: field.at, from: field.from, end: field.end };
       const inside = message(next.kind, place.from, place.end, depth + 1);
@@ -114,19 +117,20 @@ export function skim(source: ByteSource): Skimmed {
   return { reduced: assemble(source, pieces, size), payloads };
 }
 
-/** Takes the payload fields out of a TensorProto and puts its number at the end. */
+/** Removes the payload fields of a TensorProto and appends its number. */
 function tensor(cursor: Cursor, from: number, end: number, payloads: (readonly Segment[])[]): ChangedPart[] {
   const segments: Segment[] = [];
   const parts: ChangedPart[] = [];
   walkFields(cursor, from, end, (field) => {
     if (field.number === cutField)
-      throw badProtobuf(cursor.source.name, `a tensor has field ${cutField}, a number that no message can have`);
+      throw badProtobuf(cursor.source.name, `a tensor has field ${cutField}, a reserved number`);
     const element = elementWire.get(field.number);
     if (element === undefined) return;
     if (field.wireType === 2) segments.push(segment(field, field.from, false));
     else if (field.wireType === element) {
       const last = segments.at(-1);
-      // Only a tag of one byte can be told from the elements later; any other element stands as a packed run of one.
+      // Only a one-byte tag can later be distinguished from the elements; any other element is recorded as a packed run
+      // of one.
       const tagged = field.from - field.at === 1;
       if (tagged && last?.tagged === true && last.field === field.number && last.end === field.at)
         segments[segments.length - 1] = { ...last, end: field.end };
@@ -167,7 +171,7 @@ function assemble(source: ByteSource, pieces: ReturnType<typeof rewrite>, size: 
   return out;
 }
 
-/** Copies ranges that ascend, most of them short and near each other, with few reads. */
+/** Copies ascending ranges, most of them short and close together, with few reads. */
 function readThrough(source: ByteSource): (offset: number, length: number, into: Uint8Array, at: number) => void {
   const step = 64 << 10;
   let window: Uint8Array = new Uint8Array(0);

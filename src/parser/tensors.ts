@@ -1,4 +1,4 @@
-/** TensorProto -> Tensor, its elements by reference wherever they are more than a few. */
+/** Converts TensorProto to Tensor, with elements by reference unless there are only a few. */
 import { badProtobuf, badTensor } from '../errors.ts';
 import {
   type ByteSource,
@@ -16,9 +16,12 @@ import { elementsOf } from './payload.ts';
 import type { Segment } from './skim.ts';
 
 export interface TensorReader {
-  /** `label` is for messages where the tensor has no name. Errors: BAD_TENSOR, BAD_PROTOBUF, EXTERNAL_DATA_*. */
+  /**
+   * Converts one tensor. `label` is for messages, if the tensor has no name. Errors: BAD_TENSOR, BAD_PROTOBUF,
+   * EXTERNAL_DATA_*.
+   */
   read(proto: Proto<'TensorProto'>, label: string): Tensor;
-  /** Stretches of all large tensors read so far. */
+  /** Payload ranges of all large tensors read so far. */
   readonly stretches: readonly PayloadStretch[];
   /** Tensors in data files, of any size. */
   readonly externalTensors: readonly Tensor[];
@@ -43,8 +46,7 @@ export function tensorReader(
       const byteLength = rawByteLength(dtype, dims, name);
       const [number, ...more] = proto.cut;
       const segments = number === undefined ? undefined : payloads[number];
-      if (segments === undefined || more.length > 0)
-        throw badProtobuf(source.name, `tensor "${name}" is written twice`);
+      if (segments === undefined || more.length > 0) throw badProtobuf(source.name, `tensor "${name}" occurs twice`);
       const entries = new Map(proto.external_data.map((e) => [e.key, e.value]));
       const common = {
         dtype,
@@ -74,10 +76,10 @@ export function tensorReader(
       if (dtype === 'string') {
         const count = elementCount(dims, name);
         if (proto.string_data.length !== count)
-          throw badTensor(name, `it has ${proto.string_data.length} strings, its dims ask for ${count}`);
+          throw badTensor(name, `it has ${proto.string_data.length} strings, but its dims require ${count}`);
         return { ...common, payload: { kind: 'strings', values: copies(proto.string_data) }, ...origin };
       }
-      if (proto.string_data.length > 0) throw badTensor(name, `${dtype} elements cannot lie in string_data`);
+      if (proto.string_data.length > 0) throw badTensor(name, `${dtype} elements are not allowed in string_data`);
       const tensor: Tensor = { ...common, payload, ...origin };
       if (byteLength <= inlineBytes) return { ...tensor, payload: { kind: 'inline', bytes: bytesOf(tensor) } };
       for (const v of verbatim) stretches.push({ tensor, ...v });
@@ -92,11 +94,11 @@ function typeOf(proto: Proto<'TensorProto'>, name: string): DataType {
   return dtype;
 }
 
-/** Errors: BAD_TENSOR for lengths that are negative or beyond 2^53. */
+/** Errors: BAD_TENSOR for dims that are negative or beyond 2^53. */
 export function dimsOf(dims: Proto<'TensorProto'>['dims'], name: string): number[] {
   return dims.map((d) => {
     const n = fromLong(d);
-    if (typeof n === 'bigint' || n < 0) throw badTensor(name, `dim ${n} is not a length`);
+    if (typeof n === 'bigint' || n < 0) throw badTensor(name, `dim ${n} is not a non-negative integer`);
     return n;
   });
 }
@@ -104,5 +106,5 @@ export function dimsOf(dims: Proto<'TensorProto'>['dims'], name: string): number
 export const stringMap = (entries: readonly Proto<'StringStringEntryProto'>[]): Map<string, string> =>
   new Map(entries.map((e) => [e.key, e.value]));
 
-/** Own copies of views into the decoded bytes, which can then be freed. */
+/** Copies of views into the decoded bytes, which can then be freed. */
 export const copies = (views: readonly Uint8Array[]): Uint8Array[] => views.map((v) => v.slice());

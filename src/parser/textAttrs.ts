@@ -7,7 +7,7 @@ import type { Literal, TextLexer } from './textLexer.ts';
 import type { AttrSyntax, Context, GraphSyntax } from './textTree.ts';
 import { nextIsType, parseTensor, parseType } from './textTypes.ts';
 
-/** What follows an attribute's name: `: type = value`, where the type is needed for empty lists and references only. */
+/** The part after an attribute's name: `: type = value`. The type is required only for empty lists and references. */
 export function parseAttr(c: Context, name: string, parseBody: () => GraphSyntax): AttrSyntax {
   const { lex } = c;
   let type: AttrTypeName | undefined;
@@ -15,7 +15,7 @@ export function parseAttr(c: Context, name: string, parseBody: () => GraphSyntax
     const at = lex.at;
     const word = lex.word();
     if (!isAttrTypeName(word))
-      throw lex.fail(`"${word}" is no attribute type${didYouMean(word, Object.keys(attrTypes))}`, at);
+      throw lex.fail(`"${word}" is not an attribute type${didYouMean(word, Object.keys(attrTypes))}`, at);
     type = word;
   }
   lex.expect('=', `after attribute "${name}"`);

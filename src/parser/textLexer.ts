@@ -4,7 +4,7 @@ import { type LoraifyError, textSyntax } from '../errors.ts';
 const [space, quote, hash, backslash] = [32, 34, 35, 92];
 const wordPattern = /[A-Za-z_][A-Za-z0-9_]*/y;
 const numberPattern = /-?(?:(?:inf|infinity|nan)(?![A-Za-z0-9_])|\d+(\.\d*)?([eE][+-]?\d+)?)/iy;
-/** What a message shows of the text: a word or number, a short string, or one character. */
+/** The excerpt of the text that a message quotes: a word or number, a short string, or one character. */
 const tokenPattern = /[A-Za-z0-9_.+-]{1,40}|"[^"\n]{0,40}"?|./sy;
 
 export interface Literal {
@@ -53,7 +53,7 @@ export class TextLexer {
     if (!this.matches(ch)) throw this.fail(`expected "${ch}" ${context}, found ${this.found()}`);
   }
 
-  /** A bare word, '' where there is none. */
+  /** A bare word, '' if there is none. */
   word(): string {
     const word = this.peekWord();
     this.#at += word.length;
@@ -64,7 +64,7 @@ export class TextLexer {
     return this.#match(wordPattern)?.[0] ?? '';
   }
 
-  /** A bare word or a quoted name; undefined where there is neither. */
+  /** A bare word or a quoted name; undefined if there is neither. */
   optionalName(): Name | undefined {
     const at = this.at;
     if (this.peek() === '"') return { name: this.#string().text, at };
@@ -120,7 +120,10 @@ export class TextLexer {
     }
   }
 
-  /** A backslash only takes the next character as it is: there is no \n, and line breaks may stand in a string. */
+  /**
+   * A backslash only escapes the next character: there is no
+   * , and a string may contain line breaks.
+   */
   #string(): Literal {
     const at = this.at;
     let end = at + 1;

@@ -41,7 +41,7 @@ function parseHeader(lex: TextLexer, texts: readonly string[], ints: readonly st
     const known = [...texts, ...ints, 'opset_import', ...(metadata ? ['metadata_props'] : [])];
     if (!known.includes(key))
       throw lex.fail(
-        key === '' ? `expected a field, found ${lex.found()}` : `"${key}" is no field here${didYouMean(key, known)}`,
+        key === '' ? `expected a field, found ${lex.found()}` : `"${key}" is not a field here${didYouMean(key, known)}`,
         at,
       );
     lex.expect(':', `after "${key}"`);
@@ -80,7 +80,7 @@ function parseArrow(lex: TextLexer): void {
   lex.expect('=>', 'between inputs and outputs');
 }
 
-/** `typed` lists may give values (`= {…}`), `bare` ones may not. */
+/** `typed` lists may have values (`= {…}`), `bare` ones may not. */
 function parseInfos(c: Context, open: string, close: string, form: 'typed' | 'bare'): InfoSyntax[] {
   const { lex } = c;
   lex.expect(open, 'before a list of values');
@@ -135,7 +135,7 @@ function parseNode(c: Context): NodeSyntax {
   return { name, op, domain, overload, inputs, outputs, attrs, at };
 }
 
-/** Names in a node; one that is left out, or "", stands for an optional value. */
+/** Names in a node; a name that is left out, or "", is an absent optional value. */
 function parseNames(lex: TextLexer): Name[] {
   const names: Name[] = [];
   do {
@@ -161,7 +161,7 @@ function parseAttrs(c: Context): Map<string, AttrSyntax> {
 }
 
 function addAttr(c: Context, attrs: Map<string, AttrSyntax>, name: string, at: number): void {
-  if (attrs.has(name)) throw c.lex.fail(`attribute "${name}" stands here twice`, at);
+  if (attrs.has(name)) throw c.lex.fail(`attribute "${name}" occurs twice`, at);
   attrs.set(
     name,
     parseAttr(c, name, () => parseGraph({ ...c, depth: c.depth + 1 })),

@@ -1,13 +1,13 @@
-/** Syntax trees of the textual form: what was written, before names become values. */
+/** Syntax trees of the textual form, before names are resolved to values. */
 import type { Attr, Int, ValueType } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import type { Name, TextLexer } from './textLexer.ts';
 import type { ElidedOption } from './textTypes.ts';
 
-/** An attribute's value; the bodies it may hold are syntax still. */
+/** An attribute's value; its bodies are still syntax trees. */
 export type AttrSyntax = Exclude<Attr, { kind: 'graph' }> | { readonly kind: 'body'; readonly value: GraphSyntax };
 
-/** A name in an interface or value list, with what stands beside it. */
+/** A name in an interface or value list, with its type and value. */
 export interface InfoSyntax extends Name {
   readonly type: ValueType | undefined;
   readonly tensor: Tensor | undefined;
@@ -38,7 +38,7 @@ export interface FunctionSyntax extends Header {
   readonly body: GraphSyntax;
 }
 
-/** What stands in angle brackets before a model or function. */
+/** The content of the angle brackets before a model or function. */
 export interface Header {
   readonly texts: ReadonlyMap<string, string>;
   readonly ints: ReadonlyMap<string, Int>;
@@ -51,10 +51,10 @@ export interface ModelSyntax extends Header {
   readonly functions: readonly FunctionSyntax[];
 }
 
-/** What the rules of the grammar share. */
+/** The state that the rules of the grammar share. */
 export interface Context {
   readonly lex: TextLexer;
   readonly elided: ElidedOption | undefined;
-  /** How many graphs this one is nested in. */
+  /** The number of enclosing graphs. */
   readonly depth: number;
 }

@@ -14,19 +14,19 @@ import {
 } from '../graph/tensor.ts';
 import type { Literal, TextLexer } from './textLexer.ts';
 
-/** A tensor whose text names where its elements are instead of giving them. */
+/** A tensor whose text refers to its elements elsewhere instead of listing them. */
 export interface ElidedTensor {
   readonly name: string;
   readonly dtype: DataType;
   readonly dims: readonly number[];
-  /** `location: elided` and `sha256` where the printer wrote it. */
+  /** `location: elided` and `sha256` if the printer wrote it. */
   readonly entries: ReadonlyMap<string, string>;
 }
 
-/** What to put where a tensor was elided; without one, elided tensors are refused. */
+/** The content of an elided tensor; without it, elided tensors are refused. */
 export type ElidedOption = 'zeros' | ((tensor: ElidedTensor) => Tensor);
 
-/** Nothing real is nested as deep; without a limit a hostile text could exhaust the stack. */
+/** Deeper nesting does not occur in real models; without a limit a hostile text could exhaust the stack. */
 export const deepest = 100;
 
 export function parseType(lex: TextLexer, depth = 0): ValueType {
@@ -68,7 +68,7 @@ export function parseType(lex: TextLexer, depth = 0): ValueType {
 }
 
 export function unknownType(lex: TextLexer, word: string, at: number): Error {
-  return lex.fail(`"${word}" is no type${didYouMean(word, [...dataTypeTexts, ...typeWords])}`, at);
+  return lex.fail(`"${word}" is not a type${didYouMean(word, [...dataTypeTexts, ...typeWords])}`, at);
 }
 
 export const nextIsType = (lex: TextLexer): boolean => isTypeWord(lex.peekWord());
@@ -81,7 +81,7 @@ function elementType(lex: TextLexer): DataType {
   return dtype;
 }
 
-/** No brackets: a scalar. Empty brackets: the rank is not known. */
+/** No brackets: a scalar. Empty brackets: the rank is unknown. */
 function parseShape(lex: TextLexer): Dim[] | undefined {
   if (!lex.matches('[')) return [];
   if (lex.matches(']')) return undefined;
@@ -91,7 +91,7 @@ function parseShape(lex: TextLexer): Dim[] | undefined {
     else {
       const name = lex.optionalName();
       const dim = name === undefined ? integer(lex, lex.literal('as a dimension')) : name.name || null;
-      // Exporters write -1 where they mean "unknown".
+      // Exporters write -1 for an unknown dim.
       dims.push(typeof dim === 'number' && dim < 0 ? null : dim);
     }
   } while (lex.matches(','));
@@ -117,7 +117,7 @@ export function integer(lex: TextLexer, literal: Literal): number {
   return n;
 }
 
-/** The content of a tensor whose type and name were read. */
+/** The content of a tensor whose type and name were already read. */
 export function parseTensor(
   lex: TextLexer,
   type: ValueType | undefined,
@@ -137,7 +137,7 @@ export function parseTensor(
   let length = 0;
   if (!lex.matches('}')) {
     do {
-      // Grown as elements are read: dims alone must not make memory.
+      // Grown as elements are read: dims alone must not allocate memory.
       if (length + codec.bytes > bytes.length) {
         const larger = new Uint8Array(Math.max(bytes.length * 2, length + codec.bytes));
         larger.set(bytes);
@@ -147,7 +147,7 @@ export function parseTensor(
       const literal = lex.literal(`of type ${dataTypeText(dtype)}`);
       if (literal.kind === 'string' || (codec.integer && literal.kind === 'float'))
         throw lex.fail(
-          `${label} holds ${dataTypeText(dtype)}, which is not written like this${bitsHint(dtype)}`,
+          `${label} is of type ${dataTypeText(dtype)}, which is not written like this${bitsHint(dtype)}`,
           literal.at,
         );
       if (!codec.write(view, length, literal.text))
@@ -217,7 +217,7 @@ function external(
     throw lex.fail(
       entries.get('location') === 'elided'
         ? `the elements of ${label} were elided: print the model in full to read it back`
-        : `the elements of ${label} are in another file, which a text model cannot have`,
+        : `the elements of ${label} are in another file, which a text model cannot refer to`,
       at,
     );
   return zeros(tensor.dtype, tensor.dims);

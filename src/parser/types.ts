@@ -1,10 +1,13 @@
-/** TypeProto -> ValueType. */
+/** Converts TypeProto to ValueType. */
 import { badModel } from '../errors.ts';
 import type { Dim, TensorType, ValueType } from '../graph/model.ts';
 import { type DataType, dataTypeFromNumber } from '../graph/tensor.ts';
 import { fromLong, has, type Proto } from '../proto/index.ts';
 
-/** undefined for an empty TypeProto. Errors: BAD_MODEL for element types that do not exist. `what` is for messages. */
+/**
+ * The type, undefined for an empty TypeProto. Errors: BAD_MODEL for element types that do not exist. `what` is for
+ * messages.
+ */
 export function valueType(proto: Proto<'TypeProto'>, what: string): ValueType | undefined {
   if (proto.tensor_type !== null) return tensor('tensor', proto.tensor_type, what);
   if (proto.sparse_tensor_type !== null) return tensor('sparse', proto.sparse_tensor_type, what);
@@ -36,7 +39,7 @@ function dim(proto: Proto<'DimensionProto'>, what: string): Dim {
   if (!has(proto, 'dim_value')) return null;
   const n = fromLong(proto.dim_value);
   if (typeof n === 'bigint') throw badModel(`${what} has a dim of ${n}`);
-  // Exporters write -1 where they mean "unknown".
+  // Exporters write -1 for an unknown dim.
   return n < 0 ? null : n;
 }
 

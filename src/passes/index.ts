@@ -1,5 +1,5 @@
 /** Model -> Model. training/pipeline.ts lists the passes in their order. */
-export { type Saved, trainWhole } from './adapt/modulesToSave.ts';
+export { type Saved, trainModulesToSave } from './adapt/modulesToSave.ts';
 export { isQuantized } from './common/constantOperand.ts';
 export { forwardOf } from './common/forwardNodes.ts';
 export { type OnPass, type PassRun, runStage } from './common/pass.ts';

@@ -1,26 +1,26 @@
-/** Finds messages on the wire by their places, and collects what is to change in them. */
+/** Finds messages on the wire by their places, and collects the changes to make in them. */
 import type { ByteSource } from '../graph/tensor.ts';
 import { type ChangedPart, insertion } from './rewrite.ts';
 import type { Place } from './source.ts';
 import type { Stream } from './stream.ts';
 import { type Cursor, cursorOver, walkFields } from './wire.ts';
 
-/** Gives the changes inside the message that lies in [from, end); its fields may be walked with the cursor. */
+/** Returns the changes inside the message in [from, end); it may walk the message's fields with the cursor. */
 export type Change = (cursor: Cursor, from: number, end: number) => ChangedPart[];
 
 interface Wanted {
   readonly inside: Map<string, Wanted>;
   readonly changes: Change[];
-  /** Fields that go before the message. */
+  /** Fields to insert before the message. */
   readonly before: Stream[];
 }
 
 export interface Changes {
-  /** Changes something in the message at this place. */
+  /** Registers a change of the message at this place. */
   change(place: Place, change: Change): void;
-  /** Puts a field before the message at this place. */
+  /** Inserts a field before the message at this place. */
   insertBefore(place: Place, field: Stream): void;
-  /** Walks the source once. */
+  /** Walks the source once and returns the changed parts. */
   parts(source: ByteSource): ChangedPart[];
 }
 
@@ -64,6 +64,6 @@ function partsOf(wanted: Wanted, cursor: Cursor, from: number, end: number): Cha
       if (inside.length > 0) parts.push({ kind: 'message', ...place, parts: inside });
     });
   }
-  // Insertions at a message's start keep their place before it: the sort is stable.
+  // An insertion at the start of a message stays before it: the sort is stable.
   return parts.sort((a, b) => a.at - b.at);
 }

@@ -29,7 +29,7 @@ export interface TypedField {
   readonly field: number;
   /** Bytes of a fixed-width element on the wire; 0 for varints. */
   readonly fixed: number;
-  /** Bytes that one wire element becomes in raw_data. */
+  /** Bytes of raw_data per wire element. */
   readonly bytes: number;
 }
 

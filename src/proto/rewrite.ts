@@ -1,6 +1,6 @@
 /**
- * A message copied with some places changed. Only the places and the messages around them are held: the result is a list of
- * pieces, most of which say "these bytes of the source".
+ * Copies a message with some places changed. Only the places and the messages around them are in memory: the result is
+ * a list of pieces, most of which are ranges of the source.
  */
 import type { Stream } from './stream.ts';
 import { tagBytes, varintBytes } from './wire.ts';
@@ -12,7 +12,10 @@ export interface Replacement extends Stream {
   readonly end: number;
 }
 
-/** A length-delimited field (tag at `at`, inside from `from` to `end`) in which something changes. `parts` in order of place. */
+/**
+ * A length-delimited field (tag at `at`, content from `from` to `end`) that has changes inside. `parts` is in order of
+ * place.
+ */
 export interface ChangedMessage {
   readonly kind: 'message';
   readonly field: number;
@@ -38,7 +41,7 @@ export const replacement = (at: number, end: number, bytes: Uint8Array): Replace
 
 export const insertion = (at: number, stream: Stream): Replacement => ({ kind: 'replacement', at, end: at, ...stream });
 
-/** The whole of [from, end) with the parts changed and the length prefixes around them put right. */
+/** All of [from, end) with the parts changed and the enclosing length prefixes updated. */
 export function rewrite(from: number, end: number, parts: readonly ChangedPart[]): Piece[] {
   const pieces: Piece[] = [];
   const copy = (offset: number, until: number): void => {

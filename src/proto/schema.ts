@@ -1,17 +1,19 @@
 /**
  * The messages of ONNX IR 13 for protobufjs, and their TypeScript types, from one table.
  *
- * Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (proto2: absent and empty differ, repeated numbers unpacked).
- * Left out on purpose, so that they are kept and written back as unknown wire bytes: ModelProto.training_info and configuration,
- * NodeProto.device_configurations, TensorProto.segment. Left out because the parser cuts them from what it hands to protobufjs:
- * TensorProto's float_data, int32_data, int64_data, double_data and uint64_data.
+ * Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (proto2: absent and empty differ, repeated numbers
+ * unpacked). Left out on purpose, so that they are kept and written back as unknown wire bytes:
+ * ModelProto.training_info and configuration, NodeProto.device_configurations, TensorProto.segment. Left out because
+ * the parser cuts them out before protobufjs decodes: TensorProto's float_data, int32_data, int64_data, double_data and
+ * uint64_data.
  */
 import type Long from 'long';
 import protobuf from 'protobufjs/light.js';
 
 /**
- * The field that stands in a reduced TensorProto for the payload fields that were cut out; its value counts TensorProtos in wire
- * order. Numbers 19000 to 19999 cannot occur in a .proto file (https://protobuf.dev/programming-guides/proto3/#assigning).
+ * The field of a reduced TensorProto that replaces the payload fields cut out of it; its value counts TensorProtos in
+ * wire order. Numbers 19000 to 19999 cannot occur in a .proto file
+ * (https://protobuf.dev/programming-guides/proto3/#assigning).
  */
 export const cutField = 19001;
 
@@ -64,7 +66,7 @@ const messages = {
     tensors: [10, 'TensorProto[]'],
     graphs: [11, 'GraphProto[]'],
     doc_string: [13, 'string'],
-    // TypeProtos stay bytes here and in ValueInfoProto: a type that nobody changed is written back as it was.
+    // TypeProtos stay bytes here and in ValueInfoProto: an unchanged type is written back byte for byte.
     tp: [14, 'bytes'],
     type_protos: [15, 'bytes[]'],
     type: [20, 'int32'],
@@ -153,14 +155,14 @@ export type Proto<N extends MessageName> = {
 type InitElement<T> = T extends keyof Scalars ? Scalars[T] : T extends MessageName ? ProtoInit<T> : never;
 type InitField<T> = T extends `${infer E}[]` ? readonly InitElement<E>[] : InitElement<T>;
 
-/** What a message is made from; undefined fields are left out, `$unknowns` is appended as it is. */
+/** The fields that a message is encoded from; undefined fields are left out, `$unknowns` is appended unchanged. */
 export type ProtoInit<N extends MessageName> = {
   readonly [F in keyof (typeof messages)[N]]?:
     | ((typeof messages)[N][F] extends readonly [number, infer T] ? InitField<T> : never)
     | undefined;
 } & { readonly $unknowns?: readonly Uint8Array[] };
 
-/** proto2's features, and names checked to be UTF-8: protobufjs would replace what is not. */
+/** proto2's features, with names checked to be UTF-8: protobufjs would replace invalid bytes. */
 const dialect = {
   edition: '2023',
   options: { features: { field_presence: 'EXPLICIT', repeated_field_encoding: 'EXPANDED', utf8_validation: 'VERIFY' } },
@@ -185,7 +187,7 @@ const root = protobuf.Root.fromJSON({
 
 const failures = new WeakSet<Error>();
 
-/** Whether an error says that bytes could not be decoded, and not that something here is wrong. */
+/** Whether an error comes from bytes that cannot be decoded, and not from a defect of this program. */
 export const isDecodeFailure = (error: unknown): error is Error => error instanceof Error && failures.has(error);
 
 function attempt<T>(decode: () => T): T {
@@ -198,12 +200,12 @@ function attempt<T>(decode: () => T): T {
 }
 
 /**
- * Decodes one message, unknown fields kept in `$unknowns`. Throws what protobufjs throws (see isDecodeFailure): the caller knows
- * the file to blame. `bytes` fields are views of the given array.
+ * Decodes one message and keeps unknown fields in `$unknowns`. Throws what protobufjs throws (see isDecodeFailure): the
+ * caller has the file name for the message. `bytes` fields are views of the given array.
  */
 export function decodeMessage<N extends MessageName>(name: N, bytes: Uint8Array): Proto<N> {
   const type = root.lookupType(name);
-  // A plain view: for a Buffer protobufjs would hand out Buffers, whose slice() shares memory.
+  // A plain view: given a Buffer, protobufjs would return Buffers, whose slice() shares memory.
   const reader = protobuf.Reader.create(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   reader.discardUnknown = false;
   const message = attempt(() => type.decode(reader));

@@ -1,28 +1,28 @@
-/** What a reader tells a writer about the bytes that a model came from. */
+/** The facts that a writer needs from a reader: the places of a model's tensors and nodes in its bytes. */
 import type { Node } from '../graph/model.ts';
 import type { ByteSource, Tensor } from '../graph/tensor.ts';
 
 /**
- * Where a message stands on the wire: field number and index among the fields of that number, from the ModelProto inwards.
- * [7, 0, 5, 3] is graph.initializer[3].
+ * The place of a message on the wire: field number and index among the fields of that number, from the ModelProto
+ * inwards. [7, 0, 5, 3] is graph.initializer[3].
  */
 export type Place = readonly number[];
 
-/** A stretch of the source that holds a tensor's raw_data bytes as they are. */
+/** A range of the source that is a tensor's raw_data, unchanged. */
 export interface PayloadStretch {
   readonly tensor: Tensor;
-  /** In the source. */
+  /** Offset in the source. */
   readonly offset: number;
   readonly bytes: number;
-  /** In the tensor's raw_data. */
+  /** Offset in the tensor's raw_data. */
   readonly at: number;
 }
 
 /** A data file of the source. */
 export interface ExternalFile {
-  /** Its name in the model: relative to the model's folder. */
+  /** The name in the model, relative to the model's folder. */
   readonly location: string;
-  /** Where it is on disk. */
+  /** The path on disk. */
   readonly path: string;
   readonly bytes: number;
 }
@@ -30,13 +30,13 @@ export interface ExternalFile {
 /** The bytes that a model came from. Tensors of the model read from it until it is closed. */
 export interface ModelSource {
   readonly bytes: ByteSource;
-  /** External data files that tensors lie in. */
+  /** The external data files of the model's tensors. */
   readonly externalFiles: readonly ExternalFile[];
-  /** Tensors that lie there. */
+  /** The tensors with data in this file. */
   readonly externalTensors: readonly Tensor[];
-  /** Stretches of `bytes` that hold tensors above 1 KiB, in order of place. */
+  /** Ranges of `bytes` that hold tensors above 1 KiB, in order of offset. */
   readonly stretches: readonly PayloadStretch[];
-  /** Where the tensor or node stands on the wire; undefined for one that was not read from here. */
+  /** The place of the tensor or node on the wire; undefined if it was not read from this source. */
   placeOf(item: Tensor | Node): Place | undefined;
   close(): void;
 }

@@ -1,4 +1,7 @@
-/** Bytes of known length that are made when they are written: a field around a weight need not hold the weight. */
+/**
+ * Bytes of known length that are produced when they are written, so that a field with a weight needs no copy of the
+ * weight.
+ */
 import { tagBytes, varintBytes } from './wire.ts';
 
 export interface Stream {

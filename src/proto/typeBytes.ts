@@ -1,6 +1,6 @@
 /**
- * The wire form of types that came from a file. Types are immutable objects: one that is still the same object is written back
- * byte for byte, with denotations and fields that this version does not know.
+ * The wire form of types that were read from a file. Types are immutable objects: a type that is still the same object
+ * is written back byte for byte, with denotations and fields that this version does not know.
  */
 import type { ValueType } from '../graph/model.ts';
 

@@ -1,17 +1,23 @@
 /**
- * Protobuf's wire format over a ByteSource, read lazily: fields are visited with their places, and what is not asked for is
- * stepped over without being read. Source: https://protobuf.dev/programming-guides/encoding/
+ * Protobuf's wire format over a ByteSource, read lazily: fields are visited with their places, and unused fields are
+ * skipped without being read. Source: https://protobuf.dev/programming-guides/encoding/
  */
 import { badProtobuf } from '../errors.ts';
 import type { ByteSource } from '../graph/tensor.ts';
 
-/** Messages within messages. Protobuf's own readers stop at 100 (CodedInputStream), so nothing deeper could be loaded anyway. */
+/**
+ * The deepest nesting of messages. Protobuf's own readers stop at 100 (CodedInputStream), so nothing deeper could be
+ * loaded anyway.
+ */
 export const maxDepth = 100;
 
 /** Protobuf's own limit for a message. */
 export const maxFileBytes = 2 ** 31 - 1;
 
-/** One field on the wire; `at` is its tag, `from` to `end` its value (what is inside, for a length-delimited one). */
+/**
+ * One field on the wire; `at` is the offset of its tag, `from` to `end` its value (the content, for a length-delimited
+ * field).
+ */
 export interface WireField {
   readonly number: number;
   readonly wireType: number;
@@ -25,11 +31,14 @@ export interface Cursor {
   readonly source: ByteSource;
   position: number;
   byte(): number;
-  /** A varint of at most 10 bytes; exact up to 2^53, which tags and lengths stay below. */
+  /** A varint of at most 10 bytes; exact up to 2^53, which tags and sizes stay below. */
   varint(): number;
 }
 
-/** Window of a cursor: large enough for a graph's own bytes to come in few reads, small beside a payload that is skipped. */
+/**
+ * Window of a cursor: large enough to read a graph's own bytes in few reads, small compared to a payload that is
+ * skipped.
+ */
 const windowBytes = 64 << 10;
 
 export function cursorOver(source: ByteSource): Cursor {
@@ -44,7 +53,7 @@ export function cursorOver(source: ByteSource): Cursor {
         if (cursor.position >= source.size)
           throw badProtobuf(source.name, `it ends at byte ${source.size}, within a field`);
         start = cursor.position;
-        // A copy: sources may reuse their buffer at the next read.
+        // A copy, because sources may reuse their buffer at the next read.
         window = source.read(start, Math.min(windowBytes, source.size - start)).slice();
         i = 0;
       }
@@ -68,8 +77,8 @@ export function cursorOver(source: ByteSource): Cursor {
 }
 
 /**
- * Visits the fields of a message that lies in [from, end). The visitor may walk inside a field with the same cursor. The record
- * it gets is reused for the next field. Groups are visited as one field. Errors: BAD_PROTOBUF.
+ * Visits the fields of the message in [from, end). The visitor may walk inside a field with the same cursor. The record
+ * passed to it is reused for the next field. Groups are visited as one field. Errors: BAD_PROTOBUF.
  */
 export function walkFields(cursor: Cursor, from: number, end: number, visit: (field: WireField) => void): void {
   const { name } = cursor.source;
@@ -113,10 +122,10 @@ function skipScalar(cursor: Cursor, wireType: number): number {
   }
   if (wireType === 1) return cursor.position + 8;
   if (wireType === 5) return cursor.position + 4;
-  throw badProtobuf(cursor.source.name, `a group ends at byte ${cursor.position} that was not begun`);
+  throw badProtobuf(cursor.source.name, `a group without a start ends at byte ${cursor.position}`);
 }
 
-/** Steps over a group (a deprecated encoding that unknown fields may still have) whose start tag was just read. */
+/** Skips a group (a deprecated encoding that unknown fields may still have) whose start tag was just read. */
 function skipGroup(cursor: Cursor, number: number, end: number): void {
   const open = [number];
   const tag = { number: 0, wireType: 0 };

@@ -1,4 +1,4 @@
-/** Packages executed on ONNX Runtime: the room's public face. */
+/** Executes packages on ONNX Runtime: the public interface of this folder. */
 
 export type { Data, RowOptions } from './batches/openRows.ts';
 export type { Dataset, PlainRow } from './data/index.ts';

@@ -138,6 +138,6 @@ describe('convolutions', () => {
       strength: 1,
       layers: new Map([['m', layer]]),
     }));
-    expect(() => combine(both)).toThrow('[3, 2] with a window 2 in "0", [3, 2] with a window 3 in "1"');
+    expect(() => combine(both)).toThrow('[3, 2] with kernel 2 in "0", [3, 2] with kernel 3 in "1"');
   });
 });

@@ -120,7 +120,7 @@ describe('what does not fit is named with its tensors', () => {
       'another window',
       module('lora_unet_down_blocks_0_conv1', [values([2, 2, 1, 1]), values([4, 2, 1, 1])]),
       'ADAPTER_MISMATCH',
-      ['[2, 2, 1, 1]', 'with a window 3x3'],
+      ['[2, 2, 1, 1]', 'with kernel 3x3'],
     ],
     [
       'half a pair',

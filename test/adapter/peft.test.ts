@@ -123,7 +123,7 @@ describe('reading', () => {
       excludeModules: undefined,
       layersToTransform: [3],
       layersPattern: ['h'],
-      told: {},
+      otherFields: {},
       changedBase: undefined,
       useDora: false,
       modulesToSave: [],

@@ -135,10 +135,10 @@ describe('inspect with memory', () => {
   });
 
   it.each([
-    [{}, 'needs a number for each length that the model leaves open: add'],
-    [{ batch: 8, sek: 4 }, 'no input has a length "sek"'],
-    [{ batch: 0 }, 'a length is a positive integer'],
-    [{ batch: 8, seq: 3 }, 'the model fixes that length to'],
+    [{}, 'needs a number for each dim that the model leaves open: add'],
+    [{ batch: 8, sek: 4 }, 'no input has a dim "sek"'],
+    [{ batch: 0 }, 'a dim must be a positive integer'],
+    [{ batch: 8, seq: 3 }, 'the model fixes that dim to'],
   ])('refuses %j', async (memory, message) => {
     const failure = await inspect(digits, { memory }).catch((error: LoraifyError) => error);
     expect(failure).toMatchObject({ code: 'BAD_OPTION', message: expect.stringContaining(message) });

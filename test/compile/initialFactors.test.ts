@@ -139,10 +139,10 @@ describe.each(['pissa', 'olora', 'pissa_niter_2'] as const)('--init %s', (init) 
     const data = join(folder, `${init}.jsonl`);
     const exported = join(folder, `${init}.peft`);
     await expect(evaluate(dir, { data, adapter: exported })).rejects.toSatisfy(
-      coded('ADAPTER_MISMATCH', 'for the weights of the source', init),
+      coded('ADAPTER_MISMATCH', 'applies to the original weights', init),
     );
     await expect(evaluate(dir, { data, adapter: { [exported]: 0.5, [join(run, 'adapter')]: 0.5 } })).rejects.toSatisfy(
-      coded('ADAPTER_MISMATCH', 'a sum of adapters'),
+      coded('ADAPTER_MISMATCH', 'cannot be summed here'),
     );
     await expect(compile(digitsModel, { adapter: join(run, 'adapter'), dryRun: true })).rejects.toSatisfy(
       coded('ADAPTER_UNSUPPORTED', `init_lora_weights "${init}"`),
@@ -236,7 +236,7 @@ main (float[N,1,4,4] x) => (float[N,2,2,2] y)
   it.each([
     [{ init: 'orthogonal', rank: 3 }, ['even rank', 'has rank 3']],
     [{ init: 'pissa', alpha: -1 }, ['scale']],
-    [{ init: 'pissa', adapter: 'somewhere' }, ['two starts']],
+    [{ init: 'pissa', adapter: 'somewhere' }, ['both set the initial A and B']],
   ] as const)('%o', async (options, words) => {
     await expect(compile(digitsModel, { ...options, dryRun: true })).rejects.toSatisfy(coded('BAD_OPTION', ...words));
   });

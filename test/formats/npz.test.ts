@@ -69,12 +69,12 @@ describe('npy', () => {
     ['no magic', new Uint8Array(20), 'not in .npy format'],
     ['nothing', new Uint8Array(), 'not in .npy format'],
     ['an unknown version', npy(dict("'<f4'", '(1,)'), f4(1), 9), 'version 9'],
-    ['a header beyond the end', npy(dict("'<f4'", '(1,)'), f4(1)).subarray(0, 30), 'cut off'],
+    ['a header beyond the end', npy(dict("'<f4'", '(1,)'), f4(1)).subarray(0, 30), 'truncated'],
     ['objects', npy(dict("'|O'", '(1,)'), f4(1)), '|O'],
     ['strings', npy(dict("'<U3'", '(1,)'), f4(1)), '<U3'],
     ['complex numbers', npy(dict("'<c8'", '(1,)'), f4(1)), '<c8'],
-    ['structured types', npy(dict("[('a', '<f4')]", '(1,)'), f4(1)), 'not understood'],
-    ['negative sizes', npy(dict("'<f4'", '(-1,)'), f4(1)), 'not understood'],
+    ['structured types', npy(dict("[('a', '<f4')]", '(1,)'), f4(1)), 'malformed'],
+    ['negative sizes', npy(dict("'<f4'", '(-1,)'), f4(1)), 'malformed'],
     ['too few elements', npy(dict("'<f4'", '(3,)'), f4(1)), '4 bytes'],
     ['too many elements', npy(dict("'<f4'", '()'), f4(1, 2)), '8 bytes'],
     ['overflowing sizes', npy(dict("'<f4'", '(99999999999, 99999999999)'), f4(1)), '4 bytes'],
@@ -106,7 +106,7 @@ describe('npz', () => {
     expect(() => parseNpz(bytes, 'd.npz')).toThrow(expect.toSatisfy(coded('BAD_DATA', 'array "bad"')));
   });
 
-  it('refuses what is no zip, or is cut off', () => {
+  it('refuses what is no zip, or is truncated', () => {
     const file = encodeNpz([['x', x]]);
     for (const bytes of [new Uint8Array(), Uint8Array.of(1, 2, 3), new Uint8Array(100), file.subarray(0, 60)]) {
       expect(() => parseNpz(bytes)).toThrow(expect.toSatisfy(coded('BAD_DATA', 'zip')));

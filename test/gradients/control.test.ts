@@ -112,7 +112,7 @@ describe('bodies that are refused', () => {
       states: [b.Mul(b.Add(at(0), at(1)), b.RandomNormalLike(at(0)))],
     }));
     expect(() => gradients({ g, seeds: [[end, end]], wrt: [x] })).toThrow(
-      expect.toSatisfy(coded('NO_GRADIENT', 'RandomNormalLike', 'draw again')),
+      expect.toSatisfy(coded('NO_GRADIENT', 'RandomNormalLike', 'cannot reproduce')),
     );
   });
 
@@ -123,7 +123,7 @@ describe('bodies that are refused', () => {
       return { states: [b.SequenceInsert(at(0), last), b.Mul(at(1), last)] };
     });
     expect(() => gradients({ g, seeds: [[end, end]], wrt: [s] })).toThrow(
-      expect.toSatisfy(coded('NO_GRADIENT', 'of each run', 'not known to be a tensor')),
+      expect.toSatisfy(coded('NO_GRADIENT', 'of each iteration', 'not known to be a tensor')),
     );
   });
 

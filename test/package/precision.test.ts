@@ -130,7 +130,7 @@ describe.each([
     read.close();
     writeFileSync(weights, bytes);
     const again = { adapter, out, source, force: true };
-    await expect(merge(dir, again)).rejects.toThrow(/weight ".*" is another one than the package was compiled from/);
+    await expect(merge(dir, again)).rejects.toThrow(/weight ".*" differs from the one this package was compiled from/);
     const other = join(folder, 'other.onnx');
     writeFileSync(other, readFileSync(source).subarray(0, -1));
     await expect(merge(dir, { ...again, source: other })).rejects.toMatchObject({ code: 'SOURCE_NEEDED' });

@@ -75,8 +75,9 @@ function stated({ layout, saved }: Pick<Compiled, 'layout' | 'saved'>): Stated[]
         ],
   );
   const whole = layout.saved.map((slot, i): Stated => {
-    const { path: parameter, turned } = saved[i]?.parameter ?? { path: '', turned: false };
-    const fromPeft = (t: RawTensor): Float32Array => storedValues({ parameter, shape: slot.shape, turned }, t);
+    const { path: parameter, transposed } = saved[i]?.parameter ?? { path: '', transposed: false };
+    const fromPeft = (t: RawTensor): Float32Array =>
+      storedValues({ parameter, shape: slot.shape, turned: transposed }, t);
     const of: Stated['of'] = (adapter) => {
       const found = adapter.saved.get(parameter);
       return found === undefined ? undefined : fromPeft(found);

@@ -12,7 +12,7 @@ import { shapeRuleKeys } from '../../src/passes/shapes/rule.ts';
 
 const keys = Object.keys(dialect).filter(isDialectKey);
 
-/** Rows without a shape rule: `carry` gives the output the type of the carried input. */
+/** Rows without a shape rule: `insertMarker` gives the output the type of the carried input. */
 const typedWhenMade: readonly DialectKey[] = [
   'loraify.Gelu',
   'loraify.GeluTanh',

@@ -1,6 +1,6 @@
 /**
- * The LoRA rewrite, declaratively: each use of a chosen weight becomes one `loraify.Adapted` node that names its layer. Nothing
- * is expanded here; `lower` does that, last.
+ * The LoRA rewrite, declaratively: each use of a chosen weight becomes one `loraify.Adapted` node with its layer. It is
+ * expanded last, by `lower`.
  */
 
 import { badModel } from '../../errors.ts';
@@ -26,8 +26,8 @@ import { kindNamed } from '../select/layers/index.ts';
 import { decompose } from './dora.ts';
 
 /**
- * Turns every product of the chosen layers into an Adapted node, or puts a Branch behind it, and adds A and B to the main graph.
- * Changes the model in place.
+ * Replaces every use of the chosen layers with an Adapted node, or inserts a Branch after it, and adds A and B to the
+ * main graph. Changes the model in place.
  */
 export function adapt(model: Model, chosen: readonly Chosen[]): void {
   const inFunctions = new Map<Node, Item[]>();
@@ -47,7 +47,7 @@ export function adapt(model: Model, chosen: readonly Chosen[]): void {
   for (const [call, items] of inFunctions) thread(model, call, items, variants);
   const replaced = new Set([...variants.values()].map((v) => v.source));
   dropUncalled(model, replaced);
-  // What is written out here has names of its own.
+  // Nodes expanded here get their own names.
   if (chosen.some((c) => c.magnitude !== undefined || c.candidate.products.some((p) => p.part !== undefined)))
     for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) uniqueNames(graph);
 }
@@ -56,7 +56,7 @@ function missing({ path }: Layer): never {
   throw new Error(`layer "${path}" has no magnitude`);
 }
 
-/** Removes functions of `which` that nothing calls any more, and those that only they called. */
+/** Removes functions of `which` that are not called any more, and those that only they called. */
 function dropUncalled(model: Model, which: ReadonlySet<FunctionDef>): void {
   for (let before = -1; before !== model.functions.length; ) {
     before = model.functions.length;
@@ -72,7 +72,7 @@ function trainable(name: string, tensor: Tensor): Value {
 }
 
 interface Item extends Marked {
-  /** Calls still to descend, from the current scope. */
+  /** The remaining calls to follow, from the current scope. */
   readonly calls: Product['calls'];
   readonly a: Value;
   readonly b: Value;
@@ -97,12 +97,12 @@ interface Variant {
 }
 
 /**
- * Functions cannot capture, so A and B travel as added inputs. A call whose layers differ in kind from another call's gets a
- * variant of the function of its own.
+ * Functions cannot capture, so A and B are passed as added inputs. A call whose layers differ in kind from another
+ * call's gets its own variant of the function.
  */
 function thread(model: Model, call: Node, items: readonly Item[], variants: Map<string, Variant>): void {
   const source = items[0]?.calls[0]?.fn;
-  if (source === undefined) throw badModel(`call "${call.label}" leads nowhere`, { node: call.label });
+  if (source === undefined) throw badModel(`call "${call.label}" has no function`, { node: call.label });
   const layers = [...new Set(items.map((i) => i.layer))];
   const signature = JSON.stringify([functionKey(source), items.map((i) => describe(i, layers))]);
   let variant = variants.get(signature);
@@ -124,7 +124,7 @@ function thread(model: Model, call: Node, items: readonly Item[], variants: Map<
   });
 }
 
-/** What must be equal for two calls to share one variant. */
+/** The description that must be equal for two calls to share one variant. */
 function describe(item: Item, layers: readonly Layer[]): unknown {
   const way = item.calls.map(({ node }) => node.label);
   const at = [...(item.calls.at(-1)?.fn.body.allNodes() ?? [])].indexOf(item.product.node);

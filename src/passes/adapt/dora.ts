@@ -1,10 +1,10 @@
 /**
  * Weight-decomposed layers (Liu et al. 2024, https://arxiv.org/abs/2402.09353; peft/tuners/lora/dora.py):
  *
- *   y = m / n · (base + s·branch) + bias,   n = ||W + s·A·B|| over the inputs of each output
+ *   y = m / n · (base + s·branch) + bias, n = ||W + s·A·B|| over the inputs of each output
  *
- * The gradient takes n for a constant (section 4.3 of the paper): A and B reach it through `loraify.Detach` nodes, which the walk
- * stops at and lowering removes. Everything else is plain operators beside the node that holds the branch.
+ * The gradient treats n as a constant (section 4.3 of the paper): A and B pass through `loraify.Detach` nodes, at which
+ * the walk stops and which lowering removes. Everything else is plain operators after the node with the branch.
  */
 
 import { badOption } from '../../errors.ts';
@@ -22,13 +22,12 @@ export interface Trained {
   readonly m: Value;
 }
 
-/** Why a layer cannot be decomposed; undefined where it can. */
+/** The reason why a layer cannot be decomposed, or undefined. */
 function undecomposable({ layer, product, flip }: Marked): string | undefined {
-  if (layer.op === 'MatMulNBits') return 'its weight is packed, so no graph can read the length of its columns';
+  if (layer.op === 'MatMulNBits') return 'its weight is packed, so no graph can compute the norm of its columns';
   if (product.part !== undefined) return 'its weight is packed with those of other modules';
-  if (flip) return 'the model reads its weight transposed as well, so there is no one axis of outputs';
-  if (product.side === 'left' && rankOfResult(product.node) === undefined)
-    return 'the rank of what it is multiplied with is not known';
+  if (flip) return 'the model also reads its weight transposed, so its outputs have no single axis';
+  if (product.side === 'left' && rankOfResult(product.node) === undefined) return 'the rank of its input is not known';
   return undefined;
 }
 
@@ -36,8 +35,8 @@ const rankOfResult = ({ inputs, outputs }: Node): number | undefined =>
   outputs[0]?.shape?.length ?? inputs[1]?.shape?.length;
 
 /**
- * `branch` joins A and B to the node; it runs on the node without its bias. The result keeps its name. In place.
- * Errors: BAD_OPTION where the layer cannot be decomposed.
+ * `branch` attaches A and B to the node; it runs on the node without its bias. The result keeps its name. In place.
+ * Errors: BAD_OPTION if the layer cannot be decomposed.
  */
 export function decompose(node: Node, marked: Marked, trained: Trained, opset: number, branch: () => void): void {
   const { layer, product } = marked;
@@ -78,7 +77,7 @@ export function decompose(node: Node, marked: Marked, trained: Trained, opset: n
   if (last === undefined) return;
   last.replaceOutput(0, y);
   last.name = `${behind.label}.dora`;
-  // The loss is chosen among what depends on a layer.
+  // The loss is chosen among outputs that depend on a layer.
   last.layer = layer;
   graph.insertAfter(behind, ...made);
 }
@@ -87,9 +86,9 @@ const weightAt = (node: Node, side: 'left' | 'right'): number =>
   layerOp(node.op).form === 'linear' ? (side === 'right' ? 1 : 0) : layerOp(node.op).form === 'conv' ? 1 : 0;
 
 interface Form {
-  /** The operand's axes: outputs last or first. */
+  /** The position of the outputs among the operand's axes: last or first. */
   readonly outputs: 'first' | 'last';
-  /** Shape that brings a vector over the outputs beside the result, where [out] itself does not. */
+  /** The shape that makes a vector over the outputs broadcast with the result, if [out] itself does not. */
   readonly lead: readonly number[] | undefined;
   /** The same for the bias. */
   readonly bias: readonly number[] | undefined;
@@ -111,7 +110,7 @@ function formOf(node: Node, { product, layer }: Marked): Form {
   };
 }
 
-/** The length of each output's weights [out], float32; no gradient passes. */
+/** The norm of each output's weights [out], float32; it has no gradient. */
 function normOf(
   g: Builder,
   weight: Value,
@@ -131,7 +130,7 @@ function normOf(
         ? g.Gemm(A, B, w, { alpha: scale })
         : g.Gemm(B, A, w, { alpha: scale, transA: 1, transB: 1 });
   const axis = outputs === 'last' ? 0 : 1;
-  // The axes became an input in opset 18.
+  // axes became an input in opset 18.
   const [norm] =
     opset >= 18
       ? [g.ReduceL2(sum, ints(g, [axis]), { keepdims: 0 })]
@@ -143,7 +142,7 @@ function normOf(
 const shaped = (g: Builder, v: Value, shape: readonly number[] | undefined): Value =>
   shape === undefined ? v : g.Reshape(v, ints(g, shape));
 
-/** Functions hold no initializers, so constants are nodes. */
+/** Functions have no initializers, so constants are nodes. */
 const ints = (g: Builder, values: readonly number[]): Value =>
   g.Constant({ value: tensorOf('int64', [values.length], values) });
 

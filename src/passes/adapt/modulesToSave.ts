@@ -1,6 +1,6 @@
 /**
- * Weights that are trained themselves (PEFT's modules_to_save): which tensors of the model are the parameters of which module, and
- * their way into the state. A parameter is named as torch names it: module path, dot, `weight` or `bias` or whatever the file says.
+ * PEFT's modules_to_save: finds the tensors that are the parameters of a module and adds them to the state. A parameter
+ * is named as in torch: module path, dot, `weight` or `bias` or the name in the file.
  */
 
 import { badOption } from '../../errors.ts';
@@ -9,20 +9,20 @@ import type { Tensor } from '../../graph/tensor.ts';
 import { savedMark } from '../dialect/marks.ts';
 import type { Parameter } from '../select/parameters.ts';
 
-/** A parameter that is trained, with the initializer that holds it. */
+/** A trained parameter with its initializer. */
 export interface Saved {
   readonly parameter: Parameter;
-  /** Of the initializer. */
+  /** The name of the initializer. */
   readonly name: string;
   readonly shape: readonly number[];
   readonly tensor: Tensor;
 }
 
 /**
- * Gives each parameter an initializer of the main graph that only its module reads. `content`: what replaces it, in its own type and
- * shape. In place. Errors: BAD_OPTION where a parameter cannot be trained.
+ * Gives each parameter an initializer of the main graph that only its module reads. `content`: the replacement of its
+ * content, in its own type and shape. In place. Errors: BAD_OPTION if a parameter cannot be trained.
  */
-export function trainWhole(
+export function trainModulesToSave(
   model: Model,
   parameters: readonly Parameter[],
   content: (p: Parameter) => Tensor | undefined = () => undefined,

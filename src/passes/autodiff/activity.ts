@@ -1,6 +1,6 @@
 /**
- * Which values carry a derivative, forwards from the values asked for and backwards from the loss, bodies of control flow
- * included: a state that is carried from one run of a body to the next is one value in both directions.
+ * Activity analysis: the values with a derivative, forwards from the inputs of differentiation and backwards from the
+ * loss, bodies of control flow included. A loop-carried state is one value in both directions.
  */
 import { capturedBy, type Graph, type Node, type Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
@@ -10,7 +10,10 @@ import { gradRule, isStopped } from './rules.ts';
 
 const mayCarry = (v: Value): boolean => v.dtype === undefined || isFloat(v.dtype);
 
-/** Values that carry a derivative from `wrt`: float results of nodes that are not stopped, and integers that a quantizer makes. */
+/**
+ * Values with a derivative with respect to `wrt`: float results of nodes without a stop rule, and integers that a
+ * quantizer makes.
+ */
 export function activeValues(order: readonly Node[], wrt: Iterable<Value>): Set<Value> {
   const active = new Set(wrt);
   for (const node of order) {
@@ -26,7 +29,7 @@ export function activeValues(order: readonly Node[], wrt: Iterable<Value>): Set<
   return active;
 }
 
-/** Where states stand among the inputs of a node, the inputs of its body and the outputs of the body. */
+/** The positions of states among the inputs of a node, the inputs of its body and the outputs of the body. */
 export interface Carried {
   readonly body: Graph;
   readonly count: number;
@@ -35,7 +38,7 @@ export interface Carried {
   readonly output: number;
 }
 
-/** undefined for a node that carries nothing: If, and operators without a body. */
+/** undefined for a node without loop-carried states: If, and operators without a body. */
 export function carriedBy(node: Node): Carried | undefined {
   if (node.domain !== '' || (node.op !== 'Loop' && node.op !== 'Scan')) return undefined;
   const { body } = attrsOf(node, node.op);
@@ -48,11 +51,11 @@ export function carriedBy(node: Node): Carried | undefined {
 export interface Inside {
   /** Active values of the bodies. */
   readonly active: ReadonlySet<Value>;
-  /** Which outputs of the node are. */
+  /** Whether each output of the node is active. */
   readonly outputs: readonly boolean[];
 }
 
-/** What is active inside the bodies of control flow, given what is outside; undefined for other nodes. */
+/** The active values inside the bodies of control flow, given those outside; undefined for other nodes. */
 export function activeInside(node: Node, outside: ReadonlySet<Value>): Inside | undefined {
   const captured = capturedBy(node).filter((v) => outside.has(v));
   if (node.op === 'If' && node.domain === '') {
@@ -85,7 +88,9 @@ export function activeInside(node: Node, outside: ReadonlySet<Value>): Inside | 
 
 const has = (set: ReadonlySet<Value>, v: Value | undefined): boolean => v !== undefined && set.has(v);
 
-/** Active values on ways back from `outputs` through the nodes of a body: its inputs and captured values among them. */
+/**
+ * Active values on paths back from `outputs` through the nodes of a body, its inputs and captured values among them.
+ */
 export function reachedFrom(body: Graph, outputs: Iterable<Value>, active: ReadonlySet<Value>): Set<Value> {
   const reached = new Set<Value>();
   const todo = [...outputs];

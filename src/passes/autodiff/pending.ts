@@ -1,4 +1,4 @@
-/** Operators without a rule of their own, and why: for docs and messages. */
+/** Operators without their own gradient rule, with the reason: for docs and messages. */
 
 const integers = 'integers of a scale of its own';
 const sequence = 'where its content is known before the model runs';
@@ -14,7 +14,7 @@ export const pending: ReadonlyMap<string, string> = new Map([
   ...['Add', 'LeakyRelu', 'Mul', 'Sigmoid', 'Softmax'].map((op) => [`com.microsoft.QLinear${op}`, integers] as const),
 ]);
 
-/** Operators that normalization makes others of, which are differentiated. */
+/** Operators that normalization replaces with differentiable ones. */
 export const renamed: ReadonlyMap<string, string> = new Map([
   ['Scatter', 'as ScatterElements'],
   ['Upsample', 'as Resize'],

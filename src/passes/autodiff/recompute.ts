@@ -1,4 +1,4 @@
-/** What gradients of control flow share: bodies computed again, and values that a forward node stacks for its gradient. */
+/** Helpers for gradients of control flow: recomputed bodies, and values that a forward node stacks for its gradient. */
 import { noGradient, unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import { cloneMap, cloneNodes } from '../../graph/clone.ts';
@@ -7,12 +7,12 @@ import { isRandom } from '../../graph/operators.ts';
 import { dataTypeNumber } from '../../graph/tensor.ts';
 import { type GradTools, gradTools } from '../common/shapeTools.ts';
 
-/** Where a refusal is. */
+/** The place of a refusal. */
 export type Place = () => { node: string; where: string };
 
 /**
- * The nodes of a body once more, detached, in the care of `g`: captured values stay, inputs become what `given` says. Only what
- * a gradient reads of them stays. Returns what each value became.
+ * Copies of a body's nodes, detached and owned by `g`: captured values are shared, inputs are replaced as in `given`.
+ * Only the nodes that a gradient reads are kept. Returns the copy of each value.
  */
 export function recompute(g: Builder, body: Graph, given: ReadonlyMap<Value, Value> = new Map()): (v: Value) => Value {
   const map = cloneMap();
@@ -29,21 +29,24 @@ export function recompute(g: Builder, body: Graph, given: ReadonlyMap<Value, Val
   return (v) => map.values.get(v) ?? v;
 }
 
-/** The name of a value that is computed again. */
+/** The name of a recomputed value. */
 export const again = (name: string): string => (name === '' || name.endsWith('.again') ? name : `${name}.again`);
 
-/** Sparse initializers are known by their names alone, so a copy of a body would not find them. */
+/** Sparse initializers are identified by name alone, so a copy of a body would not find them. */
 export function checkDense(body: Graph, place: Place): void {
   for (const graph of body.allGraphs())
     if (graph.sparseInitializers.length > 0)
-      throw noGradient(`graph "${graph.name}" holds sparse initializers, which cannot be read twice`, place());
+      throw noGradient(`graph "${graph.name}" has sparse initializers, which cannot be read twice`, place());
 }
 
-/** What a reversed body draws anew would be other numbers than the forward's. */
+/** Random numbers drawn in a reversed body would differ from the forward's. */
 export function checkDrawn(reversed: Graph, place: Place): void {
   for (const n of reversed.allNodes())
     if (isRandom(n))
-      throw noGradient(`${n.op} "${n.label}" in a body draws numbers that its gradient could not draw again`, place());
+      throw noGradient(
+        `${n.op} "${n.label}" in a body draws random numbers, which its gradient cannot reproduce`,
+        place(),
+      );
 }
 
 export function toolsFor(g: Builder, node: Node): GradTools {
@@ -54,7 +57,7 @@ export function toolsFor(g: Builder, node: Node): GradTools {
   });
 }
 
-/** Has a Scan or Loop hand out an input of its body as it was in each run, stacked along a new first axis, as `into`. */
+/** Makes a Scan or Loop output an input of its body for every iteration, stacked along a new first axis, as `into`. */
 export function stack(node: Node, body: Graph, input: Value, into: Value): void {
   fill(node, body);
   body.outputs.push(handedOut(body, input));
@@ -75,14 +78,14 @@ function handedOut(body: Graph, input: Value): Value {
   return out;
 }
 
-/** The outputs that a node leaves out at its end, so that more can follow. */
+/** Fills in trailing outputs that a node leaves out, so that more can follow. */
 function fill(node: Node, body: Graph): void {
   const left = node.op === 'Loop' ? body.outputs.slice(1) : body.outputs;
   for (const of of left.slice(node.outputs.length))
     node.replaceOutput(node.outputs.length, new Value(`${of.name}.unread`));
 }
 
-/** As `stack`, for a state of a Loop whose lengths may change from run to run: `into` is a sequence. */
+/** Does the same as `stack` for a state of a Loop whose shape may change between iterations: `into` is a sequence. */
 export function keep(g: Builder, node: Node, body: Graph, input: Value, into: Value): void {
   const { dtype } = input;
   if (dtype === undefined)

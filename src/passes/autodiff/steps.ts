@@ -1,6 +1,6 @@
 /**
- * Scan and Loop backwards: through which states, slices and captured values a gradient flows, and what one run of the reversed
- * body computes.
+ * Scan and Loop backwards: the states, slices and captured values with a gradient, and the computation of one iteration
+ * of the reversed body.
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, type Node, Value } from '../../graph/model.ts';
@@ -12,7 +12,7 @@ import { gradients, place } from './walk.ts';
 
 type Around = Pick<RawSite, 'node' | 'captured' | 'active' | 'onward'>;
 
-/** A state: what it starts from, what the body reads and gives, and the gradient of what it ends as. */
+/** A state: its initial value, the body's input and output, and the gradient of its final value. */
 export interface State {
   /** Position among the node's inputs. */
   readonly at: number;
@@ -22,7 +22,7 @@ export interface State {
   readonly dy: Value | undefined;
 }
 
-/** A scan input: a slice of `from` in each run. */
+/** A scan input: a slice of `from` in each iteration. */
 export interface Slice {
   readonly at: number;
   readonly from: Value;
@@ -31,7 +31,7 @@ export interface Slice {
   readonly direction: number;
 }
 
-/** A scan output: `output` of each run, stacked, and the gradient of the stack. */
+/** A scan output: `output` of each iteration, stacked, and the gradient of the stack. */
 interface Part {
   readonly output: Value;
   readonly dy: Value | undefined;
@@ -59,14 +59,14 @@ export function statesOf(
   });
 }
 
-/** The steps that carry a gradient. */
+/** The steps that have a gradient. */
 export interface Live<P extends Part> extends Steps<Alive<P>> {
   readonly captured: readonly Value[];
   /** Results of the reversed node, which are those of `reversed`, in the order that the walk expects. */
   handBack(results: readonly Value[], inputs: number): Gradients;
 }
 
-/** Of all states, slices, stacks and captured values those through which a gradient flows. */
+/** The states, slices, stacks and captured values with a gradient. */
 export function live<P extends Part>({ node, captured, active, onward }: Around, steps: Steps<P>): Live<P> {
   checkDense(steps.body, () => place(onward));
   const inside = activeInside(node, active)?.active ?? active;
@@ -114,19 +114,22 @@ function handBack(
   return gradients;
 }
 
-/** What the body of a reversed Scan or Loop reads besides captured values. */
+/** The inputs of a reversed Scan or Loop body in addition to captured values. */
 export interface Reads {
-  /** Gradients of the states after the run. */
+  /** Gradients of the states after the iteration. */
   readonly dstates: readonly Value[];
-  /** Gradients of captured values, summed over the runs that come later. */
+  /** Gradients of captured values, summed over the later iterations. */
   readonly sums: readonly Value[];
-  /** What inputs of the forward body were. */
+  /** The values of the forward body's inputs. */
   readonly given: ReadonlyMap<Value, Value>;
-  /** Gradients of this run's part of each stack. */
+  /** Gradients of this iteration's part of each stack. */
   readonly dparts: readonly Value[];
 }
 
-/** One run backwards: gradients of the states before it, the sums with this run's share, gradients of its slices. */
+/**
+ * One iteration backwards: gradients of the states before it, the sums with this iteration's share, gradients of its
+ * slices.
+ */
 export function reversed(
   { node, onward }: Pick<Around, 'node' | 'onward'>,
   g: Builder,

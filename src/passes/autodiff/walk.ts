@@ -1,7 +1,7 @@
 /**
- * Reverse-mode differentiation: one walk over the nodes between the loss and the values asked for. Accumulation, un-broadcasting,
- * pruning, arity checks, the type a rule computes in and provenance live here, once for all rules (linearity of the
- * vector-Jacobian product in dy).
+ * Reverse-mode differentiation: one walk over the nodes between the loss and the requested values. Accumulation,
+ * un-broadcasting, pruning, arity checks, compute types and provenance are implemented here, once for all rules
+ * (linearity of the vector-Jacobian product in dy).
  */
 import { badModel, LoraifyError, noGradient, unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
@@ -18,17 +18,17 @@ import { decomposition, type Gradients, gradRule, type Onward, type RawSite, typ
 type Tools = Builder & GradTools;
 
 export interface GradientRequest extends Partial<Onward> {
-  /** Makes the nodes. Of a body's builder only the body is visited. */
+  /** Makes the nodes. With a body's builder only the body is visited. */
   readonly g: Builder;
-  /** Outputs with the gradient that flows into each. */
+  /** Outputs, each with its incoming gradient. */
   readonly seeds: readonly (readonly [Value, Value])[];
-  /** Values whose gradient is asked for. Nothing before them is visited. */
+  /** Values whose gradient is requested. Nodes before them are not visited. */
   readonly wrt: readonly Value[];
 }
 
 /**
- * Gradients of sum(seed · output) with respect to `wrt`, as detached values. A value that the outputs do not depend on is absent.
- * Throws NO_GRADIENT where an operator on a path between both has no rule.
+ * Gradients of sum(seed · output) with respect to `wrt`, as detached values. A value that the outputs do not depend on
+ * is absent. Throws NO_GRADIENT if an operator on a path between both has no rule.
  */
 export function gradients({ g, seeds, wrt, observer, behind }: GradientRequest): Map<Value, Value> {
   const ends = new Set(wrt);
@@ -41,7 +41,7 @@ export function gradients({ g, seeds, wrt, observer, behind }: GradientRequest):
   const sums = new Sums(g);
   for (const [v, dv] of seeds) if (active.has(v)) sums.add(v, dv);
 
-  // One set of tools for all rules; a refusal names the node at hand.
+  // One set of tools for all rules; an error names the current node.
   let current: Node | undefined;
   const rankOf = (v: Value): never => {
     const { op, label } = current ?? { op: 'a node', label: v.name };
@@ -152,7 +152,7 @@ function differentiate(
   return rule.apply(isWidened(node) ? inFloat32(site) : site);
 }
 
-/** What a rule reads of a node, with its half types in float32. */
+/** The rule's view of a node, with half-precision types cast to float32. */
 function inFloat32(site: RawSite): RawSite {
   const wide = (v: Value): Value => widened(site.g, v);
   const each = (list: readonly (Value | undefined)[]) => list.map((v) => (v === undefined ? undefined : wide(v)));
@@ -161,12 +161,12 @@ function inFloat32(site: RawSite): RawSite {
 }
 
 /**
- * The gradient of a composite operator: its body is built beside the node, on stand-ins for the inputs (in float32, where those
- * are half types), and differentiated.
+ * The gradient of a composite operator: its body is built beside the node, on placeholders for the inputs (in float32,
+ * if those are half precision), and differentiated.
  */
 function throughBody(rule: Rule, site: RawSite): Gradients {
   const { node, dys, active, onward, g } = site;
-  // Stand-ins keep the walk inside the body, also where one value feeds two inputs.
+  // Placeholders keep the walk inside the body, even if one value feeds two inputs.
   const stands = node.inputs.map((x) => (x === undefined ? undefined : standIn(x)));
   const wide = (v: Value | undefined): Value | undefined => (v === undefined || !isWidened(node) ? v : widened(g, v));
   const body = rule.apply({ ...site, inputs: stands.map(wide) });
@@ -185,7 +185,7 @@ function throughBody(rule: Rule, site: RawSite): Gradients {
     for (let n = todo.pop(); n !== undefined; n = todo.pop()) {
       if (swapped.has(n) || n.graph !== undefined) continue;
       swapped.add(n);
-      // Bodies of a detached node capture stand-ins too.
+      // Bodies of a detached node capture placeholders too.
       for (const m of [n, ...n.bodies.flatMap((b) => [...b.allNodes()])])
         m.inputs.forEach((x, i) => {
           if (x !== undefined && real.has(x)) m.setInput(i, real.get(x));
@@ -233,7 +233,7 @@ function between(g: Builder, outputs: readonly Value[], wrt: ReadonlySet<Value>)
   return order;
 }
 
-/** The node reads what carries a derivative and passes none on. */
+/** The node reads active values but has no active output. */
 const endsHere = (node: Node, active: ReadonlySet<Value>): boolean =>
   !node.outputs.some((o) => active.has(o)) && node.inputs.some((v) => v !== undefined && active.has(v));
 
@@ -244,7 +244,7 @@ function refusal(node: Node, onward: Onward): Error {
   return noGradient(`no gradient rule for ${key}${why}`, place(onward));
 }
 
-/** The operator as the source has it: an adapted product is still a MatMul to its user. */
+/** The operator in the source: an adapted MatMul is still a MatMul to the user. */
 export function opName(node: Node): string {
   if (isAdapted(node)) return attrsOf(node, 'loraify.Adapted').base;
   return isBranch(node) ? attrsOf(node, 'loraify.Branch').base : node.op;
@@ -263,7 +263,7 @@ function wayFrom(node: Node, order: readonly Node[], active: ReadonlySet<Value>)
   return path;
 }
 
-/** Where a refusal is, for the message: the node and the way from it to the loss. */
+/** The place of an error, for the message: the node and the path from it to the loss. */
 export function place({ behind }: Onward): { node: string; where: string } {
   const [node, ...rest] = behind();
   const path = rest.map((n) => `${opName(n)} "${n.label}"`);

@@ -1,7 +1,7 @@
 /**
- * Convolutions and pools. One picture serves all: a big tensor seen through windows (kernel, stride, dilation, pads) gives a small
- * one. Conv narrows, ConvTranspose widens, and each is the other's gradient with the weight as it lies (Dumoulin, Visin 2016,
- * "A guide to convolution arithmetic").
+ * Convolutions and pools. All have one structure: a big tensor seen through windows (kernel, stride, dilation, pads)
+ * gives a small one. Conv maps big to small (narrow), ConvTranspose small to big (widen), and each is the other's
+ * gradient with the same weight (Dumoulin, Visin 2016, "A guide to convolution arithmetic").
  */
 import type { Builder } from '../../graph/builder.ts';
 import type { Value } from '../../graph/model.ts';
@@ -19,7 +19,10 @@ export interface WindowAttrs {
   readonly output_shape?: readonly number[] | undefined;
 }
 
-/** `begins` and `ends` are the pads that fit exactly: big + begin + end = (small - 1)·stride + extent; an end may be negative. */
+/**
+ * `begins` and `ends` are the pads that match exactly: big + begin + end = (small - 1)·stride + extent; an end may be
+ * negative.
+ */
 export interface Windows {
   readonly strides: readonly number[];
   readonly dilations: readonly number[];
@@ -47,7 +50,7 @@ export function windows(
       g.minus(g.plus(g.times(g.minus(g.length(small, i + 2), 1), s), extent), g.length(big, i + 2));
     if (!mode.startsWith('SAME')) {
       const [begin, end] = [attrs.pads?.[i] ?? 0, attrs.pads?.[i + kernel.length] ?? 0];
-      // At stride 1 both lengths move together, so that the pads are known where the lengths are not.
+      // At stride 1 both dims differ by a constant, so the pads are known even if the dims are not.
       return s === 1 || transposed ? { begin, end: end - more } : { begin, end: g.minus(slack(), begin) };
     }
     const rest = s === 1 && !transposed ? g.minus(extent, 1) : slack();
@@ -65,7 +68,7 @@ const asPads = (w: Windows): readonly number[] | undefined => {
 };
 const spatial = (w: Windows): number[] => w.strides.map((_, i) => i + 2);
 
-/** From small to big: the gradient of narrowing. */
+/** Maps small to big: the gradient of narrowing. */
 export function widen(g: G, small: Value, weight: Value, w: Windows, group: number): Value {
   const { strides, dilations } = w;
   const pads = asPads(w);
@@ -78,7 +81,7 @@ export function widen(g: G, small: Value, weight: Value, w: Windows, group: numb
   return g.ConvTranspose(small, weight, undefined, { strides, dilations, group, pads: around, output_padding });
 }
 
-/** big with pads around it as far as they are no attribute of the convolution that reads it. */
+/** `big` with the pads added that the following convolution does not have as attributes. */
 function padded(g: G, big: Value, w: Windows): { big: Value; pads: readonly number[] } {
   const pads = asPads(w);
   if (pads?.every((p) => p >= 0)) return { big, pads };
@@ -86,15 +89,15 @@ function padded(g: G, big: Value, w: Windows): { big: Value; pads: readonly numb
   return { big: grown, pads: [...w.begins, ...w.ends].map(() => 0) };
 }
 
-/** From big to small. */
+/** Maps big to small. */
 export function narrow(g: G, from: Value, weight: Value, w: Windows, group: number): Value {
   const { big, pads } = padded(g, from, w);
   return g.Conv(big, weight, undefined, { strides: w.strides, dilations: w.dilations, group, pads });
 }
 
 /**
- * The kernel's gradient [small channels, big channels / group, kernel]: big, its batch as channels, seen through small's gradient
- * as the kernel; stride and dilation change places.
+ * The kernel's gradient [small channels, big channels / group, kernel]: a convolution of big, its batch as channels,
+ * with small's gradient as the kernel; stride and dilation are exchanged.
  */
 export function kernelGrad(g: G, from: Value, small: Value, w: Windows, group: number): Value {
   const { big, pads } = padded(g, from, w);
@@ -119,7 +122,7 @@ export function kernelGrad(g: G, from: Value, small: Value, w: Windows, group: n
     pads,
   });
   const dWeight = g.Transpose(dw, { perm: swap });
-  // ONNX Runtime leaves the result of a convolution over no channels, here an empty batch, unwritten.
+  // ONNX Runtime leaves the result of a convolution over no channels, here an empty batch, uninitialized.
   if (typeof batch === 'number' && batch > 0) return dWeight;
   return g.Where(g.Greater(g.vector([batch]), g.int(0)), dWeight, g.like(dWeight, 0));
 }

@@ -1,11 +1,13 @@
-/** An operator in simpler ones, for graphs that cannot hold it: the body that its gradient is taken of. */
+/** Expands an operator into simpler ones, for graphs that do not support it: the body of its gradient decomposition. */
 import { unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import type { Node, Value } from '../../graph/model.ts';
 import { gradTools } from '../common/shapeTools.ts';
 import { decomposition } from './rules.ts';
 
-/** The results in the order of the node's outputs; undefined where it has no body, or shapes are not known well enough. */
+/**
+ * The results in the order of the node's outputs; undefined if it has no body, or if shapes are not sufficiently known.
+ */
 export function writtenOut(node: Node, g: Builder): Value[] | undefined {
   const body = decomposition(node);
   const [dy] = node.outputs;

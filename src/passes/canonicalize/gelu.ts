@@ -7,7 +7,7 @@
 import { type Graph, Node, takePlace, Value } from '../../graph/model.ts';
 import { any, constant, isScalar, oneOf, op, scalar, scalarOf, type Verdict } from '../common/pattern.ts';
 import { type NearMisses, pattern } from '../common/patternSearch.ts';
-import { carry } from '../dialect/customGradient.ts';
+import { insertMarker } from '../dialect/customGradient.ts';
 
 const internal = { Erf: 'loraify.Gelu', Tanh: 'loraify.GeluTanh' } as const;
 const contributed = { Erf: 'Gelu', Tanh: 'FastGelu' } as const;
@@ -50,7 +50,7 @@ export function compactGelu(graph: Graph, fused = false, misses?: NearMisses): b
       replaced = true;
       continue;
     }
-    carry(graph, internal[f], [x, v, t, y, h], { slope: polynomial[1] ?? 0 });
+    insertMarker(graph, internal[f], [x, v, t, y, h], { slope: polynomial[1] ?? 0 });
   }
   if (replaced) graph.prune();
   return replaced;

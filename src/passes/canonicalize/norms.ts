@@ -7,7 +7,7 @@ import { type Graph, Node, takePlace, Value } from '../../graph/model.ts';
 import { any, anything, constant, oneOf, op, type Pattern, single, type Verdict } from '../common/pattern.ts';
 import { type NearMisses, pattern } from '../common/patternSearch.ts';
 import { axesOf } from '../common/reductionAxes.ts';
-import { carry } from '../dialect/customGradient.ts';
+import { insertMarker } from '../dialect/customGradient.ts';
 
 const [x, c, n] = [any('x'), any('c'), any('n')];
 
@@ -44,7 +44,7 @@ export function compactNorms(graph: Graph, fused: boolean, misses?: NearMisses):
     const { x, c, s, n, epsilon } = bound;
     const scale = fused && n.dtype === 'float32' ? scaled.behind('n', n) : undefined;
     if (scale === undefined) {
-      carry(graph, 'loraify.Standardized', [c, n, s], {});
+      insertMarker(graph, 'loraify.Standardized', [c, n, s], {});
       continue;
     }
     const [product] = scale.root.outputs;

@@ -5,7 +5,7 @@
 import type { Graph } from '../../graph/model.ts';
 import { any, oneOf, op, scalar } from '../common/pattern.ts';
 import { type NearMisses, pattern } from '../common/patternSearch.ts';
-import { carry } from '../dialect/customGradient.ts';
+import { insertMarker } from '../dialect/customGradient.ts';
 
 const x = any('x');
 const silu = pattern('SiLU', op.Mul(x, op.Sigmoid(oneOf(x, op.Mul(x, scalar('alpha')))).as('s')).as('y'), {
@@ -17,6 +17,6 @@ const silu = pattern('SiLU', op.Mul(x, op.Sigmoid(oneOf(x, op.Mul(x, scalar('alp
 export function compactSilu(graph: Graph, misses?: NearMisses): void {
   for (const { bound } of silu.in(graph, misses)) {
     const { x, s, y, alpha = 1 } = bound;
-    carry(graph, 'loraify.Silu', [x, s, y], { alpha });
+    insertMarker(graph, 'loraify.Silu', [x, s, y], { alpha });
   }
 }

@@ -1,16 +1,16 @@
 /**
- * Which type a computation runs in. Adapter, gradients of A and B, reductions and most gradient rules run in float32 whatever the
- * model's type (architecture of torch.autocast, and of PEFT with autocast_adapter_dtype); what is handed on to the model's own
- * operators has the model's type again.
+ * The element type that a computation runs in. The adapter, gradients of A and B, reductions and most gradient rules
+ * run in float32 whatever the model's type (the design of torch.autocast, and of PEFT with autocast_adapter_dtype);
+ * values passed to the model's own operators have the model's type again.
  */
 import type { Builder } from '../../graph/builder.ts';
 import type { Node, Value } from '../../graph/model.ts';
 import { type DataType, dataTypeNumber, inlineBytes, numbersOf } from '../../graph/tensor.ts';
 
-/** Narrower than float32. */
+/** Whether a type is a half-precision type. */
 export const isHalf = (dtype: DataType | undefined): boolean => dtype === 'float16' || dtype === 'bfloat16';
 
-/** v in this type; v itself where it has it, or where neither is known to differ. */
+/** v cast to this type; v itself if it has the type, or if it is not known to differ. */
 export function asType(g: Builder, v: Value, dtype: DataType | undefined): Value {
   return dtype === undefined || v.dtype === undefined || v.dtype === dtype
     ? v
@@ -18,8 +18,8 @@ export function asType(g: Builder, v: Value, dtype: DataType | undefined): Value
 }
 
 /**
- * v in float32 where it is a half type. What a gradient rule narrowed a moment ago is taken as it was before, and a small constant
- * stays a constant, so that rules see its content.
+ * v in float32 if it is half precision. A value that a gradient rule has just narrowed is taken from before the cast,
+ * and a small constant stays a constant, so that rules see its content.
  */
 export function widened(g: Builder, v: Value): Value {
   if (!isHalf(v.dtype)) return v;
@@ -30,14 +30,17 @@ export function widened(g: Builder, v: Value): Value {
   return before?.dtype === 'float32' ? before : g.Cast(v, { to: dataTypeNumber('float32') });
 }
 
-/** The value that a cast of ours, not one of the model, made narrow. */
+/** The value before a narrowing cast that the compiler made; casts of the model do not count. */
 function narrowedFrom({ producer }: Value): Value | undefined {
   if (producer?.op !== 'Cast' || producer.domain !== '') return undefined;
   const rule = producer.metadata.get('loraify.rule');
   return rule?.startsWith('grad/') === true || rule?.startsWith('loss/') === true ? producer.inputs[0] : undefined;
 }
 
-/** The same operators, with sums and means over half types taken in float32: many small terms neither vanish nor overflow. */
+/**
+ * The same operators, with sums and means over half-precision types computed in float32, so that many small terms
+ * neither vanish nor overflow.
+ */
 export function accumulating(g: Builder): Builder {
   const wide =
     <R extends readonly unknown[]>(reduce: (x: Value, ...rest: R) => Value) =>
@@ -47,9 +50,9 @@ export function accumulating(g: Builder): Builder {
 }
 
 /**
- * Operators whose gradient rule stays in the model's type: it moves elements, or takes one rounding as the forward did, or is a
- * product, whose kernels accumulate in float32, or has a body, whose nodes have rules of their own. All other rules compute in
- * float32, new ones too.
+ * Operators whose gradient rule stays in the model's type: the rule moves elements, or rounds once as the forward did,
+ * or is a MatMul or convolution, whose kernels accumulate in float32, or has a body, whose nodes have their own rules.
+ * All other rules, new ones too, compute in float32.
  */
 const inOwnType = new Set(
   (
@@ -59,12 +62,12 @@ const inOwnType = new Set(
   ).split(' '),
 );
 
-/** Whether the gradient rule of this node computes in float32 where the node has half types. */
+/** Whether the gradient rule of this node computes in float32 if the node has half-precision types. */
 export const isWidened = ({ op, domain }: Node): boolean => !inOwnType.has(domain === '' ? op : `${domain}.${op}`);
 
 /**
- * lhs·rhs of an adapter (alpha and flags as Gemm has them) and a base of the model's type, summed in the wider type of both, as
- * PEFT does; the result has the base's type.
+ * lhs·rhs of an adapter (alpha and flags as in Gemm) plus a base of the model's type, summed in the wider of both
+ * types, as in PEFT; the result has the base's type.
  */
 export function besideBase(
   g: Builder,

@@ -1,14 +1,14 @@
-/** How a weight arrives at an operator: from its initializer, possibly turned, reshaped, cast or dequantized on the way. */
+/** Traces an operator's weight to its initializer, possibly through transposes, reshapes, casts and dequantization. */
 import type { Node, Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
 import { type DataType, dataTypeFromNumber, isFloat, numbersOf, type Tensor } from '../../graph/tensor.ts';
 
-/** A constant as an operator reads it, traced to where it is stored. */
+/** A constant operand, traced to where it is stored. */
 export interface WeightView {
   /** The initializer, overridable input, or Constant node's output. */
   readonly stored: Value;
   readonly tensor: Tensor;
-  /** As the operator sees it. */
+  /** The dims that the operator sees. */
   readonly dims: readonly number[];
   /** Row-major over the stored bytes, or the transpose of that. */
   readonly order: 'flat' | 'transposed';
@@ -16,16 +16,16 @@ export interface WeightView {
   readonly chain: readonly Node[];
 }
 
-/** What an operand turns out to be. */
+/** The result of tracing an operand. */
 export type Traced =
   | { readonly kind: 'weight'; readonly view: WeightView }
   | { readonly kind: 'activation' }
   | { readonly kind: 'unusable'; readonly reason: string };
 
-/** Values of a function body that stand for the caller's: its inputs. */
+/** The caller's arguments for the inputs of a function body. */
 export type Arguments = ReadonlyMap<Value, Value | undefined>;
 
-/** Dims with the stored flat stride of each; unit dims are dropped because they carry no order. */
+/** Dims with the stored flat stride of each; unit dims are dropped because they have no order. */
 type Strided = readonly { readonly size: number; readonly stride: number }[];
 
 /** Follows an operand to the constant that it is a form of. */
@@ -92,7 +92,7 @@ export function floatOf(traced: Traced, rank: number): Traced {
   return traced;
 }
 
-/** The element type that a weight has where it is read; undefined where only shape inference can say. */
+/** The element type of a weight at its reader; undefined if only shape inference can determine it. */
 export function typeOf({ tensor, chain }: WeightView): DataType | undefined {
   return chain.reduce<DataType | undefined>((dtype, node) => {
     const [out] = node.outputs;

@@ -1,39 +1,39 @@
 /**
- * Arithmetic on lengths and positions: done here where they are known, in int64 nodes where they are not, so that a static model
- * gets constants and a dynamic one stays dynamic.
+ * Arithmetic on dims and positions: evaluated at compile time if they are known, in int64 nodes if not, so that a
+ * static model gets constants and a dynamic one stays dynamic.
  */
 import type { Builder } from '../../graph/builder.ts';
 import type { Value } from '../../graph/model.ts';
 import { dataTypeNumber, numbersOf } from '../../graph/tensor.ts';
 
-/** A known length, or an int64 vector of one element. */
+/** A known dim, or an int64 vector of one element. */
 export type Length = number | Value;
 
 export interface Lengths {
-  /** Length of this axis (may be negative). */
+  /** The dim of this axis (may be negative). */
   length(v: Value, axis: number): Length;
-  /** Lengths of the axes from `start` to `end`; needs the rank. */
+  /** The dims of the axes from `start` to `end`; needs the rank. */
   lengths(v: Value, start?: number, end?: number): Length[];
   /** Element `i` of an integer vector. */
   element(vector: Value, i: number): Length;
   plus(a: Length, b: Length): Length;
   minus(a: Length, b: Length): Length;
   times(...factors: readonly Length[]): Length;
-  /** Quotient of non-negative lengths, rounded down. */
+  /** The quotient of non-negative dims, rounded down. */
   over(a: Length, b: Length): Length;
   least(a: Length, b: Length): Length;
   most(a: Length, b: Length): Length;
-  /** A position that may count from the end. */
+  /** A position, counted from the start if it was counted from the end. */
   fromStart(position: Length, length: Length): Length;
-  /** int64 vector of these. */
+  /** An int64 vector of these dims. */
   vector(list: readonly Length[]): Value;
-  /** int64 scalar. */
+  /** An int64 scalar. */
   scalar(l: Length): Value;
-  /** v reshaped to these lengths. */
+  /** v reshaped to these dims. */
   shaped(v: Value, list: readonly Length[]): Value;
 }
 
-/** Elements of a constant integer vector or scalar, where all are known. */
+/** Elements of a constant integer vector or scalar, if all are known. */
 export function knownInts(v: Value | undefined): readonly number[] | undefined {
   if (v === undefined) return undefined;
   if (v.elements !== undefined) {
@@ -44,7 +44,7 @@ export function knownInts(v: Value | undefined): readonly number[] | undefined {
   return v.tensor === undefined || v.tensor.byteLength > 1 << 16 ? undefined : numbersOf(v.tensor);
 }
 
-/** v as int64: indices come as int32 too. */
+/** v as int64, because indices may be int32. */
 export const asInt64 = (g: Builder, v: Value): Value =>
   v.dtype === 'int64' ? v : g.Cast(v, { to: dataTypeNumber('int64') });
 
@@ -116,7 +116,7 @@ export function lengthTools(g: Builder, rank: (v: Value) => number): Lengths {
     shaped: (v, list) => {
       const known = list.every((l) => typeof l === 'number');
       if (known && !list.includes(0)) return g.Reshape(v, tools.vector(list));
-      // To Reshape a zero means that it copies the length at its place, which a dynamic batch needs no arithmetic for.
+      // A zero in Reshape copies the dim at its place, so that a dynamic batch needs no arithmetic.
       const copied = list.map((l, i) => (typeof l !== 'number' && isLengthOf(g, l, v, i) ? 0 : l));
       const copies = !list.includes(0) && copied.every((l) => typeof l === 'number');
       return g.Reshape(v, tools.vector(copies ? copied : list), copies ? {} : { allowzero: 1 });
@@ -125,7 +125,7 @@ export function lengthTools(g: Builder, rank: (v: Value) => number): Lengths {
   return tools;
 }
 
-/** True where `l` was made by `length(v, axis)`. */
+/** True if `l` was made by `length(v, axis)`. */
 function isLengthOf(g: Builder, l: Value, v: Value, axis: number): boolean {
   const d = v.shape?.[axis];
   if (typeof d === 'string' && g.symbol(d) === l) return true;

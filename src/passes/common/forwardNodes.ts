@@ -1,4 +1,4 @@
-/** A gradient graph's two halves: what its results other than the gradient need, and the rest. */
+/** Splits a gradient graph into forward nodes (needed by loss and outputs) and backward nodes. */
 import { type Graph, type Node, producersOf } from '../../graph/model.ts';
 import { ruleOf } from './ruleOf.ts';
 

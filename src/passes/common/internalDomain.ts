@@ -1,2 +1,2 @@
-/** The domain of nodes that exist only inside the compiler; lowering replaces them. */
+/** The domain of operators that exist only inside the compiler; lowering replaces them. */
 export const internalDomain = 'loraify';

@@ -1,10 +1,11 @@
-/** Passes that put other nodes in the place of some, wherever these stand. */
+/** Replaces matching nodes in a graph and its subgraphs. */
 import type { Builder } from '../../graph/builder.ts';
 import type { Graph, Node } from '../../graph/model.ts';
 
 /**
- * Calls `rewrite` for the nodes that are `wanted`, bodies before the node that holds them, with a builder for the graph at hand. In
- * a body new nodes take the place of the old one; those of the main graph stay detached until `graph.adopt()`.
+ * Calls `rewrite` for the nodes that match `wanted`, bodies before the node they belong to, with a builder for the
+ * current graph. In a body, new nodes are inserted before the old one; those of the main graph stay detached until
+ * `graph.adopt()`.
  */
 export function rewriteNodes(
   graph: Graph,
@@ -20,7 +21,7 @@ export function rewriteNodes(
     }
     const isWanted = wanted(node);
     if (isWanted) rewrite(node, g);
-    // Also lengths that a body of this node asked for.
+    // Also places dims that a body of this node requested.
     place?.(node);
     if (isWanted && place !== undefined) graph.remove(node);
   }

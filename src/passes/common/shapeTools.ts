@@ -1,27 +1,27 @@
-/** What gradient rules need beside the operators: shapes at run time, zeros, sums back to a broadcast shape. */
+/** Helpers of gradient rules beside the operators: shapes at run time, zeros, sums back to a broadcast shape. */
 import type { Builder } from '../../graph/builder.ts';
 import { type Dim, type Node, tensorType, Value } from '../../graph/model.ts';
 import type { DataType } from '../../graph/tensor.ts';
 import { type Lengths, lengthTools } from './dimArithmetic.ts';
 
 export interface GradTools extends Lengths {
-  /** int64 vector with v's shape: a constant where all dims are known. */
+  /** An int64 vector with v's shape: a constant if all dims are known. */
   shapeOf(v: Value): Value;
-  /** int64 vector of one element: the length of this axis (may be negative). */
+  /** An int64 vector of one element: the dim of this axis (may be negative). */
   dim(v: Value, axis: number): Value;
   /** Zeros of v's shape and type. */
   zerosLike(v: Value): Value;
-  /** v, through which no gradient flows (a shift that cancels, say). */
+  /** v without gradient (for example a shift that cancels). */
   stop(v: Value): Value;
-  /** The last two axes swapped; a vector stays. */
+  /** v with its last two axes swapped; a vector is unchanged. */
   T(v: Value): Value;
-  /** Rank of v, or UNSUPPORTED_SHAPE. */
+  /** The rank of v; throws UNSUPPORTED_SHAPE if it is unknown. */
   rank(v: Value): number;
-  /** A non-negative axis. */
+  /** An axis as a non-negative number. */
   axis(v: Value, axis: number): number;
   /** All axes from `from` on. */
   axesFrom(v: Value, from: number): number[];
-  /** An optional output of a forward node, added where the node leaves it out. */
+  /** An optional output of a forward node, added if the node leaves it out. */
   output(
     of: Node,
     index: number,
@@ -31,15 +31,15 @@ export interface GradTools extends Lengths {
   ): Value;
   /** v with all axes but the last merged: [rows, width]. */
   rows(v: Value, width: number): Value;
-  /** v reshaped to ref's shape; v itself where the shapes are known to be equal. */
+  /** v reshaped to ref's shape; v itself if the shapes are known to be equal. */
   reshapeLike(v: Value, ref: Value): Value;
   /** dy summed over the axes along which x was broadcast. */
   sumTo(dy: Value, x: Value): Value;
-  /** dy of a reduction expanded to x's shape: axes put back where keepdims was 0. */
+  /** dy of a reduction expanded to x's shape: axes are inserted again if keepdims was 0. */
   unreduce(dy: Value, x: Value, axes: Value | undefined, keepdims: number, noop: number): Value;
 }
 
-/** True where both shapes are known and equal, symbols by name. */
+/** True if both shapes are known and equal, symbols by name. */
 export function sameShape(a: readonly Dim[] | undefined, b: readonly Dim[] | undefined): boolean {
   return a !== undefined && b !== undefined && a.length === b.length && a.every((d, i) => d !== null && d === b[i]);
 }
@@ -84,7 +84,7 @@ export function gradTools(g: Builder, needRank: (v: Value) => never): GradTools 
     rows: (v, width) => (v.shape?.length === 2 ? v : g.Reshape(v, g.ints([-1, width]))),
     reshapeLike: (v, ref) => {
       if (sameShape(v.shape, ref.shape)) return v;
-      // A length of zero would mean "copy" to Reshape.
+      // A dim of zero would mean "copy" in Reshape.
       const full = isStatic(ref.shape) && !ref.shape.includes(0);
       return g.Reshape(v, tools.shapeOf(ref), full ? {} : { allowzero: 1 });
     },

@@ -1,16 +1,16 @@
 /**
- * Graph invariants, checked after every pass, so that a mistake is found by the pass that made it:
+ * Checks graph invariants, so that the pass that breaks one is found:
  *  - every value has one definition (graph input, initializer or node output) and is defined before it is read;
- *  - its name, looked up from the place of use through the graphs around it, gives that very value;
- *  - use-lists say what the nodes say; a body belongs to one node;
- *  - operators of the default domain have the inputs and outputs that the table asks for; every domain is imported.
+ *  - its name, resolved from the place of use through the enclosing graphs, gives that very value;
+ *  - use lists agree with the nodes; a body belongs to one node;
+ *  - operators of the default domain have the inputs and outputs of the operator table; every domain is imported.
  */
 import { badModel } from '../../errors.ts';
 import type { FunctionDef, Graph, Model, Node, Value } from '../../graph/model.ts';
 import { operatorRow } from '../../graph/operators.ts';
 import { internalDomain } from './internalDomain.ts';
 
-/** The table holds each operator's newest form; from this version on newer forms only add optional parts. */
+/** The table has each operator's newest form; from this version on newer forms only add optional parts. */
 const arityStable = 14;
 
 interface Scope {
@@ -24,14 +24,14 @@ interface Context {
   readonly opsets: ReadonlyMap<string, number>;
   readonly functions: ReadonlySet<string>;
   readonly internal: boolean;
-  /** By what: a node, or an input or initializer of a graph. */
+  /** The definition of a value: a node, or an input or initializer of a graph. */
   readonly defined: Map<Value, Node | string>;
   readonly reads: Map<Value, number>;
-  /** Every graph, with the node that holds it. */
+  /** Every graph, with its parent node. */
   readonly graphs: Map<Graph, string>;
 }
 
-/** Throws BAD_MODEL at the first violation. `internal` allows nodes that exist between passes only. */
+/** Throws BAD_MODEL at the first violation. `internal` allows operators that exist only between passes. */
 export function verify(model: Model, options: { readonly internal?: boolean } = {}): void {
   const functions = new Set(model.functions.map(functionId));
   const bodies = model.functions.map((f) => ({ graph: f.body, opsets: f.opsets }));
@@ -51,7 +51,7 @@ export function verify(model: Model, options: { readonly internal?: boolean } = 
   }
 }
 
-/** What tells one function from another: two overloads of a name are two functions. */
+/** The identity of a function: two overloads of a name are two functions. */
 export const functionId = (f: Pick<FunctionDef, 'domain' | 'name' | 'overload'>): string =>
   `${f.domain}:${f.name}:${f.overload}`;
 
@@ -64,7 +64,7 @@ function checkGraph(graph: Graph, outer: Scope | undefined, context: Context): v
   for (const v of graph.inputs) define(v, scope, context, asInput);
   for (const v of graph.initializers) {
     if (v.tensor === undefined) throw badModel(`initializer "${v.name}" of graph "${graph.name}" has no tensor`);
-    // An initializer that is an input too is that input's default.
+    // An initializer that is also an input is that input's default.
     if (!inputs.delete(v)) define(v, scope, context, asInitializer);
   }
   for (const v of [...graph.inputs, ...graph.initializers])
@@ -79,7 +79,7 @@ function fail(node: Node, reason: string): never {
 }
 
 function checkNode(node: Node, graph: Graph, scope: Scope, context: Context): void {
-  if (node.graph !== graph) fail(node, 'does not know the graph that holds it');
+  if (node.graph !== graph) fail(node, 'does not refer to the graph that contains it');
   node.inputs.forEach((v) => {
     if (v === undefined) return;
     context.reads.set(v, (context.reads.get(v) ?? 0) + 1);
@@ -87,14 +87,14 @@ function checkNode(node: Node, graph: Graph, scope: Scope, context: Context): vo
     const hidden = context.defined.has(v);
     fail(
       node,
-      `reads "${v.name}", ${hidden ? 'but another value of that name is nearer' : 'which is not defined before it'}`,
+      `reads "${v.name}", ${hidden ? 'but another value of that name shadows it' : 'which is not defined before it'}`,
     );
   });
   checkDomain(node, context);
   checkArity(node, context);
   node.bodies.forEach((body) => {
     const owner = context.graphs.get(body);
-    if (owner !== undefined) fail(node, `holds a body that belongs to node "${owner}"`);
+    if (owner !== undefined) fail(node, `has a body that belongs to node "${owner}"`);
     context.graphs.set(body, node.label);
     checkGraph(body, scope, context);
   });
@@ -107,7 +107,7 @@ function checkNode(node: Node, graph: Graph, scope: Scope, context: Context): vo
 
 function checkDomain(node: Node, context: Context): void {
   if (node.domain === internalDomain) {
-    if (!context.internal) fail(node, 'exists between passes only and was left behind');
+    if (!context.internal) fail(node, 'is internal to the compiler and was not lowered');
     if ((node.op === 'Adapted' || node.op === 'Branch') && node.layer === undefined) fail(node, 'has lost its layer');
   } else if (!context.opsets.has(node.domain)) fail(node, `is of domain "${node.domain}", which has no opset_import`);
 }
@@ -131,17 +131,19 @@ function checkArity(node: Node, context: Context): void {
   });
 }
 
-/** Whether there may be any number. */
+/** Whether the list is variadic. */
 const isOpen = (names: readonly string[]): boolean => names.some((n) => n.startsWith('...'));
 
-/** Uses by nodes of other graphs are those of detached nodes' bodies, which nothing may ever adopt; they do not count. */
+/** Uses by nodes of other graphs are those of detached nodes' bodies, which may never be adopted; they do not count. */
 function checkUses(value: Value, context: Context): void {
   let uses = 0;
   value.uses.forEach(({ node, index }) => {
     if (node.graph === undefined || !context.graphs.has(node.graph)) return;
     uses++;
     if (node.inputs[index] !== value)
-      throw badModel(`value "${value.name}" lists a use by node "${node.label}" that is none`, { node: node.label });
+      throw badModel(`value "${value.name}" lists a use by node "${node.label}", which does not read it`, {
+        node: node.label,
+      });
   });
   const reads = context.reads.get(value) ?? 0;
   if (uses !== reads) throw badModel(`value "${value.name}" is read ${reads} times, but lists ${uses} uses`);

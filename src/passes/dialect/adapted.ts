@@ -13,7 +13,7 @@ export interface AdaptedForm {
   readonly transW: number;
   readonly scale: number;
   readonly rank: number;
-  /** What the branch reads in place of x. */
+  /** The branch's input instead of x. */
   readonly dropped: Value | undefined;
 }
 
@@ -33,7 +33,7 @@ export function adaptedForm(node: Node): AdaptedForm {
   return { x, w, a, b, c, transW, scale, rank: layer.rank, dropped };
 }
 
-/** Takes dropout off an adapted product. */
+/** Removes dropout from an adapted MatMul. */
 export function plainInputs(node: Node): void {
   if (node.inputs.length < 6) return;
   node.dropInputs(node.inputs[4] === undefined ? 4 : 5);

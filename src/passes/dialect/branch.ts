@@ -19,7 +19,10 @@ export function branchForm(node: Node): BranchForm {
   return { y, x, a, b, layer: layerOf(node) };
 }
 
-/** Puts a Branch behind a node whose input `at` is x. The node's result keeps its name, which the base's own gives up. */
+/**
+ * Inserts a Branch after a node whose input `at` is x. The node's result keeps its name; the base's own output is
+ * renamed.
+ */
 export const putBranch =
   (at: number) =>
   (node: Node, { product, layer }: Marked, a: Value, b: Value): void => {

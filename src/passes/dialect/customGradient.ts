@@ -19,7 +19,12 @@ function carriedInput(key: string): number | undefined {
 }
 
 /** Puts the node behind the one that makes its carried input. In place. */
-export function carry<O extends CarryingOp>(graph: Graph, op: O, inputs: readonly Value[], attrs: AttrsIn<O>): void {
+export function insertMarker<O extends CarryingOp>(
+  graph: Graph,
+  op: O,
+  inputs: readonly Value[],
+  attrs: AttrsIn<O>,
+): void {
   const value = inputs[carriedInput(op) ?? -1];
   const after = value?.producer;
   if (value === undefined || after === undefined) throw new Error(`"${op}" carries no result of a node`);
@@ -32,7 +37,7 @@ export function carry<O extends CarryingOp>(graph: Graph, op: O, inputs: readonl
 }
 
 /** Removes the nodes again: what they carried on is read where it is. In place. */
-export function removeCarrying(graph: Graph): void {
+export function removeMarkers(graph: Graph): void {
   const gone = new Set<Node>();
   for (const node of graph.nodes) {
     const at = carriedInput(opKey(node));

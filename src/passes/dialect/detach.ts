@@ -9,7 +9,7 @@ export function detach(g: Builder, v: Value): Value {
   return out ?? v;
 }
 
-/** Takes the Detach nodes out again, bodies included. In place. */
+/** Removes the Detach nodes, bodies included. In place. */
 export function dropDetached(graph: Graph): void {
   const graphs = [...graph.allGraphs()];
   for (const own of graphs)

@@ -19,13 +19,13 @@ export interface DropoutForm {
   readonly x: Value;
   readonly seed: Value | undefined;
   readonly of: Value;
-  /** p, the share of elements that are left out. */
+  /** p, the share of elements that are dropped. */
   readonly ratio: number;
-  /** What the masks of two places differ by; an odd int32. */
+  /** An odd int32 that makes the masks of different places differ. */
   readonly key: number;
   /** The axes of `of` before this one count the rows of the mask, the others its columns. */
   readonly axis: number;
-  /** On the elements that stay. */
+  /** The factor on the elements that are kept. */
   readonly factor: number;
 }
 
@@ -41,7 +41,7 @@ export function dropoutForm(node: Node): DropoutForm {
   return { x, seed, of, ratio, key, axis, factor };
 }
 
-/** `again`: a mask of its own, so that the one of the forward is not kept for the backward. */
+/** `again`: a separate mask, so that the one of the forward is not kept for the backward. */
 function made(g: Builder, form: DropoutForm, again = false): Value {
   const { x, seed, of, ratio, key, axis, factor } = form;
   const attrs = { ratio, key, axis, factor, again: again ? 1 : undefined };
@@ -49,10 +49,10 @@ function made(g: Builder, form: DropoutForm, again = false): Value {
   return g.own(node).outputs[0] ?? x;
 }
 
-/** The same mask over another value of the shape. */
+/** The same mask applied to another value of the shape. */
 export const masked = (g: Builder, node: Node, x: Value): Value => made(g, { ...dropoutForm(node), x });
 
-/** For the backward: a result of dropout computed once more from what it was made of, anything else as it is. */
+/** For the backward: the result of a dropout recomputed from its input; any other value unchanged. */
 export function droppedAgain(g: Builder, v: Value): Value {
   return v.producer === undefined || !isDropout(v.producer) ? v : made(g, dropoutForm(v.producer), true);
 }
@@ -62,11 +62,11 @@ export interface Dropper {
    * What a product's branch reads in place of x [..., depth]: its rows [R, depth] in float32, some elements left out.
    */
   rows(g: Builder, x: Value, depth: number, path: string): Value;
-  /** The input of a branch that is a convolution, [N, C, ...], inverted dropout whole. */
+  /** The input [N, C, ...] of a convolution branch, with the factor 1/(1-p) applied (inverted dropout). */
   image(g: Builder, x: Value, path: string): Value;
 }
 
-/** Each use of a layer has a mask of its own, as each call of a module has in PEFT. `ratio` above 0. */
+/** Each use of a layer has its own mask, as each call of a module has in PEFT. `ratio` is above 0. */
 export function dropper(ratio: number): Dropper {
   const uses = new Map<string, number>();
   const keyOf = (path: string): number => {
@@ -90,7 +90,7 @@ export function dropper(ratio: number): Dropper {
   };
 }
 
-/** The graph as it is without dropout: what evaluation runs. In place. */
+/** The graph without dropout, as evaluation runs it. In place. */
 export function withoutDropout(graph: Graph): void {
   for (const own of graph.allGraphs()) {
     for (const node of own.nodes) if (isAdapted(node)) plainInputs(node);
@@ -102,7 +102,7 @@ export function withoutDropout(graph: Graph): void {
   }
 }
 
-/** Odd, so that no two runs of a body have the seed of each other. */
+/** Odd, so that no two iterations of a body have the same seed. */
 const perRun = 0x85ebca6b | 0;
 
 /**
@@ -128,7 +128,7 @@ export function seedDropout(graph: Graph, g: Builder, seed: Value, place?: (befo
 const mixed = (g: Builder, seed: Value, run: Value): Value =>
   g.within({ origin: 'dropout.seed', rule }, () => g.Add(seed, g.Mul(run, g.constant('int32', [], [perRun]))));
 
-/** The number of the run, int32, as the body of a Loop or Scan reads it; a Scan gets one more input that counts. */
+/** The iteration number, int32, as the body of a Loop or Scan reads it; a Scan gets one more input that counts. */
 function runOf(node: Node, body: Graph, g: Builder, inner: Builder): Value | undefined {
   const mark = { origin: 'dropout.run', rule };
   if (node.op === 'Loop') {

@@ -42,7 +42,7 @@ export function joinedForm(node: Node): JoinedForm {
   return { x, transW, depth, parts };
 }
 
-/** W + s·A·B of all parts beside each other: [depth, all widths], or its transpose where the weights lie so. */
+/** W + s·A·B of all parts, concatenated: [depth, all widths], or its transpose if the weights have that layout. */
 export function mergedWeight(g: Builder, { parts, transW }: JoinedForm): Value {
   const merged = parts.map(({ w, a, b, scale }) =>
     transW === 1 ? g.Gemm(b, a, w, { alpha: scale, transA: 1, transB: 1 }) : g.Gemm(a, b, w, { alpha: scale }),
@@ -51,7 +51,7 @@ export function mergedWeight(g: Builder, { parts, transW }: JoinedForm): Value {
   return merged.length === 1 && only !== undefined ? only : g.Concat(merged, { axis: transW === 1 ? 0 : 1 });
 }
 
-/** Matrix [rows, all widths] into its parts. */
+/** Splits a matrix [rows, all widths] into its parts. */
 export function columns(g: Builder, v: Value, widths: readonly number[]): Value[] {
   return widths.length === 1
     ? [v]

@@ -1,6 +1,6 @@
 /**
- * What the compiler knows about one operator whose constant weight can be a layer. Finding, rewriting and lowering ask the table
- * in index.ts; nothing outside it names an operator.
+ * The facts about one operator whose constant weight can be adapted. Finding, rewriting and lowering use the table in
+ * select/layers; no other code names an operator.
  */
 import type { Builder } from '../../graph/builder.ts';
 import type { LayerOpName } from '../../graph/layers.ts';
@@ -10,37 +10,37 @@ import type { Traced, WeightView } from '../common/constantOperand.ts';
 
 /** A weight that a node of this kind reads. */
 export interface Found {
-  /** Position of the weight in a product: the right or the left factor. */
+  /** Position of the weight in a MatMul: the right or the left operand. */
   readonly side: 'right' | 'left';
   readonly weight: WeightView;
   readonly in: number;
   readonly out: number;
-  /** How the stored tensor lies, as this node uses it. */
+  /** The layout of the stored tensor, as this node uses it. */
   readonly layout: 'in_out' | 'out_in';
-  /** Element type of the node's result, where it is known. */
+  /** Element type of the node's result, if it is known. */
   readonly dtype: DataType | undefined;
-  /** The window of a convolution. */
+  /** The kernel shape of a convolution. */
   readonly kernel?: readonly number[];
-  /** Where the weight of the layer is some columns of the stored one. */
+  /** The columns of the stored weight that the layer has, if not all. */
   readonly part?: Part;
 }
 
-/** Columns of a weight [in, of] that holds those of several modules side by side. */
+/** Columns of a weight [in, of] that concatenates those of several modules. */
 export interface Part {
-  /** The module's own name, behind that of what holds it. */
+  /** The module's own name, appended to the path of its parent. */
   readonly name: string;
   /** Other names that models give such a module. */
   readonly alias: string;
   /** The first column. */
   readonly from: number;
-  /** Columns of the whole. */
+  /** The number of columns of the whole weight. */
   readonly of: number;
 }
 
-/** One use of a constant weight: a product, or what is one of rows or windows. */
+/** One use of a constant weight: a MatMul, a convolution or a lookup of rows. */
 export interface Product extends Found {
   readonly node: Node;
-  /** The graph (main, body, or function body) that holds the node. */
+  /** The graph (main, body, or function body) that contains the node. */
   readonly graph: Graph;
   /** Calls that lead here, outermost first; empty outside functions. */
   readonly calls: readonly Call[];
@@ -60,11 +60,11 @@ export interface Skipped {
 export interface Marked {
   readonly product: Product;
   readonly layer: Layer;
-  /** The product reads the transpose of the layer's matrix. */
+  /** The node reads the transpose of the layer's matrix. */
   readonly flip: boolean;
 }
 
-/** A branch to be written out. */
+/** A branch to be lowered. */
 export interface BranchSite {
   readonly g: Builder;
   /** The `loraify.Branch` node, with the base's attributes. */
@@ -72,7 +72,7 @@ export interface BranchSite {
   readonly x: Value;
   readonly a: Value;
   readonly b: Value;
-  /** The same in float32. */
+  /** The value in float32. */
   readonly wide: (v: Value) => Value;
 }
 
@@ -92,8 +92,10 @@ export interface LayerKind {
   readonly mark: (node: Node, marked: Marked, a: Value, b: Value, opset: number) => void;
   /** The branch without its scale in plain operators, for a `Branch`. */
   readonly branch?: (site: BranchSite) => Value;
-  /** PEFT has dropout on its input. The branch of an embedding reads numbers of rows, which it leaves as they are. */
+  /**
+   * PEFT applies dropout to its input. The branch of an embedding reads row indices, which dropout leaves unchanged.
+   */
   readonly drops?: boolean;
-  /** The branch is a product over the last axis of x: training computes it as an `Adapted` node without a base. */
+  /** The branch is a MatMul over the last axis of x: training computes it as an `Adapted` node without a base. */
   readonly overLastAxis?: boolean;
 }

@@ -38,7 +38,9 @@ const formulas = {
   },
 } satisfies Record<LossKind, LossFormula>;
 
-/** Builds the loss on `choice.tensor`. The label input is named `labelName`. Throws BAD_LOSS where shapes do not allow it. */
+/**
+ * Builds the loss on `choice.tensor`. The label input is named `labelName`. Throws BAD_LOSS if shapes do not allow it.
+ */
 export function attachLoss(
   g: Builder,
   choice: ChosenLoss,

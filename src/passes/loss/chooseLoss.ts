@@ -12,10 +12,10 @@ export interface ChosenLoss {
   readonly kind: LossKind;
   /** The graph's output. */
   readonly output: Value;
-  /** The value that the loss is attached to: the output, or what goes into a final Softmax, Sigmoid or ArgMax. */
+  /** The value that the loss is attached to: the output, or the input of a final Softmax, Sigmoid or ArgMax. */
   readonly tensor: Value;
   readonly classAxis: number;
-  /** Why, for people. */
+  /** The reason, for the user. */
   readonly reason: string;
 }
 
@@ -58,14 +58,14 @@ function lossFor(graph: Graph, options: LossChoiceOptions): ChosenLoss {
         : `output "${options.lossOutput}" does not depend on an adapted layer, or is not floating point`,
     );
   const { output, value } = hit;
-  const looked = value === output ? '' : `behind ${output.producer?.op ?? 'an integer output'}, `;
+  const prefix = value === output ? '' : `behind ${output.producer?.op ?? 'an integer output'}, `;
   if (options.loss !== 'auto') return explicit(options.loss, output, value, options.classAxis);
   const pick = (kind: LossKind, tensor: Value, why: string, classAxis = options.classAxis): ChosenLoss => ({
     kind,
     output,
     tensor,
     classAxis,
-    reason: `auto: ${looked}${why}`,
+    reason: `auto: ${prefix}${why}`,
   });
   const shape = value.shape;
   if (shape?.length === 0) return pick('output', value, `output "${output.name}" is a scalar, so it is the loss`);
@@ -110,7 +110,7 @@ function named(graph: Graph, name: string): Value {
   throw badLoss(`there is no output "${name}"${didYouMean(name, names) || `; the outputs are ${names.join(', ')}`}`);
 }
 
-/** A loss that was asked for: on the raw scores where the output is a probability of them. */
+/** A requested loss: on the raw scores if the output is a probability of them. */
 function explicit(kind: LossKind, output: Value, value: Value, classAxis: number): ChosenLoss {
   const from = throughIdentity(value).producer;
   const source = from?.inputs[0];
@@ -121,7 +121,7 @@ function explicit(kind: LossKind, output: Value, value: Value, classAxis: number
     : { ...asked, tensor: value };
 }
 
-/** The float value behind an output: integer results such as ArgMax are looked through. */
+/** The float value from which an integer output, such as that of ArgMax, is computed. */
 function throughIntegers(output: Value): Value | undefined {
   let at: Value | undefined = output;
   const seen = new Set<Value>();
@@ -173,7 +173,7 @@ function dependsOn(value: Value, adapted: ReadonlySet<Node>): boolean {
   return false;
 }
 
-/** The value is a weighted product, or one with a bias added. */
+/** Whether the value is the result of a weighted layer, possibly with a bias added. */
 function fromLayer(value: Value): boolean {
   const node = throughIdentity(value).producer;
   if (node === undefined) return false;
@@ -183,13 +183,13 @@ function fromLayer(value: Value): boolean {
   );
 }
 
-/** Also what the branch of a layer ends in where it is written out. */
+/** Also true for the last node of a lowered branch. */
 const isProduct = (node: Node): boolean =>
   isAdapted(node) ||
   ['MatMul', 'Gemm'].includes(node.op) ||
   (node.layer !== undefined && layerOp(node.layer.op).form === 'linear');
 
-/** The embedding table that input_ids reads, where logits [N, S, C] have its S and its height C. */
+/** The embedding table that input_ids reads, if logits [N, S, C] have its S and its height C. */
 function languageModel(graph: Graph, logits: Value): string | undefined {
   const ids = graph.inputs.find((v) => v.name === 'input_ids');
   const [, length] = ids?.shape ?? [];
@@ -211,7 +211,7 @@ function tableBehind(value: Value | undefined): Value | undefined {
   return at;
 }
 
-/** Uses of a value, also behind casts and reshapes of it. */
+/** Uses of a value, also after casts and reshapes of it. */
 function readers(value: Value): { node: Node }[] {
   return [...value.uses].flatMap((u) =>
     ['Cast', 'Identity', 'Reshape', 'Unsqueeze', 'Squeeze'].includes(u.node.op) && u.node.outputs[0] !== undefined

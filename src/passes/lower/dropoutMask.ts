@@ -1,11 +1,12 @@
 /**
- * Masks of dropout in plain operators that every provider has for int32: products, sums and quotients, which wrap around and round
- * towards zero alike everywhere, and one comparison. There are neither shifts nor exclusive ors to hash with on CUDA and WebGPU.
+ * Dropout masks in plain operators that every provider has for int32: Mul, Add and Div, which wrap around and round
+ * towards zero alike everywhere, and one comparison. CUDA and WebGPU have no shifts or exclusive ors to hash with.
  *
- * Row i and column j have hashes u and w, odd numbers; element (i, j) stays where u·w·key, which is spread evenly over the odd
- * int32, is less than a threshold. Only the last product and the comparison are over all elements. Two elements are independent as far
- * as the hashes of rows and columns are: those are Weyl sequences behind rounds of v·(2v + 1), a permutation of the integers
- * modulo 2^32 (Rivest et al. 1998, RC6) that carries low bits up, and v + v/2^16, which carries high bits down.
+ * Row i and column j have hashes u and w, odd numbers; element (i, j) is kept if u·w·key, which is distributed evenly
+ * over the odd int32, is less than a threshold. Only the last product and the comparison are over all elements. Two
+ * elements are independent as far as the hashes of rows and columns are: those are Weyl sequences followed by rounds of
+ * v·(2v + 1), a permutation of the integers modulo 2^32 (Rivest et al. 1998, RC6) that propagates low bits up, and v +
+ * v/2^16, which propagates high bits down.
  */
 
 import { unsupportedShape } from '../../errors.ts';
@@ -18,7 +19,9 @@ import { counting, dropoutForm, isDropout } from '../dialect/dropout.ts';
 
 const rule = 'lower/dropout';
 
-/** Of the first step of a hash, v·multiplier + offset: any odd multipliers do that are no simple multiples of each other. */
+/**
+ * The first step of a hash, v·multiplier + offset: any odd multipliers work unless one is a simple multiple of another.
+ */
 const start = {
   seed: [0x9e3779b1 | 0, 0x27d4eb2f],
   row: [0x9e3779b1 | 0, 0xc2b2ae35 | 0],
@@ -26,7 +29,7 @@ const start = {
 } as const;
 const rounds = 2;
 
-/** True where dropout was written out. In place; then the main graph has new detached nodes until `graph.adopt()`. */
+/** True if a dropout was lowered. In place; the main graph then has new detached nodes until `graph.adopt()`. */
 export function lowerDropout(graph: Graph, builder: Builder): boolean {
   let found = false;
   const graphs = [...graph.allGraphs()];
@@ -51,7 +54,7 @@ function written(node: Node, g: Builder, hashes: Hashes): Value {
   });
   const int = (n: number): Value => g.constant('int32', [], [n]);
   const flat = x.shape?.length === 2;
-  // What `of` cannot say without being computed first, a matrix says as well.
+  // If the shape of `of` is only known after computing it, the matrix gives the same dims.
   const known = of.shape?.every((d) => typeof d === 'number' || (d !== null && g.symbol(d))) === true;
   const lengths = known || !flat ? tools.lengths(of) : tools.lengths(x);
   const columns = lengths.splice(known || !flat ? axis : 1);
@@ -62,17 +65,17 @@ function written(node: Node, g: Builder, hashes: Hashes): Value {
   return g.Mul(x, flat ? scaled : tools.reshapeLike(scaled, x));
 }
 
-/** What stays is less: numbers from -2^31 on, so many that their share is 1 - p. */
+/** An element is kept if its hash is below this: counted from -2^31, the share of such numbers is 1 - p. */
 export const threshold = (ratio: number): number => Math.min(Math.round((1 - ratio) * 2 ** 32) - 2 ** 31, 2 ** 31 - 1);
 
 interface Hashes {
-  /** Hashes of so many rows, [R, 1]. */
+  /** Hashes of this many rows, [R, 1]. */
   rows(seed: Value, lengths: readonly Length[]): Value;
-  /** Of so many columns, each times the key, [1, C]. */
+  /** Hashes of this many columns, each times the key, [1, C]. */
   columns(seed: Value, lengths: readonly Length[], key: number): Value;
 }
 
-/** Hashes of one graph: layers with equally many rows share those of the rows. */
+/** The hashes of one graph: layers with equally many rows share the hashes of the rows. */
 function hashing(g: Builder): Hashes {
   const int = (n: number): Value => g.constant('int32', [], [n]);
   const mix = (v: Value): Value => {
@@ -119,9 +122,10 @@ function hashing(g: Builder): Hashes {
 }
 
 /**
- * Masks to where they can first be computed. ONNX Runtime runs a node's inputs from the last one in the file to the first, so that a
- * mask that stands before the value it meets is made when that value is there, and is gone again at once; one that stood behind it
- * would be made before all that the value needs. On graphs in their final order, in place.
+ * Moves masks to the place where they are first needed. ONNX Runtime computes a node's inputs from the last one in the
+ * file to the first, so a mask that precedes the value it is multiplied with is computed after that value, and freed at
+ * once; a mask after it would be computed before everything that the value needs. On graphs in their final order, in
+ * place.
  */
 export function masksFirst(graph: Graph): void {
   for (const own of graph.allGraphs()) {

@@ -1,14 +1,15 @@
 /**
- * How a deployed model gets its adapter: as weights inside it, or as inputs. The model has its branches already (lowerBeside); here
- * A and B of the main graph become what was asked for. Bodies and functions read them from there, so they need no change.
+ * Provides a deployed model with its adapter: as weights inside it, or as inputs. The model has its branches already
+ * (lowerBeside); here A and B of the main graph take the requested form. Bodies and functions read them from there, so
+ * they need no change.
  *
- *   baked     initializers
- *   required  inputs: JavaScript can feed only those. those of rank 0 give the base model
- *   optional  inputs with such empty tensors as defaults: what ONNX Runtime's adapter API sets (RunOptions)
+ *   baked initializers
+ *   required inputs, because JavaScript can feed only those; those of rank 0 give the base model
+ *   optional inputs with such empty tensors as defaults: set by ONNX Runtime's adapter API (RunOptions)
  *
- * Each layer's rank axis has a symbol of its own. One symbol for all, as other tools write it, would promise ONNX Runtime that all ranks
- * are equal: it then reuses the buffer of one x·A for another and fails ("Shape mismatch attempting to re-use buffer") for an adapter
- * with several ranks, or without some of the layers.
+ * Each layer's rank axis has its own symbol. One symbol for all, as other tools write it, would promise ONNX Runtime
+ * that all ranks are equal: it then reuses the buffer of one x·A for another and fails ("Shape mismatch attempting to
+ * re-use buffer") for an adapter with several ranks, or without some of the layers.
  */
 import { createBuilder } from '../../graph/builder.ts';
 import type { AdapterInputs } from '../../graph/choices/package.ts';
@@ -44,7 +45,7 @@ export function exposeAdapters(
     if (a === undefined || b === undefined) throw new Error(`the model has no branch for "${layer.path}"`);
     const m = layer.magnitude === undefined ? undefined : byName.get(layer.magnitude);
     for (const v of [a, b, ...(m === undefined ? [] : [m])]) {
-      // From here on a weight like any other.
+      // An ordinary weight from here on.
       if (v.tensor !== undefined) v.tensor = { ...v.tensor, metadata: new Map() };
     }
     return { layer, a, b };

@@ -1,10 +1,10 @@
-/** Joined -> one Gemm with the concatenated weights, and a Split. */
+/** Lowers Joined to one Gemm with the concatenated weights, and a Split. */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, takePlace, type Value } from '../../graph/model.ts';
 import { numbersOf, tensorOf } from '../../graph/tensor.ts';
 import { columns, isJoined, type JoinedForm, joinedForm, mergedWeight } from '../dialect/joined.ts';
 
-/** The biases beside each other; zeros for a part without one. */
+/** The concatenated biases; zeros for a part without one. */
 function jointBias(g: Builder, { parts }: JoinedForm): Value | undefined {
   if (parts.every((p) => p.c === undefined)) return undefined;
   const vectors = parts.map((p) => p.c ?? g.constant('float32', [p.width], new Array<number>(p.width).fill(0)));
@@ -15,7 +15,9 @@ function jointBias(g: Builder, { parts }: JoinedForm): Value | undefined {
   return g.tensor(name, tensorOf('float32', [values.length], values));
 }
 
-/** In place; new nodes are detached until `graph.adopt()`. `leading` is the shape of a value with its last length replaced. */
+/**
+ * In place; new nodes are detached until `graph.adopt()`. `leading` is the shape of a value with its last dim replaced.
+ */
 export function lowerJoined(graph: Graph, g: Builder, leading: (g: Builder, v: Value, last: number) => Value): void {
   for (const node of graph.nodes.filter(isJoined)) {
     const form = joinedForm(node);

@@ -1,10 +1,10 @@
 /**
- * What an adapted layer becomes in model.onnx: the base operator as it was, with the low-rank branch beside it.
+ * Lowers adapted layers for model.onnx: the base operator unchanged, with the low-rank branch beside it.
  *
- *   y = base(x, W);  y' = y + s·(x·A)·B        (right factor; for a left factor W·x: y' = y + s·Bᵀ·(Aᵀ·x))
+ *   y = base(x, W); y' = y + s·(x·A)·B (right operand; for a left operand W·x: y' = y + s·Bᵀ·(Aᵀ·x))
  *
- * The branch computes in float32 whatever the base's type; base and branch are summed in the wider type of both and cast back,
- * as PEFT does.
+ * The branch computes in float32 whatever the base's type; base and branch are summed in the wider type of both and
+ * cast back, as in PEFT.
  */
 import { type Builder, createBuilder } from '../../graph/builder.ts';
 import type { Graph, Model, Node } from '../../graph/model.ts';
@@ -18,7 +18,8 @@ import { kindNamed } from '../select/layers/index.ts';
 
 /** Expands every Adapted and Branch node of the model, bodies and functions included. In place. */
 export function lowerBeside(model: Model): void {
-  // Scalars of the main graph and its bodies are shared initializers; functions can hold none, so theirs are Constant nodes.
+  // Scalars of the main graph and its bodies are shared initializers; functions cannot have any, so theirs are Constant
+  // nodes.
   const shared = createBuilder();
   const initial = (x: number): Value => {
     const v = shared.float(x);
@@ -48,7 +49,7 @@ export function lowerBeside(model: Model): void {
 interface Site {
   readonly graph: Graph;
   readonly g: Builder;
-  /** What the builder made since it was last emptied. */
+  /** Nodes that the builder made since the list was last cleared. */
   readonly made: Node[];
   readonly scalar: (x: number) => Value;
 }
@@ -77,7 +78,7 @@ function expand(node: Node, site: Site): void {
   const rule = `lower/${op === 'Gemm' ? 'gemm' : 'matmul'}${side === 0 ? '' : '-left'}`;
   beside(site, node, y, rule, () => {
     const wide = cast(site.g, x, dtype, 'float32');
-    // D·x of a vector is x·Dᵀ, without a Transpose in front of it (vectors.ts).
+    // D·x for a vector x is x·Dᵀ, which needs no Transpose before it (providers/columnVectors.ts).
     const rows = side === 0 || x.shape?.length === 1;
     const delta = rows ? right(site.g, wide, a, b, flip, transA) : left(site.g, wide, a, b, flip, transB);
     return sum(site, base, delta, factor, dtype);
@@ -98,7 +99,7 @@ function expandBranch(node: Node, site: Site): void {
   graph.remove(node);
 }
 
-/** Values of the source may not say their types; who asks does. */
+/** The source may not declare value types, so the caller passes `from`. */
 const cast = (g: Builder, v: Value, from: DataType, to: DataType): Value =>
   from === to ? v : g.Cast(v, { to: dataTypeNumber(to) });
 
@@ -109,7 +110,7 @@ function sum({ g, scalar }: Site, base: Value, delta: Value, factor: number, dty
   return cast(g, g.Add(cast(g, base, dtype, wider), cast(g, scaled, 'float32', wider)), wider, dtype);
 }
 
-/** Puts the nodes that `make` makes behind the base; the last one hands out y. */
+/** Inserts the nodes of `make` after the base; the last one outputs y. */
 function beside({ graph, g, made }: Site, base: Node, y: Value, rule: string, make: () => Value): void {
   made.length = 0;
   const last = g.within({ origin: `${y.name}.lora`, rule }, make).producer;
@@ -121,14 +122,14 @@ function beside({ graph, g, made }: Site, base: Node, y: Value, rule: string, ma
   graph.insertAfter(base, ...made);
 }
 
-/** x·D with D = A·B, or its transpose where the product reads the transposed weight. */
+/** x·D with D = A·B, or its transpose if the MatMul reads the transposed weight. */
 function right(g: Builder, x: Value, a: Value, b: Value, flip: boolean, transA: number): Value {
   const rows = transA === 1 ? g.Transpose(x, { perm: [1, 0] }) : x;
   const [first, second] = flip ? [swap(g, b), swap(g, a)] : [a, b];
   return called(g.MatMul(called(g.MatMul(rows, first), 'xA'), second), 'xAB');
 }
 
-/** D·x with D = (A·B)ᵀ, or A·B where the product reads the transposed weight. */
+/** D·x with D = (A·B)ᵀ, or A·B if the MatMul reads the transposed weight. */
 function left(g: Builder, x: Value, a: Value, b: Value, flip: boolean, transB: number): Value {
   const columns = transB === 1 ? g.Transpose(x, { perm: [1, 0] }) : x;
   const [first, second] = flip ? [b, a] : [swap(g, a), swap(g, b)];
@@ -140,7 +141,7 @@ function swap(g: Builder, v: Value): Value {
   return called(out, `T_${v.name}`);
 }
 
-/** Names a step of the branch after what it is: the output's name is `<y>.lora.<what>`. */
+/** Names the result of a step of the branch: `<y>.lora.<what>`. */
 function called(v: Value, what: string): Value {
   v.name = v.name.replace(/[^.]*$/, what);
   if (v.producer !== undefined) v.producer.name = v.name;

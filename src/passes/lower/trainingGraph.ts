@@ -1,6 +1,6 @@
 /**
- * What an adapted product becomes in a training graph: products over rows, with scale and bias inside Gemm. The branch shares
- * x·A with the backward, which asks for the very same node.
+ * Lowers adapted MatMuls in a training graph to Gemms over rows, with scale and bias inside Gemm. The branch shares x·A
+ * with the backward, which requests the identical node.
  */
 
 import { unsupportedShape } from '../../errors.ts';
@@ -10,7 +10,7 @@ import { asType, besideBase } from '../common/computeType.ts';
 import { rewriteNodes } from '../common/rewriteNodes.ts';
 import { gradTools } from '../common/shapeTools.ts';
 import { adaptedForm, isAdapted } from '../dialect/adapted.ts';
-import { removeCarrying } from '../dialect/customGradient.ts';
+import { removeMarkers } from '../dialect/customGradient.ts';
 import { dropDetached } from '../dialect/detach.ts';
 import { lowerJoined } from './joined.ts';
 
@@ -18,7 +18,7 @@ import { lowerJoined } from './joined.ts';
 export function lowerTraining(graph: Graph, builder: Builder): void {
   const graphs = [...graph.allGraphs()];
   dropDetached(graph);
-  for (const own of graphs) removeCarrying(own);
+  for (const own of graphs) removeMarkers(own);
   lowerJoined(graph, builder, leading);
   rewriteNodes(graph, builder, isAdapted, (node, g) => {
     const [y] = node.outputs;
@@ -45,19 +45,19 @@ export function lowerTraining(graph: Graph, builder: Builder): void {
   });
 }
 
-/** In the type of the weight, given out in that of x. */
+/** Computed in the type of the weight, returned in that of x. */
 function baseProduct(g: Builder, x: Value, w: Value, bias: Value | undefined, transW: number): Value {
   const rows = asType(g, x, w.dtype);
   const y = transW === 1 || bias !== undefined ? g.Gemm(rows, w, bias, { transB: transW }) : g.MatMul(rows, w);
   return asType(g, y, x.dtype);
 }
 
-/** The shape of x with its last length replaced. */
+/** The shape of x with its last dim replaced. */
 function leading(g: Builder, v: Value, last: number): Value {
   const shape = v.shape;
   const lengths = shape?.slice(0, -1).map((d) => (typeof d === 'number' ? d : undefined));
   const open = lengths?.filter((d) => d === undefined).length;
-  // One open length is what Reshape computes itself.
+  // Reshape computes a single open dim itself.
   if (lengths !== undefined && open !== undefined && open <= 1) return g.ints([...lengths.map((d) => d ?? -1), last]);
   const symbols = shape
     ?.slice(0, -1)

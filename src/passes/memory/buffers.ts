@@ -1,7 +1,7 @@
 /**
- * Which values of a graph share a buffer, and from which node to which each buffer is in use, as ONNX Runtime plans it for one stream
- * (core/framework/allocation_planner.cc): results that alias an input, results written over an input that nothing else reads, and
- * results that take the buffer of a value of the same shape which is not read any more.
+ * The buffers of a graph's values and their lifetimes, as ONNX Runtime plans them for one stream
+ * (core/framework/allocation_planner.cc): results that alias an input, results written over an input without other
+ * readers, and results that reuse the buffer of a dead value of the same shape.
  */
 import { type Graph, type Node, readsOf, type Value } from '../../graph/model.ts';
 import { factsOf, kindOf } from '../../graph/operators.ts';
@@ -10,23 +10,23 @@ import { executionOrder } from './order.ts';
 
 export interface Placed {
   readonly value: Value;
-  /** The place of the node that makes it. */
+  /** The position of the producing node. */
   readonly made: number;
-  /** It is what lies there already, in another shape. */
+  /** The value is a view of an earlier value, in another shape. */
   readonly isAlias: boolean;
 }
 
 export interface Buffer {
-  /** The values that lie in it one after another. */
+  /** The values that use the buffer one after another. */
   readonly values: readonly Placed[];
-  /** The first and the last node that has it in use, counted in the order of execution. */
+  /** The first and the last node that use it, in execution order. */
   readonly from: number;
   readonly to: number;
 }
 
 export interface BufferPlan {
   readonly order: readonly Node[];
-  /** Of what the graph's nodes make. Its inputs and weights belong to others. */
+  /** Buffers of the results of the graph's nodes; its inputs and weights are not included. */
   readonly buffers: readonly Buffer[];
 }
 
@@ -37,9 +37,9 @@ interface Open {
   readonly values: Placed[];
   readonly from: number;
   to: number;
-  /** Reads to come. */
+  /** The number of remaining reads. */
   uses: number;
-  /** Leaves the graph: never freed or handed on. */
+  /** A result of the graph: never freed or reused. */
   readonly result: boolean;
 }
 
@@ -50,7 +50,7 @@ export function planBuffers(graph: Graph): BufferPlan {
   const results = new Set(graph.outputs);
   const at = new Map<Value, Open>();
   const opened: Open[] = [];
-  /** Last freed first, which is the order of looking. */
+  /** Last freed first, the order in which ONNX Runtime searches. */
   const free: Open[] = [];
   for (const [step, node] of order.entries()) {
     for (const [i, v] of node.outputs.entries()) {
@@ -103,14 +103,14 @@ export function planBuffers(graph: Graph): BufferPlan {
 const overwrites = (node: Node, source: Open, input: Value | undefined, v: Value): boolean =>
   factsOf(node)?.inPlace === true && !source.result && source.uses === 1 && sameSize(input, v);
 
-/** The buffer of a dead value, out of the list. Scalars get their own. */
+/** The buffer of a dead value, removed from the list. Scalars get their own. */
 function taken(free: Open[], v: Value): Open | undefined {
   if (v.shape?.length === 0) return undefined;
   const at = free.findIndex((b) => sameSize(b.values[0]?.value, v));
   return at < 0 ? undefined : free.splice(at, 1)[0];
 }
 
-/** Whether ONNX Runtime knows that both take the same room: equal shapes of numbers. Symbols it does not compare. */
+/** Whether ONNX Runtime can prove that both have the same size: equal static shapes. It does not compare symbols. */
 function sameSize(a: Value | undefined, b: Value): boolean {
   if (a?.dtype === undefined || b.dtype === undefined || a.shape === undefined || b.shape === undefined) return false;
   const { shape } = b;

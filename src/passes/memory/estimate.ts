@@ -1,6 +1,6 @@
 /**
- * How much memory a run of a graph holds at its peak: buffers that are in use (buffers.ts), with lengths as numbers. Holds to the byte
- * what a profile of ONNX Runtime calls `mem_bytes_requested_in_use`; what a kernel takes for itself while it runs is not in it.
+ * The peak memory of running a graph: live buffers (buffers.ts), with numbers for symbolic dims. Matches to the byte
+ * what a profile of ONNX Runtime calls `mem_bytes_requested_in_use`; a kernel's own temporary memory is not included.
  */
 import { type Graph, type Model, type Node, readsOf, type Value } from '../../graph/model.ts';
 import { attrsOf, kindOf, numberAttr } from '../../graph/operators.ts';
@@ -8,28 +8,28 @@ import { dataTypeBits } from '../../graph/tensor.ts';
 import { evaluate, symbolsOf } from '../shapes/dims.ts';
 import { planBuffers } from './buffers.ts';
 
-/** A value that lies in memory at the peak. */
+/** A value that is in memory at the peak. */
 export interface Held {
   readonly value: Value;
-  /** It and what aliases it. */
+  /** The value and its aliases. */
   readonly views: readonly Value[];
   readonly bytes: number;
 }
 
 export interface Peak {
   readonly bytes: number;
-  /** The node that runs then. */
+  /** The node that runs at the peak. */
   readonly node: Node | undefined;
-  /** What its bytes are, the graph's results included. */
+  /** The buffers at the peak, the graph's results included. */
   readonly held: readonly Held[];
-  /** Values whose size is not known: they count as nothing. */
+  /** Values of unknown size: they count as zero. */
   readonly unknown: readonly Value[];
 }
 
-/** Lengths by symbol, of the graph and those of its bodies. */
+/** Values of the symbolic dims of a graph and its bodies. */
 export type Lengths = ReadonlyMap<string, number>;
 
-/** What the graph's nodes make, at the moment when it takes most. Inputs and weights are not in it. */
+/** The peak memory of the results of the graph's nodes. Inputs and weights are not included. */
 export function peakOf(graph: Graph, lengths: Lengths): Peak {
   const unknown = new Set<Value>();
   const peak = inGraph(graph, lengths, unknown, false);
@@ -38,7 +38,7 @@ export function peakOf(graph: Graph, lengths: Lengths): Peak {
 
 type Inner = Pick<Peak, 'bytes' | 'node' | 'held'>;
 
-/** `given`: results go to memory of the caller, as in a body, whose node hands them out. */
+/** `given`: results are written to memory of the caller, as in a body, whose node allocates them. */
 function inGraph(graph: Graph, lengths: Lengths, unknown: Set<Value>, given: boolean): Inner {
   const { order, buffers } = planBuffers(graph);
   const results = new Set(given ? graph.outputs : []);
@@ -70,7 +70,10 @@ function inGraph(graph: Graph, lengths: Lengths, unknown: Set<Value>, given: boo
   return { bytes: Math.max(most, 0), node: within?.node ?? order[at], held: [...held, ...(within?.held ?? [])] };
 }
 
-/** The body that takes most; what a Scan or Loop carries lies in two more buffers, which its runs read and write in turn. */
+/**
+ * The body with the highest peak; the loop-carried values of a Scan or Loop need two more buffers, which alternate
+ * between reading and writing.
+ */
 function inBodies(node: Node, lengths: Lengths, unknown: Set<Value>): Inner {
   const bodies = node.bodies.map((body) => inGraph(body, lengths, unknown, true));
   const largest = bodies.reduce((a, b) => (b.bytes > a.bytes ? b : a), { bytes: 0, node, held: [] });
@@ -91,14 +94,14 @@ function carriedBy(node: Node): Value[] {
   return node.inputs.slice(0, node.inputs.length - scanned).flatMap((v) => v ?? []);
 }
 
-/** How often a Scan's body runs; a Loop's is taken to run often. */
+/** The number of iterations of a Scan's body; a Loop's is assumed to be large. */
 function runsOf(node: Node, lengths: Lengths): number {
   if (node.op !== 'Scan') return node.op === 'Loop' ? Number.POSITIVE_INFINITY : 1;
   const [dim = null] = node.inputs.at(-1)?.shape ?? [];
   return evaluate(dim, lengths) ?? 1;
 }
 
-/** Errors: none; a size that is not known is 0 and the value is noted. */
+/** The size of a value in bytes; an unknown size is 0 and the value is recorded. */
 function bytesOfValue(v: Value | undefined, lengths: Lengths, unknown: Set<Value>): number {
   if (v === undefined) return 0;
   const { shape, dtype } = v;
@@ -110,7 +113,7 @@ function bytesOfValue(v: Value | undefined, lengths: Lengths, unknown: Set<Value
   return Math.ceil((dims.reduce<number>((n, d) => n * (d ?? 0), 1) * dataTypeBits(dtype)) / 8);
 }
 
-/** Of values that a caller feeds. */
+/** The bytes of values that a caller feeds. */
 export const bytesOfValues = (values: readonly Value[], lengths: Lengths): number =>
   values.reduce((n, v) => n + bytesOfValue(v, lengths, new Set()), 0);
 
@@ -119,8 +122,8 @@ export const weightBytes = ({ graph }: Model): number =>
   [...graph.allGraphs()].flatMap((g) => g.initializers).reduce((n, { tensor }) => n + (tensor?.byteLength ?? 0), 0);
 
 /**
- * What the CPU provider makes of the weights for its products: each node packs its own copy, columns in blocks of 16
- * (core/mlas/lib/sgemm.cpp, MlasGemmPackBSize).
+ * The bytes of prepacked weights that the CPU provider makes for MatMuls: each node packs its own copy, columns in
+ * blocks of 16 (core/mlas/lib/sgemm.cpp, MlasGemmPackBSize).
  */
 export function packedBytes({ graph }: Model): number {
   let total = 0;
@@ -142,7 +145,7 @@ export function lengthsNeeded(graph: Graph): Set<string> {
   return needed;
 }
 
-/** Values that the graph reads at all. */
+/** Graph inputs that the graph reads. */
 export function fedTo(graph: Graph): Value[] {
   const read = new Set<Value>([...graph.nodes.flatMap(readsOf), ...graph.outputs]);
   return graph.inputs.filter((v) => read.has(v));

@@ -1,6 +1,6 @@
 /**
- * The order in which ONNX Runtime runs a graph: depth first from its last leaf back to the inputs, where of a node's producers the
- * last in the file comes first (onnxruntime, core/framework/graph_viewer.cc and Graph::ReverseDFSFrom).
+ * The order in which ONNX Runtime runs a graph: depth first from its last leaf back to the inputs, where the last of a
+ * node's producers in file order comes first (onnxruntime, core/framework/graph_viewer.cc and Graph::ReverseDFSFrom).
  */
 import { type Graph, type Node, producersOf } from '../../graph/model.ts';
 

@@ -1,4 +1,4 @@
-/** Nodes that hand a value on, and nodes that nobody needs. In place. */
+/** Removes nodes that pass a value through, and unused nodes. In place. */
 import { type Graph, type Model, type Node, replaceUses, type Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
 import { outputsOf } from './constants.ts';
@@ -6,7 +6,10 @@ import { smallOf } from './fold/small.ts';
 import { pastInputs } from './pastInputs.ts';
 import { setNodes } from './splice.ts';
 
-/** Removes nodes whose output is their input: Identity, Dropout at inference, casts and reshapes to what is there already. */
+/**
+ * Removes nodes whose output equals their input: Identity, Dropout at inference, casts to the same type and reshapes to
+ * the same shape.
+ */
 export function removeIdentities(model: Model): void {
   const results = outputsOf(model);
   for (const graph of [...model.graph.allGraphs()]) {
@@ -45,7 +48,10 @@ const sameShape = (a: Value | undefined, b: Value | undefined): boolean =>
   a.shape.length === b?.shape?.length &&
   a.shape.every((d, i) => d !== null && d === b.shape?.[i]);
 
-/** True where the node can go. A graph's output keeps its value and name: whoever made the input makes it now. */
+/**
+ * Bypasses a node; true if it can be removed. A graph's output keeps its value and name: the producer of the input now
+ * makes it.
+ */
 function bypass(node: Node, graph: Graph, results: ReadonlySet<Value>): boolean {
   const [x] = node.inputs;
   const [y, mask] = node.outputs;
@@ -65,7 +71,7 @@ function bypass(node: Node, graph: Graph, results: ReadonlySet<Value>): boolean 
   return true;
 }
 
-/** Takes out what adds nothing: parts of length 0 of a Concat, caches without a token of an attention operator. In place. */
+/** Removes empty parts: Concat inputs of dim 0, caches without a token of an attention operator. In place. */
 export function removeEmptyParts(model: Model): void {
   for (const node of model.graph.allNodes()) {
     if (node.domain === '' && node.op === 'Concat') {
@@ -85,9 +91,9 @@ export function removeEmptyParts(model: Model): void {
   }
 }
 
-/** Removes nodes and initializers that no output depends on, bodies included; gives everything a name of its own. In place. */
+/** Removes nodes and initializers that no output depends on, bodies included, and makes names unique. In place. */
 export function removeDead(model: Model): void {
-  // Inner graphs first: what only a dead inner node reads is dead too.
+  // Inner graphs first: a value that only a dead inner node reads is dead too.
   for (const graph of [...model.graph.allGraphs()].reverse()) if (graph !== model.graph) prune(graph, outputsOf(model));
   model.graph.adopt();
 }

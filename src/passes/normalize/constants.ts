@@ -1,9 +1,9 @@
-/** One form of a constant: an initializer that is no input. */
+/** Brings constants into one form: an initializer that is not an input. */
 import { type AttrValue, constant, type Graph, type Model, Node, tensorType, type Value } from '../../graph/model.ts';
 import { inlineTensor, type Tensor, tensorOf } from '../../graph/tensor.ts';
 import { setNodes } from './splice.ts';
 
-/** Overridable defaults become fixed: a training graph reads the weights it was compiled with. In place. */
+/** Overridable defaults become fixed: a training graph uses the weights it was compiled with. In place. */
 export function fixDefaults(model: Model): void {
   for (const graph of model.graph.allGraphs()) {
     const kept = graph.inputs.filter((v) => v.tensor === undefined);
@@ -12,7 +12,7 @@ export function fixDefaults(model: Model): void {
   }
 }
 
-/** Constant nodes become initializers of the graph that holds them. In place. */
+/** Constant nodes become initializers of their graph. In place. */
 export function constantsToInitializers(model: Model): void {
   const results = outputsOf(model);
   for (const graph of [...model.graph.allGraphs()]) {
@@ -30,8 +30,8 @@ export function constantsToInitializers(model: Model): void {
 export const outputsOf = (model: Model): Set<Value> => new Set([...model.graph.allGraphs()].flatMap((g) => g.outputs));
 
 /**
- * The only output of `node` becomes an initializer of `graph`. An output of a graph stays the result of a node, an Identity, so
- * that bodies need not hand out initializers. Returns what stands in the node's place.
+ * Makes the only output of `node` an initializer of `graph`. A graph output remains the result of a node, an Identity,
+ * so that bodies need not output initializers. Returns the replacement of the node.
  */
 export function toConstant(node: Node, tensor: Tensor, graph: Graph, results: ReadonlySet<Value>): Node[] {
   const v = node.outputs[0];
@@ -48,7 +48,7 @@ export function toConstant(node: Node, tensor: Tensor, graph: Graph, results: Re
   return [];
 }
 
-/** The tensor that an attribute of Constant gives. https://onnx.ai/onnx/operators/onnx__Constant.html */
+/** The tensor of an attribute of Constant. https://onnx.ai/onnx/operators/onnx__Constant.html */
 function tensorIn(attr: AttrValue): Tensor | undefined {
   switch (attr.kind) {
     case 'tensor':

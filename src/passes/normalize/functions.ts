@@ -46,7 +46,7 @@ function inlineNode(node: Node, inliner: Inliner, stack: readonly string[]): Nod
   return expand(node, f, inliner).flatMap((n) => inlineNode(n, inliner, [...stack, id]));
 }
 
-/** The body's nodes in place of a call: they write the call's own output values. */
+/** The body's nodes instead of a call: they write the call's own output values. */
 function expand(call: Node, f: FunctionDef, { model, versions }: Inliner): Node[] {
   if (call.inputs.length > f.body.inputs.length || call.outputs.length > f.body.outputs.length)
     throw badModel(`node "${call.label}" gives function "${f.name}" more inputs or outputs than it has`, {
@@ -56,7 +56,7 @@ function expand(call: Node, f: FunctionDef, { model, versions }: Inliner): Node[
   f.body.inputs.forEach((v, i) => {
     map.values.set(v, call.inputs[i]);
   });
-  // A result that is an input of the function, or that has been given out already, needs a node to copy it.
+  // A result that is an input of the function, or that is already an output, needs a node to copy it.
   const copies: { readonly from: Value; readonly to: Value }[] = [];
   f.body.outputs.forEach((from, i) => {
     const to = call.outputs[i];
@@ -96,7 +96,9 @@ function attributesOf(call: Node, f: FunctionDef): AttrChange {
   };
 }
 
-/** Names tell where the node came from. Symbolic lengths of the body are no symbols of the model, so they go. */
+/**
+ * Names the copied nodes after the call. Symbolic dims of the body are not symbols of the model, so they are removed.
+ */
 function settle(node: Node, prefix: string, outer: ReadonlySet<Value>): void {
   if (node.name !== '') node.name = `${prefix}/${node.name}`;
   for (const v of node.outputs) if (!outer.has(v)) rename(v, prefix);

@@ -1,6 +1,6 @@
 /**
- * Weights that a body holds move to the main graph, which the body captures them from: a gradient computes the body a second time,
- * and both read the one weight. Small constants stay beside the nodes that read them.
+ * Moves weights of a body to the main graph, from which the body captures them: a gradient computes the body a second
+ * time, and both read the one weight. Small constants stay with the nodes that read them.
  */
 import type { Graph } from '../../graph/model.ts';
 import { inlineBytes } from '../../graph/tensor.ts';

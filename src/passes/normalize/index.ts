@@ -1,6 +1,6 @@
 /**
- * Brings a model into the one form that shape rules, gradient rules and losses know: one opset, no functions, constants as
- * initializers, shape arithmetic folded. The source model itself is never changed: callers pass a copy.
+ * Brings a model into the one form that shape rules, gradient rules and losses expect: one opset, no functions,
+ * constants as initializers, shape arithmetic folded. The source model itself is never changed: callers pass a copy.
  */
 import { opsetTooLow, unsupportedVersion } from '../../errors.ts';
 import type { Model, Node } from '../../graph/model.ts';
@@ -20,7 +20,7 @@ import { upgrades } from './upgrades/index.ts';
 export interface NormalizeOptions {
   /** Opset of the result: at least the source's and 18. */
   readonly opset?: number;
-  /** Changes the model where it has one opset and typed values, and before what follows from its shapes is folded. */
+  /** Changes the model once it has one opset and typed values, before shape arithmetic is folded. */
   readonly bind?: (model: Model) => void;
   /** Called after each pass. */
   readonly onPass?: OnPass | undefined;
@@ -120,7 +120,7 @@ export const normalization: Stage<NormalizeContext> = {
   ],
 };
 
-/** Folding shows branches whose condition is constant, and these show more to fold. */
+/** Folding reveals branches whose condition is constant, and these reveal more to fold. */
 function foldShapes(model: Model, most = usual): void {
   inferShapes(model.graph);
   let more: boolean;
@@ -134,18 +134,18 @@ function foldShapes(model: Model, most = usual): void {
   settle(model);
 }
 
-/** What follows from lengths of a normalized model that have become known since. In place. */
+/** Folds dims of a normalized model that have become known since. In place. */
 export function foldLengths(model: Model): void {
   foldShapes(model, ample);
   removeDead(model);
 }
 
-/** Constants that a step made join the graph, and names become unique. */
+/** Adds constants that a step made to the graph, and makes names unique. */
 const settle = (model: Model): void => model.graph.adopt();
 
 /**
- * Operators that are written in forms that came later than `least`: an axis as an input, modes by other names; DequantizeLinear of 4 and
- * 16 bits and in blocks, which ONNX Runtime had as its own before, and which the gradient of a packed weight reads.
+ * Operators whose forms came after `least`: an axis as an input, modes by other names; DequantizeLinear of 4 and 16
+ * bits and in blocks, which was previously ONNX Runtime's own, and which the gradient of a packed weight reads.
  */
 const needs: ReadonlyMap<string, number> = new Map([
   ['DFT', 20],
@@ -156,7 +156,7 @@ const needs: ReadonlyMap<string, number> = new Map([
   ['com.microsoft.DequantizeLinear', 21],
 ]);
 
-/** ONNX Runtime's own operators that the standard took over unchanged, or that have another name since. In place. */
+/** Replaces ONNX Runtime's own operators that the standard adopted unchanged or under another name. In place. */
 function standardize(model: Model): void {
   for (const node of model.graph.allNodes()) {
     if (node.domain !== 'com.microsoft') continue;
@@ -169,13 +169,13 @@ function targetOpset(model: Model, { from, wanted, versions }: NormalizeContext)
   const sources = [from, ...versions.values()];
   const lowest = Math.min(...sources);
   if (lowest < oldest)
-    throw unsupportedVersion(`the model uses opset ${lowest}; the oldest one understood is ${oldest}`);
+    throw unsupportedVersion(`the model uses opset ${lowest}; the oldest supported one is ${oldest}`);
   const since = (op: string): number => needs.get(op) ?? 0;
   const [operator] = [...model.graph.allNodes()].map(opKey).sort((a, b) => since(b) - since(a));
   const needed = Math.max(least, ...sources, needs.get(operator ?? '') ?? 0);
   if (wanted !== undefined && wanted < needed)
     throw opsetTooLow(
-      `opset ${wanted} was asked for, but the training graphs need at least ${needed}${needed > Math.max(least, ...sources) ? ` because of ${operator}` : ''}`,
+      `opset ${wanted} was requested, but the training graphs need at least ${needed}${needed > Math.max(least, ...sources) ? ` because of ${operator}` : ''}`,
     );
   const target = wanted ?? needed;
   if (target > newest)

@@ -1,4 +1,4 @@
-/** Inputs of attention operators that hold the keys and values of earlier tokens. */
+/** Inputs of attention operators for the keys and values of earlier tokens. */
 import type { Node } from '../../graph/model.ts';
 
 export interface PastInputs {
@@ -6,9 +6,9 @@ export interface PastInputs {
   readonly at: readonly number[];
   /** The axis that counts tokens. */
   readonly axis: number;
-  /** The first output that hands them on; the others follow. */
+  /** The first output that returns them; the others follow. */
   readonly out: number;
-  /** They may be buffers longer than what they hold: another input says how far they count. */
+  /** They may be buffers longer than their content: another input gives the valid size. */
   readonly buffer: boolean;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Sequences and optionals whose content is known before the model runs: what reads them reads the tensors instead. A SplitToSequence
- * becomes a Split, a ConcatFromSequence a Concat, a SequenceMap its body once for each element.
+ * Replaces sequences and optionals whose content is known at compile time with their tensors. A SplitToSequence becomes
+ * a Split, a ConcatFromSequence a Concat, a SequenceMap one copy of its body per element.
  */
 import { type Builder, createBuilder } from '../../graph/builder.ts';
 import { cloneMap, cloneNodes } from '../../graph/clone.ts';
@@ -18,13 +18,13 @@ interface Site {
   /** undefined: empty. */
   readonly optionals: Map<Value, Value | undefined>;
   readonly results: ReadonlySet<Value>;
-  /** Nodes that have a place already, in a list that is not the graph's yet. */
+  /** Nodes that are already in the new node list. */
   readonly placed: Set<Node>;
   readonly g: Builder;
   readonly infer: (node: Node) => void;
 }
 
-/** In place. True where something was replaced; what nobody reads any more is left to be removed. */
+/** In place. True if something was replaced; unused nodes are left for removeDead. */
 export function foldSequences(model: Model, infer: (node: Node) => void): boolean {
   const known = { lists: new Map(), optionals: new Map(), placed: new Set<Node>() };
   return foldIn(model.graph, { ...known, results: outputsOf(model), g: createBuilder(infer), infer });
@@ -59,13 +59,16 @@ const integer = (v: Value | undefined): number | undefined => {
   const value = smallOf(v)?.values[0];
   return value === undefined ? undefined : Number(value);
 };
-/** A position that may count from the end; the end itself where none is given. */
+/** A position that may count from the end; the end itself if none is given. */
 const place = (position: Value | undefined, length: number): number | undefined => {
   const at = position === undefined ? length : integer(position);
   return at !== undefined && at < 0 ? at + length : at;
 };
 
-/** What the outputs of a node hold, where that is known; nodes that make the elements, to stand behind it. */
+/**
+ * Records the content of a node's outputs, if it is known; returns the nodes that make the elements, to be inserted
+ * after it.
+ */
 function learn(node: Node, y: Value, graph: Graph, site: Site): Node[] {
   const { lists, optionals } = site;
   const [x, second, third] = node.inputs;
@@ -125,7 +128,7 @@ function split(node: Node, x: Value, lengths: Value | undefined, y: Value, { g, 
   return detachedProducers(list);
 }
 
-/** The body beside itself, once for each element of the sequences it runs over. */
+/** Copies of the body, one for each element of the sequences it runs over. */
 function mapped(node: Node, graph: Graph, { lists, infer }: Site): Node[] {
   const { body } = attrsOf(node, 'SequenceMap');
   const [first] = node.inputs;
@@ -156,7 +159,7 @@ function mapped(node: Node, graph: Graph, { lists, infer }: Site): Node[] {
   return nodes;
 }
 
-/** Nodes in place of one that reads a known sequence or optional and gives a tensor; undefined where it stays. */
+/** Nodes instead of one that reads a known sequence or optional and returns a tensor; undefined if it is kept. */
 function replaced(node: Node, graph: Graph, { lists, optionals, g, results, placed, infer }: Site): Node[] | undefined {
   const [x, position] = node.inputs;
   const [y] = node.outputs;

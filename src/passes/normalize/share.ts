@@ -1,11 +1,11 @@
 /**
- * One value per list of lengths. Exporters compute `[batch, seq, 12, 64]` anew for every layer; shape inference knows the
- * elements as symbols, and equal symbols are equal lengths, so the first value that holds them serves all.
+ * Merges values with equal shape elements. Exporters compute `[batch, seq, 12, 64]` again for every layer; shape
+ * inference has the elements as symbols, and equal symbols are equal dims, so the first such value replaces all others.
  */
 import { type Graph, type Model, replaceUses, type Value } from '../../graph/model.ts';
 import { outputsOf } from './constants.ts';
 
-/** In place; what nobody reads any more is left to removeDead. */
+/** In place; unused nodes are left for removeDead. */
 export function shareLengths(model: Model): void {
   shareIn(model.graph, new Map(), outputsOf(model));
 }

@@ -1,7 +1,10 @@
-/** Edits of node lists that keep the values other places know: graph outputs, captures and annotations stay as they are. */
+/**
+ * Edits node lists and keeps the values that other places refer to: graph outputs, captures and annotations are
+ * unchanged.
+ */
 import { type Graph, Node, producersOf, type Value } from '../../graph/model.ts';
 
-/** Replaces the node list. Bodies that go with their nodes stop reading outer values. */
+/** Replaces the node list. Bodies of removed nodes drop their uses of outer values. */
 export function setNodes(graph: Graph, nodes: readonly Node[]): void {
   const kept = new Set(nodes);
   const gone = graph.nodes.filter((n) => !kept.has(n));
@@ -15,8 +18,9 @@ export function setNodes(graph: Graph, nodes: readonly Node[]): void {
 }
 
 /**
- * Makes `values` stand for the outputs of `node`: each output object is handed to the detached node that makes the new value,
- * or to an Identity where no new node does. Returns the detached nodes in an order that can run, without those in `placed`.
+ * Replaces the outputs of `node` with `values`: each output object is moved to the detached node that makes the new
+ * value, or to an Identity if there is none. Returns the detached nodes in topological order, without those in
+ * `placed`.
  */
 export function standIn(
   node: Node,
@@ -47,7 +51,7 @@ export function standIn(
   return order;
 }
 
-/** Detached nodes that `values` need, each after what it reads; those in `placed` have their place already. */
+/** Detached nodes that `values` need, in topological order, without those in `placed`. */
 export function detachedProducers(
   values: readonly (Value | undefined)[],
   placed: ReadonlySet<Node> = new Set(),

@@ -1,7 +1,7 @@
 /**
- * Rewrites operators of older opsets to their form at the target, so that every later table knows one form. Rules are data
- * (upgrades/): the newest form that a rule still rewrites, and what it becomes. A node is rewritten at most once, never a
- * rule's own output.
+ * Rewrites operators of older opsets to their form at the target, so that all later tables have one form. Rules are
+ * data (upgrades/): the newest form that a rule still rewrites, and its replacement. A node is rewritten at most once,
+ * never a rule's own output.
  */
 import { badModel } from '../../errors.ts';
 import { attrFrom } from '../../graph/attributes.ts';
@@ -10,7 +10,7 @@ import { type Graph, type Int, type Model, Node, Value } from '../../graph/model
 import { operatorRow } from '../../graph/operators.ts';
 import { setNodes, standIn } from './splice.ts';
 
-/** Attributes of an old form, by name and kind; the operator table knows the new ones only. */
+/** Attributes of an old form, by name and kind; the operator table has only the new ones. */
 export interface AttrReader {
   int(name: string): number | undefined;
   ints(name: string): number[] | undefined;
@@ -36,7 +36,7 @@ export interface UpgradeSite {
   readonly x: Value;
   readonly inputs: readonly (Value | undefined)[];
   readonly attrs: AttrReader;
-  /** Opset version whose form the node has. */
+  /** The opset version that defines the node's form. */
   readonly from: number;
   readonly g: Builder;
   /** The same node with some inputs, outputs or attributes changed. */
@@ -47,13 +47,13 @@ export interface Upgrade {
   readonly ops: readonly string[];
   /** The newest opset version whose form this rule rewrites. */
   readonly until: number;
-  /** The form is rewritten even where the target opset still has it. */
+  /** The form is rewritten even if the target opset still has it. */
   readonly always: boolean;
-  /** New values of the outputs; undefined where this node can stay as it is. */
+  /** New values of the outputs; undefined if this node can be kept. */
   readonly rewrite: (site: UpgradeSite) => Value | readonly (Value | undefined)[] | undefined;
 }
 
-/** A rule for one operator or several that changed alike. */
+/** Registers a rule for one operator, or several that changed in the same way. */
 export function upgrade(
   ops: string | readonly string[],
   when: { readonly until: number; readonly always?: boolean },
@@ -72,7 +72,7 @@ export interface UpgradePlan {
   readonly infer: (node: Node) => void;
 }
 
-/** In place; nodes of bodies before the node that holds them. */
+/** In place; nodes of bodies before the node they belong to. */
 export function upgradeModel(model: Model, plan: UpgradePlan): void {
   const g = createBuilder(plan.infer);
   upgradeGraph(model.graph, plan, g);
@@ -112,7 +112,7 @@ function ruleFor(op: string, from: number, plan: UpgradePlan): Upgrade | undefin
   return best;
 }
 
-/** What belongs to the place rather than to the operator passes to the node that now makes the first output. */
+/** Moves annotations that belong to the place, not to the operator, to the node that now makes the first output. */
 function inherit(heir: Node, node: Node): void {
   heir.name = node.name;
   heir.docString = node.docString;
@@ -153,7 +153,7 @@ function again(node: Node, change: Again, g: Builder): Value[] {
   return g.own(copy).outputs;
 }
 
-/** int64 ends such as 2^63-1 mean "to the end", which the largest exact number means too. */
+/** int64 ends such as 2^63-1 mean "to the end", and so does the largest exact number. */
 const exact = (i: Int): number => Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Number(i)));
 
 function readerOf(node: Node): AttrReader {

@@ -1,9 +1,11 @@
 /**
- * Products with weights that are stored in a half type compute in it, between two casts (on CUDA without, see narrow.ts):
+ * Makes MatMuls with half-precision weights compute in that type, between two casts (on CUDA without casts, see
+ * optimize/halfActivations.ts):
  *
- *   y = Cast32(Cast16(x)·W16 + b16) + s·(x·A)·B        and backwards   dx = Cast32(Cast16(dy)·W16ᵀ) + s·(dy·Bᵀ)·Aᵀ
+ *   y = Cast32(Cast16(x)·W16 + b16) + s·(x·A)·B and backwards dx = Cast32(Cast16(dy)·W16ᵀ) + s·(dy·Bᵀ)·Aᵀ
  *
- * The adapter reads x, and gives its gradients, in float32; a product without one is a plain operator of the half type.
+ * The adapter reads x, and returns its gradients, in float32; a MatMul without an adapter is a plain half-precision
+ * operator.
  */
 import { createBuilder } from '../../graph/builder.ts';
 import { constant, type Graph, type Node, replaceValue, type Value } from '../../graph/model.ts';

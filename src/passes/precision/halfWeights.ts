@@ -1,7 +1,7 @@
 /**
- * Frozen weights in a half type (`--precision`): a float32 weight of a product, a convolution or an embedding is stored rounded, and
- * cast to float32 before whoever reads it. Nothing else changes, so the model runs wherever it ran; what the casts become in a
- * training graph is halfProducts.ts. Norms, biases, constants and what functions are passed stay float32.
+ * Rounds frozen weights (`--precision`): a float32 weight of a MatMul, a convolution or an embedding is stored in half
+ * precision, and cast to float32 before its readers. Everything else is unchanged, so the model runs wherever it ran;
+ * in a training graph halfProducts.ts replaces the casts. Norms, biases, constants and function arguments stay float32.
  */
 
 import { badOption } from '../../errors.ts';
@@ -20,14 +20,14 @@ import { storedRule } from './storedBehind.ts';
 export interface Stored {
   readonly type: HalfType;
   readonly weights: number;
-  /** Of their elements, as they are stored and in the source. */
+  /** The size of the rounded weights, and in the source. */
   readonly bytes: number;
   readonly sourceBytes: number;
 }
 
 /**
- * In place, on an adapted model. Undefined where the weights have this type already. Throws BAD_OPTION where they have another half type,
- * or where there are none of float32.
+ * In place, on an adapted model. Undefined if the weights have this type already. Throws BAD_OPTION if they have
+ * another half-precision type, or if there are no float32 weights.
  */
 export function storeHalf(model: Model, type: HalfType): Stored | undefined {
   const graphs = graphsOf(model);
@@ -41,7 +41,7 @@ export function storeHalf(model: Model, type: HalfType): Stored | undefined {
       for (const traced of weightsOf(node)) {
         if (traced.kind !== 'weight') continue;
         const { stored, tensor, chain } = traced.view;
-        // What is trained itself is not frozen, nor is A in the sum that an Attention node reads.
+        // modules_to_save weights are not frozen, nor is A in the sum that an Attention node reads.
         if (stored.metadata.has(savedMark) || tensor.metadata?.has(trainableMark) === true) continue;
         found.add(typeOf(traced.view) ?? tensor.dtype);
         storedAs.add(tensor.dtype);
@@ -54,13 +54,13 @@ export function storeHalf(model: Model, type: HalfType): Stored | undefined {
   if (other !== undefined)
     throw badOption(
       `its weights are ${other} already, ${type} would round them a second time`,
-      'leave --precision out: the graphs compute in the type that the weights have',
+      'leave --precision out: the graphs compute in the type of the weights',
     );
   if (found.has(type)) return undefined;
   if (wanted.size === 0)
     throw badOption(
-      `no weight can be stored as ${type}: ${whyNone(storedAs, overridable)}`,
-      'leave --precision out: the weights stay as they are',
+      `no weight can be rounded to ${type}: ${whyNone(storedAs, overridable)}`,
+      'leave --precision out: the weights stay unchanged',
     );
   const opset = Math.min(...[model, ...model.functions].map((m) => m.opsets.get('') ?? newest));
   if (type === 'bfloat16' && opset < firstBfloat16)
@@ -73,19 +73,19 @@ export function storeHalf(model: Model, type: HalfType): Stored | undefined {
   return { type, weights: wanted.size, bytes, sourceBytes: 2 * bytes };
 }
 
-/** Cast and Gather take it from here on, and `model.onnx` keeps the opset of the source. */
+/** The first opset whose Cast and Gather support bfloat16; `model.onnx` keeps the opset of the source. */
 const firstBfloat16 = 13;
 const newest = 26;
 
 function whyNone(storedAs: ReadonlySet<string>, overridable: number): string {
   if (overridable > 0)
-    return 'they are inputs or outputs of the model (before IR version 4 all weights are inputs), whose types stay';
-  if (storedAs.size === 0) return 'there is no constant matrix that a product, convolution or embedding reads';
-  return `those of products, convolutions and embeddings are ${[...storedAs].join(', ')}${storedAs.has('float32') ? ', and change their type on the way' : ''}`;
+    return 'they are inputs or outputs of the model (before IR version 4 all weights are inputs), whose types cannot change';
+  if (storedAs.size === 0) return 'no MatMul, convolution or embedding reads a constant matrix';
+  return `those of MatMuls, convolutions and embeddings are ${[...storedAs].join(', ')}${storedAs.has('float32') ? ', and are cast before they are read' : ''}`;
 }
 
 /**
- * The constants that a node multiplies by, convolves with, or picks from. A matrix of one row or column is no weight worth rounding, and
+ * The constant matrices, kernels and tables that a node reads. A matrix of one row or column is not worth rounding, and
  * may be the frequencies of a rotary embedding, which positions are multiplied by: their product needs all digits.
  */
 function weightsOf(node: Node): Traced[] {
@@ -108,7 +108,7 @@ function weightsOf(node: Node): Traced[] {
 
 const isConvolution = ({ op, domain }: Node): boolean => domain === '' && (op === 'Conv' || op === 'ConvTranspose');
 
-/** Puts the rounded tensor in the place of the stored one, and a cast before its readers. Its bytes. */
+/** Replaces the stored tensor with a rounded one, and inserts a cast before its readers. Returns its size in bytes. */
 function store(value: Value, graphs: readonly Graph[], type: HalfType): number {
   const tensor = constantTensor(value);
   if (tensor === undefined) return 0;

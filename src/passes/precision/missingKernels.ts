@@ -1,7 +1,7 @@
 /**
- * Types that ONNX Runtime's CPU provider cannot compute in, so that a training graph of a model in any type loads. Measured with
- * onnxruntime 1.30: float16 it casts by itself where it has no kernel; bfloat16 it has for data movement only, and never casts;
- * float64 it has for most operators, and never casts.
+ * Replaces types that ONNX Runtime's CPU provider cannot compute in, so that a training graph of a model in any type
+ * loads. Measured with onnxruntime 1.30: it casts float16 by itself where it has no kernel; it has bfloat16 kernels
+ * only for data movement, and never casts it; it has float64 kernels for most operators, and never casts it.
  */
 import { type Builder, createBuilder } from '../../graph/builder.ts';
 import {
@@ -19,8 +19,8 @@ import { type DataType, dataTypeNumber, inlineBytes, numbersOf, tensorOf } from 
 import { inferNode } from '../shapes/index.ts';
 
 /**
- * In place, on a normalized model whose types are inferred. What was changed and why, a sentence each. Weights of the type `stored`
- * stand behind casts of ours already (halfWeights.ts).
+ * In place, on a normalized model whose types are inferred. Returns the changes with their reason, a sentence each.
+ * Weights of the type `stored` already have casts made by halfWeights.ts.
  */
 export function computable(model: Model, stored?: DataType): string[] {
   const isOurs = stored === 'bfloat16' && !computesInBfloat16(model);
@@ -42,16 +42,16 @@ export function computable(model: Model, stored?: DataType): string[] {
           lacking.set(dtype, (lacking.get(dtype) ?? new Set()).add(node.op));
         }
     }
-  const said = [...lacking].map(
+  const sentences = [...lacking].map(
     ([dtype, ops]) =>
       `${[...ops].join(', ')} of ${dtype} ${ops.size === 1 ? 'computes' : 'compute'} in float32, because ONNX Runtime's CPU provider has no ${dtype} kernel for ${ops.size === 1 ? 'it' : 'them'}`,
   );
   const fused =
     'Sigmoid of float64 is computed from Tanh, because ONNX Runtime fuses x·sigmoid(x) into a kernel that it lacks in float64';
-  return [...narrow, ...said, ...(sigmoids > 0 ? [fused] : [])];
+  return [...narrow, ...sentences, ...(sigmoids > 0 ? [fused] : [])];
 }
 
-/** Anything but rows picked from a table. */
+/** Whether a node other than a lookup of rows computes in bfloat16. */
 const computesInBfloat16 = (model: Model): boolean =>
   [...model.graph.allNodes()].some((n) => n.op !== 'Gather' && n.outputs.some((v) => v.dtype === 'bfloat16'));
 
@@ -75,7 +75,7 @@ const touches = (node: Node, dtype: DataType): boolean =>
 const mark = (origin: string): { origin: string; rule: string } => ({ origin, rule: 'kernels/float32' });
 export const castTo = (to: DataType): [string, Attr][] => [['to', { kind: 'int', value: dataTypeNumber(to) }]];
 
-/** Casts around a node: what it reads and makes in `dtype` it has in float32. */
+/** Inserts casts around a node: its inputs and outputs of type `dtype` become float32 for it. */
 export function throughFloat32(graph: Graph, node: Node, dtype: DataType): void {
   const g = createBuilder(inferNode);
   const before: Node[] = [];
@@ -119,8 +119,9 @@ function throughTanh(graph: Graph, node: Node): number {
 const owned = (g: Builder, origin: string, node: Node): Node => g.within(mark(origin), () => g.own(node));
 
 /**
- * Everything of one float type in float32: types, attributes that name a type, small constants. Larger ones stay as they are
- * stored, with a cast before whoever reads them. The number of those; undefined where nothing has the type. In place.
+ * Converts one float type to float32 everywhere: types, attributes that name a type, small constants. Larger constants
+ * keep their type, with a cast before their readers. Returns the number of those; undefined if nothing has the type. In
+ * place.
  */
 export function computeInFloat32(model: Model, from: DataType): number | undefined {
   const number = dataTypeNumber(from);
@@ -168,7 +169,7 @@ export function computeInFloat32(model: Model, from: DataType): number | undefin
 /** Rows of a table are picked before they are cast: a vocabulary is large, a sentence is not. */
 export const picks = ({ op, domain }: Node, index: number): boolean => op === 'Gather' && domain === '' && index === 0;
 
-/** The node picks rows of type `from`, a cast behind it makes them what they were. */
+/** The node picks rows of type `from`, and a cast after it restores the type. */
 export function pickNarrow(node: Node, from: DataType, owner = owned): void {
   const [rows] = node.outputs;
   if (rows === undefined || rows.dtype === from) return;

@@ -1,7 +1,7 @@
 /**
- * The weight of com.microsoft.MatMulNBits (onnxruntime, docs/ContribOperators.md) as a DequantizeLinear of ai.onnx reads it. Packed
- * [N, blocks, block · bits / 8], its bytes are those of a uint4 or uint8 tensor [N, blocks · block], and the scales those of a
- * tensor [N, blocks]: the same bytes under other dims, nothing is copied.
+ * The weight of com.microsoft.MatMulNBits (onnxruntime, docs/ContribOperators.md) in the form that ai.onnx's
+ * DequantizeLinear reads. Packed [N, blocks, block · bits / 8], its bytes are those of a uint4 or uint8 tensor [N,
+ * blocks · block], and the scales those of a tensor [N, blocks]: the same bytes under other dims, without a copy.
  */
 import { noGradient } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
@@ -21,20 +21,20 @@ export interface PackedShape {
 }
 
 export interface Unpacked extends PackedShape {
-  /** [N, blocks · block] in the type of the scales, zero points of integer type applied. */
+  /** [N, blocks · block] in the type of the scales, with integer zero points applied. */
   readonly weight: Value;
-  /** Zero points of float type times their scales, [N, blocks]: what is still to be taken off, block by block. */
+  /** Float zero points times their scales, [N, blocks], which remain to be subtracted block by block. */
   readonly shift: Value | undefined;
 }
 
-/** Throws NO_GRADIENT where DequantizeLinear cannot read the weight, with the reason. */
+/** Throws NO_GRADIENT with the reason if DequantizeLinear cannot read the weight. */
 export function unpackWeight(node: Node, g: Builder): Unpacked {
   const refuse = (reason: string): Error =>
     noGradient(`MatMulNBits passes no gradient to its input: ${reason}`, { node: node.label });
   const [, packed, scales, zeros, order] = node.inputs;
   const { K, N, bits, block_size: block } = attrsOf(node, 'com.microsoft.MatMulNBits');
   if (order !== undefined)
-    throw refuse('g_idx gives every column a block of its own choice, which no DequantizeLinear reads');
+    throw refuse('g_idx assigns every column its own block, which DequantizeLinear does not support');
   if (bits !== 4 && bits !== 8) throw refuse(`its weight has ${bits} bits, not 4 or 8`);
   const tensor = packed && constantTensor(packed);
   const scale = scales && constantTensor(scales);
@@ -69,7 +69,7 @@ export function unpackWeight(node: Node, g: Builder): Unpacked {
   };
 }
 
-/** Zero points [N, blocks] of the weight's type; the middle of the range where the node has none. */
+/** Zero points [N, blocks] of the weight's type; the middle of the range if the node has none. */
 function zeroPoints(zeros: Value | undefined, given: Tensor | undefined, { N, blocks, bits }: PackedShape): Value {
   const dims = [N, blocks];
   const dtype = bits === 4 ? 'uint4' : 'uint8';
@@ -86,7 +86,7 @@ function zeroPoints(zeros: Value | undefined, given: Tensor | undefined, { N, bl
   return constant(`${zeros.name}.blocks`, tensor);
 }
 
-/** Nibbles of rows that begin at whole bytes, one after another. */
+/** The nibbles of byte-aligned rows, concatenated. */
 function packed(rows: Uint8Array, count: number, length: number): Uint8Array {
   const stride = Math.ceil(length / 2);
   const out = new Uint8Array(Math.ceil((count * length) / 2));
@@ -100,7 +100,7 @@ function packed(rows: Uint8Array, count: number, length: number): Uint8Array {
 
 const fills = new Map<string, Tensor>();
 
-/** One tensor for each size, so that the layers of a model share its place. */
+/** One tensor for each size, so that the layers of a model share it. */
 function filled(like: Pick<Tensor, 'dtype' | 'dims' | 'byteLength'>, byte: number): Tensor {
   const key = `${like.dtype}:${like.dims.join()}:${byte}`;
   const made = fills.get(key) ?? {

@@ -1,7 +1,7 @@
 /**
- * Products with a vector on the right as products with a matrix of one column: where the left factor is a Transpose, or becomes one
- * as ONNX Runtime moves transposes about, ONNX Runtime 1.30 fuses the two (MatmulTransposeFusion, from level `extended` on) into a
- * FusedMatMul, which reads a vector wrongly and says nothing.
+ * Rewrites MatMuls with a vector on the right to MatMuls with a matrix of one column: if the left operand is a
+ * Transpose, or becomes one when ONNX Runtime moves transposes, ONNX Runtime 1.30 fuses the two (MatmulTransposeFusion,
+ * from level `extended` on) into a FusedMatMul, which reads a vector wrongly without an error.
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, type Node, takePlace } from '../../graph/model.ts';

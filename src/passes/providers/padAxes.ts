@@ -1,12 +1,12 @@
 /**
- * Pad without its `axes` input: ONNX Runtime 1.30 moves a Transpose past a Pad (TransposeOptimizer, from level `basic` on) as if the
- * pads spoke of every axis, and reads beyond their end, or pads other axes.
+ * Removes the `axes` input of Pad: ONNX Runtime 1.30 moves a Transpose past a Pad (TransposeOptimizer, from level
+ * `basic` on) as if the pads listed every axis, and reads beyond their end, or pads other axes.
  */
 import type { Builder } from '../../graph/builder.ts';
 import type { Graph } from '../../graph/model.ts';
 import { knownInts } from '../common/dimArithmetic.ts';
 
-/** In place; new nodes are detached until `graph.adopt()`. A Pad whose rank or axes are not known stays. */
+/** In place; new nodes are detached until `graph.adopt()`. A Pad of unknown rank or axes is not changed. */
 export function wholePads(graph: Graph, g: Builder): void {
   for (const node of graph.allNodes()) {
     if (node.op !== 'Pad' || node.domain !== '') continue;
@@ -14,7 +14,7 @@ export function wholePads(graph: Graph, g: Builder): void {
     const [rank, list] = [x?.shape?.length, knownInts(axes)];
     if (axes === undefined || pads === undefined || rank === undefined || list === undefined) continue;
     const along = list.map((a) => (a < 0 ? a + rank : a));
-    // Where each of all begins and ends stands in `pads`; behind them stands a zero.
+    // The position in `pads` of each axis' begin and end; the position after the last is a zero.
     const from = [0, 1].flatMap((side) =>
       Array.from({ length: rank }, (_, axis) => {
         const at = along.indexOf(axis);

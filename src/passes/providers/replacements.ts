@@ -1,7 +1,7 @@
 /**
- * Operators that one execution provider lacks, or computes wrongly, in ONNX Runtime 1.30 (docs/OperatorKernels.md and the kernels
- * themselves): other forms of them for `--for`. What has none runs on the CPU, between copies, which is slow and right; what would be
- * wrong is refused.
+ * Replacements, for `--for`, of operators that an execution provider of ONNX Runtime 1.30 lacks or computes wrongly
+ * (docs/OperatorKernels.md and the kernels themselves). An operator without a replacement runs on the CPU, between
+ * copies, which is slow and correct; one that would be computed wrongly is refused.
  */
 import { providerGap } from '../../errors.ts';
 import type { Model, Node, Value } from '../../graph/model.ts';
@@ -18,21 +18,21 @@ interface Provider {
   readonly lacks: ReadonlySet<string>;
   readonly lacksFrom22: ReadonlySet<string>;
   readonly forms: readonly Upgrade[];
-  /** Why a node would be computed wrongly, where no form helps. */
+  /** The reason why a node would be computed wrongly, if no replacement helps. */
   readonly wrong: (node: Node) => string | undefined;
 }
 
 const set = (text: string): ReadonlySet<string> => new Set(text.split(' '));
 type Rewrite = Upgrade['rewrite'];
 const form = (ops: string, rewrite: Rewrite): Upgrade => upgrade(ops.split(' '), { until: 26, always: true }, rewrite);
-/** As before where the opset has a kernel. */
+/** Unchanged if the opset has a kernel. */
 const since22 =
   (rewrite: Rewrite): Rewrite =>
   (site) =>
     site.from < 22 ? undefined : rewrite(site);
 
 const present = ({ inputs }: UpgradeSite): Value[] => inputs.filter((v) => v !== undefined);
-/** Some bodies are as long as the result, which has to be known then. */
+/** Some bodies depend on the size of the result, which then has to be known. */
 const outOfBody: Rewrite = ({ node, g }) =>
   node.op === 'LpPool' && !node.outputs[0]?.shape?.every((d) => typeof d === 'number')
     ? undefined
@@ -83,7 +83,7 @@ const cuda: Provider = {
       since22(({ x, attrs, g }) => g.Where(g.Greater(x, g.like(x, attrs.float('alpha') ?? 1)), x, g.like(x, 0))),
     ),
     form('InstanceNormalization', since22(outOfBody)),
-    // The kernel adds by the size of an element, integers as floats. As float64 they are exact up to 2^53.
+    // The kernel adds by element size, so it adds integers as floats. As float64 they are exact up to 2^53.
     form('ScatterElements', ({ node, inputs: [data, indices, updates], g, again }) => {
       if (data?.dtype === undefined || isFloat(data.dtype) || !reduces(node, 'ScatterElements')) return undefined;
       const wide = (v: Value | undefined): Value | undefined => v && g.Cast(v, { to: dataTypeNumber('float64') });
@@ -129,10 +129,10 @@ const webgpu: Provider = {
 
 const providers: Readonly<Partial<Record<Target, Provider>>> = { cuda, webgpu };
 
-/** Operators of ai.onnx that a provider has no kernel for in any opset. */
+/** Operators of ai.onnx for which a provider has no kernel in any opset. */
 export const lacks = (target: Target): ReadonlySet<string> => providers[target]?.lacks ?? new Set();
 
-/** In place: forms that the provider has kernels for. */
+/** In place: replaces operators by forms that the provider has kernels for. */
 export function otherForms(model: Model, target: Target): void {
   const provider = providers[target];
   if (provider === undefined) return;
@@ -143,7 +143,10 @@ export function otherForms(model: Model, target: Target): void {
   model.graph.adopt();
 }
 
-/** What of the model the provider runs on the CPU, a sentence. Throws PROVIDER_GAP where it would compute something wrong. */
+/**
+ * The operators of the model that the provider runs on the CPU, as a sentence. Throws PROVIDER_GAP if it would compute
+ * something wrongly.
+ */
 export function providerGaps(model: Model, target: Target): string[] {
   const provider = providers[target];
   if (provider === undefined) return [];

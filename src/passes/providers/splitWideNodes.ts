@@ -1,6 +1,7 @@
 /**
- * Split and Concat over few values each. A WebGPU shader has eight storage buffers at most by default (maxStorageBuffersPerShaderStage of the
- * WebGPU specification), and ONNX Runtime's kernels bind every input and output of a node: of more, it makes a tree.
+ * Splits Split and Concat nodes with many values. A WebGPU shader has eight storage buffers at most by default
+ * (maxStorageBuffersPerShaderStage of the WebGPU specification), and ONNX Runtime's kernels bind every input and output
+ * of a node: wider nodes become a tree.
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, Node, Value } from '../../graph/model.ts';
@@ -9,10 +10,10 @@ import { numbersOf } from '../../graph/tensor.ts';
 import { inferNode } from '../shapes/index.ts';
 import { axisIn } from '../shapes/rule.ts';
 
-/** Beside the one value on the other side. */
+/** In addition to the one value on the other side. */
 const most = 7;
 
-/** In place, bodies included. A Split whose lengths are not constant stays. */
+/** In place, bodies included. A Split whose sizes are not constant is not changed. */
 export function fewBuffers(graph: Graph, g: Builder): void {
   for (const own of graph.allGraphs())
     for (const node of [...own.nodes]) {
@@ -26,7 +27,7 @@ export function fewBuffers(graph: Graph, g: Builder): void {
   graph.prune();
 }
 
-/** Runs of at most `most` parts, as even as they come. */
+/** Runs of at most `most` parts, as evenly as possible. */
 function runs<T>(list: readonly T[]): T[][] {
   const size = Math.ceil(list.length / most);
   return Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));
@@ -64,11 +65,11 @@ function splits(node: Node, g: Builder): Node[] {
   return made;
 }
 
-/** The lengths of the parts; undefined where only a run knows them. */
+/** The sizes of the parts; undefined if they are only known at run time. */
 function sizesOf(node: Node): readonly number[] | undefined {
   const [x, lengths] = node.inputs;
   if (lengths !== undefined) return lengths.tensor && numbersOf(lengths.tensor);
-  // Equal parts, the last of which may be shorter.
+  // Equal parts, the last of which may be smaller.
   const whole = x?.shape?.[axisIn(attrsOf(node, 'Split').axis, x.shape.length) ?? 0];
   if (typeof whole !== 'number') return undefined;
   const size = Math.ceil(whole / node.outputs.length);
@@ -93,7 +94,7 @@ function concats(node: Node): Node[] {
   return made;
 }
 
-/** A node like this one over other values. */
+/** A copy of this node over other values. */
 function derived(
   node: Node,
   op: 'Split' | 'Concat',

@@ -1,4 +1,4 @@
-/** Weights that may become layers: each with all MatMuls that read it. */
+/** Collects weights that may become layers, each with all nodes that read it. */
 import { layerOp } from '../../graph/layers.ts';
 import type { Layer, Model, Value } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
@@ -6,7 +6,7 @@ import type { Product, Skipped } from '../dialect/layerKind.ts';
 import { findProducts } from './findProducts.ts';
 import { type ModulePath, type Modules, modulePath, uniquePaths } from './modulePaths.ts';
 
-/** A weight with all products that read it: what may become a layer. */
+/** A weight with all nodes that read it: a layer if it is selected. */
 export interface Candidate {
   readonly path: string;
   readonly from: ModulePath['from'];
@@ -14,7 +14,7 @@ export interface Candidate {
   readonly in: number;
   readonly out: number;
   readonly layout: 'in_out' | 'out_in';
-  /** The window of a convolution. */
+  /** The kernel shape of a convolution. */
   readonly kernel?: readonly number[] | undefined;
   /** Name of the stored tensor. */
   readonly weight: string;
@@ -30,8 +30,8 @@ export interface Candidates {
 }
 
 /**
- * Groups the weighted products of a model by weight, in order of first appearance. Exporters fold equal weights of several
- * modules into one tensor: where `separate` names two or more of those modules, each is a candidate of its own.
+ * Groups the uses of weights in a model by weight, in order of first appearance. Exporters fold equal weights of
+ * several modules into one tensor: if `separate` names two or more of those modules, each is a separate candidate.
  */
 export function findCandidates(model: Model, separate: Modules = new Set()): Candidates {
   const { products, skipped } = findProducts(model);
@@ -39,8 +39,8 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
   const refused: Skipped[] = [];
   const serials = new Map<Value, number>();
   /**
-   * A table that an embedding and a product share is two layers: what one of them learns is not the other's. So are the parts of a
-   * packed weight.
+   * A table that an embedding and a MatMul share is two layers: the update of one does not apply to the other. The
+   * parts of a packed weight are separate layers as well.
    */
   const keyOf = ({ node, weight: { stored }, part }: Product): string => {
     const serial = serials.get(stored) ?? serials.size;
@@ -65,7 +65,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
   const paths = lists.map(({ group, first }) =>
     modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length, known: separate }),
   );
-  // Layers that are taken by default get their names first: the others change none of them.
+  // Default layers are named first, so that the others do not change their names.
   const isDefault = lists.map(({ first }) => layerOp(first.node.op).byDefault);
   const unique = uniquePaths(
     paths.map((p) => p.path),
@@ -89,7 +89,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
   return { candidates, skipped: [...skipped, ...refused] };
 }
 
-/** The products of one weight, apart by module where `separate` asks for it. */
+/** The uses of one weight, split by module if `separate` names the modules. */
 function modules(group: readonly Product[], separate: Modules): (readonly Product[])[] {
   const byPath = new Map<string, Product[]>();
   for (const p of group) {
@@ -99,7 +99,7 @@ function modules(group: readonly Product[], separate: Modules): (readonly Produc
   return [...byPath.keys()].filter((path) => separate.has(path)).length > 1 ? [...byPath.values()] : [group];
 }
 
-/** Two readings of one tensor that are the same matrix or, of products, its transpose. */
+/** Whether two uses of one tensor read the same matrix or, for MatMuls, its transpose. */
 const agrees = (a: Product, b: Product): boolean =>
   a.kernel?.join() === b.kernel?.join() &&
   a.part?.from === b.part?.from &&
@@ -113,8 +113,8 @@ export interface Chosen {
   readonly layer: Layer;
   readonly A: Tensor;
   readonly B: Tensor;
-  /** Of a DoRA layer: float32 [out]. */
+  /** The magnitude of a DoRA layer: float32 [out]. */
   readonly magnitude?: Tensor | undefined;
-  /** What the weight becomes where the start of A and B is a part of it (rebase.ts). */
+  /** The new content of the weight if the initial A and B are a part of it (adapt/residualWeights.ts). */
   readonly changed?: Tensor | undefined;
 }

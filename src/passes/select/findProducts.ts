@@ -1,6 +1,6 @@
 /**
- * Finds the uses of constant weights in a model, wherever they stand and however the weight arrives. What is left alone is recorded
- * with the reason.
+ * Finds the uses of constant weights in a model, in all graphs and through all layouts. Skipped nodes are recorded with
+ * the reason.
  */
 import type { Graph, Model, Node, Value } from '../../graph/model.ts';
 import { type Arguments, traceConstant } from '../common/constantOperand.ts';
@@ -12,7 +12,7 @@ export interface FoundProducts {
   readonly skipped: readonly Skipped[];
 }
 
-/** All nodes of the kinds in layers/, functions once per chain of calls. */
+/** All nodes of the kinds in layers/, with functions visited once per chain of calls. */
 export function findProducts(model: Model): FoundProducts {
   const products: Product[] = [];
   const skipped: Skipped[] = [];
@@ -23,7 +23,7 @@ export function findProducts(model: Model): FoundProducts {
       look(node, graph, calls, args);
       for (const body of node.bodies) visit(body, calls, args);
       const fn = functions.get(functionKey(node));
-      // A recursive function is malformed; the model would not load anywhere.
+      // A recursive function is malformed; no loader accepts the model.
       if (fn === undefined || calls.some((c) => c.fn === fn)) continue;
       const inner = new Map<Value, Value | undefined>(
         fn.body.inputs.map((v, i) => {

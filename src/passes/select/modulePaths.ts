@@ -1,5 +1,5 @@
 /**
- * Module paths: the names under which PEFT users know a layer, recovered from what each exporter leaves in the file
+ * Module paths: the names by which PEFT users know layers, recovered from what each exporter leaves in the file
  * (TorchScript: node names; the torch exporter: metadata; optimizers: initializer names).
  */
 import type { Node, Value } from '../../graph/model.ts';
@@ -19,20 +19,21 @@ export interface Modules {
 
 interface Naming {
   readonly preferNode?: boolean;
-  /** Names that somebody uses; where a module could have several, one of these is its. */
+  /** Names given by the user; if a module could have several names, one of these is used. */
   readonly known?: Modules;
 }
 
 /**
- * The module path of a product: first hit of folded_from, initializer name, name_scopes, node name, whatever name there is.
- * `preferNode`: the node's own name first, because the weight stands for several modules.
+ * The module path of a weight's reader: the first found of folded_from, initializer name, name_scopes, node name, any
+ * other name. `preferNode`: the node's own name first, because several modules share the weight.
  */
 export function modulePath(product: Product, { preferNode = false, known }: Naming = {}): ModulePath {
   const { node, weight, part } = product;
   if (part !== undefined) return partPath(product, part, known);
   const stored = weight.stored;
   const prefix = product.calls.map((c) => fromNodeName(c.node.name) ?? '').filter((p) => p !== '');
-  // A matrix that an embedding reads too is named after the embedding, so the node knows better.
+  // The initializer of a matrix that an embedding also reads is named after the embedding, so the node's name is
+  // better.
   const shared = preferNode || (node.op !== 'Gather' && [...stored.uses].some((u) => u.node.op === 'Gather'));
   const byWeight = shared
     ? undefined
@@ -44,8 +45,8 @@ export function modulePath(product: Product, { preferNode = false, known }: Nami
 }
 
 /**
- * A module whose weight is packed with others. Optimizers fuse it out of the file and name node and weight after nothing
- * (`Attention_0_qkv_weight`), but the result of the node keeps the name that the exporter gave it.
+ * A module whose weight is packed with others. Optimizers remove it from the file and generate meaningless names for
+ * node and weight (`Attention_0_qkv_weight`), but the result of the node keeps the name from the exporter.
  */
 function partPath(product: Product, { name, alias }: Part, known: Modules | undefined): ModulePath {
   const { node, weight, calls } = product;
@@ -71,7 +72,7 @@ const fromDotted = (name: string): string | undefined => /^([A-Za-z_]\w*(?:\.\w+
 const named = (from: PathSource, path: string | undefined): ModulePath | undefined =>
   path === undefined || path === '' ? undefined : { path, from };
 
-/** Paths made unique in order, those that come `first` before the others: a second `x` becomes `x.1`. */
+/** Makes paths unique in order, those marked `first` before the others: a second `x` becomes `x.1`. */
 export function uniquePaths(paths: readonly string[], first: readonly boolean[] = []): string[] {
   const used = new Set<string>();
   const names = new Map<number, string>();
@@ -89,7 +90,7 @@ export function uniquePaths(paths: readonly string[], first: readonly boolean[] 
   return paths.map((p, i) => names.get(i) ?? p);
 }
 
-/** The torch exporter's optimizer says which parameters a folded constant came from. */
+/** The torch exporter's optimizer records the parameters that a folded constant came from. */
 function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
   const values = [stored, ...chain.flatMap((n) => n.outputs)];
   for (const v of values) {
@@ -100,7 +101,7 @@ function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
   return undefined;
 }
 
-/** `a.b.weight`, also as optimizers and model builders suffix it. */
+/** `a.b.weight`, also with the suffixes of optimizers and model builders. */
 function fromInitializer(name: string): string | undefined {
   const hit =
     /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight(?:_transposed|_quantized|(?:_DQ)?_Q\d+)?$/.exec(
@@ -123,7 +124,7 @@ function fromNodeName(name: string, prefix: readonly string[] = []): string | un
   const segments = first.split('/').filter((s) => s !== '');
   if (segments.length < 2) return undefined;
   segments.pop();
-  // Keras writes a dense layer on 3-D input as a Tensordot of its own.
+  // Keras exports a dense layer on 3-D input as a Tensordot with its own scope.
   if (segments.length > 1 && segments.at(-1) === 'Tensordot') segments.pop();
   return dropWrapper([...prefix, ...segments].join('.'));
 }

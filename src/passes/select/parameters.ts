@@ -1,4 +1,6 @@
-/** The parameters of a model's modules, named as torch names them: module path, dot, `weight` or `bias` or whatever the file says. */
+/**
+ * The parameters of a model's modules, named as in torch: module path, dot, `weight` or `bias` or the name in the file.
+ */
 import { layerOp } from '../../graph/layers.ts';
 import type { Model, Node, Use, Value } from '../../graph/model.ts';
 import { isFloat, type Tensor } from '../../graph/tensor.ts';
@@ -8,20 +10,20 @@ import type { Candidate } from './candidates.ts';
 
 /** A float tensor of the model that is a parameter of a module. */
 export interface Parameter {
-  /** `classifier.weight`. */
+  /** The parameter's path, for example `classifier.weight`. */
   readonly path: string;
   readonly module: string;
   readonly value: Value;
   readonly tensor: Tensor;
-  /** Where the module reads it; other readers are other modules. */
+  /** The uses by the module; other readers are other modules. */
   readonly uses: readonly Use[];
-  /** It lies as the transpose of what torch has. */
-  readonly turned: boolean;
-  /** Why it cannot be trained. */
+  /** The weight is stored as the transpose of torch's. */
+  readonly transposed: boolean;
+  /** The reason why it cannot be trained. */
   readonly refused: string | undefined;
 }
 
-/** In order of first appearance; those of weighted layers, then tensors that carry a module path as their name. */
+/** In order of first appearance: the parameters of weighted layers, then tensors named with a module path. */
 export function findParameters(model: Model, candidates: readonly Candidate[]): Parameter[] {
   const found: Parameter[] = [];
   const taken = new Set<string>();
@@ -42,18 +44,18 @@ export function findParameters(model: Model, candidates: readonly Candidate[]): 
     const { tensor } = first.weight;
     const packed = isQuantized(first.weight) ? `it is quantized (${tensor.dtype})` : undefined;
     const uses = [...c.stored.uses].filter((u) => nodes.has(u.node));
-    // A tensor that kept its name lies as torch has it; exporters rename what they turn.
-    const turned =
+    // A tensor that kept its name has torch's layout; exporters rename what they transpose.
+    const transposed =
       layerOp(c.op).form === 'linear' &&
       c.layout === 'in_out' &&
       c.stored.name !== `${c.path}.weight` &&
       !/\.weight$/.test(c.stored.name);
-    put({ module: c.path, leaf: 'weight', value: c.stored, tensor, uses, turned, refused: inside ?? packed });
+    put({ module: c.path, leaf: 'weight', value: c.stored, tensor, uses, transposed, refused: inside ?? packed });
     const biases = c.products.map((p) => biasOf(p, c.out));
     const [bias] = biases;
     if (bias === undefined || biases.some((b) => b?.value !== bias.value)) continue;
     const all = biases.flatMap((b) => (b === undefined ? [] : [b.use]));
-    put({ module: c.path, leaf: 'bias', ...bias, uses: all, turned: false, refused: inside });
+    put({ module: c.path, leaf: 'bias', ...bias, uses: all, transposed: false, refused: inside });
   }
   for (const value of model.graph.initializers) {
     const { name, tensor } = value;
@@ -61,12 +63,12 @@ export function findParameters(model: Model, candidates: readonly Candidate[]): 
     if (tensor === undefined || dot <= 0 || claimed.has(value) || !isFloat(tensor.dtype) || tensor.dims.length === 0)
       continue;
     const [module, leaf] = [name.slice(0, dot), name.slice(dot + 1)];
-    put({ module, leaf, value, tensor, uses: [...value.uses], turned: false, refused: undefined });
+    put({ module, leaf, value, tensor, uses: [...value.uses], transposed: false, refused: undefined });
   }
   return found;
 }
 
-/** The constant vector that a product's result is summed with: Gemm's and Conv's third input, or an Add behind. */
+/** The constant vector that is added to a layer's result: Gemm's and Conv's third input, or an Add after the node. */
 function biasOf({ node }: Product, out: number): { value: Value; tensor: Tensor; use: Use } | undefined {
   const [y] = node.outputs;
   const own = node.inputs[2];
@@ -83,8 +85,9 @@ function biasOf({ node }: Product, out: number): { value: Value; tensor: Tensor;
 }
 
 /**
- * The parameters of the modules that `patterns` name, submodules included: a module is taken where its path ends with a pattern, which
- * is PEFT's rule (peft/utils/other.py, _set_trainable). The second list holds patterns that match nothing.
+ * The parameters of the modules that `patterns` name, submodules included: a module matches if its path ends with a
+ * pattern, which is PEFT's rule (peft/utils/other.py, _set_trainable). The second list has the patterns without a
+ * match.
  */
 export function parametersOf(
   parameters: readonly Parameter[],
@@ -97,7 +100,7 @@ export function parametersOf(
   };
 }
 
-/** The module itself and what contains it. */
+/** The module itself and its parents. */
 function ancestors(module: string): string[] {
   const parts = module.split('.');
   return parts.map((_, i) => parts.slice(0, i + 1).join('.'));

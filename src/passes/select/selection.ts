@@ -1,6 +1,6 @@
 /**
- * Which module paths an adapter takes: PEFT's rules (peft/tuners/tuners_utils.py, check_target_module_exists), on lists that
- * may also hold `/regular expressions/`.
+ * Selects the module paths of an adapter: PEFT's rules (peft/tuners/tuners_utils.py, check_target_module_exists), on
+ * lists that may also contain `/regular expressions/`.
  */
 
 import { badOption } from '../../errors.ts';
@@ -9,8 +9,8 @@ import { fullMatcher, prefixMatcher } from '../../formats/pythonRegex.ts';
 
 export interface SelectionOptions {
   /**
-   * A list of exact paths, suffixes behind a dot and `/full-match expressions/`, or one expression as a string (PEFT's form).
-   * `all-linear`, alone or in a list: every path but those in `outputLayers`. Absent: every path.
+   * A list of exact paths, suffixes after a dot and `/full-match expressions/`, or one expression as a string (PEFT's
+   * form). `all-linear`, alone or in a list: every path but those in `outputLayers`. Absent: every path.
    */
   readonly targets?: readonly string[] | string | undefined;
   /** The same forms; wins over targets. */
@@ -23,12 +23,12 @@ export interface SelectionOptions {
   readonly outputLayers?: ReadonlySet<string> | undefined | undefined;
 }
 
-/** true, or the reason why the path is left alone, as a phrase. */
+/** true, or the reason why the path is not selected, as a phrase. */
 export type Selected = true | string;
 
 /**
- * A function that says for a module path whether it is selected.
- * Errors: BAD_PATTERN; BAD_OPTION for a negative or fractional layer index.
+ * A function that decides for a module path whether it is selected. Errors: BAD_PATTERN; BAD_OPTION for a negative or
+ * fractional layer index.
  */
 export function selector(options: SelectionOptions): (path: string) => Selected {
   const target = options.targets === undefined ? undefined : matcher(options.targets, 'target', options.outputLayers);
@@ -98,14 +98,14 @@ function matcher(
   };
 }
 
-/** What follows each dot of a path. */
+/** The suffixes of a path, one after each dot. */
 function suffixes(path: string): string[] {
   const found: string[] = [];
   for (let dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) found.push(path.slice(dot + 1));
   return found;
 }
 
-/** The first numbered segment, or the one behind the first layers_pattern that fits. */
+/** The first numbered segment, or the one after the first layers_pattern that matches. */
 function layerIndex(patterns: readonly string[]): (path: string) => number | undefined {
   const sources =
     patterns.length === 0

@@ -4,7 +4,7 @@ import { add, divExact, max, mul } from './dims.ts';
 import { scalarIn } from './elements.ts';
 import { dimAt, out, type Shape, shape } from './rule.ts';
 
-/** Batch, heads, length and width of one operand, [B, H, S, D] or [B, S, H*D]. */
+/** Batch, heads, sequence dim and width of one operand, [B, H, S, D] or [B, S, H*D]. */
 interface Heads {
   readonly batch: Dim;
   readonly heads: Dim;
@@ -25,7 +25,7 @@ function headsOf(dims: Shape, count: Dim): Heads {
     : { batch: null, heads, length: null, width: null };
 }
 
-/** Length of a cache and of what is appended to it. */
+/** The sequence dim of a cache with new positions appended. */
 const appended = (past: Value | undefined, length: Dim): Dim =>
   past === undefined ? length : add(dimAt(past.shape, 2), length);
 
@@ -56,7 +56,7 @@ shape('com.microsoft.Attention', ({ inputs: [x, w, bias, , past], attrs }) => {
   return [out(x?.dtype, [batch, length, width]), out(x?.dtype, [2, batch, heads, total, divExact(width, heads)])];
 });
 
-// q, k and v apart, or packed as [B, S, H, 3, D], or k and v packed as [B, S, H, 2, D].
+// q, k and v are separate, or packed as [B, S, H, 3, D], or k and v are packed as [B, S, H, 2, D].
 shape('com.microsoft.MultiHeadAttention', ({ inputs: [q, k, v, , , , pastKey, pastValue], attrs: { num_heads } }) => {
   const count = num_heads ?? null;
   const [batch, length] = [dimAt(q?.shape, 0), dimAt(q?.shape, 1)];
@@ -78,12 +78,12 @@ shape('com.microsoft.MultiHeadAttention', ({ inputs: [q, k, v, , , , pastKey, pa
   ];
 });
 
-// Without key and value the query holds all three: [B, S, (H + 2 * G) * D].
+// Without key and value the query has all three: [B, S, (H + 2 * G) * D].
 shape('com.microsoft.GroupQueryAttention', ({ inputs: [q, k, , pastKey, pastValue, , total], attrs }) => {
   const [heads, groups] = [attrs.num_heads ?? null, attrs.kv_num_heads ?? null];
   const [batch, length, width] = [dimAt(q?.shape, 0), dimAt(q?.shape, 1), dimAt(q?.shape, 2)];
   const size = divExact(width, k === undefined ? add(heads, mul(groups, 2)) : heads);
-  // The cache is a buffer that grows only where the total does not fit.
+  // The cache is a buffer that grows only if the total exceeds it.
   const cache = (past: Value | undefined): Dim[] => {
     const capacity = past === undefined ? length : max(dimAt(past.shape, 2), scalarIn(total));
     return [batch, groups, capacity, size];

@@ -1,9 +1,11 @@
-/** Contributed operators that ONNX Runtime's optimizer and quantizer write, beside those with a standard relative. */
+/**
+ * Contributed operators that ONNX Runtime's optimizer and quantizer produce, except those close to a standard operator.
+ */
 import { broadcast, divExact } from './dims.ts';
 import { matmulShape } from './linear.ts';
 import { dimAt, intAttr, like, out, shapeRaw } from './rule.ts';
 
-// Quantized elementwise operators: each operand is followed by its scale and zero point, then come the result's.
+// Quantized elementwise operators: each operand is followed by its scale and zero point, then those of the result.
 shapeRaw(['com.microsoft.QLinearAdd', 'com.microsoft.QLinearMul'], ({ inputs: [a, , , b] }) => [
   out(a?.dtype, broadcast(a?.shape, b?.shape)),
 ]);
@@ -25,11 +27,11 @@ shapeRaw('com.microsoft.BiasSplitGelu', ({ inputs: [x] }) => [
 ]);
 shapeRaw('com.microsoft.BiasAdd', ({ inputs: [x] }) => [like(x)]);
 
-// Blocks of a quantized table: the attribute says along which axis rows are gathered.
+// Blocks of a quantized table: the attribute is the axis along which rows are gathered.
 shapeRaw('com.microsoft.GatherBlockQuantized', ({ node, inputs: [data, indices, scales] }) => {
   const [dims, at, axis] = [data?.shape, indices?.shape, intAttr(node, 'gather_axis', 0)];
   if (dims === undefined || at === undefined || axis !== 0) return [out(scales?.dtype, undefined)];
-  // A table of bytes holds 8 / bits elements in each.
+  // Each element of a uint8 table has 8 / bits packed values.
   const packed = data?.dtype === 'uint8' ? 8 / intAttr(node, 'bits', 4) : 1;
   const last = dimAt(dims, -1);
   return [out(scales?.dtype, [...at, ...dims.slice(1, -1), typeof last === 'number' ? last * packed : null])];

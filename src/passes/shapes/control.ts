@@ -1,4 +1,4 @@
-/** Control flow (If, Loop, Scan, SequenceMap): bodies are inferred with what holds in every run of them. */
+/** Control flow (If, Loop, Scan, SequenceMap): bodies are inferred with the facts that hold in every iteration. */
 import type { Dim, Graph, Value, ValueType } from '../../graph/model.ts';
 import { elementsOf, scalarIn } from './elements.ts';
 import { axisIn, dimAt, out, type Shape, type Site, shape, type Typed } from './rule.ts';
@@ -26,7 +26,7 @@ interface Known {
   readonly elements: readonly Dim[] | undefined;
 }
 
-/** What is known of every value defined in a body, so that a guess can be taken back. */
+/** Saves the inferred facts of every value defined in a body, so that an assumption can be undone. */
 function snapshot(body: Graph): () => void {
   const before = new Map<Value, Known>();
   for (const g of body.allGraphs())
@@ -40,12 +40,14 @@ function snapshot(body: Graph): () => void {
   };
 }
 
-/** Passes until carried types stop changing: each pass only forgets lengths, so a few do. */
+/**
+ * The maximum number of passes until loop-carried types stop changing: each pass only removes dims, so a few suffice.
+ */
 const mostPasses = 8;
 
 /**
- * Infers a body whose first values are carried from one run to the next: their types are what holds before the first run and
- * after every run. `from` and `to` say where carried values start among the body's inputs and outputs.
+ * Infers a body that has loop-carried values first: their types are what holds before the first iteration and after
+ * every one. `from` and `to` are the positions of these values among the body's inputs and outputs.
  */
 function settleCarried(
   site: Site<unknown>,
@@ -65,7 +67,7 @@ function settleCarried(
     const next = carried.map((t, i) => common(t, typeOf(body.outputs[to + i])));
     if (next.every((t, i) => sameType(t, carried[i]))) return carried;
     restore();
-    // Should the types never settle, nothing but the element type is left.
+    // If the types never settle, only the element type is kept.
     carried = pass < mostPasses ? next : next.map((t) => (t?.kind === 'tensor' ? tensor(t.dtype, undefined) : t));
     if (pass > mostPasses + 1) return carried.map(() => undefined);
   }
@@ -84,7 +86,7 @@ shape('Loop', (site) => {
     going.elements = [1];
   }
   const carried = settleCarried(site, body, initial, 2, 1);
-  // It runs to the limit where the condition cannot become false.
+  // The loop runs to its limit if the condition cannot become false.
   const open = condition === undefined || scalarIn(condition) === 1;
   const runs = open && scalarIn(body.outputs[0]) === 1 && limit !== undefined ? scalarIn(limit) : null;
   return Array.from({ length: count }, (_, i): Typed => {

@@ -1,17 +1,18 @@
 /**
- * Algebra of lengths. A symbolic length is a string: a plain symbol of the source, or an expression in one canonical form, so that
- * equal expressions are equal strings: `N*S`, `P+S`, `S-1`, `floor((H-1)/2)+1`, `min(512,S)`. Internally a polynomial with integer
- * coefficients over atoms (symbols and the functions floor, min and max). null is a length nobody knows.
+ * Algebra of dims. A symbolic dim is a string: a plain symbol of the source, or an expression in one canonical form, so
+ * that equal expressions are equal strings: `N*S`, `P+S`, `S-1`, `floor((H-1)/2)+1`, `min(512,S)`. Internally a
+ * polynomial with integer coefficients over atoms (symbols and the functions floor, min and max). null is an unknown
+ * dim.
  *
- * Only strings printed here are read as expressions. A symbol that a source calls "a*b" is an atom like any other.
- * A symbol stands for a length, so it is never negative.
+ * Only strings printed here are read as expressions. A symbol that a source calls "a*b" is an atom like any other. A
+ * symbol is a dim, so it is never negative.
  */
 import type { Dim } from '../../graph/model.ts';
 import { remembered } from './remembered.ts';
 
 interface Term {
   readonly coef: number;
-  /** Sorted; an atom stands as often as its power. */
+  /** Sorted; an atom is repeated as often as its power. */
   readonly atoms: readonly string[];
 }
 
@@ -105,7 +106,7 @@ const safe = (n: number): Dim => (Number.isSafeInteger(n) ? (n === 0 ? 0 : n) : 
 export const product = (dims: readonly Dim[]): Dim => dims.reduce<Dim>(mul, 1);
 export const sum = (dims: readonly Dim[]): Dim => dims.reduce<Dim>(add, 0);
 
-/** a / b where b divides a as a polynomial, otherwise null. A symbolic b counts as not zero. */
+/** a / b if b divides a as a polynomial, otherwise null. A symbolic b counts as not zero. */
 export function divExact(a: Dim, b: Dim): Dim {
   if (a === null || b === null || b === 0) return null;
   if (typeof a === 'number' && typeof b === 'number') return a % b === 0 ? safe(a / b) : null;
@@ -129,7 +130,7 @@ const symbolicQuotient = remembered((a, b) => {
   return print(poly(quotient));
 });
 
-/** The first term in graded lexicographic order, which multiplication keeps: what makes the division end. */
+/** The first term in graded lexicographic order, which multiplication preserves, so that the division terminates. */
 function leading(p: Poly): Term | undefined {
   const names = [...new Set([...p.values()].flatMap((t) => t.atoms))].sort(byName);
   const power = (t: Term, name: string): number => t.atoms.filter((a) => a === name).length;
@@ -152,7 +153,7 @@ function divideTerm(a: Term, b: Term): Term | undefined {
   return { coef: a.coef / b.coef, atoms };
 }
 
-/** True where a is known not to be negative, whatever its symbols are. */
+/** True if a is known to be non-negative for all values of its symbols. */
 export function isNonNegative(a: Dim): boolean {
   return a !== null && [...parse(a).values()].every((t) => t.coef >= 0 && t.atoms.every(isLength));
 }
@@ -205,7 +206,7 @@ type Extreme = 'min' | 'max';
 
 function extreme(name: Extreme, a: Dim, b: Dim): Dim {
   if (a === null || b === null) return null;
-  // min(n, min(m, S)) is one minimum of three, of which those go that another one is never above.
+  // min(n, min(m, S)) is one minimum of three, without those that are never below another one.
   const all = [...argsOf(name, a), ...argsOf(name, b)];
   const wins = (p: Dim, q: Dim): boolean => isNonNegative(name === 'min' ? sub(q, p) : sub(p, q));
   const args = all.filter((d, i) => !all.some((other, j) => i !== j && wins(other, d) && (!wins(d, other) || j < i)));
@@ -222,18 +223,18 @@ function argsOf(name: Extreme, d: Dim): readonly Dim[] {
   return f?.name === name ? f.args : [d];
 }
 
-/** The smaller of both; a function of both where that depends on a symbol. */
+/** The smaller of both; a `min` expression if that depends on a symbol. */
 export const min = (a: Dim, b: Dim): Dim => extreme('min', a, b);
 export const max = (a: Dim, b: Dim): Dim => extreme('max', a, b);
 
-/** True where `a` is `min(n, b)` with a known n > 0: what a table of n rows has left for a sequence of b. */
+/** True if `a` is `min(n, b)` with a known n > 0: the part of a table of n rows that a sequence of b uses. */
 function cutFrom(a: Dim, b: Dim): boolean {
   if (typeof a !== 'string') return false;
   const f = functions.get(a);
   return f?.name === 'min' && f.args.includes(b) && f.args.every((d) => d === b || (typeof d === 'number' && d > 0));
 }
 
-/** The length of two axes that broadcast. What the model would refuse at run time is not considered. */
+/** The dim of two axes that broadcast. Shapes that the model would refuse at run time are not considered. */
 export function broadcastDim(a: Dim, b: Dim): Dim {
   if (a === 1) return b;
   if (b === 1 || a === b) return a;
@@ -244,7 +245,7 @@ export function broadcastDim(a: Dim, b: Dim): Dim {
   return cutFrom(b, a) ? a : null;
 }
 
-/** The shape that all shapes broadcast to, undefined where a rank is unknown. */
+/** The shape that all shapes broadcast to, undefined if a rank is unknown. */
 export function broadcast(...shapes: readonly (readonly Dim[] | undefined)[]): Dim[] | undefined {
   let out: Dim[] = [];
   for (const s of shapes) {
@@ -263,7 +264,7 @@ export function broadcast(...shapes: readonly (readonly Dim[] | undefined)[]): D
 export const isStatic = (shape: readonly Dim[] | undefined): shape is readonly number[] =>
   shape?.every((d) => typeof d === 'number') ?? false;
 
-/** The number a length is where symbols have these; undefined where one has none. */
+/** The value of a dim for these values of its symbols; undefined if one is missing. */
 export function evaluate(d: Dim, numbers: ReadonlyMap<string, number>): number | undefined {
   if (typeof d !== 'string') return d ?? undefined;
   let total = 0;
@@ -289,7 +290,7 @@ function evaluateAtom(atom: string, numbers: ReadonlyMap<string, number>): numbe
   return Math[f.name](...args.filter((n) => n !== undefined));
 }
 
-/** The symbols that a length is made of. */
+/** The symbols in a dim. */
 export function symbolsOf(d: Dim): string[] {
   if (typeof d !== 'string') return [];
   return [...parse(d).values()].flatMap((t) =>

@@ -1,24 +1,24 @@
 /**
- * Known elements of small tensors: what shapes are computed with. Integers and flags stand in `Value.elements`. Some exporters
- * take a detour through floats (`Cast`, `Min`, `Cast` back), so whole numbers in floats are followed too, but kept here: nobody
- * else should take them for all that a float tensor holds.
+ * Known elements of small tensors, from which shapes are computed. Integers and flags are stored in `Value.elements`.
+ * Some exporters detour through floats (`Cast`, `Min`, `Cast` back), so whole numbers in floats are tracked too, but
+ * only in this file: other code must not take them for all the elements of a float tensor.
  */
 import type { Dim, Value } from '../../graph/model.ts';
 import { type DataType, numbersOf } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
 import { product } from './dims.ts';
 
-/** Most elements of a tensor that are followed. */
+/** The maximum number of elements of a tensor that are tracked. */
 export const mostElements = 64;
 
 const floats = new WeakMap<Value, readonly Dim[]>();
 
 const isIndex = (t: DataType | undefined): boolean => t === 'int64' || t === 'int32' || t === 'bool';
 const isDetour = (t: DataType | undefined): boolean => t === 'float32' || t === 'float64';
-/** Types whose elements are followed. */
+/** Types whose elements are tracked. */
 export const isFollowed = (t: DataType | undefined): boolean => isIndex(t) || isDetour(t);
 
-/** The numbers of a constant with few elements: an initializer or the output of a Constant. */
+/** The elements of a constant with few elements: an initializer or the output of a Constant. */
 export function constantsOf(v: Value | undefined): readonly number[] | undefined {
   const tensor = v && constantTensor(v);
   if (tensor === undefined) return undefined;
@@ -27,7 +27,7 @@ export function constantsOf(v: Value | undefined): readonly number[] | undefined
 }
 
 /**
- * Known elements. A constant's are read from it: there, and only there, integers beyond 2^53 (which mean "to the end") stand
+ * Known elements. A constant's are read from it: only there, integers beyond 2^53 (which mean "to the end") are
  * rounded.
  */
 export function elementsOf(v: Value | undefined): readonly Dim[] | undefined {
@@ -46,7 +46,7 @@ function wholeConstants(v: Value): readonly Dim[] | undefined {
   return found;
 }
 
-/** As elementsOf, with unknown elements spelled out where only their number is known. */
+/** Does the same as elementsOf, with nulls for unknown elements if only their number is known. */
 export function elementsOrNulls(v: Value | undefined): readonly Dim[] | undefined {
   if (v === undefined || !isFollowed(v.dtype)) return undefined;
   const size = v.shape === undefined ? null : product(v.shape);
@@ -61,17 +61,17 @@ export function numbersIn(v: Value | undefined): readonly number[] | undefined {
   return numbers?.length === list?.length ? numbers : undefined;
 }
 
-/** The only element of a scalar or of a vector of one; null where unknown. */
+/** The only element of a scalar or of a vector of one; null if unknown. */
 export function scalarIn(v: Value | undefined): Dim {
   const list = elementsOf(v);
   return list?.length === 1 ? (list[0] ?? null) : null;
 }
 
-/** Remembers what is inferred about the elements of an output, beside what is known already. */
+/** Records the inferred elements of an output, in addition to those already known. */
 export function settleElements(v: Value, inferred: readonly Dim[] | undefined): void {
   const few =
     inferred !== undefined && inferred.length <= mostElements ? inferred.map((d) => exact(v.dtype, d)) : undefined;
-  // Nothing but inference puts elements of floats here, so what it no longer says is not known.
+  // Only inference sets elements of floats, so elements that it no longer infers are unknown.
   floats.delete(v);
   if (few === undefined) return;
   const known = v.elements?.length === few.length ? v.elements : undefined;
@@ -84,7 +84,10 @@ export function settleElements(v: Value, inferred: readonly Dim[] | undefined): 
 const better = (inferred: Dim, known: Dim): Dim =>
   typeof inferred === 'number' ? inferred : typeof known === 'number' ? known : (inferred ?? known);
 
-/** What overflows its type or is rounded at run time, or is not exact here, is not known. Symbols stand for ordinary lengths. */
+/**
+ * An element is unknown if it overflows its type, is rounded at run time, or is not exact here. Symbols are ordinary
+ * dims.
+ */
 function exact(dtype: DataType | undefined, d: Dim): Dim {
   if (typeof d !== 'number') return d;
   const fits = dtype === 'int32' ? d === (d | 0) : dtype === 'float32' ? Math.abs(d) <= 2 ** 24 : true;

@@ -7,11 +7,11 @@ import { like, out, type Rule, type Shape, shape, shapeRaw } from './rule.ts';
 
 shapeRaw(['IsInf', 'IsNaN'], ({ inputs: [x] }) => [out('bool', x?.shape)]);
 
-/** A function of each element where the elements are known. */
+/** A function of each element, if the elements are known. */
 function unary(op: (d: Dim) => Dim): Rule {
   return ({ inputs: [x] }) => [{ ...like(x), elements: elementsOrNulls(x)?.map(op) }];
 }
-// Elements that are followed are whole.
+// Tracked elements are whole numbers.
 shapeRaw(
   ['Ceil', 'Floor', 'Round'],
   unary((d) => d),
@@ -32,7 +32,7 @@ shapeRaw(
 
 type Fold = (a: Dim, b: Dim) => Dim;
 
-/** Elements of `v` as it looks when broadcast to `shape`. */
+/** Elements of `v` broadcast to `shape`. */
 function spread(v: Value | undefined, shape: readonly number[]): readonly Dim[] | undefined {
   const size = shape.reduce((n, d) => n * d, 1);
   const from = v?.shape;
@@ -53,7 +53,7 @@ function spread(v: Value | undefined, shape: readonly number[]): readonly Dim[] 
   });
 }
 
-/** Elements of an elementwise function of `values`, undefined where they are not integers or not few. */
+/** Elements of an elementwise function of `values`, undefined if they are not integers or too many. */
 function combine(values: readonly (Value | undefined)[], shape: Shape, fold: Fold): Dim[] | undefined {
   if (!isStatic(shape) || !values.every((v) => isFollowed(v?.dtype))) return undefined;
   const lists = values.map((v) => spread(v, shape));
@@ -72,7 +72,7 @@ function broadcasting(fold: Fold, dtype?: DataType): Rule {
 
 shapeRaw('Add', broadcasting(add));
 shapeRaw('Sub', broadcasting(sub));
-/** One function for integers, another for floats (and for what may be some). */
+/** One function for integers, another for floats (and for types that may be float). */
 const byType =
   (integers: Fold, floats: Fold): Rule =>
   (site) =>
@@ -90,7 +90,7 @@ shape('Mod', (site) => broadcasting(site.attrs.fmod === 0 ? mod : () => null)(si
 // The result has the base's type, whatever the exponent's.
 shapeRaw('Pow', ({ inputs: [x, y] }) => [out(x?.dtype, broadcast(x?.shape, y?.shape))]);
 
-/** 1 or 0 where both are numbers, or where the sign of the difference does not depend on the symbols. */
+/** 1 or 0 if both are numbers, or if the sign of the difference does not depend on the symbols. */
 const compare =
   (test: (difference: number) => boolean): Fold =>
   (a, b) => {
@@ -98,13 +98,16 @@ const compare =
     return typeof d === 'number' ? Number(test(d)) : null;
   };
 
-/** As `compare`, deciding also lengths against negative numbers: S = -1 is false, S > -1 is true. */
+/**
+ * Does the same as `compare`, and also decides comparisons of dims with negative numbers: S = -1 is false, S > -1 is
+ * true.
+ */
 function decide(test: (difference: number) => boolean): Fold {
   const plain = compare(test);
   return (a, b) => {
     const known = plain(a, b);
     if (known !== null || a === null || b === null) return known;
-    // A difference of at least one, or of at most minus one, tests as that does.
+    // A difference of at least one, or of at most minus one, has the same result as one or minus one.
     if (isNonNegative(sub(sub(a, b), 1)) && test(1) === test(2)) return Number(test(1));
     if (isNonNegative(sub(sub(b, a), 1)) && test(-1) === test(-2)) return Number(test(-1));
     return null;
@@ -172,7 +175,7 @@ shapeRaw('Where', ({ inputs: [condition, x, y] }) => {
   ];
 });
 
-/** Elements after a cast between integer types. A bool says only whether an element is zero. */
+/** Elements after a cast between integer types. A bool only records whether an element is zero. */
 function castElements(v: Value | undefined, to: DataType | undefined): readonly Dim[] | undefined {
   if (!isFollowed(v?.dtype) || !isFollowed(to)) return undefined;
   const truth = (d: Dim): Dim => (typeof d === 'number' ? Number(d !== 0) : null);

@@ -1,4 +1,4 @@
-/** Operators that make tensors from attributes, shapes and lengths: constants, ranges, random numbers, Shape and Size. */
+/** Operators that make tensors from attributes, shapes and dims: constants, ranges, random numbers, Shape and Size. */
 import type { Dim, Value } from '../../graph/model.ts';
 import { type DataType, dataTypeFromNumber, isFloat, numbersOf } from '../../graph/tensor.ts';
 import { add, ceilDiv, floorDiv, isStatic, max, mul, product, sub } from './dims.ts';
@@ -20,7 +20,7 @@ shape('Constant', ({ attrs }) => {
   return [sparse_value === undefined ? undefined : out(sparse_value.values.tensor.dtype, sparse_value.dims)];
 });
 
-/** The shape that a vector of lengths asks for. */
+/** The shape given by a vector of dims. */
 function shapeIn(v: Value | undefined): Shape {
   const rank = v?.shape?.length === 1 ? v.shape[0] : null;
   return elementsOf(v) ?? (typeof rank === 'number' ? unknownDims(rank) : undefined);

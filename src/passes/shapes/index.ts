@@ -3,7 +3,7 @@
  * the small integer tensors that shapes are computed with. This file is the walk. A row of the operator table names the kind of
  * its shape rule (kinds.ts); operators that fit no kind have a rule of their own in the file of their family.
  *
- * It never throws: what is not known stays undefined, and a model that contradicts itself is left for ONNX Runtime to refuse.
+ * It never throws: unknown facts stay undefined, and ONNX Runtime refuses a model that contradicts itself.
  */
 import { type Graph, type Node, tensorType, type Value } from '../../graph/model.ts';
 import './attention.ts';
@@ -27,9 +27,9 @@ import { shapeRule, type Typed } from './rule.ts';
 import { refine } from './types.ts';
 
 /**
- * Gives the outputs of one node their types (and `elements` for small integer tensors) from the inputs' types. Never throws for
- * what it does not know: leaves undefined. Keeps what is already known where that says more. Recurses into bodies (If, Loop,
- * Scan) after typing their inputs.
+ * Infers the types of one node's outputs (and `elements` of small integer tensors) from the types of its inputs. Never
+ * throws: unknown facts stay undefined. Existing facts are kept if they are more precise. Recurses into bodies (If,
+ * Loop, Scan) after typing their inputs.
  */
 export function inferNode(node: Node): void {
   const rule = shapeRule(node);
@@ -41,7 +41,7 @@ export function inferNode(node: Node): void {
   });
 }
 
-/** inferNode over a graph in order; also types initializers. */
+/** Calls inferNode for a graph's nodes in order; also types initializers. */
 export function inferShapes(graph: Graph): void {
   for (const v of graph.initializers) {
     if (v.tensor !== undefined) v.type = refine(v.type, tensorType(v.tensor.dtype, v.tensor.dims));

@@ -1,10 +1,10 @@
-/** Operators that read or write at given places: gathers, scatters, selections. */
+/** Operators that read or write at given indices: gathers, scatters, selections. */
 import type { Dim, Value } from '../../graph/model.ts';
 import { product } from './dims.ts';
 import { elementsOrNulls, isFollowed, numbersIn, scalarIn } from './elements.ts';
 import { axisIn, dimAt, like, out, shape, shapeRaw, withDim } from './rule.ts';
 
-/** Elements of a vector at known places. */
+/** Elements of a vector at known indices. */
 function gathered(data: Value | undefined, indices: Value | undefined): Dim[] | undefined {
   const [list, at] = [isFollowed(data?.dtype) ? elementsOrNulls(data) : undefined, numbersIn(indices)];
   if (list === undefined || at === undefined || data?.shape?.length !== 1) return undefined;

@@ -1,17 +1,17 @@
-/** Operators that rearrange elements: reshapes, transposes, joins, cuts and repeats. */
+/** Operators that rearrange elements: reshapes, transposes, concatenations, splits and repeats. */
 import type { Dim, Value } from '../../graph/model.ts';
 import { add, broadcast, divExact, floorDiv, isStatic, mul, product, sum } from './dims.ts';
 import { elementsOf, elementsOrNulls, isFollowed, mostElements, numbersIn } from './elements.ts';
 import { axesIn, axisIn, dimAt, out, type Shape, shape, shapeRaw, type Typed, unknownDims, withDim } from './rule.ts';
 import { sliceElements, sliceLength } from './slice.ts';
 
-/** How many elements a vector has, where that is known. */
+/** The number of elements of a vector, if it is known. */
 const lengthOf = (v: Value | undefined): number | undefined => {
   const d = v?.shape?.length === 1 ? v.shape[0] : null;
   return typeof d === 'number' ? d : undefined;
 };
 
-/** A result of unknown lengths whose rank is the length of `v`. */
+/** A result of unknown dims whose rank is the number of elements of `v`. */
 const rankFrom = (v: Value | undefined): Shape => {
   const rank = lengthOf(v);
   return rank === undefined ? undefined : unknownDims(rank);
@@ -27,23 +27,23 @@ shape('Reshape', ({ inputs: [x, target], attrs: { allowzero } }) => {
   return [out(x?.dtype, reshaped(x?.shape, wanted, allowzero === 1), elementsIfIndex(x))];
 });
 
-/** The target with zeros replaced by the input's lengths and one -1 by what is left. */
+/** The target with zeros replaced by the input's dims and one -1 by the remaining factor. */
 export function reshaped(from: Shape, wanted: readonly Dim[], zeroIsZero: boolean): Dim[] {
   const copies = wanted.map((d, i) => d === 0 && !zeroIsZero && (from === undefined || i < from.length));
   const copied = wanted.map((d, i) => (copies[i] ? (from?.[i] ?? null) : d));
   const given = copied.indexOf(-1);
-  // One unknown target is what the others leave, as an explicit -1 is.
+  // One unknown target dim is the remaining factor of the others, as an explicit -1 is.
   const unknown = copied.flatMap((d, i) => (d === null && !copies[i] ? [i] : []));
   const open = given >= 0 ? given : unknown.length === 1 ? unknown[0] : undefined;
   if (open === undefined) return copied;
   if (from === undefined) return withDim(copied, open, null);
-  // Lengths that 0 copies cancel even where they are unknown.
+  // Dims that 0 copies cancel even if they are unknown.
   const total = product(from.filter((_, i) => !copies[i]));
   const others = product(copied.filter((_, i) => i !== open && !copies[i]));
   return withDim(copied, open, others === 0 ? null : (divExact(total, others) ?? divided(total, others)));
 }
 
-/** The division is exact at run time, so rounding it down is no guess. */
+/** The division is exact at run time, so rounding down is safe. */
 const divided = (total: Dim, others: Dim): Dim => (typeof others === 'number' ? floorDiv(total, others) : null);
 
 shape('Flatten', ({ inputs: [x], attrs: { axis } }) => {
@@ -83,7 +83,7 @@ shapeRaw('Squeeze', ({ inputs: [x, axes] }) => {
     const gone = lengthOf(axes);
     return [out(x?.dtype, gone === undefined ? undefined : unknownDims(Math.max(dims.length - gone, 0)))];
   }
-  // Without axes every 1 goes; a length that may be 1 leaves the rank open.
+  // Without axes every dim of 1 is removed; a dim that may be 1 leaves the rank open.
   const open = dims.some((d) => typeof d !== 'number');
   return [out(x?.dtype, open ? undefined : dims.filter((d) => d !== 1), elementsIfIndex(x))];
 });
@@ -123,7 +123,7 @@ shape('Concat', ({ inputs, attrs: { axis } }) => {
   const dims = unknownDims(rank).map((_, i) => {
     const here = known.map((s) => dimAt(s, i));
     if (i === at) return known.length === inputs.length ? sum(here) : null;
-    // All are equal at run time, so the one that says most speaks for all.
+    // All are equal at run time, so the most precise one holds for all.
     return here.find((d) => typeof d === 'number') ?? here.find((d) => d !== null) ?? null;
   });
   const lists = inputs.map(elementsIfIndex);
@@ -146,7 +146,7 @@ shape('Split', ({ inputs: [x, split], attrs: { axis, num_outputs }, count }) => 
   });
 });
 
-/** Parts of equal length, the last one smaller where the length does not divide. */
+/** Parts of equal size, the last one smaller if the dim is not divisible. */
 function equalParts(d: Dim, parts: number): Dim[] {
   const exact = divExact(d, parts);
   if (exact !== null) return new Array<Dim>(parts).fill(exact);

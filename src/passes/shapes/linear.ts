@@ -1,16 +1,16 @@
-/** Products of matrices, and Einsum. */
+/** Matrix multiplications, and Einsum. */
 import type { Dim, Value } from '../../graph/model.ts';
 import { broadcast, broadcastDim } from './dims.ts';
 import { dimAt, intAttr, like, out, type Shape, shape, shapeRaw } from './rule.ts';
 
-/** The shape of a product as NumPy's matmul defines it: vectors gain an axis that the result lacks. */
+/** The shape of a MatMul as NumPy defines it: vectors gain an axis that the result lacks. */
 export function matmulShape(a: Shape, b: Shape): Shape {
   if (a === undefined || b === undefined || a.length === 0 || b.length === 0) return undefined;
   const batch = broadcast(a.slice(0, -2), b.slice(0, -2)) ?? [];
   return [...batch, ...(a.length > 1 ? [dimAt(a, -2)] : []), ...(b.length > 1 ? [dimAt(b, -1)] : [])];
 }
 
-/** The last two axes swapped. */
+/** The dims with the last two swapped. */
 const swapped = (dims: Shape): Shape =>
   dims === undefined || dims.length < 2 ? dims : [...dims.slice(0, -2), dimAt(dims, -1), dimAt(dims, -2)];
 const turned = (dims: Shape, flag: number): Shape => (flag === 0 ? dims : swapped(dims));
@@ -18,7 +18,7 @@ const turned = (dims: Shape, flag: number): Shape => (flag === 0 ? dims : swappe
 shapeRaw('MatMulInteger', ({ inputs: [a, b] }) => [out('int32', matmulShape(a?.shape, b?.shape))]);
 shapeRaw('QLinearMatMul', ({ inputs }) => [out(inputs[7]?.dtype, matmulShape(inputs[0]?.shape, inputs[3]?.shape))]);
 
-/** Both operands have two axes, so the result has, whatever else is known. */
+/** Both operands have rank 2, so the result has, whatever else is unknown. */
 const gemmShape = (a: Shape, b: Shape, transA: number, transB: number): Dim[] => [
   dimAt(a, transA === 0 ? 0 : 1),
   dimAt(b, transB === 0 ? 1 : 0),
@@ -28,7 +28,7 @@ shape(['Gemm', 'com.microsoft.FusedGemm'], ({ inputs: [a, b], attrs: { transA, t
   out(a?.dtype ?? b?.dtype, gemmShape(a?.shape, b?.shape, transA, transB)),
 ]);
 
-// transBatchA moves the first axis before the last one: [M, B.., K] reads as [B.., M, K].
+// transBatchA moves the first axis before the last one: [M, B.., K] is read as [B.., M, K].
 shapeRaw(['com.microsoft.FusedMatMul', 'com.microsoft.TransposeMatMul'], ({ node, inputs: [a, b] }) => {
   const side = (v: Value | undefined, name: string): Shape => {
     const dims = v?.shape;
@@ -39,7 +39,7 @@ shapeRaw(['com.microsoft.FusedMatMul', 'com.microsoft.TransposeMatMul'], ({ node
   return [out(a?.dtype ?? b?.dtype, matmulShape(side(a, 'A'), side(b, 'B')))];
 });
 
-// The quantized weight is [K, N]; its packed shape says nothing, the attributes do.
+// The quantized weight is [K, N] by its attributes; its packed shape does not show that.
 shapeRaw(['com.microsoft.MatMulNBits', 'com.microsoft.MatMulBnb4'], ({ node, inputs: [a] }) => {
   const n = intAttr(node, 'N') ?? null;
   return [out(a?.dtype, a?.shape === undefined ? undefined : [...a.shape.slice(0, -1), n])];
@@ -67,7 +67,7 @@ shape('loraify.Joined', ({ inputs: [x], attrs: { widths } }) => {
 
 shapeRaw('Det', ({ inputs: [x] }) => [out(x?.dtype, x?.shape?.slice(0, -2))]);
 
-/** Labels of one operand's axes; "." stands for each axis that an ellipsis covers, counted from the right. */
+/** Labels of one operand's axes; "." is a label for each axis that an ellipsis covers, counted from the right. */
 function labelsOf(term: string, rank: number | undefined): string[] | undefined {
   const plain = term.replace('...', '');
   if (!term.includes('...')) return [...term];

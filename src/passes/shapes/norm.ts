@@ -35,7 +35,7 @@ shapeRaw('com.microsoft.EmbedLayerNormalization', ({ inputs: [ids, , words] }) =
 shapeRaw('BatchNormalization', ({ inputs: [x, , , mean, variance] }) => [like(x), like(mean), like(variance)]);
 shapeRaw('Dropout', ({ inputs: [x] }) => [like(x), out('bool', x?.shape)]);
 
-/** The type that an attribute names; 0 and absence mean none. */
+/** The type of a type attribute; 0 and absence mean none. */
 const named = (n: number): DataType | undefined => (n === 0 ? undefined : dataTypeFromNumber(n));
 
 shape('QuantizeLinear', ({ inputs: [x, , zero], attrs: { output_dtype } }) => [

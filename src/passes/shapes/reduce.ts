@@ -15,7 +15,7 @@ function reduced(x: Value | undefined, axes: Value | undefined, keep: boolean, n
   const list = axes === undefined ? [] : numbersIn(axes);
   const size = axes?.shape?.[0];
   if (list === undefined && size !== 0) {
-    // Axes computed at run time: the rank is known where it stays, or where their number is.
+    // Axes computed at run time: the rank is known if keepdims is set, or if the number of axes is known.
     if (keep) return unknownDims(dims.length);
     return typeof size === 'number' && size <= dims.length ? unknownDims(dims.length - size) : undefined;
   }
@@ -24,7 +24,7 @@ function reduced(x: Value | undefined, axes: Value | undefined, keep: boolean, n
   return at === undefined ? undefined : reducedShape(dims, at, keep);
 }
 
-/** The one element that is left where a vector of known elements is reduced. */
+/** The one element left by a reduction of a vector of known elements. */
 const folds: { readonly [op: string]: (list: readonly Dim[]) => Dim } = {
   ReduceSum: sum,
   ReduceProd: product,

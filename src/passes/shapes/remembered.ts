@@ -2,7 +2,7 @@ import type { Dim } from '../../graph/model.ts';
 
 type Known = number | string;
 
-/** A function of two known lengths that remembers its results: a graph asks for the same few again and again. */
+/** Memoizes a function of two known dims: a graph needs the same few results many times. */
 export function remembered(f: (a: Known, b: Known) => Dim): (a: Known, b: Known) => Dim {
   const rows = new Map<Known, Map<Known, Dim>>();
   return (a, b) => {

@@ -1,10 +1,10 @@
-/** Resize, and Upsample as old models have it. */
+/** Resize, and the Upsample of old models. */
 import type { Dim } from '../../graph/model.ts';
 import { floorDiv, mul } from './dims.ts';
 import { constantsOf, elementsOf, numbersIn } from './elements.ts';
 import { axesIn, out, shape, shapeRaw, unknownDims } from './rule.ts';
 
-/** Scales are floats: exact where the scaled length is a whole number, rounded down where both are known. */
+/** Scales are floats: exact if the scaled dim is a whole number, rounded down if both are known. */
 function scaled(d: Dim, by: number | undefined): Dim {
   if (by === undefined || d === null) return null;
   if (typeof d === 'number') return Math.floor(d * by);
@@ -34,7 +34,7 @@ shape('Resize', ({ inputs: [x, , scales, sizes], attrs: { axes, keep_aspect_rati
   ];
 });
 
-/** One scale for all axes: the smallest or the largest that the sizes ask for. */
+/** One scale for all axes: the smallest or the largest that the sizes require. */
 function keptRatio(
   dims: readonly Dim[],
   at: readonly number[],

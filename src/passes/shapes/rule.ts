@@ -1,6 +1,6 @@
 /**
- * The registry of shape rules. A rule says what the outputs of one operator are, given its inputs; what it does not know it
- * leaves undefined (a type), undefined (a rank) or null (a length). Operators are in their forms of opset 18 and later.
+ * The registry of shape rules. A rule gives the outputs of one operator for its inputs; an unknown type or rank is
+ * undefined, an unknown dim is null. Operators are in their forms of opset 18 and later.
  */
 import type { Dim, Graph, Node, Value, ValueType } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';
@@ -10,7 +10,7 @@ import type { AttrsOf, RowKey } from '../dialect/table.ts';
 
 export type Shape = readonly Dim[] | undefined;
 
-/** What is known about one output. */
+/** The facts about one output. */
 export interface Typed {
   readonly type: ValueType | undefined;
   /** Elements of a small integer or bool tensor, flattened. */
@@ -20,10 +20,10 @@ export interface Typed {
 export interface Site<A> {
   readonly node: Node;
   readonly inputs: readonly (Value | undefined)[];
-  /** How many outputs the node has. */
+  /** The number of outputs of the node. */
   readonly count: number;
   readonly attrs: A;
-  /** Infers a body, whose inputs the rule has typed. */
+  /** Infers a body, after the rule has typed its inputs. */
   readonly infer: (body: Graph) => void;
 }
 
@@ -33,7 +33,7 @@ const rules = new Map<string, Rule>();
 
 export const shapeRule = (node: Node): Rule | undefined => rules.get(opKey(node));
 
-/** Operators that have a rule, as the registry keys them. */
+/** Operators that have a rule, as registry keys. */
 export const shapeRuleKeys = (): string[] => [...rules.keys()];
 
 function put(key: string, rule: Rule): void {
@@ -50,7 +50,7 @@ export function shape<O extends RowKey>(
     put(op, (site) => rule({ ...site, attrs: attrsOf(site.node, op) }));
 }
 
-/** The rule of operators outside the tables, or of many with different attributes that it does not read. */
+/** The rule of operators outside the tables, or of several with different attributes that it does not read. */
 export function shapeRaw(keys: string | readonly string[], rule: Rule): void {
   for (const key of typeof keys === 'string' ? [keys] : keys) put(key, rule);
 }
@@ -60,17 +60,17 @@ export const out = (dtype: DataType | undefined, dims: Shape, elements?: readonl
   elements,
 });
 
-/** An output like `v`, elements aside. */
+/** An output with the type and shape of `v`, but not its elements. */
 export const like = (v: Value | undefined): Typed =>
   v?.type === undefined ? out(v?.dtype, v?.shape) : { type: v.type };
 
-/** A non-negative axis, undefined where it lies outside. */
+/** A non-negative axis, undefined if it is out of range. */
 export function axisIn(axis: number, rank: number): number | undefined {
   const a = axis < 0 ? axis + rank : axis;
   return Number.isInteger(a) && a >= 0 && a < rank ? a : undefined;
 }
 
-/** All as non-negative axes, undefined where one lies outside. */
+/** All as non-negative axes, undefined if one is out of range. */
 export function axesIn(axes: readonly number[], rank: number): number[] | undefined {
   const list = axes.flatMap((a) => axisIn(a, rank) ?? []);
   return list.length === axes.length ? list : undefined;
@@ -78,11 +78,11 @@ export function axesIn(axes: readonly number[], rank: number): number[] | undefi
 
 export const unknownDims = (rank: number): Dim[] => new Array<Dim>(rank).fill(null);
 
-/** `dims` with one length replaced. */
+/** `dims` with one dim replaced. */
 export const withDim = (dims: readonly Dim[], axis: number, d: Dim): Dim[] =>
   dims.map((old, i) => (i === axis ? d : old));
 
-/** The length at an axis (from the end where negative); null where unknown or absent. */
+/** The dim at an axis (from the end if negative); null if unknown or absent. */
 export const dimAt = (dims: Shape, axis: number): Dim => dims?.at(axis) ?? null;
 
 /** An int attribute of an operator outside the table. */

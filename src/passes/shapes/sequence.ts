@@ -1,4 +1,4 @@
-/** Sequences and optional values. A sequence's element type is what holds for all its elements. */
+/** Sequences and optional values. A sequence's element type is the type common to all its elements. */
 import type { Dim, Value, ValueType } from '../../graph/model.ts';
 import { dataTypeFromNumber } from '../../graph/tensor.ts';
 import { divExact } from './dims.ts';
@@ -31,7 +31,7 @@ shape('SplitToSequence', ({ inputs: [x, split], attrs: { axis, keepdims } }) => 
   return [sequence(out(x?.dtype, withDim(dims, at, partLength(dimAt(dims, at), split))).type)];
 });
 
-/** The length that all parts have: a scalar that divides the axis, or equal lengths. */
+/** The dim that all parts have: a scalar that divides the axis, or equal dims. */
 function partLength(d: Dim, split: Value): Dim {
   if (split.shape?.length === 0) return divExact(d, scalarIn(split)) === null ? null : scalarIn(split);
   const [first = null, ...rest] = elementsOf(split) ?? [];

@@ -4,7 +4,7 @@ import { add, broadcast, floorDiv, sub } from './dims.ts';
 import { scalarIn } from './elements.ts';
 import { axisIn, dimAt, like, out, shape, shapeRaw, withDim } from './rule.ts';
 
-/** Frequencies of a transform of `length` points: all, or the first half of a real signal's. */
+/** Frequencies of a transform of `length` points: all, or the first half for a real signal. */
 const bins = (length: Dim, onesided: boolean): Dim => (onesided ? add(floorDiv(length, 2), 1) : length);
 
 shape('DFT', ({ inputs: [x, length, axis], attrs: { inverse, onesided } }) => {
@@ -19,7 +19,7 @@ shape('DFT', ({ inputs: [x, length, axis], attrs: { inverse, onesided } }) => {
       ),
     ];
   const points = length === undefined ? dimAt(dims, at) : scalarIn(length);
-  // A one-sided inverse gives a real signal; how long it is, only dft_length says.
+  // A one-sided inverse gives a real signal; only dft_length determines its size.
   const real = inverse === 1 && onesided === 1;
   const here = real ? (length === undefined ? null : points) : bins(points, onesided === 1);
   return [out(x?.dtype, [...withDim(dims, at, here).slice(0, -1), real ? 1 : 2])];

@@ -1,17 +1,17 @@
-/** Lengths of slices, also where bounds or lengths are symbolic. */
+/** Dims of slices, also for symbolic bounds or dims. */
 import type { Dim } from '../../graph/model.ts';
 import { add, ceilDiv, isNonNegative, max, min, sub } from './dims.ts';
 
 /** Exporters write "to the end" as the largest int32 or int64; int64 may have been rounded. */
 const far = 2147483647;
 
-/** A bound counted from the start and clamped to [0, d]; null where that depends on a sign nobody knows. */
+/** A bound counted from the start and clamped to [0, d]; null if that depends on an unknown sign. */
 function resolve(bound: Dim, d: Dim): Dim {
   if (bound === null || d === null) return null;
   if (typeof bound === 'number') {
     if (bound >= far) return d;
     if (bound <= -far) return 0;
-    // A symbolic length counts as at least one: [1:] and [:-1] leave S-1.
+    // A symbolic dim counts as at least one: [1:] and [:-1] leave S-1.
     if (typeof d === 'string' && bound === -1) return sub(d, 1);
     if (typeof d === 'string' && bound === 1) return 1;
     return bound < 0 ? max(add(d, bound), 0) : min(bound, d);
@@ -25,7 +25,7 @@ function shortened(bound: Dim, d: Dim): Dim {
   return sub(d, bound) === 1 ? bound : null;
 }
 
-/** The length that Slice leaves of an axis of length d. */
+/** The dim that Slice leaves of an axis of dim d. */
 export function sliceLength(d: Dim, start: Dim, end: Dim, step: Dim): Dim {
   if (typeof step !== 'number' || step === 0) return null;
   if (typeof d === 'number' && typeof start === 'number' && typeof end === 'number') {
@@ -39,7 +39,10 @@ export function sliceLength(d: Dim, start: Dim, end: Dim, step: Dim): Dim {
   return ceilDiv(isNonNegative(length) || length === sub(d, 1) ? length : max(length, 0), step);
 }
 
-/** ONNX Runtime takes exactly these ends as "to where the step leads", also for negative steps (cpu/tensor/slice_helper.h). */
+/**
+ * ONNX Runtime reads exactly these ends as "to the end in the direction of the step", also for negative steps
+ * (cpu/tensor/slice_helper.h).
+ */
 const isOpenEnd = (end: Dim): boolean => end === far || end === 2 ** 63;
 
 /** From the last element to the first. */
@@ -47,7 +50,7 @@ const reversed = (d: Dim, start: Dim, end: Dim): boolean =>
   (start === -1 || (typeof start === 'number' && start >= far) || (start !== null && start === sub(d, 1))) &&
   (isOpenEnd(end) || (typeof end === 'number' && end <= -far));
 
-/** Start and end as the specification clamps them for known lengths. */
+/** Start and end as the specification clamps them for known dims. */
 function bounds(d: number, start: number, end: number, step: number): [number, number] {
   const clamp = (b: number, low: number, high: number): number => Math.min(Math.max(b < 0 ? b + d : b, low), high);
   if (step > 0) return [clamp(start, 0, d), clamp(end, 0, d)];

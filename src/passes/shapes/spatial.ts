@@ -1,4 +1,4 @@
-/** Convolutions, pools and what else works on [N, C, spatial...]. */
+/** Convolutions, pools and other operators on [N, C, spatial...]. */
 import type { Dim, Value } from '../../graph/model.ts';
 import type { DataType } from '../../graph/tensor.ts';
 import { add, ceilDiv, divExact, floorDiv, min, mul, product, sub } from './dims.ts';
@@ -13,7 +13,7 @@ interface Window {
   readonly strides: readonly number[] | undefined;
 }
 
-/** How far a kernel reaches along one axis. */
+/** The extent of a kernel along one axis. */
 const reach = (kernel: Dim, dilation: number): Dim => add(mul(sub(kernel, 1), dilation), 1);
 
 /** Positions of a window along axis i, as the specifications of Conv and of the pools define them. */
@@ -27,7 +27,8 @@ function windowLength(d: Dim, kernel: Dim, i: number, axes: number, w: Window): 
   const room = sub(add(d, before + after), span);
   if (w.ceil_mode !== 1) return add(floorDiv(room, stride), 1);
   const count = add(ceilDiv(room, stride), 1);
-  // A window that would start in the padding behind the end does not count; rarely possible, so decided only where it matters.
+  // A window that would start in the padding after the end does not count; rarely possible, so decided only if it
+  // matters.
   if (typeof span === 'number' && stride + after <= span) return count;
   if (typeof count !== 'number' || typeof d !== 'number') return null;
   return (count - 1) * stride >= d + before ? count - 1 : count;

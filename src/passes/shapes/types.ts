@@ -1,7 +1,10 @@
-/** Types of values against each other: what both say together, and what is true of either. */
+/** Combines types of values: the facts of both, and the facts true of either. */
 import type { Dim, TensorType, ValueType } from '../../graph/model.ts';
 
-/** What is inferred, completed by what was known. Where they contradict each other the inputs decide, not an old note. */
+/**
+ * The inferred type, completed by what was known. If they contradict each other, the inference from the inputs wins
+ * over the earlier declaration.
+ */
 export function refine(known: ValueType | undefined, inferred: ValueType | undefined): ValueType | undefined {
   if (known === undefined || inferred === undefined) return inferred ?? known;
   if (known.kind === 'tensor' && inferred.kind === 'tensor') return refineTensor(known, inferred);
@@ -19,11 +22,14 @@ function refineTensor(known: TensorType, inferred: TensorType): TensorType {
   return { ...(both ? known : inferred), dtype: inferred.dtype ?? known.dtype, shape };
 }
 
-/** A number says more than a symbol, a symbol more than nothing; of two symbols the inputs' goes with the other values. */
+/**
+ * A number is more precise than a symbol, a symbol more than null; of two symbols the inputs' one agrees with the other
+ * values.
+ */
 const refineDim = (known: Dim, inferred: Dim): Dim =>
   typeof inferred === 'number' ? inferred : typeof known === 'number' ? known : (inferred ?? known);
 
-/** What is true of both: for results that come from one of several places. */
+/** The facts true of both, for results that come from one of several places. */
 export function common(a: ValueType | undefined, b: ValueType | undefined): ValueType | undefined {
   if (a === undefined || b === undefined) return undefined;
   if (a.kind === 'tensor' && b.kind === 'tensor') {
@@ -36,7 +42,7 @@ export function common(a: ValueType | undefined, b: ValueType | undefined): Valu
   return undefined;
 }
 
-/** True where both say the same. */
+/** True if both types are equal. */
 export function sameType(a: ValueType | undefined, b: ValueType | undefined): boolean {
   if (a === undefined || b === undefined || a.kind !== b.kind) return a === b;
   if (a.kind === 'tensor' && b.kind === 'tensor') {

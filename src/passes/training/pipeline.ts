@@ -9,7 +9,7 @@ import type { AdapterInputs } from '../../graph/choices/package.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import { adapt } from '../adapt/adapt.ts';
-import { type Saved, trainWhole } from '../adapt/modulesToSave.ts';
+import { type Saved, trainModulesToSave } from '../adapt/modulesToSave.ts';
 import { rebase } from '../adapt/residualWeights.ts';
 import { absorbBiases } from '../canonicalize/absorbBiases.ts';
 import { canonicalize } from '../canonicalize/adaptedForm.ts';
@@ -77,7 +77,7 @@ const modulesToSave: Pass<AdaptContext> = {
   why: 'each parameter of modules_to_save gets an initializer that only its module reads, before nodes change',
   when: { text: 'with modules_to_save', holds: (c) => c.parameters.length > 0 },
   run: (c) => {
-    c.saved = trainWhole(c.model, c.parameters, c.content);
+    c.saved = trainModulesToSave(c.model, c.parameters, c.content);
   },
 };
 

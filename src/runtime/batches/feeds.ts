@@ -1,4 +1,4 @@
-/** Batches as the graphs take them. */
+/** Converts batches to the feeds of the graphs. */
 
 import type { Manifest } from '../../formats/manifest.ts';
 import type { NumericArray } from '../../formats/rawTensor.ts';
@@ -8,14 +8,14 @@ import { newArray } from '../data/convert.ts';
 import type { BatchTensor } from '../data/index.ts';
 import type { Feeds } from '../worker/protocol.ts';
 
-/** Types and dims of a batch as a string: equal ones can be stacked. */
+/** The types and dims of a batch as a string: batches with equal strings can be stacked. */
 export function signature(feeds: Feeds): string {
   return Object.entries(feeds)
     .map(([name, { type, dims }]) => `${name}:${type}[${dims.join(',')}]`)
     .join(' ');
 }
 
-/** Batches of equal shapes along a new first axis. */
+/** Batches of equal shapes, stacked along a new first axis. */
 export function stacked(batches: readonly Feeds[]): Feeds {
   const [first = {}] = batches;
   const entries = Object.entries(first).map(([name, { type, dims, data }]): [string, BatchTensor] => {
@@ -32,8 +32,8 @@ export function stacked(batches: readonly Feeds[]): Feeds {
 }
 
 /**
- * How many elements the loss of a batch is the mean of (with class weights: their sum), as the graphs' `weight` output has it.
- * Batches are combined by it where a graph does not say it.
+ * The number of elements that the loss of a batch is the mean of (with class weights: their sum), equal to the graphs'
+ * `weight` output. Batches are combined with it if a graph does not output it.
  */
 export function lossWeight({ loss, labels, fixed }: Manifest, feeds: Feeds): number {
   const given = labels === undefined ? undefined : feeds[labels.name];

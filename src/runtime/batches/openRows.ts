@@ -1,4 +1,4 @@
-/** Rows for a graph of a package: what it needs of a data file, and in batches of which size. */
+/** Opens the rows for a graph of a package: the inputs that it needs from a data file, and the batch size. */
 
 import { badOption } from '../../errors.ts';
 import {
@@ -24,37 +24,37 @@ import {
 } from '../data/index.ts';
 import type { Engine } from '../worker/engine.ts';
 
-/** A data file by its name, rows in memory, or a dataset that is already open. */
+/** A data file by its name, rows in memory, or an open dataset. */
 export type Data = string | Iterable<PlainRow> | Dataset;
 
 export interface RowOptions {
-  /** Default 8, or what the graphs have fixed. */
+  /** Default 8, or the size that the graphs fix. */
   readonly batchSize?: number | undefined;
-  /** The column of the labels, in place of the manifest's name, `labels` or `label`. */
+  /** The column of the labels, instead of the manifest's name, `labels` or `label`. */
   readonly labelColumn?: string | undefined;
-  /** Open axes are cut to this length. */
+  /** Open axes are truncated to this size. */
   readonly maxLength?: number | undefined;
-  /** Inputs may have NaN. Default: they are refused. */
+  /** Allows NaN in inputs. By default NaN is refused. */
   readonly allowNan?: boolean | undefined;
-  /** What fills short rows, by input; 0 by default, labels with the ignore index. */
+  /** The padding of short rows, by input; 0 by default, the ignore index for labels. */
   readonly pad?: Readonly<Record<string, number>> | undefined;
 }
 
 export interface Rows {
   readonly dataset: Dataset;
   readonly batchSize: number;
-  /** The graphs have the batch size fixed, and nothing fills a batch up. */
+  /** The graphs fix the batch size, and batches cannot be padded. */
   readonly fixedBatch: boolean;
-  /** Why nothing does, where that is known. */
+  /** The reason why batches cannot be padded, if it is known. */
   readonly leavesOut?: string | undefined;
   readonly batch: BatchOptions;
-  /** Closes what was opened here. */
+  /** Closes the data if this call opened it. */
   close(): void;
 }
 
 /**
- * Opens data for a graph: the model's inputs that it reads, and labels where it takes them.
- * Errors: FILE_NOT_FOUND, BAD_DATA, BAD_OPTION for a batch size that the graphs do not allow, those of the engine.
+ * Opens data for a graph: the model's inputs that it reads, and labels if it takes them. Errors: FILE_NOT_FOUND,
+ * BAD_DATA, BAD_OPTION for a batch size that the graphs do not allow, those of the engine.
  */
 export async function openRows(
   engine: Engine,
@@ -84,7 +84,7 @@ export async function openRows(
     ignoreValue: takesSteps && manifest.fixed !== undefined && reportsLoss(manifest.loss) ? noLabel : undefined,
     rows: size.fill,
   };
-  // What is cut anyway may be longer.
+  // A longer row is allowed if it is truncated anyway.
   const most = options.maxLength ?? Number.POSITIVE_INFINITY;
   const isCut = (v: InputInfo): boolean => v.longest !== undefined && most <= v.longest;
   const shapes = ({ shape, open }: InputInfo): Pick<FieldSpec, 'shape' | 'fixed' | 'isCut'> => {
@@ -103,7 +103,7 @@ export async function openRows(
   };
   const dataset = await open(data, spec, given);
   try {
-    // Finds wrong pad values and lengths before anything is done with the rows.
+    // Checks pad values and lengths before the rows are used.
     batch(dataset, [0], batchOptions);
   } catch (error) {
     if (dataset !== data) dataset.close();
@@ -112,7 +112,7 @@ export async function openRows(
   return { ...size, dataset, batch: batchOptions, close: () => (dataset === data ? undefined : dataset.close()) };
 }
 
-/** What --batch of the compile says. Errors: BAD_OPTION. */
+/** The batch size of the compile (--batch). Errors: BAD_OPTION. */
 function fixedSize(
   { fixed }: Manifest,
   wanted: number | undefined,
@@ -148,7 +148,7 @@ function isDataset(data: Exclude<Data, string>): data is Dataset {
   return 'row' in data && 'fields' in data;
 }
 
-/** Errors: BAD_OPTION. */
+/** The batch size. Errors: BAD_OPTION. */
 export function batchSizeOf(
   values: readonly ValueInfo[],
   wanted: number | undefined,
@@ -161,7 +161,7 @@ export function batchSizeOf(
     const [rows] = shape;
     if (typeof rows !== 'number') continue;
     if (wanted !== undefined && wanted !== rows) {
-      throw badOption(`the model has the batch size of "${name}" fixed to ${rows}`, `use --batch-size ${rows}`);
+      throw badOption(`the model fixes the batch size of "${name}" to ${rows}`, `use --batch-size ${rows}`);
     }
     return { batchSize: rows, fixedBatch: true };
   }

@@ -1,4 +1,4 @@
-/** Rows stacked into the tensors of one batch. */
+/** Stacks rows into the tensors of one batch. */
 
 import { badData, badOption, didYouMean } from '../../errors.ts';
 import { elementCount, type NumericArray } from '../../formats/rawTensor.ts';
@@ -6,15 +6,15 @@ import { convert, type ElementType, newArray } from './convert.ts';
 import type { Dataset, Field, Row, RowValue } from './dataset.ts';
 
 export interface BatchOptions {
-  /** What fills short rows, by name; 0 for other inputs. */
+  /** The padding of short rows, by name; 0 for other inputs. */
   readonly pad?: Readonly<Record<string, number>> | undefined;
-  /** What fills short integer labels. Default -100. */
+  /** The padding of short integer labels. Default -100. */
   readonly ignoreIndex?: number | undefined;
-  /** What fills short float labels. Default 0. */
+  /** The padding of short float labels. Default 0. */
   readonly ignoreValue?: number | undefined;
-  /** The batch is filled up to so many rows: with copies of the last one, whose labels do not count. */
+  /** The number of rows that the batch is padded to: with copies of the last one, whose labels are ignored. */
   readonly rows?: number | undefined;
-  /** Open axes are cut to this length. */
+  /** Open axes are truncated to this size. */
   readonly maxLength?: number | undefined;
 }
 
@@ -26,9 +26,9 @@ export interface BatchTensor {
 }
 
 /**
- * The rows of `indices` as one tensor per field, [indices.length or more, ...row]. An open axis takes the longest row of the batch, or the
- * length that the graphs have fixed.
- * Errors: BAD_OPTION for a pad value of an unknown name or out of its type's range; BAD_DATA from reading a row.
+ * The rows of `indices` as one tensor per field, [indices.length or more, ...row]. An open axis gets the size of the
+ * longest row of the batch, or the size that the graphs fix. Errors: BAD_OPTION for a pad value of an unknown name or
+ * out of its type's range; BAD_DATA from reading a row.
  */
 export function batch(
   dataset: Dataset,
@@ -49,7 +49,10 @@ export function batch(
   return tensors;
 }
 
-/** The longest open axis of each row, as far as it is not cut: rows of one length need no padding. Errors: BAD_DATA from reading a row. */
+/**
+ * The longest open axis of each row, after truncation: rows of one length need no padding. Errors: BAD_DATA from
+ * reading a row.
+ */
 export function rowLengths(dataset: Dataset, { maxLength }: BatchOptions = {}): Uint32Array {
   const lengths = new Uint32Array(dataset.rows);
   for (let i = 0; i < lengths.length; i++) {
@@ -79,13 +82,13 @@ function stack(field: Field, given: readonly RowValue[], options: BatchOptions):
   if (ragged) fill(data, padding(field, options));
   for (const [i, value] of values.entries()) copyBlock(data, i * size, shape, value.data, 0, value.shape, 0);
   const used = values.length * size;
-  // A copy of a row is something that the model knows what to do with.
+  // A copy of a row is always valid input for the model.
   if (field.isLabels) fill(data.subarray(used), element(field, ignored(field, options)));
   else for (let at = used; at < data.length; at += size) copyRun(data, at, data, used - size, size);
   return { type: field.type, dims: [rows, ...shape], data };
 }
 
-/** Without what lies beyond the longest length, where that is below a fixed one. */
+/** The row truncated to the maximum length, if that is below a fixed one. */
 function cut({ type, shape, fixed }: Field, value: RowValue, most = Number.POSITIVE_INFINITY): RowValue {
   const isLong = (length: number, axis: number): boolean =>
     typeof shape[axis] !== 'number' && typeof fixed?.[axis] === 'number' && length > most;
@@ -100,7 +103,7 @@ function cut({ type, shape, fixed }: Field, value: RowValue, most = Number.POSIT
 const padding = (field: Field, options: BatchOptions): number | bigint =>
   element(field, options.pad?.[field.name] ?? (field.isLabels ? ignored(field, options) : 0));
 
-/** The label that does not count; labels of a float type have no ignore index. */
+/** The ignored label; labels of a float type have no ignore index. */
 const ignored = ({ type }: Field, { ignoreIndex = -100, ignoreValue = 0 }: BatchOptions): number =>
   /^u?int/.test(type) ? ignoreIndex : ignoreValue;
 
@@ -114,7 +117,7 @@ function fill(data: NumericArray, value: number | bigint): void {
   else data.fill(Number(value));
 }
 
-/** Copies what both blocks have in common; whole runs at a time where the inner axes are equal. */
+/** Copies the intersection of both blocks; whole runs at a time if the inner axes are equal. */
 function copyBlock(
   to: NumericArray,
   toStart: number,

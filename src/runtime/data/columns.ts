@@ -21,7 +21,7 @@ import { fieldsThere } from './missing.ts';
 interface Column {
   readonly dtype: RawDtype;
   readonly shape: readonly number[];
-  /** `length` bytes of the column's data from `offset`. */
+  /** Reads `length` bytes of the column's data from `offset`. */
   bytes(offset: number, length: number): Uint8Array;
 }
 
@@ -40,7 +40,7 @@ export function openNpz(file: string, fields: readonly Field[]): Dataset {
   return columnsDataset(file, fields, names, column, () => {});
 }
 
-/** A .safetensors file; rows are read from the file when they are asked for. Errors: FILE_NOT_FOUND, BAD_SAFETENSORS, BAD_DATA. */
+/** A .safetensors file; rows are read from the file on demand. Errors: FILE_NOT_FOUND, BAD_SAFETENSORS, BAD_DATA. */
 export function openSafetensorsData(file: string, fields: readonly Field[]): Dataset {
   const source = openSafetensors(file);
   const column = (name: string): Column | undefined => {
@@ -86,7 +86,7 @@ function columnsDataset(
   const count = rows?.count ?? 0;
   const shapes = new Map(readers.map(({ name, shape }) => [name, { shape }]));
   checkSymbols(fields, shapes, (reason) => badData(reason, file));
-  // What is wrong with a value is found now, not hours later in the middle of an epoch.
+  // Checks all values now, so that an error does not appear hours later in the middle of an epoch.
   for (const { read } of readers) {
     for (let i = 0; i < count; i++) read(i).check();
   }

@@ -3,7 +3,7 @@
 import type { NumericArray } from '../../formats/rawTensor.ts';
 import { numberToHalf } from '../../graph/tensor.ts';
 
-/** Types that onnxruntime-node can be fed. */
+/** Types of tensors that onnxruntime-node accepts as feeds. */
 export type ElementType =
   | 'float32'
   | 'float64'
@@ -51,13 +51,13 @@ export function newArray(type: ElementType, length: number): NumericArray {
   return new arrays[type](length);
 }
 
-/** Makes an error from a reason and the index of the element that it is about. */
+/** Makes an error from a reason and the index of the element concerned. */
 export type FailAt = (reason: string, index?: number) => Error;
 
 /**
  * The values as elements of `type`. Booleans count as 0 and 1.
- * @param failAt makes the error for what is not a number, not an integer, out of range, or an integer beyond 2^53 that JSON has
- * already rounded.
+ * @param failAt makes the error for a value that is not a number, not an integer, out of range, or an integer beyond
+ * 2^53 that JSON has already rounded.
  */
 export function convert(type: ElementType, values: ArrayLike<unknown>, failAt: FailAt): NumericArray {
   const out = newArray(type, values.length);

@@ -1,4 +1,6 @@
-/** CSV with a header row: the label column, and either the only input spread over the other columns, or columns by name. */
+/**
+ * CSV with a header row: the label column, and either the only input spread over the other columns, or columns by name.
+ */
 
 import { createReadStream } from 'node:fs';
 import { CsvError, parse } from 'csv-parse';
@@ -8,9 +10,9 @@ import { checkedValue, checkSymbols, type Dataset, type Field, type Row, type Ro
 import { type PackedRows, packedRows } from './packed.ts';
 import { type Placement, placementsOf } from './placement.ts';
 
-/** Reads and converts the whole file. Errors: FILE_NOT_FOUND; BAD_DATA naming the line and the column. */
+/** Reads and converts the whole file. Errors: FILE_NOT_FOUND; BAD_DATA, which names the line and the column. */
 export async function openCsv(file: string, fields: readonly Field[]): Promise<Dataset> {
-  openReader(file).close(); // says what is wrong with the path; a stream would end the process
+  openReader(file).close(); // throws for an invalid path; a stream would end the process
   const source = createReadStream(file);
   const parser = parse({ bom: true, info: true, skip_empty_lines: true, max_record_size: 2 ** 24 });
   source.on('error', (error) => parser.destroy(error));

@@ -1,47 +1,47 @@
-/** What a data file is to the trainer: rows with one value per model input, and labels. */
+/** The trainer's view of a data file: rows with one value per model input, and labels. */
 
 import { badData, didYouMean } from '../../errors.ts';
 import type { NumericArray } from '../../formats/rawTensor.ts';
 import { convert, type ElementType, type FailAt, isElementType } from './convert.ts';
 
-/** An input or the labels as the manifest describes them. */
+/** An input or the labels, as the manifest describes them. */
 export interface FieldSpec {
   readonly name: string;
   readonly type: string;
   /** The first axis counts rows. Numbers are fixed sizes; a symbol or null may differ from row to row. */
   readonly shape: readonly (number | string | null)[];
-  /** The same with lengths that the graphs have fixed: shorter rows are filled up to them. */
+  /** The same with dims that the graphs fix: shorter rows are padded to them. */
   readonly fixed?: FieldSpec['shape'] | undefined;
-  /** What stands for it where the data lack it. */
+  /** The default value if the data lack it. */
   readonly missing?: Missing | undefined;
-  /** The most entries that a row may have. */
+  /** The maximum number of entries of a row. */
   readonly longest?: number | undefined;
-  /** Entries beyond a fixed length are cut off. */
+  /** Entries beyond a fixed size are truncated. */
   readonly isCut?: boolean | undefined;
 }
 
 export interface DataSpec {
   readonly inputs: readonly FieldSpec[];
-  /** Absent where none are needed: prediction, or a model that computes its own loss. */
+  /** Absent if no labels are needed: prediction, or a model that computes its own loss. */
   readonly labels?: (FieldSpec & { readonly rule?: LabelRule | undefined }) | undefined;
 }
 
 /**
- * What a loss takes as labels. The graphs would not refuse others: negative classes count from the end there, without a word.
- * `class`: 0 to `classes` (as far as that is known), or the ignore index. `share`: 0 to 1, for bce.
+ * The labels that a loss accepts. The graphs would not refuse others: negative classes count from the end there,
+ * without an error. `class`: 0 to `classes` (if that is known), or the ignore index. `share`: 0 to 1, for bce.
  */
 export type LabelRule =
   | { readonly kind: 'class'; readonly classes?: number | undefined; readonly ignoreIndex: number }
   | { readonly kind: 'share' };
 
 export interface DataOptions {
-  /** The column of the labels, in place of the manifest's name, `labels` or `label`. */
+  /** The column of the labels, instead of the manifest's name, `labels` or `label`. */
   readonly labelColumn?: string | undefined;
-  /** Inputs may have NaN: the model knows what to do with it. */
+  /** Allows NaN in inputs, for models that handle it. */
   readonly allowNan?: boolean | undefined;
-  /** Bytes of converted rows that a .jsonl reader keeps; rows beyond are read again when needed. Default 256 MiB. */
+  /** Bytes of converted rows that a .jsonl reader keeps; further rows are read again when needed. Default 256 MiB. */
   readonly cacheBytes?: number | undefined;
-  /** The label that does not count, for labels made from tokens. Default -100. */
+  /** The ignored label, for labels made from tokens. Default -100. */
   readonly ignoreIndex?: number | undefined;
 }
 
@@ -50,25 +50,25 @@ export interface Field {
   readonly type: ElementType;
   /** The manifest's shape without the axis of rows. */
   readonly shape: readonly (number | string | null)[];
-  /** The same with lengths that the graphs have fixed. */
+  /** The same with dims that the graphs fix. */
   readonly fixed?: readonly (number | string | null)[] | undefined;
   readonly isLabels: boolean;
-  /** Of labels. */
+  /** The rule for labels. */
   readonly rule?: LabelRule | undefined;
   readonly allowNan: boolean;
-  /** The columns it may be in, the first one present counts. */
+  /** The columns it may be in; the first one present is used. */
   readonly columns: readonly string[];
-  /** What stands for it where there is none of these columns. */
+  /** The default value if none of these columns is present. */
   readonly missing?: Missing | undefined;
-  /** The most entries along its first axis. */
+  /** The maximum number of entries along its first axis. */
   readonly longest?: number | undefined;
-  /** Entries beyond a fixed length are cut off. */
+  /** Entries beyond a fixed size are truncated. */
   readonly isCut?: boolean | undefined;
 }
 
 export interface RowValue {
   readonly shape: readonly number[];
-  /** In C order; float16 as bit patterns in uint16, bool as uint8. Not to be changed. */
+  /** In C order; float16 as bit patterns in uint16, bool as uint8. Must not be changed. */
   readonly data: NumericArray;
 }
 
@@ -79,12 +79,18 @@ export interface Dataset {
   readonly rows: number;
   /** The inputs in the manifest's order, then the labels. */
   readonly fields: readonly Field[];
-  /** Row 0 .. rows - 1, by the manifest's names. Errors: BAD_DATA naming the row, where it was not checked at opening. */
+  /**
+   * Row 0 .. rows - 1, by the manifest's names. Errors: BAD_DATA, which names the row, if it was not checked at
+   * opening.
+   */
   row(index: number): Row;
   close(): void;
 }
 
-/** The fields of a spec. Errors: BAD_DATA for a type that JavaScript cannot feed and for a value without an axis of rows. */
+/**
+ * The fields of a spec. Errors: BAD_DATA for a type that JavaScript cannot feed and for a value without an axis of
+ * rows.
+ */
 export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
   const { inputs, labels } = spec;
   const field = (
@@ -92,10 +98,10 @@ export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
     columns: readonly string[],
     isLabels: boolean,
   ): Field => {
-    if (!isElementType(type)) throw badData(`"${name}" has the type ${type}, which a data file cannot hold`);
+    if (!isElementType(type)) throw badData(`"${name}" has the type ${type}, which data files do not support`);
     if (shape.length === 0)
       throw badData(`"${name}" is a scalar: without an axis of rows it cannot come from a data file`);
-    // A label column that was named must be there.
+    // A label column given by the user must be present.
     const known =
       inputs.some((input) => input.name === missing?.like) && !(isLabels && options.labelColumn !== undefined);
     const allowNan = options.allowNan === true && !isLabels;
@@ -105,14 +111,14 @@ export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
   const fields = inputs.map((input) => field(input, [input.name], false));
   if (labels !== undefined) {
     const columns = options.labelColumn === undefined ? [labels.name, 'labels', 'label'] : [options.labelColumn];
-    // A name that an input has cannot mean the labels.
+    // A column with the name of an input cannot be the labels.
     const free = columns.filter((c) => c === options.labelColumn || !inputs.some((input) => input.name === c));
     fields.push({ ...field(labels, free, true), rule: labels.rule });
   }
   return fields;
 }
 
-/** The column that holds a field. Errors: BAD_DATA that names what is there instead. */
+/** The column of a field. Errors: BAD_DATA, which lists the columns that are present. */
 export function columnOf(field: Field, available: ReadonlySet<string>, where: string, file: string): string {
   const found = field.columns.find((column) => available.has(column));
   if (found !== undefined) return found;
@@ -123,7 +129,7 @@ export function columnOf(field: Field, available: ReadonlySet<string>, where: st
   throw badData(`${where} lacks the ${field.isLabels ? 'labels' : 'input'} "${wanted}"${rest}`, file);
 }
 
-/** One value of a row, checked. @param values its elements in C order. */
+/** Checks one value of a row. @param values its elements in C order. */
 export function checkedValue(
   field: Field,
   shape: readonly number[],
@@ -135,7 +141,7 @@ export function checkedValue(
   return { shape, data };
 }
 
-/** Refuses NaN, and labels that the loss does not know. `data` are elements of the field's type. */
+/** Refuses NaN, and labels that the loss does not accept. `data` are elements of the field's type. */
 export function checkElements({ type, rule, allowNan, isLabels }: Field, data: NumericArray, fail: FailAt): void {
   if (!allowNan && type.startsWith('float')) {
     const isNan = type === 'float16' ? (bits: number) => (bits & 0x7fff) > 0x7c00 : Number.isNaN;
@@ -145,10 +151,10 @@ export function checkElements({ type, rule, allowNan, isLabels }: Field, data: N
   for (let i = 0; i < data.length; i++) {
     const label = Number(data[i]);
     if (rule.kind === 'share') {
-      if (!(label >= 0 && label <= 1)) throw fail(`${label} is not between 0 and 1, as bce has it`, i);
+      if (!(label >= 0 && label <= 1)) throw fail(`${label} is out of range: bce takes values from 0 to 1`, i);
     } else if (label !== rule.ignoreIndex && (label < 0 || label >= (rule.classes ?? Number.POSITIVE_INFINITY))) {
       const range = rule.classes === undefined ? 'from 0 on' : `0 to ${rule.classes - 1}`;
-      throw fail(`${label} is no class: they are ${range}, and ${rule.ignoreIndex} for what does not count`, i);
+      throw fail(`${label} is out of range: classes are ${range}; use ${rule.ignoreIndex} to ignore a position`, i);
     }
   }
 }
@@ -156,9 +162,9 @@ export function checkElements({ type, rule, allowNan, isLabels }: Field, data: N
 const nanReason = (isLabels: boolean): string =>
   isLabels
     ? 'NaN, which makes the loss NaN'
-    : 'NaN, which makes the loss NaN; --allow-nan lets it in, for models that expect it';
+    : 'NaN, which makes the loss NaN; --allow-nan allows it, for models that handle it';
 
-/** An element by its place: `"x"[2][0]`. */
+/** An element by its position: `"x"[2][0]`. */
 export function elementName(name: string, shape: readonly number[], index: number | undefined): string {
   if (index === undefined) return `"${name}"`;
   let rest = index;
@@ -182,16 +188,16 @@ export function checkShape(field: Field, shape: readonly number[], fail: (reason
   const [length = 0] = shape;
   if (field.longest !== undefined && length > field.longest)
     throw fail(
-      `"${field.name}" has ${length} entries, but the model's caches hold ${field.longest}; --max-length ${field.longest} cuts`,
+      `"${field.name}" has ${length} entries, but the model's caches hold ${field.longest}; --max-length ${field.longest} truncates`,
     );
   for (const [axis, most] of (field.isCut === true ? [] : (field.fixed ?? [])).entries())
     if (typeof most === 'number' && (shape[axis] ?? 0) > most)
       throw fail(
-        `"${field.name}" has ${shape[axis]} entries, but the package is compiled for ${most}; --max-length ${most} cuts`,
+        `"${field.name}" has ${shape[axis]} entries, but the package is compiled for ${most}; --max-length ${most} truncates`,
       );
 }
 
-/** Checks that axes with one symbol have one length within a row: the tokens and their mask, say. */
+/** Checks that axes with one symbol have the same size within a row, for example the tokens and their mask. */
 export function checkSymbols(
   fields: readonly Field[],
   row: ReadonlyMap<string, Pick<RowValue, 'shape'>>,
@@ -213,9 +219,12 @@ export function checkSymbols(
   }
 }
 
-/** What stands for the input: as many entries as the input `like` has in the same row. */
+/** The default value of an input: as many entries as the input `like` has in the same row. */
 export interface Missing {
-  /** 1; the cumulative sum of the mask minus 1, and 1 where it is 0; 0; the elements of `like`, but for those the mask hides. */
+  /**
+   * 1; the cumulative sum of the mask minus 1, and 1 where it is 0; 0; the elements of `like`, except those that the
+   * mask excludes.
+   */
   readonly value: 'ones' | 'positions' | 'zeros' | 'copy';
   readonly like: string;
 }

@@ -7,12 +7,12 @@ import type { DataOptions, Dataset, Field, Row } from './dataset.ts';
 import { fieldsThere } from './missing.ts';
 import { readRow } from './rowsDataset.ts';
 
-/** A line must fit into a string and be parsed at once. */
+/** The limit of a line, which is converted to a string and parsed as a whole. */
 const maxLineBytes = 2 ** 28;
 
 /**
- * Reads and checks every line once. Converted rows are kept up to `cacheBytes`; of the others only the place in the file.
- * Errors: FILE_NOT_FOUND; BAD_DATA naming the line.
+ * Reads and checks every line once. Converted rows are kept up to `cacheBytes`; for the others only their offset in the
+ * file. Errors: FILE_NOT_FOUND; BAD_DATA, which names the line.
  */
 export function openJsonl(file: string, fields: readonly Field[], options: DataOptions): Dataset {
   const reader = openReader(file);
@@ -20,7 +20,7 @@ export function openJsonl(file: string, fields: readonly Field[], options: DataO
     let budget = options.cacheBytes ?? 2 ** 28;
     const places: { readonly offset: number; readonly length: number; readonly line: number }[] = [];
     const kept: (Row | undefined)[] = [];
-    // The first row says which inputs there are.
+    // The first row determines which inputs are present.
     let there: readonly Field[] | undefined;
     const parse = (bytes: Uint8Array, line: number): Row | undefined => {
       const object = parseObject(bytes, line, file);
@@ -71,7 +71,7 @@ function parseObject(bytes: Uint8Array, line: number, file: string): object | un
 }
 
 function rowBytes(row: Row): number {
-  let bytes = 200; // the map itself, roughly
+  let bytes = 200; // the approximate size of the map itself
   for (const { data } of row.values()) bytes += data.byteLength + 200;
   return bytes;
 }

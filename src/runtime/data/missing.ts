@@ -3,16 +3,16 @@
 import { convert } from './convert.ts';
 import type { Dataset, Field, Missing, RowValue } from './dataset.ts';
 
-/** The fields that there is a column for, and those that nothing else can stand for. */
+/** The fields with a column, and those that have no default. */
 export function fieldsThere(fields: readonly Field[], has: (column: string) => boolean): Field[] {
   return fields.filter((field) => field.missing === undefined || field.columns.some(has));
 }
 
-/** The dataset with every field in every row. @param ignoreIndex the label of a token that the mask hides. */
+/** The dataset with every field in every row. @param ignoreIndex the label of a masked token. */
 export function completed(dataset: Dataset, ignoreIndex: number): Dataset {
   const absent = dataset.fields.filter((f) => f.missing !== undefined);
   if (absent.length === 0) return dataset;
-  // Others are computed from the masks.
+  // Masks come first, because other fields are computed from them.
   const order = [...absent].sort((a, b) => rank(a) - rank(b));
   const masks = absent.filter((f) => f.missing?.value === 'ones');
   return {

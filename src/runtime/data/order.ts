@@ -1,4 +1,7 @@
-/** Which rows a step trains on: a pure function of (rows, batch size, seed, step), so that a resumed run repeats nothing. */
+/**
+ * The rows that a step trains on: a pure function of (rows, batch size, seed, step), so that a resumed run repeats
+ * nothing.
+ */
 
 import { badOption } from '../../errors.ts';
 import { type Stream, stream } from '../../graph/random.ts';
@@ -13,7 +16,7 @@ export interface OrderOptions {
   readonly lengths?: ArrayLike<number> | undefined;
 }
 
-/** Rows are sorted by length within this many batches: little padding is left, and every epoch still has other batches. */
+/** Rows are sorted by length within this many batches: padding is small, and batches still differ between epochs. */
 const batchesSortedTogether = 50;
 
 export interface BatchOrder {
@@ -61,8 +64,8 @@ export function permutation(rows: number, seed: number, epoch: number): Uint32Ar
 }
 
 /**
- * The rows sorted by length within chunks of several batches, and the batches shuffled: sorted ones would train on long rows first.
- * The partial batch stays the last one.
+ * The rows sorted by length within chunks of several batches, and the batches shuffled: sorted ones would train on long
+ * rows first. The partial batch remains the last one.
  */
 function grouped(order: Uint32Array, lengths: ArrayLike<number>, batchSize: number, random: Stream): Uint32Array {
   const chunk = batchesSortedTogether * batchSize;

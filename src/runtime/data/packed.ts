@@ -1,4 +1,4 @@
-/** Rows in memory, column by column: a million rows are a few arrays, not millions of objects. */
+/** Stores rows in memory column by column: a million rows are a few arrays, not millions of objects. */
 
 import { badData } from '../../errors.ts';
 import { bytesOf } from '../../formats/rawTensor.ts';
@@ -6,9 +6,9 @@ import { type ElementType, newArray } from './convert.ts';
 import type { Dataset, Field, Row, RowValue } from './dataset.ts';
 
 export interface PackedRows {
-  /** A row with a value for each of the packed fields. */
+  /** Adds a row with a value for each of the packed fields. */
   add(row: Row): void;
-  /** What was added, as a dataset. @param fields also those that something else stands for. */
+  /** The added rows as a dataset. @param fields includes those with a default. */
   dataset(file: string, fields: readonly Field[]): Dataset;
 }
 

@@ -1,4 +1,4 @@
-/** Parquet: columns by name, lists as arrays; otherwise as CSV has it. */
+/** Parquet: columns by name, lists as arrays; otherwise as in CSV. */
 
 import type { AsyncBuffer, SchemaTree } from 'hyparquet';
 import { badData } from '../../errors.ts';
@@ -8,7 +8,10 @@ import { packedRows } from './packed.ts';
 import { type Placement, placementsOf } from './placement.ts';
 import { nestedValue } from './rowsDataset.ts';
 
-/** Reads and converts the columns that are wanted, row group by row group. Errors: FILE_NOT_FOUND; BAD_DATA naming row and column. */
+/**
+ * Reads and converts the required columns, row group by row group. Errors: FILE_NOT_FOUND; BAD_DATA, which names row
+ * and column.
+ */
 export async function openParquet(file: string, fields: readonly Field[]): Promise<Dataset> {
   const reader = openReader(file);
   try {

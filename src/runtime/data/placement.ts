@@ -1,4 +1,4 @@
-/** Which columns of a table hold the elements of an input. */
+/** Maps the elements of an input to the columns of a table. */
 
 import { badData } from '../../errors.ts';
 import { elementCount } from '../../formats/rawTensor.ts';
@@ -12,9 +12,10 @@ export interface Placement {
 }
 
 /**
- * Finds the columns of the fields: by name; numbered, `input[0]`, `input[1]` ...; or all columns but the labels', for the only input.
- * @param holdsAll whether a column has whole values rather than single elements.
- * Errors: BAD_DATA naming what is missing, or how many columns a field needs.
+ * Finds the columns of the fields: by name; numbered, `input[0]`, `input[1]` ...; or all columns but the labels', for
+ * the only input.
+ * @param holdsAll whether a column has whole values, not single elements. Errors: BAD_DATA, which names a missing
+ * column, or the number of columns that a field needs.
  */
 export function placementsOf(
   header: readonly string[],
@@ -29,7 +30,7 @@ export function placementsOf(
   }
   const names = new Set(header);
   const find = (field: Field): readonly number[] | undefined => byName(field, field.columns, index, file);
-  // columnOf throws here, for nothing of that name is there.
+  // columnOf throws here, because there is no such column.
   const get = (field: Field): readonly number[] =>
     find(field) ?? [header.indexOf(columnOf(field, names, 'the header', file))];
   const there = fields.filter((field) => field.missing === undefined || find(field) !== undefined);
@@ -38,10 +39,10 @@ export function placementsOf(
   const inputs = there.filter((field) => !field.isLabels);
   const only = inputs.length === 1 ? inputs[0] : undefined;
   const own = only && find(only);
-  // One column that happens to have the input's name is all of it only where one element is wanted.
+  // One column with the input's name is the whole input only if the input has one element.
   const isWhole = (columns: readonly number[]): boolean => columns.length === 1 && columns.some(holdsAll);
   const spread = only !== undefined && (own === undefined || (own.length === 1 && !isWhole(own) && !isSingle(only)));
-  // Without labels asked for (a prediction), a label column is still no input.
+  // Without labels (a prediction), a label column is still not an input.
   const skipped = new Set(labelColumns ?? [index.get('labels') ?? index.get('label') ?? -1]);
   const others = header.map((_, i) => i).filter((i) => !skipped.has(i));
 
@@ -51,7 +52,10 @@ export function placementsOf(
   });
 }
 
-/** The column `name`, or the columns `name[0]`, `name[1]` ... in the order of their numbers; undefined where there is neither. */
+/**
+ * The column `name`, or the columns `name[0]`, `name[1]` ... in the order of their numbers; undefined if there is
+ * neither.
+ */
 function byName(
   { name }: Field,
   candidates: readonly string[],
@@ -96,7 +100,7 @@ function shapeFor(field: Field, count: number, file: string): number[] {
   const shape = field.shape.map((dim) => (typeof dim === 'number' ? dim : size));
   if (elementCount(shape) !== count) {
     const wanted = open === 1 ? `a multiple of ${product}` : product;
-    throw badData(`"${field.name}" needs ${wanted} columns, but ${count} are there`, file);
+    throw badData(`"${field.name}" needs ${wanted} columns, but the file has ${count}`, file);
   }
   return shape;
 }

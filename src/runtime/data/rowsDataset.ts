@@ -1,4 +1,4 @@
-/** Rows as objects: input name -> nested array. What a line of .jsonl holds, and what the library is given. */
+/** Rows as objects: input name -> nested array. The form of a line of .jsonl, and of rows passed to the library. */
 
 import { types } from 'node:util';
 import { badData } from '../../errors.ts';
@@ -21,7 +21,9 @@ import { completed, fieldsThere } from './missing.ts';
 /** A row: input name -> number or nested array of numbers (typed arrays for the innermost axis), and the labels. */
 export type PlainRow = object;
 
-/** Rows in memory as a dataset; every value is checked and converted now. Errors: BAD_DATA naming the row. */
+/**
+ * Rows in memory as a dataset; every value is checked and converted immediately. Errors: BAD_DATA, which names the row.
+ */
 export function rowsDataset(rows: Iterable<PlainRow>, spec: DataSpec, options: DataOptions = {}): Dataset {
   const name = 'rows';
   const fields = fieldsOf(spec, options);
@@ -45,7 +47,7 @@ export function rowsDataset(rows: Iterable<PlainRow>, spec: DataSpec, options: D
   return completed(dataset, options.ignoreIndex ?? -100);
 }
 
-/** One row, checked. @param where what the row is, for messages: `line 3`. Errors: BAD_DATA. */
+/** Checks one row. @param where the row's name for messages: `line 3`. Errors: BAD_DATA. */
 export function readRow(object: object, fields: readonly Field[], where: string, file: string): Row {
   const fail = (reason: string): Error => badData(`${where}: ${reason}`, file);
   const columns = new Map<string, unknown>(Object.entries(object));
@@ -59,14 +61,14 @@ export function readRow(object: object, fields: readonly Field[], where: string,
   return row;
 }
 
-/** A nested array as the value of a field, checked. @param fail makes the error of the row. */
+/** Checks a nested array and converts it to the value of a field. @param fail makes the error of the row. */
 export function nestedValue(field: Field, value: unknown, column: string, fail: (reason: string) => Error): RowValue {
   const { shape, values } = flatten(value, field, (reason) => fail(`"${column}": ${reason}`));
   checkShape(field, shape, fail);
   return checkedValue(field, shape, values, (reason, i) => fail(`${elementName(column, shape, i)}: ${reason}`));
 }
 
-/** A nested array as its shape and its leaves in C order; every level must have arrays of one length. */
+/** A nested array as its shape and its leaves in C order; all arrays of a level must have one length. */
 function flatten(
   value: unknown,
   field: Field,
@@ -81,10 +83,10 @@ function flatten(
       const item = types.isTypedArray(given) ? Array.from<unknown>(given) : given;
       if (!Array.isArray(item)) throw fail(`it is nested ${axis} deep, not ${field.shape.length}`);
       length ??= item.length;
-      if (item.length !== length) throw fail(`arrays of ${length} and of ${item.length} elements stand side by side`);
+      if (item.length !== length) throw fail(`arrays of ${length} and of ${item.length} elements are in one array`);
       for (const inner of item) next.push(inner);
     }
-    // Below an empty array nothing tells the sizes.
+    // An empty array does not determine the inner dims.
     shape.push(length ?? (typeof dim === 'number' ? dim : 0));
     level = next;
   }

@@ -1,15 +1,18 @@
-/** Metrics of outputs that are compared element by element: regression, and binary labels. Streaming: memory of the columns. */
+/**
+ * Metrics of outputs that are compared element by element: regression, and binary labels. Streaming: memory in
+ * proportion to the columns.
+ */
 
 /** Sums over batches; `values` and `labels` are elements in C order whose last axis has `columns` entries. */
 export interface ElementMetrics<T> {
-  /** Batches whose sizes do not agree are passed over. */
+  /** Batches of different sizes are ignored. */
   add(values: ArrayLike<number>, labels: ArrayLike<number>): void;
   result(): T;
 }
 
 /**
- * Mean absolute error and coefficient of determination, as scikit-learn's mean_absolute_error and r2_score: the mean over the columns;
- * constant labels give 1 where they are hit and else 0; fewer than two rows give NaN.
+ * Mean absolute error and coefficient of determination, as scikit-learn's mean_absolute_error and r2_score: the mean
+ * over the columns; constant labels give 1 for exact predictions and else 0; fewer than two rows give NaN.
  */
 export function regression(columns: number): ElementMetrics<{ readonly mae: number; readonly r2: number }> {
   // Welford's recurrence: sums of squares of large values would cancel.
@@ -42,8 +45,9 @@ export function regression(columns: number): ElementMetrics<{ readonly mae: numb
 }
 
 /**
- * Accuracy and F1 of binary labels, as scikit-learn's accuracy_score and f1_score. One column: F1 of the label 1. Several: rows that
- * are right in all columns, and the mean F1 of the columns. A column with neither labels nor predictions has F1 0.
+ * Accuracy and F1 of binary labels, as scikit-learn's accuracy_score and f1_score. One column: F1 of the label 1.
+ * Several: rows that are correct in all columns, and the mean F1 of the columns. A column with neither labels nor
+ * predictions has F1 0.
  * @param threshold values above it are the prediction 1: 0 for logits, 0.5 for probabilities. Labels are 1 above 0.5.
  */
 export function binary(

@@ -1,4 +1,4 @@
-/** Loss and metrics over a data file, and the model's outputs row by row. Nothing here changes the state. */
+/** Loss and metrics over a data file, and the model's outputs row by row. The state is not changed. */
 
 import { type Manifest, openShape } from '../../formats/manifest.ts';
 import { losses } from '../../graph/choices/losses.ts';
@@ -9,15 +9,15 @@ import { binary, type ElementMetrics, regression } from './elementMetrics.ts';
 import { accuracy, type ClassCounts, classCounts, weightedMean } from './metrics.ts';
 
 export interface Evaluation {
-  /** Mean over all elements that count; NaN where there are none, or the loss is not the graph's. */
+  /** Mean over all elements that are not ignored; NaN if there are none, or if the graph does not compute the loss. */
   readonly loss: number;
-  /** How many elements that is (with class weights: their sum). */
+  /** The number of these elements (with class weights: their sum). */
   readonly weight: number;
-  /** Rows. */
+  /** The number of rows. */
   readonly examples: number;
-  /** Share of labels that the highest score hits: cross-entropy and causal-lm. bce: share of rows that are right. */
+  /** Share of labels with the highest score: cross-entropy and causal-lm. bce: share of rows that are correct. */
   readonly accuracy?: number;
-  /** Of the classes' F1 the mean (cross-entropy), of the labels' (bce). */
+  /** The mean F1 of the classes (cross-entropy), or of the labels (bce). */
   readonly f1?: number;
   /** exp(loss): causal-lm. */
   readonly perplexity?: number;
@@ -28,14 +28,14 @@ export interface Evaluation {
 
 export interface EvaluateOptions {
   readonly batchSize: number;
-  /** The graphs have this batch size fixed: rows that fill no batch are left out. */
+  /** The graphs fix this batch size: rows that fill no batch are left out. */
   readonly fixedBatch: boolean;
   readonly batch: BatchOptions;
-  /** Called after each batch with the rows done. */
+  /** Called after each batch with the number of rows done. */
   readonly onProgress?: ((rows: number) => void) | undefined;
 }
 
-/** Errors: those of reading the data and of the engine. */
+/** Evaluates the current state. Errors: those of reading the data and of the engine. */
 export async function evaluate(engine: Engine, dataset: Dataset, options: EvaluateOptions): Promise<Evaluation> {
   const { manifest } = engine;
   const { loss: kind, labels } = manifest;
@@ -46,14 +46,14 @@ export async function evaluate(engine: Engine, dataset: Dataset, options: Evalua
   const output = elementwise === undefined || compared?.isScore === true ? compared : undefined;
   const shift = row?.shift === true;
   const { ignoreIndex, classAxis } = kind ?? {};
-  // A model may give the winning class itself.
+  // A model may output the predicted class itself.
   const scored = accuracy({ classAxis, ignoreIndex, shift });
   const winners = classCounts();
   const mean = weightedMean();
   let examples = 0;
   for (const rows of batches(dataset.rows, options)) {
     const feeds = batch(dataset, rows, options.batch);
-    // The feeds are moved to the worker.
+    // The feeds are transferred to the worker.
     const given = output === undefined || labels === undefined ? undefined : feeds[labels.name];
     const truth = given && { type: given.type, data: given.data.slice() };
     const { loss, weight, outputs } = await engine.evaluate(feeds, output === undefined ? [] : [output.name]);
@@ -81,11 +81,11 @@ export async function evaluate(engine: Engine, dataset: Dataset, options: Evalua
   };
 }
 
-/** Sums for losses that compare element by element; undefined for others. */
+/** Sums for losses over elements; undefined for others. */
 function elementMetrics({ loss, labels }: Manifest): ElementMetrics<Partial<Evaluation>> | undefined {
   const shape = labels === undefined ? [] : openShape(labels);
   const last = shape.length > 1 ? shape.at(-1) : 1;
-  // In an open axis the columns are no quantities of their own.
+  // Along an open axis the columns are not separate quantities.
   const columns = typeof last === 'number' && last > 0 ? last : 1;
   if (loss === undefined) return undefined;
   const { metrics } = losses[loss.kind];
@@ -94,7 +94,7 @@ function elementMetrics({ loss, labels }: Manifest): ElementMetrics<Partial<Eval
   return metrics === 'binary' ? binary(columns, loss.output === loss.tensor ? 0 : 0.5) : undefined;
 }
 
-/** The output that the loss was chosen for: values or scores per class, or the winning class where it is an integer. */
+/** The output that the loss was chosen for: values or scores per class, or the predicted class if it is an integer. */
 async function comparedOutput(
   engine: Engine,
 ): Promise<{ readonly name: string; readonly isScore: boolean } | undefined> {

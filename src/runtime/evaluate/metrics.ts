@@ -3,14 +3,14 @@
 import { badData } from '../../errors.ts';
 
 export interface WeightedMean {
-  /** A batch's mean and how many elements it runs over. A batch without elements adds nothing, whatever its mean. */
+  /** Adds a batch's mean, over `weight` elements. A batch without elements adds nothing, whatever its mean. */
   add(mean: number, weight: number): void;
   /** The mean over all elements; NaN before the first one. */
   readonly value: number;
   readonly weight: number;
 }
 
-/** The mean of batch means, each weighted by its `weight`: what one batch of everything would give. */
+/** The mean of batch means, each weighted by its `weight`: equal to the mean of a single batch with all rows. */
 export function weightedMean(): WeightedMean {
   let sum = 0;
   let weight = 0;
@@ -32,7 +32,7 @@ export function weightedMean(): WeightedMean {
 export interface AccuracyOptions {
   /** Axis of the classes in the logits; negative counts from the end. Default -1. */
   readonly classAxis?: number | undefined;
-  /** Labels that do not count. Default -100. */
+  /** The ignored label. Default -100. */
   readonly ignoreIndex?: number | undefined;
   /** causal-lm: the logits [N, S, C] at s predict the label [N, S] at s + 1. */
   readonly shift?: boolean | undefined;
@@ -40,13 +40,12 @@ export interface AccuracyOptions {
 
 export interface Accuracy {
   /**
-   * One batch.
+   * Adds one batch.
    * @param logits elements in C order of shape `dims`, as numbers (not float16 bit patterns).
-   * @param labels class indices of the shape `dims` without the class axis.
-   * Errors: BAD_DATA where the lengths do not agree.
+   * @param labels class indices of the shape `dims` without the class axis. Errors: BAD_DATA if the sizes do not match.
    */
   add(logits: ArrayLike<number>, dims: readonly number[], labels: ArrayLike<bigint | number>): void;
-  /** correct / total; NaN before the first label that counts. */
+  /** correct / total; NaN before the first label that is not ignored. */
   readonly value: number;
   /** The mean F1 of the classes that are labels or predictions, as scikit-learn's f1_score(average="macro"); NaN before the first label. */
   readonly f1: number;
@@ -54,7 +53,7 @@ export interface Accuracy {
   readonly total: number;
 }
 
-/** Share of labels that have the highest logit. Of equal logits the first one counts; NaN is never the highest. */
+/** Share of labels with the highest logit. Of equal logits the first one counts; NaN is never the highest. */
 export function accuracy(options: AccuracyOptions = {}): Accuracy {
   const { classAxis = -1, ignoreIndex = -100, shift = false } = options;
   const counts = classCounts();
@@ -93,15 +92,15 @@ export function accuracy(options: AccuracyOptions = {}): Accuracy {
 }
 
 export interface ClassCounts {
-  /** One prediction (-1: none) of a label. */
+  /** Adds one prediction (-1: none) for a label. */
   add(predicted: number, label: number): void;
   readonly correct: number;
   readonly total: number;
-  /** As Accuracy.f1. */
+  /** The same as Accuracy.f1. */
   readonly f1: number;
 }
 
-/** Predictions counted by class: memory of the classes seen, whatever the number of rows. */
+/** Predictions counted by class: memory in proportion to the classes, whatever the number of rows. */
 export function classCounts(): ClassCounts {
   const classes = new Map<number, { hits: number; labels: number; predictions: number }>();
   let correct = 0;
@@ -134,7 +133,7 @@ export function classCounts(): ClassCounts {
   };
 }
 
-/** -1 where all are NaN. */
+/** The index of the highest value; -1 if all are NaN. */
 function argmax(values: ArrayLike<number>, start: number, count: number, stride: number): number {
   let best = -1;
   let highest = Number.NaN;

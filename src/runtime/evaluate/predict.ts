@@ -1,4 +1,4 @@
-/** The model's outputs row by row: rows of one shape share a batch, so no row sees padding. */
+/** The model's outputs row by row: only rows of one shape share a batch, so no row is padded. */
 
 import { badData } from '../../errors.ts';
 import { openShape, reportsLoss } from '../../formats/manifest.ts';
@@ -11,7 +11,7 @@ import type { Feeds } from '../worker/protocol.ts';
 export interface Prediction {
   /** Names of the outputs, in the model's order. */
   readonly outputs: readonly string[];
-  /** Outputs whose first axis does not count rows: they are left out. */
+  /** Outputs whose first axis does not count rows; they are left out. */
   readonly leftOut: readonly string[];
   readonly rows: number;
   /** The outputs of row 0 .. rows - 1, without the axis of rows. */
@@ -22,7 +22,7 @@ export interface PredictOptions extends RowOptions {
   readonly onProgress?: ((rows: number) => void) | undefined;
 }
 
-/** Labels in the data are not looked at. Errors: those of opening the data and of the engine. */
+/** Predicts without reading labels in the data. Errors: those of opening the data and of the engine. */
 export async function predict(engine: Engine, data: Data, options: PredictOptions): Promise<Prediction> {
   const { manifest } = engine;
   const { outputs } = await engine.describe('eval');
@@ -34,7 +34,7 @@ export async function predict(engine: Engine, data: Data, options: PredictOption
   try {
     const { dataset, batchSize, fixedBatch } = rows;
     for (const group of groups(dataset, batchSize)) {
-      // A fixed batch is filled up with its last row.
+      // A batch of fixed size is padded with its last row.
       const fill = fixedBatch ? batchSize - group.length : 0;
       const all = [...group, ...Array.from({ length: fill }, () => group.at(-1) ?? 0)];
       const feeds = batch(dataset, all, rows.batch);
@@ -75,8 +75,8 @@ function* groups(dataset: Dataset, size: number): Generator<number[]> {
 }
 
 /**
- * Labels that mean nothing, for the loss that eval.onnx computes beside the outputs: zeros of the shape that the manifest says,
- * its symbols as the inputs have them; an axis that nothing tells the length of is 1, which broadcasts.
+ * Dummy labels, for the loss that eval.onnx computes in addition to the outputs: zeros of the manifest's shape, with
+ * symbols resolved from the inputs; an axis of unknown size is 1, which broadcasts.
  */
 function withLabels({ manifest }: Engine, feeds: Feeds): Feeds {
   if (manifest.labels === undefined) return feeds;

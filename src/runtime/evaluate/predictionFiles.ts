@@ -1,4 +1,4 @@
-/** Predictions as arrays and as JSON Lines. */
+/** Writes predictions as arrays and as JSON Lines. */
 
 import { float32Text } from '../../formats/floatText.ts';
 import { bytesOf, type RawDtype, type RawTensor } from '../../formats/rawTensor.ts';
@@ -22,7 +22,9 @@ const rawTypes: Readonly<Record<ElementType, RawDtype>> = {
   bool: 'BOOL',
 };
 
-/** One array per output, rows along the first axis; rows shorter than the longest are filled with NaN, integers with 0. */
+/**
+ * One array per output, rows along the first axis; rows shorter than the longest are padded with NaN, integers with 0.
+ */
 export function predictionArrays(prediction: Prediction): [name: string, tensor: RawTensor][] {
   return prediction.outputs.map((name) => {
     const rows = Array.from({ length: prediction.rows }, (_, i) => prediction.row(i)[name]);
@@ -41,7 +43,7 @@ export function predictionArrays(prediction: Prediction): [name: string, tensor:
   });
 }
 
-/** Copies the runs along the last axis of a row into the corner of a block of `dims` at element `start`. */
+/** Copies the runs along the last axis of a row to the corner of a block of `dims` at element `start`. */
 function copyInto(to: Uint8Array, start: number, dims: readonly number[], row: BatchTensor, width: number): void {
   const from = bytesOf(row.data);
   const run = row.dims.at(-1) ?? 1;
@@ -59,7 +61,7 @@ function copyInto(to: Uint8Array, start: number, dims: readonly number[], row: B
   }
 }
 
-/** One JSON object per row: output name -> nested array; numbers that JSON does not have are null. */
+/** One JSON object per row: output name -> nested array; numbers that JSON does not support are null. */
 export function* predictionLines(prediction: Prediction): Generator<string> {
   for (let i = 0; i < prediction.rows; i++) {
     const row = prediction.row(i);

@@ -1,6 +1,6 @@
 /**
- * checkpoints/step-N of a run folder: a PEFT directory with optimizer.safetensors and trainer_state.json beside it. A checkpoint
- * is there whole or not at all: it is written under another name, flushed to the disk and renamed.
+ * checkpoints/step-N of a run folder: a PEFT directory with optimizer.safetensors and trainer_state.json beside it. A
+ * checkpoint is complete or absent: it is written under another name, flushed to the disk and renamed.
  */
 
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
@@ -17,11 +17,11 @@ import { digest } from './fingerprint.ts';
 /** A directory or a file; or several, each with its strength. */
 export type AdapterSource = string | Readonly<Record<string, number>>;
 
-/** How adapters are read and written; the runtime does not know PEFT. */
+/** Reads and writes adapters; passed in because the runtime does not depend on PEFT. */
 export interface AdapterFormat {
   /** The flat vector of any adapter that fits the package. Errors: BAD_ADAPTER, ADAPTER_MISMATCH. */
   read(manifest: Manifest, source: AdapterSource): Float32Array;
-  /** The same for a directory that `files` wrote: bit for bit what was given. */
+  /** The same for a directory that `files` wrote, bit for bit. */
   readExact(manifest: Manifest, directory: string): Float32Array;
   files(manifest: Manifest, params: Float32Array): readonly AdapterFile[];
 }
@@ -41,13 +41,13 @@ const progressSchema = z.object({
   best: bestSchema.optional(),
   /** The loss of the evaluation before the first step. */
   baseline: z.number().optional(),
-  /** Evaluations since the best one. */
+  /** The number of evaluations since the best one. */
   waited: z.int().nonnegative(),
-  /** Of the run: package, data and options. */
+  /** The identity of the run: package, data and options. */
   run: z.string(),
 });
 
-/** Digests of the other files, and of what stands above them in this one. */
+/** Digests of the other files, and of the fields above. */
 const stateSchema = progressSchema.extend({
   format: z.literal('loraify-checkpoint/1'),
   sha256: z.record(z.string(), z.string()),
@@ -71,7 +71,7 @@ export function checkpointPath(run: string, step: number): string {
   return join(folderOf(run), `step-${step}`);
 }
 
-/** Writes checkpoints/step-N, replacing one that is there. Errors: WRITE_FAILED. */
+/** Writes checkpoints/step-N, replacing an existing one. Errors: WRITE_FAILED. */
 export function writeCheckpoint(
   run: string,
   manifest: Manifest,
@@ -82,8 +82,8 @@ export function writeCheckpoint(
   const target = checkpointPath(run, progress.step);
   const files = [...adapters.files(manifest, state.params), { name: optimizerName, chunks: optimizerChunks(state) }];
   const sha256 = Object.fromEntries(files.map(({ name, chunks }) => [name, digest(chunks)]));
-  const said = { format: 'loraify-checkpoint/1', ...progressSchema.parse(progress), sha256 };
-  const text = `${JSON.stringify({ ...said, self: digestOf(said) }, undefined, 2)}\n`;
+  const fields = { format: 'loraify-checkpoint/1', ...progressSchema.parse(progress), sha256 };
+  const text = `${JSON.stringify({ ...fields, self: digestOf(fields) }, undefined, 2)}\n`;
   writeFolderAtomic(target, [...files, { name: stateName, chunks: [Buffer.from(text)] }]);
   return target;
 }
@@ -92,14 +92,14 @@ export interface LastCheckpoint {
   readonly checkpoint: Checkpoint;
   /** Later ones that cannot be used, newest first. */
   readonly passedOver: readonly { readonly directory: string; readonly reason: string }[];
-  /** Why the best adapter so far is no longer known, where that is so: training goes on without it. */
+  /** The reason why the best adapter so far is lost, if it is: training continues without it. */
   readonly lostBest?: string;
 }
 
 /**
- * The last checkpoint of a run that is whole, and with it the one of its best evaluation. Where that one is damaged, one from before
- * it is taken, so that the best adapter is found again; where there is none, training goes on and the best is lost.
- * Errors: BAD_CHECKPOINT where there is none.
+ * The last complete checkpoint of a run, together with the one of its best evaluation. If that one is damaged, an
+ * earlier checkpoint is used, so that the best adapter is found again; without an earlier one, training continues and
+ * the best adapter is lost. Errors: BAD_CHECKPOINT if there is none.
  */
 export function lastCheckpoint(run: string, manifest: Manifest, adapters: AdapterFormat): LastCheckpoint {
   const passedOver: { directory: string; reason: string }[] = [];
@@ -139,7 +139,7 @@ function damageOfBest(
 }
 
 /**
- * Puts checkpoints aside, as step-N.damaged: the run passes their steps again, and until it does they must not look like its
+ * Renames checkpoints to step-N.damaged: the run repeats their steps, and until then they must not be taken for its
  * last ones. Errors: WRITE_FAILED.
  */
 export function setAside({ passedOver }: LastCheckpoint): void {
@@ -153,16 +153,16 @@ export function setAside({ passedOver }: LastCheckpoint): void {
 }
 
 /**
- * Removes all checkpoints but the last `keep`, the best one's among the others stays too; and what killed processes left.
- * Errors: WRITE_FAILED.
+ * Removes all checkpoints except the last `keep` and that of the best evaluation, and the leftovers of killed
+ * processes. Errors: WRITE_FAILED.
  */
 export function prune(run: string, keep: number, best: Best | undefined): void {
   const steps = checkpointSteps(run);
   const extra = steps.slice(0, -keep).filter((step) => step !== best?.step);
-  // The one from before the first step is there only until there is another.
+  // The checkpoint from before the first step is kept only until there is another.
   if (steps.length > 1 && steps[0] === 0 && !extra.includes(0)) extra.push(0);
   for (const step of extra) {
-    // Half of one is never to be seen under its name.
+    // A partly removed checkpoint must never be visible under its name.
     const gone = join(folderOf(run), `.step-${step}.${process.pid}.old`);
     writing(checkpointPath(run, step), () => {
       renameSync(checkpointPath(run, step), gone);
@@ -179,7 +179,7 @@ export function checkpointSteps(run: string): number[] {
   return steps.sort((a, b) => a - b);
 }
 
-/** Errors: BAD_CHECKPOINT for a file that is missing, changed or of another package's size. */
+/** Reads a checkpoint. Errors: BAD_CHECKPOINT for a file that is missing, changed or of another package's size. */
 export function readCheckpoint(directory: string, manifest: Manifest, adapters: AdapterFormat): Checkpoint {
   const fail = (reason: string): Error => badCheckpoint(reason, directory);
   const read = (name: string): Uint8Array =>
@@ -226,9 +226,9 @@ function optimizerChunks({ m, v, step, lossScale }: TrainingState): Uint8Array[]
   ]);
 }
 
-/** Of the values, whatever their order. */
-function digestOf(said: object): string {
-  const sorted = Object.entries(said).sort(([a], [b]) => (a < b ? -1 : 1));
+/** A digest of the values, independent of their order. */
+function digestOf(fields: object): string {
+  const sorted = Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1));
   return digest([Buffer.from(JSON.stringify(sorted))]);
 }
 

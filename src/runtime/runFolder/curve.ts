@@ -1,4 +1,4 @@
-/** The lines of log.jsonl as a curve of bounded size, whatever the length of the run. */
+/** Reduces the lines of log.jsonl to a curve of bounded size, whatever the length of the run. */
 
 /** Means and extremes over neighbouring steps. */
 export interface CurvePoint {
@@ -7,14 +7,14 @@ export interface CurvePoint {
   readonly mean: number;
   readonly low: number;
   readonly high: number;
-  /** Steps in it. */
+  /** The number of steps in it. */
   readonly count: number;
   /** The learning rate of its last step; NaN for evaluations. */
   readonly lr: number;
 }
 
 export interface Curve {
-  /** Takes a line of log.jsonl; one without a finite loss counts for nothing. */
+  /** Adds a line of log.jsonl; a line without a finite loss is ignored. */
   add(line: object): void;
   readonly losses: Series;
   readonly evaluations: Series;
@@ -22,11 +22,14 @@ export interface Curve {
 
 export interface Series {
   readonly points: readonly CurvePoint[];
-  /** Steps that one point covers; 1: the points are the steps themselves. */
+  /** The number of steps per point; 1: the points are the steps themselves. */
   readonly width: number;
 }
 
-/** Beyond twice this many points, neighbours become one: the points depend on the steps alone, not on when a run was cut. */
+/**
+ * Beyond twice this many points, neighbours are merged: the points depend on the steps alone, not on when a run was
+ * interrupted.
+ */
 const points = 300;
 
 export function emptyCurve(): Curve {
@@ -83,7 +86,10 @@ function joined(a: CurvePoint, b: CurvePoint): CurvePoint {
   return { step: b.step, mean, low: Math.min(a.low, b.low), high: Math.max(a.high, b.high), count, lr: b.lr };
 }
 
-/** Gaussian means over neighbouring points, a fortieth of the run on each side: no point lags behind the losses. */
+/**
+ * Gaussian means over neighbouring points, a fortieth of the run on each side, so that they do not lag behind the
+ * losses.
+ */
 export function smoothed({ points: all }: Series): { readonly step: number; readonly value: number }[] {
   const sigma = all.length / 80;
   const kernel = Array.from({ length: Math.ceil(3 * sigma) }, (_, d) => Math.exp(-0.5 * (d / sigma) ** 2));

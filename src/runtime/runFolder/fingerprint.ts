@@ -1,4 +1,4 @@
-/** Digests by which a run knows its package, its data and its checkpoints again. */
+/** Digests that identify the package, the data and the checkpoints of a run. */
 
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -18,8 +18,8 @@ export function fileDigest(file: string): string {
 }
 
 /**
- * Of the manifest, the graphs and the weights. Large files count by their size and by samples: weights that were trained again
- * differ everywhere, and nobody waits for a hash of ten gigabytes. Errors: FILE_NOT_FOUND.
+ * A digest of the manifest, the graphs and the weights. Large files count by their size and by samples: retrained
+ * weights differ everywhere, and hashing ten gigabytes would take too long. Errors: FILE_NOT_FOUND.
  */
 export function packageDigest(directory: string, manifest: Manifest): string {
   const { graphs, splices = [], source, precision } = manifest;
@@ -40,7 +40,7 @@ function sampledDigest(file: string): string {
   });
 }
 
-/** `length` bytes from every `step`th. */
+/** `length` bytes at every `step`th offset. */
 function* pieces(reader: FileReader, length: number, step: number): Generator<Uint8Array> {
   for (let at = 0; at < reader.size; at += step) yield reader.read(at, Math.min(length, reader.size - at));
 }

@@ -1,4 +1,4 @@
-/** A run folder: run.json says what the run is of; it is locked while a process writes into it. */
+/** A run folder: run.json identifies the run; the folder is locked while a process writes to it. */
 
 import { existsSync, lstatSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -17,7 +17,7 @@ const schema = z.object({
   of: z.record(z.string(), z.unknown()),
 });
 
-/** What a run is of; two runs with equal ones give equal numbers. */
+/** The inputs of a run; two runs with equal ones give equal numbers. */
 export type RunIdentity = Readonly<Record<string, unknown>>;
 
 /** A short name of an identity, for checkpoints. */
@@ -25,19 +25,19 @@ export function identityHash(of: RunIdentity): string {
   return digest([Buffer.from(JSON.stringify(of))]).slice(0, 32);
 }
 
-/** A run folder that this process alone writes into. */
+/** A run folder locked by this process. */
 export interface ClaimedRun {
   readonly lock: Lock;
-  /** A run was begun here before. */
+  /** An earlier run was started here. */
   readonly begun: boolean;
-  /** Gives the folder up; one that has nothing in it is removed. */
+  /** Releases the folder; an empty one is removed. */
   release(): void;
 }
 
 /**
- * Makes or finds the folder of a run and locks it, before any work is done.
- * Errors: TARGET_EXISTS; RUN_LOCKED; BAD_CHECKPOINT where there is nothing to resume; TARGET_NOT_REPLACEABLE where --force would
- * remove what is no run; WRITE_FAILED.
+ * Creates or finds the folder of a run and locks it, before any work is done. Errors: TARGET_EXISTS; RUN_LOCKED;
+ * BAD_CHECKPOINT if there is nothing to resume; TARGET_NOT_REPLACEABLE if --force would remove something other than a
+ * run; WRITE_FAILED.
  */
 export function claimRun(folder: string, { resume, force }: { resume: boolean; force: boolean }): ClaimedRun {
   const stat = lstatSync(folder, { throwIfNoEntry: false });
@@ -53,7 +53,7 @@ export function claimRun(folder: string, { resume, force }: { resume: boolean; f
   const release = (): void => {
     process.off('exit', release);
     held.release();
-    // Only what this process made, or another one before it got further.
+    // Only files that this process made, or another one that stopped before it started the run.
     if (!begun && first === undefined && !isLeftover(names)) return;
     for (let at = resolve(folder); ; at = dirname(at)) {
       try {
@@ -72,7 +72,7 @@ export function claimRun(folder: string, { resume, force }: { resume: boolean; f
   return { lock: held, begun, release };
 }
 
-/** A run that was cut before it began leaves a lock and nothing else: nobody misses that. */
+/** An interrupted start leaves only a lock file; it is safe to reuse the folder. */
 function checkTarget(folder: string, resume: boolean, force: boolean): void {
   const isFolder = statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
   const names = isFolder ? readdirSync(folder) : [];
@@ -81,7 +81,7 @@ function checkTarget(folder: string, resume: boolean, force: boolean): void {
   if (resume) {
     if (isRun || (isFolder && names.length === 0)) return;
     throw badCheckpoint(
-      `"${folder}" is not a run: ${isFolder ? `it has no ${runFileName}` : 'it is no folder'}`,
+      `"${folder}" is not a run: ${isFolder ? `it has no ${runFileName}` : 'it is not a folder'}`,
       folder,
     );
   }
@@ -91,28 +91,28 @@ function checkTarget(folder: string, resume: boolean, force: boolean): void {
   if (names.length > 0 && !isRun) throw targetNotOurs(folder, `it has files but no ${runFileName}`);
 }
 
-/** Files whose writers were killed. */
+/** Temporary files of killed processes. */
 const unfinished = /^lock(\.\d+\.stale)?$|^\..*\.\d+\.(tmp|old)$|^(run\.json|loss\.svg)\.\d+\.tmp$/;
 
 const isLeftover = (names: readonly string[]): boolean => names.every((name) => unfinished.test(name));
 
-/** What a run leaves beside run.json; everything else in the folder is the user's. */
+/** The outputs of a run in addition to run.json; everything else in the folder is the user's. */
 const parts = ['adapter', 'checkpoints', 'loss.svg', logName];
 
-/** Empties a run folder (which must be claimed) and begins a new run in it. Errors: WRITE_FAILED. */
+/** Empties a run folder (which must be claimed) and starts a new run in it. Errors: WRITE_FAILED. */
 export function beginRun(folder: string, of: RunIdentity): void {
   tidy(folder);
   for (const name of parts) {
     const path = join(folder, name);
     writing(path, () => rmSync(path, { recursive: true, force: true }));
   }
-  // Replaced, not removed before: without it --force would not know the folder again.
+  // Replaced, not removed first: without it --force would not recognise the folder.
   writeFileAtomic(join(folder, runFileName), [
     Buffer.from(`${JSON.stringify({ format: 'loraify-run/1', of }, undefined, 2)}\n`),
   ]);
 }
 
-/** Removes what killed processes left half-written in a run folder, which must be claimed. Errors: WRITE_FAILED. */
+/** Removes temporary files that killed processes left in a run folder, which must be claimed. Errors: WRITE_FAILED. */
 export function tidy(folder: string): void {
   for (const at of [folder, join(folder, 'checkpoints')]) {
     if (!existsSync(at)) continue;
@@ -123,7 +123,7 @@ export function tidy(folder: string): void {
   }
 }
 
-/** Errors: BAD_CHECKPOINT where a run is of another package, other data or other options; it names which. */
+/** Errors: BAD_CHECKPOINT, which names the differences, if a run is of another package, other data or other options. */
 export function checkSameRun(folder: string, of: RunIdentity): void {
   const file = join(folder, runFileName);
   let json: unknown;

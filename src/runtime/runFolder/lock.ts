@@ -1,4 +1,4 @@
-/** One process at a time in a run folder. */
+/** Locks a run folder for one process at a time. */
 
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -7,7 +7,10 @@ import { runLocked } from '../../errors.ts';
 import { writing } from '../../formats/files.ts';
 
 export interface Lock {
-  /** That it is still ours, before something is written. Errors: RUN_LOCKED where somebody else holds it now, WRITE_FAILED. */
+  /**
+   * Checks that the lock is still this process's, before a write. Errors: RUN_LOCKED if another process has it now,
+   * WRITE_FAILED.
+   */
   check(): void;
   release(): void;
 }
@@ -15,17 +18,20 @@ export interface Lock {
 interface Owner {
   readonly pid: number;
   readonly host: string;
-  /** Of the machine's start: after a restart the numbers below begin again. Absent where the system does not tell. */
+  /**
+   * The id of the machine's boot: after a restart the numbers below begin again. Absent if the system does not report
+   * it.
+   */
   readonly boot?: string;
-  /** When the process began: another process may have its number by now. Absent where the system does not tell. */
+  /** The start time of the process: its id may have been reused. Absent if the system does not report it. */
   readonly began?: string;
 }
 
 export const lockName = 'lock';
 
 /**
- * Takes the lock of a folder; one whose process no longer runs on this machine is taken over.
- * Errors: RUN_LOCKED naming the process, WRITE_FAILED.
+ * Takes the lock of a folder; a lock whose process no longer runs on this machine is taken over. Errors: RUN_LOCKED,
+ * which names the process, WRITE_FAILED.
  */
 export function lock(folder: string): Lock {
   const file = join(folder, lockName);
@@ -37,7 +43,7 @@ export function lock(folder: string): Lock {
     const owner = found === undefined ? undefined : ownerOf(found);
     if (owner !== undefined && isAlive(owner)) throw lockedBy(owner, folder);
     if (attempt > 40) throw runLocked(folder, 'another process');
-    // A lock without an owner is just being written, or its writer died over it.
+    // A lock without an owner is being written, or its writer died meanwhile.
     if (owner === undefined && attempt < 20) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
     else if (found !== undefined) takeAway(file, found);
   }
@@ -49,13 +55,13 @@ export function lock(folder: string): Lock {
     try {
       if (read(file) === text) rmSync(file, { force: true });
     } catch {
-      // It will be recognised as stale.
+      // The lock will be recognised as stale.
     }
   };
   process.on('exit', release);
   return {
     check() {
-      // A person may have removed it; nobody else has it if it can be placed again.
+      // The user may have removed it; no other process has it if it can be placed again.
       const found = read(file);
       if (found === text || (found === undefined && place(file, text))) return;
       held = false;
@@ -66,18 +72,18 @@ export function lock(folder: string): Lock {
   };
 }
 
-/** Errors: RUN_LOCKED where a process that runs holds the folder. */
+/** Errors: RUN_LOCKED if a running process has locked the folder. */
 export function checkUnlocked(folder: string): void {
   const owner = ownerOf(read(join(folder, lockName)) ?? '');
   if (owner !== undefined && isAlive(owner)) throw lockedBy(owner, folder);
 }
 
 function lockedBy({ pid, host }: Owner, folder: string): Error {
-  const elsewhere = `wait for it, or choose another -o; if that process is known to have ended, delete ${join(folder, lockName)}`;
+  const elsewhere = `wait until it ends, or choose another -o; if that process is known to have ended, delete ${join(folder, lockName)}`;
   return runLocked(folder, `process ${pid} on ${host}`, host === hostname() ? undefined : elsewhere);
 }
 
-/** False where there is a lock already. */
+/** False if there is a lock already. */
 function place(file: string, text: string): boolean {
   return writing(file, () => {
     try {
@@ -85,21 +91,24 @@ function place(file: string, text: string): boolean {
       return true;
     } catch (error) {
       if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false;
-      // A full disk may have taken the name and not the text.
+      // On a full disk the file may have been created without its text.
       if (read(file) === '') rmSync(file, { force: true });
       throw error;
     }
   });
 }
 
-/** Two processes may find the same stale lock, and the slower one come upon the lock that the faster one has placed by then. */
+/**
+ * Two processes may find the same stale lock, and the slower one may remove the lock that the faster one has placed by
+ * then.
+ */
 function takeAway(file: string, stale: string): void {
   const aside = `${file}.${process.pid}.stale`;
   try {
     renameSync(file, aside);
     if (read(aside) !== stale) linkSync(aside, file);
   } catch {
-    // Another process took it away, or has placed its own.
+    // Another process removed it, or has placed its own.
   }
   rmSync(aside, { force: true });
 }
@@ -130,7 +139,7 @@ function ownerOf(text: string): Owner | undefined {
   };
 }
 
-/** Processes of other machines count as alive: nobody here can know. */
+/** Processes of other machines count as alive, because they cannot be checked here. */
 function isAlive({ pid, host, boot, began }: Owner): boolean {
   if (host !== hostname()) return true;
   if (differ(boot, bootOf().boot)) return false;
@@ -140,13 +149,13 @@ function isAlive({ pid, host, boot, began }: Owner): boolean {
     return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
   const { state, began: now } = processOf(pid);
-  // Z: it has ended, and its parent has not asked how.
+  // Z: the process has ended, but its parent has not collected its exit status.
   return state !== 'Z' && !differ(began, now);
 }
 
 const differ = (a: string | undefined, b: string | undefined): boolean => a !== undefined && b !== undefined && a !== b;
 
-/** What Linux calls this start of the machine. */
+/** Linux's id of this boot of the machine. */
 function bootOf(): { boot?: string } {
   const boot = read('/proc/sys/kernel/random/boot_id')?.trim();
   return boot === undefined ? {} : { boot };
@@ -155,7 +164,7 @@ function bootOf(): { boot?: string } {
 /** Linux: fields 3 and 22 of /proc/PID/stat, the state and the start time in clock ticks since boot. */
 function processOf(pid: number): { state?: string; began?: string } {
   const stat = read(`/proc/${pid}/stat`);
-  // The second field is the program's name, which may hold anything.
+  // The second field is the program's name, which may contain any character.
   const [state, ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
   const began = fields[18];
   return state === undefined || began === undefined ? {} : { state, began };

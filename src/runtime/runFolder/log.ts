@@ -1,4 +1,4 @@
-/** log.jsonl of a run: one object per step and per evaluation, each once, whatever cut the run. */
+/** log.jsonl of a run: one object per step and per evaluation, each once, even after an interruption. */
 
 import { closeSync, fsyncSync, openSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,14 +10,14 @@ export const logName = 'log.jsonl';
 export interface Log {
   /** Appends one line. Errors: WRITE_FAILED. */
   write(entry: object): void;
-  /** To the disk. Errors: WRITE_FAILED. */
+  /** Flushes to the disk. Errors: WRITE_FAILED. */
   flush(): void;
   close(): void;
 }
 
 /**
- * Opens log.jsonl for appending. What comes behind step `upTo`, a line that was cut short included, is removed first: the steps are
- * taken again. Errors: WRITE_FAILED.
+ * Opens log.jsonl for appending. Lines after step `upTo` and a truncated line are removed first, because the steps are
+ * repeated. Errors: WRITE_FAILED.
  */
 export function openLog(folder: string, upTo: number): Log {
   const file = join(folder, logName);
@@ -46,7 +46,7 @@ function endOf(file: string, upTo: number): number {
   }
 }
 
-/** The step of a line; infinite for what is no line of ours. */
+/** The step of a line; infinite for a line of another format. */
 function stepOf(line: Uint8Array): number {
   try {
     const json: unknown = JSON.parse(Buffer.from(line).toString());

@@ -1,4 +1,4 @@
-/** loss.svg of a run: losses and learning rate over the steps. Drawn by Vega, which is loaded when the first plot is. */
+/** loss.svg of a run: losses and learning rate over the steps. Drawn by Vega, which is loaded for the first plot. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Mark, Spec } from 'vega';
@@ -9,21 +9,21 @@ import { logName } from './log.ts';
 
 const plotName = 'loss.svg';
 
-/** A curve that is drawn from time to time. */
+/** A curve that is drawn periodically. */
 export interface LossPlot {
-  /** Takes a line of log.jsonl. */
+  /** Adds a line of log.jsonl. */
   add(line: object): void;
   /**
-   * Writes loss.svg; where it is not the `last` time, only if that takes a small part of the time since it was written before. Returns
-   * why it could not be written: a run does not end for that.
+   * Writes loss.svg; unless it is the `last` time, only if that takes a small part of the time since the previous one.
+   * Returns the reason if it could not be written: a run continues without its plot.
    */
   draw(last: boolean): Promise<string | undefined>;
 }
 
-/** A plot takes at most this part of a run. */
+/** The maximum share of a run's time for plots. */
 const share = 0.02;
 
-/** The plot of a run folder whose log.jsonl holds the steps so far. */
+/** The plot of a run folder whose log.jsonl has the steps so far. */
 export function openPlot(folder: string, title: string): LossPlot {
   const curve = readCurve(join(folder, logName));
   let [drawn, took] = [performance.now(), 0];
@@ -60,11 +60,11 @@ function readCurve(file: string): Curve {
   return curve;
 }
 
-/** A curve as SVG; undefined where there is no loss to draw. Equal curves give equal texts. */
+/** A curve as SVG; undefined if there is no loss to draw. Equal curves give equal texts. */
 export async function lossSvg(curve: Curve, title: string): Promise<string | undefined> {
   if (curve.losses.points.length === 0) return undefined;
   const { parse, resetSVGDefIds, View } = await import('vega');
-  // It counts through a process.
+  // The counter is global to the process.
   resetSVGDefIds();
   const view = new View(parse(plotSpec(curve, title)), { renderer: 'none' });
   try {
@@ -81,10 +81,10 @@ const [width, lossHeight, rateHeight, gap] = [760, 320, 80, 34];
 
 const significant = (x: number): string => String(Number(x.toPrecision(4)));
 
-/** Up to here every step is a point on a line, and none is left out. */
+/** Up to this number, every step is a point on a line. */
 const few = 40;
 
-/** As many evaluations are drawn as points, too. */
+/** Up to this number, evaluations are drawn as points too. */
 const most = 120;
 
 function plotSpec({ losses, evaluations }: Curve, title: string): Spec {
@@ -98,7 +98,7 @@ function plotSpec({ losses, evaluations }: Curve, title: string): Spec {
     description: `${title} over ${last} steps`,
     width,
     height: lossHeight + gap + rateHeight,
-    // Without fonts Vega takes texts for wider than they are.
+    // Without fonts Vega overestimates the width of texts.
     autosize: 'none',
     padding: { left: 92, right: 32, top: 62, bottom: 48 },
     background: 'white',
@@ -147,8 +147,8 @@ function plotSpec({ losses, evaluations }: Curve, title: string): Spec {
 }
 
 /**
- * What the axis of the losses covers: all evaluations, the smoothed line and nine tenths of the points around it. A few wild steps would
- * make a flat line of everything else.
+ * The range of the loss axis: all evaluations, the smoothed line and nine tenths of the points around it. A few
+ * outliers would make a flat line of everything else.
  */
 function rangeOf({ losses, evaluations }: Pick<Curve, 'losses' | 'evaluations'>): readonly [low: number, high: number] {
   const shown = [...smoothed(losses).map((p) => p.value), ...evaluations.points.flatMap((p) => [p.low, p.high])];
@@ -160,7 +160,7 @@ function rangeOf({ losses, evaluations }: Pick<Curve, 'losses' | 'evaluations'>)
   return [Math.min(...shown, lows[cut] ?? 0), Math.max(...shown, highs[highs.length - 1 - cut] ?? 0)];
 }
 
-/** Losses that fall by a factor of a hundred are seen on a logarithmic scale only. */
+/** Losses that fall by a factor of a hundred are legible only on a logarithmic scale. */
 function lossScale(low: number, high: number): Panel {
   if (low > 0 && high / low > 100) return { type: 'log', domain: [low, high], nice: true };
   const margin = (high - low || Math.abs(high) || 1) * 0.04;
@@ -172,7 +172,7 @@ const bestOf = ({ points }: Series): CurvePoint | undefined =>
     .filter((p) => p.step > 0)
     .reduce<CurvePoint | undefined>((a, b) => (a === undefined || b.low < a.low ? b : a), undefined);
 
-/** The numbers that one looks for. */
+/** The most important numbers. */
 function summary({ losses, evaluations }: Pick<Curve, 'losses' | 'evaluations'>): string {
   const best = bestOf(evaluations);
   const highest = Math.max(...losses.points.map((p) => p.high));
@@ -190,14 +190,14 @@ function summary({ losses, evaluations }: Pick<Curve, 'losses' | 'evaluations'>)
 }
 
 interface Panel {
-  /** Of the axis, as d3-format has it. */
+  /** The number format of the axis, in d3-format's syntax. */
   readonly format?: string;
   readonly type: 'linear' | 'log';
   readonly domain: [number, number];
   readonly nice: boolean | number;
 }
 
-/** Axes and marks over the steps; x is named where `under` says how. */
+/** Axes and marks over the steps; `under` is the title of the x axis. */
 function panel(
   name: string,
   y: number,
@@ -258,7 +258,7 @@ const band: Mark = {
   },
 };
 
-/** Each says what it is to a screen reader, and to whoever searches the file. */
+/** Each point has a description for screen readers, and for searches in the file. */
 function dots(data: string, fill: string, size: number, what: string): Mark {
   const enter = {
     ...{ x: { scale: 'x', field: 'step' }, y: { scale: 'y', field: 'mean' } },

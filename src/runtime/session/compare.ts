@@ -1,22 +1,24 @@
-/** Two models run on the same seeded inputs: what a merge is verified with. */
+/** Runs two models on the same seeded inputs, to verify a merge. */
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { stream } from '../../graph/random.ts';
 import { halfToNumber, numberToHalf } from '../../graph/tensor.ts';
 import { onnxRuntime, ortReason } from './session.ts';
 
 export interface Comparison {
-  /** Largest ||a - b|| / ||b|| over the float outputs; undefined where the reference did not run on made-up inputs. */
+  /**
+   * Largest ||a - b|| / ||b|| over the float outputs; undefined if the reference did not run on the generated inputs.
+   */
   readonly error: number | undefined;
-  /** Why it did not run. */
+  /** The reason why it did not run. */
   readonly reason?: string;
 }
 
-/** Lengths that symbols stand for, tried in order: models differ in what they accept. */
+/** Values of symbolic dims, tried in order: models differ in what they accept. */
 const lengths = [4, 1, 8] as const;
 
 /**
- * Runs `candidate` (a file) and `reference` (a model's bytes, whose external data lies in `folder`) on the CPU with graph
- * optimizations off, on inputs made from a seed: floats are normal, integers 0 or 1, symbolic lengths small.
+ * Runs `candidate` (a file) and `reference` (a model's bytes, whose external data are in `folder`) on the CPU with
+ * graph optimizations off, on inputs generated from a seed: floats are normal, integers 0 or 1, symbolic dims small.
  */
 export async function compareModels(
   reference: { bytes: Uint8Array; folder: string },
@@ -38,7 +40,7 @@ export async function compareModels(
       extra: { session: { ...session, model_external_initializers_file_folder_path: reference.folder } },
     });
   } catch (error) {
-    // A type without kernels, say: ONNX Runtime does not load the source either.
+    // For example a type without kernels: ONNX Runtime does not load the source either.
     return { error: undefined, reason: ortReason(error) };
   }
   try {
@@ -90,7 +92,7 @@ function madeUp(make: typeof Tensor, session: InferenceSession, length: number):
   return feeds;
 }
 
-/** Elements of a float tensor, undefined for others. JavaScript may or may not have a Float16Array. */
+/** Elements of a float tensor, undefined for others. Not every JavaScript engine has Float16Array. */
 function floatsOf(tensor: Tensor | undefined): ArrayLike<number> | undefined {
   const data = tensor?.data;
   if (data instanceof Float32Array || data instanceof Float64Array) return data;

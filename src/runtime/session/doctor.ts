@@ -1,4 +1,4 @@
-/** What this machine can do. */
+/** Reports the versions and execution providers of this machine. */
 
 import { availableParallelism, totalmem } from 'node:os';
 import { howToGet, probeProvider } from './providers.ts';
@@ -15,12 +15,15 @@ export interface DoctorReport {
     readonly name: string;
     readonly ok: boolean;
     readonly reason?: string;
-    /** How to get it. */
+    /** The way to get it. */
     readonly hint?: string;
   }[];
 }
 
-/** Versions, and each execution provider that onnxruntime-node knows on this platform, tried. Errors: RUNTIME_FAILED. */
+/**
+ * Versions, and the result of probing each execution provider that onnxruntime-node supports on this platform. Errors:
+ * RUNTIME_FAILED.
+ */
 export async function doctor(): Promise<DoctorReport> {
   const { listSupportedBackends } = await onnxRuntime();
   const names = listSupportedBackends().map(({ name }) => name);

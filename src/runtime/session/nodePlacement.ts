@@ -1,6 +1,6 @@
 /**
- * Which execution provider ran which nodes of a graph: the profile of one run says it, the only account that onnxruntime-node gives.
- * A profile is a file with one event per line; those of nodes name operator and provider.
+ * Reports the execution provider of each node of a graph from the profile of one run, the only source that
+ * onnxruntime-node offers. A profile is a file with one event per line; those of nodes name operator and provider.
  */
 
 import { createReadStream, readdirSync, rmSync } from 'node:fs';
@@ -10,20 +10,20 @@ import type { GraphKind } from '../../formats/manifest.ts';
 
 export interface NodePlacement {
   readonly graph: GraphKind;
-  /** Nodes that ran, in bodies too, each once. */
+  /** The number of executed nodes, bodies included, each counted once. */
   readonly nodes: number;
-  /** Those that the CPU provider ran, by operator, most first; empty where none did. */
+  /** Nodes that the CPU provider ran, by operator, most first; empty if there were none. */
   readonly onCpu: Readonly<Record<string, number>>;
   /** Nodes that ONNX Runtime added to copy values between the CPU and the device. */
   readonly copies: number;
 }
 
-/** The start of the names of a graph's profiles in a folder. */
+/** The prefix of the names of a graph's profiles in a folder. */
 export const profilePrefix = (folder: string, graph: GraphKind): string => join(folder, graph);
 
-/** What the profile in a folder says; removes it. Undefined where there is none that names providers. */
+/** Reads the profile in a folder and removes it. Undefined if there is none that names providers. */
 export async function takePlacement(folder: string, graph: GraphKind): Promise<NodePlacement | undefined> {
-  // Behind the prefix the date follows: train_ starts the names of train_k's profiles, too.
+  // The date follows the prefix, because train_ is also a prefix of train_k's profiles.
   const file = readdirSync(folder).find(
     (name) => name.startsWith(`${graph}_`) && /\d/.test(name[graph.length + 1] ?? ''),
   );
@@ -36,7 +36,7 @@ export async function takePlacement(folder: string, graph: GraphKind): Promise<N
   }
 }
 
-/** The same of the lines of a profile. */
+/** Reads the placement from the lines of a profile. */
 export async function placementOf(
   lines: AsyncIterable<string> | Iterable<string>,
   graph: GraphKind,
@@ -46,7 +46,7 @@ export async function placementOf(
     const name = /"name"\s*:\s*"((?:[^"\\]|\\.)*)_kernel_time"/.exec(line)?.[1];
     const provider = field(line, 'provider');
     const op = field(line, 'op_name');
-    // A body's node runs once for each step.
+    // A body's node occurs once for each iteration.
     if (name !== undefined && provider !== undefined && op !== undefined)
       nodes.set(`${field(line, 'node_index')} ${name}`, { op, provider });
   }

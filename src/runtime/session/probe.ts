@@ -1,4 +1,7 @@
-/** A process of its own: `node probe.js PROVIDER` runs one node on it and prints `ok`, or why that failed. */
+/**
+ * A child process: `node probe.js PROVIDER` runs one node on the provider and prints `ok`, or the reason of the
+ * failure.
+ */
 
 import { encodeMessage, toLong } from '../../proto/index.ts';
 import { onnxRuntime, ortReason } from './session.ts';

@@ -1,4 +1,4 @@
-/** Execution providers: which of those asked for can start here, and what to do about the others. */
+/** Execution providers: checks which of the requested ones start on this machine, and gives hints for the others. */
 
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -12,18 +12,18 @@ import { onnxRuntimeVersion } from './session.ts';
 
 export const providerNames: readonly ProviderName[] = keysOf(providers);
 
-/** `ok`, or why the provider cannot start. */
+/** `ok`, or the reason why the provider cannot start. */
 export type ProviderState = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 
 export interface ChosenProvider {
   readonly name: string;
-  /** Those before it in the list, and why they cannot start. */
+  /** The earlier providers in the list, and the reasons why they cannot start. */
   readonly passedOver: readonly { readonly name: string; readonly reason: string }[];
 }
 
 /**
- * The first provider of a list, in order of preference, that starts.
- * Errors: BAD_OPTION for a name that ONNX Runtime does not have; PROVIDER_MISSING where none starts, with each reason.
+ * The first provider of a list, in order of preference, that starts. Errors: BAD_OPTION for a name that ONNX Runtime
+ * does not have; PROVIDER_MISSING with each reason if none starts.
  */
 export async function chooseProvider(wanted: readonly string[]): Promise<ChosenProvider> {
   const list = wanted.length === 0 ? ['cpu'] : wanted;
@@ -48,7 +48,7 @@ export async function chooseProvider(wanted: readonly string[]): Promise<ChosenP
 }
 
 /**
- * Runs a one-node graph on the provider. In a process of its own: graphics drivers print to stderr, and some end the process
+ * Runs a one-node graph on the provider. In a child process: graphics drivers print to stderr, and some end the process
  * when they fail.
  */
 export async function probeProvider(name: string): Promise<ProviderState> {
@@ -65,17 +65,17 @@ export async function probeProvider(name: string): Promise<ProviderState> {
     child.once('close', resolve);
   });
   if (code === 0 && text === 'ok') return { ok: true };
-  const why = text === '' ? 'its process ended without a word' : text;
+  const why = text === '' ? 'its process ended without a message' : text;
   return { ok: false, reason: name === 'cuda' ? cudaReason(why) : why };
 }
 
-/** What stands in the way of the CUDA provider: the file that is missing, or the library that it cannot load. */
+/** The obstacle to the CUDA provider: the file that is missing, or the library that it cannot load. */
 function cudaReason(reported: string): string {
   const file = cudaLibrary();
   if (file === undefined) return reported;
-  if (!existsSync(file)) return `${file} is not there`;
+  if (!existsSync(file)) return `${file} is missing`;
   try {
-    // Not a Node module: it never registers itself, but a library that it needs and does not find is named.
+    // The file is not a Node module, so it never registers itself, but a missing library that it depends on is named.
     process.dlopen({ exports: {} }, file);
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
@@ -84,7 +84,7 @@ function cudaReason(reported: string): string {
   return reported;
 }
 
-/** Where onnxruntime-node looks for its CUDA provider; undefined where the platform has none. */
+/** The path at which onnxruntime-node looks for its CUDA provider; undefined if the platform has none. */
 function cudaLibrary(): string | undefined {
   const name =
     process.platform === 'linux'
@@ -97,7 +97,7 @@ function cudaLibrary(): string | undefined {
   return join(root, 'bin', 'napi-v6', process.platform, process.arch, name);
 }
 
-/** How to get a provider that does not start, for the hint of an error and for `doctor`. */
+/** Instructions to get a provider that does not start, for the hint of an error and for `doctor`. */
 export function howToGet(name: string, only = true): string {
   const otherwise = only ? 'use --ep cpu' : 'add cpu to the list';
   if (name === 'cuda') {

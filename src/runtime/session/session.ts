@@ -1,4 +1,4 @@
-/** Sessions of ONNX Runtime with the settings that training graphs need. The only place that loads onnxruntime-node. */
+/** Sessions of ONNX Runtime with the settings of training graphs. The only file that loads onnxruntime-node. */
 
 import { createRequire } from 'node:module';
 import type { InferenceSession } from 'onnxruntime-node';
@@ -8,11 +8,11 @@ export type Ort = typeof import('onnxruntime-node');
 
 let loading: Promise<Ort> | undefined;
 
-/** ONNX Runtime, loaded on first use. Errors: RUNTIME_FAILED where its native library cannot be loaded. */
+/** ONNX Runtime, loaded on first use. Errors: RUNTIME_FAILED if its native library cannot be loaded. */
 export function onnxRuntime(): Promise<Ort> {
   loading ??= import('onnxruntime-node').then(
     (ort) => {
-      // Must be said before the first call: providers that cannot start would print to stderr otherwise.
+      // Must be set before the first call: otherwise providers that cannot start print to stderr.
       ort.env.logLevel = 'fatal';
       return ort;
     },
@@ -31,13 +31,13 @@ export function onnxRuntimeVersion(): string {
 }
 
 export interface SessionSettings {
-  /** One provider; ONNX Runtime adds the CPU's for operators that it lacks. */
+  /** One provider; ONNX Runtime uses the CPU provider for operators that it lacks. */
   readonly provider: string;
-  /** Threads of one operator; absent: one per core. */
+  /** The number of threads of one operator; absent: one per core. */
   readonly threads?: number | undefined;
-  /** Keep no second, packed copy of the weights: half the memory, slower products. */
+  /** Disables prepacked copies of the weights: half the memory, slower MatMuls. */
   readonly disablePrepacking?: boolean | undefined;
-  /** Runs are profiled into files whose names start so, until `endProfiling`. */
+  /** The prefix of profile files; runs are profiled until `endProfiling`. */
   readonly profile?: string | undefined;
 }
 
@@ -51,7 +51,7 @@ export async function openSession(file: string, settings: SessionSettings): Prom
   }
 }
 
-/** The settings of `openSession`, for who measures what they do. */
+/** The settings of `openSession`, exported for benchmarks. */
 export function sessionOptions({
   provider,
   threads,
@@ -61,7 +61,7 @@ export function sessionOptions({
   return {
     executionProviders: [provider],
     graphOptimizationLevel: 'all',
-    // One pattern is kept per combination of input shapes, for ever; batches differ in length.
+    // One pattern per combination of input shapes is kept forever, and batches differ in length.
     enableMemPattern: false,
     executionMode: 'sequential',
     interOpNumThreads: 1,
@@ -71,14 +71,16 @@ export function sessionOptions({
     extra: {
       session: {
         ...(disablePrepacking === true ? { disable_prepacking: '1' } : {}),
-        // Weights stay out of the arena, which grows by powers of two.
+        // Keeps weights out of the arena, which grows by powers of two.
         use_device_allocator_for_initializers: '1',
-        // A product with a DequantizeLinear of 8 bits becomes a MatMulNBits, which by default rounds the activations to 8 bits as well.
+        // A MatMul with an 8-bit DequantizeLinear becomes a MatMulNBits, which by default also rounds the activations
+        // to 8 bits.
         qdq_matmulnbits_accuracy_level: '1',
       },
-      // Folding would replace a Cast or DequantizeLinear of a frozen weight by a second, wide copy of it; elimination would keep what a
-      // cast gives from the forward to the backward, and one of the two nodes where the backward computes again. Equal nodes of a graph
-      // are one already. QuickGeluFusion makes an operator that has kernels of float32 alone (CUDA: float16 too) in any type.
+      // Constant folding would replace a Cast or DequantizeLinear of a frozen weight with a second, float32 copy of it;
+      // common subexpression elimination would keep the result of a cast from the forward to the backward, and merge a
+      // rematerialized node with the original. Equal nodes of a graph are merged already. QuickGeluFusion makes an
+      // operator that has only float32 kernels (CUDA: float16 too) in any type.
       optimization: {
         disable_specified_optimizers: 'ConstantFolding;CommonSubexpressionElimination;QuickGeluFusion',
       },
@@ -86,7 +88,7 @@ export function sessionOptions({
   };
 }
 
-/** ONNX Runtime's message in one line, without the places in its sources. */
+/** ONNX Runtime's message in one line, without source locations. */
 export function ortReason(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   const plain = text

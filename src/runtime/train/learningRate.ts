@@ -1,6 +1,6 @@
 /**
- * Learning rates over the steps of a run, as transformers' get_constant_schedule_with_warmup, get_linear_schedule_with_warmup
- * and get_cosine_schedule_with_warmup have them (transformers/optimization.py).
+ * Learning rates over the steps of a run, equal to transformers' get_constant_schedule_with_warmup,
+ * get_linear_schedule_with_warmup and get_cosine_schedule_with_warmup (transformers/optimization.py).
  */
 
 import { badOption } from '../../errors.ts';
@@ -14,13 +14,13 @@ export interface ScheduleOptions {
   readonly learningRate: number;
   /** Optimizer steps of the whole run. */
   readonly totalSteps: number;
-  /** As warmupSteps takes it. Default 0. */
+  /** A share or a number of steps; see warmupSteps. Default 0. */
   readonly warmup?: number | undefined;
 }
 
 /**
- * How many steps warm up: below 1 a share of the run, rounded up; from 1 on a number of steps. So 1 is one step, as in
- * transformers. Errors: BAD_OPTION for negative numbers and for fractions above 1.
+ * The number of warm-up steps: below 1 a share of the run, rounded up; from 1 on a number of steps. So 1 is one step,
+ * as in transformers. Errors: BAD_OPTION for negative numbers and for fractions above 1.
  */
 export function warmupSteps(warmup: number, totalSteps: number): number {
   if (!(warmup >= 0) || (warmup > 1 && !Number.isSafeInteger(warmup))) {
@@ -30,8 +30,8 @@ export function warmupSteps(warmup: number, totalSteps: number): number {
 }
 
 /**
- * The learning rate of optimizer step 0, 1, ... as float64; 0 at step 0 where there is a warm-up.
- * Errors: BAD_OPTION for a learning rate that is negative or not finite, and as warmupSteps.
+ * The learning rate of optimizer step 0, 1, ... as float64; 0 at step 0 if there is a warm-up. Errors: BAD_OPTION for a
+ * learning rate that is negative or not finite, and those of warmupSteps.
  */
 export function learningRateSchedule(options: ScheduleOptions): (step: number) => number {
   const { kind, learningRate, totalSteps } = options;

@@ -1,6 +1,6 @@
 /**
- * Which rows each optimizer step trains on and at which learning rate: a pure function of the options and the step, so that a
- * resumed run goes on exactly where it was cut.
+ * The rows and the learning rate of each optimizer step: a pure function of the options and the step, so that a resumed
+ * run continues exactly where it was interrupted.
  */
 
 import { badOption } from '../../errors.ts';
@@ -11,9 +11,9 @@ import { learningRateSchedule, type ScheduleKind } from './learningRate.ts';
 export interface PlanOptions {
   readonly rows: number;
   readonly batchSize: number;
-  /** The batch size that the graphs have fixed: the last, partial batch of an epoch is left out then. */
+  /** The graphs fix the batch size: the last, partial batch of an epoch is then left out. */
   readonly fixedBatch: boolean;
-  /** Optimizer steps of the whole run; wins over epochs. */
+  /** Optimizer steps of the whole run; takes precedence over epochs. */
   readonly steps?: number | undefined;
   /** Default 1; fractions are allowed. */
   readonly epochs?: number | undefined;
@@ -21,10 +21,10 @@ export interface PlanOptions {
   readonly schedule: ScheduleKind;
   readonly warmup: number;
   readonly shuffle: boolean;
-  /** Of the rows, where batches are to have rows of similar lengths. */
+  /** The lengths of the rows, to make batches of rows of similar lengths. */
   readonly lengths?: ArrayLike<number> | undefined;
   readonly seed: number;
-  /** Batches per optimizer step; the last step of an epoch has fewer where they do not come out even. */
+  /** Batches per optimizer step; the last step of an epoch has fewer if they do not divide evenly. */
   readonly gradAccum: number;
 }
 
@@ -36,7 +36,7 @@ export interface MicroBatch {
 
 export interface StepPlan {
   readonly lr: number;
-  /** Counted from 0. */
+  /** The epoch, counted from 0. */
   readonly epoch: number;
   readonly batches: readonly MicroBatch[];
 }
@@ -48,7 +48,7 @@ export interface Plan {
   at(step: number): StepPlan;
 }
 
-/** Errors: BAD_OPTION for numbers that make no sense, or fewer rows than a fixed batch. */
+/** Errors: BAD_OPTION for numbers out of range, or fewer rows than a fixed batch. */
 export function trainingPlan(options: PlanOptions): Plan {
   const { rows, batchSize, gradAccum, fixedBatch, seed } = options;
   const order = batchOrder({ rows, batchSize, seed, shuffle: options.shuffle, lengths: options.lengths });

@@ -1,31 +1,35 @@
 /**
- * How many optimizer steps one run of train_k.onnx takes where nobody says. Each run sends the state to the device and back, and its
- * batches lie in memory at once, stacked and as they came; a run of another length makes ONNX Runtime allocate anew.
+ * The default number of optimizer steps in one run of train_k.onnx. Each run copies the state to the device and back,
+ * and its batches are in memory at once, stacked and unstacked; a run of another length makes ONNX Runtime allocate
+ * again.
  */
 import type { Plan } from './plan.ts';
 
-/** Beyond this many steps the state's way is below a few percent of a step, and a run that is to stop is long to wait for. */
+/**
+ * From this many steps on, copying the state takes less than a few percent of a step, and longer runs delay an
+ * interruption.
+ */
 export const longestRun = 16;
 
-/** Bytes of batches in one run. */
+/** The maximum size of the batches in one run, in bytes. */
 const mostBytes = 64 * 2 ** 20;
 
-/** Steps that are looked ahead. */
+/** The number of steps to look ahead. */
 const horizon = 1024;
 
 export interface RunLengthOptions {
   readonly plan: Plan;
   /** Steps done before. */
   readonly from: number;
-  /** No run goes beyond a number of steps done for which it is true: evaluations, checkpoints. */
+  /** A run never passes a number of steps for which this is true: evaluations, checkpoints. */
   readonly boundary: (done: number) => boolean;
-  /** A batch with fewer rows is filled up, so all are alike. */
+  /** A batch with fewer rows is padded, so all are equal in size. */
   readonly isFilled?: boolean | undefined;
-  /** Of the batches of one step. */
+  /** The size of the batches of one step. */
   readonly bytesPerStep: number;
 }
 
-/** From 1 to `longestRun`: the fewest runs, where one that is shorter than the others counts as two. */
+/** From 1 to `longestRun`: the length with the fewest runs, where a run shorter than the others counts as two. */
 export function runLength({ plan, from, boundary, isFilled = false, bytesPerStep }: RunLengthOptions): number {
   const most = Math.max(1, Math.min(longestRun, Math.floor(mostBytes / Math.max(bytesPerStep, 1))));
   const stretches = stretchesOf(plan, from, boundary, isFilled);
@@ -39,7 +43,10 @@ export function runLength({ plan, from, boundary, isFilled = false, bytesPerStep
   return best.length;
 }
 
-/** The numbers of steps from one boundary to the next. Batches of another size, as at the end of an epoch, cannot be stacked either. */
+/**
+ * The numbers of steps from one boundary to the next. Batches of another size, as at the end of an epoch, are a
+ * boundary too, because they cannot be stacked.
+ */
 function stretchesOf(plan: Plan, from: number, boundary: (done: number) => boolean, isFilled: boolean): number[] {
   const rowsAt = (step: number): string => (isFilled ? '' : rowsOf(plan, step));
   const end = Math.min(plan.totalSteps, from + horizon);

@@ -1,4 +1,6 @@
-/** A plan carried out: batches made while the step before runs, several steps in one run where that is asked for. */
+/**
+ * Runs a training plan; prepares the next batch while the current step runs; can batch several steps into one ORT call.
+ */
 
 import { badPackage, nonFinite } from '../../errors.ts';
 import { type Manifest, reportsLoss } from '../../formats/manifest.ts';
@@ -11,20 +13,20 @@ import type { Plan, StepPlan } from './plan.ts';
 
 /** One optimizer step that was taken. */
 export interface Step {
-  /** From 1. */
+  /** The number of the step, from 1. */
   readonly step: number;
   /** Epochs done after this step, as a fraction. */
   readonly epoch: number;
-  /** Mean over the elements of all its batches; NaN where the loss is not the graph's (`external`). */
+  /** Mean over the elements of all its batches; NaN if the caller computes the loss (`external`). */
   readonly loss: number;
   readonly lr: number;
   /** Global L2 norm of the gradient before clipping. */
   readonly gradNorm: number;
-  /** What the gradient was scaled by on its way, in packages of float16 models. */
+  /** The scale of the gradient in this step, in packages of float16 models. */
   readonly lossScale?: number;
-  /** The gradient was not finite: the parameters are as before, the loss scale is halved. */
+  /** The gradient was not finite: the parameters are unchanged, the loss scale is halved. */
   readonly skipped?: boolean;
-  /** Rows of this step. */
+  /** The number of rows of this step. */
   readonly examples: number;
   readonly examplesPerSecond: number;
 }
@@ -32,19 +34,19 @@ export interface Step {
 export interface RunPlanOptions {
   /** Steps done before. */
   readonly from: number;
-  /** What takes the steps; no other graph that takes steps is opened beside it. */
+  /** The graph that takes the steps; no other such graph is opened in addition. */
   readonly graph: StepGraph;
   /** Optimizer steps in one run of the Scan graph. */
   readonly stepsPerRun: number;
   readonly batch: BatchOptions;
-  /** Says for a number of steps done whether the caller wants the state as it is then: no run goes beyond it. */
+  /** Whether the caller needs the state after this number of steps: no run passes it. */
   readonly boundary: (done: number) => boolean;
 }
 
 /**
- * The steps of a plan, in groups that ran at once; between two groups the engine's state is that after the last step yielded.
- * Errors: NON_FINITE, with the state left as it was before the step in question; BAD_PACKAGE where the package lacks the graphs;
- * those of reading the data and of the engine.
+ * The steps of a plan, in groups that ran at once; between two groups the engine's state is that after the last step
+ * yielded. Errors: NON_FINITE, with the state from before the step in question; BAD_PACKAGE if the package lacks the
+ * graphs; those of reading the data and of the engine.
  */
 export async function* runPlan(
   engine: Engine,
@@ -75,7 +77,7 @@ export async function* runPlan(
           isBad(loss, engine.manifest) || (!Number.isFinite(gradNorm) && skipped !== true),
       );
       if (bad > 0) {
-        // The whole run was discarded; the steps before the bad one are taken again.
+        // The whole run was discarded; the steps before the failed one are repeated.
         const good = prepare(done, bad);
         yield report(plan, good, done, await execute(engine, good, vehicle), performance.now() - started);
       }
@@ -88,14 +90,14 @@ export async function* runPlan(
   }
 }
 
-/** A graph that batches of a training run are read with. */
+/** A graph that reads the batches of a training run. */
 export type StepGraph = 'train' | 'train_k' | 'grad';
 
 type Vehicle = 'step' | 'halves' | 'scan';
 
 /**
- * The graph that a run with these options reads batches with: what is asked for, else what the package has.
- * Errors: BAD_PACKAGE where it has none.
+ * The graph that reads the batches of a run with these options: the requested one, else one that the package has.
+ * Errors: BAD_PACKAGE if it has none.
  */
 export function graphOf({ graphs }: Manifest, gradAccum: number, stepsPerRun: number): StepGraph {
   if (graphs.train_k !== undefined && stepsPerRun > 1) return 'train_k';
@@ -141,7 +143,7 @@ function prepareGroup(
   return { steps };
 }
 
-/** One result per step of the group. */
+/** Executes a group; one result per step. */
 async function execute(engine: Engine, group: Group, vehicle: Vehicle): Promise<RunResult> {
   const [only] = group.steps;
   if (vehicle === 'scan') {
@@ -194,7 +196,7 @@ async function scan(engine: Engine, { steps }: Group, feeds: readonly Feeds[]): 
   return { steps: merged, finite: outcome.finite };
 }
 
-/** The mean over the elements of several batches. Where no label counts it is 0, as in the graphs. */
+/** The mean over the elements of several batches. If all labels are ignored it is 0, as in the graphs. */
 function combined(losses: readonly number[], weights: readonly number[]): number {
   const [only] = losses;
   if (losses.length === 1 && only !== undefined) return only;

@@ -1,4 +1,4 @@
-/** A training run with everything it leaves behind: log, checkpoints, the final adapter. */
+/** A training run with its outputs: log, checkpoints, the final adapter. */
 
 import { basename, join, resolve } from 'node:path';
 import { badCheckpoint, LoraifyError } from '../../errors.ts';
@@ -26,9 +26,9 @@ import { type Fit, openTrainer, type PreparedEvaluation, type Trainer } from './
 import { checkCounts, identify, type TrainEvent, type TrainOptions, type TrainResult } from './trainOptions.ts';
 
 /**
- * Trains an adapter into a run folder. A run that is cut at any moment and resumed gives the numbers of one that was not.
- * Errors: TARGET_EXISTS, RUN_LOCKED, BAD_CHECKPOINT (nothing to resume, or another run), NON_FINITE (the last good state is in a
- * checkpoint), those of openTrainer and Trainer.fit.
+ * Trains an adapter in a run folder. A run that is interrupted at any moment and resumed gives the numbers of an
+ * uninterrupted one. Errors: TARGET_EXISTS, RUN_LOCKED, BAD_CHECKPOINT (nothing to resume, or another run), NON_FINITE
+ * (the last good state is in a checkpoint), those of openTrainer and Trainer.fit.
  */
 export async function train(directory: string, options: TrainOptions, adapters: AdapterFormat): Promise<TrainResult> {
   const { out, resume = false, force = false, onEvent: tell = () => {} } = options;
@@ -41,7 +41,7 @@ export async function train(directory: string, options: TrainOptions, adapters: 
     for (const { name, reason } of trainer.passedOver) {
       tell({ kind: 'notice', text: `execution provider "${name}" cannot start: ${reason}` });
     }
-    // What can be wrong with the data is found before a run that is there is replaced.
+    // Errors in the data are found before an existing run is replaced.
     const fit = await trainer.prepareFit(options.data, options);
     closing.push(fit.close);
     if (fit.notice !== undefined) tell({ kind: 'notice', text: fit.notice });
@@ -61,7 +61,7 @@ export async function train(directory: string, options: TrainOptions, adapters: 
   }
 }
 
-/** What a run works with. */
+/** The parts of a run. */
 interface Parts {
   readonly trainer: Trainer;
   readonly fit: Fit;
@@ -70,14 +70,14 @@ interface Parts {
   readonly options: TrainOptions;
   readonly claimed: ClaimedRun;
   readonly tell: (event: TrainEvent) => void;
-  /** Of the run, for its checkpoints. */
+  /** The identity of the run, for its checkpoints. */
   readonly id: string;
 }
 
-/** Where --save-every is not given, slow steps are saved after this time: nobody is to lose hours. */
+/** Without --save-every, slow steps are saved after this time, so that an interruption costs minutes, not hours. */
 const longestUnsaved = 10 * 60 * 1000;
 
-/** @param taken where an earlier process has left the run: the trainer is there. */
+/** @param taken the progress of an earlier process; the trainer already has its state. */
 async function run(parts: Parts, taken: Progress | undefined): Promise<TrainResult> {
   const { trainer, fit, options, tell } = parts;
   const { out } = options;
@@ -200,41 +200,47 @@ function resultOf({ trainer, options: { out } }: Parts, end: RunEnd, adapter: st
 }
 
 /**
- * The state of the last good checkpoint, into the trainer; undefined for a run that was cut before its first one.
- * Errors: BAD_CHECKPOINT.
+ * Loads the state of the last good checkpoint into the trainer; undefined for a run that was interrupted before its
+ * first one. Errors: BAD_CHECKPOINT.
  */
 async function takeUp({ trainer, adapters, options, tell, id }: Parts): Promise<Progress | undefined> {
   if (checkpointSteps(options.out).length === 0) {
-    tell({ kind: 'notice', text: 'the run was cut before its first checkpoint: it starts from the beginning' });
+    tell({ kind: 'notice', text: 'the run was interrupted before its first checkpoint: it starts from the beginning' });
     return undefined;
   }
   const found = lastCheckpoint(options.out, trainer.manifest, adapters);
   const { progress, directory, state } = found.checkpoint;
   if (progress.run !== id) throw badCheckpoint(`${directory} belongs to another run`, directory);
   for (const { directory: at, reason } of found.passedOver) {
-    tell({ kind: 'notice', text: `passed over a damaged checkpoint, now ${at}.damaged: ${reason}` });
+    tell({ kind: 'notice', text: `skipped a damaged checkpoint, now ${at}.damaged: ${reason}` });
   }
   if (found.lostBest !== undefined) {
-    tell({ kind: 'notice', text: `the best adapter so far is lost, later ones count: ${found.lostBest}` });
+    tell({
+      kind: 'notice',
+      text: `the best adapter so far is lost, so only later evaluations count: ${found.lostBest}`,
+    });
   }
-  if (found.passedOver.length > 0) tell({ kind: 'notice', text: `going on from ${directory}` });
+  if (found.passedOver.length > 0) tell({ kind: 'notice', text: `resuming from ${directory}` });
   setAside(found);
   await trainer.setState(state);
   return progress;
 }
 
-/** Errors: WRITE_FAILED, RUN_LOCKED. */
+/** Saves a checkpoint. Errors: WRITE_FAILED, RUN_LOCKED. */
 async function save(parts: Parts, progress: Progress, log: PlottedLog, last = false): Promise<void> {
   const { trainer, adapters, options, claimed, tell } = parts;
   claimed.lock.check();
-  // Never behind the checkpoint: its lines are not written again.
+  // The log must never lag behind the checkpoint: its lines are not written again.
   log.flush();
   const { out, keep = 5 } = options;
   const directory = writeCheckpoint(out, trainer.manifest, await trainer.getState(), progress, adapters);
   try {
     prune(out, keep, progress.best);
   } catch (error) {
-    tell({ kind: 'notice', text: `an old checkpoint stays: ${error instanceof Error ? error.message : error}` });
+    tell({
+      kind: 'notice',
+      text: `an old checkpoint could not be removed: ${error instanceof Error ? error.message : error}`,
+    });
   }
   tell({ kind: 'checkpoint', step: progress.step, directory });
   await draw(parts, log, last);
@@ -249,7 +255,7 @@ async function draw({ claimed, tell }: Parts, log: PlottedLog, last: boolean): P
 const titleOf = ({ trainer: { manifest }, options }: Parts): string =>
   `${basename(resolve(options.out))}: ${manifest.loss?.kind ?? 'loss'}`;
 
-/** The evaluation of the first state is a baseline; only trained ones can be the best. */
+/** The evaluation of the first state is a baseline; only trained states can be the best. */
 async function evaluateNow({ evaluation, tell }: Parts, progress: Progress, log: Log): Promise<Progress> {
   if (evaluation === undefined) return progress;
   const { step, best } = progress;
@@ -264,7 +270,7 @@ async function evaluateNow({ evaluation, tell }: Parts, progress: Progress, log:
 }
 
 const skipNotice = ({ step, lossScale = 1 }: Step): string =>
-  `step ${step} was skipped: at loss scale ${lossScale} its gradient is beyond float16, so the scale is ${lossScale / 2} now`;
+  `step ${step} was skipped: at loss scale ${lossScale} its gradient overflows float16, so the scale is now ${lossScale / 2}`;
 
 /** Writes adapter/: the best on the evaluation data, else the last. Errors: WRITE_FAILED, BAD_CHECKPOINT. */
 async function keepAdapter({ trainer, adapters, options, claimed }: Parts, best: Best | undefined): Promise<string> {

@@ -1,4 +1,4 @@
-/** What a training run is asked, tells and returns. */
+/** Options, progress and result of a training run. */
 
 import { badOption } from '../../errors.ts';
 import { bytesOf } from '../../formats/rawTensor.ts';
@@ -14,9 +14,9 @@ export interface TrainOptions extends TrainerOptions, FitOptions {
   readonly data: string;
   /** The run folder. */
   readonly out: string;
-  /** Replace a run folder that is there. */
+  /** Replaces an existing run folder. */
   readonly force?: boolean | undefined;
-  /** Go on from the last checkpoint of `out`. */
+  /** Resumes from the last checkpoint of `out`. */
   readonly resume?: boolean | undefined;
   /** A data file to evaluate on. */
   readonly evalData?: string | undefined;
@@ -24,11 +24,11 @@ export interface TrainOptions extends TrainerOptions, FitOptions {
   readonly evalEvery?: number | undefined;
   /** Steps between checkpoints; default 500, and never more than ten minutes. There is always one at the end. */
   readonly saveEvery?: number | undefined;
-  /** Checkpoints to keep: the last ones; that of the best evaluation stays in addition. Default 5. */
+  /** Checkpoints to keep: the last ones; that of the best evaluation is kept in addition. Default 5. */
   readonly keep?: number | undefined;
-  /** Stop after this many evaluations in a row that are no better than the best. */
+  /** Stops after this many evaluations in a row that are no better than the best. */
   readonly patience?: number | undefined;
-  /** Aborted: the run stops after the step at hand and writes a checkpoint. */
+  /** When aborted, the run stops after the current step and writes a checkpoint. */
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: ((event: TrainEvent) => void) | undefined;
 }
@@ -43,7 +43,7 @@ export type TrainEvent =
       readonly stepsPerEpoch: number;
       readonly trainable: number;
     }
-  /** `line`: what log.jsonl says of it. */
+  /** `line`: the step's line of log.jsonl. */
   | { readonly kind: 'step'; readonly step: Step; readonly line: object }
   | {
       readonly kind: 'evaluation';
@@ -59,25 +59,25 @@ export type TrainEvent =
 
 export interface TrainResult {
   readonly run: string;
-  /** The PEFT directory; absent where the run was interrupted. */
+  /** The PEFT directory; absent if the run was interrupted. */
   readonly adapter?: string;
   readonly checkpoint: string;
   readonly provider: string;
-  /** Where the nodes of a step ran; absent on the CPU. */
+  /** The providers of the nodes of a step; absent on the CPU. */
   readonly placement?: NodePlacement;
   readonly stopped: 'done' | 'patience' | 'interrupted';
   readonly steps: number;
   readonly epochs: number;
-  /** Of the last step that this process took. */
+  /** The loss of the last step that this process took. */
   readonly loss?: number;
-  /** Of the evaluation before the first step. */
+  /** The loss of the evaluation before the first step. */
   readonly baselineLoss?: number;
-  /** Of the adapter that was kept: the best evaluation's, and its step. */
+  /** The evaluation loss of the adapter that was kept, and its step. */
   readonly evalLoss?: number;
   readonly bestStep?: number;
 }
 
-/** Errors: BAD_OPTION. */
+/** Checks the counts. Errors: BAD_OPTION. */
 export function checkCounts({ evalEvery, saveEvery, keep, patience, evalData, resume, force }: TrainOptions): void {
   for (const [name, value] of Object.entries({ 'eval-every': evalEvery, 'save-every': saveEvery, keep, patience })) {
     if (value !== undefined && !(Number.isSafeInteger(value) && value > 0)) {
@@ -86,10 +86,10 @@ export function checkCounts({ evalEvery, saveEvery, keep, patience, evalData, re
   }
   const needing = evalEvery !== undefined ? 'eval-every' : patience !== undefined ? 'patience' : undefined;
   if (evalData === undefined && needing !== undefined) throw badOption(`--${needing} needs --eval-data`);
-  if (resume === true && force === true) throw badOption('--resume and --force exclude each other');
+  if (resume === true && force === true) throw badOption('use either --resume or --force, not both');
 }
 
-/** Everything that the numbers of a run depend on, but for its length: a run may be made longer. */
+/** All facts that the numbers of a run depend on, except its length: a run may be made longer. */
 export async function identify(trainer: Trainer, o: TrainOptions): Promise<RunIdentity> {
   const { params } = await trainer.getState();
   return {

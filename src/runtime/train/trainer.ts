@@ -23,12 +23,14 @@ export interface TrainerOptions {
   readonly executionProvider?: string | readonly string[] | undefined;
   /** Threads of one operator; default one per core. */
   readonly threads?: number | undefined;
-  /** To start from: a PEFT directory, an adapter file, or several with their strengths; default the package's own. */
+  /**
+   * The initial adapter: a PEFT directory, an adapter file, or several with their strengths; default the package's own.
+   */
   readonly adapter?: AdapterSource | undefined;
 }
 
 export interface FitOptions extends RowOptions {
-  /** Optimizer steps; wins over epochs. */
+  /** Optimizer steps; takes precedence over epochs. */
   readonly steps?: number | undefined;
   /** Default 1. */
   readonly epochs?: number | undefined;
@@ -47,56 +49,58 @@ export interface FitOptions extends RowOptions {
   /** Batches per optimizer step. Default 1. */
   readonly gradAccum?: number | undefined;
   /**
-   * Optimizer steps in one run of ONNX Runtime. Default 1; on CUDA up to 16, by what batches take and by how far it is from
-   * one evaluation or checkpoint to the next.
+   * Optimizer steps in one run of ONNX Runtime. Default 1; on CUDA up to 16, limited by the size of batches and by the
+   * number of steps between evaluations or checkpoints.
    */
   readonly stepsPerRun?: number | undefined;
 }
 
-/** Providers that keep the state of several steps on their device; the others have no Scan, or nothing to gain from it. */
+/**
+ * Providers that keep the state of several steps on their device; the others have no Scan, or do not profit from it.
+ */
 const hasScan: ReadonlySet<string> = new Set(['cuda']);
 
-/** A fit whose data is open and whose steps are laid out. */
+/** A fit with its data open and its steps planned. */
 export interface Fit {
   readonly plan: Plan;
-  /** What a user should know though nothing is wrong. */
+  /** A notice for the user that is not an error. */
   readonly notice?: string | undefined;
   /**
-   * The steps behind the first `from`, in the groups in which they ran; no group goes beyond a number of steps done for which
+   * The steps after the first `from`, in the groups in which they ran; no group passes a number of steps for which
    * `boundary` is true. Errors as Trainer.fit.
    */
   run(from?: number, boundary?: (done: number) => boolean): AsyncGenerator<readonly Step[]>;
   close(): void;
 }
 
-/** An evaluation whose data is open. */
+/** An evaluation with its data open. */
 export interface PreparedEvaluation {
   run(onProgress?: (rows: number) => void): Promise<Evaluation>;
   close(): void;
 }
 
-/** Parameters, optimizer moments and step count live in a worker thread; `fit` moves them on. */
+/** Parameters, optimizer moments and step count are in a worker thread; `fit` updates them. */
 export interface Trainer {
   readonly manifest: Manifest;
   readonly directory: string;
   /** The execution provider in use. */
   readonly provider: string;
-  /** Providers that were preferred and cannot start, with reasons. */
+  /** Preferred providers that cannot start, with reasons. */
   readonly passedOver: ChosenProvider['passedOver'];
   /**
-   * Trains, one item per optimizer step. Leaving the loop stops after the step at hand.
-   * Errors: BAD_DATA, BAD_OPTION, NON_FINITE (the state stays as it was before that step), BAD_PACKAGE, RUNTIME_FAILED.
+   * Trains, one item per optimizer step. Leaving the loop stops after the current step. Errors: BAD_DATA, BAD_OPTION,
+   * NON_FINITE (the state is that from before the step), BAD_PACKAGE, RUNTIME_FAILED.
    */
   fit(data: Data, options?: FitOptions): AsyncGenerator<Step>;
-  /** The same in two parts: everything that can be wrong with data and options is found before a step is taken. */
+  /** The same in two parts: errors in data and options are found before the first step. */
   prepareFit(data: Data, options?: FitOptions): Promise<Fit>;
-  /** Loss and metrics of the parameters as they are now. Errors: BAD_DATA, BAD_OPTION, BAD_PACKAGE, RUNTIME_FAILED. */
+  /** Loss and metrics of the current parameters. Errors: BAD_DATA, BAD_OPTION, BAD_PACKAGE, RUNTIME_FAILED. */
   evaluate(data: Data, options?: RowOptions & { readonly onProgress?: (rows: number) => void }): Promise<Evaluation>;
-  /** evaluate in two parts, for data that is evaluated more than once. */
+  /** The same in two parts, for data that is evaluated more than once. */
   prepareEvaluation(data: Data, options?: RowOptions): Promise<PreparedEvaluation>;
   /** The model's outputs, row by row. Errors as evaluate. */
   predict(data: Data, options?: RowOptions & { readonly onProgress?: (rows: number) => void }): Promise<Prediction>;
-  /** Where the nodes of the graph that took the last step ran; undefined on the CPU, and before a step. */
+  /** The providers of the nodes of the graph that took the last step; undefined on the CPU, and before a step. */
   placement(): Promise<NodePlacement | undefined>;
   /** A copy of the state. */
   getState(): Promise<TrainingState>;
@@ -107,8 +111,8 @@ export interface Trainer {
 }
 
 /**
- * Opens a package. Its graphs are loaded when they are first needed.
- * Errors: BAD_PACKAGE, BAD_ADAPTER, ADAPTER_MISMATCH, PROVIDER_MISSING, RUNTIME_FAILED.
+ * Opens a package. Its graphs are loaded when they are first needed. Errors: BAD_PACKAGE, BAD_ADAPTER,
+ * ADAPTER_MISMATCH, PROVIDER_MISSING, RUNTIME_FAILED.
  */
 export async function openTrainer(
   directory: string,
@@ -214,11 +218,11 @@ function bytesOfStep(plan: Plan, step: number, { dataset, batch: how }: Rows): n
   return feeds.reduce((n, { data }) => n + data.byteLength, 0);
 }
 
-/** Rows that fill no batch of a fixed size. */
+/** A sentence about rows that fill no batch of a fixed size, if there are any. */
 function leftOut({ dataset, batchSize, fixedBatch, leavesOut }: Rows): string | undefined {
   const rest = fixedBatch ? dataset.rows % batchSize : 0;
   if (rest === 0 || dataset.rows < batchSize) return undefined;
-  const why = leavesOut === undefined ? '' : `, and none can be filled up: ${leavesOut}`;
+  const why = leavesOut === undefined ? '' : `, and batches cannot be padded: ${leavesOut}`;
   return `each epoch leaves out ${rest} of ${dataset.rows} rows: batches have ${batchSize}${why}`;
 }
 

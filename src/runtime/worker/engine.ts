@@ -1,4 +1,4 @@
-/** The main thread's side of the worker: graphs run without blocking the event loop. */
+/** The main thread's side of the worker: runs graphs without blocking the event loop. */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,30 +24,34 @@ import type {
 } from './protocol.ts';
 
 /**
- * One package at work. Calls are carried out in the order they are made. Feeds are moved: their arrays are empty afterwards.
- * Every call: RUNTIME_FAILED where ONNX Runtime refuses or the worker ends, BAD_PACKAGE for a graph that the package lacks.
+ * A running package. Calls are executed in the order they are made. Feeds are transferred: their arrays are empty
+ * afterwards. Every call: RUNTIME_FAILED if ONNX Runtime refuses or the worker ends, BAD_PACKAGE for a graph that the
+ * package lacks.
  */
 export interface Engine {
   readonly manifest: Manifest;
   readonly directory: string;
   /** The execution provider in use. */
   readonly provider: string;
-  /** Loads a graph; the names of its inputs, and its outputs. */
+  /** Loads a graph and returns the names of its inputs, and its outputs. */
   describe(graph: GraphKind): Promise<{ readonly inputs: readonly string[]; readonly outputs: readonly OutputInfo[] }>;
-  /** Where the nodes of the graph that took the last step ran; undefined where nobody looked, or before a step. */
+  /**
+   * The providers of the nodes of the graph that took the last step; undefined if they were not recorded, or before a
+   * step.
+   */
   placement(): Promise<NodePlacement | undefined>;
   setState(state: TrainingState): Promise<void>;
-  /** A copy. */
+  /** A copy of the state. */
   getState(): Promise<TrainingState>;
   /** One optimizer step (train.onnx). */
   step(feeds: Feeds, settings: StepSettings): Promise<RunResult>;
   /** settings.length micro-steps in one run (train_k.onnx); feeds are stacked along a first axis. */
   steps(feeds: Feeds, settings: readonly StepSettings[], apply: readonly boolean[]): Promise<RunResult>;
-  /** The gradient of a batch (grad.onnx), kept in the worker until `update`; `first` forgets those kept before. */
+  /** Computes the gradient of a batch (grad.onnx), kept in the worker until `update`; `first` discards earlier ones. */
   gather(feeds: Feeds, seed: number, first: boolean): Promise<{ readonly loss: number; readonly weight: number }>;
   /** One optimizer step with the gathered gradients (update.onnx); losses are NaN. */
   update(lr: number): Promise<RunResult>;
-  /** Forward and loss at the current state (eval.onnx), with the model's outputs that are named. */
+  /** Forward and loss at the current state (eval.onnx), with the requested outputs of the model. */
   evaluate(
     feeds: Feeds,
     outputs: readonly string[],
@@ -56,14 +60,17 @@ export interface Engine {
     readonly weight: number;
     readonly outputs: Readonly<Record<string, BatchTensor>>;
   }>;
-  /** Ends the worker when the calls under way are done. */
+  /** Ends the worker when the pending calls are done. */
   close(): Promise<void>;
 }
 
 export interface EngineOptions {
   readonly provider: string;
   readonly threads?: number | undefined;
-  /** Find out where nodes run: the first run of a graph that takes steps is slower. Default: on all providers but the CPU's. */
+  /**
+   * Records where nodes run: the first run of a graph that takes steps is slower. Default: on all providers except the
+   * CPU's.
+   */
   readonly placement?: boolean | undefined;
 }
 
@@ -167,7 +174,7 @@ class WorkerCalls {
   }
 }
 
-/** Without a place for profiles nobody knows where nodes run, and that is all. */
+/** Without a temp folder, node placement is not reported; training is unaffected. */
 function profileFolder(): string | undefined {
   try {
     return mkdtempSync(join(tmpdir(), 'loraify-profile-'));

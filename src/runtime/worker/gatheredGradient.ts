@@ -1,16 +1,16 @@
-/** Gradients of micro-batches gathered into the mean over all their elements. */
+/** Averages gradients of micro-batches over all their elements. */
 
 export interface Gathered {
-  /** @param weight how many elements the batch's mean runs over. */
+  /** @param weight the number of elements that the batch's mean runs over. */
   add(gradient: Float32Array, weight: number): void;
-  /** The mean; forgets what was gathered. Zeros where nothing was. */
+  /** Returns the mean and resets. Zeros if nothing was added. */
   take(): Float32Array;
   clear(): void;
 }
 
 /**
- * In float32 and in the order of train_k.onnx (sums of gradient times weight, divided once), so that both ways agree to the bit:
- * a lone batch's gradient stays what it is.
+ * In float32 and in the order of train_k.onnx (sums of gradient times weight, divided once), so that both ways agree
+ * bit by bit: a single batch's gradient is unchanged.
  */
 export function gatheredGradient(size: number): Gathered {
   let sums: Float32Array = new Float32Array(size);

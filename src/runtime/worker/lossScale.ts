@@ -1,11 +1,12 @@
-/** The loss scale of float16 graphs, as they move it on (manifest: optimizer.lossScale). */
+/** The loss scale of float16 graphs, as updated by the graphs (manifest: optimizer.lossScale). */
 
 import type { Manifest } from '../../formats/manifest.ts';
 import type { StepResult, TrainingState } from './protocol.ts';
 
 /**
- * What a run's results say about its steps, in the order in which the graphs took them; `applied` is false for a batch whose
- * gradient was only gathered. A gradient that is not finite at the least scale is left as it is: no smaller scale would help.
+ * Adds loss scale and skipped steps to a run's results, in the order in which the graphs took the steps; `applied` is
+ * false for a batch whose gradient was only accumulated. A non-finite gradient at the least scale is reported
+ * unchanged: a smaller scale would not help.
  */
 export function withLossScale(
   results: readonly StepResult[],

@@ -1,4 +1,7 @@
-/** What the main thread and the worker that owns the sessions say to each other. Everything here survives structured cloning. */
+/**
+ * The messages between the main thread and the worker that owns the sessions. Everything here survives structured
+ * cloning.
+ */
 
 import type { GraphKind, Manifest } from '../../formats/manifest.ts';
 import type { BatchTensor } from '../data/index.ts';
@@ -13,16 +16,16 @@ export interface TrainingState {
   readonly m: Float32Array;
   /** Absent for sgd. */
   readonly v: Float32Array | undefined;
-  /** Steps taken; those skipped for a gradient that was not finite do not count. */
+  /** Steps taken; steps skipped for a non-finite gradient do not count. */
   readonly step: number;
-  /** Absent where the graphs have no loss scale. */
+  /** Absent if the graphs have no loss scale. */
   readonly lossScale: number | undefined;
 }
 
-/** What one optimizer step is fed besides the batch. */
+/** The feeds of one optimizer step in addition to the batch. */
 export interface StepSettings {
   readonly lr: number;
-  /** Of the dropout mask, int32; unused by graphs without dropout. */
+  /** The int32 seed of the dropout masks; unused by graphs without dropout. */
   readonly seed: number;
 }
 
@@ -31,13 +34,13 @@ export interface StepResult {
   readonly loss: number;
   /** Global L2 norm before clipping. */
   readonly gradNorm: number;
-  /** What the gradient was scaled by on its way; absent where the graphs have no loss scale. */
+  /** The scale of the gradient in this step; absent if the graphs have no loss scale. */
   readonly lossScale?: number;
   /** The gradient was not finite: no step was taken, and the loss scale halved. */
   readonly skipped?: boolean;
 }
 
-/** Results of one run. Where `finite` is false the state is still the one before the run. */
+/** Results of one run. If `finite` is false, the state is still that before the run. */
 export interface RunResult {
   readonly steps: readonly StepResult[];
   readonly finite: boolean;
@@ -57,7 +60,7 @@ interface Messages {
       readonly manifest: Manifest;
       readonly provider: string;
       readonly threads: number | undefined;
-      /** A folder for profiles of the first runs, which say where each node ran; absent: none are made. */
+      /** A folder for profiles of the first runs, which record where each node ran; absent: none are made. */
       readonly profiles: string | undefined;
     };
     answer: object;
@@ -112,7 +115,7 @@ export interface Executor {
   handle<K extends Served>(request: Request<K>): Promise<Result<K>>;
 }
 
-/** A LoraifyError taken apart, or any other error as its message. */
+/** A LoraifyError as plain data, or any other error as its message. */
 export interface Failure {
   readonly code: string | undefined;
   readonly message: string;

@@ -25,7 +25,7 @@ function failureOf(error: unknown): Failure {
   return { code: undefined, message, hint: '', file: undefined, node: undefined, where: undefined };
 }
 
-/** Buffers that nobody here needs again; the state of getState stays. */
+/** Buffers to transfer because the worker does not need them again; the state of getState is copied. */
 function moved(result: Result): ArrayBuffer[] {
   if (result.kind !== 'evaluate') return [];
   return Object.values(result.outputs).flatMap(({ data }) => (data.buffer instanceof ArrayBuffer ? [data.buffer] : []));

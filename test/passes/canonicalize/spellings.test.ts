@@ -4,7 +4,7 @@ import { type Builder, createBuilder } from '../../../src/graph/builder.ts';
 import { Graph, type Value } from '../../../src/graph/model.ts';
 import { compactGelu } from '../../../src/passes/canonicalize/gelu.ts';
 import { compactNorms } from '../../../src/passes/canonicalize/norms.ts';
-import { removeCarrying } from '../../../src/passes/dialect/customGradient.ts';
+import { removeMarkers } from '../../../src/passes/dialect/customGradient.ts';
 import { inferNode } from '../../../src/passes/shapes/index.ts';
 import { between, modelOf, numbers, ortTensor, session, variables } from '../../support/gradients/harness.ts';
 
@@ -35,7 +35,7 @@ async function compacted(make: Make, compact: (graph: Graph, fused: boolean) => 
   compact(fused.graph, true);
   compact(carried.graph, false);
   const ops = fused.graph.nodes.map((n) => n.op).filter((op) => op !== 'Identity');
-  removeCarrying(fused.graph);
+  removeMarkers(fused.graph);
   const [a, b] = [await run(before), await run(fused)];
   expect(a).toHaveLength(8);
   const internal = carried.graph.nodes.find((n) => n.domain === 'loraify');

@@ -50,7 +50,7 @@ describe('verify finds', () => {
       },
       'node "in"',
       '"a"',
-      'nearer',
+      'shadows',
     );
   });
   it('a value with two definitions', () => {
@@ -94,13 +94,13 @@ describe('verify finds', () => {
       '"mine"',
     );
   });
-  it('a node of the compiler that was left behind', () => {
+  it('an internal node that was not lowered', () => {
     broken(
       (g) => {
         at(g.nodes, 0).domain = 'loraify';
       },
       'node "one"',
-      'left behind',
+      'was not lowered',
     );
   });
 });

@@ -25,7 +25,7 @@ const types = (model: Model): Record<string, string | undefined> =>
   Object.fromEntries(model.graph.initializers.map((v) => [v.name, v.dtype]));
 
 describe('weights in half precision', () => {
-  it('are those of products, convolutions and embeddings; vectors and other constants stay', async () => {
+  it('are those of MatMuls, convolutions and embeddings; vectors and other constants stay', async () => {
     const { model, result, before, after } = await stored(`main (float[N,2] x, int64[N] i) => (float[N,2] y)
       <${matrix}, float[2] b = {0.1, 0.2}, float[2,2] add = {0.1, 0.2, 0.3, 0.4}, float[3,2] table = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6},
        float[2,1,1] k = {0.1, 0.3}, int64[1] last = {2}>
@@ -99,7 +99,7 @@ describe('weights in half precision', () => {
       'double[2,2] w = {0, 1, 1, 0}',
       'double[N,2]',
       'float16',
-      /no weight can be stored as float16: those of products.*are float64/,
+      /no weight can be rounded to float16: those of MatMuls.*are float64/,
     ],
   ] as const)('are refused for %s', (weight, type, wanted, words) => {
     const model = parseText(`${head} main (${type} x) => (${type} y) <${weight}> { y = MatMul (x, w) }`);

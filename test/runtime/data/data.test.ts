@@ -283,7 +283,7 @@ describe('csv', () => {
     ['a,b,labels\n1,0x10,0', '0x10'],
     ['a,b,labels\n1,1_000,0', '1_000'],
     ['a,b,labels\n1,"2,0', 'Quote'],
-    ['a,b,c,labels\n1,2,3,0', '"x" needs 2 columns, but 3 are there'],
+    ['a,b,c,labels\n1,2,3,0', '"x" needs 2 columns, but the file has 3'],
     ['a,b\n1,2', 'lacks the labels'],
   ])('refuses %j', async (content, reason) => {
     await expect(csv(content)).rejects.toThrow(bad(reason));

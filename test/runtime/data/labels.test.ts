@@ -43,7 +43,7 @@ describe('class labels', () => {
     for (const file of files([0, 1, label])) {
       const row = /jsonl$/.test(file) ? 'line 3' : /csv$/.test(file) ? 'line 4' : 'row 2';
       const opened = openData(file, labelled(classes));
-      await expect(opened).rejects.toThrow(bad(row, `${label} is no class`, '0 to 2', '-100'));
+      await expect(opened).rejects.toThrow(bad(row, `${label} is out of range`, '0 to 2', '-100'));
       await expect(opened).rejects.toMatchObject({ file });
     }
   });
@@ -57,7 +57,7 @@ describe('class labels', () => {
   it('takes shares from 0 to 1 for bce', () => {
     const spec = labelled({ kind: 'share' }, 'float32', 2);
     expect(rowsDataset([{ x: [1], labels: [0, 1] }], spec).rows).toBe(1);
-    expect(() => rowsDataset([{ x: [1], labels: [0.5, 1.01] }], spec)).toThrow(bad('"labels"[1]', 'between 0 and 1'));
+    expect(() => rowsDataset([{ x: [1], labels: [0.5, 1.01] }], spec)).toThrow(bad('"labels"[1]', 'from 0 to 1'));
     expect(() => rowsDataset([{ x: [1], labels: [-1, 1] }], spec)).toThrow(bad('"labels"[0]'));
   });
 
@@ -66,10 +66,10 @@ describe('class labels', () => {
     const rows = digits(0, 4);
     const wrong = (labels: number) => [...rows.slice(0, 3), { ...rows[3], labels }];
     const file = writeJsonl(join(folder, 'wrong.jsonl'), wrong(10));
-    await expect(evaluate(dir, { data: file })).rejects.toThrow(bad('line 4', '10 is no class', '0 to 9'));
+    await expect(evaluate(dir, { data: file })).rejects.toThrow(bad('line 4', '10 is out of range', '0 to 9'));
     const trainer = await Trainer.open(dir, { threads: 1 });
     try {
-      await expect(trainer.fit(wrong(-1)).next()).rejects.toThrow(bad('row 3', '-1 is no class'));
+      await expect(trainer.fit(wrong(-1)).next()).rejects.toThrow(bad('row 3', '-1 is out of range'));
       expect(await trainer.evaluate(wrong(-100))).toMatchObject({ weight: 3 });
     } finally {
       await trainer.close();

@@ -59,7 +59,7 @@ describe('parquet', () => {
     await expect(open(integers, 'nullable')).rejects.toThrow(bad('row 1: column "nullable": null is not a number'));
     const rule = { kind: 'class', classes: 7, ignoreIndex: -100 } as const;
     const ranged = { inputs: [], labels: { ...integers.labels, rule } };
-    await expect(open(ranged)).rejects.toThrow(bad('row 2: column "labels": 7 is no class', '0 to 6'));
+    await expect(open(ranged)).rejects.toThrow(bad('row 2: column "labels": 7 is out of range', '0 to 6'));
     await expect(openData(fixture('tokens-none'), points)).rejects.toThrow(bad('row 0: column "text"'));
   });
 

@@ -106,8 +106,8 @@ describe('checkpoints', () => {
       damage(at(name, 'checkpoints/step-12', file));
       const { notices } = await run(name, { resume: true });
       expect(notices).toEqual([
-        expect.stringMatching(/passed over a damaged checkpoint.*step-12\.damaged: .*/),
-        `going on from ${at(name, 'checkpoints/step-10')}`,
+        expect.stringMatching(/skipped a damaged checkpoint.*step-12\.damaged: .*/),
+        `resuming from ${at(name, 'checkpoints/step-10')}`,
       ]);
       expect(bytes(name)).toEqual(bytes('template'));
       expect(steps(name)).toEqual(all);
@@ -182,7 +182,7 @@ describe('what a killed process leaves', () => {
     await expect(run('notes', { resume: true })).rejects.toSatisfy(coded('BAD_CHECKPOINT', 'run.json'));
     await expect(run('notes', { force: true })).rejects.toSatisfy(coded('TARGET_NOT_REPLACEABLE', 'run.json'));
     writeFileSync(at('a file'), '');
-    await expect(run('a file', { resume: true })).rejects.toSatisfy(coded('BAD_CHECKPOINT', 'no folder'));
+    await expect(run('a file', { resume: true })).rejects.toSatisfy(coded('BAD_CHECKPOINT', 'not a folder'));
   });
 
   it('is nothing where the data were wrong, the folders above included', async () => {

@@ -101,7 +101,7 @@ it('rows that the model computes from one another are not filled up: the rest is
   expect(steps).toBe(2);
   const notices = events.flatMap((e) => (e.kind === 'notice' ? [e.text] : []));
   expect(notices).toEqual([
-    'each epoch leaves out 3 of 7 rows: batches have 4, and none can be filled up: "m" (ReduceMean) makes one of all',
+    'each epoch leaves out 3 of 7 rows: batches have 4, and batches cannot be padded: "m" (ReduceMean) makes one of all',
   ]);
 });
 
@@ -127,7 +127,10 @@ describe('what does not fit', () => {
     });
     const trainer = await Trainer.open(dir, { threads: 1 });
     await expect(trainer.prepareFit(tokens)).rejects.toSatisfy(
-      coded('BAD_DATA', 'row 2: "input_ids" has 4 entries, but the package is compiled for 3; --max-length 3 cuts'),
+      coded(
+        'BAD_DATA',
+        'row 2: "input_ids" has 4 entries, but the package is compiled for 3; --max-length 3 truncates',
+      ),
     );
     await expect(trainer.prepareFit(tokens, { maxLength: 3, batchSize: 4 })).rejects.toSatisfy(
       coded('BAD_OPTION', 'compiled for batches of 2 rows (--batch), not of 4'),

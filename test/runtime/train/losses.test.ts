@@ -121,7 +121,7 @@ it('a fixed batch: training takes whole batches, prediction fills the last one u
   const [a, b, c] = [0, 1, 2].map((i) => Number(prediction.row(i).y?.data[0]));
   expect(b).toBeCloseTo(2 * (a ?? 0), 5);
   expect(c).toBeCloseTo(3 * (a ?? 0), 5);
-  await expect(trainer.evaluate(rows, { batchSize: 3 })).rejects.toThrow('fixed to 2');
+  await expect(trainer.evaluate(rows, { batchSize: 3 })).rejects.toThrow('fixes the batch size of "x" to 2');
   await trainer.close();
 });
 

@@ -254,7 +254,7 @@ describe('evaluation during training', () => {
     [{ evalEvery: 2 }, '--eval-data'],
     [{ patience: 2 }, '--eval-data'],
     [{ saveEvery: 0 }, '--save-every'],
-    [{ resume: true, force: true }, 'exclude'],
+    [{ resume: true, force: true }, 'not both'],
   ])('refuses %o', async (options, word) => {
     await expect(run('refused', options)).rejects.toSatisfy(coded('BAD_OPTION', word));
   });

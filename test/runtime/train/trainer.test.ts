@@ -118,7 +118,7 @@ describe('fit', () => {
     await expect(first(rows, { batchSize: 0 })).rejects.toSatisfy(coded('BAD_OPTION', 'batch size'));
     await expect(first(rows, { stepsPerRun: 0 })).rejects.toSatisfy(coded('BAD_OPTION', 'steps per run'));
     await expect(first([{ image: new Array(64).fill(0), labels: 99 }])).rejects.toSatisfy(
-      coded('BAD_DATA', 'row 0', '99 is no class'),
+      coded('BAD_DATA', 'row 0', '99 is out of range'),
     );
     await trainer.close();
   });

@@ -1,4 +1,4 @@
-/** Activation functions and further elementwise ones: the derivative alone. */
+/** Activation functions and other elementwise ones: the derivative alone. */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import { grad } from '../rules.ts';
@@ -44,7 +44,7 @@ export function geluGradient(g: Builder, x: Value, dy: Value, approximate: strin
   const n = (value: number): Value => g.like(x, value);
   const square = (v: Value): Value => g.Mul(v, v);
   if (approximate !== 'tanh') {
-    // (1 + erf(v) + v·(2/√π)·exp(-v²))/2 with v = x/√2; the factor goes into the exponent.
+    // (1 + erf(v) + v·(2/√π)·exp(-v²))/2 with v = x/√2; the factor 2/√π is moved into the exponent.
     const v = g.Mul(x, n(Math.SQRT1_2));
     const bell = g.Exp(g.Sub(n(Math.log(2 / Math.sqrt(Math.PI))), square(v)));
     return g.Mul(g.Mul(dy, g.Add(g.Add(g.Erf(v), n(1)), g.Mul(v, bell))), n(0.5));
@@ -84,7 +84,7 @@ grad('Atanh', ({ inputs: [x], dy, g }) => [g.Div(dy, g.Sub(g.like(x, 1), g.Mul(x
 // y = a - q·b with q constant almost everywhere
 grad('Mod', ({ inputs: [a, b], outputs: [y], dy, g }) => [dy, g.Mul(dy, g.Div(g.Sub(y, a), b))]);
 
-// start + i·delta, of which the walk takes the sums
+// start + i·delta; the walk sums over the elements.
 grad('Range', ({ dy, g }) => [dy, undefined, g.Mul(dy, g.CastLike(g.Range(g.int(0), g.Size(dy), g.int(1)), dy))]);
 // values = [off, on]
 grad('OneHot', ({ inputs: [indices, depth, values], attrs: { axis }, dy, g }) => {

@@ -1,4 +1,4 @@
-/** What all forms of attention share: heads, the product itself, and rotated pairs. */
+/** The parts that all forms of attention share: heads, the attention itself, and rotary pairs. */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import type { Length } from '../../common/dimArithmetic.ts';
@@ -6,7 +6,7 @@ import type { GradTools } from '../../common/shapeTools.ts';
 
 export type G = Builder & GradTools;
 
-/** [batch, sequence, heads·size] as [batch, heads, sequence, size]; four axes stay. */
+/** [batch, sequence, heads·size] as [batch, heads, sequence, size]; a tensor of four axes is unchanged. */
 export function byHeads(g: G, x: Value, heads: Length): Value {
   if (g.rank(x) === 4) return x;
   const apart = g.shaped(x, [g.length(x, 0), g.length(x, 1), heads, g.over(g.length(x, 2), heads)]);
@@ -29,7 +29,7 @@ export function counting(g: G, length: Length, axis: number): Value {
   return g.Reshape(g.Range(g.int(0), g.scalar(length), g.int(1)), g.ints(shape));
 }
 
-/** As many parts as there are lengths, along an axis. */
+/** Splits an axis into parts of these sizes. */
 export function parts<const L extends readonly Length[]>(
   g: G,
   v: Value,
@@ -37,7 +37,7 @@ export function parts<const L extends readonly Length[]>(
   lengths: L,
 ): { readonly [I in keyof L]: Value } {
   const list = g.node({ op: 'Split', inputs: [v, g.vector(lengths)], attrs: { axis }, outputs: lengths.length });
-  if (!isOneEach(list, lengths)) throw new Error('Split has another number of outputs');
+  if (!isOneEach(list, lengths)) throw new Error('Split has the wrong number of outputs');
   return list;
 }
 
@@ -47,19 +47,19 @@ const isOneEach = <L extends readonly Length[]>(
 ): list is { readonly [I in keyof L]: Value } => list.length === lengths.length;
 
 export interface Scoring {
-  /** Undefined: one over the root of the head's size. */
+  /** Undefined: one over the square root of the head size. */
   readonly scale?: number | undefined;
-  /** 0: none. */
+  /** 0: no softcap. */
   readonly softcap?: number;
   /** Added to the scores. */
   readonly bias?: Value | undefined;
-  /** bool, which keys a query sees. Undefined: all. */
+  /** A bool mask of the keys visible to a query. Undefined: all. */
   readonly open?: Value | undefined;
-  /** Every query sees a key. One that sees none gives zeros, which takes a pass over all weights to make sure of. */
+  /** Every query sees a key. A query without keys gives zeros, which takes an extra pass over all weights to ensure. */
   readonly seeing?: boolean;
-  /** One more score per head, [1, heads, 1, 1], whose share of the weight goes nowhere. */
+  /** One more score per head, [1, heads, 1, 1], whose attention weight is discarded. */
   readonly sink?: Value | undefined;
-  /** The type that the softmax is computed in. */
+  /** The compute type of the softmax. */
   readonly precision?: number | undefined;
 }
 
@@ -72,7 +72,10 @@ export interface Attended {
   readonly y: Value;
 }
 
-/** Of q, k and v by heads. Queries of heads that share a key head are rows of one product, so that no key is repeated. */
+/**
+ * Attention over q, k and v by heads. Queries of heads that share a key head are rows of one MatMul, so that keys are
+ * not repeated.
+ */
 export function attend(g: G, q: Value, keys: Value, values: Value, by: Scoring): Attended {
   const [batch, heads, queries, size] = sizesOf(g, q);
   const [, shared, total] = sizesOf(g, keys);
@@ -103,7 +106,7 @@ function beside(g: G, scores: Value, sink: Value): Value {
   return g.Slice(all, g.ints([0]), g.ints([-1]), g.ints([3]));
 }
 
-/** A finite floor instead of -inf, so that a row without open keys has a derivative: zero. */
+/** A finite minimum instead of -inf, so that a row without visible keys has a zero derivative. */
 function masked(g: G, scores: Value, open: Value, by: Scoring): Value {
   const floor = g.like(scores, scores.dtype === 'float16' ? -65504 : -3e38);
   const p = softmax(g, g.Where(open, scores, floor), by);
@@ -113,23 +116,23 @@ function masked(g: G, scores: Value, open: Value, by: Scoring): Value {
 export interface Rotation {
   /** Whether a pair is two neighbours or one element of each half. */
   readonly interleaved: boolean;
-  /** Width of a head, and of its front part that is rotated. */
+  /** Width of a head, and of its rotated front part. */
   readonly size: Length;
-  readonly turned: Length;
+  readonly rotated: Length;
 }
 
 /**
- * Each pair (a, b) of the front part of a head becomes (a·cos - b·sin, b·cos + a·sin) (Su et al. 2021). `x` has heads apart:
- * [.., .., .., size], and cos and sin broadcast to [.., .., .., turned / 2].
+ * Each pair (a, b) of the front part of a head becomes (a·cos - b·sin, b·cos + a·sin) (Su et al. 2021). `x` has
+ * separate heads: [.., .., .., size], and cos and sin broadcast to [.., .., .., rotated / 2].
  */
-export function rotate(g: G, x: Value, cos: Value, sin: Value, { interleaved, size, turned }: Rotation): Value {
-  const [front, rest] = size === turned ? [x, undefined] : parts(g, x, 3, [turned, g.minus(size, turned)]);
-  const half = g.over(turned, 2);
+export function rotate(g: G, x: Value, cos: Value, sin: Value, { interleaved, size, rotated }: Rotation): Value {
+  const [front, rest] = size === rotated ? [x, undefined] : parts(g, x, 3, [rotated, g.minus(size, rotated)]);
+  const half = g.over(rotated, 2);
   const axis = interleaved ? 4 : 3;
   const pairs = g.shaped(front, [...g.lengths(front, 0, 3), ...(interleaved ? [half, 2] : [2, half])]);
   const [a, b] = parts(g, pairs, axis, [1, 1]);
   const [c, s] = [g.Unsqueeze(cos, g.ints([axis])), g.Unsqueeze(sin, g.ints([axis]))];
   const turn = g.Concat([g.Sub(g.Mul(a, c), g.Mul(b, s)), g.Add(g.Mul(b, c), g.Mul(a, s))], { axis });
-  const y = g.shaped(turn, [...g.lengths(front, 0, 3), turned]);
+  const y = g.shaped(turn, [...g.lengths(front, 0, 3), rotated]);
   return rest === undefined ? y : g.Concat([y, rest], { axis: 3 });
 }

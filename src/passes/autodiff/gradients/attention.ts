@@ -5,7 +5,7 @@ import type { Length } from '../../common/dimArithmetic.ts';
 import { decompose, grad } from '../rules.ts';
 import { attend, byHeads, counting, type G, joinHeads } from './attend.ts';
 
-/** Which keys a query sees: bool and additive masks, the causal frontier, windows, padding. */
+/** The keys visible to each query: bool and additive masks, the causal mask, windows, padding. */
 interface Sight {
   /** Undefined: all. */
   readonly open: Value | undefined;
@@ -15,7 +15,7 @@ interface Sight {
 interface Sizes {
   readonly queries: Length;
   readonly keys: Length;
-  /** Length of the past, where keys came from a cache inside the operator. */
+  /** The sequence dim of the past, if keys come from a cache inside the operator. */
   readonly past: Length;
 }
 
@@ -51,7 +51,7 @@ function sight(
   return { open: limits.length === 0 ? undefined : limits.reduce((a, b) => g.And(a, b)), bias };
 }
 
-/** The mask as floats, closed beyond its end where it has fewer keys. */
+/** The mask as floats, extended with masked keys if it has fewer keys. */
 function asLong(g: G, mask: Value, keys: Length, scores: Value): Value {
   const floats = mask.dtype !== 'bool';
   const values = floats ? mask : g.CastLike(mask, scores);
@@ -62,7 +62,7 @@ function asLong(g: G, mask: Value, keys: Length, scores: Value): Value {
 }
 
 /**
- * softmax(scale·QKᵀ, capped, masked)·V; a query that sees no key gives zeros.
+ * softmax(scale·QKᵀ, capped, masked)·V; a query without visible keys gives zeros.
  * https://onnx.ai/onnx/operators/onnx__Attention.html
  */
 decompose('Attention', ({ inputs: [q0, k0, v0, mask, pastKey, pastValue, valid], attrs, g }) => {
@@ -83,7 +83,8 @@ decompose('Attention', ({ inputs: [q0, k0, v0, mask, pastKey, pastValue, valid],
 });
 
 /**
- * Each pair (a, b) is turned by its angle: y = (a·cos - b·sin, a·sin + b·cos), so the gradient is turned back (Su et al. 2021).
+ * Each pair (a, b) is rotated by its angle: y = (a·cos - b·sin, a·sin + b·cos), so the gradient is rotated back (Su et
+ * al. 2021).
  */
 grad('RotaryEmbedding', ({ inputs: [x, cos, sin, at], attrs, dy, g }) => {
   const dx = g.RotaryEmbedding(dy, cos, g.Neg(sin), at, attrs);
@@ -101,7 +102,7 @@ grad('RotaryEmbedding', ({ inputs: [x, cos, sin, at], attrs, dy, g }) => {
   return [dx, rows(dCos, cos), rows(dSin, sin)];
 });
 
-/** Both halves of the turned part, [batch, sequence, heads, pairs]. */
+/** Both halves of the rotated part, [batch, sequence, heads, pairs]. */
 function pairs(g: G, x: Value, cos: Value, attrs: AttrsOf<'RotaryEmbedding'>): [Value, Value] {
   const heads = attrs.num_heads ?? 1;
   const whole =

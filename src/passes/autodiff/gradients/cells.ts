@@ -1,4 +1,4 @@
-/** What the cells of LSTM, GRU and RNN apply to their gates: activation functions by name, and a bound on what they read. */
+/** The activation functions of LSTM, GRU and RNN cells by name, with a clip of their inputs. */
 import { badModel } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Node, Value } from '../../../graph/model.ts';
@@ -6,7 +6,9 @@ import type { Node, Value } from '../../../graph/model.ts';
 export type Activation = (b: Builder, v: Value) => Value;
 
 interface Named {
-  /** Whether it takes one of activation_alpha and activation_beta, and what ONNX Runtime 1.30 has where the lists end. */
+  /**
+   * Whether the function has an activation_alpha or activation_beta, and ONNX Runtime 1.30's default if the list ends.
+   */
   readonly alpha?: number;
   readonly beta?: number;
   readonly apply: (b: Builder, v: Value, alpha: number, beta: number) => Value;
@@ -27,7 +29,7 @@ const functions: Readonly<Record<string, Named>> = {
   softplus: { apply: (b, v) => b.Softplus(v) },
   softsign: { apply: (b, v) => b.Softsign(v) },
   tanh: { apply: (b, v) => b.Tanh(v) },
-  // 1 by the standard.
+  // The standard's default is 1.
   thresholdedrelu: { alpha: 0, apply: (b, v, alpha) => b.ThresholdedRelu(v, { alpha }) },
 };
 
@@ -39,8 +41,8 @@ export interface CellAttrs {
 }
 
 /**
- * The functions of all directions, each bound by clip. Names are compared without case, and each function takes its alpha and
- * beta from the front of the lists, as ONNX Runtime does.
+ * The functions of all directions, each with clipped input. Names are compared without case, and each function takes
+ * its alpha and beta from the front of the lists, as in ONNX Runtime.
  */
 export function activationsOf(
   node: Node,

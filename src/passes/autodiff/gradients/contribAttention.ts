@@ -20,7 +20,7 @@ import {
   sizesOf,
 } from './attend.ts';
 
-/** A scale of 0 stands for one over the root of the head's size. */
+/** A scale of 0 means one over the square root of the head size. */
 const given = (scale: number): number | undefined => (scale === 0 ? undefined : scale);
 
 function refuse(node: Node, what: string): never {
@@ -28,11 +28,11 @@ function refuse(node: Node, what: string): never {
 }
 
 interface Masks {
-  /** Keys to look at: ends [batch], or 0 and 1 [batch, keys] or [batch, queries, keys]. */
+  /** Keys to attend to: ends [batch], or 0 and 1 [batch, keys] or [batch, queries, keys]. */
   readonly padding: Value | undefined;
-  /** Starts may stand behind the ends, [2·batch]. */
+  /** The list of ends may be followed by starts, [2·batch]. */
   readonly starts: boolean;
-  /** What a closed key's score gets: finite, so that a query whose keys are all closed sees them as if they were open. */
+  /** The score of a masked key: finite, so that a query whose keys are all masked sees them as if they were not. */
   readonly filter: number;
   readonly causal: boolean;
   /** Added to the scores: broadcasts to [batch, heads, queries, keys]. */
@@ -50,13 +50,13 @@ const masksOf = ({
 interface Extent {
   readonly batch: Length;
   readonly queries: Length;
-  /** Length of the past, of what follows it, and of both. */
+  /** Sequence dims of the past, of the new keys, and of both. */
   readonly past: Length;
   readonly added: Length;
   readonly keys: Length;
 }
 
-/** Padding is added to the scores; keys behind the causal frontier are left out of the softmax altogether. */
+/** Padding is added to the scores; keys beyond the causal mask are excluded from the softmax altogether. */
 function masked(g: G, like: Value, masks: Masks, extent: Extent): Scoring {
   const { padding, filter, bias } = masks;
   const shift =
@@ -70,7 +70,7 @@ function masked(g: G, like: Value, masks: Masks, extent: Extent): Scoring {
   };
 }
 
-/** The kernel leaves the last query unmasked, which matters where there are more new keys than queries. */
+/** The kernel leaves the last query unmasked, which matters if there are more new keys than queries. */
 function beforeFrontier(g: G, { queries, past, added, keys }: Extent): Value {
   const query = counting(g, queries, 2);
   const at = past === 0 ? query : g.Add(query, g.vector([past]));
@@ -78,7 +78,7 @@ function beforeFrontier(g: G, { queries, past, added, keys }: Extent): Value {
   return queries === added ? before : g.Or(before, g.Equal(query, g.vector([g.minus(queries, 1)])));
 }
 
-/** bool, which keys are no padding: broadcasts to [batch, heads, queries, keys]. */
+/** A bool mask of the keys that are not padding: broadcasts to [batch, heads, queries, keys]. */
 function unpadded(g: G, mask: Value, starts: boolean, { batch, keys }: Extent): Value {
   const rank = g.rank(mask);
   if (rank > 1) return g.Unsqueeze(g.Greater(mask, g.like(mask, 0)), g.ints(rank === 2 ? [1, 2] : [1]));
@@ -87,7 +87,7 @@ function unpadded(g: G, mask: Value, starts: boolean, { batch, keys }: Extent): 
     g.Reshape(g.Slice(asInt64(g, list), g.vector([from]), g.vector([to]), g.ints([0])), g.ints([-1, 1, 1, 1]));
   const before = g.Less(key, column(mask, 0, batch));
   if (!starts || g.length(mask, 0) === batch) return before;
-  // With zeros behind it also a list of ends alone has starts.
+  // With zeros appended, a list of ends alone has starts too.
   const none = g.Expand(g.int(0), g.vector([batch]));
   const from = column(g.Concat([asInt64(g, mask), none], { axis: 0 }), batch, g.times(2, batch));
   return g.And(before, g.GreaterOrEqual(key, from));
@@ -116,7 +116,7 @@ function operandsOf(
   return [byHeads(g, query, heads), one(g, k), one(g, v)];
 }
 
-/** q, k and v plus their parts of one bias over all three. */
+/** q, k and v plus their parts of a single bias. */
 function shifted(g: G, [q, k, v]: Operands, bias: Value | undefined): Operands {
   if (bias === undefined) return [q, k, v];
   const widthOf = (x: Value): Length => g.times(g.length(x, 1), g.length(x, 3));
@@ -130,7 +130,7 @@ interface Cached {
   readonly pastValue: Value | undefined;
 }
 
-/** Attention over what a cache holds and what follows it. */
+/** Attention over cached and new keys. */
 function attended(g: G, [q, k, v]: Operands, { pastKey, pastValue }: Cached, masks: Masks, scale: number) {
   const keys = pastKey === undefined ? k : g.Concat([pastKey, k], { axis: 2 });
   const values = pastValue === undefined ? v : g.Concat([pastValue, v], { axis: 2 });
@@ -155,7 +155,7 @@ decompose(
   },
 );
 
-/** q, k and v come out of one product with the weights side by side; the cache is keys and values stacked. */
+/** q, k and v come from one MatMul with concatenated weights; the cache stacks keys and values. */
 decompose('com.microsoft.Attention', ({ node, inputs: [x, weights, bias, padding, past, scores, used], attrs, g }) => {
   if (used !== undefined || attrs.past_present_share_buffer === 1) refuse(node, 'a cache of fixed length');
   if (attrs.do_rotary === 1) refuse(node, 'rotary embeddings inside');
@@ -188,7 +188,7 @@ decompose('com.microsoft.RotaryEmbedding', ({ inputs: [x, positions, cos, sin], 
   const turned = rotate(g, apart, rowsOf(g, cos, at, headAxis), rowsOf(g, sin, at, headAxis), {
     interleaved: attrs.interleaved === 1,
     size,
-    turned: part === 0 ? width : part,
+    rotated: part === 0 ? width : part,
   });
   return [whole ? turned : g.shaped(turned, [batch, length, flat])];
 });
@@ -215,7 +215,7 @@ decompose('com.microsoft.GroupQueryAttention', ({ node, inputs, attrs, g }) => {
       ? [byHeads(g, query, heads), byHeads(g, key, groups), byHeads(g, value, groups)]
       : parts(g, byHeads(g, query, heads + 2 * groups), 1, [heads, groups, groups]);
 
-  // [batch, 1, 1, 1]: keys of each row, and of those the ones that were there before. A first prompt has none of these.
+  // [batch, 1, 1, 1]: the number of keys of each row, and of earlier ones among them. A first prompt has none of these.
   const known = g.Add(g.Reshape(asInt64(g, seqlens), g.ints([-1, 1, 1, 1])), g.int(1));
   const empty = pastKey === undefined || g.length(pastKey, 2) === 0;
   const isPrompt = (): Value => g.Equal(g.Reshape(asInt64(g, total), g.ints([1])), g.vector([queries]));
@@ -229,7 +229,7 @@ decompose('com.microsoft.GroupQueryAttention', ({ node, inputs, attrs, g }) => {
     const rotation: Rotation = {
       interleaved: attrs.rotary_interleaved === 1,
       size: g.length(q, 3),
-      turned: g.times(2, g.length(cos, 1)),
+      rotated: g.times(2, g.length(cos, 1)),
     };
     [q, k] = [rotate(g, q, c, s, rotation), rotate(g, k, c, s, rotation)];
   }
@@ -237,7 +237,7 @@ decompose('com.microsoft.GroupQueryAttention', ({ node, inputs, attrs, g }) => {
     empty || past === undefined ? now : inCache(g, past, now, before, total);
   const [keys, values] = [joined(pastKey, k), joined(pastValue, v)];
 
-  // A query that is padding itself stands where the last key is.
+  // A query that is itself padding gets the position of the last key.
   const last = g.Sub(known, g.int(1));
   const at = attrs.causal === 1 ? g.Min([g.Add(counting(g, queries, 2), before), last]) : last;
   const column = counting(g, g.length(keys, 2), 3);
@@ -262,12 +262,12 @@ decompose('com.microsoft.GroupQueryAttention', ({ node, inputs, attrs, g }) => {
     seeing: window !== 0,
     sink,
   });
-  // 1: before the softmax, 2: behind it.
+  // 1: before the softmax, 2: after it.
   const qk = attrs.qk_output === 1 ? g.Where(open, scores, g.like(scores, 0)) : weights;
   return [joinHeads(g, y), keys, values, attrs.qk_output === 0 ? undefined : qk];
 });
 
-/** Of each query, [batch or 1, sequence]. In a first prompt the kernel reads the very first one of given positions only. */
+/** The queries' positions, [batch or 1, sequence]. For a first prompt the kernel reads only the first given one. */
 function positionsOf(
   g: G,
   by: { positions: Value | undefined; before: Value; empty: boolean; queries: Length; isPrompt: () => Value },
@@ -281,8 +281,8 @@ function positionsOf(
 }
 
 /**
- * The cache with new rows behind those that each sequence has, [batch, heads, capacity, size]; what neither fills is zero. It
- * grows only where the total does not fit.
+ * The cache with new rows appended to those of each sequence, [batch, heads, capacity, size]; unused rows are zero. It
+ * grows only if the total exceeds it.
  */
 function inCache(g: G, past: Value, now: Value, before: Value, total: Value): Value {
   const [old, added] = [g.length(past, 2), g.length(now, 2)];

@@ -1,4 +1,4 @@
-/** Products and activations that ONNX Runtime's optimizer fuses with what stands beside them. */
+/** MatMuls and activations that ONNX Runtime's optimizer fuses with their neighbours. */
 import { noGradient } from '../../../errors.ts';
 import type { Value } from '../../../graph/model.ts';
 import type { AttrsOf } from '../../../graph/operators.ts';
@@ -17,7 +17,7 @@ grad('com.microsoft.FastGelu', ({ inputs: [x, bias], dy, g }) => {
 });
 grad('com.microsoft.QuickGelu', ({ inputs: [x], attrs: { alpha }, dy, g }) => [g.Mul(dy, swishSlope(g, x, alpha))]);
 
-/** The operand as a matrix product reads it: transBatch says that the batch axes lie between rows and columns. */
+/** The operand in the layout of a MatMul: transBatch means that the batch axes are between rows and columns. */
 function operand(g: G, x: Value, trans: number, transBatch: number): Value {
   const n = g.rank(x);
   const batch = Array.from({ length: n - 2 }, (_, i) => i);
@@ -29,7 +29,7 @@ decompose('com.microsoft.FusedMatMul', ({ inputs: [a, b], attrs, g }) => {
   const { alpha, transA, transB } = attrs;
   const rows = operand(g, a, transA, attrs.transBatchA);
   const [depth, width] = [g.length(b, transB), g.length(b, 1 - transB)];
-  // A matrix is read as it lies: a frozen one is never transposed.
+  // A matrix is read in its stored layout: a frozen one is never transposed.
   if (g.rank(b) === 2 && g.rank(a) > 1) {
     const flat = g.Gemm(g.shaped(rows, [-1, depth]), b, undefined, { alpha, transB });
     return [g.shaped(flat, [...g.lengths(rows, 0, -1), width])];
@@ -38,11 +38,11 @@ decompose('com.microsoft.FusedMatMul', ({ inputs: [a, b], attrs, g }) => {
   return [alpha === 1 ? product : g.Mul(product, g.like(product, alpha))];
 });
 
-/** Activations of FusedGemm, of x and up to three numbers. */
+/** Activations of FusedGemm, functions of x and up to three numbers. */
 type Activation = (g: G, x: Value, by: AttrsOf<'com.microsoft.FusedGemm'>) => Value;
 const times = (g: G, x: Value, factor: number | undefined): Value => g.Mul(x, g.like(x, factor ?? 1));
 const activations: Readonly<Record<string, Activation>> = {
-  // As Elu, for which there are more kernels: alpha·elu(x/alpha).
+  // Expressed by Elu, which has more kernels: alpha·elu(x/alpha).
   Celu: (g, x, by) => times(g, g.Elu(times(g, x, 1 / (by.activation_alpha ?? 1))), by.activation_alpha),
   Elu: (g, x, by) => g.Elu(x, { alpha: by.activation_alpha }),
   HardSigmoid: (g, x, by) => g.HardSigmoid(x, { alpha: by.activation_alpha, beta: by.activation_beta }),

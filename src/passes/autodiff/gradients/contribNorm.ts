@@ -1,11 +1,11 @@
-/** Normalizations of ONNX Runtime's contributed operators. */
+/** Normalizations among ONNX Runtime's contributed operators. */
 import type { Value } from '../../../graph/model.ts';
 import { dataTypeFromNumber } from '../../../graph/tensor.ts';
 import { decompose, grad } from '../rules.ts';
 import type { G } from './attend.ts';
 import { inverse, rmsGradient } from './norm.ts';
 
-// The forward node gives the inverse deviation in the stash type.
+// The forward node outputs the inverse deviation in the stash type.
 grad('SimplifiedLayerNormalization', ({ node, inputs: [x, scale], attrs: { axis, epsilon, stash_type }, dy, g }) => {
   const first = g.axis(x, axis);
   const average = (v: Value): Value => g.ReduceMean(v, g.ints(g.axesFrom(x, first)), { keepdims: 1 });
@@ -16,13 +16,13 @@ grad('SimplifiedLayerNormalization', ({ node, inputs: [x, scale], attrs: { axis,
   return rmsGradient(g, x, inv, scale, dy, average);
 });
 
-/** What is normalized: a further output of the forward node, where it has that. */
+/** The normalized sum: a further output of the forward node, if it has it. */
 const summed = (g: G, known: Value | undefined, x: Value, ...more: readonly (Value | undefined)[]): Value =>
   known !== undefined && known.name !== ''
     ? known
     : more.reduce<Value>((sum, v) => (v === undefined ? sum : g.Add(sum, v)), x);
 
-// On the CPU the statistics are no outputs of the forward node.
+// On the CPU the forward node does not output the statistics.
 grad(
   'com.microsoft.SkipSimplifiedLayerNormalization',
   ({ inputs: [x, skip, gamma, bias], outputs: [, , , known], attrs: { epsilon }, dys: [dy, , , dSum], g }) => {
@@ -41,7 +41,10 @@ decompose('com.microsoft.SkipLayerNormalization', ({ inputs: [x, skip, gamma, be
   return [g.LayerNormalization(sum, gamma, beta, { epsilon }), undefined, undefined, sum];
 });
 
-/** Word, position and segment embeddings added up and normalized (Devlin et al. 2019); positions count from 0 if not given. */
+/**
+ * Word, position and segment embeddings, summed and normalized (Devlin et al. 2019); positions count from 0 if not
+ * given.
+ */
 decompose(
   'com.microsoft.EmbedLayerNormalization',
   ({ inputs: [ids, segments, words, places, kinds, gamma, beta, , positions], attrs: { epsilon }, g }) => {

@@ -1,6 +1,7 @@
 /**
- * If, Scan and Loop. Their gradient runs the body again beside its own reverse, so nothing but the states has to be kept: the
- * forward node hands them out, stacked, as they were before each run. Weights and other captured values stay outside.
+ * If, Scan and Loop. The gradient recomputes the body next to its reverse, so only the states have to be kept: the
+ * forward node outputs them, stacked, as they were before each iteration. Weights and other captured values stay
+ * outside.
  */
 import { noGradient } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
@@ -13,7 +14,8 @@ import { grad, type RawSite } from '../rules.ts';
 import { gradientOf, live, reversed, type Slice, type State, statesOf } from '../steps.ts';
 import { gradients, place } from '../walk.ts';
 
-// Another If on the same condition: each branch computes its forward again and gives the gradient of every value that either captures.
+// Another If on the same condition: each branch recomputes its forward and returns the gradient of every value that
+// either captures.
 grad(
   'If',
   ({ node, inputs: [condition], attrs: { then_branch, else_branch }, dys, captured, active, onward, g }) => {
@@ -56,7 +58,7 @@ grad(
   { many: true },
 );
 
-/** A gradient of an If's output where the branch knows more of its shape. */
+/** A gradient of an If's output, if its shape is known more precisely inside the branch. */
 function typed(dy: Value, { shape }: Value, identity: (v: Value) => Value): Value {
   if (shape === undefined || sameShape(dy.shape, shape)) return dy;
   const known = identity(dy);
@@ -67,7 +69,7 @@ function typed(dy: Value, { shape }: Value, identity: (v: Value) => Value): Valu
   return known;
 }
 
-/** What stands for an input of the forward body in the reversed one. */
+/** The replacement of a forward body's input in the reversed body. */
 function standIn(input: Value): Value {
   const v = new Value(again(input.name), input.type);
   v.elements = input.elements;
@@ -76,7 +78,8 @@ function standIn(input: Value): Value {
 
 const isRead = (v: Value): boolean => v.uses.size > 0;
 
-// A Scan over the same slices the other way round: gradients of the states are its states, captured values have a running sum.
+// A Scan over the same slices in reverse order: gradients of the states are its states, captured values have a running
+// sum.
 grad(
   'Scan',
   (site) => {
@@ -96,7 +99,7 @@ grad(
     });
     const steps = live(site, { body, states, slices, parts });
     if (steps.states.length + steps.parts.length === 0) return [];
-    // ONNX Runtime runs no Scan whose results have an unknown rank.
+    // ONNX Runtime does not run a Scan whose results have an unknown rank.
     for (const v of [...steps.captured, ...[...steps.states, ...steps.slices].map((s) => s.from)]) g.rank(v);
 
     const dstates = steps.states.map((s) => gradientOf(s.output));
@@ -118,7 +121,7 @@ grad(
       ...slices.map((s) => ({ ...s, inside: given.get(s.input), saves: undefined })),
       ...steps.parts.map((p, i) => ({ ...p, inside: dparts[i], from: p.dy, saves: undefined })),
     ].flatMap(({ inside, ...s }) => (inside !== undefined && isRead(inside) ? [{ ...s, inside }] : []));
-    // Without anything to read, a slice counts the runs.
+    // Without any input, a slice counts the iterations.
     const [any] = slices;
     const counter = any === undefined ? undefined : given.get(any.input);
     if (scanned.length === 0 && any !== undefined && counter !== undefined)
@@ -153,7 +156,7 @@ const unlessZeros = (list: readonly number[]): readonly number[] | undefined =>
 
 const isTrue = (v: Value | undefined): boolean => knownInts(v)?.[0] === 1;
 
-// A Loop that runs as often as the forward did, from the last run to the first.
+// A Loop with as many iterations as the forward, from the last to the first.
 grad(
   'Loop',
   (site) => {
@@ -165,12 +168,12 @@ grad(
     const { body } = carried;
     const states = statesOf(node, carried, dys);
     const parts = body.outputs.slice(1 + states.length).map((output, i) => ({ output, dy: dys[states.length + i] }));
-    // They become more where the forward keeps states in a sequence.
+    // Their number grows if the forward keeps states in a sequence.
     const arity = inputs.length;
     const steps = live(site, { body, states, slices: [], parts });
     if (steps.states.length + steps.parts.length === 0) return [];
 
-    // Where the condition cannot end the loop, the limit says how often it runs; else the forward counts.
+    // If the condition cannot end the loop, the limit is the number of iterations; else the forward counts.
     const sure = limit !== undefined && (condition === undefined || isTrue(condition)) && isTrue(body.outputs[0]);
     const count = sure ? asScalar(g, limit) : runsOf(node, body, iteration, g);
     const last = g.Sub(count, g.int(1));
@@ -207,7 +210,7 @@ grad(
     for (const { input, inside, all, even } of saved) {
       if (isRead(inside))
         throw noGradient(
-          `the gradient needs state "${input.name}" of each run, which is not known to be a tensor`,
+          `the gradient needs state "${input.name}" of each iteration, which is not known to be a tensor`,
           place(onward),
         );
       if (!isRead(all)) continue;
@@ -237,9 +240,9 @@ function runsOf(node: Node, body: Graph, iteration: Value, g: Builder): Value {
   return g.Gather(g.Shape(runs), g.int(0));
 }
 
-/** What a state ends as. */
+/** The final value of a state. */
 const endOf = (node: Node, { at, output }: State, g: RawSite['g']): Value =>
   g.output(node, at - 2, output.dtype, output.shape, 'end');
 
-/** True where each run leaves the state as long as it found it, so that states of all runs can be stacked. */
+/** True if every iteration keeps the shape of the state, so that the states of all iterations can be stacked. */
 const isEven = ({ input, output }: State): boolean => sameShape(input.shape, output.shape);

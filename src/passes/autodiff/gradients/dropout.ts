@@ -1,4 +1,4 @@
-/** Dropout of a branch's input: the same mask over dy. */
+/** Dropout on a branch's input: the same mask over dy. */
 import { masked } from '../../dialect/dropout.ts';
 import { grad } from '../rules.ts';
 

@@ -7,8 +7,8 @@ import { grad } from '../rules.ts';
 const alphabet = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'];
 
 /**
- * Subscripts of the operands and of the result, which is alphabetical over what occurs once where it is not written. An ellipsis
- * becomes letters of its own, aligned at the right.
+ * Subscripts of the operands and of the result; a missing result has the labels that occur once, in alphabetical order.
+ * An ellipsis becomes separate letters, aligned at the right.
  */
 function subscripts(equation: string, ranks: readonly (() => number)[]): { operands: string[]; result: string } {
   const [left = '', right] = equation.replaceAll(' ', '').split('->');
@@ -45,17 +45,17 @@ grad('Einsum', ({ inputs, attrs: { equation = '' }, dy, g }) => {
     });
     const apart = own.flatMap((c, axis) => (known.has(c) && isFirst(c, axis) ? [] : [axis]));
     if (apart.length === 0) return partial;
-    // A letter that stands twice took a diagonal: zeros beside it.
+    // A letter that occurs twice took a diagonal: the gradient is zero off it.
     const placed = own.reduce(
       (d, c, axis) => (isFirst(c, axis) ? d : g.Where(diagonal(g, x, own.indexOf(c), axis), d, g.like(d, 0))),
       g.Unsqueeze(partial, g.ints(apart)),
     );
-    // What only this operand has was summed over: dy is the same along it.
+    // Labels of only this operand were summed over: dy is constant along them.
     return g.Expand(placed, g.shapeOf(x));
   });
 });
 
-/** bool, true where the positions along two axes of x are the same; the other axes have length 1. */
+/** A bool mask, true where the positions along two axes of x are equal; the other axes have dim 1. */
 function diagonal(g: Builder & GradTools, x: Value, first: number, second: number): Value {
   const along = (axis: number): Value =>
     g.Unsqueeze(

@@ -1,4 +1,4 @@
-/** Elementwise operators. Each rule is the derivative alone; sums over broadcast axes are the walk's. */
+/** Elementwise operators. Each rule is the derivative alone; the walk sums over broadcast axes. */
 
 import { numbersOf } from '../../../graph/tensor.ts';
 import { grad, stop } from '../rules.ts';
@@ -48,7 +48,7 @@ grad('LeakyRelu', ({ inputs: [x], attrs: { alpha }, dy, g }) => [
 ]);
 grad('Softplus', ({ inputs: [x], dy, g }) => [g.Mul(dy, g.Sigmoid(x))]);
 
-// Ties share the gradient, as torch.maximum and amax do.
+// Ties share the gradient, as in torch.maximum and amax.
 for (const op of ['Max', 'Min'] as const)
   grad(op, ({ inputs, outputs: [y], dy, g }) => {
     const hits = inputs.map((x) => g.CastLike(g.Equal(x, y), dy));
@@ -72,7 +72,7 @@ grad('Clip', ({ inputs: [x, low, high], dy, g }) => {
 });
 grad('Where', ({ inputs: [c], dy, g }) => [undefined, g.Where(c, dy, g.like(dy, 0)), g.Where(c, g.like(dy, 0), dy)]);
 grad('CastLike', ({ inputs: [x], dy, g }) => [g.CastLike(dy, x)]);
-// Inference form: the upgrade pass made it an identity, this keeps a mask output harmless.
+// Inference form: the upgrade pass made it an identity; this rule covers a Dropout with a mask output.
 grad('Dropout', ({ dy }) => [dy]);
 
 stop('true or false', ['And', 'Or', 'Xor', 'Not', 'Equal', 'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual']);

@@ -1,7 +1,7 @@
 /**
- * Operators that pick or place elements. What was picked is put back among zeros: by Pad where it is a block, by a Gather of the
- * inverse where the picks are known and distinct, by ScatterElements otherwise. Never by ScatterND with reduction add: ONNX
- * Runtime's CPU kernel adds from several threads without a lock and loses updates (onnxruntime issue 23396).
+ * Operators that pick or place elements. Picked elements are put back among zeros: by Pad for a block, by a Gather of
+ * the inverse if the picks are known and distinct, by ScatterElements otherwise. Never by ScatterND with reduction add:
+ * ONNX Runtime's CPU kernel adds from several threads without a lock and loses updates (onnxruntime issue 23396).
  */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
@@ -11,7 +11,7 @@ import { grad } from '../rules.ts';
 
 type G = Builder & GradTools;
 
-/** A block at `starts` of these axes, zeros around it, in x's shape. */
+/** A block at `starts` of these axes, padded with zeros to x's shape. */
 function placed(g: G, block: Value, x: Value, axes: readonly number[], starts: readonly Length[]): Value {
   const ends = axes.map((a, i) => g.minus(g.minus(g.length(x, a), starts[i] ?? 0), g.length(block, a)));
   if ([...starts, ...ends].every((l) => l === 0)) return block;
@@ -38,7 +38,9 @@ function returned(g: G, dy: Value, x: Value, axis: number, positions: Value): Va
 const positionsOf = (g: G, x: Value): Value => g.reshapeLike(g.Range(g.int(0), g.Size(x), g.int(1)), x);
 const flat = (g: G, v: Value): Value => g.Reshape(v, g.ints([-1]));
 
-/** dy added back to where `move` took it from, which it says by moving positions. For moves that are not known before they run. */
+/**
+ * dy added back to the elements that `move` read, found by moving positions. For moves that are only known at run time.
+ */
 function traced(g: G, x: Value, dy: Value, move: (positions: Value) => Value): Value {
   const zeros = g.Expand(g.like(x, 0), g.Reshape(g.Size(x), g.ints([1])));
   const at = flat(g, move(positionsOf(g, x)));
@@ -49,7 +51,7 @@ grad('Gather', ({ inputs: [x, indices], attrs: { axis: a }, dy, g }) => {
   const axis = g.axis(x, a);
   const count = g.times(...g.lengths(indices));
   const one = count === 1;
-  // The axes of the indices become one.
+  // The axes of the indices are merged into one.
   const lined = [...g.lengths(x, 0, axis), count, ...g.lengths(x, axis + 1)];
   const picked =
     indices.shape?.length === 1
@@ -67,7 +69,10 @@ grad('GatherElements', ({ inputs: [x, indices], attrs: { axis }, dy, g }) => [
   g.ScatterElements(g.zerosLike(x), indices, dy, { axis, reduction: 'add' }),
 ]);
 
-/** Positions along the last axis of `indices` as one position in the first axes of `data`, merged: [batch..., picks] flat. */
+/**
+ * Converts positions along the last axis of `indices` to one position in the merged first axes of `data`: [batch...,
+ * picks] flat.
+ */
 function merged(
   g: G,
   { data, indices, batch, depth }: { data: Value; indices: Value; batch: number; depth: number },
@@ -108,7 +113,10 @@ interface Scattered {
   readonly reduction: string;
 }
 
-/** y = data with `updates` put at, or combined with, what is there. The reductions' ties share, as torch.scatter_reduce does. */
+/**
+ * y = data with `updates` written to it or combined with it. Ties of a reduction share the gradient, as in
+ * torch.scatter_reduce.
+ */
 function scattered(g: G, { data, indices, updates, y, dy, axis, reduction }: Scattered): [Value, Value] {
   const gather = (v: Value): Value => g.GatherElements(v, indices, { axis });
   const scatter = (v: Value, u: Value, by: string): Value => g.ScatterElements(v, indices, u, { axis, reduction: by });
@@ -116,7 +124,7 @@ function scattered(g: G, { data, indices, updates, y, dy, axis, reduction }: Sca
   if (reduction === 'none') return [scatter(dy, g.zerosLike(updates), 'none'), gather(dy)];
   const [zero, one] = [g.like(dy, 0), g.like(dy, 1)];
   if (reduction === 'mul') {
-    // The product of the others: y/v, or where v is the only zero the product of the rest.
+    // The product of the others: y/v, or if v is the only zero the product of the rest.
     const nonzero = (v: Value): Value => g.Where(g.Equal(v, zero), one, v);
     const isZero = (v: Value): Value => g.CastLike(g.Equal(v, zero), dy);
     const rest = scatter(nonzero(data), nonzero(updates), 'mul');
@@ -143,7 +151,7 @@ grad('ScatterND', ({ inputs: [data, indices, updates], outputs: [y], attrs: { re
   return [g.reshapeLike(dData, data), undefined, g.reshapeLike(dUpdates, updates)];
 });
 
-/** Every |step|-th position from the lowest is dy, in dy's order reversed where the step is negative. */
+/** Every |step|-th position from the lowest is dy, in reverse order if the step is negative. */
 grad('Slice', ({ inputs: [x, starts, ends, axes, steps], dy, g }) => {
   const size = starts.shape?.[0];
   const list =
@@ -172,7 +180,7 @@ grad('Slice', ({ inputs: [x, starts, ends, axes, steps], dy, g }) => {
   return [placed(g, block, x, along, at)];
 });
 
-/** Zeros after each element along the axis: its length times `by`. */
+/** Inserts zeros after each element along the axis: its dim times `by`. */
 function apart(g: G, v: Value, axis: number, by: number): Value {
   const wide = g.Pad(g.Unsqueeze(v, g.ints([axis + 1])), g.ints([0, by - 1]), undefined, g.ints([axis + 1]));
   const shape = g.lengths(v).map((l, i) => (i === axis ? g.times(l, by) : l));
@@ -180,8 +188,8 @@ function apart(g: G, v: Value, axis: number, by: number): Value {
 }
 
 /**
- * Constant padding: what was added is cut off, what a negative pad cut comes back as zero, so the pads change sign. The other
- * modes are gathers with repeated positions, axis by axis.
+ * Constant padding: padding is cut off, and elements removed by a negative pad come back as zero, so the pads change
+ * sign. The other modes are gathers with repeated positions, axis by axis.
  */
 grad('Pad', ({ inputs: [x, pads, value, axes], attrs: { mode }, dy, g }) => {
   if (mode === 'constant') {
@@ -195,7 +203,7 @@ grad('Pad', ({ inputs: [x, pads, value, axes], attrs: { mode }, dy, g }) => {
   const list = known.map((a) => g.axis(x, a));
   const begins = list.map((_, i) => g.element(pads, i));
   const grown = list.map((_, i) => begins[i] !== 0 || g.element(pads, i + list.length) !== 0);
-  // Each axis in turn: before it is undone dy has the padded length there, after it x's.
+  // One axis after the other: before an axis is processed, dy has the padded dim there, afterwards x's.
   const dx = list.reduce((d, axis, i) => {
     if (grown[i] === false) return d;
     const n = g.length(x, axis);
@@ -212,7 +220,7 @@ grad('Pad', ({ inputs: [x, pads, value, axes], attrs: { mode }, dy, g }) => {
   return [dx];
 });
 
-/** The position inside that a position outside repeats. */
+/** The inner position that a position in the padding repeats. */
 function mirrored(g: G, mode: string, at: Value, length: Value, last: Value): Value {
   if (mode === 'wrap') return g.Mod(at, length);
   if (mode === 'edge') return g.Max([g.Min([at, last]), g.ints([0])]);
@@ -222,8 +230,8 @@ function mirrored(g: G, mode: string, at: Value, length: Value, last: Value): Va
 }
 
 /**
- * update[b, s] stands at (write_indices[b] + s) mod L of the sequence axis; the rest is past_cache. Linear mode never reaches L,
- * so both modes are one.
+ * update[b, s] is at (write_indices[b] + s) mod L of the sequence axis; the rest is past_cache. Linear mode never
+ * reaches L, so both modes have one rule.
  */
 grad('TensorScatter', ({ inputs: [past, update, start], attrs: { axis: a }, dy, g }) => {
   const axis = g.axis(past, a);
@@ -256,7 +264,7 @@ grad('TopK', ({ node, inputs: [x], attrs: { axis }, outputs: [y], dy, g }) => [
   g.ScatterElements(g.zerosLike(x), g.output(node, 1, 'int64', y.shape, 'indices'), dy, { axis }),
 ]);
 
-// The first of equal elements stands for them all.
+// The first of equal elements gets the gradient of all.
 grad('Unique', ({ node, inputs: [x], attrs: { axis: a }, dy, g }) => {
   const axis = a === undefined ? 0 : g.axis(x, a);
   const first = g.output(node, 1, 'int64', dy.shape && [dy.shape[axis] ?? null], 'first');

@@ -1,4 +1,4 @@
-/** Adapted products with one merged weight: as `loraify.Adapted`, with W' in the place of W and the branch. */
+/** Adapted MatMuls with one merged weight: the rule of `loraify.Adapted`, with W' instead of W and the branch. */
 import { columns, joinedForm, mergedWeight, sideBySide } from '../../dialect/joined.ts';
 import { grad } from '../rules.ts';
 

@@ -34,7 +34,7 @@ grad(
   ],
   { many: true },
 );
-// Each axis of the result holds `repeats` copies: apart they are an axis of their own, and are summed.
+// Each axis of the result has `repeats` copies, which are split into a separate axis and summed.
 grad('Tile', ({ inputs: [x, repeats], dy, g }) => {
   const n = g.rank(x);
   if (n === 0) return [dy];
@@ -49,7 +49,7 @@ grad('CumSum', ({ inputs: [, axis], attrs: { exclusive, reverse }, dy, g }) => [
   g.CumSum(dy, axis, { exclusive, reverse: 1 - reverse }),
 ]);
 
-// [N, C·b·b, H, W] and [N, C, H·b, W·b]: blocks go to depth first (DCR) or channel first (CRD).
+// [N, C·b·b, H, W] and [N, C, H·b, W·b]: the block is before the channels (DCR) or after them (CRD).
 grad('SpaceToDepth', ({ attrs: { blocksize }, dy, g }) => [g.DepthToSpace(dy, { blocksize })]);
 grad('DepthToSpace', ({ inputs: [x], attrs: { blocksize: b = 1, mode }, dy, g }) => {
   if (mode === 'DCR') return [g.SpaceToDepth(dy, { blocksize: b })];
@@ -58,7 +58,7 @@ grad('DepthToSpace', ({ inputs: [x], attrs: { blocksize: b = 1, mode }, dy, g })
   return [g.reshapeLike(g.Transpose(apart, { perm: [0, 1, 3, 5, 2, 4] }), x)];
 });
 
-// Element i is the product of those j that count for it: before or at i, reversed after or at it.
+// Element i is the product of the elements j that count for it: before or at i, reversed after or at it.
 decompose('CumProd', ({ inputs: [x, axis], attrs: { exclusive, reverse }, g }) => {
   const at = knownInts(axis)?.[0];
   if (at === undefined) throw unsupportedShape('the gradient of CumProd needs its axis');

@@ -1,4 +1,4 @@
-/** Products, and the adapted product. Weights are never transposed or copied: Gemm's flags say how they lie. */
+/** MatMul, Gemm and the adapted MatMul. Weights are never transposed or copied: Gemm's flags give their layout. */
 import { unsupportedShape } from '../../../errors.ts';
 import type { Value } from '../../../graph/model.ts';
 import { asType, besideBase, widened } from '../../common/computeType.ts';
@@ -13,7 +13,7 @@ grad('MatMul', ({ inputs: [a, b], dy, g }) => {
   const row = p === 1 ? g.Unsqueeze(a, g.ints([0])) : a;
   const column = q === 1 ? g.Unsqueeze(b, g.ints([1])) : b;
   const d = p === 1 ? g.Unsqueeze(dy, g.ints([-2])) : q === 1 ? g.Unsqueeze(dy, g.ints([-1])) : dy;
-  // A frozen matrix beside a batch: one product over all rows that reads it as it lies.
+  // A frozen matrix with a batch: one MatMul over all rows that reads it in its stored layout.
   const width = b.shape?.[1];
   const depth = b.shape?.[0];
   const flat = p > 2 && q === 2 && typeof width === 'number' && typeof depth === 'number';
@@ -49,9 +49,9 @@ grad('Gemm', ({ inputs: [a, b, c], attrs: { alpha, beta, transA, transB }, dy, g
 });
 
 /**
- * y = x·W + s·(x·A)·B + C with W frozen: dB = s·(xA)ᵀdy, dA = xᵀdh, dx = dy·Wᵀ + dh·Aᵀ, where dh = s·dy·Bᵀ. Over rows, so that
- * each is one two-dimensional product. The branch and its gradients have the adapter's own type. With dropout the branch reads a
- * value of its own.
+ * y = x·W + s·(x·A)·B + C with W frozen: dB = s·(xA)ᵀdy, dA = xᵀdh, dx = dy·Wᵀ + dh·Aᵀ, where dh = s·dy·Bᵀ. Computed
+ * over rows, so that each is one two-dimensional MatMul. The branch and its gradients have the adapter's own type. With
+ * dropout the branch has its own input.
  */
 grad('loraify.Adapted', ({ node, inputs, dy, g }) => {
   const { x, w, a, b, c, transW, scale, dropped } = adaptedForm(node);
@@ -64,7 +64,7 @@ grad('loraify.Adapted', ({ node, inputs, dy, g }) => {
   const dBranch = asType(g, wide === dy ? dy2 : g.rows(wide, width), a.dtype);
   const dh = g.Gemm(dBranch, b, undefined, { alpha: scale, transB: 1 });
   const h = g.MatMul(branch, a);
-  // A frozen weight of a half type beside float32 activations: this product alone is in its type.
+  // A frozen half-precision weight with float32 activations: only this MatMul is in its type.
   const base = w && asType(g, g.Gemm(asType(g, dy2, w.dtype), w, undefined, { transB: 1 - transW }), dy.dtype);
   const dx =
     dropped === undefined
@@ -73,7 +73,8 @@ grad('loraify.Adapted', ({ node, inputs, dy, g }) => {
   const grads: (Value | undefined)[] = [
     dropped !== undefined && base === undefined ? undefined : g.reshapeLike(dx, x),
     undefined,
-    // (dhᵀ·x)ᵀ, whose long rows run faster than xᵀ·dh. With Gemm, ONNX Runtime would fuse the transposes back into that.
+    // (dhᵀ·x)ᵀ, whose long rows run faster than xᵀ·dh. With Gemm, ONNX Runtime would fuse the transposes back into
+    // that.
     g.T(g.MatMul(g.T(dh), dropped === undefined ? branch : droppedAgain(g, dropped))),
     g.Gemm(h, dBranch, undefined, { alpha: scale, transA: 1 }),
     c === undefined ? undefined : dy,
@@ -82,7 +83,9 @@ grad('loraify.Adapted', ({ node, inputs, dy, g }) => {
   return grads.slice(0, inputs.length);
 });
 
-/** The derivative by an element is its cofactor: the determinant with a unit vector for the element's row. */
+/**
+ * The derivative with respect to an element is its cofactor: the determinant with a unit vector for the element's row.
+ */
 grad('Det', ({ inputs: [x], dy, g }) => {
   const line = g.Range(g.int(0), g.scalar(g.length(x, -1)), g.int(1));
   const column = g.Unsqueeze(line, g.ints([1]));

@@ -1,4 +1,4 @@
-/** Losses that stand in a model as nodes. */
+/** Loss operators inside a model. */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import type { GradTools } from '../../common/shapeTools.ts';

@@ -12,7 +12,7 @@ import { decompose, grad } from '../rules.ts';
 grad('LayerNormalization', ({ node, inputs: [x0, scale, bias], attrs: { axis, stash_type, epsilon }, dy: dy0, g }) => {
   const first = g.axis(x0, axis);
   const average = (v: Value): Value => g.ReduceMean(v, g.ints(g.axesFrom(x0, first)), { keepdims: 1 });
-  // Both further outputs have the stash type; a wider input is worth its own statistics.
+  // Both further outputs have the stash type; a wider input gets its own statistics.
   const stash = dataTypeFromNumber(stash_type);
   const wide = x0.dtype === 'float64' && stash !== 'float64';
   const [x, dy] =
@@ -37,8 +37,8 @@ grad('LayerNormalization', ({ node, inputs: [x0, scale, bias], attrs: { axis, st
 });
 
 /**
- * The same with two runs of the operator, which pass over less memory: dn standardized is (dn - mean(dn))·i, whose i goes out again,
- * so that dx = inv/i·(l - n·mean(l·n)). Any epsilon serves for l.
+ * The same with two runs of the operator, which read less memory: dn standardized is (dn - mean(dn))·i, and dividing by
+ * i gives dx = inv/i·(l - n·mean(l·n)). Any epsilon works for l.
  */
 function byKernel(
   g: Builder,
@@ -55,7 +55,7 @@ function byKernel(
   return [n, g.Mul(g.Div(inv, i), g.Sub(l, g.Mul(n, average(g.Mul(l, n)))))];
 }
 
-/** Ones of the shape of a scale; undefined where that is not known, or more than a constant of a graph should be. */
+/** Ones in the shape of a scale; undefined if that is not known, or too large for a constant of a graph. */
 function onesLike(g: Builder, { shape }: Value): Value | undefined {
   const dims = shape?.filter((d) => typeof d === 'number');
   const size = dims?.reduce((a, b) => a * b, 1) ?? 0;
@@ -67,7 +67,7 @@ function onesLike(g: Builder, { shape }: Value): Value | undefined {
 export const inverse = (g: Builder, variance: Value, epsilon: number): Value =>
   g.Reciprocal(g.Sqrt(g.Add(variance, g.like(variance, epsilon))));
 
-/** As above without the mean (Zhang, Sennrich 2019): n = x·inv, y = n·scale. */
+/** The same without the mean (Zhang, Sennrich 2019): n = x·inv, y = n·scale. */
 export function rmsGradient(
   g: Builder,
   x: Value,
@@ -109,7 +109,7 @@ grad('BatchNormalization', ({ inputs: [x, scale, , mean, variance], attrs: { eps
   return [g.Mul(dy, channelwise(g, gain, x)), dScale, dBias, g.Neg(g.Mul(dBias, gain)), dVariance];
 });
 
-/** Of x, with n = (x - mean)·inv and dn: inv·(dn - mean(dn) - n·mean(dn·n)). */
+/** The gradient for x, with n = (x - mean)·inv and dn: inv·(dn - mean(dn) - n·mean(dn·n)). */
 const standardizedGradient = (g: Builder, n: Value, inv: Value, dn: Value, average: (v: Value) => Value): Value =>
   g.Mul(inv, g.Sub(g.Sub(dn, average(dn)), g.Mul(n, average(g.Mul(dn, n)))));
 
@@ -133,7 +133,7 @@ decompose('GroupNormalization', ({ inputs: [x, scale, bias], attrs: { num_groups
   return [g.Add(g.Mul(n, channelwise(g, scale, x)), channelwise(g, bias, x))];
 });
 
-/** A vector over the channels (axis 1), shaped to broadcast against x. */
+/** A vector over the channels (axis 1), reshaped to broadcast against x. */
 const channelwise = (g: Builder & GradTools, v: Value, x: Value): Value =>
   g.Reshape(v, g.ints([-1, ...new Array<number>(Math.max(0, g.rank(x) - 2)).fill(1)]));
 

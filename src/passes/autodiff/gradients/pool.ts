@@ -1,4 +1,4 @@
-/** Pools: what a window gathered goes back to where it came from. */
+/** Pools: the gradient of a window is returned to the elements that the window read. */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import type { Length } from '../../common/dimArithmetic.ts';
@@ -8,10 +8,10 @@ import { narrow, type Windows, widen, windows } from '../windows.ts';
 
 type G = Builder & GradTools;
 
-/** The forward node says which element it took: its position in the flat input. */
+/** The forward node outputs the element it took: its position in the flat input. */
 grad('MaxPool', ({ node, inputs: [x], attrs, dy, g }) => {
   const flat = (v: Value): Value => g.Reshape(v, g.ints([-1]));
-  // Positions in column-major order would need turning; a second pool is simpler and as rare.
+  // Positions in column-major order would need a transpose; a second pool is simpler and as rare.
   const own = attrs.storage_order === 0 ? g.output(node, 1, 'int64', dy.shape, 'indices') : undefined;
   const [, again] =
     own === undefined ? g.node({ op: 'MaxPool', inputs: [x], attrs: { ...attrs, storage_order: 0 }, outputs: 2 }) : [];
@@ -37,10 +37,12 @@ interface PoolAttrs {
   readonly pads: readonly number[] | undefined;
 }
 
-/** Elements that each window averages, shaped to divide dy. Windows never count what lies beyond the pads. */
+/**
+ * The number of elements that each window averages, shaped to divide dy. Windows never count elements beyond the pads.
+ */
 function counts(g: G, x: Value, dy: Value, kernel: readonly number[], attrs: PoolAttrs, w: Windows): Value {
   const padded = attrs.auto_pad.startsWith('SAME') || (attrs.pads ?? []).some((p) => p !== 0);
-  // Only a length rounded up, which needs explicit pads, lets a window hang over.
+  // A window extends beyond the end only with ceil_mode, which needs explicit pads.
   const whole = attrs.ceil_mode === 0 || attrs.auto_pad !== 'NOTSET';
   if (whole && (attrs.count_include_pad === 1 || !padded))
     return g.like(
@@ -50,7 +52,7 @@ function counts(g: G, x: Value, dy: Value, kernel: readonly number[], attrs: Poo
   const perAxis = kernel.map((k, i) => {
     const begin = w.begins[i] ?? 0;
     const end = g.plus(begin, g.length(x, i + 2));
-    // With pads counted the first element is position 0, without them the pads' end.
+    // If pads are counted, the first element is position 0, otherwise the end of the pads.
     const counted = attrs.count_include_pad === 1;
     const [low, high]: Length[] = counted ? [0, g.plus(end, attrs.pads?.[i + kernel.length] ?? 0)] : [begin, end];
     const n = g.length(dy, i + 2);

@@ -1,7 +1,8 @@
 /**
- * Quantized weights and activations. A packed weight passes a gradient to the activation beside it, as in QLoRA (Dettmers et al.
- * 2023); a quantizer of activations passes it straight through where it does not saturate (Bengio et al. 2013, "Estimating or
- * propagating gradients through stochastic neurons"; torch.fake_quantize_per_tensor_affine has the same gradient).
+ * Quantized weights and activations. A packed weight passes a gradient to its activation, as in QLoRA (Dettmers et al.
+ * 2023); a quantizer of activations passes it straight through where it does not saturate (Bengio et al. 2013,
+ * "Estimating or propagating gradients through stochastic neurons"; torch.fake_quantize_per_tensor_affine has the same
+ * gradient).
  */
 import { unsupportedShape } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
@@ -15,7 +16,7 @@ import { widen, windows } from '../windows.ts';
 
 type G = Builder & GradTools;
 
-// y = x·Wᵀ with W [N, K]: dx = dy·W. W's rows are padded to whole blocks, and so is dx until it is cut.
+// y = x·Wᵀ with W [N, K]: dx = dy·W. W's rows are padded to whole blocks, and so is dx until it is sliced.
 grad('com.microsoft.MatMulNBits', ({ node, inputs: [x, , , , , bias], dy, g }) => {
   const { weight, shift, K, N, block, blocks } = unpackWeight(node, g);
   const rows = g.rows(dy, N);
@@ -32,14 +33,14 @@ grad('com.microsoft.MatMulNBits', ({ node, inputs: [x, , , , , bias], dy, g }) =
   return [g.reshapeLike(cut, x), undefined, undefined, undefined, undefined, bias && dy];
 });
 
-/** A scale or zero point as it multiplies x: of the whole tensor, or one for each index of an axis. */
+/** A scale or zero point shaped to multiply x: for the whole tensor, or one for each index of an axis. */
 function along(g: G, v: Value, x: Value, axis: number): Value {
   if (v.shape?.length === 0) return v;
   if (v.shape?.[0] === 1) return g.Reshape(v, g.ints([]));
   return g.Reshape(v, g.ints(g.axesFrom(x, 0).map((a) => (a === g.axis(x, axis) ? -1 : 1))));
 }
 
-/** The number of a constant that holds only one. */
+/** The value of a constant that has only one. */
 function knownNumber({ tensor }: Value): number | undefined {
   const numbers = tensor === undefined || tensor.byteLength > 8 ? undefined : numbersOf(tensor);
   return numbers?.length === 1 ? numbers[0] : undefined;
@@ -54,13 +55,13 @@ const ranges: Readonly<Partial<Record<DataType, readonly [number, number]>>> = {
   int16: [-32768, 32767],
 };
 
-// The integers carry the gradient of the numbers they stand for, so its size does not change on the way.
+// The integers have the gradient of the numbers they encode, so its magnitude is unchanged.
 grad(
   'QuantizeLinear',
   ({ node, inputs: [x, scale, zero], outputs: [q], attrs: { axis, block_size }, dy, g }) => {
     if (block_size !== 0) throw unsupportedShape('blocked scales of an activation', { node: node.label });
     const range = ranges[q.dtype ?? 'uint8'];
-    // Types of 8-bit floats saturate far out.
+    // 8-bit floats saturate only at large values.
     if (range === undefined) return [dy];
     const bound = (to: number): Value => {
       const [step, from] = [knownNumber(scale), zero === undefined ? 0 : knownNumber(zero)];
@@ -75,8 +76,8 @@ grad(
 );
 
 /**
- * (x - zero point)·scale, where the scale may be per tensor or per index of an axis. Integers that do not come from a quantizer are
- * data; one with another scale would say that the numbers are others.
+ * (x - zero point)·scale, where the scale may be per tensor or per index of an axis. Integers that do not come from a
+ * quantizer are data; with another scale they would encode other numbers.
  */
 grad('DequantizeLinear', ({ node, inputs: [x, scale], outputs: [y], attrs: { axis, block_size }, dy, g }) => {
   if (block_size !== 0) throw unsupportedShape('the gradient of a blocked scale is missing', { node: node.label });
@@ -92,33 +93,36 @@ grad('DequantizeLinear', ({ node, inputs: [x, scale], outputs: [y], attrs: { axi
   return [dx, g.Div(g.ReduceSum(g.Mul(dy, y), g.ints(others), { keepdims: 0 }), scale)];
 });
 
-/** What integers were divided by, where a quantizer made them. */
+/** The scale of integers that a quantizer made. */
 function scaleOf({ producer }: Value): Value | undefined {
   if (producer?.op === 'QuantizeLinear') return producer.inputs[1];
   return producer?.op === 'DynamicQuantizeLinear' ? producer.outputs[1] : undefined;
 }
 
-// The scale follows from the data, so that nothing saturates; it counts as a constant.
+// The scale follows from the data, so no element saturates; it counts as a constant.
 grad('DynamicQuantizeLinear', ({ dys: [dq] }) => [dq], { many: true, integers: true });
 
-/** Integers less their zero point, as numbers. */
+/** Integers minus their zero point, as floats. */
 const counted = (g: G, v: Value, zero: Value | undefined, axis: number): Value =>
   g.DequantizeLinear(v, zero === undefined ? g.float(1) : g.Expand(g.float(1), g.shapeOf(zero)), zero, { axis });
-/** The gradient by counts as that by the numbers they stand for; integers that no quantizer made are data. */
+/**
+ * Converts the gradient with respect to the integers to that of the numbers they encode; integers not made by a
+ * quantizer are data.
+ */
 function byNumber(g: G, v: Value, d: Value): Value | undefined {
   const scale = scaleOf(v);
   if (scale === undefined || v.producer === undefined) return undefined;
   return g.Div(d, along(g, scale, v, attrsOf(v.producer, 'QuantizeLinear').axis));
 }
 
-// Integers may carry a gradient, which has a float type.
+// Integers may have a gradient, which has a float type.
 grad('Cast', ({ inputs: [x], dy, g }) => {
   if (x.dtype === undefined) return [g.CastLike(dy, x)];
   if (isFloat(x.dtype)) return [g.Cast(dy, { to: dataTypeNumber(x.dtype) })];
   return [byNumber(g, x, dy) ?? dy];
 });
 
-// Products of counts: the scales are multiplied in behind them.
+// MatMuls and convolutions of integers: the scales are multiplied in afterwards.
 grad(
   'MatMulInteger',
   ({ inputs: [a, b, aZero, bZero], dy, g }) => [
@@ -136,7 +140,7 @@ grad(
   { integers: true },
 );
 
-/** Scales are small; exporters write one for each node. */
+/** Scales are compared by content, because they are small and exporters write one for each node. */
 function isSame(a: Value, b: Value): boolean {
   if (a === b) return true;
   if (a.tensor === undefined || b.tensor === undefined || a.tensor.byteLength !== b.tensor.byteLength) return false;

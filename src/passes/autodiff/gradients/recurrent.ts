@@ -1,6 +1,6 @@
 /**
- * LSTM, GRU and RNN as a Scan over one cell: products with the input are one Gemm over all steps, the recurrence runs step by
- * step. https://onnx.ai/onnx/operators/onnx__LSTM.html, onnx__GRU.html and onnx__RNN.html
+ * LSTM, GRU and RNN as a Scan over one cell: the MatMuls with the input are one Gemm over all steps, the recurrence
+ * runs step by step. https://onnx.ai/onnx/operators/onnx__LSTM.html, onnx__GRU.html and onnx__RNN.html
  */
 import type { Builder } from '../../../graph/builder.ts';
 import { type Node, tensorType, Value } from '../../../graph/model.ts';
@@ -24,30 +24,30 @@ interface Site {
 /** The weights of one direction. */
 interface Direction {
   readonly r: Value;
-  /** Biases of the products with the input and with the state, all gates side by side. */
+  /** Biases of the MatMuls with the input and with the state, all gates concatenated. */
   readonly biases: readonly [Value, Value] | undefined;
   readonly activations: readonly Activation[];
   readonly hidden: Length;
-  /** The direction's own part of a tensor that holds both, of these lengths. */
+  /** The direction's own part of a tensor that has both, with these dims. */
   readonly part: (v: Value, lengths: readonly Length[]) => Value;
 }
 
 interface Cell {
-  /** Added to the products with the input. */
+  /** Added to the MatMuls with the input. */
   readonly bias: Value | undefined;
-  /** The states after a step, h first, from those before and the gates' products with the input. */
+  /** The states after a step, h first, from the previous ones and the gates' MatMuls with the input. */
   readonly step: (b: Builder, products: Value, before: readonly Value[]) => readonly [Value, ...Value[]];
 }
 
 interface Kind {
   readonly gates: number;
-  /** Functions of one direction where the node names none. */
+  /** Default functions of one direction. */
   readonly usual: readonly string[];
   readonly states: number;
   readonly cell: (direction: Direction) => Cell;
 }
 
-/** Y, then the last states: [directions, batch, hidden]. The layout with the batch first was made this one. */
+/** Y, then the last states: [directions, batch, hidden]. The batch-first layout was converted to this one. */
 function recurrent({ node, inputs, attrs, g }: Site, { gates, usual, states, cell }: Kind): Body {
   const [x, w, r, bias, ends, ...starts] = inputs;
   const [steps, batch, depth] = [g.length(x, 0), g.length(x, 1), g.length(w, 2)];
@@ -88,7 +88,7 @@ function recurrent({ node, inputs, attrs, g }: Site, { gates, usual, states, cel
   return [both(states, 1), ...Array.from({ length: states }, (_, i) => both(i, 0))];
 }
 
-/** bool [steps, batch, 1]: the step lies before the end of its sequence. */
+/** A bool [steps, batch, 1]: the step is before the end of its sequence. */
 function within(g: G, ends: Value, steps: Length, batch: Length): Value {
   const line = g.Range(g.int(0), g.scalar(steps), g.int(1));
   return g.Less(g.Unsqueeze(line, g.ints([1, 2])), g.shaped(asInt64(g, ends), [batch, 1]));
@@ -121,7 +121,7 @@ function scan(g: Builder, start: readonly Value[], products: Value, { step, vali
   });
 }
 
-/** `v` cut along its last axis at the positions that an int64 vector of lengths gives. */
+/** `v` split along its last axis into the sizes in an int64 vector. */
 const cut = (b: Builder, v: Value, lengths: Value, count: number): Value[] =>
   b.node({ op: 'Split', inputs: [v, lengths], attrs: { axis: -1 }, outputs: count });
 
@@ -152,7 +152,7 @@ decompose('GRU', (site) =>
       const linear = attrs.linear_before_reset !== 0;
       const sizes = [g.times(2, hidden), hidden] as const;
       const [rGates, rNew] = parts(g, r, 0, sizes);
-      // With the reset after the product, the state's bias of n stands under it too.
+      // With the reset after the MatMul, the state's bias of n is multiplied by it too.
       const [bGates, bNew] = linear && biases !== undefined ? parts(g, biases[1], 0, sizes) : [];
       const kept = bGates === undefined ? biases?.[1] : g.Pad(bGates, g.vector([0, hidden]));
       const [two, halves] = [g.vector(sizes), g.vector([hidden, hidden])];

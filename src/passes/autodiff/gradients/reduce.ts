@@ -1,4 +1,4 @@
-/** Reductions over axes, and the softmax family. `unreduce` puts the reduced axes back. */
+/** Reductions over axes, and the softmax family. `unreduce` inserts the reduced axes again. */
 import type { Dim, Value } from '../../../graph/model.ts';
 import { grad } from '../rules.ts';
 
@@ -20,7 +20,7 @@ grad('ReduceSumSquare', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty
 grad('ReduceL1', ({ inputs: [x, axes], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => [
   g.Mul(g.Sign(x), g.unreduce(dy, x, axes, keepdims, noop)),
 ]);
-// x/|x|; zero where the norm is (the subgradient torch gives).
+// x/|x|; zero where the norm is zero (torch's subgradient).
 grad('ReduceL2', ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => {
   const share = g.Where(g.Equal(y, g.like(y, 0)), g.like(y, 0), g.Div(dy, y));
   return [g.Mul(x, g.unreduce(share, x, axes, keepdims, noop))];
@@ -34,14 +34,14 @@ grad(
     g.Mul(g.Exp(g.Sub(x, g.unreduce(y, x, axes, keepdims, noop))), g.unreduce(dy, x, axes, keepdims, noop)),
   ],
 );
-// Ties share the gradient, as torch.amax and amin do.
+// Ties share the gradient, as in torch.amax and amin.
 for (const op of ['ReduceMax', 'ReduceMin'] as const)
   grad(op, ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => {
     const hit = g.CastLike(g.Equal(x, g.unreduce(y, x, axes, keepdims, noop)), dy);
     const count = g.ReduceSum(hit, axes, { keepdims, noop_with_empty_axes: noop });
     return [g.Mul(hit, g.unreduce(g.Div(dy, count), x, axes, keepdims, noop))];
   });
-// The product of the others: y/x, or where x is the only zero the product of the rest.
+// The product of the others: y/x, or if x is the only zero the product of the rest.
 grad('ReduceProd', ({ inputs: [x, axes], outputs: [y], attrs: { keepdims, noop_with_empty_axes: noop }, dy, g }) => {
   const [zero, one] = [g.like(x, 0), g.like(x, 1)];
   const isZero = g.Equal(x, zero);

@@ -1,7 +1,7 @@
 /**
- * Operators that read an image between its elements. A position is an element and a fraction beyond it; the elements around count with
- * weights that are polynomials of the fraction. Differentiating that body gives the gradients of the image and of the places
- * (Jaderberg et al. 2015, "Spatial transformer networks").
+ * Operators that read an image between its elements. A position is an element index and a fraction; the neighbouring
+ * elements have weights that are polynomials of the fraction. Differentiating that body gives the gradients of the
+ * image and of the positions (Jaderberg et al. 2015, "Spatial transformer networks").
  */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
@@ -12,7 +12,7 @@ import { decompose } from '../rules.ts';
 
 type G = Builder & GradTools;
 
-/** Weights of the taps `first`, `first + 1`, …: for each power of the fraction, from 0 on, one coefficient a tap. */
+/** Weights of the taps `first`, `first + 1`, …: for each power of the fraction, from 0 on, one coefficient per tap. */
 interface Kernel {
   readonly first: number;
   readonly powers: readonly (readonly number[])[];
@@ -35,7 +35,7 @@ const kernels: ReadonlyMap<string, Kernel> = new Map([
   ['nearest', { first: 0, powers: [[1]] }],
 ]);
 
-/** Elements along one axis, and what each counts: [batch, points, taps]. */
+/** Elements along one axis with their weights: [batch, points, taps]. */
 interface Taps {
   readonly index: Value;
   readonly weight: Value;
@@ -44,7 +44,7 @@ interface Taps {
 
 type Padding = (index: Value, length: Length) => Value;
 
-/** `at` [batch, points]. Without `padding` what lies outside is zero. */
+/** `at` [batch, points]. Without `padding`, elements outside are zero. */
 function taps(g: G, at: Value, length: Length, { first, powers }: Kernel, padding?: Padding): Taps {
   const below = powers.length === 1 ? g.Round(at) : g.Floor(at);
   const fraction = g.Unsqueeze(g.Sub(at, below), g.ints([2]));
@@ -54,7 +54,7 @@ function taps(g: G, at: Value, length: Length, { first, powers }: Kernel, paddin
     .map((values) => g.CastLike(g.constant('float32', [count], values), at));
   const places = g.Unsqueeze(g.Cast(below, { to: dataTypeNumber('int64') }), g.ints([2]));
   const index = g.Add(places, g.ints(Array.from({ length: count }, (_, i) => first + i)));
-  // Horner
+  // Horner's method.
   const start = g.Expand(constant ?? at, g.shapeOf(index));
   const whole = others.reduce((sum, c) => g.Add(g.Mul(sum, fraction), c), start);
   if (padding !== undefined) return { index: padding(index, length), weight: whole, count };
@@ -65,7 +65,10 @@ function taps(g: G, at: Value, length: Length, { first, powers }: Kernel, paddin
 const clamp = (g: G, index: Value, length: Length): Value =>
   g.Max([g.Min([index, g.vector([g.minus(length, 1)])]), g.ints([0])]);
 
-/** Positions outside as those inside that mirror them: about the outermost elements, or about the edges half an element further. */
+/**
+ * Mirrors positions outside to positions inside: about the outermost elements, or about the edges half an element
+ * further.
+ */
 function mirror(g: G, index: Value, length: Length, aligned: boolean): Value {
   const last = g.minus(length, 1);
   const period = g.most(g.times(2, aligned ? last : length), 1);
@@ -73,7 +76,10 @@ function mirror(g: G, index: Value, length: Length, aligned: boolean): Value {
   return g.Min([inside, g.Sub(g.vector([aligned ? period : g.minus(period, 1)]), inside)]);
 }
 
-/** x [N, C, …] at points of several batch entries: [C, batch, points]. `batch` [batch] says which entry of x each reads. */
+/**
+ * x [N, C, …] at points of several batch entries: [C, batch, points]. `batch` [batch] is the entry of x that each
+ * reads.
+ */
 function sampled(g: G, x: Value, batch: Value, axes: readonly Taps[], { max = false } = {}): Value {
   const sizes = g.lengths(x, 2);
   const all = axes.reduce((a, b, i): Taps => {
@@ -94,7 +100,7 @@ function sampled(g: G, x: Value, batch: Value, axes: readonly Taps[], { max = fa
   return (max ? g.ReduceMax : g.ReduceSum)(g.Mul(picked, all.weight), g.ints([3]), { keepdims: 0 });
 }
 
-/** A length as a number of v's type. */
+/** A dim as a float of v's type. */
 const real = (g: G, length: Length, v: Value): Value =>
   typeof length === 'number' ? g.like(v, length) : g.CastLike(g.scalar(length), v);
 const line = (g: G, n: Length): Value => g.Range(g.int(0), g.scalar(n), g.int(1));
@@ -109,7 +115,7 @@ decompose('GridSample', ({ inputs: [x, grid], attrs: { align_corners, mode, padd
     reflection: (index, length) => mirror(g, index, length, aligned),
   };
   const axes = sizes.map((length, i) => {
-    // The grid names the last axis first; -1 and 1 are its ends.
+    // The grid lists the last axis first; -1 and 1 are its ends.
     const unit = g.Add(g.Gather(points, g.int(sizes.length - 1 - i), { axis: 2 }), g.like(grid, 1));
     const whole = g.Mul(unit, real(g, aligned ? g.minus(length, 1) : length, grid));
     const at = g.Div(aligned ? whole : g.Sub(whole, g.like(grid, 1)), g.like(grid, 2));
@@ -119,13 +125,13 @@ decompose('GridSample', ({ inputs: [x, grid], attrs: { align_corners, mode, padd
   return [g.shaped(g.Transpose(y, { perm: [1, 0, 2] }), [g.length(x, 0), g.length(x, 1), ...places])];
 });
 
-/** One axis of RoiAlign: where the samples of each region lie, and how many of each bin count. */
+/** One axis of RoiAlign: the positions of each region's samples, and the number of samples of each bin. */
 interface Samples {
   /** [regions, bins · samples] */
   readonly taps: Taps;
-  /** [regions, bins, samples]: one over the number of samples, zero where one lies outside. */
+  /** [regions, bins, samples]: one over the number of samples, zero for a sample outside. */
   readonly share: Value;
-  /** [regions, 1, samples]: regions have numbers of samples of their own. */
+  /** [regions, 1, samples]: the number of samples differs between regions. */
   readonly taken: Value;
   readonly bins: number;
   readonly samples: Length;
@@ -143,7 +149,7 @@ decompose('RoiAlign', ({ inputs: [x, rois, batch], attrs, g }) => {
     };
     const [start, extent] = [edge(at), g.Sub(edge(at + 2), edge(at))];
     const bin = g.Unsqueeze(g.Div(half ? extent : g.Max([extent, one]), g.like(rois, bins)), g.ints([2]));
-    // [regions, 1, 1]; none of a region without an extent.
+    // [regions, 1, 1]; zero for a region without extent.
     const wanted = attrs.sampling_ratio > 0 ? g.like(rois, attrs.sampling_ratio) : g.Ceil(bin);
     const count = g.Max([wanted, one]);
     const samples =
@@ -185,14 +191,14 @@ decompose('RoiAlign', ({ inputs: [x, rois, batch], attrs, g }) => {
     const mean = g.ReduceSum(g.Mul(y, shares), g.ints([3, 5]), { keepdims: 0 });
     return [g.Transpose(mean, { perm: [1, 0, 2, 3] })];
   }
-  // Samples outside are zeros, and so is the largest of none.
+  // Samples outside are zeros, and so is the maximum of none.
   const seen = g.Where(g.Greater(shares, zero), y, g.like(x, 0));
   const largest = g.ReduceMax(g.Where(both('taken', g.And), seen, g.like(x, lowest)), g.ints([3, 5]), { keepdims: 0 });
   return [g.Transpose(orZero(g, largest), { perm: [1, 0, 2, 3] })];
 });
 
 const lowest = -3e38;
-/** Zero where nothing was there to be the largest. */
+/** Zero where the maximum had no sample. */
 const orZero = (g: G, y: Value): Value => g.Where(g.Greater(y, g.like(y, lowest / 2)), y, g.like(y, 0));
 
 /** The largest element of each bin of a region whose edges are rounded (Girshick 2015, "Fast R-CNN"). */
@@ -226,7 +232,10 @@ decompose(
   },
 );
 
-/** A convolution whose window's elements are each read at an offset, and weighted (Zhu et al. 2019, "Deformable ConvNets v2"). */
+/**
+ * A convolution that reads each element of its kernel at an offset, weighted (Zhu et al. 2019, "Deformable ConvNets
+ * v2").
+ */
 decompose('DeformConv', ({ inputs: [x, w, offset, bias, mask], attrs, g }) => {
   const { group, offset_group: parts } = attrs;
   const kernel = g.lengths(w, 2);
@@ -239,7 +248,7 @@ decompose('DeformConv', ({ inputs: [x, w, offset, bias, mask], attrs, g }) => {
     const [stride, dilation, pad] = [attrs.strides?.[i] ?? 1, attrs.dilations?.[i] ?? 1, attrs.pads?.[i] ?? 0];
     const column = (v: Value, at: number, of: number): Value =>
       g.Reshape(v, g.ints(Array.from({ length: of }, (_, j) => (j === at ? -1 : 1))));
-    // [kernel, 1] and [1, places], both with the other axes between.
+    // [kernel, 1] and [1, places], both with the other axes in between.
     const taken = column(g.Mul(line(g, k), g.int(dilation)), i, 2 * kernel.length);
     const start = column(
       g.Sub(g.Mul(line(g, places[i] ?? 1), g.int(stride)), g.int(pad)),

@@ -1,4 +1,4 @@
-/** Fourier transforms, frames of signals, and blocks put together: all linear in the signal. */
+/** Fourier transforms, frames of signals, and overlapping blocks: all linear in the signal. */
 import { unsupportedShape } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
@@ -10,13 +10,14 @@ type G = Builder & GradTools;
 
 const line = (g: G, n: Length): Value => g.Range(g.int(0), g.scalar(n), g.int(1));
 
-/** v cut or filled with zeros behind to this length. */
+/** v sliced or zero-padded at the end to this size. */
 const fitted = (g: G, v: Value, axis: number, to: Length): Value =>
   to === g.length(v, axis) ? v : g.Pad(v, g.vector([0, g.minus(to, g.length(v, axis))]), undefined, g.ints([axis]));
 
 /**
- * F is symmetric, so the gradient is conj(F)·dy: the inverse transform without its 1/N, and the other way round. A spectrum cut to one
- * side is one with zeros behind; one that is read from one side counts each frequency twice that has a mirror image.
+ * F is symmetric, so the gradient is conj(F)·dy: the inverse transform without its 1/N, and the reverse. The gradient
+ * of a one-sided output is padded with zeros; that of a one-sided input counts each frequency with a mirror image
+ * twice.
  */
 grad('DFT', ({ node, inputs: [x, length, axisInput], attrs: { inverse, onesided }, dy, g }) => {
   const [given] = axisInput === undefined ? [-2] : (knownInts(axisInput) ?? []);
@@ -42,11 +43,11 @@ grad('DFT', ({ node, inputs: [x, length, axisInput], attrs: { inverse, onesided 
   const back = g.DFT(dy, g.scalar(points), at, { inverse: 1 - inverse });
   const whole = inverse === 1 ? g.Div(back, scale) : g.Mul(back, scale);
   const dx = fitted(g, whole, axis, g.length(x, axis));
-  // Of a real signal the real part.
+  // The real part, for a real signal.
   return [x.shape?.[last] === 2 ? dx : g.Slice(dx, g.ints([0]), g.vector([g.length(x, last)]), g.ints([last]))];
 });
 
-// Frames of the signal, each under the window, transformed.
+// Frames of the signal, each multiplied by the window and transformed.
 decompose('STFT', ({ inputs: [signal, step, window, length], attrs: { onesided }, outputs: [y], g }) => {
   const size =
     length === undefined
@@ -60,7 +61,10 @@ decompose('STFT', ({ inputs: [signal, step, window, length], attrs: { onesided }
   return [g.DFT(framed, undefined, g.int(2), { onesided })];
 });
 
-/** Each block reads the gradient where it was added: per axis, a gather that makes it two axes, of the block and of its places. */
+/**
+ * Each block reads the gradient at the places where it was added: per axis, a gather that makes it two axes, of the
+ * block and of its places.
+ */
 grad('Col2Im', ({ inputs: [x, image, block], attrs, dy, g }) => {
   const n = g.rank(dy) - 2;
   const axes = Array.from({ length: n }, (_, i) => i);

@@ -1,4 +1,4 @@
-/** Operators on image-like tensors beside convolutions and pools. */
+/** Operators on image-like tensors, except convolutions and pools. */
 import { unsupportedShape } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
 import type { Node, Value } from '../../../graph/model.ts';
@@ -7,7 +7,7 @@ import { knownInts } from '../../common/dimArithmetic.ts';
 import type { GradTools } from '../../common/shapeTools.ts';
 import { grad } from '../rules.ts';
 
-// Both cropping and padding round the start down, so each undoes the other.
+// Both cropping and padding round the start down, so each is the inverse of the other.
 grad('CenterCropPad', ({ inputs: [x], attrs: { axes }, dy, g }) => [
   g.CenterCropPad(dy, g.vector((axes ?? g.axesFrom(x, 0)).map((a) => g.length(x, a))), { axes }),
 ]);
@@ -21,19 +21,19 @@ grad('AffineGrid', ({ inputs: [, size], attrs, dy, g }) => {
   const places = g.Reshape(g.AffineGrid(one, single, attrs), g.ints([-1, n]));
   const homogeneous = g.Pad(places, g.ints([0, 1]), g.like(dy, 1), g.ints([1]));
   const flat = g.shaped(dy, [g.length(dy, 0), g.times(...g.lengths(dy, 1, n + 1)), n, 1]);
-  // A sum rather than a product, which ONNX Runtime fuses to one that refuses an empty batch.
+  // A sum instead of a MatMul, because ONNX Runtime fuses the MatMul to one that refuses an empty batch.
   return [g.ReduceSum(g.Mul(flat, g.Unsqueeze(homogeneous, g.ints([1]))), g.ints([1]), { keepdims: 0 })];
 });
 
-// Each element lies at its index of the flat result.
+// The position of each element in the flat result is its index.
 grad('MaxUnpool', ({ inputs: [x, indices], dy, g }) => {
   const flat = g.Reshape(dy, g.ints([-1]));
   return [g.reshapeLike(g.Gather(flat, g.Reshape(indices, g.ints([-1]))), x)];
 });
 
 /**
- * Resizing is linear and separable: per axis a matrix, which is what resizing an identity matrix along that axis gives, whatever the
- * interpolation. What lies outside a cropped region is a constant.
+ * Resizing is linear and separable: per axis a matrix, which is the result of resizing an identity matrix along that
+ * axis, whatever the interpolation. Elements outside a cropped region are constant.
  */
 grad('Resize', ({ node, inputs: [x, roi, scales, sizes], attrs, dy, g }) => {
   const { keep_aspect_ratio_policy: policy, axes, extrapolation_value: _, ...how } = attrs;
@@ -76,7 +76,7 @@ grad('Resize', ({ node, inputs: [x, roi, scales, sizes], attrs, dy, g }) => {
   ];
 });
 
-/** The length, and the length asked for, of the axis whose ratio all axes take. */
+/** The dim, and the requested dim, of the axis that determines the ratio of all axes. */
 interface Deciding {
   readonly length: number;
   readonly wanted: number;
@@ -101,7 +101,10 @@ interface Beside extends Deciding {
   readonly attrs: AttrsIn<'Resize'>;
 }
 
-/** The identity's first axis resized beside the deciding one, along which nothing changes: as images of one column each. */
+/**
+ * The identity's first axis resized together with the deciding one, along which the result is constant: as images of
+ * one column each.
+ */
 function besideDeciding(g: Builder & GradTools, identity: Value, { length, wanted, own, attrs }: Beside): Value {
   const columns = g.Unsqueeze(g.T(identity), g.ints([1, 3]));
   const images = g.Expand(columns, g.ints([1, 1, 1, length]));

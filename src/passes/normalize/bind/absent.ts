@@ -1,11 +1,14 @@
-/** What stands for an input that a data file lacks, so that token ids alone are enough. The runtime fills it in, row by row. */
+/**
+ * Default values of inputs that a data file lacks, so that token ids alone are enough. The runtime computes them row by
+ * row.
+ */
 import type { Value } from '../../../graph/model.ts';
 import { isMaskName, isPositionName, isTypeName, ofAnotherPart } from './names.ts';
 
 export interface Absent {
   /** 1 for every token of the row; the cumulative sum of the mask minus 1; 0. Padding is 0. */
   readonly value: 'ones' | 'positions' | 'zeros';
-  /** The input that has as many entries as this one. */
+  /** The input with the same number of entries. */
   readonly like: string;
 }
 
@@ -26,7 +29,7 @@ function standIn(v: Value): Absent['value'] | undefined {
   return isTypeName(v.name) ? 'zeros' : isPositionName(v.name) ? 'positions' : undefined;
 }
 
-/** The tokens where their length is the same or open, else an input whose second axis is this one's. */
+/** The tokens if their sequence dim is the same or open, else an input with the same second dim. */
 function counterpart(v: Value, inputs: readonly Value[], tokens: Value | undefined): Value | undefined {
   const length = v.shape?.[1] ?? null;
   const others = inputs.filter((o) => standIn(o) === undefined && (o.shape?.length ?? 0) >= 2);
@@ -34,7 +37,7 @@ function counterpart(v: Value, inputs: readonly Value[], tokens: Value | undefin
   if (tokens !== undefined && same(tokens)) return tokens;
   const other = others.find(same);
   if (other !== undefined) return other;
-  // Exports without named axes give each input symbols of its own.
+  // Exports without named axes give each input its own symbols.
   const open = typeof length !== 'number' && typeof tokens?.shape?.[1] !== 'number';
   return open && !ofAnotherPart(v.name) ? tokens : undefined;
 }

@@ -1,6 +1,7 @@
 /**
- * Where a cache's length lies: what the operators that read it say, then its symbols, then the usual order of axes. A cache
- * that grows is empty before the first token; one of fixed length is written into and starts with zeros.
+ * Finds the sequence axis of a cache: from the operators that read it, then from its symbols, then from the usual order
+ * of axes. A cache that grows is empty before the first token; one of fixed size is overwritten in place and starts
+ * with zeros.
  */
 import type { Dim, Node, Use, Value } from '../../../graph/model.ts';
 import { attrsOf, kindOf } from '../../../graph/operators.ts';
@@ -9,26 +10,26 @@ import { axisIn } from '../../shapes/rule.ts';
 import { pastInputs } from '../pastInputs.ts';
 
 export interface Layout {
-  /** The axis that grows; undefined for a cache of fixed length. */
+  /** The axis that grows; undefined for a cache of fixed size. */
   readonly grows: number | undefined;
-  /** The axis that rows are written along, for a cache of fixed length. */
+  /** The axis along which rows are written, for a cache of fixed size. */
   readonly writes?: number | undefined;
-  /** Lengths as the readers know them, where the input does not say; null where nobody does. */
+  /** Dims inferred from the readers, if the input does not declare them; null if unknown. */
   readonly dims: readonly Dim[];
 }
 
-/** A reason why it is no cache that can be filled, for people. */
+/** The reason, for messages, why it is not a cache that can be initialized. */
 export type Unclear = string;
 
-/** What one reader says. */
+/** The evidence of one reader. */
 interface Witness {
-  /** Appends to it along this axis, or writes into it. */
+  /** Whether the reader appends to it along this axis, or writes into it. */
   readonly kind: 'grows' | 'written' | 'either';
   readonly axis: number | undefined;
   readonly dims: readonly Dim[];
 }
 
-/** Where the length of `v` lies, or why that cannot be told. `batch`: lengths that count rows. */
+/** The sequence axis of `v`, or the reason why it cannot be determined. `batch`: dims that count rows. */
 export function layoutOf(v: Value, batch: ReadonlySet<Dim>): Layout | Unclear {
   const shape = v.shape;
   if (shape === undefined) return 'its rank is not known';
@@ -40,12 +41,12 @@ export function layoutOf(v: Value, batch: ReadonlySet<Dim>): Layout | Unclear {
     typeof d === 'number' ? d : (seen.map((w) => w.dims[i]).find((k) => typeof k === 'number') ?? d),
   );
   const axes = new Set(seen.flatMap((w) => (w.kind === 'written' || w.axis === undefined ? [] : [w.axis])));
-  if (axes.size > 1) return `its readers disagree: the length is axis ${[...axes].join(' or ')}`;
+  if (axes.size > 1) return `its readers disagree: the sequence axis is ${[...axes].join(' or ')}`;
   const written = seen.find((w) => w.kind === 'written');
   const [axis = written === undefined ? guess(shape, batch) : undefined] = axes;
   if (axis === undefined)
     return written === undefined
-      ? 'none of its axes is known to be a length'
+      ? 'none of its axes is known to be the sequence axis'
       : { grows: undefined, writes: written.axis, dims };
   const length = shape[axis];
   if (typeof length !== 'number' || length === 0) return { grows: axis, dims };
@@ -61,7 +62,7 @@ function guess(shape: readonly Dim[], batch: ReadonlySet<Dim>): number | undefin
   return usual !== undefined && open.includes(usual) ? usual : undefined;
 }
 
-/** @param axes for each axis of `v` the cache's own, -1 where it is none. */
+/** @param axes for each axis of `v` the cache's own axis, -1 if it has none. */
 function witnesses(v: Value, axes: readonly number[]): Witness[] {
   return [...v.uses].flatMap((use) => look(use, axes));
 }
@@ -140,7 +141,7 @@ const moves = (node: Node): boolean =>
 /** Whether a node puts new keys or values into a cache, or behind it. */
 const writes = (node: Node): boolean => kindOf(node) === 'scatter' || (node.domain === '' && node.op === 'Concat');
 
-/** What a moved value was before. */
+/** The value that a moved value is derived from. */
 function origin(v: Value): Value {
   let at = v;
   for (let n = at.producer; n !== undefined && moves(n); n = at.producer) {
@@ -151,8 +152,8 @@ function origin(v: Value): Value {
   return at;
 }
 
-/** The value is one of these caches with the new keys or values in it, or a stack of them. */
-export function handsOnCache(v: Value, caches: ReadonlySet<Value>): boolean {
+/** Whether the value is one of these caches with the new keys or values in it, or a stack of them. */
+export function returnsCache(v: Value, caches: ReadonlySet<Value>): boolean {
   const from = origin(v);
   const node = from.producer;
   if (node === undefined) return caches.has(from);
@@ -160,5 +161,5 @@ export function handsOnCache(v: Value, caches: ReadonlySet<Value>): boolean {
   if (!writes(node)) return false;
   const parts = node.inputs.flatMap((i) => (i === undefined ? [] : [origin(i)]));
   const [first] = parts;
-  return parts.some((p) => caches.has(p)) || (first !== undefined && first !== from && handsOnCache(first, caches));
+  return parts.some((p) => caches.has(p)) || (first !== undefined && first !== from && returnsCache(first, caches));
 }

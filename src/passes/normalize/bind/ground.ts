@@ -1,4 +1,4 @@
-/** What bindings are computed from: the inputs that stay, first of all the tokens and their mask. */
+/** The values that bindings are computed from: the remaining inputs, mainly the tokens and their mask. */
 import { type Builder, createBuilder } from '../../../graph/builder.ts';
 import type { Dim, Value } from '../../../graph/model.ts';
 import { type DataType, inlineTensor, isFloat, rawByteLength } from '../../../graph/tensor.ts';
@@ -8,7 +8,7 @@ import { embeddingNames, isMaskName, ofAnotherPart, plainName, tokenNames } from
 
 export interface Ground {
   readonly g: Builder & Lengths;
-  /** Inputs that nothing fixes. */
+  /** Inputs that are not bound. */
   readonly rest: readonly Value[];
   /** Tokens, or their embeddings: [batch, sequence, …]. */
   readonly tokens: Value | undefined;
@@ -16,19 +16,19 @@ export interface Ground {
   readonly mask: Value | undefined;
   /** The model has caches. */
   readonly cached: boolean;
-  /** What symbols of the source turn out to be: `past` is 0, `total` is the sequence. */
+  /** Resolved symbols of the source: `past` is 0, `total` is the sequence. */
   readonly symbols: Map<string, Dim>;
 }
 
 export interface Filled {
   readonly value: Value;
-  /** For people and the manifest. */
+  /** A description for messages and the manifest. */
   readonly text: string;
-  /** How many tokens a cache of fixed length holds. */
+  /** The number of tokens that fit in a cache of fixed size. */
   readonly holds?: number;
 }
 
-/** @param rest the inputs that nothing fixes. @param inputs all of them: a mask tells lengths also where it is fixed. */
+/** @param rest the inputs that are not bound. @param inputs all of them: a mask determines dims even if it is bound. */
 export function groundOf(rest: readonly Value[], inputs: readonly Value[], cached: boolean): Ground {
   const builder = createBuilder(inferNode, rest);
   const tokens = tokensOf(rest);
@@ -63,18 +63,20 @@ interface Around {
   readonly symbols: Map<string, Dim>;
 }
 
-/** Whether the mask has the tokens' lengths: its own `past + sequence` is the sequence where the past is empty. */
+/** Whether the mask has the tokens' shape: its own `past + sequence` is the sequence if the past is empty. */
 function isAligned(mask: Value, tokens: Value, { rest, masks, cached, symbols }: Around): boolean {
   const [own, length] = [mask.shape?.[1], tokens.shape?.[1]];
   if (own === length && own !== null) return true;
   if (!cached || typeof own === 'number' || ofAnotherPart(mask.name)) return false;
-  // A length that another input has is not the tokens'.
+  // A dim that another input has is not the tokens'.
   if (own !== null && rest.some((v) => !masks.includes(v) && v.shape?.includes(own ?? null))) return false;
   if (typeof own === 'string' && length !== undefined && length !== null) symbols.set(own, length);
   return true;
 }
 
-/** The length of each axis: known, that of an input that stays, or the tokens' batch; undefined where nobody says it. */
+/**
+ * The dim of each axis: known, that of a remaining input, or the tokens' batch; undefined if it cannot be determined.
+ */
 export function lengthsOf(v: Value, ground: Pick<Ground, 'g' | 'tokens' | 'symbols'>): (Length | undefined)[] {
   const { g, tokens, symbols } = ground;
   const shape = (v.shape ?? []).map((d) => (typeof d === 'string' ? (symbols.get(d) ?? d) : d));
@@ -87,20 +89,20 @@ export function lengthsOf(v: Value, ground: Pick<Ground, 'g' | 'tokens' | 'symbo
   });
 }
 
-/** All of them, or undefined. */
+/** All of them, or undefined if one is. */
 export function allKnown(lengths: readonly (Length | undefined)[]): Length[] | undefined {
   const known = lengths.filter((l) => l !== undefined);
   return known.length === lengths.length ? known : undefined;
 }
 
-/** A tensor of one number in every place. */
+/** A tensor filled with one number. */
 export function full(g: Builder & Lengths, dtype: DataType, number: 0 | 1, lengths: readonly Length[]): Value {
   const scalar = scalarOf(g, dtype, number);
   return lengths.length === 0 ? scalar : g.Expand(scalar, g.vector(lengths));
 }
 
 function scalarOf(g: Builder, dtype: DataType, number: 0 | 1): Value {
-  // Types without arithmetic have a zero all the same.
+  // Zeros exist also for types without arithmetic.
   if (number === 0 && !plain.has(dtype))
     return g.tensor(`zero.${dtype}`, inlineTensor(dtype, [], new Uint8Array(rawByteLength(dtype, []))));
   return g.constant(dtype, [], [number]);

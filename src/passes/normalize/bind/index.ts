@@ -1,8 +1,8 @@
 /**
- * Fixes inputs of a model that a training step does not take from its data: key/value caches are empty (or zeros, where their
- * length is fixed), what says where a decoder stands is computed from the tokens, `--bind` fixes whatever else. Outputs that hand
- * a cache on go. In place, on a graph of one opset whose types are known, before its shape arithmetic is folded: a length of 0
- * then makes `past + sequence` the sequence.
+ * Binds inputs of a model that a training step does not take from its data: key/value caches are empty (or zeros, if
+ * their size is fixed), inputs for a decoder's position are computed from the tokens, `--bind` binds any others.
+ * Outputs that return a cache are removed. In place, on a graph of one opset with inferred types, before its shape
+ * arithmetic is folded: a dim of 0 then makes `past + sequence` the sequence.
  */
 import { badOption, didYouMean } from '../../../errors.ts';
 import { type Dim, type Model, replaceUses, type Value } from '../../../graph/model.ts';
@@ -19,13 +19,13 @@ import { asWanted, type Binding } from './wanted.ts';
 export type { Absent } from './absent.ts';
 export type { Binding } from './wanted.ts';
 
-/** An input that the training graphs fix. */
+/** An input that is constant or computed in the training graphs. */
 export interface Bound {
   readonly name: string;
   readonly dtype: DataType | undefined;
-  /** As the model has it. */
+  /** The shape in the model. */
   readonly shape: readonly Dim[] | undefined;
-  /** To what, for people. */
+  /** A description of its value. */
   readonly value: string;
 }
 
@@ -33,25 +33,25 @@ export interface Bindings {
   readonly bound: readonly Bound[];
   /** The input with the tokens. */
   readonly tokens: string | undefined;
-  /** How many tokens caches of fixed length hold. */
+  /** The number of tokens that fit in caches of fixed size. */
   readonly longest: number | undefined;
-  /** What stands for an input that a data file lacks. */
+  /** Default values of inputs that a data file lacks. */
   readonly absent: ReadonlyMap<string, Absent>;
 }
 
 export type Wanted = ReadonlyMap<string, Binding>;
 
 /**
- * @param wanted what `--bind` says, by input.
- * @param asked an output that a loss was asked for on: it stays.
- * Throws CACHE_UNCLEAR for an input that is named like a cache but cannot be filled, BAD_OPTION for a binding that does not fit.
+ * @param wanted the values of `--bind`, by input.
+ * @param lossOutput an output that the user chose for the loss: it is kept. Throws CACHE_UNCLEAR for an input that is named
+ * like a cache but cannot be initialized, BAD_OPTION for a binding that does not fit.
  */
-export function bindInputs(model: Model, wanted: Wanted, asked: string | undefined): Bindings {
+export function bindInputs(model: Model, wanted: Wanted, lossOutput: string | undefined): Bindings {
   const { graph } = model;
   checkNames(graph.inputs, wanted);
   const free = graph.inputs.filter((v) => !wanted.has(v.name));
   const given = graph.inputs.filter((v) => wanted.has(v.name) && wanted.get(v.name) !== 'input');
-  // What nobody reads leaves the training graphs by itself.
+  // Unused inputs are removed from the training graphs anyway.
   const caches = free.filter((v) => cacheKind(v.name) !== undefined && v.uses.size > 0);
   const ruled = free.filter((v) => cacheKind(v.name) === undefined && ruleFor(v) !== undefined);
   const fixed = new Set([...caches, ...ruled, ...given]);
@@ -75,7 +75,7 @@ export function bindInputs(model: Model, wanted: Wanted, asked: string | undefin
     if (rule !== undefined) fill(v, rule.name, () => rule.fill({ ...ground, mask, v }));
   }
 
-  dropPresents(graph, new Set([...fills.keys()].filter((v) => cacheKind(v.name) !== undefined)), asked);
+  dropPresents(graph, new Set([...fills.keys()].filter((v) => cacheKind(v.name) !== undefined)), lossOutput);
   const bound = graph.inputs.flatMap((v): Bound[] => {
     const made = fills.get(v);
     return made === undefined ? [] : [{ name: v.name, dtype: v.dtype, shape: v.shape, value: made.text }];
@@ -94,7 +94,7 @@ export function bindInputs(model: Model, wanted: Wanted, asked: string | undefin
   };
 }
 
-/** A mask of ones says no more than the tokens do; one from a file stands for the input. */
+/** A mask of ones adds nothing to the tokens; a mask from a file replaces the input. */
 function maskNow(mask: Value, wanted: Wanted, fills: ReadonlyMap<Value, Filled>): Value | undefined {
   return wanted.get(mask.name) === 'ones' ? undefined : (fills.get(mask)?.value ?? mask);
 }

@@ -1,7 +1,8 @@
 /**
- * Names of inputs and outputs as exporters leave them, read as words: `past_key_values.0.key`, `past_0`, `past_key_self_3`,
- * `in_n_layer_self_k_cache`. Sources: Optimum (exporters/onnx/base.py), onnxruntime-genai (src/config.h and its model builder),
- * ONNX Runtime's transformers tools, transformers.js (which fills the same inputs when it generates).
+ * Parses names of inputs and outputs, as exporters write them, into words: `past_key_values.0.key`, `past_0`,
+ * `past_key_self_3`, `in_n_layer_self_k_cache`. Sources: Optimum (exporters/onnx/base.py), onnxruntime-genai
+ * (src/config.h and its model builder), ONNX Runtime's transformers tools, transformers.js (which fills the same inputs
+ * when it generates).
  */
 
 /** Lower-case words and numbers: `past_key_values.0.key` is past, key, values, 0, key. */
@@ -19,17 +20,17 @@ export const plainName = (name: string): string => wordsOf(name).join('_');
 
 const set = (words: string): ReadonlySet<string> => new Set(words.split(' '));
 
-/** Where something is kept from one step to the next. */
+/** Words for a store that is kept from one step to the next. */
 const stores = set('past pasts cache caches cached kvcache');
-/** What is kept: keys and values. */
+/** Words for its content: keys and values. */
 const contents = set('key keys value values k v kv kvs');
-/** What a bare `past_0` may have beside its number. */
+/** Words that a bare `past_0` may have in addition to its number. */
 const bare = set('past pasts layer layers in input inputs');
-/** A recurrent state: it has a length of its own, and starts at zero. */
+/** Words for a recurrent state: it has its own size, and starts at zero. */
 const states = set('conv ssm recurrent state states mamba');
-/** Keys and values of the encoder: computed from the source text, not from earlier tokens. */
+/** Words for keys and values of the encoder: computed from the source text, not from earlier tokens. */
 const crossed = set('cross encoder enc');
-/** Numbers about a cache. */
+/** Words for numbers about a cache. */
 const numbers = set(
   'len lens length lengths seqlen seqlens position positions pos index indices indirection mask branch size sizes offset offsets use scale scales zero block table slot slots',
 );
@@ -39,7 +40,7 @@ const isNumber = (word: string): boolean => /^\d+$/.test(word);
 
 export type CacheKind = 'keys and values' | 'state';
 
-/** What an input of this name keeps, undefined where it is no cache. */
+/** The kind of cache of an input with this name, undefined if it is not a cache. */
 export function cacheKind(name: string): CacheKind | undefined {
   const words = wordsOf(name);
   if (some(words, numbers) || some(words, crossed)) return undefined;
@@ -52,7 +53,7 @@ export function cacheKind(name: string): CacheKind | undefined {
 const presents = set('present presents');
 const updates = set('updated new next out output current');
 
-/** An output that hands a cache on to the next step. */
+/** An output that returns a cache for the next step. */
 export function isPresent(name: string): boolean {
   const words = wordsOf(name);
   if (some(words, numbers)) return false;
@@ -71,18 +72,18 @@ export const tokenNames: readonly string[] = [
   'ids',
   'input',
 ];
-/** The same tokens already looked up, [batch, sequence, width]. */
+/** Embeddings of the same tokens, [batch, sequence, width]. */
 export const embeddingNames: readonly string[] = ['decoder_inputs_embeds', 'inputs_embeds', 'input_embeds'];
 
-/** 1 where a token counts, 0 where it is padding, [batch, sequence]. */
+/** The mask [batch, sequence]: 1 for a token, 0 for padding. */
 export const isMaskName = (name: string): boolean => /^([a-z_]+_)?(attention|attn|input)_mask$/.test(plainName(name));
 
 const parts = set('encoder cross image images vision pixel audio speech');
 
-/** It belongs to an encoder, an image … rather than to the tokens. */
+/** Whether the input belongs to an encoder, an image … and not to the tokens. */
 export const ofAnotherPart = (name: string): boolean => some(wordsOf(name), parts);
 
-/** Which of two sentences a token belongs to. */
+/** The input that assigns each token to one of two sentences. */
 export const isTypeName = (name: string): boolean => /^(token_type|segment)_ids$/.test(plainName(name));
 
 export const positionNames = /^(decoder_)?position(_id)?s$/;

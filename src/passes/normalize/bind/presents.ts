@@ -1,13 +1,13 @@
-/** Outputs that hand a cache on to the next step: no training step has one. */
+/** Removes outputs that return a cache for the next step: a training step has no next step. */
 import type { Graph, Value } from '../../../graph/model.ts';
-import { handsOnCache } from './caches.ts';
+import { returnsCache } from './caches.ts';
 import { isPresent } from './names.ts';
 
-/** In place. An output that was asked for stays, and one output always does. */
-export function dropPresents(graph: Graph, caches: ReadonlySet<Value>, asked: string | undefined): void {
+/** In place. An output that the user chose is kept, and at least one output always is. */
+export function dropPresents(graph: Graph, caches: ReadonlySet<Value>, lossOutput: string | undefined): void {
   const kept = graph.outputs.filter((v) => {
     const several = v.shape === undefined || v.shape.length >= 3;
-    return v.name === asked || !((several && isPresent(v.name)) || handsOnCache(v, caches));
+    return v.name === lossOutput || !((several && isPresent(v.name)) || returnsCache(v, caches));
   });
   if (kept.length === 0 || kept.length === graph.outputs.length) return;
   graph.outputs.length = 0;

@@ -1,10 +1,11 @@
 /**
- * Which inputs say where a decoder stands, and what they are when it starts from nothing: one row each. The value is computed
- * inside the graph from the tokens, and from their mask where the model reads one.
+ * The inputs that describe a decoder's position, and their values without earlier tokens: one row each. The value is
+ * computed inside the graph from the tokens, and from their mask if the model reads one.
  *
- * Sources: position ids as `prepare_inputs_for_generation` of transformers computes them; seqlens_k and total_sequence_length,
- * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.GroupQueryAttention; write_indices and
- * nonpad_kv_seqlen, https://onnx.ai/onnx/operators/onnx__TensorScatter.html and onnx__Attention.html.
+ * Sources: position ids as `prepare_inputs_for_generation` of transformers computes them; seqlens_k and
+ * total_sequence_length,
+ * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.GroupQueryAttention;
+ * write_indices and nonpad_kv_seqlen, https://onnx.ai/onnx/operators/onnx__TensorScatter.html and onnx__Attention.html.
  */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Dim, Value } from '../../../graph/model.ts';
@@ -22,7 +23,7 @@ interface BindRule {
   readonly names: RegExp;
   readonly types: readonly DataType[];
   readonly ranks: readonly number[];
-  /** undefined: it stays an input. */
+  /** undefined: it remains an input. */
   readonly fill: (site: Site) => Filled | undefined;
 }
 
@@ -30,7 +31,7 @@ const integers: readonly DataType[] = ['int64', 'int32'];
 
 export const bindRules: readonly BindRule[] = [
   {
-    // Merged decoders hold both ways in an If: the one without a cache computes everything.
+    // Merged decoders have both variants in an If: the one without a cache computes everything.
     name: 'bind/use-cache',
     names: /^use_cache(_branch)?$/,
     types: ['bool'],
@@ -106,7 +107,10 @@ export const ruleFor = (v: Value): BindRule | undefined =>
       r.ranks.includes(v.shape.length),
   );
 
-/** A scalar as v's type and shape. An axis that no other input has counts rows, or is the 1 of a number that stands alone. */
+/**
+ * A scalar broadcast to v's type and shape. An axis that no other input has counts rows, or is the 1 of a single
+ * number.
+ */
 function filled(site: Site, scalar: Value, text: string, open: 'rows' | 'alone'): Filled | undefined {
   const { v, g } = site;
   const lengths = lengthsOf(v, open === 'rows' ? site : { ...site, tokens: undefined });
@@ -124,7 +128,7 @@ function typed({ v, g }: Site, value: Value, text: string): Filled {
   };
 }
 
-/** How many tokens each row has, and `more`: those that the mask counts, or all. */
+/** The number of tokens in each row, plus `more`: those that the mask counts, or all. */
 function counted(site: Site, more: number): Filled | undefined {
   const { v, g, tokens, mask } = site;
   if (tokens === undefined) return undefined;
@@ -145,7 +149,7 @@ function range({ g, tokens }: Site, shape: readonly number[]): Value {
   return shape.length === 1 ? steps : g.Reshape(steps, g.ints(shape));
 }
 
-/** The axis has the length of the sequence, as far as shapes say. */
+/** Whether the axis is known to have the sequence dim. */
 function sequenceLike({ v, tokens }: Site, axis: number): boolean {
   const [own, length] = [v.shape?.[axis], tokens?.shape?.[1]];
   return tokens !== undefined && (own === length || typeof own !== 'number');

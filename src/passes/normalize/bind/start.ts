@@ -6,7 +6,7 @@ import { layoutOf } from './caches.ts';
 import { type Filled, full, type Ground, lengthsOf } from './ground.ts';
 import { cacheKind } from './names.ts';
 
-/** Length 0 along the axis that grows; zeros where the length is fixed. Throws CACHE_UNCLEAR. */
+/** Dim 0 along the axis that grows; zeros if the size is fixed. Throws CACHE_UNCLEAR. */
 export function atStart(v: Value, ground: Ground): Filled {
   const { g, tokens, rest, symbols } = ground;
   const unclear = (reason: string): Error => cacheUnclear(v.name, reason);
@@ -16,7 +16,7 @@ export function atStart(v: Value, ground: Ground): Filled {
   const made = (list: readonly (Length | undefined)[], text: string): Filled => {
     const known = list.map((l, i) => {
       if (l !== undefined) return l;
-      throw unclear(`the length of axis ${i} of [${shape.map((d) => d ?? '?').join(', ')}] is not known`);
+      throw unclear(`axis ${i} of [${shape.map((d) => d ?? '?').join(', ')}] is not known`);
     });
     return { value: full(g, dtype, 0, known), text };
   };

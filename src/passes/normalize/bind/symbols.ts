@@ -1,18 +1,19 @@
-/** Symbols of the source that turned out to be known. */
+/** Replaces symbols of the source that have been resolved. */
 import type { Dim, Model, Value } from '../../../graph/model.ts';
 
-/** Puts lengths in the place of symbols, everywhere; inference then says anew what follows from them. In place. */
+/** Replaces symbols with dims everywhere; inference is then repeated. In place. */
 export function retype(model: Model, symbols: ReadonlyMap<string, Dim>): void {
   const settled = (d: Dim): Dim => {
     let at = d;
-    // `past + sequence` may be a length that a file fixes: a chain, as long as there are symbols.
+    // A resolved dim such as `past + sequence` may be a symbol that a file resolves: the chain is followed at most once
+    // per symbol.
     for (let i = 0; typeof at === 'string' && i < symbols.size; i++) at = symbols.get(at) ?? at;
     return at;
   };
   changeLengths(model, settled);
 }
 
-/** Each length of inputs and results changed, everywhere. In place. */
+/** Changes each dim of inputs and results, everywhere. In place. */
 export function changeLengths(model: Model, settled: (d: Dim) => Dim): void {
   const change = (v: Value): void => {
     if (v.tensor !== undefined || v.type?.kind !== 'tensor') return;

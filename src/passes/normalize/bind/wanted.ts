@@ -1,16 +1,16 @@
-/** What `--bind` asks for, as a value. */
+/** The values of `--bind`. */
 import { badOption } from '../../../errors.ts';
 import type { Value } from '../../../graph/model.ts';
 import { isFloat, numbersOf, type Tensor, tensorOf } from '../../../graph/tensor.ts';
 import { allKnown, type Filled, full, type Ground, lengthsOf } from './ground.ts';
 
 /**
- * `zeros`, `ones`: of the input's own shape. `empty`: axes that no other input has get length 0. `input`: it stays an input,
- * whatever the rules say. A tensor: this one, repeated along open axes where it has length 1.
+ * `zeros`, `ones`: with the input's own shape. `empty`: axes that no other input has get dim 0. `input`: it remains an
+ * input, independent of the rules. A tensor: this value, repeated along open axes where its dim is 1.
  */
 export type Binding = 'zeros' | 'ones' | 'empty' | 'input' | { readonly file: string; readonly tensor: Tensor };
 
-/** Throws BAD_OPTION where the binding does not fit the input. */
+/** Throws BAD_OPTION if the binding does not fit the input. */
 export function asWanted(v: Value, binding: Exclude<Binding, 'input'>, ground: Ground): Filled {
   const { g } = ground;
   const fail = (reason: string): Error => badOption(`--bind ${v.name}: ${reason}`);
@@ -19,7 +19,7 @@ export function asWanted(v: Value, binding: Exclude<Binding, 'input'>, ground: G
   if (typeof binding === 'object') return fromTensor(v, binding, ground, fail);
   const lengths = lengthsOf(v, ground);
   if (binding === 'empty') {
-    if (lengths.every((l) => l !== undefined)) throw fail(`no axis of [${shapeText(v)}] is free to be 0`);
+    if (lengths.every((l) => l !== undefined)) throw fail(`[${shapeText(v)}] has no open axis that could be 0`);
     return {
       value: full(
         g,
@@ -32,7 +32,7 @@ export function asWanted(v: Value, binding: Exclude<Binding, 'input'>, ground: G
   }
   const known = allKnown(lengths);
   if (known === undefined)
-    throw fail(`the lengths of [${shapeText(v)}] are not those of another input; give a FILE, or "empty" for length 0`);
+    throw fail(`the dims of [${shapeText(v)}] are not those of another input; give a FILE, or "empty" for dim 0`);
   return { value: full(g, dtype, binding === 'zeros' ? 0 : 1, known), text: binding };
 }
 
@@ -54,7 +54,7 @@ function fromTensor(
     if (typeof d === 'number' && d !== n) throw wrong();
     const open = typeof d === 'number' ? undefined : lengths[i];
     if (n === 1 && open !== undefined) return open;
-    // The file decides what the symbol stands for, here and elsewhere.
+    // The file resolves the symbol, here and elsewhere.
     if (typeof d === 'string') symbols.set(d, n);
     return n;
   });
@@ -63,13 +63,13 @@ function fromTensor(
   return { value: same ? constant : g.Expand(constant, g.vector(repeated)), text: file };
 }
 
-/** The tensor in the input's type. Integers must stay what they are; floats are rounded. */
+/** The tensor in the input's type. Integers must be exact; floats are rounded. */
 function converted(v: Value, tensor: Tensor, fail: (reason: string) => Error): Tensor {
   const { dtype } = v;
   if (dtype === undefined || dtype === tensor.dtype) return tensor;
   const values = numbersOf(tensor);
   if (values === undefined || (isFloat(tensor.dtype) && !isFloat(dtype)))
-    throw fail(`the file holds ${tensor.dtype}, but the input is ${dtype}`);
+    throw fail(`the file has ${tensor.dtype} values, but the input is ${dtype}`);
   const made = tensorOf(dtype, tensor.dims, values);
   const back = isFloat(dtype) ? undefined : numbersOf(made);
   if (back?.every((x, i) => x === values[i]) === false)

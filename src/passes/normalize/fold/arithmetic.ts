@@ -44,7 +44,7 @@ const quotient = {
   integer: elementwise(integersOnly, (a = 0, b = 0) => (b === 0 ? undefined : Math.trunc(a / b))),
 };
 const remainder = elementwise(integersOnly, (a = 0, b = 0) => (b === 0 ? undefined : a - b * Math.floor(a / b)));
-// Exact powers only: a library's last digit is its own.
+// Exact powers only: the last digit of inexact ones depends on the library.
 const power = (a = 0, b = 0): number | undefined =>
   b === 2 ? a * a : b === 1 ? a : b === 0.5 && a >= 0 ? Math.sqrt(a) : undefined;
 

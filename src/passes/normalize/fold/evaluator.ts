@@ -1,4 +1,4 @@
-/** What an evaluator is: one operator on small constants. */
+/** The type of an evaluator: one operator on small constants. */
 import type { Node } from '../../../graph/model.ts';
 import { type AttrsOf, attrsOf, type OpName } from '../../../graph/operators.ts';
 import { numbersIn, type Small } from './small.ts';
@@ -17,6 +17,6 @@ export function on<O extends OpName>(
 
 export const axisIn = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axis);
 
-/** The elements of an optional operand; undefined also where one is not exact. */
+/** The elements of an optional operand; undefined also if one is not exact. */
 export const numbers = (s: Small | undefined): number[] | undefined =>
   s === undefined ? undefined : numbersIn(s.values);

@@ -1,7 +1,8 @@
 /**
- * Shape arithmetic becomes constants: what shape inference knows all elements of, and what small constants give. Weights are
- * never read or copied: operands are at most 1024 integers or 64 floats, or masks where lengths are fixed (fold/small.ts), and the way from a stored tensor to
- * an adapted product is left alone, because it says how the weight lies.
+ * Folds shape arithmetic to constants: values with all elements known to shape inference, and results of small
+ * constants. Weights are never read or copied: operands are at most 1024 integers or 64 floats, or masks if shapes are
+ * fixed (fold/small.ts), and nodes between a stored tensor and an adapted MatMul are kept, because they define the
+ * layout of the weight.
  */
 import { cloneMap, cloneNodes } from '../../../graph/clone.ts';
 import { type Graph, type Model, Node, type Value } from '../../../graph/model.ts';
@@ -13,7 +14,7 @@ import { setNodes } from '../splice.ts';
 import { evaluate } from './evaluate.ts';
 import { fits, type Most, smallOf, tensorOfSmall, usual } from './small.ts';
 
-/** In place. True where something was folded. */
+/** In place. True if something was folded. */
 export function fold(model: Model, infer: (node: Node) => void, most = usual): boolean {
   const site = { results: outputsOf(model), kept: weightPaths(model), infer, most };
   return foldGraph(model.graph, site);
@@ -51,13 +52,13 @@ function foldGraph(graph: Graph, site: Site): boolean {
 
 function constantOf(node: Node, most: Most): Tensor | undefined {
   const v = node.outputs[0];
-  // An Identity is either gone already or hands a constant to an output of its graph.
+  // An Identity was either removed before or passes a constant to an output of its graph.
   if (node.outputs.length !== 1 || v === undefined || node.domain !== '' || node.op === 'Identity') return undefined;
   if (node.bodies.length > 0) return undefined;
   return inferred(v, most) ?? evaluate(node, most);
 }
 
-/** What shape inference knows: only integers and flags, which it computes exactly. */
+/** Facts of shape inference: only integers and flags, which it computes exactly. */
 function inferred({ dtype, shape, elements }: Value, most: Most): Tensor | undefined {
   const dims = shape?.filter((d) => typeof d === 'number');
   const values = elements?.filter((d) => typeof d === 'number');
@@ -70,7 +71,7 @@ function inferred({ dtype, shape, elements }: Value, most: Most): Tensor | undef
     : undefined;
 }
 
-/** Nodes between a stored tensor and an adapted product. */
+/** Nodes between a stored tensor and an adapted MatMul. */
 function weightPaths(model: Model): Set<Node> {
   const kept = new Set<Node>();
   const follow = (v: Value | undefined): void => {
@@ -79,7 +80,7 @@ function weightPaths(model: Model): Set<Node> {
     kept.add(node);
     for (const input of node.inputs) follow(input);
   };
-  // What stands behind W, A and B is computed from x.
+  // Nodes after W, A and B are computed from x.
   for (const node of model.graph.allNodes()) if (isAdapted(node)) for (const v of node.inputs.slice(1, 4)) follow(v);
   return kept;
 }
@@ -92,7 +93,7 @@ function chosenBranch(node: Node): Graph | undefined {
   return condition === 0 ? otherwise : chosen;
 }
 
-/** The branch's nodes in place of the If: they write the If's own outputs. */
+/** The branch's nodes instead of the If: they write the If's own outputs. */
 function inlineBranch(node: Node, branch: Graph, into: Graph): Node[] {
   const map = cloneMap();
   const own = new Set(branch.nodes);

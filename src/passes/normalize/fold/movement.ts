@@ -32,7 +32,7 @@ const concat: Entry = [
     if (at < 0 || at >= first.dims.length || xs.some((s) => rest(s) !== rest(first))) return undefined;
     const dims = first.dims.map((d, i) => (i === at ? xs.reduce((n, s) => n + (s.dims[at] ?? 0), 0) : d));
     if (!fits(first.dtype, elementCount(dims))) return undefined;
-    // Row by row: what stands before the axis counts rows, an operand gives each row one run of elements.
+    // Row by row: the axes before `at` count rows, and an operand contributes one run of elements to each row.
     const rows = elementCount(dims.slice(0, at));
     const values = Array.from({ length: rows }, (_, r) =>
       xs.map((s) => s.values.slice((r * s.values.length) / rows, ((r + 1) * s.values.length) / rows)),

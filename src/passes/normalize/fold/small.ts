@@ -14,38 +14,38 @@ import {
 } from '../../../graph/tensor.ts';
 import { savedMark } from '../../dialect/marks.ts';
 
-/** Elements in row-major order; int64 beyond 2^53 is bigint, so that moving it loses nothing. */
+/** Elements in row-major order; int64 beyond 2^53 is bigint, so that moving it is lossless. */
 export interface Small {
   readonly dtype: DataType;
   readonly dims: readonly number[];
   readonly values: readonly Int[];
 }
 
-/** How many elements a constant may have. */
+/** The maximum number of elements of a constant. */
 export interface Most {
   readonly integer: number;
   readonly float: number;
 }
 
-/** Shapes and positions have few elements; a longer list of floats is a parameter and stays where it is. */
+/** Shapes and positions have few elements; a longer list of floats is a parameter and is not folded. */
 export const usual: Most = { integer: 1024, float: 64 };
-/** Masks of sequences up to 512 long: they are constants where all lengths are. */
+/** Masks of sequences up to 512 long: they are constants if all shapes are static. */
 export const ample: Most = { integer: 2 ** 18, float: 2 ** 18 };
 
 export const fits = (dtype: DataType, count: number, most = ample): boolean =>
   count <= (isFloat(dtype) ? most.float : most.integer);
 
 const known = new WeakMap<Tensor, Small>();
-/** Computed here, so they are no parameters. */
+/** Tensors computed here, which are therefore not parameters. */
 const made = new WeakSet<Tensor>();
 
-/** The content of a constant, undefined where the value is none, too large, or trained. */
+/** The content of a constant, undefined if the value is not constant, too large, or trained. */
 export const smallOf = (value: Value | undefined, most = usual): Small | undefined =>
   value?.tensor === undefined || value.metadata.has(savedMark) || value.tensor.metadata?.has(trainableMark) === true
     ? undefined
     : smallOfTensor(value.tensor, most);
 
-/** Larger tensors are not read at all. */
+/** Larger tensors are not read. */
 export function smallOfTensor(tensor: Tensor, most = usual): Small | undefined {
   const before = known.get(tensor);
   if (before !== undefined) return before;
@@ -66,7 +66,7 @@ function elementsOf(tensor: Tensor): Int[] | undefined {
   return [...values].map((v) => (Number.isSafeInteger(Number(v)) ? Number(v) : v));
 }
 
-/** undefined where an element does not fit the type: such arithmetic is left to the runtime. */
+/** undefined if an element is out of range for the type: such arithmetic is left to the runtime. */
 export function tensorOfSmall(small: Small): Tensor | undefined {
   const tensor = storedSmall(small);
   if (tensor !== undefined) made.add(tensor);
@@ -81,7 +81,7 @@ function storedSmall({ dtype, dims, values }: Small): Tensor | undefined {
   return numbers === undefined ? undefined : tensorOf(dtype, dims, numbers);
 }
 
-/** The elements as numbers, undefined where one is not exact. */
+/** The elements as numbers, undefined if one is not exact. */
 export function numbersIn(values: readonly Int[]): number[] | undefined {
   const numbers = values.filter((v) => typeof v === 'number');
   return numbers.length === values.length ? numbers : undefined;
@@ -99,7 +99,7 @@ const bounds: Partial<Record<DataType, readonly [number, number]>> = {
   bool: [0, 1],
 };
 
-/** A result of arithmetic as the type holds it; undefined where it would wrap, or for types that are not computed here. */
+/** A result of arithmetic rounded to the type; undefined if it would wrap, or for types that are not computed here. */
 export function rounded(dtype: DataType, x: number): number | undefined {
   if (dtype === 'float32') return Math.fround(x);
   if (dtype === 'float64') return x;
@@ -109,7 +109,7 @@ export function rounded(dtype: DataType, x: number): number | undefined {
 
 export const isInteger = (dtype: DataType): boolean => dtype !== 'bool' && bounds[dtype] !== undefined;
 
-/** Numpy's broadcast of shapes, undefined where they do not fit. */
+/** NumPy's broadcast of shapes, undefined if they are incompatible. */
 export function broadcast(shapes: readonly (readonly number[])[]): number[] | undefined {
   const rank = Math.max(0, ...shapes.map((s) => s.length));
   const dims: number[] = [];
@@ -145,7 +145,7 @@ export function* positions(dims: readonly number[]): Iterable<readonly number[]>
   }
 }
 
-/** Where a position of a broadcast result lies in an operand. */
+/** The offset in an operand for a position of the broadcast result. */
 export function offsetIn(dims: readonly number[], at: readonly number[]): number {
   let offset = 0;
   const skip = at.length - dims.length;

@@ -41,7 +41,7 @@ export const axesUpgrades: readonly Upgrade[] = [
     again({ without: ['k'], inputs: [x, g.ints([attrs.int('k') ?? 0])] }),
   ),
 
-  // Without lengths the parts are equal, which since 18 has to be said by their number.
+  // Without a split list the parts are equal, and since opset 18 their number has to be given.
   upgrade('Split', { until: 17 }, ({ node, x, inputs, attrs, g, again }) => {
     const lengths = attrs.ints('split');
     const split = lengths === undefined ? inputs[1] : g.ints(lengths);
@@ -49,7 +49,7 @@ export const axesUpgrades: readonly Upgrade[] = [
     return again({ inputs: [x], attrs: { num_outputs: node.outputs.length } });
   }),
 
-  // The defaults are the largest finite float32, which leaving the bound out says for every type.
+  // The defaults are the largest finite float32; leaving the bound out means the same for every type.
   upgrade('Clip', { until: 10 }, ({ x, attrs, g, again }) => {
     const bound = (name: string): Value | undefined => {
       const value = attrs.float(name);

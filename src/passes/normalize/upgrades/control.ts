@@ -1,11 +1,11 @@
-/** Scan of opset 8, which had a batch axis of its own. https://onnx.ai/onnx/operators/onnx__Scan.html#scan-8 */
+/** Scan of opset 8, which had its own batch axis. https://onnx.ai/onnx/operators/onnx__Scan.html#scan-8 */
 import { unsupportedVersion } from '../../../errors.ts';
 import { cloneValue } from '../../../graph/clone.ts';
 import { Graph, Node, type Value } from '../../../graph/model.ts';
 import { type Upgrade, upgrade } from '../upgrade.ts';
 
 export const controlUpgrades: readonly Upgrade[] = [
-  // One Scan over the batch around one over the sequence: state of each row is a slice of the state given.
+  // One Scan over the batch around one over the sequence: the state of each row is a slice of the given state.
   upgrade('Scan', { until: 8 }, ({ node, inputs, attrs, g }) => {
     const [lengths, ...data] = inputs;
     const body = attrs.graph('body');

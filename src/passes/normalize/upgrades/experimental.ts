@@ -1,6 +1,6 @@
 /**
- * Experimental operators that were dropped before opset 10 and that ONNX Runtime still runs below it: old exports of CNTK,
- * Core ML and Caffe2 hold them. Their definitions: onnxruntime/core/graph/contrib_ops/contrib_defs.cc.
+ * Experimental operators that were dropped before opset 10 and that ONNX Runtime still runs below it; they occur in old
+ * exports of CNTK, Core ML and Caffe2. Their definitions: onnxruntime/core/graph/contrib_ops/contrib_defs.cc.
  */
 import { type Upgrade, upgrade } from '../upgrade.ts';
 
@@ -27,7 +27,7 @@ export const experimentalUpgrades: readonly Upgrade[] = [
     g.Mul(g.like(x, attrs.float('alpha') ?? 1), g.Softplus(g.Mul(g.like(x, attrs.float('beta') ?? 1), x))),
   ),
 
-  // Borders are left, top, right, bottom; a scale is the height and width that stay.
+  // Borders are left, top, right, bottom; a scale is the remaining height and width.
   upgrade('Crop', { until }, ({ x, attrs, g }) => {
     const [left = 0, top = 0, right = 0, bottom = 0] = attrs.ints('border') ?? [];
     const [height, width] = attrs.ints('scale') ?? [];

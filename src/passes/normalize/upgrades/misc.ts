@@ -6,7 +6,7 @@ import { type Upgrade, upgrade } from '../upgrade.ts';
 const gridModes: Readonly<Record<string, string>> = { bilinear: 'linear', bicubic: 'cubic' };
 
 export const miscUpgrades: readonly Upgrade[] = [
-  // Functions cast to whatever their argument is; once inlined, that is mostly known.
+  // Functions cast to the type of their argument; after inlining, that type is mostly known.
   upgrade('CastLike', { until: 26, always: true }, ({ x, inputs: [, like], again }) =>
     like?.dtype === undefined
       ? undefined
@@ -15,16 +15,16 @@ export const miscUpgrades: readonly Upgrade[] = [
 
   upgrade('Scatter', { until: 10 }, ({ again }) => again({ op: 'ScatterElements' })),
 
-  // The half-pixel shift came with 16 and is on by default there.
+  // The half-pixel shift was added in opset 16 and is the default there.
   upgrade('RoiAlign', { until: 15 }, ({ again }) =>
     again({ attrs: { coordinate_transformation_mode: 'output_half_pixel' } }),
   ),
 
-  // ONNX Runtime has no kernel for the layout with the batch first.
+  // ONNX Runtime has no kernel for the batch-first layout.
   upgrade(['LSTM', 'GRU', 'RNN'], { until: 26, always: true }, ({ node, inputs, attrs, g, again }) => {
     if (attrs.int('layout') !== 1) return undefined;
     const turned = (v: Value | undefined, perm: readonly number[]): Value | undefined => v && g.Transpose(v, { perm });
-    // X and the states that it starts with; weights, biases and lengths have no batch axis in front of another.
+    // X and the initial states; weights, biases and sequence lengths have no leading batch axis to swap.
     const at = new Set([0, 5, 6]);
     const made = again({
       without: ['layout'],

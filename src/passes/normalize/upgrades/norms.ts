@@ -5,12 +5,12 @@ import type { Value } from '../../../graph/model.ts';
 import { type Upgrade, upgrade } from '../upgrade.ts';
 
 export const normUpgrades: readonly Upgrade[] = [
-  // Five outputs meant training, and Y is normalized by the batch then, whether or not the statistics are read.
+  // Five outputs meant training, and Y is then normalized by the batch, even if the statistics are not read.
   upgrade('BatchNormalization', { until: 13 }, ({ node, x, inputs, attrs, g, again }) => {
     const training = node.outputs.length > 1;
     const saved = node.outputs.slice(3).find((v) => v.uses.size > 0);
     if (saved !== undefined)
-      throw unsupportedVersion(`BatchNormalization gives "${saved.name}", which no newer form does`, {
+      throw unsupportedVersion(`BatchNormalization outputs "${saved.name}", which newer forms do not have`, {
         node: node.label,
       });
     const [, scale, bias, mean, variance] = inputs;
@@ -22,15 +22,15 @@ export const normUpgrades: readonly Upgrade[] = [
     return again({ without: ['spatial'], ...(training ? { outputs: 3, attrs: { training_mode: 1 } } : {}) });
   }),
 
-  // At inference, which is all that the old forms say, the data passes. What the mask holds is left open; ONNX Runtime
-  // fills it with false.
+  // At inference, the only mode of the old forms, the data passes unchanged. The content of the mask is undefined; ONNX
+  // Runtime fills it with false.
   upgrade('Dropout', { until: 11 }, ({ node, x, from, g }) => {
     if (node.outputs.length < 2) return x;
     const mask = g.Expand(g.constant('bool', [], [0]), g.Shape(x));
     return [x, from < 10 ? g.CastLike(mask, x) : mask];
   }),
 
-  // Scale and bias per group are deprecated, and no provider has a kernel: write the body out.
+  // Scale and bias per group are deprecated, and no provider has a kernel, so the body is expanded.
   // https://onnx.ai/onnx/operators/onnx__GroupNormalization.html#groupnormalization-18
   upgrade('GroupNormalization', { until: 20, always: true }, ({ x, inputs: [, scale, bias], attrs, g }) => {
     const grouped = g.Reshape(x, g.ints([0, attrs.int('num_groups') ?? 1, -1]));

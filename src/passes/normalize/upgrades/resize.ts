@@ -17,7 +17,7 @@ export const resizeUpgrades: readonly Upgrade[] = [
     return mode === 'nearest' ? nearest(g, x, scales) : resize(g, x, scales, { mode: 'linear' });
   }),
 
-  // Opset 11 said "none" with an empty tensor, which files of later opsets still do.
+  // Opset 11 used an empty tensor for "none", and files of later opsets still do.
   upgrade('Resize', { until: 26, always: true }, ({ x, inputs: [, roi, scales, sizes], again }) => {
     const rest = [given(roi), given(scales), given(sizes)];
     return rest.every((v, i) => v === [roi, scales, sizes][i]) ? undefined : again({ inputs: [x, ...rest] });
@@ -29,7 +29,9 @@ const given = (v: Value | undefined): Value | undefined => (v?.tensor?.dims.incl
 const resize = (g: Builder, x: Value, scales: Value, attrs: { mode: string; nearest_mode?: string }): Value =>
   g.Resize(x, undefined, scales, undefined, { coordinate_transformation_mode: 'asymmetric', ...attrs });
 
-/** Enlarging and shrinking axes are independent, so they can be two steps where the scales are not known to be of one kind. */
+/**
+ * Enlarging and shrinking axes are independent, so they can be two steps if the scales are not known to be of one kind.
+ */
 function nearest(g: Builder, x: Value, scales: Value): Value {
   const known = scales.tensor === undefined ? undefined : numbersOf(scales.tensor);
   const up = { mode: 'nearest', nearest_mode: 'floor' };

@@ -1,6 +1,7 @@
 /**
- * Attention of ONNX Runtime, whose weight [in, q + k + v] is those of three modules side by side (ContribOperators.md). Each is a layer:
- * the node stays, and what it reads is W + scale·A·B in the columns of the layer. x·(W + s·A·B) is PEFT's x·W + s·(x·A)·B.
+ * ONNX Runtime's Attention, whose weight [in, q + k + v] concatenates those of three modules (ContribOperators.md).
+ * Each is a layer: the node is kept, and reads W + scale·A·B in the columns of the layer. x·(W + s·A·B) is PEFT's x·W +
+ * s·(x·A)·B.
  */
 import { createBuilder } from '../../../graph/builder.ts';
 import { packedModules } from '../../../graph/layers.ts';
@@ -37,7 +38,7 @@ function find(node: Node, traceConstant: (operand: Value) => Traced): readonly F
 
 const rule = 'adapt/packed';
 
-/** One Gemm for each layer, whose C is the weight or what another layer made of it. Sums are float32 at least. */
+/** One Gemm per layer, whose C is the weight or the result of another layer's Gemm. Sums are at least float32. */
 function mark(
   node: Node,
   { product: { part, dtype = 'float32' }, layer }: Marked,
@@ -55,14 +56,14 @@ function mark(
   const wide: DataType = dtype === 'float64' ? 'float64' : 'float32';
   const cast = (v: Value, from: DataType, to: DataType): Value =>
     from === to ? v : g.Cast(v, { to: dataTypeNumber(to) });
-  // The cast back of another layer is one too many.
+  // The cast back of another layer is redundant.
   const rounded = operand.producer?.op === 'Cast' && isOurs(operand.producer) ? operand.producer : undefined;
   const before = rounded?.inputs[0];
   const weight = g.within({ origin: `${layer.path}.lora`, rule }, () => {
     const factors = [a, padded(b)].map((v) => cast(v, 'float32', wide));
     const [left = a, right = b] = factors;
     const sum = g.Gemm(left, right, before ?? cast(operand, dtype, wide), { alpha: layer.scale });
-    // The loss is chosen among what depends on a layer, and reports name it.
+    // The loss is chosen among outputs that depend on a layer, and reports name the layer.
     if (sum.producer !== undefined) sum.producer.layer = layer;
     return cast(sum, wide, dtype);
   });
@@ -70,10 +71,10 @@ function mark(
   node.setInput(1, weight);
   if (rounded !== undefined && operand.uses.size === 0) graph.remove(rounded);
 
-  /** B with columns of zeros where the other parts are. */
+  /** B padded with columns of zeros at the other parts. */
   function padded(v: Value): Value {
     const pads = [0, part?.from ?? 0, 0, (part?.of ?? 0) - (part?.from ?? 0) - layer.out];
-    // The lengths became an input in opset 11.
+    // pads became an input in opset 11.
     if (opset >= 11) return g.Pad(v, g.Constant({ value: tensorOf('int64', [4], pads) }));
     return g.node({ op: 'Pad', inputs: [v], attrs: { pads }, outputs: 1 })[0] ?? v;
   }

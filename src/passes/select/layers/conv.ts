@@ -1,7 +1,7 @@
 /**
- * Conv of one group, in one to three dimensions: a narrow convolution with the base's window, strides, pads and dilations, then one of
- * a single point (peft/tuners/lora/layer.py, _ConvNd). PEFT leaves the base's dilations out of its branch, though not out of its
- * merge; here both are the merge.
+ * Conv of one group, in one to three dimensions: a narrow convolution with the base's kernel, strides, pads and
+ * dilations, then a 1x1 convolution (peft/tuners/lora/layer.py, _ConvNd). PEFT leaves the base's dilations out of its
+ * branch, though not out of its merge; here both follow the merge.
  */
 
 import type { Node, Value } from '../../../graph/model.ts';
@@ -38,7 +38,7 @@ function find(node: Node, traceConstant: (operand: Value) => Traced): Found | st
   return { side: 'right', weight: view, in: inputs, out, kernel, layout: 'out_in', dtype: typeOf(view) };
 }
 
-/** Where the base's window goes; its size is that of A, and there is one group. */
+/** The convolution attributes of the base; the kernel shape is that of A, and there is one group. */
 function windowOf(node: Node) {
   const { auto_pad, dilations, pads, strides } = attrsOf(node, 'Conv');
   return { auto_pad, dilations, pads, strides };

@@ -1,4 +1,6 @@
-/** Gather over the rows of a table, which is what an embedding is: rows of A, times B (peft/tuners/lora/layer.py, Embedding). */
+/**
+ * Gather over the rows of a table, which is an embedding: rows of A, times B (peft/tuners/lora/layer.py, Embedding).
+ */
 
 import type { Node, Value } from '../../../graph/model.ts';
 import { attrsOf } from '../../../graph/operators.ts';

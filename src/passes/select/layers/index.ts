@@ -1,4 +1,7 @@
-/** The table of layer kinds. A new kind is a file here and a row in graph/layers.ts; PEFT's keys for its form are in adapter/. */
+/**
+ * The table of layer kinds. A new kind is a file here and a row in graph/layers.ts; PEFT's keys for its form are in
+ * adapter/.
+ */
 import type { Node } from '../../../graph/model.ts';
 import type { LayerKind } from '../../dialect/layerKind.ts';
 import { attention } from './attention.ts';
@@ -9,7 +12,7 @@ import { gemm, matMul } from './products.ts';
 
 const table: readonly LayerKind[] = [matMul, gemm, matMulNBits, conv, gather, attention];
 
-/** Registry keys of the operators that can hold a layer. */
+/** Registry keys of the operators that can be adapted. */
 export const layerKeys: ReadonlySet<string> = new Set(
   table.map((k) => (k.domain === '' ? k.op : `${k.domain}.${k.op}`)),
 );
@@ -20,5 +23,5 @@ export const kindOf = (node: Node): LayerKind | undefined => byOperator.get(`${n
 
 const byName = new Map(table.map((k): [string, LayerKind] => [k.op, k]));
 
-/** The kind whose operator is named so; the domain is not needed, no two share a name. */
+/** The kind of the operator with this name; the domain is not needed, because no two share a name. */
 export const kindNamed = (op: string): LayerKind | undefined => byName.get(op);

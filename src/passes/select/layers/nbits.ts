@@ -1,6 +1,6 @@
 /**
- * MatMulNBits of ONNX Runtime: x·Wᵀ with W [N, K] packed in blocks of 4 or 8 bits (ContribOperators.md). The packed weight stays;
- * the branch stands beside the node in float32, as in QLoRA (Dettmers et al. 2023).
+ * ONNX Runtime's MatMulNBits: x·Wᵀ with W [N, K] packed in blocks of 4 or 8 bits (ContribOperators.md). The packed
+ * weight is kept; the branch is added after the node in float32, as in QLoRA (Dettmers et al. 2023).
  */
 
 import { attrsOf } from '../../../graph/operators.ts';

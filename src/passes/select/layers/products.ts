@@ -1,4 +1,4 @@
-/** MatMul and Gemm: one `Adapted` node holds base and branch, so that training can fuse both. */
+/** MatMul and Gemm: one `Adapted` node has base and branch, so that training can fuse both. */
 import type { Node, Value } from '../../../graph/model.ts';
 import { attrsOf } from '../../../graph/operators.ts';
 import { dataTypeNumber } from '../../../graph/tensor.ts';
@@ -26,11 +26,11 @@ function find(node: Node, traceConstant: (operand: Value) => Traced): Found | st
   return { side, weight: view, dtype: typeOf(view), ...orientation(node, side, view) };
 }
 
-/** in, out and layout of a weight in its product. */
+/** in, out and layout of a weight in its MatMul. */
 function orientation(node: Node, side: Found['side'], w: WeightView): Pick<Found, 'in' | 'out' | 'layout'> {
   const { transA, transB } = node.op === 'Gemm' ? attrsOf(node, 'Gemm') : { transA: 0, transB: 0 };
   const flipped = (side === 'right' ? transB : transA) !== 0;
-  // A right factor is [in, out]; a left one is [out, in]: y = W·x.
+  // A right operand is [in, out]; a left one is [out, in]: y = W·x.
   const rowsAreIn = (side === 'right') !== flipped;
   const [rows = 1, cols = 1] = w.dims;
   return {

@@ -181,7 +181,7 @@ describe('where the length of a cache lies', () => {
       'float[A,B,C,4] past_key_0',
       'a = Concat <axis = 1> (past_key_0, new) b = Concat <axis = 2> (past_key_0, new) y = Add (a, b)',
       'past_key_0',
-      'axis 1 or 2',
+      'the sequence axis is 1 or 2',
     ],
     ['float[A,B,C] past_key_0', 'y = Relu (past_key_0)', 'past_key_0', 'none of its axes'],
     ['float[N,H,P,D] past_key_0', 'y = Relu (past_key_0)', 'past_key_0', 'axis 1'],
@@ -278,11 +278,11 @@ describe('--bind', () => {
 
   it.each([
     [['extras', 'zeros'], 'no input "extras", did you mean "extra"'],
-    [['encoder', 'zeros'], 'lengths of [N, E, 2]'],
-    [['scale', 'empty'], 'no axis of [4] is free'],
+    [['encoder', 'zeros'], 'dims of [N, E, 2]'],
+    [['scale', 'empty'], '[4] has no open axis'],
     [['scale', file('float32', [3], [1, 2, 3])], 'shape [3], not [4]'],
     [['scale', file('float32', [1, 4], [1, 2, 3, 4])], 'shape [1, 4], not [4]'],
-    [['kinds', file('float32', [1, 1], [1])], 'float32, but the input is int32'],
+    [['kinds', file('float32', [1, 1], [1])], 'float32 values, but the input is int32'],
     [['kinds', file('int64', [1, 1], [2 ** 40])], 'out of range'],
   ] as const)('%j is refused', ([name, binding], reason) => {
     expect(() => bound(text, new Map([[name, binding]]))).toThrow(expect.toSatisfy(coded('BAD_OPTION', reason)));
