@@ -22,10 +22,10 @@ import {
 import { type Manifest, manifestFormat, manifestName, manifestText } from '../formats/manifest.ts';
 import type { Model } from '../graph/model.ts';
 import { adapterFolder, peftContent } from '../package/adapters.ts';
-import { parseFile } from '../parser/index.ts';
-import type { PassRun, Stored } from '../passes/index.ts';
+import { type ModelSource, parseFile } from '../parser/index.ts';
+import type { OnPass, Stored } from '../passes/index.ts';
 import { version } from '../version.ts';
-import { buildManifest } from './buildManifest.ts';
+import { buildManifest, type ManifestInputs } from './buildManifest.ts';
 import type { Compiled } from './compiled.ts';
 import { compileModel } from './compileModel.ts';
 import { dumper } from './dump.ts';
@@ -69,59 +69,87 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
   if (!resolved.dryRun) checkFolderTarget(dir, target);
   const { model, source } = parseFile(file);
   try {
-    const dump = dumper(resolved.dump);
     const times: PassTime[] = [];
-    const onPass = (run: PassRun): void => {
-      const { stage, pass, milliseconds } = run;
-      times.push({ stage, pass, milliseconds });
-      dump?.(run);
-    };
-    const timings = resolved.timings ? { timings: times } : {};
-    const files: Record<string, number> = {};
-    // Files of exact weights would be most of a package that rounds them, so it refers to the source instead.
-    const copied = (stored: Stored | undefined) => (stored === undefined ? source.externalFiles : []);
-    const common = {
-      file: basename(file),
-      bytes: source.bytes.size,
-      path: relative(resolve(dir), resolve(file)),
-      data: source.externalFiles.map((f) => f.location),
-      format: manifestFormat,
-      version,
+    const job: Job = {
       model,
+      source,
       options: resolved,
-    } as const;
-    if (resolved.dryRun) {
-      const compiled = compileModel(model, resolved, { onPass });
-      const manifest = buildManifest({ ...common, compiled, skeleton: { sha256: '0'.repeat(64), splices: [] } });
-      return { dir, manifest, warnings: warningsOf(compiled, resolved), files, ...timings };
-    }
-    return await createFolder(dir, target, async (folder) => {
-      let started: StartedWeights | undefined;
-      try {
-        // model.onnx reads nearly all weights: they are copied while the training graphs are made.
-        const onModel = (made: Model, stored: Stored | undefined): void => {
-          started = startWeights(planWeights([made], copied(stored)), folder);
-        };
-        const compiled = compileModel(model, resolved, { onPass, onModel });
-        const plan = planWeights([...compiled.graphs.values()], copied(compiled.stored));
-        for (const [name, graph] of compiled.graphs) {
-          const bytes = encodeModel(graph, plan.placements);
-          writeFileSync(join(folder, `${name}.onnx`), bytes);
-          files[`${name}.onnx`] = bytes.length;
-        }
-        const skeleton = writeSkeleton(source, plan, folder);
-        const manifest = buildManifest({ ...common, compiled, skeleton, weightsFile: plan.file?.name });
-        mkdirSync(join(folder, adapterFolder));
-        writePeft(join(folder, adapterFolder), peftContent(manifest, initialParams(compiled)));
-        writeFileSync(join(folder, manifestName), manifestText(manifest));
-        await writeWeights(plan, folder, started);
-        return { dir, manifest, warnings: warningsOf(compiled, resolved), files, ...timings };
-      } finally {
-        await started?.end();
-      }
-    });
+      onPass: listener(resolved, times),
+      manifest: {
+        file: basename(file),
+        bytes: source.bytes.size,
+        path: relative(resolve(dir), resolve(file)),
+        data: source.externalFiles.map((f) => f.location),
+        format: manifestFormat,
+        version,
+        model,
+        options: resolved,
+      },
+    };
+    const made = resolved.dryRun ? dryRun(job) : await createFolder(dir, target, (folder) => writePackage(folder, job));
+    const { compiled, manifest, files } = made;
+    const timings = resolved.timings ? { timings: times } : {};
+    return { dir, manifest, warnings: warningsOf(compiled, resolved), files, ...timings };
   } finally {
     source.close();
+  }
+}
+
+/** A parsed source and the settings of its compile. */
+interface Job {
+  readonly model: Model;
+  readonly source: ModelSource;
+  readonly options: ResolvedOptions;
+  readonly onPass: OnPass;
+  /** The fields of the manifest that are known before the compile. */
+  readonly manifest: Omit<ManifestInputs, 'compiled' | 'skeleton' | 'weightsFile'>;
+}
+
+type Made = Pick<CompileResult, 'manifest' | 'files'> & { readonly compiled: Compiled };
+
+/** Measures every pass, and dumps it where the options ask for it. */
+function listener({ dump: folder }: ResolvedOptions, times: PassTime[]): OnPass {
+  const dump = dumper(folder);
+  return (run) => {
+    const { stage, pass, milliseconds } = run;
+    times.push({ stage, pass, milliseconds });
+    dump?.(run);
+  };
+}
+
+function dryRun({ model, options, onPass, manifest: known }: Job): Made {
+  const compiled = compileModel(model, options, { onPass });
+  const skeleton = { sha256: '0'.repeat(64), splices: [] };
+  return { compiled, manifest: buildManifest({ ...known, compiled, skeleton }), files: {} };
+}
+
+/** All files of a package, into a new folder. */
+async function writePackage(folder: string, { model, source, options, onPass, manifest: known }: Job): Promise<Made> {
+  // Files of exact weights would be most of a package that rounds them, so it refers to the source instead.
+  const copied = (stored: Stored | undefined) => (stored === undefined ? source.externalFiles : []);
+  const files: Record<string, number> = {};
+  let started: StartedWeights | undefined;
+  try {
+    // model.onnx reads nearly all weights: they are copied while the training graphs are made.
+    const onModel = (made: Model, stored: Stored | undefined): void => {
+      started = startWeights(planWeights([made], copied(stored)), folder);
+    };
+    const compiled = compileModel(model, options, { onPass, onModel });
+    const plan = planWeights([...compiled.graphs.values()], copied(compiled.stored));
+    for (const [name, graph] of compiled.graphs) {
+      const bytes = encodeModel(graph, plan.placements);
+      writeFileSync(join(folder, `${name}.onnx`), bytes);
+      files[`${name}.onnx`] = bytes.length;
+    }
+    const skeleton = writeSkeleton(source, plan, folder);
+    const manifest = buildManifest({ ...known, compiled, skeleton, weightsFile: plan.file?.name });
+    mkdirSync(join(folder, adapterFolder));
+    writePeft(join(folder, adapterFolder), peftContent(manifest, initialParams(compiled)));
+    writeFileSync(join(folder, manifestName), manifestText(manifest));
+    await writeWeights(plan, folder, started);
+    return { compiled, manifest, files };
+  } finally {
+    await started?.end();
   }
 }
 
