@@ -3,7 +3,7 @@
  * of passes. `runStage` does what every pass needs afterwards, so that no pass has to know what its neighbours do.
  */
 import { badModel, LoraifyError } from '../../errors.ts';
-import { type Model, revision } from '../../graph/model.ts';
+import { looseNodes, type Model, revision } from '../../graph/model.ts';
 import { internalDomain } from './internalDomain.ts';
 import { verify } from './verify.ts';
 
@@ -68,22 +68,35 @@ const verifiesEach = typeof process !== 'undefined' && process.env.LORAIFY_VERIF
 
 /** Runs the passes of a stage in order. Errors: those of the passes; BAD_MODEL names the pass that broke the graph. */
 export function runStage<C extends PassContext>(stage: Stage<C>, c: C, onPass?: OnPass): void {
+  let ran = false;
   for (const pass of stage.passes) {
     if (pass.when !== undefined && !pass.when.holds(c)) continue;
+    ran = true;
     const start = performance.now();
-    const before = revision();
+    const before = { revision: revision(), loose: looseNodes() };
     pass.run(c);
-    if (stage.tidies && revision() !== before) tidy(c.model);
+    if (stage.tidies && revision() !== before.revision) tidy(c.model, looseNodes() !== before.loose);
     const milliseconds = performance.now() - start;
-    if (verifiesEach && stage.verifiable?.(c) !== false) check(c.model, `${stage.name}/${pass.name}`);
+    if (verifiesEach && stage.verifiable?.(c) !== false) {
+      if (stage.tidies) importDomains(c.model);
+      check(c.model, `${stage.name}/${pass.name}`);
+    }
     onPass?.({ stage: stage.name, pass: pass.name, model: c.model, milliseconds });
   }
+  if (!ran) return;
+  if (stage.tidies) importDomains(c.model);
   if (!verifiesEach) verify(c.model, { internal: stage.dialect });
   else if (!stage.dialect) verify(c.model);
 }
 
-function tidy(model: Model): void {
-  model.graph.adopt();
+/** @param detached whether the pass made nodes that are in no graph yet. */
+function tidy(model: Model, detached: boolean): void {
+  if (detached) model.graph.adopt();
+  else model.graph.prune();
+}
+
+/** Imports ONNX Runtime's own domain if a node of it was added. */
+function importDomains(model: Model): void {
   for (const { domain } of model.graph.allNodes())
     if (domain !== '' && domain !== internalDomain && !model.opsets.has(domain))
       model.opsets.set(domain, contributedVersion);
