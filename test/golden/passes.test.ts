@@ -9,7 +9,6 @@ import { describe, expect, it } from 'vitest';
 import { printModel } from '../../src/emit/index.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { normalization } from '../../src/passes/normalize/index.ts';
 import { computeInFloat32 } from '../../src/passes/precision/missingKernels.ts';
 import { finishing, stages } from '../../src/passes/training/pipeline.ts';
 import { checkAdapted, checkGradient, distance, run } from '../support/executeGraphs.ts';
@@ -117,20 +116,16 @@ const always: Readonly<Record<string, string>> = {
   'finish/lower-layers': 'no dialect node is left',
 };
 
-/**
- * `<stage>/<pass>`; a pass of several stages is listed with the first. The passes of `normalize` are held by test/passes/normalize, whose
- * tables have a row for each operator and version.
- */
+/** `<stage>/<pass>`; a pass of several stages is listed with the first. */
 function listed(): string[] {
   const seen = new Set<unknown>();
-  return [finishing, ...stages].flatMap((stage) => {
-    if (stage === normalization) return [];
-    return stage.passes.flatMap((pass) => {
+  return [finishing, ...stages].flatMap((stage) =>
+    stage.passes.flatMap((pass) => {
       if (seen.has(pass)) return [];
       seen.add(pass);
       return [`${stage.name}/${pass.name}`];
-    });
-  });
+    }),
+  );
 }
 
 describe('the cases', () => {
