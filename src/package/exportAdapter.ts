@@ -21,6 +21,7 @@ import { floatTensor, type Tensor } from '../graph/tensor.ts';
 import {
   type AdaptContext,
   type Chosen,
+  type OnPass,
   type Parameter,
   runStage,
   type ServeContext,
@@ -175,10 +176,11 @@ export function serve(
   chosen: readonly Chosen[],
   { inputs, strength }: ServeOptions,
   whole: Pick<AdaptContext, 'parameters' | 'content'> = { parameters: [], content: undefined },
+  onPass?: OnPass,
 ): string | undefined {
   const c = { ...whole, model, chosen, inputs, strength, halfType: undefined, saved: [], stored: undefined };
   const context = { ...c, strengthName: undefined };
-  runStage<ServeContext>(serving, context);
+  runStage<ServeContext>(serving, context, onPass);
   return context.strengthName;
 }
 

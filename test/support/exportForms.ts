@@ -10,7 +10,7 @@ import { bytesOf, tensorOf } from '../../src/graph/tensor.ts';
 import { serve } from '../../src/package/exportAdapter.ts';
 import type { ServeOptions } from '../../src/package/exportOptions.ts';
 import { parseText } from '../../src/parser/index.ts';
-import { type Chosen, findCandidates } from '../../src/passes/index.ts';
+import { type Chosen, findCandidates, type OnPass } from '../../src/passes/index.ts';
 import { distance, floats, mergedInto, run, tableOf } from './executeGraphs.ts';
 import { randomFeeds } from './graphFeeds.ts';
 
@@ -40,7 +40,7 @@ interface Served {
 }
 
 /** B is noise that does not depend on the form. */
-export function servedGraph(text: string, options: CompileOptions, form: ExportForm): Served {
+export function servedGraph(text: string, options: CompileOptions, form: ExportForm, onPass?: OnPass): Served {
   const model = parseText(text);
   const random = stream(3, 'served');
   const { chosen } = select(model, findCandidates(model), resolveOptions(options), undefined);
@@ -56,7 +56,7 @@ export function servedGraph(text: string, options: CompileOptions, form: ExportF
     const filled = table ? tensorOf('float32', factorShapes(layer).A, [...tableOf(layer)]) : A;
     return { candidate, layer: { ...layer, alpha: rank, scale: 1 }, A: filled, B };
   });
-  const strength = serve(model, trained, settings[form]);
+  const strength = serve(model, trained, settings[form], undefined, onPass);
   return { model, chosen: trained, strength };
 }
 
