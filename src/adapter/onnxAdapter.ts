@@ -126,8 +126,7 @@ interface Vector {
 function reader(bytes: Uint8Array, broken: (reason: string) => Error) {
   const buffer = new ByteBuffer(bytes);
   const within = (at: number, length: number, what: string): number => {
-    if (at < 0 || at + length > bytes.length)
-      throw broken(`${what} is at byte ${at}, beyond the file's ${bytes.length} bytes`);
+    if (at < 0 || at + length > bytes.length) throw broken(`${what} is at byte ${at} of ${bytes.length}`);
     return at;
   };
   const target = (at: number, what: string): number => {

@@ -125,7 +125,7 @@ export function resolveOptions(options: CompileOptions): ResolvedOptions {
   if (result.success) {
     const { adapter, init, loss, optimizer } = result.data;
     if (adapter !== undefined && setsBoth(init))
-      throw badOption(`--init ${init} and --adapter are two starts`, 'leave one of them out');
+      throw badOption(`--init ${init} and --adapter both set the initial A and B: use one`, 'leave one of them out');
     const lossGiven = [...keysOf(lossOptions), ...lossParamNames].filter((name) => name in defined);
     if (loss !== 'auto') refuseOthers(loss, lossGiven);
     const other = keysOf(optimizerOptions).find((o) => o in defined && !optimizers[optimizer].takes.includes(o));

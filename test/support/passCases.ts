@@ -14,7 +14,7 @@ import { parseText } from '../../src/parser/index.ts';
 import { internalDomain } from '../../src/passes/common/internalDomain.ts';
 import { type OnPass, type PassContext, type PassRun, runStage, type Stage } from '../../src/passes/common/pass.ts';
 import { targets } from '../../src/passes/common/target.ts';
-import { removeCarrying } from '../../src/passes/dialect/customGradient.ts';
+import { removeMarkers } from '../../src/passes/dialect/customGradient.ts';
 import { inferNode, inferShapes } from '../../src/passes/shapes/index.ts';
 import { canonicalization, finishing } from '../../src/passes/training/pipeline.ts';
 import { exportForms, servedGraph } from './exportForms.ts';
@@ -108,7 +108,8 @@ type RunAlone = (pass: string, shared: Shared, o: PassCase['options']) => Model;
 
 /** Stages whose context can be made without a compile. */
 const stagesAlone: Readonly<Record<string, RunAlone>> = {
-  canonicalize: (pass, shared, { dropout }) => one(canonicalization, pass, { ...shared, dropout, notes: [] }),
+  canonicalize: (pass, shared, { dropout }) =>
+    one(canonicalization, pass, { ...shared, dropout, misses: undefined, notes: [] }),
   finish: (pass, shared, { fixed }) =>
     one(finishing, pass, { ...shared, fixed, g: createBuilder(inferNode, [...shared.model.graph.inputs]) }),
 };
@@ -168,7 +169,7 @@ export const hasDialect = (model: Model): boolean =>
 /** A copy without the nodes that carry a value on for its gradient's sake. */
 export function withoutCarrying(model: Model): Model {
   const { model: copy } = cloneModel(model);
-  for (const graph of copy.graph.allGraphs()) removeCarrying(graph);
+  for (const graph of copy.graph.allGraphs()) removeMarkers(graph);
   copy.graph.prune();
   return copy;
 }

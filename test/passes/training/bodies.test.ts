@@ -58,8 +58,7 @@ describe('layers inside bodies', () => {
     expect(bodies.flatMap((g) => g.nodes).every((n) => n.domain === '')).toBe(true);
   });
 
-  it('the gradient is that of the loss, and steps agree', () =>
-    checkGradient(cell, resolveOptions({ rank: 2, alpha: 2 })));
+  it('the gradient is that of the loss, and steps agree', () => checkGradient(cell, { rank: 2, alpha: 2 }));
 });
 
 /** Left factors, flags and lengths that only the main graph's inputs know, in a branch and in a Scan over three open axes. */
@@ -85,6 +84,5 @@ main (float[T,N,S,4] x, float[N,S,4] h0, bool c) => (float[N,S,4] y)
 }`;
 
 describe('forms of layers inside bodies', () => {
-  it('left factors and flags, lengths of the main graph', () =>
-    checkGradient(forms, resolveOptions({ rank: 2, alpha: 2 })));
+  it('left factors and flags, lengths of the main graph', () => checkGradient(forms, { rank: 2, alpha: 2 }));
 });
