@@ -183,10 +183,8 @@ let changes = 0;
  */
 export const revision = (): number => changes;
 
-let loose = 0;
-
-/** The number of nodes made so far that no graph has contained yet: equal readings show that a pass left no detached node. */
-export const looseNodes = (): number => loose;
+/** The number of nodes made so far: equal readings around a pass show that it only changed or removed nodes. */
+export const nodesMade = (): number => made;
 
 const none: readonly Graph[] = [];
 
@@ -239,7 +237,6 @@ export class Node {
   graph: Graph | undefined;
   readonly outputs: Value[];
   #inputs: (Value | undefined)[];
-  #wasAttached = false;
   /** The entry of each input in its value's use list. */
   readonly #uses: (Use | undefined)[] = [];
 
@@ -253,7 +250,6 @@ export class Node {
     if (init.attrs !== undefined) for (const [name, attr] of init.attrs) this.#attrs.set(name, attr);
     for (const o of this.outputs) o.producer = this;
     changes++;
-    loose++;
   }
 
   get attrs(): Map<string, Attr> {
@@ -308,8 +304,6 @@ export class Node {
   }
 
   attach(graph: Graph): void {
-    if (!this.#wasAttached) loose--;
-    this.#wasAttached = true;
     this.graph = graph;
     for (let i = 0; i < this.#inputs.length; i++) this.#use(i);
   }

@@ -3,7 +3,7 @@
  * of passes. `runStage` does what every pass needs afterwards, so that no pass has to know what its neighbours do.
  */
 import { badModel, LoraifyError } from '../../errors.ts';
-import { looseNodes, type Model, revision } from '../../graph/model.ts';
+import { type Model, nodesMade, revision } from '../../graph/model.ts';
 import { internalDomain } from './internalDomain.ts';
 import { verify } from './verify.ts';
 
@@ -73,9 +73,9 @@ export function runStage<C extends PassContext>(stage: Stage<C>, c: C, onPass?: 
     if (pass.when !== undefined && !pass.when.holds(c)) continue;
     ran = true;
     const start = performance.now();
-    const before = { revision: revision(), loose: looseNodes() };
+    const before = { revision: revision(), made: nodesMade() };
     pass.run(c);
-    if (stage.tidies && revision() !== before.revision) tidy(c.model, looseNodes() !== before.loose);
+    if (stage.tidies && revision() !== before.revision) tidy(c.model, nodesMade() !== before.made);
     const milliseconds = performance.now() - start;
     if (verifiesEach && stage.verifiable?.(c) !== false) {
       if (stage.tidies) importDomains(c.model);
@@ -89,9 +89,9 @@ export function runStage<C extends PassContext>(stage: Stage<C>, c: C, onPass?: 
   else if (!stage.dialect) verify(c.model);
 }
 
-/** @param detached whether the pass made nodes that are in no graph yet. */
-function tidy(model: Model, detached: boolean): void {
-  if (detached) model.graph.adopt();
+/** @param hasNew whether the pass made nodes: they may be detached, or precede what they read. */
+function tidy(model: Model, hasNew: boolean): void {
+  if (hasNew) model.graph.adopt();
   else model.graph.prune();
 }
 
