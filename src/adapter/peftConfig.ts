@@ -103,7 +103,10 @@ export function parsePeftConfig(text: string, file?: string, own?: string, known
   };
 }
 
-/** Typed reads of a config's fields. Errors: BAD_ADAPTER for what is no JSON object, and naming a field of a wrong type. */
+/**
+ * Typed reads of a config's fields. Errors: BAD_ADAPTER if the text is not a JSON object, and for a field of a wrong
+ * type, which it names.
+ */
 class Fields {
   readonly file: string | undefined;
   readonly #text: string;
@@ -172,13 +175,16 @@ function checkSupported(fields: Fields, known: readonly string[]): void {
   }
 }
 
-/** An initialization that changed the base weights: read where it is that of the package (`own`), else refused. */
+/**
+ * The initialization, if it changed the base weights and is also that of the package (`own`). Errors:
+ * ADAPTER_UNSUPPORTED for any other that changed them.
+ */
 function changedBaseOf(fields: Fields, own: string | undefined): string | undefined {
   const init = fields.raw('init_lora_weights');
   if (!isText(init) || !changesBase.test(init)) return undefined;
   if (init === own) return init;
   const reason =
-    'this start changed the base weights; convert it: loraify export, in PEFT path_initial_model_for_weight_conversion';
+    'this initialization changed the base weights; convert the adapter with loraify export, or in PEFT with path_initial_model_for_weight_conversion';
   throw adapterUnsupported(`init_lora_weights "${init}"`, reason, fields.file);
 }
 

@@ -1,4 +1,7 @@
-/** Model -> Model. training/pipeline.ts lists the passes in their order. */
+/**
+ * Passes from Model to Model. training/pipeline.ts lists them in order; the head of each pass describes its input and
+ * output.
+ */
 export { type Saved, trainModulesToSave } from './adapt/modulesToSave.ts';
 export { isQuantized } from './common/constantOperand.ts';
 export { forwardOf } from './common/forwardNodes.ts';

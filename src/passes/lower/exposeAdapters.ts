@@ -29,9 +29,7 @@ import {
 import { rankSymbol, strengthName } from '../../graph/served.ts';
 import { inlineTensor, tensorOf } from '../../graph/tensor.ts';
 
-/**
- * Changes the model in place. `strength` adds a scalar input that every branch is multiplied by. Returns its name.
- */
+/** Changes the model in place. `strength` adds a scalar input that scales every branch. Returns its name. */
 export function exposeAdapters(
   model: Model,
   layers: readonly Layer[],

@@ -42,7 +42,7 @@ export function lowerBeside(model: Model): void {
     dropDetached(graph);
     uniqueNames(graph);
   }
-  // A, B and scalars are initializers that are no inputs: such exist since IR 4.
+  // A, B and scalars are initializers that are not inputs: they exist since IR 4.
   model.irVersion = Math.max(model.irVersion, 4);
 }
 

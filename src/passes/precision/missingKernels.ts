@@ -179,5 +179,5 @@ export function pickNarrow(node: Node, from: DataType, owner = owned): void {
   node.graph?.insertAfter(node, owner(createBuilder(inferNode), rows.name, cast));
 }
 
-/** Attributes that name an element type, wherever they stand. */
+/** Attributes that name an element type, in any operator. */
 const typeAttributes = new Set(['to', 'dtype', 'stash_type', 'softmax_precision', 'output_dtype']);
