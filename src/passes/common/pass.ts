@@ -15,7 +15,7 @@ export interface PassContext {
 
 /** A condition with its text for the documentation. */
 export interface Condition<C> {
-  /** Completes "runs …": `for CUDA`, `where lengths are fixed`. */
+  /** Completes "runs …": `for CUDA`, `with --dropout`. */
   readonly text: string;
   readonly holds: (c: C) => boolean;
 }
