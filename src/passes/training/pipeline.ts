@@ -45,7 +45,7 @@ import { halfProducts } from '../precision/halfProducts.ts';
 import { type Stored, storeHalf } from '../precision/halfWeights.ts';
 import { computable } from '../precision/missingKernels.ts';
 import { columnVectors } from '../providers/columnVectors.ts';
-import { wholePads } from '../providers/padAxes.ts';
+import { padAllAxes } from '../providers/padAxes.ts';
 import { otherForms, providerGaps } from '../providers/replacements.ts';
 import { fewBuffers } from '../providers/splitWideNodes.ts';
 import type { Chosen } from '../select/candidates.ts';
@@ -348,7 +348,7 @@ const finishingPasses: readonly Pass<GraphContext>[] = [
   {
     name: 'pad-axes',
     why: 'Pads list all axes instead of an axes input, because ONNX Runtime moves Transposes past a Pad as if it had none',
-    run: ({ model, g }) => wholePads(model.graph, g),
+    run: ({ model, g }) => padAllAxes(model.graph, g),
   },
   {
     name: 'column-vectors',
