@@ -47,7 +47,7 @@ import { computable } from '../precision/missingKernels.ts';
 import { columnVectors } from '../providers/columnVectors.ts';
 import { padAllAxes } from '../providers/padAxes.ts';
 import { otherForms, providerGaps } from '../providers/replacements.ts';
-import { fewBuffers } from '../providers/splitWideNodes.ts';
+import { splitWideNodes } from '../providers/splitWideNodes.ts';
 import type { Chosen } from '../select/candidates.ts';
 import type { Parameter } from '../select/parameters.ts';
 import { inferNode, inferShapes } from '../shapes/index.ts';
@@ -476,7 +476,7 @@ const finishingPasses: readonly Pass<GraphContext>[] = [
     name: 'split-wide-nodes',
     why: 'WebGPU binds at most eight buffers to a kernel, so nodes with more inputs and outputs are split',
     when: isOn('webgpu'),
-    run: ({ model, g }) => fewBuffers(model.graph, g),
+    run: ({ model, g }) => splitWideNodes(model.graph, g),
   },
   {
     name: 'dequantize-late',

@@ -7,7 +7,7 @@ import { parseText } from '../../../src/parser/index.ts';
 import { verify } from '../../../src/passes/common/verify.ts';
 import { normalize } from '../../../src/passes/normalize/index.ts';
 import { otherForms, providerGaps } from '../../../src/passes/providers/replacements.ts';
-import { fewBuffers } from '../../../src/passes/providers/splitWideNodes.ts';
+import { splitWideNodes } from '../../../src/passes/providers/splitWideNodes.ts';
 import { inferNode } from '../../../src/passes/shapes/index.ts';
 import { coded } from '../../support/coded.ts';
 import { compute, expectSame } from '../../support/compute.ts';
@@ -122,7 +122,7 @@ describe('more values than a WebGPU shader has buffers', () => {
     async (split) => {
       const source = parsed(18, text(split));
       const { model } = cloneModel(source);
-      fewBuffers(model.graph, createBuilder(inferNode));
+      splitWideNodes(model.graph, createBuilder(inferNode));
       const sizes = model.graph.nodes.flatMap((n) =>
         n.op === 'Split' ? [n.outputs.length] : n.op === 'Concat' ? [n.inputs.length] : [],
       );
