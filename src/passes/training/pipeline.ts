@@ -46,7 +46,7 @@ import { type Stored, storeHalf } from '../precision/halfWeights.ts';
 import { computable } from '../precision/missingKernels.ts';
 import { columnVectors } from '../providers/columnVectors.ts';
 import { padAllAxes } from '../providers/padAxes.ts';
-import { otherForms, providerGaps } from '../providers/replacements.ts';
+import { providerGaps, replaceMissing } from '../providers/replacements.ts';
 import { splitWideNodes } from '../providers/splitWideNodes.ts';
 import type { Chosen } from '../select/candidates.ts';
 import type { Parameter } from '../select/parameters.ts';
@@ -358,7 +358,7 @@ const finishingPasses: readonly Pass<GraphContext>[] = [
   {
     name: 'provider-forms',
     why: 'operators without a kernel on the target are replaced by operators that have one',
-    run: ({ model, target }) => otherForms(model, target),
+    run: ({ model, target }) => replaceMissing(model, target),
   },
   {
     name: 'known-reshapes',
