@@ -43,7 +43,7 @@ import { smallSums } from '../optimize/softmaxGradient.ts';
 import { computesIn, narrowsActivations } from '../precision/computesIn.ts';
 import { halfProducts } from '../precision/halfProducts.ts';
 import { type Stored, storeHalf } from '../precision/halfWeights.ts';
-import { computable } from '../precision/missingKernels.ts';
+import { widenMissingKernels } from '../precision/missingKernels.ts';
 import { columnVectors } from '../providers/columnVectors.ts';
 import { padAllAxes } from '../providers/padAxes.ts';
 import { providerGaps, replaceMissing } from '../providers/replacements.ts';
@@ -213,7 +213,7 @@ export const canonicalization: Stage<PrepareContext> = {
       name: 'missing-kernels',
       why: 'operators without a CPU kernel for their type compute in float32; runs before other passes add nodes',
       run: ({ model, stored, target, notes }) => {
-        const widened = computable(model, stored);
+        const widened = widenMissingKernels(model, stored);
         if (widened.length > 0) {
           // Casts between two types that are now equal.
           removeIdentities(model);
