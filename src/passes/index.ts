@@ -25,7 +25,7 @@ export {
 } from './memory/estimate.ts';
 export type { Absent, Binding, Bindings, Wanted } from './normalize/bind/index.ts';
 export { computesIn, narrowsActivations } from './precision/computesIn.ts';
-export { type Stored, storeHalf } from './precision/halfWeights.ts';
+export { roundWeights, type Stored } from './precision/halfWeights.ts';
 export { type Candidate, type Candidates, type Chosen, findCandidates } from './select/candidates.ts';
 export { findParameters, type Parameter, parametersOf } from './select/parameters.ts';
 export { patternValue, selector, unmatched } from './select/selection.ts';

@@ -42,7 +42,7 @@ import { runFirst, schedule } from '../optimize/schedule.ts';
 import { smallSums } from '../optimize/softmaxGradient.ts';
 import { computesIn, narrowsActivations } from '../precision/computesIn.ts';
 import { halfProducts } from '../precision/halfProducts.ts';
-import { type Stored, storeHalf } from '../precision/halfWeights.ts';
+import { roundWeights, type Stored } from '../precision/halfWeights.ts';
 import { widenMissingKernels } from '../precision/missingKernels.ts';
 import { columnVectors } from '../providers/columnVectors.ts';
 import { padAllAxes } from '../providers/padAxes.ts';
@@ -113,7 +113,7 @@ export const adaptation: Stage<AdaptContext> = {
       why: 'frozen weights are rounded once, for all graphs',
       when: { text: 'with --precision fp16 or bf16', holds: (c) => c.halfType !== undefined },
       run: (c) => {
-        if (c.halfType !== undefined) c.stored = storeHalf(c.model, c.halfType);
+        if (c.halfType !== undefined) c.stored = roundWeights(c.model, c.halfType);
       },
     },
   ],

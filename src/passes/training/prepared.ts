@@ -20,7 +20,7 @@ export interface TrainingOptions {
   readonly loss: LossOptions;
   readonly optimizer: OptimizerOptions;
   readonly target: Target;
-  /** The type that float32 weights were rounded to, see storeHalf. */
+  /** The type that float32 weights were rounded to, see roundWeights. */
   readonly stored?: HalfType | undefined;
   /** The opset of the training graphs; undefined: the source's, at least 18. */
   readonly opset: number | undefined;
