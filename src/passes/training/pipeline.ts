@@ -10,7 +10,7 @@ import type { HalfType } from '../../graph/rounding.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import { adapt } from '../adapt/adapt.ts';
 import { type Saved, trainModulesToSave } from '../adapt/modulesToSave.ts';
-import { rebase } from '../adapt/residualWeights.ts';
+import { subtractInitial } from '../adapt/residualWeights.ts';
 import { absorbBiases } from '../canonicalize/absorbBiases.ts';
 import { canonicalize } from '../canonicalize/adaptedForm.ts';
 import { compactGelu } from '../canonicalize/gelu.ts';
@@ -104,7 +104,7 @@ export const adaptation: Stage<AdaptContext> = {
         holds: (c) => c.chosen.some((l) => l.changed !== undefined),
       },
       run: (c) => {
-        rebase(c.model, c.chosen);
+        subtractInitial(c.model, c.chosen);
       },
     },
     adaptLayers,
