@@ -31,7 +31,7 @@ const plenty = 2e9;
 const depth = 12;
 
 /** In place, on a gradient graph with shapes, in its order. ONNX Runtime must not merge equal nodes again. */
-export function computeAgain(graph: Graph, usual: Usual = { batch: 8, length: 512 }): void {
+export function rematerialize(graph: Graph, usual: Usual = { batch: 8, length: 512 }): void {
   const forward = forwardOf(graph);
   if (forward === undefined) return;
   const again = chosen(graph, forward, sizes(graph, usual));

@@ -36,7 +36,7 @@ import { joinReshapes, matrices } from '../optimize/flattenRows.ts';
 import { inferLengths, knownReshapes } from '../optimize/foldReshapes.ts';
 import { fuseFactors, fuseSums, fuseTransposes } from '../optimize/fuseTransposes.ts';
 import { narrow } from '../optimize/halfActivations.ts';
-import { computeAgain } from '../optimize/rematerialize.ts';
+import { rematerialize } from '../optimize/rematerialize.ts';
 import { joinFactors, moveRowFactors } from '../optimize/rowFactors.ts';
 import { runFirst, schedule } from '../optimize/schedule.ts';
 import { smallSums } from '../optimize/softmaxGradient.ts';
@@ -451,7 +451,7 @@ const finishingPasses: readonly Pass<GraphContext>[] = [
     name: 'rematerialize',
     why: 'activations that are cheap to recompute are not kept; runs late, because costs depend on the final operators',
     when: onCuda,
-    run: ({ model }) => computeAgain(model.graph),
+    run: ({ model }) => rematerialize(model.graph),
   },
   {
     name: 'join-fixed-reshapes',
