@@ -7,8 +7,8 @@ import { isRandom } from '../../graph/operators.ts';
  * and removes Identity nodes that do not name a graph output. In place, each body separately; the first of equal nodes
  * stays.
  */
-export function simplify(graph: Graph): void {
-  for (const node of graph.nodes) for (const body of node.bodies) simplify(body);
+export function mergeCommonSubexpressions(graph: Graph): void {
+  for (const node of graph.nodes) for (const body of node.bodies) mergeCommonSubexpressions(body);
   const outputs = new Set(graph.outputs);
   // Outputs of bodies are not in `Value.uses`, so they are looked up here.
   const handedOut = new Map<Value, Graph[]>();

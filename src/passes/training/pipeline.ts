@@ -30,7 +30,7 @@ import { lowerTraining } from '../lower/trainingGraph.ts';
 import { removeIdentities } from '../normalize/cleanup.ts';
 import { hoistWeights } from '../normalize/hoistWeights.ts';
 import { foldLengths, normalization } from '../normalize/index.ts';
-import { simplify } from '../optimize/commonSubexpressions.ts';
+import { mergeCommonSubexpressions } from '../optimize/commonSubexpressions.ts';
 import { dequantizeLate } from '../optimize/dequantizeLate.ts';
 import { joinReshapes, matrices } from '../optimize/flattenRows.ts';
 import { inferLengths, knownReshapes } from '../optimize/foldReshapes.ts';
@@ -368,7 +368,7 @@ const finishingPasses: readonly Pass<GraphContext>[] = [
   {
     name: 'common-subexpressions',
     why: 'gradient rules recompute values of the forward; equal nodes are merged',
-    run: ({ model }) => simplify(model.graph),
+    run: ({ model }) => mergeCommonSubexpressions(model.graph),
   },
   {
     name: 'flatten-rows',
@@ -380,7 +380,7 @@ const finishingPasses: readonly Pass<GraphContext>[] = [
     name: 'merge-flattened',
     why: 'two chains may flatten the same value; equal Reshapes are merged',
     when: notPortable,
-    run: ({ model }) => simplify(model.graph),
+    run: ({ model }) => mergeCommonSubexpressions(model.graph),
   },
   {
     name: 'join-reshapes',
