@@ -22,7 +22,7 @@ const gradient = pattern(
 const output = pattern('output of attention', op.MatMul(any('p'), oneOf(any('v'), op.Transpose(any('turned')))));
 
 /** In place; new nodes are detached until `graph.adopt()`. */
-export function smallSums(graph: Graph, g: Builder): void {
+export function softmaxGradientSums(graph: Graph, g: Builder): void {
   for (const { root, bound } of gradient.in(graph)) {
     const { p, dp, dO, v, turned, view } = bound;
     const [ds] = root.outputs;

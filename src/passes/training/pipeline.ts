@@ -39,7 +39,7 @@ import { narrow } from '../optimize/halfActivations.ts';
 import { rematerialize } from '../optimize/rematerialize.ts';
 import { joinFactors, moveRowFactors } from '../optimize/rowFactors.ts';
 import { runFirst, schedule } from '../optimize/schedule.ts';
-import { smallSums } from '../optimize/softmaxGradient.ts';
+import { softmaxGradientSums } from '../optimize/softmaxGradient.ts';
 import { computesIn, narrowsActivations } from '../precision/computesIn.ts';
 import { halfProducts } from '../precision/halfProducts.ts';
 import { roundWeights, type Stored } from '../precision/halfWeights.ts';
@@ -398,7 +398,7 @@ const finishingPasses: readonly Pass<GraphContext>[] = [
     name: 'softmax-gradient',
     why: 'the row sum of P·dP in the gradient of attention is computed from smaller tensors; runs before factors move, because it matches the nodes of the Softmax rule',
     when: notPortable,
-    run: ({ model, g }) => smallSums(model.graph, g),
+    run: ({ model, g }) => softmaxGradientSums(model.graph, g),
   },
   {
     name: 'join-factors',
