@@ -12,7 +12,7 @@ import { dialectNode } from '../dialect/nodes.ts';
 /**
  * Replaces Adapted float32 MatMuls by Joined nodes, one for all that read the same x. In place, on the training form.
  */
-export function joinAdapted(graph: Graph): void {
+export function joinLayers(graph: Graph): void {
   const groups = new Map<string, Node[]>();
   const ids = new Map<Value, number>();
   for (const node of graph.nodes) {

@@ -15,7 +15,7 @@ import { absorbBiases } from '../canonicalize/absorbBiases.ts';
 import { canonicalize } from '../canonicalize/adaptedForm.ts';
 import { compactGelu } from '../canonicalize/gelu.ts';
 import { groupHeads } from '../canonicalize/groupedHeads.ts';
-import { joinAdapted } from '../canonicalize/joined.ts';
+import { joinLayers } from '../canonicalize/joined.ts';
 import { compactNorms } from '../canonicalize/norms.ts';
 import { compactSilu } from '../canonicalize/silu.ts';
 import { splitSlices } from '../canonicalize/sliceToSplit.ts';
@@ -296,7 +296,7 @@ export const joining: Stage<PrepareContext> = {
       name: 'join-layers',
       why: 'layers that read the same value, such as query, key and value, become one MatMul; runs after the loss is chosen among the values of the source',
       when: onCuda,
-      run: ({ model }) => joinAdapted(model.graph),
+      run: ({ model }) => joinLayers(model.graph),
     },
   ],
 };
@@ -525,7 +525,7 @@ export const evaluation: Stage<ForwardContext> = {
       name: 'join-layers',
       why: 'branches that read the same value with different masks now read one value',
       when: { text: 'with --dropout, for CUDA', holds: (c) => c.prepared.seeded && onCuda.holds(c) },
-      run: ({ model }) => joinAdapted(model.graph),
+      run: ({ model }) => joinLayers(model.graph),
     },
     ...finishingPasses,
   ],
