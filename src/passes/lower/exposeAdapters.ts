@@ -1,6 +1,6 @@
 /**
  * Provides a deployed model with its adapter: as weights inside it, or as inputs. The model has its branches already
- * (lowerBeside); here A and B of the main graph take the requested form. Bodies and functions read them from there, so
+ * (lowerModelGraph); here A and B of the main graph take the requested form. Bodies and functions read them from there, so
  * they need no change.
  *
  *   baked initializers

@@ -17,7 +17,7 @@ import { attrsOf } from '../dialect/nodes.ts';
 import { kindNamed } from '../select/layers/index.ts';
 
 /** Expands every Adapted and Branch node of the model, bodies and functions included. In place. */
-export function lowerBeside(model: Model): void {
+export function lowerModelGraph(model: Model): void {
   // Scalars of the main graph and its bodies are shared initializers; functions cannot have any, so theirs are Constant
   // nodes.
   const shared = createBuilder();

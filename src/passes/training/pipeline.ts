@@ -25,7 +25,7 @@ import { type Target, takesFused } from '../common/target.ts';
 import { withoutDropout } from '../dialect/dropout.ts';
 import { lowerDropout, masksFirst } from '../lower/dropoutMask.ts';
 import { exposeAdapters } from '../lower/exposeAdapters.ts';
-import { lowerBeside } from '../lower/modelGraph.ts';
+import { lowerModelGraph } from '../lower/modelGraph.ts';
 import { lowerTraining } from '../lower/trainingGraph.ts';
 import { removeIdentities } from '../normalize/cleanup.ts';
 import { hoistWeights } from '../normalize/hoistWeights.ts';
@@ -123,7 +123,7 @@ const lowerBranches: Pass<PassContext> = {
   name: 'lower-branches',
   why: 'dialect nodes are replaced by plain operators',
   run: ({ model }) => {
-    lowerBeside(model);
+    lowerModelGraph(model);
     // Initializers that are not inputs exist since IR 4.
     model.irVersion = Math.max(model.irVersion, 4);
   },
