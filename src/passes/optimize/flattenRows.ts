@@ -14,7 +14,7 @@ import { sameShape } from '../common/shapeTools.ts';
 import { mul } from '../shapes/dims.ts';
 
 /** In place, over the main graph; new nodes are detached until `graph.adopt()`. */
-export function matrices(graph: Graph, g: Builder): void {
+export function flattenRows(graph: Graph, g: Builder): void {
   const form = choose(graph);
   const rows = new Map<Value, Value>();
   const shapes = new Map<string, Value>();

@@ -37,7 +37,7 @@ const ofAnyType = (node: Node): boolean => kindOf(node) === 'shape';
 const most: Readonly<Record<HalfType, number>> = { float16: 6e4, bfloat16: (2 - 2 ** -7) * 2 ** 127 };
 
 /** In place, bodies included, on a finished graph in its order; the inputs and outputs of every graph stay float32. */
-export function narrow(graph: Graph, type: HalfType): void {
+export function halfActivations(graph: Graph, type: HalfType): void {
   for (const own of graph.allGraphs()) smallFirst(own);
   const active = activeValues(graph);
   for (const own of [...graph.allGraphs()]) narrowOne(own, type, own === graph ? (v) => active.has(v) : () => true);

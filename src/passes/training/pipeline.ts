@@ -32,10 +32,10 @@ import { hoistWeights } from '../normalize/hoistWeights.ts';
 import { foldLengths, normalization } from '../normalize/index.ts';
 import { mergeCommonSubexpressions } from '../optimize/commonSubexpressions.ts';
 import { dequantizeLate } from '../optimize/dequantizeLate.ts';
-import { joinReshapes, matrices } from '../optimize/flattenRows.ts';
+import { flattenRows, joinReshapes } from '../optimize/flattenRows.ts';
 import { inferLengths, knownReshapes } from '../optimize/foldReshapes.ts';
 import { fuseFactors, fuseSums, fuseTransposes } from '../optimize/fuseTransposes.ts';
-import { narrow } from '../optimize/halfActivations.ts';
+import { halfActivations } from '../optimize/halfActivations.ts';
 import { rematerialize } from '../optimize/rematerialize.ts';
 import { joinFactors, moveRowFactors } from '../optimize/rowFactors.ts';
 import { runFirst, schedule } from '../optimize/schedule.ts';
@@ -374,7 +374,7 @@ const finishingPasses: readonly Pass<GraphContext>[] = [
     name: 'flatten-rows',
     why: 'chains of operators are moved to [rows, width], so that the Reshapes around MatMuls cancel',
     when: notPortable,
-    run: ({ model, g }) => matrices(model.graph, g),
+    run: ({ model, g }) => flattenRows(model.graph, g),
   },
   {
     name: 'merge-flattened',
@@ -438,7 +438,7 @@ const finishingPasses: readonly Pass<GraphContext>[] = [
     why: 'activations and gradients get the type of the rounded weights; all earlier passes see float32 only',
     when: { text: 'for CUDA with --precision', holds: narrows },
     run: ({ model, stored }) => {
-      if (stored !== undefined) narrow(model.graph, stored);
+      if (stored !== undefined) halfActivations(model.graph, stored);
     },
   },
   {
