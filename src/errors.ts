@@ -105,7 +105,7 @@ export const targetExists = define(
 
 export const targetNotOurs = define(
   'TARGET_NOT_REPLACEABLE',
-  '--force replaces only an empty folder, a package (a folder with a loraify.json), a run folder (with a run.json) or a file of the same kind, and never the source or a folder that contains it.',
+  '--force replaces only an empty folder, a package (a folder with a loraify.json), a run folder (with a run.json) or a file of the same kind, and never the source or a folder containing it.',
   'choose another -o',
   (file: string, reason: string) => ({ message: `refusing to replace "${file}": ${reason}`, file }),
 );
@@ -128,7 +128,7 @@ export const badProtobuf = define(
 
 export const badModel = define(
   'BAD_MODEL',
-  'The file decodes, but the graph is not a valid ONNX graph: a cycle, a value that is used but never defined, two definitions of one name, an impossible type or shape.',
+  'The file decodes, but the graph is invalid: a cycle, a value that is used but never defined, two definitions of one name, an impossible type or shape.',
   'export the model again; onnx.checker.check_model gives details',
   (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
 );
@@ -193,7 +193,7 @@ export const textUnsupported = define(
 export const noLayers = define(
   'NO_LAYERS',
   'The model has no MatMul, Gemm or MatMulNBits with a constant weight that could be adapted, and no other layer was selected.',
-  'loraify inspect lists the weighted operators and the reason each was skipped; --target also takes Conv, Gather and Attention layers',
+  'loraify inspect lists the weighted operators and why each was skipped; --target also takes Conv, Gather and Attention layers',
   (reason: string, file?: string) => ({ message: reason, file }),
 );
 
@@ -234,7 +234,7 @@ export const cacheUnclear = define(
 
 export const badOption = define(
   'BAD_OPTION',
-  'An option has a value that does not work with this model or with the other options.',
+  'An option has a value that does not work with this model or the other options.',
   'see loraify --help',
   (reason: string, hint?: string) => ({ message: reason, hint }),
 );
@@ -323,7 +323,7 @@ export const notMergeable = define(
 
 export const sourceNeeded = define(
   'SOURCE_NEEDED',
-  'A package compiled with --precision has rounded weights. A merge, or an export of a model, needs the original weights of the source, and the source file is missing or has changed.',
+  'A package compiled with --precision has rounded weights. A merge or a model export needs the original ones, but the source file is missing or has changed.',
   'restore the source, or give its path with --source FILE (of merge and export)',
   (file: string, reason: string) => ({ message: `the weights of the source "${file}" are needed: ${reason}`, file }),
 );
@@ -347,7 +347,7 @@ export const badData = define(
 export const providerMissing = define(
   'PROVIDER_MISSING',
   'The chosen execution provider cannot start on this machine.',
-  'use --ep cpu, or run loraify doctor, which shows how to install it (docs/guide/gpu.md)',
+  'use --ep cpu, or run loraify doctor, which shows how to get it (docs/guide/gpu.md)',
   (provider: string, reason: string, hint?: string) => ({
     message: `execution provider "${provider}" cannot start: ${reason}`,
     hint,

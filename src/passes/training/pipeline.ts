@@ -196,8 +196,7 @@ const builderOf = ({ model }: PassContext) => createBuilder(inferNode, model.gra
 
 export const canonicalization: Stage<PrepareContext> = {
   name: 'canonicalize',
-  makes:
-    'the forward that every training graph starts from: float32 where kernels are missing, one form of each dialect node',
+  makes: 'the forward of all training graphs: float32 where kernels are missing, one form of each dialect node',
   tidies: true,
   dialect: true,
   passes: [
