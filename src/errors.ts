@@ -265,7 +265,7 @@ export const opsetTooLow = define(
 
 export const badPattern = define(
   'BAD_PATTERN',
-  'A regular expression is malformed, or uses a part of the Python syntax that has no exact counterpart in JavaScript.',
+  'A regular expression is malformed, or uses Python syntax without an exact counterpart in JavaScript.',
   'rewrite the pattern with plain groups, classes and quantifiers, or list the module paths instead',
   (pattern: string, what: string, reason: string) => ({ message: `${what} "${pattern}": ${reason}` }),
 );

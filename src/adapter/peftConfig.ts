@@ -164,7 +164,7 @@ function checkSupported(fields: Fields, known: readonly string[]): void {
   const method = fields.read('peft_type', isText, 'a text', undefined);
   if (method === undefined) throw badAdapter('it has no field "peft_type"', file);
   if (method.toUpperCase() !== 'LORA') {
-    throw adapterUnsupported(`peft_type ${method}`, 'only LORA adapters can be represented', file);
+    throw adapterUnsupported(`peft_type ${method}`, 'only LORA is supported', file);
   }
   for (const [field, reason] of Object.entries(unsupported)) {
     if (isUsed(fields.raw(field)) && !known.includes(field)) throw adapterUnsupported(field, reason, file);
@@ -184,7 +184,7 @@ function changedBaseOf(fields: Fields, own: string | undefined): string | undefi
   if (!isText(init) || !changesBase.test(init)) return undefined;
   if (init === own) return init;
   const reason =
-    'this initialization changed the base weights; convert the adapter with loraify export, or in PEFT with path_initial_model_for_weight_conversion';
+    'this initialization changed the base weights; convert it: loraify export, in PEFT path_initial_model_for_weight_conversion';
   throw adapterUnsupported(`init_lora_weights "${init}"`, reason, fields.file);
 }
 

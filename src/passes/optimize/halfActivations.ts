@@ -30,10 +30,7 @@ const isProduct = (node: Node): boolean => halfKind(node) === 'matmul';
 const isMoving = (node: Node): boolean => ['view', 'move'].includes(halfKind(node) ?? '');
 const ofAnyType = (node: Node): boolean => kindOf(node) === 'shape';
 
-/**
- * The limit for constants and masks. Masks contain the least float32; rounded to minus infinity, a fully masked row
- * would have no finite softmax.
- */
+/** The limit for rounded constants and masks: a row of a mask with only minus infinity has no finite softmax. */
 const most: Readonly<Record<HalfType, number>> = { float16: 6e4, bfloat16: (2 - 2 ** -7) * 2 ** 127 };
 
 /** In place, bodies included, on a finished graph in its order; the inputs and outputs of every graph stay float32. */
@@ -127,10 +124,7 @@ function narrowInputs(narrowing: Narrowing): void {
   }
 }
 
-/**
- * The half-precision form of v: the node's own output, the stored weight, a rounded constant, or a Cast right behind
- * its producer.
- */
+/** v in half precision: the node's own output, the stored weight, a rounded constant, or a Cast behind its producer. */
 function halfOf({ graph, type, plan, g, halves, inserted }: Narrowing, v: Value): Value {
   const known = halves.get(v) ?? storedBehind(v);
   if (known !== undefined) return known;
@@ -209,8 +203,7 @@ function planFor(graph: Graph, type: HalfType, isActive: (v: Value) => boolean):
     computed.add(node);
     for (const o of node.outputs) if (o.dtype === 'float32') values.add(o);
   }
-  // If the result is only cast back, rounding one step earlier gains nothing. A GELU with kernels only in float16 stays
-  // in it nevertheless.
+  // Rounding one step earlier gains nothing if the result is only cast back. A float16-only GELU is kept nevertheless.
   for (const node of graph.nodes.toReversed()) {
     if (!computed.has(node) || halfKind(node) !== 'elementwise') continue;
     const isLast = node.outputs.every((o) => o.uses.size > 0 && [...o.uses].every((u) => !computed.has(u.node)));
@@ -262,16 +255,12 @@ function fits(node: Node, { type, narrowed, wanted, isActive }: Site): boolean {
   if (halfKind(node, type) !== 'elementwise') return false;
   if (ruleOf(node).startsWith('loss/') || ruleOf(node).startsWith('rowFactors')) return false;
   const data = node.inputs.slice(key === 'Where' ? 1 : 0).filter((v) => v !== undefined);
-  // A value that is summed with a float32 value of its shape belongs to a residual stream; a factor that does not
-  // depend on the state does not.
+  // A sum with a float32 value of its shape is a residual stream; a factor that does not depend on the state is not.
   const isFactor = (v: Value): boolean => key === 'Mul' && !isActive(v) && sameShape(v.shape, y?.shape);
   return data.some(narrowed) && data.every((v) => narrowed(v) || isMinor(v, y) || isFactor(v));
 }
 
-/**
- * A constant, or a value that is broadcast over the result but is not one number per row: a mask, the angles of a
- * rotary embedding.
- */
+/** A constant, or a broadcast value that is not one number per row: a mask, the angles of a rotary embedding. */
 function isMinor(v: Value, y: Value | undefined): boolean {
   const [of, all] = [v.shape, y?.shape];
   const same = sameShape(of, all);
