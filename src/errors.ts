@@ -1,19 +1,20 @@
 /**
- * Errors that users see. Every code has one entry below: a function that makes the error, with the cause and the cure that
- * docs/reference/errors.md prints. Nothing here knows the rest of the program. Longer than 300 lines because it is one list.
+ * Errors that users see. Every code has one entry below: a function that makes the error, with the cause and the cure
+ * that docs/reference/errors.md prints. This file imports nothing else of the program. Longer than 300 lines because it
+ * is one list.
  */
 
 /** The place of an error: the file on disk and the place in the model (node, value, tensor, layer). */
 export interface ErrorPlace {
   readonly file?: string | undefined;
   readonly node?: string | undefined;
-  /** Free text such as the path from a node to the loss. */
+  /** Free text, such as the path from a node to the loss. */
   readonly where?: string | undefined;
 }
 
 export interface ErrorText extends ErrorPlace {
   readonly message: string;
-  /** Replaces the catalogue's cure where the way out depends on the case. */
+  /** Replaces the catalogue's cure where the remedy depends on the case. */
   readonly hint?: string | undefined;
 }
 
@@ -44,7 +45,7 @@ export interface CatalogueEntry {
 
 const entries = new Map<string, CatalogueEntry>();
 
-/** Every code with its cause and cure, in order of definition: the source of docs/reference/errors.md. */
+/** Every code with its cause and cure, in order of definition: docs/reference/errors.md is generated from it. */
 export const catalogue: ReadonlyMap<string, CatalogueEntry> = entries;
 
 function define<A extends readonly unknown[]>(
@@ -104,7 +105,7 @@ export const targetExists = define(
 
 export const targetNotOurs = define(
   'TARGET_NOT_REPLACEABLE',
-  '--force replaces only an empty folder, a package (a folder with a loraify.json), a run folder (with a run.json) or a file of the same kind, and never the source or a folder that contains it.',
+  '--force replaces only an empty folder, a package (a folder with a loraify.json), a run folder (with a run.json) or a file of the same kind, and never the source or a folder containing it.',
   'choose another -o',
   (file: string, reason: string) => ({ message: `refusing to replace "${file}": ${reason}`, file }),
 );
@@ -127,7 +128,7 @@ export const badProtobuf = define(
 
 export const badModel = define(
   'BAD_MODEL',
-  'The file decodes, but the graph is not a valid ONNX graph: a cycle, a value that is used but never defined, two definitions of one name, an impossible type or shape.',
+  'The file decodes, but the graph is invalid: a cycle, a value that is used but never defined, two definitions of one name, an impossible type or shape.',
   'export the model again; onnx.checker.check_model gives details',
   (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
 );
@@ -191,8 +192,8 @@ export const textUnsupported = define(
 
 export const noLayers = define(
   'NO_LAYERS',
-  'The model has no MatMul, Gemm or MatMulNBits with a constant weight that could be adapted, and no other layer was asked for.',
-  'loraify inspect lists the weighted operators and why each was left alone; --target also takes Conv, Gather and Attention layers',
+  'The model has no MatMul, Gemm or MatMulNBits with a constant weight that could be adapted, and no other layer was selected.',
+  'loraify inspect lists the weighted operators and why each was skipped; --target also takes Conv, Gather and Attention layers',
   (reason: string, file?: string) => ({ message: reason, file }),
 );
 
@@ -233,7 +234,7 @@ export const cacheUnclear = define(
 
 export const badOption = define(
   'BAD_OPTION',
-  'An option has a value that does not work with this model or with the other options.',
+  'An option has a value that does not work with this model or the other options.',
   'see loraify --help',
   (reason: string, hint?: string) => ({ message: reason, hint }),
 );
@@ -264,7 +265,7 @@ export const opsetTooLow = define(
 
 export const badPattern = define(
   'BAD_PATTERN',
-  'A regular expression is malformed, or uses a part of the Python syntax that has no exact counterpart in JavaScript.',
+  'A regular expression is malformed, or uses Python syntax without an exact counterpart in JavaScript.',
   'rewrite the pattern with plain groups, classes and quantifiers, or list the module paths instead',
   (pattern: string, what: string, reason: string) => ({ message: `${what} "${pattern}": ${reason}` }),
 );
@@ -273,8 +274,8 @@ export const badPattern = define(
 
 export const badAdapter = define(
   'BAD_ADAPTER',
-  'A PEFT adapter directory or an adapter file cannot be read or written: a file is missing or malformed, a tensor contradicts itself.',
-  'a PEFT directory holds adapter_config.json and adapter_model.safetensors, as save_pretrained writes them; loraify export writes adapter files',
+  'A PEFT adapter directory or an adapter file cannot be read or written: a file is missing or malformed, or a tensor is inconsistent.',
+  'a PEFT directory has adapter_config.json and adapter_model.safetensors, as save_pretrained writes them; loraify export writes adapter files',
   (reason: string, file?: string) => ({ message: reason, file }),
 );
 
@@ -322,7 +323,7 @@ export const notMergeable = define(
 
 export const sourceNeeded = define(
   'SOURCE_NEEDED',
-  'A package compiled with --precision has rounded weights. A merge, or an export of a model, needs the original weights of the source, and the source file is missing or has changed.',
+  'A package compiled with --precision has rounded weights. A merge or a model export needs the original ones, but the source file is missing or has changed.',
   'restore the source, or give its path with --source FILE (of merge and export)',
   (file: string, reason: string) => ({ message: `the weights of the source "${file}" are needed: ${reason}`, file }),
 );
@@ -345,8 +346,8 @@ export const badData = define(
 
 export const providerMissing = define(
   'PROVIDER_MISSING',
-  'The execution provider asked for cannot start on this machine.',
-  'use --ep cpu, or run loraify doctor, which says how to get it (docs/guide/gpu.md)',
+  'The chosen execution provider cannot start on this machine.',
+  'use --ep cpu, or run loraify doctor, which shows how to get it (docs/guide/gpu.md)',
   (provider: string, reason: string, hint?: string) => ({
     message: `execution provider "${provider}" cannot start: ${reason}`,
     hint,

@@ -1,18 +1,20 @@
-/** How A and B start, where that depends on no weight; weightInit.ts has the starts that do. */
+/** Initial values of A and B that do not depend on the weight; weightInit.ts has those that do. */
 import { isKey } from '../graph/choices/choice.ts';
 import { type Init, type InitKind, inits, pissaRounds, type RandomInit } from '../graph/choices/compile.ts';
 import { factorShapes, layerOp, type Sized, sizeOf } from '../graph/layers.ts';
 import { stream } from '../graph/random.ts';
 import { leadingQr } from './factorize.ts';
 
-/** The row of an init; `pissa_niter_N` has that of `pissa`. Undefined for a name that is none. */
+/** The row of an initialization; `pissa_niter_N` has that of `pissa`. Undefined for an unknown name. */
 const rowOf = (init: string): Init | undefined =>
   pissaRounds.is(init) ? inits.pissa : isKey(inits, init) ? inits[init] : undefined;
 
-/** Starts that take A·B out of the base weights, so that an adapter is right only on top of the changed ones. */
+/**
+ * Initializations that subtract A·B from the base weights, so that an adapter is correct only on the changed weights.
+ */
 export const changesBase = (init: string): init is Exclude<InitKind, RandomInit> => rowOf(init)?.changesBase === true;
 
-/** Starts with neither A nor B zero. */
+/** Initializations in which neither A nor B is zero. */
 export const setsBoth = (init: string): boolean => rowOf(init)?.setsBoth === true;
 
 export interface StartFactors {

@@ -103,7 +103,10 @@ export function parsePeftConfig(text: string, file?: string, own?: string, known
   };
 }
 
-/** Typed reads of a config's fields. Errors: BAD_ADAPTER for what is no JSON object, and naming a field of a wrong type. */
+/**
+ * Typed reads of a config's fields. Errors: BAD_ADAPTER if the text is not a JSON object, and for a field of a wrong
+ * type, which it names.
+ */
 class Fields {
   readonly file: string | undefined;
   readonly #text: string;
@@ -161,7 +164,7 @@ function checkSupported(fields: Fields, known: readonly string[]): void {
   const method = fields.read('peft_type', isText, 'a text', undefined);
   if (method === undefined) throw badAdapter('it has no field "peft_type"', file);
   if (method.toUpperCase() !== 'LORA') {
-    throw adapterUnsupported(`peft_type ${method}`, 'only LORA adapters can be represented', file);
+    throw adapterUnsupported(`peft_type ${method}`, 'only LORA is supported', file);
   }
   for (const [field, reason] of Object.entries(unsupported)) {
     if (isUsed(fields.raw(field)) && !known.includes(field)) throw adapterUnsupported(field, reason, file);
@@ -172,13 +175,16 @@ function checkSupported(fields: Fields, known: readonly string[]): void {
   }
 }
 
-/** An initialization that changed the base weights: read where it is that of the package (`own`), else refused. */
+/**
+ * The initialization, if it changed the base weights and is also that of the package (`own`). Errors:
+ * ADAPTER_UNSUPPORTED for any other that changed them.
+ */
 function changedBaseOf(fields: Fields, own: string | undefined): string | undefined {
   const init = fields.raw('init_lora_weights');
   if (!isText(init) || !changesBase.test(init)) return undefined;
   if (init === own) return init;
   const reason =
-    'this start changed the base weights; convert it: loraify export, in PEFT path_initial_model_for_weight_conversion';
+    'this initialization changed the base weights; convert it: loraify export, in PEFT path_initial_model_for_weight_conversion';
   throw adapterUnsupported(`init_lora_weights "${init}"`, reason, fields.file);
 }
 

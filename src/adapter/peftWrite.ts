@@ -37,9 +37,9 @@ export interface PeftContent {
   readonly layers: readonly FlatLayer[];
   /** The flat vector that the offsets count in. */
   readonly params: Float32Array;
-  /** How scale comes from alpha; `alpha` (no division) is otherFields to PEFT as lora_alpha = alpha · rank. */
+  /** The rule that derives scale from alpha; `alpha` (no division) is written for PEFT as lora_alpha = alpha · rank. */
   readonly scaling: Scaling;
-  /** All paths of weighted modules, adapted or not: a target that is also a suffix of another one must be anchored. */
+  /** All paths of weighted modules, adapted or not: a target that is also a suffix of another path must be anchored. */
   readonly knownPaths: Iterable<string>;
   readonly dropout?: number;
   /** The manifest's `init`; PEFT writes `kaiming` and `kaiming-rank` as true. */

@@ -1,4 +1,4 @@
-/** What loraify.json says about a compiled model. */
+/** Builds loraify.json for a compiled model. */
 import { defined } from '../formats/defined.ts';
 import type { InputInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
 import { optimizers } from '../graph/choices/compile.ts';
@@ -192,7 +192,7 @@ export function info(v: Value): ValueInfo {
   return { name: v.name, type: v.dtype ?? 'float32', shape: [...(v.shape ?? [])] };
 }
 
-/** The inputs of eval.onnx by their names, where other graphs have lengths fixed; nothing otherwise. */
+/** The inputs of eval.onnx by name, if other graphs fix dims; empty otherwise. */
 function openInputs({ graphs, prepared }: Compiled, reference: Model | undefined): ReadonlyMap<string, Value> {
   const evaluation = graphs.get('eval');
   if (prepared?.fixed === undefined || reference === undefined || reference === evaluation) return new Map();
@@ -200,7 +200,7 @@ function openInputs({ graphs, prepared }: Compiled, reference: Model | undefined
   return new Map(graph.inputs.map((v) => [v.name, v]));
 }
 
-/** The shape that eval.onnx has where the training graphs fix lengths of it. */
+/** The shape in eval.onnx, if the training graphs fix dims of it. */
 function openShape(v: Value, open: ReadonlyMap<string, Value>): Dim[] | undefined {
   const shape = open.get(v.name)?.shape;
   return shape === undefined || shape.every((d, i) => d === v.shape?.[i]) ? undefined : [...shape];

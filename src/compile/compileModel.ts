@@ -25,7 +25,7 @@ import { type Emittable, emitted, halfTypeOf, type ResolvedOptions } from './opt
 import { dropoutOf, fixedLengths, trainingOptions } from './passOptions.ts';
 import { nothingSelected, selectFromAdapter, selectLayers } from './select.ts';
 
-/** Model -> all graphs of a package, in memory; weights stay where they are. `model` is changed. */
+/** Compiles a model to all graphs of a package, in memory; weights are not copied. `model` is changed. */
 export function compileModel(model: Model, options: ResolvedOptions, { onPass, onModel }: CompileHooks = {}): Compiled {
   const adapter = options.adapter === undefined ? undefined : openAdapter(options.adapter);
   const found = findCandidates(model, adapter?.modules);
@@ -60,7 +60,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { onPass, o
   return { graphs, found, selection, layers, layout, dropout, saved, modulesToSave, prepared, stored };
 }
 
-/** The first stage: `model` with a dialect node for each use of a chosen weight, and with rounded weights. In place. */
+/** The first stage: inserts a dialect node for each use of a chosen weight, and rounds frozen weights. In place. */
 export function adaptModel(
   model: Model,
   { chosen }: Selection,

@@ -23,7 +23,7 @@ export interface Compiled {
 export interface CompileHooks {
   /** Called after each pass. */
   readonly onPass?: OnPass | undefined;
-  /** Called as soon as model.onnx is made, before the training graphs are. */
+  /** Called as soon as model.onnx is made, before the training graphs. */
   readonly onModel?: (model: Model, stored: Stored | undefined) => void;
 }
 

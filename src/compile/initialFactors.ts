@@ -1,4 +1,4 @@
-/** How the layers of a compile start: A, B, and the weight that is left where they are a part of it. */
+/** The initial A and B of the layers, and the residual weight if the factors are a part of it. */
 import { changesBase, initialFactors, setsBoth, weightFactors } from '../adapter/index.ts';
 import { canMerge, mergedBlocks, outputLengths } from '../emit/index.ts';
 import { badOption } from '../errors.ts';
@@ -77,9 +77,12 @@ function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: La
   const [product] = candidate.products;
   const tensor = product?.weight.tensor;
   if (product?.part !== undefined)
-    throw refuse(`the weight of layer "${path}" is packed with those of other modules, which stay`, others);
+    throw refuse(
+      `the weight of layer "${path}" is packed with those of other modules, so it cannot be changed alone`,
+      others,
+    );
   if (tensor === undefined || isPacked(layer, product))
-    throw refuse(`the weight of layer "${path}" is quantized, so no part of it can be taken out`, others);
+    throw refuse(`the weight of layer "${path}" is quantized, so the factors cannot be subtracted from it`, others);
   if (layer.scale <= 0) throw refuse(`layer "${path}" has the scale ${layer.scale}, which must be positive`, others);
   return fromWeight(init, seed, layer, tensor);
 }
@@ -132,7 +135,7 @@ export function inline(
   });
 }
 
-/** The flat state at the start. Factors that depend on the weight are computed here, one layer at a time. */
+/** The initial flat state. Factors that depend on the weight are computed here, one layer at a time. */
 export function initialParams({
   selection,
   layout,

@@ -57,7 +57,7 @@ export interface InspectedLayer {
 export interface InspectOptions extends CompileOptions {
   /** Reports how each operator between the layers and the loss is differentiated. */
   readonly grad?: boolean | undefined;
-  /** Report what nearly is a function that the compiler recognizes, and the one thing that differs. */
+  /** Reports subgraphs that almost match a function that the compiler recognizes, with the one difference. */
   readonly why?: boolean | undefined;
   /**
    * Estimates the memory of a training step for these dims: by the model's own symbols, or `batch` and `seq` for the
@@ -98,9 +98,9 @@ export interface Inspection {
   readonly warnings: readonly string[];
   /** Present with `grad`. */
   readonly gradient?: InspectedGradient;
-  /** With `why`. */
+  /** Present with `why`. */
   readonly nearMisses?: readonly NearMiss[];
-  /** With `memory`: the estimate, or why there is none. */
+  /** Present with `memory`: the estimate, or the reason why there is none. */
   readonly memory?: InspectedMemory | { readonly reason: string };
 }
 
@@ -183,7 +183,7 @@ function rowOf(
   });
 }
 
-/** The graph that training would start from, undefined where no layer is chosen. Changes the model. */
+/** The graph that training would start from, undefined if no layer is chosen. Changes the model. */
 function preparedFor(
   model: Model,
   selection: Selection,
@@ -197,7 +197,7 @@ function preparedFor(
   try {
     const adapted = adaptModel(model, selection, whole, options);
     stored = adapted.stored;
-    // Masks change nothing about what can be differentiated.
+    // Masks do not affect differentiability.
     const layers = chosen.map((c) => c.layer);
     return {
       training: fixLengths(

@@ -1,4 +1,4 @@
-/** What loraify.json says about the adapted layers and the weights beside them. */
+/** The sections of loraify.json for the adapted layers and the modules_to_save weights. */
 import { defined } from '../formats/defined.ts';
 import type { Manifest, ManifestLayer } from '../formats/manifest.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';

@@ -49,7 +49,7 @@ const schema = z.strictObject({
   init: z
     .union([z.enum(keysOf(inits)), z.templateLiteral([pissaRounds.prefix, z.int().nonnegative()])])
     .default('kaiming'),
-  /** Everything random comes from it. */
+  /** The seed of all random numbers. */
   seed: z.int().default(0),
   /** Exact paths, suffixes after a dot, `/full-match expressions/`; absent: every weighted MatMul and Gemm. */
   target: names.optional(),
@@ -75,9 +75,12 @@ const schema = z.strictObject({
     .default(lossOptions.labelSmoothing.default),
   /** One weight per class. On the command line a JSON file. */
   classWeights: z.array(finite.refine((x) => x >= 0, 'must not be negative')).optional(),
-  /** Numbers that the loss is computed with; absent: its own defaults. */
+  /** Parameters of the loss; absent: its own defaults. */
   ...recordOf(lossParamNames, (name) => parameter(lossesWith(name).map((l) => l.param))),
-  /** What fixes inputs of the model in the training graphs: zeros, ones, empty, input (it stays one), or a file that holds it. */
+  /**
+   * Values of inputs of the model in the training graphs: zeros, ones, empty, input (it remains one), or a file that
+   * contains the value.
+   */
   bind: z.record(z.string(), z.string().min(1)).default({}),
   /** Numbers for open dims of the source, in the graphs that take steps: rows, and the positions of a sequence. */
   batch: z.int().positive().optional(),
@@ -94,9 +97,12 @@ const schema = z.strictObject({
   emit: z.array(z.enum(keysOf(emits))).default(['all']),
   /** The execution provider that the training graphs are made for; `portable`: any. */
   for: z.enum(keysOf(targets)).default('portable'),
-  /** What frozen float32 weights are stored in, and products with them computed in where the provider can; fp32: as the source has them. */
+  /**
+   * The storage type of frozen float32 weights, and the type of their MatMuls if the provider supports it; fp32:
+   * unchanged.
+   */
   precision: z.enum(keysOf(precisions)).default('fp32'),
-  /** Of the training graphs. */
+  /** The opset of the training graphs. */
   opset: z.int().optional(),
   /** The package directory; absent: `./<model name without .onnx>.lora`. */
   out: z.string().optional(),
@@ -104,9 +110,9 @@ const schema = z.strictObject({
   force: z.boolean().default(false),
   /** Reports what would be done without writing it. */
   dryRun: z.boolean().default(false),
-  /** Write the text of the model after every pass that ran into this folder, as NNN-STAGE-PASS.onnx.txt. */
+  /** Writes the text of the model after every pass that ran into this folder, as NNN-STAGE-PASS.onnx.txt. */
   dump: z.string().optional(),
-  /** Report how long each pass took. */
+  /** Reports how long each pass took. */
   timings: z.boolean().default(false),
 });
 
@@ -114,7 +120,7 @@ const schema = z.strictObject({
 export type CompileOptions = z.input<typeof schema>;
 /** Options with every default filled in. */
 export interface ResolvedOptions extends z.output<typeof schema> {
-  /** The options and parameters of losses that were given, which the loss must take. */
+  /** The options and parameters of losses that the caller set; the loss must accept each of them. */
   readonly lossGiven: readonly string[];
 }
 
@@ -137,7 +143,7 @@ export function resolveOptions(options: CompileOptions): ResolvedOptions {
   throw badOption(where === '' ? (issue?.message ?? 'an option is wrong') : `option ${where}: ${issue?.message}`);
 }
 
-/** The type that frozen weights are stored in; undefined: theirs. */
+/** The type that frozen weights are rounded to; undefined: unchanged. */
 export const halfTypeOf = ({ precision }: ResolvedOptions): HalfType | undefined => precisions[precision].type;
 
 /** The graphs to write. */

@@ -18,7 +18,7 @@ import { reason } from './outputs.ts';
 /** Memory mapping requires page boundaries (https://onnx.ai/onnx/repo-docs/ExternalData.html). */
 const alignment = 4096;
 
-/** Names in a package that a data file of the source cannot have. */
+/** File names of a package that a data file of the source must not have. */
 const packageNames: ReadonlySet<string> = new Set([
   ...graphKinds.map((n) => `${n}.onnx`),
   'loraify.json',

@@ -75,11 +75,11 @@ const splice = z.object({ at: count, bytes: count, file: fileName.optional(), of
 /** Frozen float32 weights that the package stores in half precision. */
 const precision = z.object({
   type: z.enum(halfTypes),
-  /** The file that has them, where they are too large for the graphs themselves. */
+  /** The file that has them, if they are too large for the graphs themselves. */
   file: fileName.optional(),
-  /** What products with them compute in, in the training graphs. */
+  /** The compute type of their MatMuls in the training graphs. */
   computes: z.enum([...halfTypes, 'float32']),
-  /** What activations and gradients between them have, where it is not float32. */
+  /** The type of activations and gradients between these MatMuls, if it is not float32. */
   activations: z.enum(halfTypes).optional(),
   weights: count,
   /** Their size here and in the source. */
@@ -106,7 +106,7 @@ const schema = z.object({
   graphs: z.object(recordOf(graphKinds, () => fileName.optional())),
   /** The execution provider that the training graphs are made for; `portable`: any. */
   for: z.enum(keysOf(targets)).optional(),
-  /** Lengths that train, train_k and grad have fixed and the model leaves open: `inputs` and `labels` say where. */
+  /** Dims that are fixed in train, train_k and grad and open in the model: `inputs` and `labels` show which. */
   fixed: fixed.optional(),
   lora: z.object({
     rank: z.int().positive(),
@@ -125,7 +125,10 @@ const schema = z.object({
   /** The modules_to_save weights, after all layers in the state. */
   saved: z.array(saved).optional(),
   skipped: z.array(z.object({ node: z.string(), op: z.string(), reason: z.string() })),
-  /** Names of the state's inputs and outputs; `v` is absent for optimizers without it, `lossScale` where no gradient is float16. */
+  /**
+   * Names of the state's inputs and outputs; `v` is absent for optimizers without it, `lossScale` if no gradient is
+   * float16.
+   */
   state: z.object({
     size: count,
     params: pair,

@@ -95,7 +95,7 @@ export function attrValue(node: Node, name: string, r: AttrRow): AttrTypes[keyof
  */
 export function readAttrs<R extends OpRow>(node: Node, row: R): RowAttrs<R> {
   const entries: unknown[][] = Object.entries(row.attrs ?? {}).map(([name, r]) => [name, attrValue(node, name, r)]);
-  // The row drives both the keys and the kinds, which is what the type says; Object.fromEntries cannot express it.
+  // The row determines both the keys and the kinds, as the type declares; Object.fromEntries cannot express it.
   return typed<RowAttrs<R>>(Object.fromEntries(entries));
 }
 
@@ -103,7 +103,7 @@ function typed<T>(value: T): T {
   return value;
 }
 
-/** One attribute from its plain value, of the kind the table says. */
+/** One attribute made from its plain value, with the kind in the table. */
 export function attrFrom(r: AttrRow, value: AttrTypes[keyof AttrTypes]): Attr | undefined {
   if (r.kind === 'float' && typeof value === 'number') return { kind: 'float', value };
   if (r.kind === 'int' && typeof value === 'number') return { kind: 'int', value };

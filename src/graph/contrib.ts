@@ -25,6 +25,6 @@ export const contrib = {
   'com.microsoft.RotaryEmbedding': { kind: 'attention', in: ['input', 'position_ids', 'cos_cache', 'sin_cache'], out: ['output'], shape: 'same', attrs: { interleaved: int(0), is_packed_batching: int(0), num_heads: int(0), rotary_embedding_dim: int(0), scale: float(1) } },
   'com.microsoft.SkipLayerNormalization': { kind: 'normalization', in: ['input', 'skip', 'gamma', 'beta?', 'bias?'], out: ['output', 'mean?', 'inv_std_var?', 'input_skip_bias_sum?'], attrs: { epsilon: float(1e-12) } },
   'com.microsoft.SkipSimplifiedLayerNormalization': { kind: 'normalization', in: ['input', 'skip', 'gamma', 'bias?'], out: ['output', 'mean?', 'inv_std_var?', 'input_skip_bias_sum?'], attrs: { epsilon: float(1e-12) } },
-  // Of the default domain, though no version of the standard has it.
+  // An operator of the default domain that no version of the standard has.
   SimplifiedLayerNormalization: { kind: 'normalization', in: ['X', 'scale'], out: ['Y', 'inv_std_var?'], attrs: { axis: int(-1), epsilon: float(1e-5), stash_type: int(1) }, axis: 'onwards' },
 } as const satisfies Record<string, OpRow>;

@@ -1,4 +1,4 @@
-/** The form of a row of an operator table. "name?" is an optional input or output, "...name" a variadic one. */
+/** The types of an operator table's rows. "name?" is an optional input or output, "...name" a variadic one. */
 import type { Graph, SparseTensor, ValueType } from './model.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -41,7 +41,10 @@ export const [sparse, type] = [row('sparse'), row('type')];
 export const required = <K extends keyof AttrTypes>(kind: K) =>
   ({ kind, default: undefined, required: true }) as const satisfies AttrRow<K, false>;
 
-/** What an operator does with the elements of its inputs. Passes choose operators by it; every row has one. */
+/**
+ * The relation between the elements of an operator's inputs and those of its result. Passes select operators by it;
+ * every row has one.
+ */
 export type OpKind =
   /** An element of the result depends on the elements of the inputs at its place, broadcasting included. */
   | 'elementwise'
@@ -64,13 +67,13 @@ export type OpKind =
   | 'attention'
   | 'recurrent'
   | 'cumulative'
-  /** To and from quantized integers, and operators that compute with them. */
+  /** Conversions to and from quantized integers, and operators that compute with them. */
   | 'quantization'
   /** The lengths of a value, whatever its elements. */
   | 'shape'
   /** Values made of numbers and lengths alone. */
   | 'generator'
-  /** Two runs may give different results. */
+  /** Results may differ from run to run. */
   | 'random'
   /** Runs a body. */
   | 'control'
@@ -84,9 +87,9 @@ export type OpKind =
   | 'adapter';
 
 /**
- * How the first output's type and shape follow from the inputs, for operators that need no rule of their own: `same` as the first
- * input, the `broadcast` of all inputs, the `matmul` of the first two as NumPy defines it, or the `conv` of the first two with the
- * attributes of Conv. passes/shapes/kinds.ts has the rules.
+ * The rule by which the first output's type and shape follow from the inputs, for operators that need no rule of their
+ * own: `same` as the first input, the `broadcast` of all inputs, the `matmul` of the first two as NumPy defines it, or
+ * the `conv` of the first two with the attributes of Conv. passes/shapes/kinds.ts has the rules.
  */
 export type ShapeKind = 'same' | 'broadcast' | 'matmul' | 'conv';
 
@@ -105,8 +108,8 @@ export interface OpRow {
   /** Repeating some of the elements that the operator reduces does not change its result. */
   readonly idempotent?: true;
   /**
-   * What attribute `axis` names: the `one` axis along which the operator works, each position of the other axes for
-   * itself, or the first of all axes `onwards` over which it works.
+   * The meaning of attribute `axis`: the `one` axis along which the operator works, independently at each position of
+   * the other axes, or the first of all axes `onwards` over which it works.
    */
   readonly axis?: 'one' | 'onwards';
   /**
@@ -123,7 +126,7 @@ export interface OpRow {
   readonly float64?: false;
   readonly float16?: false;
   /**
-   * The half types that ONNX Runtime has CUDA kernels of, for an operator that loses nothing but a rounding in them.
+   * The half-precision types for which ONNX Runtime has CUDA kernels, for an operator that loses only rounding in them.
    */
   readonly cudaHalf?: 'both' | 'float16';
 }

@@ -245,7 +245,7 @@ export const operatorRows = { ...operators, ...contrib } as const;
 /** An operator of either table. */
 export type OpKey = keyof typeof operatorRows;
 export const isOpKey = (key: string): key is OpKey => Object.hasOwn(operatorRows, key);
-/** What tables and registries of rules call a node's operator. */
+/** The key of a node's operator in tables and registries of rules. */
 export const opKey = ({ domain, op }: { readonly domain: string; readonly op: string }): string =>
   domain === '' ? op : `${domain}.${op}`;
 const rowOf: ReadonlyMap<string, OpRow> = new Map(Object.entries(operatorRows));

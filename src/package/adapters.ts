@@ -217,7 +217,7 @@ export function adapterParams(packageDir: string, manifest: Manifest, options: A
         ? adapterMismatch(`${ranks} combination`, undefined, sumElsewhere)
         : adapterMismatch(`${ranks} adapter`, sources[0]);
     }
-    // Another alpha means another scale: it is folded into B, which is what the branch computes.
+    // A different alpha means a different scale: it is folded into B, so that the branch computes the same.
     return [l, { ...t, B: timesFactor(t.B, t.scale / l.scale) }] as const;
   });
   const saved = adapterSaved(packageDir, manifest, options);

@@ -96,7 +96,7 @@ interface Adapter {
   readonly saved: ReadonlyMap<string, Float32Array>;
 }
 
-/** What the branch of a layer computes with: A, and B with the scale in it. */
+/** The tensors of a layer's branch: A, and B with the scale multiplied in. */
 function tensorsOf(layer: ManifestLayer, { A, B, rank, scale }: PeftLayer) {
   const shapes = factorShapes({ ...layer, rank });
   return {
@@ -170,7 +170,7 @@ function served(model: Model, manifest: Manifest, adapter: Adapter['layers']): C
   });
 }
 
-/** The source -> the model that is served, in place. Layers have scale 1. Returns the name of the strength input. */
+/** Converts the source to the deployed model, in place. Layers have scale 1. Returns the name of the strength input. */
 export function serve(
   model: Model,
   chosen: readonly Chosen[],
@@ -215,7 +215,7 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
     return [{ ...s, ...place(values) }, values] as const;
   });
   const { dropout, peft: otherFields, modulesToSave } = manifest.lora;
-  // Converted to a branch beside the source's weights, it is plain LoRA.
+  // As a branch on the source's weights, it is plain LoRA.
   const init = changesBase(manifest.lora.init) ? 'kaiming' : manifest.lora.init;
   return {
     layers: layers.map(([layer]) => layer),

@@ -1,6 +1,6 @@
 /** The flat trainable state [P] of a package out of the tensors of its layers and of modules_to_save. */
 
-/** Where a tensor begins in the vector, in elements. */
+/** The offset of a tensor in the vector, in elements. */
 interface Place {
   readonly offset: number;
 }

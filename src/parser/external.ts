@@ -39,7 +39,7 @@ interface OpenedData {
   readonly source: ByteSource;
 }
 
-/** `folder` is the model's; without one (a model in memory) no external data can be found. */
+/** `folder` is the model's folder; without one (a model in memory) external data cannot be found. */
 export function externalData(folder: string | undefined, modelFile: string): ExternalData {
   const found = new Map<string, OpenedData>();
   const opened: FileSource[] = [];
@@ -83,7 +83,7 @@ export function externalData(folder: string | undefined, modelFile: string): Ext
   };
 }
 
-/** The bytes of a regular file of a credible size. */
+/** The size of a regular file. Errors: EXTERNAL_DATA_OUTSIDE, EXTERNAL_DATA_BOUNDS. */
 function checkedSize(path: string, tensor: string, location: string, modelFile: string): number {
   let bytes: number;
   try {
@@ -99,7 +99,7 @@ function checkedSize(path: string, tensor: string, location: string, modelFile: 
   return bytes;
 }
 
-/** A file that is opened on the first read: a model may name thousands. */
+/** A file that is opened on the first read, because a model may refer to thousands of files. */
 function openedOnRead(path: string, size: number, onOpen: (file: FileSource) => void): ByteSource {
   let file: FileSource | undefined;
   const opening = (): FileSource => {
@@ -119,7 +119,7 @@ function openedOnRead(path: string, size: number, onOpen: (file: FileSource) => 
   };
 }
 
-/** Data files that are elsewhere: a model of its graph alone. `absent` makes the error of a read. */
+/** Data files that are not available, for a model given as its graph alone. `absent` makes the error of a read. */
 export const absentData = (absent: () => Error): ExternalData => ({
   find(tensor, entries, needed) {
     const location = entries.get('location') ?? '';

@@ -1,4 +1,7 @@
-/** Model -> Model. training/pipeline.ts lists the passes in their order. */
+/**
+ * Passes from Model to Model. training/pipeline.ts lists them in order; the head of each pass describes its input and
+ * output.
+ */
 export { type Saved, trainModulesToSave } from './adapt/modulesToSave.ts';
 export { isQuantized } from './common/constantOperand.ts';
 export { forwardOf } from './common/forwardNodes.ts';
@@ -22,7 +25,7 @@ export {
 } from './memory/estimate.ts';
 export type { Absent, Binding, Bindings, Wanted } from './normalize/bind/index.ts';
 export { computesIn, narrowsActivations } from './precision/computesIn.ts';
-export { type Stored, storeHalf } from './precision/halfWeights.ts';
+export { roundWeights, type Stored } from './precision/halfWeights.ts';
 export { type Candidate, type Candidates, type Chosen, findCandidates } from './select/candidates.ts';
 export { findParameters, type Parameter, parametersOf } from './select/parameters.ts';
 export { patternValue, selector, unmatched } from './select/selection.ts';

@@ -7,7 +7,7 @@ import { createBuilder } from '../../src/graph/builder.ts';
 import { Graph } from '../../src/graph/model.ts';
 import { halfToNumber, isFloat, numberToHalf } from '../../src/graph/tensor.ts';
 import { gradients } from '../../src/passes/autodiff/index.ts';
-import { computable } from '../../src/passes/precision/missingKernels.ts';
+import { widenMissingKernels } from '../../src/passes/precision/missingKernels.ts';
 import { inferNode } from '../../src/passes/shapes/index.ts';
 import {
   argumentsOf,
@@ -36,7 +36,7 @@ async function gradientOf(row: Case, type: FloatType): Promise<number[]> {
   graph.outputs.push(...(c.loss ?? [0]).flatMap((i) => outs[i] ?? []));
   graph.adopt();
   const model = modelOf(graph, c.opset ?? 18);
-  computable(model);
+  widenMissingKernels(model);
   // Any function of the result needs no shape; this one has slopes where the norm of a normalized result has none.
   const seeds = graph.outputs.map((y) => [y, g.Abs(y)] as const);
   const wrt = args.filter((v) => v !== undefined && v.tensor === undefined && isFloat(v.dtype ?? 'bool'));

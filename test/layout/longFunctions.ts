@@ -15,5 +15,5 @@ export const longFunctions: Readonly<Record<string, string>> = {
   'src/passes/autodiff/gradients/control.ts Loop': 'one node and its body, made of the same states, parts and sums',
   'src/passes/autodiff/gradients/control.ts Scan': 'one node and its body, made of the same states, parts and sums',
   'src/passes/normalize/bind/caches.ts look': 'one switch over operators',
-  'src/passes/optimize/flattenRows.ts matrices': 'one walk that rewrites node by node',
+  'src/passes/optimize/flattenRows.ts flattenRows': 'one walk that rewrites node by node',
 };

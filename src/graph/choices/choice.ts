@@ -1,10 +1,11 @@
 /**
- * Choices that a user has, each written once as a table: the rows are the values, with what code must know of a value and a sentence
- * for `--help` and docs/reference/cli.md. Options, checks, the manifest, passes and the runtime read the tables; a branch asks the row.
- * The files of this folder import only each other, so that the command line reads them without loading the library.
+ * The choices of a user, each written once as a table. A row is one value, with the facts about it that code needs and
+ * a sentence for `--help` and docs/reference/cli.md. Options, checks, the manifest, passes and the runtime read the
+ * tables; code branches on a field of the row, not on the name of the value. The files of this folder import only each
+ * other, so that the command line reads them without loading the library.
  */
 
-/** What every row has. */
+/** The fields of every row. */
 export interface Choice {
   /** A clause without a full stop. */
   readonly help: string;

@@ -93,7 +93,7 @@ export const graphKinds: readonly GraphKind[] = keysOf(graphs);
 /** `--emit`: graphs, or all of them. */
 export const emits = { all: { help: 'all of them' }, ...graphs } satisfies Readonly<Record<string, Choice>>;
 
-/** What frozen float32 weights are stored in; `type` absent: as the source has them. */
+/** The storage type of frozen float32 weights; `type` absent: unchanged. */
 const precisionRows = {
   fp32: { help: 'as they are' },
   fp16: { help: 'float16, half the size', type: 'float16' },

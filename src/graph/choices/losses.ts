@@ -12,8 +12,9 @@ export interface Loss extends Choice {
   /** The type of the labels; `output`: that of the output, whose gradient is fed; absent: there are no labels. */
   readonly labels?: 'int64' | 'float32' | 'output';
   /**
-   * What the mean runs over. `classes`: rows of logits, each with the index of its class; `elements`: elements, each with its label;
-   * `model`: the model computes the loss itself; `caller`: the caller does, and feeds its gradient.
+   * The domain of the mean. `classes`: rows of logits, each with the index of its class; `elements`: elements, each
+   * with its label; `model`: the model computes the loss itself; `caller`: the caller computes it and feeds its
+   * gradient.
    */
   readonly over: 'classes' | 'elements' | 'model' | 'caller';
   /** Next-token prediction: the logits of position i are compared with label i + 1, and labels that data lack are the tokens. */
@@ -22,7 +23,7 @@ export interface Loss extends Choice {
   readonly behind?: readonly ('Softmax' | 'LogSoftmax' | 'Sigmoid')[];
   /** Labels of float type are shares from 0 to 1. */
   readonly share?: true;
-  /** What an evaluation computes beside the loss. */
+  /** The metrics that an evaluation computes in addition to the loss. */
   readonly metrics?: 'classes' | 'tokens' | 'binary' | 'regression';
   /** The options of losses that it takes; giving another one is an error. */
   readonly takes: readonly LossOption[];

@@ -30,7 +30,7 @@ export const exportFormats = {
 } as const satisfies Readonly<Record<string, Choice & { readonly isModel: boolean }>>;
 export type ExportFormat = keyof typeof exportFormats;
 
-/** Where an exported model has its adapter. `summary` is what the command prints. */
+/** The place of the adapter in an exported model. The command prints `summary`. */
 export const adapterInputs = {
   baked: { help: 'in initializers, inside the model', summary: 'adapter inside' },
   required: { help: 'in inputs, which JavaScript can feed', summary: 'adapter as required inputs' },
@@ -41,7 +41,7 @@ export const adapterInputs = {
 } as const satisfies Readonly<Record<string, Choice & { readonly summary: string }>>;
 export type AdapterInputs = keyof typeof adapterInputs;
 
-/** How several adapters become one, as PEFT's add_weighted_adapter. */
+/** The ways to combine several adapters into one, as in PEFT's add_weighted_adapter. */
 export const combinations = {
   linear: { help: 'A and B are added up apart; ranks must be equal' },
   cat: { help: 'the exact sum of the branches; ranks add up' },

@@ -14,7 +14,7 @@ export interface Rebased {
 }
 
 /** Changes the model in place. Errors: BAD_OPTION if a weight cannot be changed for its layer alone. */
-export function rebase(model: Model, layers: readonly Rebased[]): void {
+export function subtractInitial(model: Model, layers: readonly Rebased[]): void {
   if (layers.every((l) => l.changed === undefined)) return;
   const freshName = nameGiver(namesIn(graphsOf(model)));
   for (const { candidate, changed } of layers) {

@@ -3,7 +3,10 @@
 const integers = 'integers of a scale of its own';
 const sequence = 'where its content is known before the model runs';
 
-/** Operators that have a useful derivative and no rule, with what is missing. By registry key: `com.microsoft.BiasAdd`. */
+/**
+ * Operators that have a useful derivative and no rule, with what is missing. The key is the registry key:
+ * `com.microsoft.BiasAdd`.
+ */
 export const pending: ReadonlyMap<string, string> = new Map([
   ['com.microsoft.BiasAdd', 'of CUDA only'],
   ['com.microsoft.BiasSplitGelu', 'of CUDA only'],

@@ -108,7 +108,10 @@ function put(map: Map<string, Rule>, key: string, rule: Rule): void {
   map.set(key, rule);
 }
 
-/** A gradient rule for operators with one differentiable output, or whose other outputs' gradients `dys` it reads. */
+/**
+ * Registers a gradient rule for operators with one differentiable output, or a rule that reads the gradients `dys` of
+ * all outputs.
+ */
 export function grad<O extends RowKey>(
   op: O,
   rule: (site: SiteOf<O>) => Gradients,
@@ -117,7 +120,10 @@ export function grad<O extends RowKey>(
   put(rules, op, { kind: 'grad', many, integers, apply: typed(op, rule) });
 }
 
-/** A body in simpler operators, differentiated instead of the node; the forward keeps the node. `dy` is not given. */
+/**
+ * Registers a decomposition into simpler operators, which is differentiated instead of the node; the forward keeps the
+ * node. It has no `dy`.
+ */
 export function decompose<O extends RowKey>(op: O, body: (site: Composite<SiteOf<O>>) => Body): void {
   put(bodies, op, { kind: 'decompose', many: true, integers: false, apply: typed(op, body) });
 }

@@ -84,7 +84,7 @@ export function gradients({ g, seeds, wrt, observer, behind }: GradientRequest):
   return result;
 }
 
-/** The gradients that reach each value, added up when they are asked for. */
+/** The gradients that reach each value, summed on the first read. */
 class Sums {
   readonly #g: Builder;
   readonly #parts = new Map<Value, Value[]>();
@@ -112,7 +112,7 @@ class Sums {
   }
 }
 
-/** The gradients that `rule` gives; where it refuses and somebody wants to hear of it, stand-ins of the right shapes. */
+/** The gradients of `rule`; if it throws and there is an observer, placeholders of the right shapes. */
 function observed(
   node: Node,
   inputs: readonly (Value | undefined)[],

@@ -1,6 +1,6 @@
 /**
- * Biases of adapted layers: an Add of a frozen vector right behind one goes into the node itself, where Gemm carries it. The sum keeps
- * its name.
+ * Moves biases into adapted layers: an Add of a frozen vector right behind a layer becomes the C of its node, which
+ * Gemm adds at no cost. The sum keeps its name.
  */
 import type { Graph, Node } from '../../graph/model.ts';
 import { internalDomain } from '../common/internalDomain.ts';

@@ -1,8 +1,8 @@
 /**
- * Brings every Adapted node of a training graph into its one training form (adapted.ts): the weight on the right, read where it
- * is stored, activations in rows. Left factors turn into right ones by yᵀ = xᵀ·Wᵀ, Gemm's flags and alpha into nodes beside.
- * Branches become Adapted nodes without a base where they are products over the last axis, plain operators elsewhere. With dropout a
- * branch reads its own, thinned input.
+ * Converts every Adapted node of a training graph to its one training form (dialect/table.ts): the weight on the right,
+ * read where it is stored, activations in rows. A weight on the left becomes one on the right by yᵀ = xᵀ·Wᵀ; Gemm's
+ * flags and alpha become separate nodes. A branch becomes an Adapted node without a base if it is a MatMul over the
+ * last axis, plain operators otherwise. With dropout a branch reads its own input with dropped elements.
  */
 import { unsupportedShape } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
@@ -36,11 +36,11 @@ interface Site {
   readonly graphs: readonly Graph[];
   readonly views: Map<string, Value>;
   readonly drop: Dropper | undefined;
-  /** The share of elements that dropout leaves. */
+  /** The share of elements that dropout keeps. */
   readonly keep: number | undefined;
 }
 
-/** y + branch: the scale goes to B, which is smaller than any activation. */
+/** y + branch: the scale is folded into B, which is smaller than any activation. */
 function writeOut(node: Node, g: Builder, { graphs, drop, keep }: Site): void {
   const { y, x, a, b, layer } = branchForm(node);
   const kind = kindNamed(layer.op);
@@ -67,7 +67,7 @@ function writeOut(node: Node, g: Builder, { graphs, drop, keep }: Site): void {
     const read = drops === true && drop !== undefined ? drop.image(g, wide(x), layer.path) : x;
     return added(g, y, branch({ g, node, x: read, a, b: scaled, wide }));
   });
-  // The loss is chosen among what depends on a layer, and reports name it.
+  // The loss is chosen among values that depend on a layer, and reports name the layer.
   if (sum.producer !== undefined) sum.producer.layer = layer;
   replaceResult(out, sum, graphs);
 }
@@ -86,7 +86,7 @@ function rewrite(node: Node, g: Builder, { graphs, views, drop, keep }: Site): v
     const turn = (v: Value): Value => transposed(g, v, label);
     const [a, b] = flip ? [turn(b0), turn(a0)] : [a0, b0];
     const isVector = x.shape?.length === 1;
-    // Right: x, or its transpose for transA. Left: the columns of the right factor are the rows wanted.
+    // Right: x, or its transpose for transA. Left: the columns of the right factor are the rows.
     const rows = side === 0 ? (transA === 1 ? turn(x) : x) : transB === 1 || isVector ? x : turn(x);
     const { w, transW } = storedWeight(
       g,
@@ -120,7 +120,7 @@ function rewrite(node: Node, g: Builder, { graphs, views, drop, keep }: Site): v
   });
 }
 
-/** `result` takes the place and the name of y. */
+/** Replaces y by `result`, which gets its name. */
 function replaceResult(y: Value, result: Value, graphs: readonly Graph[]): void {
   result.type ??= y.type;
   replaceValue(y, result, graphs);
@@ -130,8 +130,8 @@ function replaceResult(y: Value, result: Value, graphs: readonly Graph[]): void 
 }
 
 /**
- * The stored tensor itself where only Identity, Transpose and Reshape stand between (a view with its dims set, no copy), or the
- * last computed form of it.
+ * The stored tensor itself if only Identity, Transpose and Reshape are in between (a view with its dims set, no copy),
+ * else the last computed form of it.
  */
 function storedWeight(
   g: Builder,
@@ -156,7 +156,7 @@ function storedWeight(
     }
     at = source;
   }
-  // A cast behind a change of layout stands before it as well.
+  // A Cast behind a layout change can also be applied before it.
   const laid = at.producer?.op === 'Cast' ? at.producer.inputs[0] : undefined;
   if (laid !== undefined && laid.tensor === undefined && constantBehind(laid) !== undefined) {
     const { w, transW } = storedWeight(g, laid, 0, storedOutIn, [depth, width], views);
@@ -171,7 +171,7 @@ function storedWeight(
   return { w: view, transW: storedOutIn ? 1 : 0 };
 }
 
-/** The initializer behind a chain of pure layout changes, undefined where anything else stands between. */
+/** The initializer behind a chain of pure layout changes; undefined if any other node is in between. */
 function constantBehind(value: Value): Value | undefined {
   let at = value;
   while (at.tensor === undefined) {

@@ -1,8 +1,8 @@
 /**
- * GELU as exporters write it, y = h·x·(a + f(v)) with constants h and a and f = erf or tanh of a polynomial v of x: five to eight
- * nodes, whose derivatives one after another pass over the tensor ten times and more. Where a provider has the operator (of the domain
- * com.microsoft) one node takes their place, and nothing but x is kept for the backward. Elsewhere the forward stays as it is; an
- * internal node behind it carries y on, and has a gradient of its own.
+ * Finds GELU as exporters write it, y = h·x·(a + f(v)) with constants h and a, and f = erf or tanh of a polynomial v of
+ * x: five to eight nodes, whose separate derivatives read and write the tensor ten times and more. If the provider has
+ * the operator (domain com.microsoft), one node replaces them, and the backward keeps only x. Otherwise the forward is
+ * unchanged, and a pass-through marker behind it has one gradient rule.
  */
 import { type Graph, Node, takePlace, Value } from '../../graph/model.ts';
 import { any, constant, isScalar, oneOf, op, scalar, scalarOf, type Verdict } from '../common/pattern.ts';
@@ -25,8 +25,9 @@ const gelu = pattern(
 );
 
 /**
- * In place. The internal nodes have inputs x, v, t = a + f(v), y and h, the attribute slope (of v at x = 0), and one output, y again.
- * With `fused`, float32 ones that have the standard's constants become com.microsoft Gelu or FastGelu; true where one did.
+ * In place. A marker has the inputs x, v, t = a + f(v), y and h, the attribute slope (of v at x = 0), and one output,
+ * equal to y. With `fused`, a float32 GELU with the standard's constants becomes com.microsoft Gelu or FastGelu. True
+ * if any did.
  */
 export function compactGelu(graph: Graph, fused = false, misses?: NearMisses): boolean {
   let replaced = false;
@@ -65,17 +66,17 @@ function isStandard(f: 'Erf' | 'Tanh', polynomial: readonly number[]): boolean {
   return polynomial.length === wanted.length && wanted.every((w, i) => near(polynomial[i] ?? 0, w));
 }
 
-/** The derivative is written for erf of a multiple of x, and for tanh of a cubic whose cube is what v leaves behind. */
+/** Checks the form that the gradient rule covers: erf of a multiple of x, or tanh of an odd cubic in x. */
 function isPolynomial({ x, v, f }: { readonly x: Value; readonly v: Value; readonly f: Node }): Verdict {
   const polynomial = polynomialOf(v, x);
-  if (polynomial === undefined) return `${f.op} reads "${v.name}", which is no polynomial of "${x.name}"`;
+  if (polynomial === undefined) return `${f.op} reads "${v.name}", which is not a polynomial of "${x.name}"`;
   if (polynomial.some((c, power) => power % 2 === 0 && c !== 0)) return `"${v.name}" is not odd in "${x.name}"`;
   return (
     polynomial.length <= (f.op === 'Erf' ? 2 : 4) || `"${v.name}" is of degree ${polynomial.length - 1} in "${x.name}"`
   );
 }
 
-/** v by powers of x, up to the third; undefined where v is something else. */
+/** The coefficients of v as a polynomial in x, up to the third power; undefined if v is not one. */
 function polynomialOf(v: Value, x: Value, depth = 8): readonly number[] | undefined {
   if (v === x) return [0, 1];
   const constant = scalarOf(v);

@@ -1,8 +1,8 @@
 /**
- * Attention with fewer heads of keys and values than of queries (Ainslie et al. 2023), as exporters write it: keys and values are repeated for
- * every query head of their group, and products run over the copies. Queries of a group lie one after another in memory, so
- * [batch, heads, queries, width] is [batch, groups, heads of a group · queries, width] as it is, and one product with the keys themselves
- * serves the whole group: no copy forward, and backward no sum over copies.
+ * Grouped-query attention (Ainslie et al. 2023), as exporters write it: keys and values are repeated for every query
+ * head of their group, and MatMuls read the copies. The queries of a group are contiguous, so [batch, heads, queries,
+ * width] is [batch, groups, heads of a group · queries, width] without a copy, and one MatMul with the original keys
+ * computes the whole group: no copies in the forward, and no sum over copies in the backward.
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type Dim, type Graph, takePlace, type Value } from '../../graph/model.ts';
@@ -22,7 +22,10 @@ const swapped = op
   .where((_, node) => swapsLast(node) || `"${node.label}" moves other axes`);
 const product = pattern('grouped heads', op.MatMul(any('a'), oneOf(swapped, repeated)).where(isGrouped), { least: 4 });
 
-/** In place, on a graph whose shapes are inferred; new nodes are detached until `graph.adopt()`. True where a product was found. */
+/**
+ * In place, on a graph whose shapes are inferred; new nodes are detached until `graph.adopt()`. True if a MatMul was
+ * rewritten.
+ */
 export function groupHeads(graph: Graph, g: Builder, misses?: NearMisses): boolean {
   const graphs = [...graph.allGraphs()];
   let found = false;
@@ -36,7 +39,7 @@ export function groupHeads(graph: Graph, g: Builder, misses?: NearMisses): boole
     const made = g.within({ origin: y.name, rule: 'heads/grouped' }, () => {
       const rows = g.Reshape(a, g.ints([0, groups, -1, 0]));
       const product = g.MatMul(rows, swap === undefined ? k : g.Transpose(k, { perm: [0, 1, 3, 2] }));
-      // The factor stays beside its product, which can take it in.
+      // The factor stays next to its MatMul, so that a later pass can fold it.
       const whole =
         factor === undefined ? product : g[factor.root.op === 'Mul' ? 'Mul' : 'Div'](product, factor.bound.by);
       return g.Reshape(whole, g.ints([0, heads, -1, 0]));
@@ -48,13 +51,13 @@ export function groupHeads(graph: Graph, g: Builder, misses?: NearMisses): boole
   return found;
 }
 
-/** A value of [batch, heads, length, width] that repeats k for every head of a group. */
+/** Whether a value [batch, heads, length, width] repeats k for every head of a group. */
 function isRepeated(bound: { readonly [N in 'k' | 'single' | 'wide' | 'whole']: Value }): Verdict {
   const { k, single, wide, whole } = bound;
   const [batch, groups, length, width] = k.shape ?? [];
   const count = wide.shape?.[2];
   if (k.shape?.length !== 4 || typeof groups !== 'number' || typeof count !== 'number' || count < 2)
-    return `the shapes of "${k.name}" and "${wide.name}" do not say how often heads are repeated`;
+    return `the shapes of "${k.name}" and "${wide.name}" do not show how often heads are repeated`;
   const is = ({ shape }: Value, ...dims: readonly (Dim | undefined)[]): boolean =>
     sameShape(
       shape,
@@ -67,7 +70,7 @@ function isRepeated(bound: { readonly [N in 'k' | 'single' | 'wide' | 'whole']: 
   return fits || `"${whole.name}" does not repeat the heads of "${k.name}"`;
 }
 
-/** The same batch and heads on both sides, nothing broadcast. */
+/** Whether both sides have the same batch and heads, without broadcasting. */
 function isGrouped({ a, k, whole }: { readonly [N in 'a' | 'k' | 'whole']: Value }): Verdict {
   const [batch, heads, ...rest] = a.shape ?? [];
   const fits = rest.length === 2 && heads === whole.shape?.[1] && batch === k.shape?.[0] && batch !== null;

@@ -1,15 +1,18 @@
 /**
- * Adapted layers that read the same value (query, key and value; gate and up) become one node, `loraify.Joined`, whose weight is merged
- * once a step, W' = W + s·A·B. One MatMul forward and one backward take the place of five for each layer, which pays where a batch
- * has more rows than a weight is wide; x·A is left for the gradient of B alone. The same mathematics, in another order.
+ * Joins adapted layers that read the same value (query, key and value; gate and up) into one node, `loraify.Joined`,
+ * whose weight is merged once per step, W' = W + s·A·B. One MatMul forward and one backward replace five per layer,
+ * which is faster if a batch has more rows than a weight is wide; only the gradient of B still needs x·A. The result is
+ * the same up to the order of summation.
  */
 
 import type { Graph, Node, Value } from '../../graph/model.ts';
 import { adaptedForm, isAdapted } from '../dialect/adapted.ts';
 import { dialectNode } from '../dialect/nodes.ts';
 
-/** Adapted float32 products become Joined ones, those with the same x one. In place, on the training form. */
-export function joinAdapted(graph: Graph): void {
+/**
+ * Replaces Adapted float32 MatMuls by Joined nodes, one for all that read the same x. In place, on the training form.
+ */
+export function joinLayers(graph: Graph): void {
   const groups = new Map<string, Node[]>();
   const ids = new Map<Value, number>();
   for (const node of graph.nodes) {
@@ -24,7 +27,7 @@ export function joinAdapted(graph: Graph): void {
     const [first] = nodes;
     if (first === undefined) continue;
     const forms = nodes.map(adaptedForm);
-    // Nothing of a part that stands later may be needed between it and the first: all that they read are x and constants.
+    // The parts read only x and constants, so all of them can run at the position of the first.
     const joined = dialectNode(
       'loraify.Joined',
       {
@@ -45,7 +48,10 @@ export function joinAdapted(graph: Graph): void {
   }
 }
 
-/** Float32, rows that are a matrix or can be, and a bias that is one number a column. */
+/**
+ * Whether the layer is float32 with an input of at least two axes, a constant weight, and at most a bias vector with
+ * one number per column.
+ */
 function fits(node: Node): boolean {
   const { x, w, b, c, dropped } = adaptedForm(node);
   const width = b.shape?.[1];

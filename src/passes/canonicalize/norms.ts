@@ -1,7 +1,7 @@
 /**
- * Normalizations as exporters write them out: n = c/sqrt(mean(c²) + e), with c = x for RMSNorm and c = x - mean(x) for LayerNorm, then scale and bias.
- * Seven to nine nodes with a gradient of twenty. Where a provider has both operators one node takes their place. Elsewhere an
- * internal node behind n carries it on.
+ * Finds normalizations as exporters write them: n = c/sqrt(mean(c²) + e), with c = x for RMSNorm and c = x - mean(x)
+ * for LayerNorm, then scale and bias. These are seven to nine nodes with a gradient of twenty. If the provider has both
+ * operators, one node replaces them. Otherwise a pass-through marker behind n has one gradient rule.
  */
 import { type Graph, Node, takePlace, Value } from '../../graph/model.ts';
 import { any, anything, constant, oneOf, op, type Pattern, single, type Verdict } from '../common/pattern.ts';
@@ -11,7 +11,7 @@ import { insertMarker } from '../dialect/customGradient.ts';
 
 const [x, c, n] = [any('x'), any('c'), any('n')];
 
-/** Along the last axis, which stays. */
+/** The mean along the last axis, which is kept as 1. */
 const mean = <B>(of: Pattern<B>): Pattern<B> =>
   op
     .ReduceMean(of, anything)
@@ -31,13 +31,13 @@ const normalization = pattern(
   { least: 4 },
 );
 
-/** One number for each column. */
+/** Whether v has one number per column. */
 const isVector = ({ n, v }: { readonly n: Value; readonly v: Value }): Verdict =>
   (v.shape?.length === 1 && v.shape[0] === n.shape?.at(-1)) || `"${v.name}" is not one number for each column`;
 const scaled = pattern('scale', op.Mul(n.once, constant('v')).where(isVector));
 const biased = pattern('bias', op.Add(n.once, constant('v')).where(isVector));
 
-/** In place. The internal node `Standardized` has the inputs c, n and s = sqrt(mean(c²) + e). */
+/** In place. The marker `Standardized` has the inputs c, n and s = sqrt(mean(c²) + e). */
 export function compactNorms(graph: Graph, fused: boolean, misses?: NearMisses): void {
   let replaced = false;
   for (const { bound } of normalization.in(graph, misses)) {

@@ -1,6 +1,6 @@
 /**
- * Slices that cut one value into all of its parts, as a rotary embedding or a gate is written, become one Split: one node forward, and
- * backward a Concat where every Slice had a Pad with a sum behind it.
+ * Replaces Slices that cut one value into all of its parts, as in rotary embeddings and gates, by one Split: one node
+ * forward, and in the backward one Concat instead of a Pad per Slice and a sum.
  */
 import { createBuilder } from '../../graph/builder.ts';
 import { type Graph, Node, type Value } from '../../graph/model.ts';
@@ -14,7 +14,10 @@ interface Part {
   readonly to: number;
 }
 
-/** In place, on a normalized graph whose shapes are inferred. True where a constant was added, whose name may be taken. */
+/**
+ * In place, on a normalized graph whose shapes are inferred. True if a constant was added, whose name may already be in
+ * use.
+ */
 export function splitSlices(graph: Graph): boolean {
   const g = createBuilder();
   let added = false;
@@ -53,13 +56,13 @@ export function splitSlices(graph: Graph): boolean {
   return added;
 }
 
-/** A Slice along one axis of known length, every element of the range. */
+/** The range of a Slice along one axis of known length with step 1. */
 function partOf(node: Node): Part | undefined {
   if (node.op !== 'Slice' || node.domain !== '') return undefined;
   const [x, ...rest] = node.inputs;
   const [start, end, axis = 0, step = 1] = rest.map((v, i) => {
     const list = v?.tensor === undefined ? undefined : numbersOf(v.tensor);
-    // No axes: the first ones, of which there is one.
+    // Without axes the Slice has the first ones, here one.
     return v === undefined && i > 1 ? undefined : list?.length === 1 ? list[0] : Number.NaN;
   });
   const rank = x?.shape?.length ?? 0;

@@ -28,7 +28,7 @@ export type Arguments = ReadonlyMap<Value, Value | undefined>;
 /** Dims with the stored flat stride of each; unit dims are dropped because they have no order. */
 type Strided = readonly { readonly size: number; readonly stride: number }[];
 
-/** Follows an operand to the constant that it is a form of. */
+/** Traces an operand to the constant that it is derived from. */
 export function traceConstant(operand: Value, args: Arguments): Traced {
   const chain: Node[] = [];
   let value = args.get(operand) ?? operand;
@@ -79,7 +79,7 @@ const isDequantized = ({ chain }: WeightView): boolean => chain.some((n) => n.op
 /** Whether a weight is stored as integers, or dequantized before it is read. */
 export const isQuantized = (view: WeightView): boolean => !isFloat(view.tensor.dtype) || isDequantized(view);
 
-/** A traced operand that must be of floats where it is read, with so many axes. */
+/** A traced operand that must have a floating-point type and the given rank. */
 export function floatOf(traced: Traced, rank: number): Traced {
   if (traced.kind !== 'weight') return traced;
   const { view } = traced;
@@ -104,7 +104,10 @@ export function typeOf({ tensor, chain }: WeightView): DataType | undefined {
   }, tensor.dtype);
 }
 
-/** Operators through which a constant stays the same weight: those that `trace` has a case for, whatever their kind. */
+/**
+ * Operators through which a constant is still traced as a weight: those that `trace` has a case for, whatever their
+ * kind.
+ */
 const passing = new Set(['Identity', 'Cast', 'Transpose', 'Reshape', 'DequantizeLinear']);
 const passes = ({ op, domain }: Node): boolean =>
   (domain === '' && passing.has(op)) || (domain === 'com.microsoft' && op === 'DequantizeLinear');

@@ -1,4 +1,4 @@
-/** What stands around a MatMul and can become a part of it: a Transpose before it, a scalar factor behind it. */
+/** Nodes around a MatMul that can become a part of it: a Transpose before it, a scalar factor behind it. */
 import type { Node, Value } from '../../graph/model.ts';
 import { any, constant, isScalar, oneOf, op } from './pattern.ts';
 import { type Match, pattern } from './patternSearch.ts';

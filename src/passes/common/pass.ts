@@ -1,20 +1,21 @@
 /**
- * Passes and stages. A pass is a value: a name, why it is there, when it runs, and a function that changes the model. A stage is a list
- * of passes. `runStage` does what every pass needs afterwards, so that no pass has to know what its neighbours do.
+ * Passes and stages. A pass is a value: a name, its purpose, a condition, and a function that changes the model. A
+ * stage is a list of passes. `runStage` does what every pass needs afterwards, so that a pass does not depend on its
+ * neighbours.
  */
 import { badModel, LoraifyError } from '../../errors.ts';
 import { type Model, nodesMade, revision } from '../../graph/model.ts';
 import { internalDomain } from './internalDomain.ts';
 import { verify } from './verify.ts';
 
-/** What a pass works on. A pass may put another model in the place of `model`. */
+/** The argument of a pass. A pass may replace `model`. */
 export interface PassContext {
   model: Model;
 }
 
-/** A condition with the words that the documentation has for it. */
+/** A condition with its text for the documentation. */
 export interface Condition<C> {
-  /** Completes "runs …": `for CUDA`, `where lengths are fixed`. */
+  /** Completes "runs …": `for CUDA`, `with --dropout`. */
   readonly text: string;
   readonly holds: (c: C) => boolean;
 }
@@ -22,7 +23,7 @@ export interface Condition<C> {
 export interface Pass<C extends PassContext> {
   /** Unique in its stage; part of a file name with `--dump`. */
   readonly name: string;
-  /** Why the pass is there, and where it matters why it is at this place: one sentence. */
+  /** The purpose of the pass, and the reason for its position if that matters: one sentence. */
   readonly why: string;
   /** Absent: always. */
   readonly when?: Condition<C>;

@@ -13,7 +13,7 @@ import type { Node, Value } from '../../graph/model.ts';
 import { type AttrsOf, attrsOf, isOpName, type OpName, operators } from '../../graph/operators.ts';
 import { numbersOf } from '../../graph/tensor.ts';
 
-/** What a name can be bound to. */
+/** The values that a name can be bound to. */
 export type Binding = Value | Node | number | undefined;
 export type Bound = Readonly<Record<string, Binding>>;
 /** `true`, or a sentence why not: `false` where no sentence is needed. */
@@ -213,7 +213,7 @@ type BindsOf<P> = P extends Pattern<infer B> ? B : never;
 export const oneOf = <const A extends readonly Pattern[]>(...patterns: A): Pattern<Either<BindsOf<A[number]>>> =>
   new Pattern({ kind: 'oneOf', terms: patterns.map((p) => p.term) });
 
-/** Arguments that the row of an operator asks for. */
+/** The arguments that an operator's row requires. */
 type Arguments<T extends readonly string[]> = T extends readonly [
   infer H extends string,
   ...infer R extends readonly string[],
@@ -237,7 +237,7 @@ const makerOf =
   (...inputs: readonly (Pattern | undefined | readonly Pattern[])[]): NodePattern<unknown, AttrsOf<O>> =>
     nodeOf('', name, inputs.flat(), (node) => attrsOf(node, name));
 
-/** What a pattern binds is known to the types alone. */
+/** Only the types describe the bindings of a pattern. */
 const isComplete = (all: Readonly<Record<string, unknown>>): all is Makers =>
   Object.keys(operators).every((name) => name in all);
 
@@ -285,7 +285,7 @@ export function certainNames(term: Term): readonly string[] {
   return first.filter((n) => others.every((o) => o.includes(n)));
 }
 
-/** The names of a pattern are bound: the pattern's type says to what. */
+/** All names of the pattern are bound, to the kinds of value in the pattern's type. */
 export const isBound = <B>(bound: Bound, names: readonly string[]): bound is Bound & B =>
   names.every((n) => n === '' || bound[n] !== undefined);
 

@@ -29,7 +29,7 @@ export interface Match<B> {
   readonly bound: B;
 }
 
-/** What kept a pattern from a match that is otherwise complete. */
+/** The one mismatch of a pattern that otherwise matches. */
 export interface NearMiss {
   readonly pattern: string;
   /** The node that the pattern begins at. */
@@ -109,7 +109,7 @@ export class Finder<B> {
   }
 }
 
-/** A pattern to look for; a near-miss is told where so many of its nodes are there. */
+/** A pattern to look for; a near-miss is reported if at least `least` of its nodes match. */
 export const pattern = <B>(
   name: string,
   root: Pattern<B>,
@@ -139,7 +139,7 @@ const isMadeBy = (node: Node | undefined, { op, domain }: NodeTerm): node is Nod
 const startsAt = (term: Term, node: Node): boolean =>
   term.kind === 'oneOf' ? term.terms.some((t) => startsAt(t, node)) : term.kind === 'node' && isMadeBy(node, term);
 
-/** What is left to match: a list, so that a choice is undone by going back to its cell. */
+/** The goals that are left to match: a linked list, so that backtracking is a return to an earlier cell. */
 type Goal = { readonly next: Goal | undefined; readonly reader: Node | undefined } & (
   | { readonly kind: 'match'; readonly term: Term; readonly value: Value | undefined }
   | { readonly kind: 'bind'; readonly name: string; readonly to: Binding }
@@ -242,7 +242,7 @@ class Search {
     return done;
   }
 
-  /** Goes on in spite of one thing, where that is what is looked for. */
+  /** Continues after one mismatch, in a search for near-misses. */
   #deviate(reason: string, next: Goal | undefined): boolean {
     if (!this.#explains || this.#deviation !== undefined) return false;
     this.#deviation = reason;

@@ -1,4 +1,4 @@
-/** What the second input of a reduction holds. */
+/** The axes of a reduction, in its second input. */
 import type { Node } from '../../graph/model.ts';
 import { numbersOf } from '../../graph/tensor.ts';
 

@@ -1,4 +1,4 @@
-/** `loraify.Branch`: the low-rank branch behind a base (table.ts). */
+/** `loraify.Branch`: the low-rank branch of a layer whose base remains a separate node (table.ts). */
 import { badModel } from '../../errors.ts';
 import { type Layer, type Node, tensorType, Value } from '../../graph/model.ts';
 import type { Marked } from './layerKind.ts';

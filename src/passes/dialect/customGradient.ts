@@ -1,24 +1,24 @@
 /**
- * Nodes of the dialect behind several nodes of a forward that are one function. Such a node carries the result on and
- * has a gradient of its own; it is removed when the gradients are there, and the forward is as it was.
+ * A pass-through marker with its own gradient rule, inserted behind a matched subgraph and removed after
+ * differentiation.
  */
 import { type Graph, type Node, replaceUses, Value } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';
 import { type AttrsIn, dialectNode, nameOf } from './nodes.ts';
 import { type DialectKey, type dialect, dialectFacts, isDialectKey } from './table.ts';
 
-/** The operators that carry a value on. */
+/** The operators of markers. */
 export type CarryingOp = {
   [O in DialectKey]: (typeof dialect)[O] extends { readonly carries: string } ? O : never;
 }[DialectKey];
 
-/** The position of the input that an operator carries on; undefined for one that carries none. */
+/** The position of the input that a marker passes through; undefined for other operators. */
 function carriedInput(key: string): number | undefined {
   const { in: names = [], carries } = isDialectKey(key) ? dialectFacts(key) : {};
   return carries === undefined ? undefined : names.indexOf(carries);
 }
 
-/** Puts the node behind the one that makes its carried input. In place. */
+/** Inserts the marker after the producer of its passed-through input. In place. */
 export function insertMarker<O extends CarryingOp>(
   graph: Graph,
   op: O,
@@ -27,7 +27,7 @@ export function insertMarker<O extends CarryingOp>(
 ): void {
   const value = inputs[carriedInput(op) ?? -1];
   const after = value?.producer;
-  if (value === undefined || after === undefined) throw new Error(`"${op}" carries no result of a node`);
+  if (value === undefined || after === undefined) throw new Error(`"${op}" has no node result to pass through`);
   const suffix = nameOf(op).toLowerCase();
   const out = new Value(`${value.name}.${suffix}`, value.type);
   const node = dialectNode(op, attrs, { name: `${after.label}.${suffix}`, inputs, outputs: [out] });
@@ -36,7 +36,7 @@ export function insertMarker<O extends CarryingOp>(
   graph.insertAfter(after, node);
 }
 
-/** Removes the nodes again: what they carried on is read where it is. In place. */
+/** Removes the markers: readers read the passed-through input again. In place. */
 export function removeMarkers(graph: Graph): void {
   const gone = new Set<Node>();
   for (const node of graph.nodes) {

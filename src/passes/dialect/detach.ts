@@ -1,4 +1,4 @@
-/** `loraify.Detach`: the identity, whose gradient is zero (table.ts). */
+/** `loraify.Detach`: the identity with a zero gradient (torch.Tensor.detach; table.ts). Lowering removes it. */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, replaceValue, type Value } from '../../graph/model.ts';
 import { internalDomain } from '../common/internalDomain.ts';

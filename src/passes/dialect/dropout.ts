@@ -1,9 +1,9 @@
 /**
- * `loraify.Dropout` (table.ts): LoRA dropout on what a branch reads (peft/tuners/lora/layer.py, `lora_dropout`), as one
- * node from the training form of a layer until dropoutMask.ts writes it out.
+ * `loraify.Dropout` (table.ts): LoRA dropout on a branch's input (peft/tuners/lora/layer.py, `lora_dropout`), as one
+ * node from the training form of a layer until dropoutMask.ts lowers it.
  *
- * The node is linear in x and its own transpose: the gradient is another one over dy, so the mask is computed again and
- * not kept. 1/(1-p) is in the branch's scale, or in `factor`.
+ * The node is linear in x and its own transpose: the gradient is another one over dy, so the mask is recomputed instead
+ * of kept. 1/(1-p) is in the branch's scale, or in `factor`.
  */
 import { badModel } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
@@ -59,7 +59,7 @@ export function droppedAgain(g: Builder, v: Value): Value {
 
 export interface Dropper {
   /**
-   * What a product's branch reads in place of x [..., depth]: its rows [R, depth] in float32, some elements left out.
+   * The input of a MatMul's branch instead of x [..., depth]: its rows [R, depth] in float32, some elements dropped.
    */
   rows(g: Builder, x: Value, depth: number, path: string): Value;
   /** The input [N, C, ...] of a convolution branch, with the factor 1/(1-p) applied (inverted dropout). */
@@ -106,8 +106,8 @@ export function withoutDropout(graph: Graph): void {
 const perRun = 0x85ebca6b | 0;
 
 /**
- * Gives every dropout of the graph its seed: in a body of Loop or Scan one for each run, from the run's number. In
- * place; new nodes of the main graph stay detached until `graph.adopt()`.
+ * Sets the seed of every dropout in the graph: in a body of Loop or Scan one per iteration, derived from the iteration
+ * number. In place; new nodes of the main graph stay detached until `graph.adopt()`.
  */
 export function seedDropout(graph: Graph, g: Builder, seed: Value, place?: (before: Node) => void): void {
   for (const node of [...graph.nodes]) {

@@ -81,14 +81,14 @@ export interface LayerKind {
   readonly op: LayerOpName;
   readonly domain: string;
   /**
-   * The constant weight that the node reads, or the parts of one; a sentence where it has none that can be adapted; undefined where the node is none of
-   * this kind at all. `traceConstant` follows an operand to its constant.
+   * The constant weight that the node reads, or the parts of one; a sentence if it has none that can be adapted;
+   * undefined if the node is not of this kind. `traceConstant` traces an operand to its constant.
    */
   readonly find: (
     node: Node,
     traceConstant: (operand: Value) => Traced,
   ) => Found | readonly Found[] | string | undefined;
-  /** Joins A and B to the node: makes it `Adapted`, puts a `Branch` behind it, or adds them to its weight. */
+  /** Attaches A and B to the node: makes it `Adapted`, inserts a `Branch` after it, or adds them to its weight. */
   readonly mark: (node: Node, marked: Marked, a: Value, b: Value, opset: number) => void;
   /** The branch without its scale in plain operators, for a `Branch`. */
   readonly branch?: (site: BranchSite) => Value;

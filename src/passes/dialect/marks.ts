@@ -1,2 +1,2 @@
-/** Marks an initializer that is trained itself (modules_to_save), as a value's metadata. */
+/** Marks a modules_to_save initializer, as a value's metadata. */
 export const savedMark = 'loraify.saved';

@@ -50,7 +50,10 @@ interface Form<O extends DialectKey> {
   readonly attrs: AttrsOf<O>;
 }
 
-/** A node as its row types it. Throws BAD_MODEL where it lacks an input, or an attribute is not what the row says. */
+/**
+ * A node with the types of its row. Throws BAD_MODEL if it lacks an input, or if an attribute differs from its
+ * declaration.
+ */
 export function formOf<O extends DialectKey>(node: Node, op: O): Form<O> {
   const attrs = attrsOf(node, op);
   const row: (typeof rows)[O] = rows[op];
@@ -58,7 +61,7 @@ export function formOf<O extends DialectKey>(node: Node, op: O): Form<O> {
   return { inputs: node.inputs, outputs: node.outputs, attrs };
 }
 
-/** The layer of a node whose row says that it has one. */
+/** The layer of a node whose row declares one. */
 export function layerOf(node: Node): Layer {
   if (node.layer === undefined) throw invalid(node, 'has lost its layer');
   return node.layer;
@@ -76,7 +79,7 @@ export function attrEntries<O extends DialectKey>(op: O, values: AttrsIn<O>): [s
   });
 }
 
-/** `AttrsIn` says what a given value is; Object.entries cannot express it. */
+/** The values of `AttrsIn` have this type unless they are undefined; Object.entries cannot express it. */
 const isGiven = (value: unknown): value is AttrTypes[keyof AttrTypes] => value !== undefined;
 
 /** A node of the dialect, detached. */

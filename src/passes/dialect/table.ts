@@ -11,7 +11,7 @@ import type { internalDomain } from '../common/internalDomain.ts';
 interface DialectRow extends OpRow {
   /** The node belongs to a layer (`Node.layer`), which has its scale and rank. */
   readonly layered?: true;
-  /** The input whose value the node hands on; the others are what its gradient reads. */
+  /** The input that the node passes through; its gradient reads the others. */
   readonly carries?: string;
 }
 

@@ -1,6 +1,6 @@
 /**
- * A loss attached to a value of the graph: its value and its gradient in plain operators. The gradients are closed forms, so the
- * autodiff walk starts at the logits and the [rows, classes] matrix is passed over as few times as possible.
+ * Attaches a loss: its value and gradient in plain operators. The gradients are closed forms, so the walk starts at the
+ * logits and the [rows, classes] matrix is read as few times as possible.
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type LossKind, lossParamsOf } from '../../graph/choices/losses.ts';

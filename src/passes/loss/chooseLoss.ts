@@ -1,4 +1,4 @@
-/** Which loss a model asks for: the rules of `--loss auto`, each with the sentence that tells the user. */
+/** Chooses the loss of a model: the rules of `--loss auto`, each with a sentence for the user. */
 import { badLoss, didYouMean, notTaken } from '../../errors.ts';
 import { type LossKind, losses, takersOf } from '../../graph/choices/losses.ts';
 import { layerOp } from '../../graph/layers.ts';
@@ -35,9 +35,9 @@ export function refuseOthers(kind: LossKind, given: readonly string[], why?: str
 }
 
 /**
- * The loss of a graph whose layers are Adapted nodes, or sums with branches that are written out. `typed` graphs only: shapes must be inferred.
- * Throws BAD_LOSS where no float output depends on a layer, or the output asked for does not exist; BAD_OPTION for an option that the
- * loss does not take.
+ * The loss of a graph whose layers are Adapted nodes, or sums with lowered branches. The shapes must have been
+ * inferred. Throws BAD_LOSS if no float output depends on a layer, or the requested output does not exist; BAD_OPTION
+ * for an option that the loss does not take.
  */
 export function chooseLoss(graph: Graph, options: LossChoiceOptions): ChosenLoss {
   const chosen = lossFor(graph, options);
@@ -203,7 +203,7 @@ function languageModel(graph: Graph, logits: Value): string | undefined {
   return undefined;
 }
 
-/** What a table is read from, through changes of its type. */
+/** The stored tensor of a table, before casts. */
 function tableBehind(value: Value | undefined): Value | undefined {
   let at = value;
   while (at?.producer !== undefined && ['Cast', 'Identity', 'DequantizeLinear'].includes(at.producer.op))

@@ -1,4 +1,4 @@
-/** What the formula of a loss reads and makes. */
+/** The input and the result of a loss formula. */
 import type { Builder } from '../../graph/builder.ts';
 import type { LossParams } from '../../graph/choices/losses.ts';
 import type { Value } from '../../graph/model.ts';
@@ -12,22 +12,24 @@ export interface LossOptions {
   readonly classWeights: readonly number[] | undefined;
   /** Parameters that were given; those of other losses are ignored. */
   readonly params?: LossParams;
-  /** Float labels may be `noLabel`, which does not count. */
+  /** Float labels may be `noLabel`, which is ignored. */
   readonly partly?: boolean | undefined;
 }
 
 export interface Attached {
   /** Scalar float32 (`external`: the output itself). */
   readonly loss: Value;
-  /** How many elements (or how much class weight) the mean runs over, scalar float32. */
+  /** The number of elements (or the sum of class weights) that the mean runs over, scalar float32. */
   readonly weight: Value;
   /** The label input, `d_<output>` for `external`, undefined for `output`. */
   readonly labels: Value | undefined;
-  /** Where the gradient enters, and the gradient, which is not of a half type even where that value is. */
+  /**
+   * The value at which differentiation starts, and its gradient, which is never half precision even if the value is.
+   */
   readonly seed: readonly [Value, Value];
 }
 
-/** What a formula reads. */
+/** The input of a formula. */
 export interface LossSite {
   readonly choice: ChosenLoss;
   readonly options: LossOptions;

@@ -20,7 +20,7 @@ interface ClassRows {
   readonly classCount: () => Value;
 }
 
-/** What a formula over classes reads. */
+/** The input of a formula over classes. */
 export interface ClassTerms extends ClassRows {
   /** One weight per class; undefined: all are 1. */
   readonly weights: Value | undefined;
@@ -52,7 +52,7 @@ export type ClassFormula = (g: Builder, t: ClassTerms) => readonly [rowLoss: Val
 export const crossEntropy: ClassFormula = (g, t) => {
   const { nll, rowWeight, oneLess, sum, total, options } = t;
   const hard = g.Mul(nll, rowWeight);
-  // Where nothing but the label's own share changes, the sum waits for the factor of the row.
+  // If only the share of the label itself changes, the division by the sum is merged with the factor of the row.
   const hardGrad = g.Mul(oneLess, g.Div(rowWeight, sum === undefined ? total : g.Mul(sum, total)));
   return options.labelSmoothing === 0 ? [hard, hardGrad] : smoothed(g, t, options.labelSmoothing, hard, hardGrad);
 };

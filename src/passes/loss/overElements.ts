@@ -52,7 +52,7 @@ export const overElements =
     return { loss, weight, labels, seed: [tensor, g.Div(dz, total)] };
   };
 
-/** How many elements count, as a scalar. */
+/** The number of counted elements, as a scalar. */
 function countOf(g: Builder, z: Value, counts: Value | undefined): Value {
   if (counts !== undefined) return g.ReduceSum(g.Cast(counts, { to: 1 }), undefined, { keepdims: 0 });
   const size = z.shape?.reduce<number | undefined>(

@@ -1,6 +1,6 @@
 /**
  * Provides a deployed model with its adapter: as weights inside it, or as inputs. The model has its branches already
- * (lowerBeside); here A and B of the main graph take the requested form. Bodies and functions read them from there, so
+ * (lowerModelGraph); here A and B of the main graph take the requested form. Bodies and functions read them from there, so
  * they need no change.
  *
  *   baked initializers
@@ -29,9 +29,7 @@ import {
 import { rankSymbol, strengthName } from '../../graph/served.ts';
 import { inlineTensor, tensorOf } from '../../graph/tensor.ts';
 
-/**
- * Changes the model in place. `strength` adds a scalar input that every branch is multiplied by. Returns its name.
- */
+/** Changes the model in place. `strength` adds a scalar input that scales every branch. Returns its name. */
 export function exposeAdapters(
   model: Model,
   layers: readonly Layer[],

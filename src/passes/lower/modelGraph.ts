@@ -17,7 +17,7 @@ import { attrsOf } from '../dialect/nodes.ts';
 import { kindNamed } from '../select/layers/index.ts';
 
 /** Expands every Adapted and Branch node of the model, bodies and functions included. In place. */
-export function lowerBeside(model: Model): void {
+export function lowerModelGraph(model: Model): void {
   // Scalars of the main graph and its bodies are shared initializers; functions cannot have any, so theirs are Constant
   // nodes.
   const shared = createBuilder();
@@ -42,7 +42,7 @@ export function lowerBeside(model: Model): void {
     dropDetached(graph);
     uniqueNames(graph);
   }
-  // A, B and scalars are initializers that are no inputs: such exist since IR 4.
+  // A, B and scalars are initializers that are not inputs: they exist since IR 4.
   model.irVersion = Math.max(model.irVersion, 4);
 }
 

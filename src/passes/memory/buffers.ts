@@ -30,7 +30,10 @@ export interface BufferPlan {
   readonly buffers: readonly Buffer[];
 }
 
-/** Kernels that hand their first input on: those of views, and Dropout's, which is the identity where nothing is trained. */
+/**
+ * Kernels that pass their first input on without a copy: those of views, and Dropout's, which is the identity outside
+ * training.
+ */
 const isAlias = (node: Node): boolean => kindOf(node) === 'view' || (node.op === 'Dropout' && node.domain === '');
 
 interface Open {
@@ -58,7 +61,7 @@ export function planBuffers(graph: Graph): BufferPlan {
       const result = results.has(v);
       const [input] = i === 0 && !result ? node.inputs : [];
       const source = input === undefined ? undefined : at.get(input);
-      // Of a graph's input or a weight: nothing new.
+      // A view of a graph input or a weight: no new buffer.
       const alias = isAlias(node);
       if (input !== undefined && alias && source === undefined) continue;
       const buffer =

@@ -138,7 +138,7 @@ export function packedBytes({ graph }: Model): number {
   return total;
 }
 
-/** The symbols that the shapes of a graph's values are made of, but for lengths that nobody feeds. */
+/** The symbols in the shapes of a graph's inputs, which must be given as numbers. */
 export function lengthsNeeded(graph: Graph): Set<string> {
   const needed = new Set<string>();
   for (const v of graph.inputs) for (const d of v.shape ?? []) for (const s of symbolsOf(d)) needed.add(s);

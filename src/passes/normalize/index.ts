@@ -30,9 +30,9 @@ const oldest = 7;
 const newest = 26;
 const least = 18;
 
-/** What the passes of `normalization` work on. */
+/** The context of the passes of `normalization`. */
 export interface NormalizeContext extends PassContext {
-  /** The opset of nodes that came out of functions, until all nodes have one. */
+  /** The opset of each node from an inlined function, until all nodes have one opset. */
   versions: ReadonlyMap<Node, number>;
   /** Opset of the source. */
   readonly from: number;
@@ -56,29 +56,29 @@ export const normalization: Stage<NormalizeContext> = {
   makes: 'one opset form, no functions, constants as initializers, shape arithmetic folded',
   tidies: false,
   dialect: true,
-  // Nodes of several opsets beside each other fit no single table.
+  // Nodes of several opsets together match no single table.
   verifiable: (c) => c.versions.size === 0,
   passes: [
     {
       name: 'inline-functions',
-      why: 'bodies of functions become ordinary nodes before anything looks at nodes; each remembers the opset it was written for',
+      why: 'bodies of functions become ordinary nodes before other passes visit nodes; each is recorded with the opset that it was written for',
       run: (c) => {
         c.versions = inlineFunctions(c.model);
       },
     },
     {
       name: 'default-inputs',
-      why: 'inputs with a default that training does not feed are constants',
+      why: 'inputs with a default, which training does not feed, become constants',
       run: ({ model }) => fixDefaults(model),
     },
     {
       name: 'constants',
-      why: 'constants have one form before rules ask for their content',
+      why: 'constants get one form before rules read their content',
       run: ({ model }) => constantsToInitializers(model),
     },
     {
       name: 'upgrade',
-      why: 'operators take the form of one opset; types are inferred node by node on the way, because some old forms can be rewritten better with a known rank',
+      why: 'operators are converted to one opset; types are inferred node by node meanwhile, because some old forms have a better rewrite for a known rank',
       run: (c) => {
         const { model } = c;
         const to = targetOpset(model, c);
@@ -92,7 +92,7 @@ export const normalization: Stage<NormalizeContext> = {
     },
     {
       name: 'bind-inputs',
-      why: 'empty caches and the like fix dimensions, and dimensions are what folding is about',
+      why: 'inputs with a fixed value, such as empty caches, fix dims, which the next pass folds',
       when: { text: 'for training graphs', holds: (c) => c.bind !== undefined },
       run: ({ model, bind }) => {
         bind?.(model);
@@ -101,17 +101,17 @@ export const normalization: Stage<NormalizeContext> = {
     },
     {
       name: 'fold-shapes',
-      why: 'shape arithmetic of known dimensions becomes constants',
+      why: 'shape arithmetic on known dims becomes constants',
       run: ({ model }) => foldShapes(model),
     },
     {
       name: 'remove-dead',
-      why: 'folding leaves nodes and domains that nothing uses',
+      why: 'folding leaves unused nodes and domains',
       run: ({ model }) => {
         removeDead(model);
         dropUnusedDomains(model);
         for (const graph of model.graph.allGraphs()) {
-          // Both refer to values by names that may be gone.
+          // Both refer to values by names that may no longer exist.
           graph.strayInfo.length = 0;
           graph.quantization.length = 0;
         }

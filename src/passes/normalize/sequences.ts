@@ -134,7 +134,7 @@ function mapped(node: Node, graph: Graph, { lists, infer }: Site): Node[] {
   const [first] = node.inputs;
   const count = first && lists.get(first)?.length;
   if (count === undefined || body === undefined) return [];
-  // A further input may be a sequence of as many elements, or a tensor that all runs read.
+  // A further input may be a sequence of equally many elements, or a tensor that all copies read.
   const inputs = node.inputs.map((v) => (v?.type?.kind === 'sequence' ? lists.get(v) : v));
   if (inputs.some((v) => v === undefined || (Array.isArray(v) && v.length !== count))) return [];
   const outputs: Value[][] = node.outputs.map(() => []);

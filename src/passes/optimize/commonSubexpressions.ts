@@ -1,15 +1,16 @@
-/** Small clean-ups of a finished training graph: equal nodes become one, marks of the builders go. */
+/** Common-subexpression elimination; removes Identity nodes. */
 import { type Attr, type Graph, type Node, replaceUses, type Value } from '../../graph/model.ts';
 import { isRandom } from '../../graph/operators.ts';
 
 /**
- * Merges nodes that compute the same from the same inputs (a forward product that a gradient rule asked for again, shapes), and
- * drops Identity nodes that no output is named by. In place, bodies each for itself; the first of equal nodes stays.
+ * Merges nodes that compute the same from the same inputs (a forward value that a gradient rule recomputes, shapes),
+ * and removes Identity nodes that do not name a graph output. In place, each body separately; the first of equal nodes
+ * stays.
  */
-export function simplify(graph: Graph): void {
-  for (const node of graph.nodes) for (const body of node.bodies) simplify(body);
+export function mergeCommonSubexpressions(graph: Graph): void {
+  for (const node of graph.nodes) for (const body of node.bodies) mergeCommonSubexpressions(body);
   const outputs = new Set(graph.outputs);
-  // A value that a body hands out is no use of a node, so such outputs are looked up here.
+  // Outputs of bodies are not in `Value.uses`, so they are looked up here.
   const handedOut = new Map<Value, Graph[]>();
   for (const n of graph.nodes)
     for (const body of n.bodies)
@@ -82,7 +83,7 @@ function attrKey(attr: Attr): string {
     case 'strings':
       return `strings:${attr.value.map((s) => s.join()).join('/')}`;
     default: {
-      // Anything larger is equal only to itself.
+      // Attributes of other kinds are equal only to themselves.
       const known = objects.get(attr) ?? objectCount++;
       objects.set(attr, known);
       return `object:${known}`;

@@ -1,11 +1,11 @@
 /**
- * Weights that a graph unpacks from constants (DequantizeLinear, a Cast to a wider type, and the Transpose or Reshape behind it) are
- * unpacked anew for each reader, just before it. A weight that the forward and the backward shared would stay unpacked between
- * them, and so would all others: the memory of the model in float32. ONNX Runtime leaves equal DequantizeLinear nodes apart, equal
- * casts only without its CommonSubexpressionElimination.
+ * Unpacks weights separately for each reader, just before it, if they are stored packed (DequantizeLinear, a Cast to a
+ * wider type, and the Transpose or Reshape behind it). If forward and backward shared an unpacked weight, it would stay
+ * in memory between them, as would all others: the whole model in float32. ONNX Runtime does not merge equal
+ * DequantizeLinear nodes, and merges equal Casts only with its CommonSubexpressionElimination.
  *
- * ONNX Runtime runs a node's inputs from the last one in the file to the first (GraphViewer's reverse depth-first order), so
- * what stands first in the file runs last: right before the node that needs it.
+ * ONNX Runtime runs a node's inputs from the last one in the file to the first (GraphViewer's reverse depth-first
+ * order), so the first nodes of the file run last: right before the node that needs them.
  */
 import { cloneMap, cloneNodes } from '../../graph/clone.ts';
 import type { Graph, Node, Use, Value } from '../../graph/model.ts';
@@ -13,7 +13,7 @@ import type { OpKind } from '../../graph/operatorRow.ts';
 import { kindOf } from '../../graph/operators.ts';
 import { dataTypeBits, inlineBytes } from '../../graph/tensor.ts';
 
-/** Sums over an inner length. */
+/** The kinds of operators that sum over an inner dim. */
 const products: ReadonlySet<OpKind | undefined> = new Set<OpKind>(['matmul', 'einsum', 'convolution']);
 
 /** In place, on a graph in its final order. Adds copies of nodes, never of constants. */
@@ -23,7 +23,7 @@ export function dequantizeLate(graph: Graph): void {
   const unpacks = new Set<Node>();
   for (const node of graph.nodes) {
     if (node.bodies.length > 0 || node.outputs.length !== 1 || node.inputs.length === 0) continue;
-    // A product is no weight, also where both its factors are constant.
+    // The result of a MatMul is not a weight, even if both operands are constant.
     if (products.has(kindOf(node))) continue;
     const makers = node.inputs.flatMap((v) => v?.producer ?? []);
     const fixed = node.inputs.every((v) => v === undefined || v.tensor !== undefined || isFrom(v, constant));
@@ -36,7 +36,7 @@ export function dequantizeLate(graph: Graph): void {
     ...graph.outputs,
     ...[...graph.allGraphs()].flatMap((g) => (g === graph ? [] : g.outputs)),
   ]);
-  // A computed scale goes with what it scales.
+  // A computed scale is moved together with the weight.
   const moved = new Set(unpacks);
   for (const node of moved) for (const v of node.inputs) if (v?.producer !== undefined) moved.add(v.producer);
   const first = graph.nodes.filter((n) => moved.has(n));
@@ -45,7 +45,7 @@ export function dequantizeLate(graph: Graph): void {
   for (const node of weights) {
     const [value] = node.outputs;
     if (value === undefined) continue;
-    // What leaves as a whole, or enters a body, stays one value.
+    // A value that is a graph output, or that a body reads, is not copied.
     const readers = [...value.uses].filter((u) => !unpacks.has(u.node) && u.node.graph === graph);
     const kept = handedOut.has(value) || readers.length < value.uses.size;
     for (const use of kept ? readers : readers.slice(1)) copies.push(...copyFor(use, node, weights));
@@ -57,7 +57,7 @@ export function dequantizeLate(graph: Graph): void {
 
 const startsUnpacking = (node: Node): boolean => node.op === 'DequantizeLinear' || widensWeight(node);
 
-/** A cast of a stored weight to a wider type: the graph has it because the narrow one has no kernels. */
+/** Whether a Cast widens a stored weight, as it does if the narrow type has no kernels. */
 function widensWeight({ op, domain, inputs: [w], outputs: [wide] }: Node): boolean {
   const { tensor } = w ?? {};
   if (op !== 'Cast' || domain !== '' || tensor === undefined || wide?.dtype === undefined) return false;
@@ -66,7 +66,7 @@ function widensWeight({ op, domain, inputs: [w], outputs: [wide] }: Node): boole
 
 const isFrom = (v: Value, nodes: ReadonlySet<Node>): boolean => v.producer !== undefined && nodes.has(v.producer);
 
-/** The nodes that unpack a value, once more, for this reader alone. */
+/** Copies of the nodes that unpack a value, for this reader alone. */
 function copyFor(use: Use, last: Node, unpacks: readonly Node[]): Node[] {
   const needed = new Set([last]);
   for (const node of needed) for (const v of node.inputs) if (v?.producer !== undefined) needed.add(v.producer);

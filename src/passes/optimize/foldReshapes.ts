@@ -1,13 +1,14 @@
 /**
- * Reshapes to lengths that are known say so, and those that follow one another become one. ONNX Runtime 1.30 fuses Reshape, Squeeze
- * and Unsqueeze behind a Reshape where the last result's lengths are known (ReshapeFusion, from level `basic` on), and does not load
- * a graph in which it fuses one whose lengths another node computes: "Attempting to get index by a name which does not exist".
+ * Makes the shape of a Reshape a constant if it is known, and merges consecutive ones. ONNX Runtime 1.30 fuses Reshape,
+ * Squeeze and Unsqueeze behind a Reshape if the last result's dims are known (ReshapeFusion, from level `basic` on),
+ * and fails to load a graph in which it fuses one whose shape is computed by a node: "Attempting to get index by a name
+ * which does not exist".
  */
 import type { Builder } from '../../graph/builder.ts';
 import type { Graph, Node, Value } from '../../graph/model.ts';
 import { kindOf } from '../../graph/operators.ts';
 
-/** The views that ReshapeFusion fuses: it knows neither Flatten nor Identity. */
+/** The views that ReshapeFusion fuses: all but Flatten and Identity. */
 const reshapes = (node: Node): boolean => kindOf(node) === 'view' && node.op !== 'Flatten' && node.op !== 'Identity';
 
 /** In place, bodies included. */
@@ -23,14 +24,14 @@ export function knownReshapes(graph: Graph, g: Builder): void {
       node.setInput(0, from);
       node.setInput(1, g.ints(dims));
       node.attrs.clear();
-      // A length of zero would mean "copy".
+      // Without allowzero a dim of zero would mean "copy".
       if (dims.includes(0)) node.attrs.set('allowzero', { kind: 'int', value: 1 });
     }
 }
 
 /**
- * A Reshape with one length that is not known computes it itself: nothing has to hold a value whose lengths a node would read later. In place,
- * not for bodies.
+ * Lets a Reshape infer its one unknown dim, so that no value must be kept for a node that would read its shape later.
+ * In place, not for bodies.
  */
 export function inferLengths(graph: Graph, g: Builder): void {
   for (const node of graph.nodes) {
@@ -42,10 +43,10 @@ export function inferLengths(graph: Graph, g: Builder): void {
   }
 }
 
-/** A Reshape whose lengths a node computes. */
+/** Whether the shape of a Reshape is computed by a node. */
 const isComputed = (node: Node): boolean => node.op === 'Reshape' && node.inputs[1]?.producer !== undefined;
 
-/** What the node reads, behind others of its kind as far as the last one of computed lengths. */
+/** The input of the node, traced back through views to the last one with a computed shape. */
 function source(node: Node, graph: Graph): Value | undefined {
   let found = node.inputs[0];
   for (let at = found?.producer; at?.graph === graph && reshapes(at); at = at.inputs[0]?.producer)

@@ -1,6 +1,7 @@
 /**
- * Transposes and scalar factors inside products. Operands of a matrix product go through Gemm's flags, those of a batched one through
- * FusedMatMul (com.microsoft, with CPU and CUDA kernels): no tensor is turned in memory for a product that can read it as it lies.
+ * Fuses Transposes and scalar factors into MatMuls. Matrices use Gemm's flags, batched operands FusedMatMul
+ * (com.microsoft, with CPU and CUDA kernels): no tensor is transposed in memory if the MatMul can read it in its stored
+ * layout.
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, type Node, takePlace, type Value } from '../../graph/model.ts';
@@ -22,7 +23,7 @@ const transposed = pattern(
     .Transpose(op.MatMul(any('a'), any('b')).node('product').once)
     .where(({ product }, node) => isMatrixProduct(product) && swapsLast(node)),
 );
-/** In place; new nodes are detached until `graph.adopt()`. True where the graph needs the com.microsoft domain. */
+/** In place; new nodes are detached until `graph.adopt()`. True if the graph needs the com.microsoft domain. */
 export function fuseTransposes(graph: Graph, g: Builder): boolean {
   let fused = false;
   const put = (node: Node, made: Value): void => {
@@ -30,14 +31,14 @@ export function fuseTransposes(graph: Graph, g: Builder): boolean {
     if (old === undefined) return;
     takePlace(old, made, [graph], '.unfused');
   };
-  // From the end: a product that a Transpose stands behind is taken with it.
+  // In reverse order, so that a Transpose behind a MatMul is fused together with it.
   for (const node of graph.nodes.toReversed()) {
     // (aᵀ·b)ᵀ = bᵀ·a
     const inner = transposed.at(node)?.bound;
     if (inner !== undefined) {
       const [a, b] = [turned(inner.a), turned(inner.b)];
       const made = g.within(from(node), () => product(g, flip(b), flip(a), 1));
-      // In its place: a gradient of a weight at the end of the file would keep its activation until then.
+      // At the same position: the gradient of a weight at the end of the file would keep its activation until then.
       if (made.producer !== undefined) graph.insertAfter(node, made.producer);
       put(node, made);
       continue;
@@ -54,8 +55,8 @@ export function fuseTransposes(graph: Graph, g: Builder): boolean {
 }
 
 /**
- * A scalar factor on an operand of products only becomes their alpha: the pass over the tensor goes. In place; products without an
- * alpha must have been given one (`fuseTransposes` leaves such MatMuls, which are rewritten here).
+ * Moves a scalar factor into the alpha of the MatMuls that read it, if nothing else does: this saves a pass over the
+ * tensor. In place; a MatMul without an alpha (`fuseTransposes` leaves some) is rewritten here.
  */
 export function fuseFactors(graph: Graph): boolean {
   let fused = false;
@@ -66,7 +67,7 @@ export function fuseFactors(graph: Graph): boolean {
     if (y === undefined || factor === undefined || outputs.has(y) || y.uses.size === 0) continue;
     const uses = [...y.uses];
     if (!uses.every((u) => u.node.graph === graph && u.index < 2 && takesFactor(u.node))) continue;
-    // A product that reads it twice would need the square.
+    // A MatMul that reads it twice would need the square.
     if (new Set(uses.map((u) => u.node)).size < uses.length) continue;
     for (const { node: user, index } of uses) {
       user.setInput(index, factor.v);
@@ -83,7 +84,7 @@ export function fuseFactors(graph: Graph): boolean {
   return fused;
 }
 
-/** The value and the factor. */
+/** The scaled value and the factor. */
 function factorOf(node: Node): { readonly v: Value; readonly value: number } | undefined {
   const { v, times, over = 0 } = scaled.at(node)?.bound ?? {};
   const factor = times ?? 1 / over;
@@ -95,15 +96,15 @@ const takesFactor = (node: Node): boolean =>
   (node.op === 'Gemm' && node.domain === '' && node.inputs[0]?.dtype === 'float32') ||
   (node.op === 'FusedMatMul' && node.domain === contrib);
 
-/** A sum of a product and a matrix of its shape: the matrix becomes the C of Gemm. In place. */
+/** Makes a matrix that is added to a MatMul of its shape the C of Gemm. In place. */
 export function fuseSums(graph: Graph): void {
   const gone = new Set<Node>();
   const order = new Map(graph.nodes.map((n, i) => [n, i]));
   const at = (node: Node | undefined): number => (node === undefined ? -1 : (order.get(node) ?? Infinity));
   const gemm = op.Gemm(anything, anything).node('gemm').once;
-  // Where the C of a product is a product again, that one takes the sum in.
+  // If the C of a Gemm is a Gemm itself, the inner one gets the sum.
   const outer = op.Gemm(anything, anything, gemm).node('last').once;
-  // The other operand must be there when the product runs.
+  // The other operand must be computed before the Gemm runs.
   const sum = op
     .Add(any('other'), oneOf(outer, gemm))
     .where(({ other, gemm }) => sameShape(gemm.outputs[0]?.shape, other.shape) && at(other.producer) < at(gemm));
@@ -144,7 +145,7 @@ const isProduct = ({ op, domain, inputs: [a, b] }: Node): boolean =>
 const isMatrixProduct = (node: Node): boolean =>
   isProduct(node) && node.inputs[0]?.shape?.length === 2 && node.inputs[1]?.shape?.length === 2;
 
-/** The operand behind Transposes of its last two axes. */
+/** The operand before Transposes of its last two axes. */
 function turned(v: Value | undefined): Operand {
   if (v === undefined) throw new Error('a product lacks an operand');
   const [inner] = v.producer?.inputs ?? [];
@@ -153,7 +154,7 @@ function turned(v: Value | undefined): Operand {
     : { v, trans: 0 };
 }
 
-/** The scalar that the product alone is multiplied with or divided by. */
+/** The scalar factor or divisor behind a MatMul, if it is the only reader. */
 function scaledBehind({ outputs: [y] }: Node): { node: Node; value: number } | undefined {
   const found = y && factorBehind(y);
   const value = scalarOf(found?.bound.by);

@@ -1,10 +1,11 @@
 /**
- * `--precision fp16|bf16` on CUDA: not the frozen weights alone, activations and gradients have the half type too, between products
- * with such weights and from there through everything that needs no float32. It halves what a step reads, writes and keeps.
+ * Implements `--precision fp16|bf16` on CUDA: activations and gradients are half precision in addition to the frozen
+ * weights, from MatMuls with such weights through all operators that do not need float32. This halves the memory that a
+ * step reads, writes and keeps.
  *
- * What stays float32, as under torch.autocast: the state and the optimizer, the loss, normalizations, the residual stream (whatever is
- * summed with a float32 value of its shape), factors of rows, sums of whole tensors. A and B are rounded for their products, which
- * sum in float32; their gradients leave the products rounded once.
+ * As under torch.autocast these stay float32: the state and the optimizer, the loss, normalizations, the residual
+ * stream (values that are summed with a float32 value of the same shape), row factors, sums of whole tensors. A and B
+ * are rounded for their MatMuls, which accumulate in float32; their gradients are rounded once, as results of MatMuls.
  */
 import { type Builder, createBuilder } from '../../graph/builder.ts';
 import { constant, type Graph, Node, readsOf, tensorType, Value } from '../../graph/model.ts';
@@ -20,7 +21,7 @@ import { sameShape } from '../common/shapeTools.ts';
 import { castTo } from '../precision/missingKernels.ts';
 import { storedBehind } from '../precision/storedBehind.ts';
 
-/** The kind of an operator that has CUDA kernels of the type (of both half types where none is given). */
+/** The kind of an operator with CUDA kernels of this type (of both half-precision types if none is given). */
 function halfKind(node: Node, type?: HalfType): OpKind | undefined {
   const { kind, cudaHalf } = factsOf(node) ?? {};
   return cudaHalf === 'both' || (cudaHalf !== undefined && cudaHalf === type) ? kind : undefined;
@@ -29,11 +30,11 @@ const isProduct = (node: Node): boolean => halfKind(node) === 'matmul';
 const isMoving = (node: Node): boolean => ['view', 'move'].includes(halfKind(node) ?? '');
 const ofAnyType = (node: Node): boolean => kindOf(node) === 'shape';
 
-/** Masks are written with the least float32. Beyond this they would be minus infinity, and a row of nothing else has no finite softmax. */
+/** The limit for rounded constants and masks: a row of a mask with only minus infinity has no finite softmax. */
 const most: Readonly<Record<HalfType, number>> = { float16: 6e4, bfloat16: (2 - 2 ** -7) * 2 ** 127 };
 
-/** In place, bodies included, on a finished graph in its order; every graph keeps float32 at its edges. */
-export function narrow(graph: Graph, type: HalfType): void {
+/** In place, bodies included, on a finished graph in its order; the inputs and outputs of every graph stay float32. */
+export function halfActivations(graph: Graph, type: HalfType): void {
   for (const own of graph.allGraphs()) smallFirst(own);
   const active = activeValues(graph);
   for (const own of [...graph.allGraphs()]) narrowOne(own, type, own === graph ? (v) => active.has(v) : () => true);
@@ -58,13 +59,13 @@ function narrowOne(graph: Graph, type: HalfType, isActive: (v: Value) => boolean
   dropIdleCasts(graph, narrowing.outputs);
 }
 
-/** One graph on its way from float32 to the half type. */
+/** The conversion of one graph from float32 to half precision. */
 interface Narrowing {
   readonly graph: Graph;
   readonly type: HalfType;
   readonly plan: Plan;
   readonly g: Builder;
-  /** Values in the half type, by the float32 values that they replace. */
+  /** Half-precision values, by the float32 values that they replace. */
   readonly halves: Map<Value, Value>;
   readonly inserted: Insertions;
   /** Outputs of the graph and of bodies in it, which stay float32. */
@@ -95,7 +96,7 @@ function narrowOutputs({ graph, type, plan, g, halves, inserted, outputs }: Narr
       inserted.behind(producer, cast(g, made, v, 'float32', 'narrow'));
       continue;
     }
-    // The backward casts once more for itself, so that what is kept is the narrow one.
+    // The backward gets its own Cast, so that only the half-precision value is kept until then.
     for (const [rule, users] of [
       ['narrow', uses.filter((u) => !isBackward(u.node))],
       ['grad/narrow', uses.filter((u) => isBackward(u.node))],
@@ -113,7 +114,7 @@ function narrowOutputs({ graph, type, plan, g, halves, inserted, outputs }: Narr
   }
 }
 
-/** Nodes that compute in the half type read their float32 inputs in it. */
+/** Nodes that compute in half precision read float32 inputs through a Cast. */
 function narrowInputs(narrowing: Narrowing): void {
   for (const node of narrowing.graph.nodes) {
     if (!narrowing.plan.computed.has(node)) continue;
@@ -123,7 +124,7 @@ function narrowInputs(narrowing: Narrowing): void {
   }
 }
 
-/** v in the half type: the node's own output, the stored weight, a rounded constant, or a Cast right behind its producer. */
+/** v in half precision: the node's own output, the stored weight, a rounded constant, or a Cast behind its producer. */
 function halfOf({ graph, type, plan, g, halves, inserted }: Narrowing, v: Value): Value {
   const known = halves.get(v) ?? storedBehind(v);
   if (known !== undefined) return known;
@@ -135,7 +136,7 @@ function halfOf({ graph, type, plan, g, halves, inserted }: Narrowing, v: Value)
   const made = new Value(`${v.name}.${type}`, tensorType(type, v.shape));
   const producer = v.producer?.graph === graph ? v.producer : undefined;
   let from = v;
-  // Masks are added.
+  // A mask is an operand of Add.
   if ([...v.uses].some((u) => u.node.op === 'Add' && plan.computed.has(u.node))) {
     from = new Value(`${v.name}.clipped`, v.type);
     const bounds = [-most[type], most[type]].map((x) => g.float(x));
@@ -150,15 +151,15 @@ function halfOf({ graph, type, plan, g, halves, inserted }: Narrowing, v: Value)
   return made;
 }
 
-/** Removes Casts of weights that are read as they are stored now. */
+/** Removes unused Casts of weights that are now read as stored. */
 function dropIdleCasts(graph: Graph, outputs: ReadonlySet<Value>): void {
   const isIdle = (n: Node): boolean => n.op === 'Cast' && n.outputs.every((o) => o.uses.size === 0 && !outputs.has(o));
   graph.removeAll(new Set(graph.nodes.filter(isIdle)));
 }
 
 /**
- * x·W + s·(h·B) with the small term first: a product rounds once, behind the sum with its C. The other way round a branch that has
- * hardly moved yet is less than half a unit of x·W, and would be rounded away, always.
+ * Computes x·W + s·(h·B) with the small term first: a Gemm rounds once, after the sum with its C. In the other order, a
+ * branch that is still close to zero is less than half a unit of x·W, and would always be rounded away.
  */
 function smallFirst(graph: Graph): void {
   for (const node of [...graph.nodes]) {
@@ -182,16 +183,16 @@ function smallFirst(graph: Graph): void {
 }
 
 interface Plan {
-  /** Nodes that compute in the half type, or move what has it. */
+  /** Nodes that compute in half precision, or move such values. */
   readonly computed: ReadonlySet<Node>;
-  /** What they make, float32 before. */
+  /** Their outputs, float32 before. */
   readonly values: ReadonlySet<Value>;
 }
 
 function planFor(graph: Graph, type: HalfType, isActive: (v: Value) => boolean): Plan {
   const computed = new Set<Node>();
   const values = new Set<Value>();
-  /** Activations that are needed in the half type anyway. */
+  /** Activations that are needed in half precision in any case. */
   const wanted = new Set<Value>();
   for (const node of graph.nodes)
     if (readsStored(node)) for (const v of node.inputs.slice(0, 2)) if (v !== undefined) wanted.add(v);
@@ -202,8 +203,7 @@ function planFor(graph: Graph, type: HalfType, isActive: (v: Value) => boolean):
     computed.add(node);
     for (const o of node.outputs) if (o.dtype === 'float32') values.add(o);
   }
-  // Where the only thing that comes of it is cast back, nothing is gained by rounding a step earlier. A GELU that has
-  // kernels of float16 alone is left in it all the same.
+  // Rounding one step earlier gains nothing if the result is only cast back. A float16-only GELU is kept nevertheless.
   for (const node of graph.nodes.toReversed()) {
     if (!computed.has(node) || halfKind(node) !== 'elementwise') continue;
     const isLast = node.outputs.every((o) => o.uses.size > 0 && [...o.uses].every((u) => !computed.has(u.node)));
@@ -211,7 +211,7 @@ function planFor(graph: Graph, type: HalfType, isActive: (v: Value) => boolean):
     computed.delete(node);
     for (const o of node.outputs) values.delete(o);
   }
-  // A and B are cast before the state is cut where nobody reads them wide.
+  // A and B are cast before the state is split, unless a node reads them in float32.
   for (const node of graph.nodes.toReversed()) {
     if (ruleOf(node) !== 'state/unpack' || !isMoving(node) || !isFloat32(node)) continue;
     const users = node.outputs.flatMap((o) => [...o.uses]);
@@ -227,11 +227,11 @@ interface Site {
   readonly type: HalfType;
   readonly narrowed: (v: Value | undefined) => boolean;
   readonly wanted: ReadonlySet<Value>;
-  /** Whether a value depends on the state; in a body any may. */
+  /** Whether a value depends on the state; in a body every value is assumed to. */
   readonly isActive: (v: Value) => boolean;
 }
 
-/** Whether a node computes in the half type, by what of its inputs has it. */
+/** Whether this node runs in half precision, given which of its inputs are half. */
 function fits(node: Node, { type, narrowed, wanted, isActive }: Site): boolean {
   const key = opKey(node);
   const [a, b, c] = node.inputs;
@@ -250,17 +250,17 @@ function fits(node: Node, { type, narrowed, wanted, isActive }: Site): boolean {
     return data.some(narrowed) && data.every((v) => narrowed(v) || v?.tensor !== undefined);
   }
   if (key === 'Softmax') return narrowed(a);
-  // Sums of few numbers each: a vector or a scalar is what is left of a whole tensor.
+  // Sums of few numbers each: a vector or a scalar may be the sum of a whole tensor.
   if (key === 'ReduceSum') return narrowed(a) && (y?.shape?.length ?? 0) > 1 && axesOf(node) !== undefined;
   if (halfKind(node, type) !== 'elementwise') return false;
   if (ruleOf(node).startsWith('loss/') || ruleOf(node).startsWith('rowFactors')) return false;
   const data = node.inputs.slice(key === 'Where' ? 1 : 0).filter((v) => v !== undefined);
-  // What is summed with a float32 value of its shape joins a residual stream; a factor that the state has no part in does not.
+  // A sum with a float32 value of its shape is a residual stream; a factor that does not depend on the state is not.
   const isFactor = (v: Value): boolean => key === 'Mul' && !isActive(v) && sameShape(v.shape, y?.shape);
   return data.some(narrowed) && data.every((v) => narrowed(v) || isMinor(v, y) || isFactor(v));
 }
 
-/** A constant, or what is repeated over the result without being one number for a row of it: a mask, the angles of a rotary embedding. */
+/** A constant, or a broadcast value that is not one number per row: a mask, the angles of a rotary embedding. */
 function isMinor(v: Value, y: Value | undefined): boolean {
   const [of, all] = [v.shape, y?.shape];
   const same = sameShape(of, all);
@@ -268,13 +268,13 @@ function isMinor(v: Value, y: Value | undefined): boolean {
   return of !== undefined && all !== undefined && of.length > 0 && !same && of.at(-1) === all.at(-1);
 }
 
-/** A matrix of a few columns beside one of many: h = x·A beside dy, say. */
+/** Whether v has far fewer columns than the other operand, such as h = x·A and dy. */
 function isNarrower(v: Value, other: Value | undefined): boolean {
   const [of, beside] = [v, other].map((m) => (m?.shape?.length === 2 ? m.shape[1] : undefined));
   return typeof of === 'number' && typeof beside === 'number' && 4 * of <= beside;
 }
 
-/** What depends on the state. */
+/** The values that depend on the state. */
 function activeValues(graph: Graph): Set<Value> {
   const active = new Set<Value>();
   for (const node of graph.nodes)
@@ -283,16 +283,16 @@ function activeValues(graph: Graph): Set<Value> {
   return active;
 }
 
-/** A product with a weight that is stored in the half type. */
+/** Whether a MatMul reads a weight that is stored in half precision. */
 const readsStored = (node: Node): boolean =>
   isProduct(node) && node.inputs.slice(0, 2).some((v) => storedBehind(v) !== undefined);
 
 const isFloat32 = (node: Node): boolean => node.outputs.some((o) => o.dtype === 'float32');
 
-/** A or B, as it is cut from the state. */
+/** Whether a value is A or B, as split from the state. */
 const fromState = (v: Value | undefined): boolean => ruleOf(v?.producer) === 'state/unpack';
 
-/** The node of the graph that reads, or whose body does. */
+/** The node itself, or the node of this graph with the body that contains it. */
 function holder(node: Node, graph: Graph): Node {
   if (node.graph === graph) return node;
   return graph.nodes.find((n) => n.bodies.some((b) => [...b.allNodes()].includes(node))) ?? node;

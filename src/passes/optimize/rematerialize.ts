@@ -1,7 +1,8 @@
 /**
- * Activations that the backward computes once more instead of keeping (Chen et al. 2016, https://arxiv.org/abs/1604.06174). What can be
- * made of kept values by a pass over memory is made again where that frees enough for the time it takes; attention weights, which
- * take five passes and a product, where they would be gigabytes and most of what is kept (Dao et al. 2022, https://arxiv.org/abs/2205.14135).
+ * Rematerialization: the backward recomputes activations instead of keeping them (Chen et al. 2016,
+ * https://arxiv.org/abs/1604.06174). A value that can be computed from kept values in one pass over memory is
+ * recomputed if that frees enough memory for the time it takes; attention weights, which take five passes and a MatMul,
+ * only if they would be gigabytes and most of the kept memory (Dao et al. 2022, https://arxiv.org/abs/2205.14135).
  */
 import { type Graph, Node, readsOf, Value } from '../../graph/model.ts';
 import { factsOf, kindOf, numberAttr } from '../../graph/operators.ts';
@@ -10,24 +11,27 @@ import { forwardOf } from '../common/forwardNodes.ts';
 import { ruleOf } from '../common/ruleOf.ts';
 import { evaluate } from '../shapes/dims.ts';
 
-/** Of an H100: what a node costs its host, and what memory and TF32 products do in a microsecond. */
+/** The costs of an H100: host time per node, and bytes of memory traffic and TF32 operations per microsecond. */
 const device = { node: 9, bytes: 2.4e6, operations: 2e8 };
-/** A gigabyte that is freed may cost 1.5 ms. */
+/** Bytes that must be freed per microsecond: a gigabyte may cost 1.5 ms. */
 const worth = 1e9 / 1500;
-/** For lengths that the model leaves open: the first axis of an input, and the others. */
+/** Numbers for dims that the model leaves open: the first axis of an input, and the others. */
 export interface Usual {
   readonly batch: number;
   readonly length: number;
 }
-/** Smaller values are kept whoever reads them. */
+/** Smaller values are always kept. */
 const small = 2 ** 16;
-/** Attention weights of less than two gigabytes are kept whatever their share: their copies take time at any length. */
+/**
+ * Attention weights of less than two gigabytes are kept whatever their share: recomputing them takes time at any
+ * length.
+ */
 const plenty = 2e9;
-/** So many steps back from a value are looked at. */
+/** The most nodes of a recipe. */
 const depth = 12;
 
 /** In place, on a gradient graph with shapes, in its order. ONNX Runtime must not merge equal nodes again. */
-export function computeAgain(graph: Graph, usual: Usual = { batch: 8, length: 512 }): void {
+export function rematerialize(graph: Graph, usual: Usual = { batch: 8, length: 512 }): void {
   const forward = forwardOf(graph);
   if (forward === undefined) return;
   const again = chosen(graph, forward, sizes(graph, usual));
@@ -36,7 +40,7 @@ export function computeAgain(graph: Graph, usual: Usual = { batch: 8, length: 51
 
 type Made = Value & { readonly producer: Node };
 
-/** The forward nodes that the backward has copies of. */
+/** The forward nodes that the backward recomputes. */
 function chosen(graph: Graph, forward: ReadonlySet<Node>, bytes: (v: Value) => number): ReadonlySet<Node> {
   const choice = new Choice(graph, forward, bytes);
   const isLarge = (v: Value): boolean => bytes(v) >= small && bytes(v) < Number.POSITIVE_INFINITY;
@@ -55,13 +59,13 @@ function chosen(graph: Graph, forward: ReadonlySet<Node>, bytes: (v: Value) => n
   return choice.again;
 }
 
-/** What the backward keeps of the forward, and what it computes again instead. */
+/** The forward values that the backward keeps, and the nodes that it recomputes instead. */
 class Choice {
   /** Forward values that the backward reads. */
   readonly kept = new Set<Value>();
-  /** Nodes to compute again. */
+  /** Nodes to recompute. */
   readonly again = new Set<Node>();
-  /** Values that stay whatever is chosen: outputs, and what bodies read. */
+  /** Values that are kept in any case: outputs, and values that bodies read. */
   readonly #pinned: Set<Value>;
   readonly #graph: Graph;
   readonly #forward: ReadonlySet<Node>;
@@ -83,7 +87,7 @@ class Choice {
     return [...list].reduce((n, v) => n + this.#bytes(v), 0);
   }
 
-  /** Last first: what a value is made of is looked at after it. */
+  /** The kept values that may be recomputed, last first: a value is visited before its inputs. */
   candidates(): Made[] {
     return this.#graph.nodes
       .toReversed()
@@ -92,7 +96,10 @@ class Choice {
       );
   }
 
-  /** The nodes that make a kept value of kept ones at the best rate, as many steps back as that takes. */
+  /**
+   * The nodes that recompute a kept value from other kept values, with as many steps back as give the best ratio of
+   * memory to time.
+   */
   recipe(target: Made, may: (node: Node) => boolean): Recipe | undefined {
     if (!may(target.producer)) return undefined;
     const nodes = new Set<Node>();
@@ -124,7 +131,7 @@ class Choice {
     }
   }
 
-  /** What `nodes` read that is neither at hand nor made by them. */
+  /** The inputs of `nodes` that are neither kept nor recomputed. */
   #missing(nodes: ReadonlySet<Node>, target: Value): Set<Value> {
     const found = new Set<Value>();
     for (const node of nodes)
@@ -154,7 +161,7 @@ class Choice {
 
 interface Recipe {
   readonly nodes: ReadonlySet<Node>;
-  /** What must be kept for it that is not now. */
+  /** Values that must be kept in addition. */
   readonly lacking: ReadonlySet<Value>;
   /** Bytes that need not be kept. */
   readonly gain: number;
@@ -162,13 +169,16 @@ interface Recipe {
   readonly time: number;
 }
 
-/** The bytes of values, with the usual numbers for the lengths that the graph's inputs leave open; infinite where a length is not known. */
+/**
+ * The bytes of values, with the usual numbers for dims that the graph's inputs leave open; infinite if a dim is
+ * unknown.
+ */
 function sizes(graph: Graph, usual: Usual): (v: Value) => number {
   const lengths = new Map<string, number>();
   for (const { shape } of graph.inputs)
     for (const [i, d] of (shape ?? []).entries())
       if (typeof d === 'string' && !lengths.has(d)) lengths.set(d, i === 0 ? usual.batch : usual.length);
-  // Rows without a sequence.
+  // A model with one symbol has rows without a sequence.
   if (lengths.size === 1) for (const d of lengths.keys()) lengths.set(d, usual.length);
   const known = new Map<Value, number>();
   return (v) => {
@@ -198,7 +208,7 @@ function timeOf(node: Node, bytes: (v: Value) => number): number {
 const isAlias = (node: Node): boolean => kindOf(node) === 'view';
 const isLoss = (node: Node): boolean => ruleOf(node).startsWith('loss/');
 
-/** One pass over memory. */
+/** Whether a node is one pass over memory. */
 function isPass(node: Node): boolean {
   if (node.bodies.length > 0 || isLoss(node)) return false;
   const facts = factsOf(node);
@@ -208,7 +218,8 @@ function isPass(node: Node): boolean {
     case 'elementwise':
     case 'move':
       return true;
-    // Statistics over the last axes are in the cache for the second read; other normalizations pass over memory several times.
+    // Rows of the last axes are still in the cache for the second read; other normalizations take several passes over
+    // memory.
     case 'normalization':
       return facts.axis === 'onwards';
     default:
@@ -216,23 +227,23 @@ function isPass(node: Node): boolean {
   }
 }
 
-/** W + s·A·B: with so short an inner length it is a pass over W. */
+/** W + s·A·B: its inner dim is so short that it is one pass over W. */
 const isMerge = ({ op, inputs: [, , c] }: Node): boolean => op === 'Gemm' && c?.tensor?.dims.length === 2;
 
-/** What attention weights are made by: softmax, and the product of queries and keys of each head. */
+/** Whether a node computes attention weights: Softmax, and the MatMul of queries and keys per head. */
 function isScores(node: Node): boolean {
   const [, b] = node.inputs;
   if (node.op === 'Softmax' && node.domain === '') return true;
   return kindOf(node) === 'matmul' && b?.tensor === undefined && (b?.shape?.length ?? 0) > 2;
 }
 
-/** The length that a product sums over. */
+/** The inner dim of a MatMul. */
 function innerOf(node: Node): number | undefined {
   const inner = node.inputs[0]?.shape?.at(numberAttr(node, 'transA') === 1 ? -2 : -1);
   return typeof inner === 'number' ? inner : undefined;
 }
 
-/** Copies stand before the first node that reads them. */
+/** Inserts copies of the nodes before their first reader. */
 function rewrite(graph: Graph, forward: ReadonlySet<Node>, again: ReadonlySet<Node>): void {
   const copies = new Map<Node, Node>();
   const order: Node[] = [];
@@ -253,7 +264,7 @@ function rewrite(graph: Graph, forward: ReadonlySet<Node>, again: ReadonlySet<No
     copies.set(node, copy);
     return copy;
   };
-  /** The value that the backward reads for one of the forward. */
+  /** The value that the backward reads instead of a forward value. */
   const late = (v: Value | undefined): Value | undefined => {
     const made = v?.producer;
     if (v === undefined || made === undefined || !forward.has(made)) return v;

@@ -1,6 +1,7 @@
 /**
- * Factors of rows behind products. (r·X)·W is r·(X·W) for a column r, and with a vocabulary of columns in X and a width in W the second
- * touches a hundred times fewer elements: the gradient of a cross-entropy is softmax minus one-hot, each row by its weight.
+ * Moves row factors behind MatMuls. (r·X)·W is r·(X·W) for a column r; if X has a vocabulary of columns and W only the
+ * model's width, the second form multiplies a hundred times fewer elements: the gradient of a cross-entropy is softmax
+ * minus one-hot, each row scaled by its weight.
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, takePlace, type Use, type Value } from '../../graph/model.ts';
@@ -8,7 +9,7 @@ import { attrsOf } from '../../graph/operators.ts';
 import { op, value } from '../common/pattern.ts';
 import { pattern } from '../common/patternSearch.ts';
 
-/** Infinite where it is not known. */
+/** The number of columns; infinite if it is unknown. */
 const widthOf = (v: Value | undefined): number =>
   typeof v?.shape?.[1] === 'number' ? v.shape[1] : Number.POSITIVE_INFINITY;
 const isMatrix = ({ shape }: Value): boolean => shape?.length === 2;
@@ -20,7 +21,7 @@ const rowFactor = pattern('factor of rows', factored);
 const isComputedScalar = (v: Value): boolean => v.shape?.length === 0 && v.tensor === undefined;
 const scaledFactor = pattern('scalar behind a factor of rows', op.Mul(factored.once, value('s', isComputedScalar)));
 
-/** In place, over float32 matrices that only products read; new nodes are detached until `graph.adopt()`. */
+/** In place, for float32 matrices that only MatMuls read; new nodes are detached until `graph.adopt()`. */
 export function moveRowFactors(graph: Graph, g: Builder): void {
   for (const { bound } of rowFactor.in(graph)) {
     const { x, r, y } = bound;
@@ -48,7 +49,10 @@ export function moveRowFactors(graph: Graph, g: Builder): void {
   }
 }
 
-/** (x·r)·s is x·(r·s) for a scalar s (a loss scale): one pass over the matrix. In place, as above; true where there was one. */
+/**
+ * Replaces (x·r)·s by x·(r·s) for a scalar s (a loss scale): one pass over the matrix instead of two. In place, as
+ * above; true if any was replaced.
+ */
 export function joinFactors(graph: Graph, g: Builder): boolean {
   let joined = false;
   for (const { root, bound } of scaledFactor.in(graph)) {
@@ -62,7 +66,10 @@ export function joinFactors(graph: Graph, g: Builder): boolean {
   return joined;
 }
 
-/** Where the factor goes: onto the product (`operand` undefined) or its other operand, and how wide that is. */
+/**
+ * The new position of the factor: the result of the MatMul (`operand` undefined) or its other operand, and the width
+ * there.
+ */
 function moveFor(
   { node, index }: Use,
   graph: Graph,
@@ -72,7 +79,7 @@ function moveFor(
   if (a?.shape?.length !== 2 || b?.shape?.length !== 2) return undefined;
   const { transA, transB } = node.op === 'Gemm' ? attrsOf(node, 'Gemm') : { transA: 0, transB: 0 };
   if (index === 0 && transA === 0) return c === undefined ? { width: widthOf(node.outputs[0]) } : undefined;
-  // Summed over rows: the other operand's rows take the factor as well.
+  // The MatMul sums over rows, so the factor can scale the rows of the other operand instead.
   if (index === 0 && transA === 1 && transB === 0) return { operand: 1, width: widthOf(b) };
   if (index === 1 && transB === 0 && transA === 1) return { operand: 0, width: widthOf(a) };
   return undefined;

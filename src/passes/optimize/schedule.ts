@@ -1,24 +1,26 @@
 /**
- * The order of nodes in a file decides the order in which ONNX Runtime runs them, and with it the memory: it walks back from the results,
- * depth first, and at each node runs the producer that stands last in the file first. In the order in which a gradient is derived
- * that puts everything which does not wait for the backward (slopes of activations, x·A) behind the forward, all layers at once.
+ * Orders the nodes of the file, which determines the order in which ONNX Runtime runs them, and so the memory: it walks
+ * back from the outputs, depth first, and at each node runs the producer that is last in the file first. In the order
+ * in which a gradient is derived, everything that does not depend on the backward (slopes of activations, x·A) would
+ * run right behind the forward, for all layers at once.
  */
 import { type Graph, type Node, producersOf, type Value } from '../../graph/model.ts';
 import { forwardOf } from '../common/forwardNodes.ts';
 
 /**
- * In place, bodies included: the file is filled from its end, each time with that node of those whose readers are placed which is to
- * run first. So the loss comes before the backward, gradients of A as soon as they can, and what does not wait for the loss (slopes,
- * activations computed again) right before its reader, since all else of the backward stands behind it.
- * https://github.com/microsoft/onnxruntime, core/graph/graph_viewer.cc
+ * In place, bodies included. Places nodes from the end of the file; each time, among the nodes whose readers are
+ * placed, the one that is to run first. So the loss runs before the backward, gradients of A run as early as possible,
+ * and nodes that do not depend on the loss (slopes, rematerialized activations) run right before their reader, because
+ * the rest of the backward is behind them in the file. https://github.com/microsoft/onnxruntime,
+ * core/graph/graph_viewer.cc
  */
 export function schedule(graph: Graph): void {
   for (const own of graph.allGraphs()) own.nodes.splice(0, own.nodes.length, ...scheduled(own));
 }
 
 /**
- * In place, where nodes were added behind a scheduled graph: what only `result`, one of its outputs, needs goes behind them and so
- * runs before the rest. The loss would keep the logits until the end.
+ * In place, after nodes were appended to a scheduled graph: moves the nodes that only `result`, one of its outputs,
+ * needs to the end, so that they run before the rest. Otherwise the loss would keep the logits until the end.
  */
 export function runFirst(graph: Graph, result: Value): void {
   const others = new Set<Node>();
@@ -37,7 +39,7 @@ function scheduled(graph: Graph): Node[] {
   const at = new Map(graph.nodes.map((n, i) => [n, i]));
   const needs = graph.nodes.map((n) => [...new Set(producersOf(n).flatMap((p) => at.get(p) ?? []))]);
   const classes = classesOf(graph, needs);
-  /** How many readers of a node are not placed. */
+  /** The number of readers of each node that are not placed yet. */
   const open = graph.nodes.map(() => 0);
   for (const list of needs) for (const p of list) open[p] = (open[p] ?? 0) + 1;
   const ready = heap();
@@ -58,8 +60,8 @@ function scheduled(graph: Graph): Node[] {
 }
 
 /**
- * For each node 0: it needs the end of the forward, or only the loss needs it; 1: the backward alone reads it, and it needs less of
- * the forward; 2: the forward.
+ * The class of each node. 0: it needs the end of the forward, or only the loss needs it; 1: only the backward reads it,
+ * and it needs less of the forward; 2: the forward.
  */
 function classesOf(graph: Graph, needs: readonly (readonly number[])[]): number[] {
   const forward = forwardOf(graph);
@@ -79,7 +81,7 @@ function classesOf(graph: Graph, needs: readonly (readonly number[])[]): number[
   return graph.nodes.map((n, i) => (forward.has(n) ? (both.has(i) ? 2 : 0) : reach[i] === end ? 0 : 1));
 }
 
-/** Of numbers, the smallest first. */
+/** A binary heap of numbers, the smallest first. */
 function heap(): { push(value: number): void; pop(): number | undefined } {
   const list: number[] = [];
   const value = (i: number): number => list[i] ?? Number.POSITIVE_INFINITY;

@@ -1,6 +1,7 @@
 /**
- * The gradient of attention weights with fewer passes over the [queries, keys] matrices. Of P = softmax(S) and O = P·V, the sum over
- * keys of P·dP is the sum over the head's width of O·dO (Dao et al. 2022), a matrix many times smaller.
+ * Computes the gradient of attention weights with fewer passes over the [queries, keys] matrices. For P = softmax(S)
+ * and O = P·V, the sum over keys of P·dP is the sum over the head's width of O·dO (Dao et al. 2022), whose operands are
+ * many times smaller.
  */
 import type { Builder } from '../../graph/builder.ts';
 import { type Graph, takePlace } from '../../graph/model.ts';
@@ -17,16 +18,16 @@ const gradient = pattern(
   'gradient of attention weights',
   op.Sub(weighted, op.Mul(p, op.ReduceSum(weighted, ints(-1)))),
 );
-/** V itself, or Vᵀ read through a Transpose of its own. */
+/** V itself, or Vᵀ read through its own Transpose. */
 const output = pattern('output of attention', op.MatMul(any('p'), oneOf(any('v'), op.Transpose(any('turned')))));
 
 /** In place; new nodes are detached until `graph.adopt()`. */
-export function smallSums(graph: Graph, g: Builder): void {
+export function softmaxGradientSums(graph: Graph, g: Builder): void {
   for (const { root, bound } of gradient.in(graph)) {
     const { p, dp, dO, v, turned, view } = bound;
     const [ds] = root.outputs;
     const [batch, heads] = p.shape?.length === 4 ? p.shape : [];
-    // With a view products run over the heads of a group at once (groupedHeads.ts).
+    // With a view, a MatMul runs over all heads of a group at once (groupedHeads.ts).
     const grouped = view !== undefined;
     if (ds === undefined || (grouped && (typeof heads !== 'number' || batch === null || dO.shape?.[0] !== batch)))
       continue;

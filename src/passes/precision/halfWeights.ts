@@ -29,7 +29,7 @@ export interface Stored {
  * In place, on an adapted model. Undefined if the weights have this type already. Throws BAD_OPTION if they have
  * another half-precision type, or if there are no float32 weights.
  */
-export function storeHalf(model: Model, type: HalfType): Stored | undefined {
+export function roundWeights(model: Model, type: HalfType): Stored | undefined {
   const graphs = graphsOf(model);
   const fixed = new Set<Value>([...model.graph.inputs, ...graphs.flatMap((g) => g.outputs)]);
   const wanted = new Set<Value>();

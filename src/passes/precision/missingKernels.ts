@@ -22,7 +22,7 @@ import { inferNode } from '../shapes/index.ts';
  * In place, on a normalized model whose types are inferred. Returns the changes with their reason, a sentence each.
  * Weights of the type `stored` already have casts made by halfWeights.ts.
  */
-export function computable(model: Model, stored?: DataType): string[] {
+export function widenMissingKernels(model: Model, stored?: DataType): string[] {
   const isOurs = stored === 'bfloat16' && !computesInBfloat16(model);
   const weights = isOurs ? undefined : computeInFloat32(model, 'bfloat16');
   const narrow =
@@ -179,5 +179,5 @@ export function pickNarrow(node: Node, from: DataType, owner = owned): void {
   node.graph?.insertAfter(node, owner(createBuilder(inferNode), rows.name, cast));
 }
 
-/** Attributes that name an element type, wherever they stand. */
+/** Attributes that name an element type, in any operator. */
 const typeAttributes = new Set(['to', 'dtype', 'stash_type', 'softmax_precision', 'output_dtype']);

@@ -7,7 +7,7 @@ import type { Graph } from '../../graph/model.ts';
 import { knownInts } from '../common/dimArithmetic.ts';
 
 /** In place; new nodes are detached until `graph.adopt()`. A Pad of unknown rank or axes is not changed. */
-export function wholePads(graph: Graph, g: Builder): void {
+export function padAllAxes(graph: Graph, g: Builder): void {
   for (const node of graph.allNodes()) {
     if (node.op !== 'Pad' || node.domain !== '') continue;
     const [x, pads, , axes] = node.inputs;

@@ -133,7 +133,7 @@ const providers: Readonly<Partial<Record<Target, Provider>>> = { cuda, webgpu };
 export const lacks = (target: Target): ReadonlySet<string> => providers[target]?.lacks ?? new Set();
 
 /** In place: replaces operators by forms that the provider has kernels for. */
-export function otherForms(model: Model, target: Target): void {
+export function replaceMissing(model: Model, target: Target): void {
   const provider = providers[target];
   if (provider === undefined) return;
   const rewritten = new Set(provider.forms.flatMap((f) => f.ops));

@@ -14,7 +14,7 @@ import { axisIn } from '../shapes/rule.ts';
 const most = 7;
 
 /** In place, bodies included. A Split whose sizes are not constant is not changed. */
-export function fewBuffers(graph: Graph, g: Builder): void {
+export function splitWideNodes(graph: Graph, g: Builder): void {
   for (const own of graph.allGraphs())
     for (const node of [...own.nodes]) {
       if (node.domain !== '') continue;

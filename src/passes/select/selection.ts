@@ -13,9 +13,12 @@ export interface SelectionOptions {
    * form). `all-linear`, alone or in a list: every path but those in `outputLayers`. Absent: every path.
    */
   readonly targets?: readonly string[] | string | undefined;
-  /** The same forms; wins over targets. */
+  /** The same forms; takes precedence over targets. */
   readonly exclude?: readonly string[] | string | undefined;
-  /** PEFT's layers_to_transform. An exact path among the targets is taken whatever its index, as in PEFT. Empty: no limit. */
+  /**
+   * PEFT's layers_to_transform. An exact path among the targets is selected whatever its index, as in PEFT. Empty: no
+   * limit.
+   */
   readonly layers?: readonly number[] | undefined | undefined;
   /** PEFT's layers_pattern: the segment before the index, as an expression. Absent or empty: any segment. */
   readonly layersPattern?: readonly string[] | undefined | undefined;

@@ -46,7 +46,7 @@ shape('Attention', ({ inputs: [q, k, v, , pastKey, pastValue], attrs: { q_num_he
   ];
 });
 
-// The weight holds q, k and v side by side: [in, q + k + v]. The cache holds keys and values stacked: [2, B, H, P, D].
+// The weight concatenates q, k and v: [in, q + k + v]. The cache stacks keys and values: [2, B, H, P, D].
 shape('com.microsoft.Attention', ({ inputs: [x, w, bias, , past], attrs }) => {
   const [, , given] = attrs.qkv_hidden_sizes ?? [];
   const width = given ?? divExact(dimAt(w?.shape, 1) ?? dimAt(bias?.shape, 0), 3);

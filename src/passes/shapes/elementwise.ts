@@ -62,7 +62,7 @@ function combine(values: readonly (Value | undefined)[], shape: Shape, fold: Fol
   return first.map((a, i) => rest.reduce<Dim>((acc, list) => fold(acc, list?.[i] ?? null), a));
 }
 
-/** Operands broadcast to one shape; `fold` joins two known elements, `dtype` is the result's type where it differs. */
+/** Operands broadcast to one shape; `fold` combines two known elements, `dtype` is the result's type if it differs. */
 function broadcasting(fold: Fold, dtype?: DataType): Rule {
   return ({ inputs }) => {
     const dims = broadcast(...inputs.map((v) => v?.shape));

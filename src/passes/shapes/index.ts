@@ -1,9 +1,8 @@
 /**
- * Type and symbolic shape inference: each value's element type, lengths as numbers or symbolic expressions, and the elements of
- * the small integer tensors that shapes are computed with. This file is the walk. A row of the operator table names the kind of
- * its shape rule (kinds.ts); operators that fit no kind have a rule of their own in the file of their family.
- *
- * It never throws: unknown facts stay undefined, and ONNX Runtime refuses a model that contradicts itself.
+ * Type and symbolic shape inference: each value's element type, dims as numbers or symbolic expressions, and the
+ * elements of the small integer tensors that shapes are computed from. This file is the walk. A row of the operator
+ * table names the kind of its shape rule (kinds.ts); an operator that fits no kind has its own rule in the file of its
+ * family.
  */
 import { type Graph, type Node, tensorType, type Value } from '../../graph/model.ts';
 import './attention.ts';

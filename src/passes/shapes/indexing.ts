@@ -29,7 +29,7 @@ shape('GatherND', ({ inputs: [data, indices], attrs: { batch_dims } }) => {
   return [out(data?.dtype, [...at.slice(0, -1), ...dims.slice(batch_dims + depth)])];
 });
 
-/** Writing into a vector of known elements happens where exporters patch a shape. */
+/** Exporters write into a vector of known elements to patch a shape. */
 shape('ScatterND', ({ inputs: [data, indices, updates], attrs: { reduction } }) => {
   const [list, at, values] = [elementsOrNulls(data), numbersIn(indices), elementsOrNulls(updates)];
   const whole = data?.shape?.length === 1 && indices?.shape?.length === 2 && indices.shape[1] === 1;

@@ -47,10 +47,7 @@ shapeRaw(['com.microsoft.MatMulNBits', 'com.microsoft.MatMulBnb4'], ({ node, inp
 
 shapeRaw(['loraify.Branch', 'loraify.Dropout', 'loraify.Detach'], ({ inputs: [y] }) => [like(y)]);
 
-/**
- * The shape of its base, with W transposed first where `transW` is 1; with `side` 1 the base is W·x. C broadcasts to
- * the result.
- */
+/** The shape of its base, with W transposed first if `transW` is 1; `side` 1 is W·x. C broadcasts to the result. */
 shape('loraify.Adapted', ({ inputs: [x, w, , , c], attrs: { base, side, transA, transB, transW } }) => {
   if (w === undefined) return [like(c)];
   const weight = turned(w?.shape, transW);

@@ -1,4 +1,4 @@
-/** Reductions along axes, and losses. */
+/** Reductions along axes, operators along one axis that keep the shape (Softmax), and losses. */
 import type { Dim, Value } from '../../graph/model.ts';
 import type { DataType } from '../../graph/tensor.ts';
 import { max, min, product, sum } from './dims.ts';

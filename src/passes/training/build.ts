@@ -14,7 +14,7 @@ function buildEval(p: Prepared): Model {
   return c.model;
 }
 
-/** grad.onnx, made once for each prepared forward: train and train_k grow out of copies of it. */
+/** grad.onnx, built once for each prepared forward: train and train_k start from copies of it. */
 export function buildGrad(p: Prepared): Model {
   const c = forwardContext(p);
   runStage(gradient, c, p.options.onPass);
@@ -47,7 +47,7 @@ const builders = {
   update: buildUpdate,
 } as const satisfies Record<TrainingGraph, (p: Prepared) => Model>;
 
-/** One of the training graphs. Errors: NO_GRADIENT and the like; `prepared` stays usable. */
+/** One of the training graphs. Errors: those of its stage, such as NO_GRADIENT; `prepared` stays usable. */
 export function buildTraining(prepared: Prepared, which: TrainingGraph): Model {
   // Evaluation takes batches of any size.
   return builders[which](which === 'eval' ? (prepared.fixed?.open ?? prepared) : prepared);

@@ -1,4 +1,7 @@
-/** The forward with its loss on a copy of the prepared graph, A and B read from the flat state: where every training graph begins. */
+/**
+ * The forward with its loss on a copy of the prepared graph, with A and B read from the flat state: the start of every
+ * training graph.
+ */
 import { type Builder, createBuilder } from '../../graph/builder.ts';
 import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel } from '../../graph/clone.ts';
@@ -13,17 +16,17 @@ import { inferNode } from '../shapes/index.ts';
 import type { Prepared } from './prepared.ts';
 import { type StateLayout, unpack } from './stateLayout.ts';
 
-/** What the passes over a forward or a gradient graph work on. */
+/** The context of the passes over a forward or a gradient graph. */
 export interface GraphContext extends PassContext {
   readonly g: Builder;
   readonly target: Target;
   /** The type of rounded weights. */
   readonly stored: HalfType | undefined;
-  /** Whether lengths that the source leaves open are numbers in this graph. */
+  /** Whether dims that the source leaves open are numbers in this graph. */
   readonly fixed: boolean;
 }
 
-/** A context with the prepared graph to begin with. */
+/** A context that starts with a copy of the prepared graph. */
 export interface ForwardContext extends GraphContext {
   readonly prepared: Prepared;
 }
@@ -31,12 +34,12 @@ export interface ForwardContext extends GraphContext {
 export function forwardContext(prepared: Prepared): ForwardContext {
   const { model } = cloneModel(prepared.model);
   const { target, stored } = prepared.options;
-  // Symbols are read off the model's own inputs, never off labels or state.
+  // The sizes of symbols are read from the model's own inputs, never from labels or state.
   const g = createBuilder(inferNode, [...model.graph.inputs]);
   return { prepared, model, g, target, stored, fixed: prepared.fixed !== undefined };
 }
 
-/** A forward with its loss: the flat state, the tensors that are slices of it by name, and the loss. */
+/** A forward with its loss: the flat state, its slices by tensor name, and the loss. */
 export interface Forward {
   readonly params: Value;
   readonly tensors: ReadonlyMap<string, Value>;
@@ -53,7 +56,7 @@ export function forward({ prepared: p, model, g }: ForwardContext): Forward {
   const { graph } = model;
   const params = vector(p.names.lora_params, p.layout);
   const tensors = unpack(g, p.layout, params, p.options.target);
-  // A weight that is trained itself is read in its own type; its state, and the sum of its gradients, are float32.
+  // A modules_to_save weight is read in its own type; its state, and the sum of its gradients, are float32.
   const typed = new Map<Value, Value>();
   const stateOf = (v: Value): Value | undefined => {
     const state = v.tensor === undefined ? undefined : tensors.get(v.name);
@@ -73,7 +76,7 @@ export function forward({ prepared: p, model, g }: ForwardContext): Forward {
   return { params, tensors, attached };
 }
 
-/** Gives values output names; a value that has one already, or is an input, is handed out through Identity. */
+/** Gives values output names; a value that already has one, or is an input, gets an Identity. */
 export function named(g: Builder, entries: readonly (readonly [string, Value])[]): Value[] {
   const used = new Set<Value>();
   return entries.map(([name, v]) => {
@@ -101,7 +104,7 @@ export const forwardInputs = (f: Forward): Value[] => [
   f.params,
 ];
 
-/** The name of the loss output: `external` hands out the model's own output. */
+/** The name of the loss output: with `external` it is the model's own output. */
 export const lossName = (p: Prepared): string =>
   losses[p.choice.kind].over === 'caller' ? p.choice.output : p.names.loss;
 
@@ -117,7 +120,7 @@ export function evaluate(c: ForwardContext): void {
   setOutputs(graph, [...results, ...own.filter((o) => !results.includes(o)).map((o) => readable(g, o))]);
 }
 
-/** bfloat16 cannot leave a graph in JavaScript. */
+/** Casts a bfloat16 output, which JavaScript cannot read. */
 function readable(g: Builder, v: Value): Value {
   if (v.dtype !== 'bfloat16') return v;
   const wide = g.Cast(v, { to: 1 });

@@ -16,7 +16,10 @@ import {
 } from './forward.ts';
 import { pack } from './stateLayout.ts';
 
-/** `loss`, `weight`, `lora_grad`. With a loss scale the gradient comes in multiplied by it and goes out divided by it. */
+/**
+ * Adds the outputs `loss`, `weight` and `lora_grad`. With a loss scale, differentiation starts with the scaled
+ * gradient, and the result is divided by the scale.
+ */
 export function differentiate(c: ForwardContext): void {
   const { prepared: p, g } = c;
   const { graph } = c.model;
@@ -47,7 +50,7 @@ export function differentiate(c: ForwardContext): void {
   );
 }
 
-/** The inputs that something reads, and nothing of the source that no node refers to. In place. */
+/** Removes inputs that no node reads, and parts of the source that no node refers to. In place. */
 export function trimInterface({ model }: GraphContext): void {
   const { graph } = model;
   const read = new Set<Value>(graph.outputs);

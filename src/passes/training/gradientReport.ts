@@ -1,6 +1,7 @@
 /**
- * What stands between the adapters and the loss, and how each node there is differentiated: the walk itself, on a copy of the
- * prepared graph, with somebody listening. What it refuses here is what a compile would refuse, and it goes on to the next.
+ * Reports the operators between the adapters and the loss, and how each is differentiated: runs the autodiff walk on a
+ * copy of the prepared graph with an observer. An operator that is blocked here would fail a compile; the walk
+ * continues with the next.
  */
 import type { LoraifyError } from '../../errors.ts';
 import type { Node } from '../../graph/model.ts';
@@ -10,24 +11,30 @@ import { isAdapted } from '../dialect/adapted.ts';
 import { forward, forwardContext } from './forward.ts';
 import type { Prepared } from './prepared.ts';
 
-/** One node that reads what depends on an adapter and that the loss depends on. */
+/** One node on a path from an adapter to the loss. */
 export interface Differentiated {
   readonly node: string;
-  /** With its domain in front where it is not the standard one; `Gelu (written out)` for the nodes that make a GELU together. */
+  /**
+   * The operator, with its domain if that is not the standard one; `Gelu (written out)` for the nodes that together are
+   * a GELU.
+   */
   readonly op: string;
-  /** By its own rule, through a body of simpler operators, not at all because nothing is to pass, or blocked. */
+  /**
+   * The way of differentiation: by its own rule, by a body of simpler operators, with no gradient because the operator
+   * stops it, or blocked.
+   */
   readonly by: 'rule' | 'decomposition' | 'stopped' | 'blocked';
-  /** The layer, where the node is an adapted product. */
+  /** The layer, if the node is an adapted MatMul. */
   readonly layer?: string;
 }
 
-/** Why there is no gradient through one node, or, without a node, for the whole model. */
+/** The reason why there is no gradient through one node, or, without a node, for the whole model. */
 export interface Blocked {
   readonly node?: string;
   readonly op?: string;
   readonly code: string;
   readonly reason: string;
-  /** From the node to the loss. */
+  /** The nodes from this one to the loss. */
   readonly path: readonly string[];
   readonly hint: string;
 }

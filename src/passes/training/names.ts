@@ -1,12 +1,15 @@
-/** The names of what the training graphs add to a model. */
+/** The names of the inputs and outputs that training graphs add to a model. */
 import { losses } from '../../graph/choices/losses.ts';
 import { graphsOf, type Model, nameGiver, namesIn } from '../../graph/model.ts';
 import type { ChosenLoss } from '../loss/chooseLoss.ts';
 
-/** Final names of inputs and outputs, by the names they have in a package of a model that uses none of them. */
+/** The final names of inputs and outputs, by the names that they have if the model uses none of them. */
 export type Names = Readonly<ReturnType<typeof finalNames>>;
 
-/** A name that any graph of the model uses already, a body included, gets a suffix: names are unique over nested scopes. */
+/**
+ * Adds a suffix to a name that any graph of the model already uses, bodies included: names are unique over nested
+ * scopes.
+ */
 export function finalNames(model: Model, { kind, output }: ChosenLoss) {
   const free = nameGiver(namesIn(graphsOf(model)));
   return {

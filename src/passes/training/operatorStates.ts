@@ -1,4 +1,4 @@
-/** Every operator that the tables know, and what a compile does with it: the source of docs/reference/operators.md. */
+/** Every operator in the tables, and how a compile treats it: the source of docs/reference/operators.md. */
 import { contrib } from '../../graph/contrib.ts';
 import { operators } from '../../graph/operators.ts';
 import { gradientState, pending, renamed, stopReason } from '../autodiff/index.ts';
@@ -12,15 +12,15 @@ export interface OperatorState {
   /** '' is ai.onnx. */
   readonly domain: string;
   readonly op: string;
-  /** `missing`: a gradient that has to pass it is refused with NO_GRADIENT. */
+  /** `missing`: a gradient through it fails with NO_GRADIENT. */
   readonly gradient: 'rule' | 'decomposition' | 'stopped' | 'missing';
-  /** Why nothing passes, or what the rule is waiting for. */
+  /** The reason why no gradient passes, or the missing part of the rule. */
   readonly note: string;
-  /** A constant operand of it is a weight that can have an adapter. */
+  /** Whether a constant operand is a weight that can be adapted. */
   readonly layer: boolean;
 }
 
-/** By domain and name. Whatever is registered is here, of the standard domain the whole operator set. */
+/** All operators, sorted by domain and name: the registered ones, which include all of the standard domain. */
 export function operatorStates(): OperatorState[] {
   const keys = new Set([
     ...Object.keys(operators),

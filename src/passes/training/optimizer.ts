@@ -16,7 +16,7 @@ export interface OptimizerOptions {
   readonly weightDecay: number;
   /** Global L2 norm above which the gradient is scaled down; 0 switches clipping off. */
   readonly maxGradNorm: number;
-  /** Of `sgd`. */
+  /** The momentum of `sgd`. */
   readonly momentum: number;
 }
 
@@ -27,7 +27,10 @@ export interface State {
   readonly v: Value | undefined;
   /** Steps done before, as a float. */
   readonly step: Value;
-  /** Of a float16 base: what the gradient at hand was multiplied by on its way (the gradient itself is not any more). */
+  /**
+   * With a float16 base: the factor that the loss was multiplied by before differentiation; the gradient is already
+   * divided by it.
+   */
   readonly lossScale: Value | undefined;
 }
 
@@ -37,7 +40,7 @@ export interface Update {
   readonly next: State;
 }
 
-/** A gradient that is not finite leaves the state as it is, where there is a loss scale to halve (lossScale.ts). */
+/** With a loss scale, a gradient that is not finite does not change the state, and halves the scale (lossScale.ts). */
 export function optimizerStep(g: Builder, grad: Value, state: State, lr: Value, options: OptimizerOptions): Update {
   return g.within({ origin: 'optimizer', rule: `optimizer/${options.kind}` }, () => {
     const norm = g.Sqrt(g.ReduceSum(g.Mul(grad, grad), undefined, { keepdims: 0 }));
@@ -53,7 +56,7 @@ export function optimizerStep(g: Builder, grad: Value, state: State, lr: Value, 
   });
 }
 
-/** The new state where `taken` holds, the old one elsewhere. */
+/** The new state if `taken` is true, else the old one. */
 export function chosen(g: Builder, taken: Value, next: State, old: State): State {
   const pick = (a: Value, b: Value): Value => g.Where(taken, a, b);
   const both = (a: Value | undefined, b: Value | undefined): Value | undefined =>
@@ -86,8 +89,8 @@ const decay = (g: Builder, params: Value, lr: Value, rate: number): Value =>
   rate === 0 ? params : g.Mul(params, g.Sub(g.float(1), g.Mul(lr, g.float(rate))));
 
 /**
- * 1 - beta^t without the cancellation that costs four digits at t = 1: with x = -t·ln(beta),
- * 1 - exp(-x) = 2·tanh(x/2) / (1 + tanh(x/2)).
+ * 1 - beta^t without the cancellation that loses four digits at t = 1: with x = -t·ln(beta), 1 - exp(-x) = 2·tanh(x/2)
+ * / (1 + tanh(x/2)).
  */
 function correction(g: Builder, step: Value, beta: number): Value {
   if (beta === 0) return g.float(1);

@@ -1,8 +1,8 @@
 /**
- * The stages of a compile and the passes of each, in their order. docs/explain/architecture.md prints these lists; `--dump` writes the
- * model after each pass that ran, `--timings` shows how long each took.
+ * The stages of a compile and the passes of each, in order. docs/explain/architecture.md prints these lists; `--dump`
+ * writes the model after each pass that ran, `--timings` reports the duration of each.
  *
- * Longer than 300 lines because the order of all passes is to be read in one place.
+ * Longer than 300 lines because all passes should be readable in order in one place.
  */
 import { createBuilder } from '../../graph/builder.ts';
 import type { AdapterInputs } from '../../graph/choices/package.ts';
@@ -10,12 +10,12 @@ import type { HalfType } from '../../graph/rounding.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import { adapt } from '../adapt/adapt.ts';
 import { type Saved, trainModulesToSave } from '../adapt/modulesToSave.ts';
-import { rebase } from '../adapt/residualWeights.ts';
+import { subtractInitial } from '../adapt/residualWeights.ts';
 import { absorbBiases } from '../canonicalize/absorbBiases.ts';
 import { canonicalize } from '../canonicalize/adaptedForm.ts';
 import { compactGelu } from '../canonicalize/gelu.ts';
 import { groupHeads } from '../canonicalize/groupedHeads.ts';
-import { joinAdapted } from '../canonicalize/joined.ts';
+import { joinLayers } from '../canonicalize/joined.ts';
 import { compactNorms } from '../canonicalize/norms.ts';
 import { compactSilu } from '../canonicalize/silu.ts';
 import { splitSlices } from '../canonicalize/sliceToSplit.ts';
@@ -25,29 +25,29 @@ import { type Target, takesFused } from '../common/target.ts';
 import { withoutDropout } from '../dialect/dropout.ts';
 import { lowerDropout, masksFirst } from '../lower/dropoutMask.ts';
 import { exposeAdapters } from '../lower/exposeAdapters.ts';
-import { lowerBeside } from '../lower/modelGraph.ts';
+import { lowerModelGraph } from '../lower/modelGraph.ts';
 import { lowerTraining } from '../lower/trainingGraph.ts';
 import { removeIdentities } from '../normalize/cleanup.ts';
 import { hoistWeights } from '../normalize/hoistWeights.ts';
 import { foldLengths, normalization } from '../normalize/index.ts';
-import { simplify } from '../optimize/commonSubexpressions.ts';
+import { mergeCommonSubexpressions } from '../optimize/commonSubexpressions.ts';
 import { dequantizeLate } from '../optimize/dequantizeLate.ts';
-import { joinReshapes, matrices } from '../optimize/flattenRows.ts';
+import { flattenRows, joinReshapes } from '../optimize/flattenRows.ts';
 import { inferLengths, knownReshapes } from '../optimize/foldReshapes.ts';
 import { fuseFactors, fuseSums, fuseTransposes } from '../optimize/fuseTransposes.ts';
-import { narrow } from '../optimize/halfActivations.ts';
-import { computeAgain } from '../optimize/rematerialize.ts';
+import { halfActivations } from '../optimize/halfActivations.ts';
+import { rematerialize } from '../optimize/rematerialize.ts';
 import { joinFactors, moveRowFactors } from '../optimize/rowFactors.ts';
 import { runFirst, schedule } from '../optimize/schedule.ts';
-import { smallSums } from '../optimize/softmaxGradient.ts';
+import { softmaxGradientSums } from '../optimize/softmaxGradient.ts';
 import { computesIn, narrowsActivations } from '../precision/computesIn.ts';
 import { halfProducts } from '../precision/halfProducts.ts';
-import { type Stored, storeHalf } from '../precision/halfWeights.ts';
-import { computable } from '../precision/missingKernels.ts';
+import { roundWeights, type Stored } from '../precision/halfWeights.ts';
+import { widenMissingKernels } from '../precision/missingKernels.ts';
 import { columnVectors } from '../providers/columnVectors.ts';
-import { wholePads } from '../providers/padAxes.ts';
-import { otherForms, providerGaps } from '../providers/replacements.ts';
-import { fewBuffers } from '../providers/splitWideNodes.ts';
+import { padAllAxes } from '../providers/padAxes.ts';
+import { providerGaps, replaceMissing } from '../providers/replacements.ts';
+import { splitWideNodes } from '../providers/splitWideNodes.ts';
 import type { Chosen } from '../select/candidates.ts';
 import type { Parameter } from '../select/parameters.ts';
 import { inferNode, inferShapes } from '../shapes/index.ts';
@@ -59,22 +59,22 @@ import { addOptimizer, optimizerAlone, type StepContext, type UpdateContext } fr
 
 // ---------------------------------------------------------------- the adapted model
 
-/** The source, what was chosen in it, and what the passes find out. */
+/** The source, the chosen layers, and the results of the passes. */
 export interface AdaptContext extends PassContext {
   readonly chosen: readonly Chosen[];
-  /** modules_to_save: their parameters, and the tensors that an adapter brings for them. */
+  /** modules_to_save: their parameters, and the tensors for them from an adapter. */
   readonly parameters: readonly Parameter[];
   readonly content: ((p: Parameter) => Tensor | undefined) | undefined;
   readonly halfType: HalfType | undefined;
   /** Weights of modules_to_save in the order of the state. */
   saved: readonly Saved[];
-  /** Weights that were rounded. */
+  /** The weights that were rounded. */
   stored: Stored | undefined;
 }
 
 const modulesToSave: Pass<AdaptContext> = {
   name: 'modules-to-save',
-  why: 'each parameter of modules_to_save gets an initializer that only its module reads, before nodes change',
+  why: 'each parameter of modules_to_save gets an initializer that only its module reads; runs before nodes change',
   when: { text: 'with modules_to_save', holds: (c) => c.parameters.length > 0 },
   run: (c) => {
     c.saved = trainModulesToSave(c.model, c.parameters, c.content);
@@ -83,7 +83,7 @@ const modulesToSave: Pass<AdaptContext> = {
 
 const adaptLayers: Pass<AdaptContext> = {
   name: 'adapt',
-  why: 'a layer keeps its identity in one node, so that no later pass has to find a branch by its pattern',
+  why: 'each adapted layer becomes one node, so that later passes need no pattern to find its branch',
   run: (c) => {
     adapt(c.model, c.chosen);
   },
@@ -91,20 +91,20 @@ const adaptLayers: Pass<AdaptContext> = {
 
 export const adaptation: Stage<AdaptContext> = {
   name: 'adapt',
-  makes: 'the source with one dialect node for each use of a chosen weight',
+  makes: 'the source with one dialect node for each use of an adapted weight',
   tidies: false,
   dialect: true,
   passes: [
     modulesToSave,
     {
       name: 'residual-weights',
-      why: 'PiSSA and OLoRA start with W - s·A·B in the place of W',
+      why: 'PiSSA and OLoRA replace W by W - s·A·B',
       when: {
-        text: 'with an --init that changes the base',
+        text: 'with an --init that changes the base weights',
         holds: (c) => c.chosen.some((l) => l.changed !== undefined),
       },
       run: (c) => {
-        rebase(c.model, c.chosen);
+        subtractInitial(c.model, c.chosen);
       },
     },
     adaptLayers,
@@ -113,7 +113,7 @@ export const adaptation: Stage<AdaptContext> = {
       why: 'frozen weights are rounded once, for all graphs',
       when: { text: 'with --precision fp16 or bf16', holds: (c) => c.halfType !== undefined },
       run: (c) => {
-        if (c.halfType !== undefined) c.stored = storeHalf(c.model, c.halfType);
+        if (c.halfType !== undefined) c.stored = roundWeights(c.model, c.halfType);
       },
     },
   ],
@@ -121,23 +121,23 @@ export const adaptation: Stage<AdaptContext> = {
 
 const lowerBranches: Pass<PassContext> = {
   name: 'lower-branches',
-  why: 'plain operators take the place of dialect nodes',
+  why: 'dialect nodes are replaced by plain operators',
   run: ({ model }) => {
-    lowerBeside(model);
-    // Initializers without inputs exist since IR 4.
+    lowerModelGraph(model);
+    // Initializers that are not inputs exist since IR 4.
     model.irVersion = Math.max(model.irVersion, 4);
   },
 };
 
 export const modelGraph: Stage<PassContext> = {
   name: 'model',
-  makes: 'model.onnx: operators and opset of the source, the low-rank branch beside each base operator',
+  makes: 'model.onnx: operators and opset of the source, with a low-rank branch added to each base operator',
   tidies: false,
   dialect: false,
   passes: [lowerBranches],
 };
 
-/** An export that carries its adapter. */
+/** The context of an export that contains its adapter. */
 export interface ServeContext extends AdaptContext {
   readonly inputs: AdapterInputs;
   /** Whether a scalar input multiplies all branches. */
@@ -157,7 +157,7 @@ export const serving: Stage<ServeContext> = {
     lowerBranches,
     {
       name: 'expose-adapters',
-      why: 'A and B become inputs, and branches are multiplied by the strength, where the export asks for it',
+      why: 'A and B become inputs, and a strength input scales the branches, if the export options select it',
       run: (c) => {
         const layers = c.chosen.map((l) => l.layer);
         c.strengthName = exposeAdapters(c.model, layers, c.inputs, c.strength);
@@ -168,14 +168,14 @@ export const serving: Stage<ServeContext> = {
 
 // ---------------------------------------------------------------- one form for all training graphs
 
-/** A normalized model on its way to the prepared forward. */
+/** The context in which a normalized model becomes the prepared forward. */
 export interface PrepareContext extends PassContext {
   readonly target: Target;
   readonly stored: HalfType | undefined;
   readonly dropout: number;
-  /** Collects what nearly matched a pattern. */
+  /** Collects subgraphs that almost match a pattern. */
   readonly misses: NearMisses | undefined;
-  /** What computes in another type than the model has, and why: a sentence each. */
+  /** Operators that compute in another type than the model declares, with the reason: a sentence each. */
   readonly notes: string[];
 }
 
@@ -185,7 +185,7 @@ const isOn = (target: Target): Condition<{ readonly target: Target }> => ({
 });
 const onCuda = isOn('cuda');
 
-/** Runs a pass that looks at one graph on the main graph and every body. */
+/** Runs a pass over one graph on the main graph and on every body. */
 const everywhere =
   (run: (graph: PassContext['model']['graph'], c: PrepareContext) => void) =>
   (c: PrepareContext): void => {
@@ -196,14 +196,13 @@ const builderOf = ({ model }: PassContext) => createBuilder(inferNode, model.gra
 
 export const canonicalization: Stage<PrepareContext> = {
   name: 'canonicalize',
-  makes:
-    'the forward that every training graph is a copy of: float32 where kernels are missing, one form of each dialect node',
+  makes: 'the forward of all training graphs: float32 where kernels are missing, one form of each dialect node',
   tidies: true,
   dialect: true,
   passes: [
     {
       name: 'hoist-weights',
-      why: 'weights of bodies move to the main graph, where the state can take their place',
+      why: 'weights of bodies move to the main graph, where slices of the state can replace them',
       run: ({ model }) => {
         hoistWeights(model.graph);
         inferShapes(model.graph);
@@ -211,47 +210,47 @@ export const canonicalization: Stage<PrepareContext> = {
     },
     {
       name: 'missing-kernels',
-      why: 'types that the CPU provider has no kernel for are computed in float32, before any pass adds nodes of its own',
+      why: 'operators without a CPU kernel for their type compute in float32; runs before other passes add nodes',
       run: ({ model, stored, target, notes }) => {
-        const widened = computable(model, stored);
+        const widened = widenMissingKernels(model, stored);
         if (widened.length > 0) {
-          // Casts between two types that are one now.
+          // Casts between two types that are now equal.
           removeIdentities(model);
           inferShapes(model.graph);
         }
-        // What the target runs on the CPU is reported for the source's own operators.
+        // Operators that the target runs on the CPU are reported as they are in the source.
         notes.push(...widened, ...providerGaps(model, target));
       },
     },
     {
       name: 'adapted-form',
-      why: 'one training form of Adapted: weight on the right, activations in rows, dropout on its input',
+      why: 'adapted layers get one training form: weight on the right, activations in rows, dropout on the input of the branch',
       run: (c) => {
         canonicalize(c.model.graph, builderOf(c), c.dropout);
       },
     },
     {
       name: 'grouped-heads',
-      why: 'grouped-query attention multiplies with its keys and values instead of with copies of them',
+      why: 'grouped-query attention reads its keys and values directly instead of repeated copies',
       run: (c) => {
         groupHeads(c.model.graph, builderOf(c), c.misses);
       },
     },
     {
       name: 'absorb-biases',
-      why: 'a bias behind an Adapted node becomes its C, which Gemm adds for nothing',
+      why: 'a bias behind an adapted layer becomes the C of its node, which Gemm adds at no cost',
       run: everywhere((graph) => absorbBiases(graph)),
     },
     {
       name: 'slices-to-split',
-      why: 'Slices that take a value apart become one Split, whose gradient is one Concat instead of a sum of Pads',
+      why: 'Slices that cut a value into all of its parts become one Split, whose gradient is one Concat instead of a sum of Pads',
       run: everywhere((graph) => {
         splitSlices(graph);
       }),
     },
     {
       name: 'norms',
-      why: 'normalizations that are written out get one gradient rule, or the fused operator where the provider has it',
+      why: 'normalizations in several nodes get one gradient rule, or the fused operator if the provider has it',
       run: everywhere((graph, c) => compactNorms(graph, takesFused(c.target), c.misses)),
     },
     {
@@ -261,16 +260,16 @@ export const canonicalization: Stage<PrepareContext> = {
     },
     {
       name: 'gelu',
-      why: 'GELU as exporters write it gets one gradient rule, or the fused operator where the provider has it',
+      why: 'GELU in several nodes gets one gradient rule, or the fused operator if the provider has it',
       run: everywhere((graph, c) => {
         compactGelu(graph, takesFused(c.target), c.misses);
       }),
     },
     {
       name: 'half-matmuls',
-      why: 'MatMuls of rounded weights compute in the half type where the provider has kernels for it',
+      why: 'MatMuls with rounded weights compute in half precision if the provider has kernels for it',
       when: {
-        text: 'with --precision, where only MatMuls compute in half precision',
+        text: 'with --precision, if only MatMuls compute in half precision',
         holds: ({ stored, target }) =>
           stored !== undefined && !narrowsActivations(target) && computesIn(stored, target) === stored,
       },
@@ -280,7 +279,7 @@ export const canonicalization: Stage<PrepareContext> = {
     },
     {
       name: 'infer-shapes',
-      why: 'the loss is chosen by shapes',
+      why: 'the choice of the loss depends on shapes',
       run: ({ model }) => inferShapes(model.graph),
     },
   ],
@@ -288,33 +287,33 @@ export const canonicalization: Stage<PrepareContext> = {
 
 export const joining: Stage<PrepareContext> = {
   name: 'join',
-  makes: 'the prepared forward with layers that read one value joined',
+  makes: 'the prepared forward, with layers that read the same value joined',
   tidies: true,
   dialect: true,
   passes: [
     {
       name: 'join-layers',
-      why: 'query, key and value become one MatMul, after the loss was chosen among the values of the source',
+      why: 'layers that read the same value, such as query, key and value, become one MatMul; runs after the loss is chosen among the values of the source',
       when: onCuda,
-      run: ({ model }) => joinAdapted(model.graph),
+      run: ({ model }) => joinLayers(model.graph),
     },
   ],
 };
 
 export const fixing: Stage<FixContext> = {
   name: 'fix-lengths',
-  makes: 'the prepared forward with numbers for the symbols that --batch, --seq and --dim name',
+  makes: 'the prepared forward with numbers for the symbols that --batch, --seq and --dim refer to',
   tidies: true,
   dialect: true,
   passes: [
     {
       name: 'substitute',
-      why: 'symbols of inputs become numbers',
+      why: 'symbols in input shapes become numbers',
       run: substituteLengths,
     },
     {
       name: 'fold-shapes',
-      why: 'shape arithmetic is constant now',
+      why: 'shape arithmetic on these numbers becomes constants',
       run: ({ model }) => {
         foldLengths(model);
         inferShapes(model.graph);
@@ -329,80 +328,80 @@ const notPortable: Condition<GraphContext> = {
   text: 'for CPU, CUDA and WebGPU',
   holds: (c) => c.target !== 'portable',
 };
-const whereFixed: Condition<GraphContext> = { text: 'where lengths are fixed', holds: (c) => c.fixed };
+const whereFixed: Condition<GraphContext> = { text: 'with --batch, --seq or --dim', holds: (c) => c.fixed };
 const narrows = ({ target, stored }: GraphContext): boolean => narrowsActivations(target) && stored !== undefined;
 
-/** From a graph with dialect nodes to one of plain operators that the target runs fast. */
+/** Lowers a graph with dialect nodes to plain operators in the forms that the target runs fast. */
 const finishingPasses: readonly Pass<GraphContext>[] = [
   {
     name: 'fold-shapes',
-    why: 'the gradient asks for lengths again, which are numbers here',
+    why: 'gradient rules add shape arithmetic, which is constant with fixed dims',
     when: whereFixed,
     run: ({ model }) => foldLengths(model),
   },
   {
     name: 'lower-layers',
-    why: 'Adapted and Joined become Gemm and MatMul with slices of the state; every later pass sees plain operators',
+    why: 'adapted and joined layers become Gemm and MatMul with slices of the state; all later passes see plain operators only',
     run: ({ model, g }) => lowerTraining(model.graph, g),
   },
   {
     name: 'pad-axes',
-    why: 'Pad names all axes, because ONNX Runtime reads its axes input wrongly in places',
-    run: ({ model, g }) => wholePads(model.graph, g),
+    why: 'Pads list all axes instead of an axes input, because ONNX Runtime moves Transposes past a Pad as if it had none',
+    run: ({ model, g }) => padAllAxes(model.graph, g),
   },
   {
     name: 'column-vectors',
-    why: 'products with one column are written so that ONNX Runtime does not fuse a Transpose into them wrongly',
+    why: 'MatMuls with one column get a form into which ONNX Runtime does not wrongly fuse a Transpose',
     run: ({ model, g }) => columnVectors(model.graph, g),
   },
   {
     name: 'provider-forms',
-    why: 'operators without a kernel on the target are written with those that have one',
-    run: ({ model, target }) => otherForms(model, target),
+    why: 'operators without a kernel on the target are replaced by operators that have one',
+    run: ({ model, target }) => replaceMissing(model, target),
   },
   {
     name: 'known-reshapes',
-    why: 'targets of Reshape that inference knows become constants, so that no node has to compute them',
+    why: 'the shape of a Reshape becomes a constant if it can be inferred, so that no node computes it',
     run: ({ model, g }) => knownReshapes(model.graph, g),
   },
   {
     name: 'common-subexpressions',
-    why: 'a gradient rule may ask for what the forward has computed',
-    run: ({ model }) => simplify(model.graph),
+    why: 'gradient rules recompute values of the forward; equal nodes are merged',
+    run: ({ model }) => mergeCommonSubexpressions(model.graph),
   },
   {
     name: 'flatten-rows',
-    why: 'chains of operators work on [rows, width]: the Reshapes around MatMuls meet and cancel',
+    why: 'chains of operators are moved to [rows, width], so that the Reshapes around MatMuls cancel',
     when: notPortable,
-    run: ({ model, g }) => matrices(model.graph, g),
+    run: ({ model, g }) => flattenRows(model.graph, g),
   },
   {
     name: 'merge-flattened',
-    why: 'two chains may flatten one value',
+    why: 'two chains may flatten the same value; equal Reshapes are merged',
     when: notPortable,
-    run: ({ model }) => simplify(model.graph),
+    run: ({ model }) => mergeCommonSubexpressions(model.graph),
   },
   {
     name: 'join-reshapes',
-    why: 'a Reshape of a Reshape is one',
+    why: 'a Reshape of a Reshape becomes one Reshape',
     when: notPortable,
     run: ({ model }) => joinReshapes(model.graph),
   },
   {
     name: 'infer-lengths',
-    why: 'a Reshape computes its one unknown dimension itself, so that no activation is kept for its shape',
+    why: 'a Reshape infers its one unknown dim, so that no activation is kept only for its shape',
     when: onCuda,
     run: ({ model, g }) => inferLengths(model.graph, g),
   },
   {
     name: 'softmax-gradient',
-    why: 'the row sum of P·dP comes from smaller tensors; it looks for the rule of Softmax as written, so before factors move',
+    why: 'the row sum of P·dP in the gradient of attention is computed from smaller tensors; runs before factors move, because it matches the nodes of the Softmax rule',
     when: notPortable,
-    run: ({ model, g }) => smallSums(model.graph, g),
+    run: ({ model, g }) => softmaxGradientSums(model.graph, g),
   },
   {
     name: 'join-factors',
-    why: 'two scalar factors are one pass over a tensor',
+    why: 'a row factor and a scalar factor are merged: one pass over the tensor instead of two',
     when: notPortable,
     run: ({ model, g }) => {
       joinFactors(model.graph, g);
@@ -410,16 +409,16 @@ const finishingPasses: readonly Pass<GraphContext>[] = [
   },
   {
     name: 'row-factors',
-    why: 'a factor per row moves to the narrow side of a MatMul',
+    why: 'a factor per row is moved to the side of a MatMul with fewer columns',
     when: {
-      text: 'for CPU, CUDA and WebGPU, unless activations are half precision: without their factor probabilities leave the range of float16',
+      text: 'for CPU, CUDA and WebGPU, unless activations are half precision: probabilities without their factor exceed the range of float16',
       holds: (c) => notPortable.holds(c) && !narrows(c),
     },
     run: ({ model, g }) => moveRowFactors(model.graph, g),
   },
   {
     name: 'fuse-transposes',
-    why: 'FusedMatMul reads its operands transposed',
+    why: 'Transposes are fused into Gemm and FusedMatMul, which read operands transposed',
     when: onCuda,
     run: ({ model, g }) => {
       fuseTransposes(model.graph, g);
@@ -427,7 +426,7 @@ const finishingPasses: readonly Pass<GraphContext>[] = [
   },
   {
     name: 'fuse-factors',
-    why: 'scalar factors become the alpha of MatMuls that the pass before has given one',
+    why: 'scalar factors become the alpha of Gemm and FusedMatMul; runs after fuse-transposes, which makes most of them',
     when: onCuda,
     run: ({ model }) => {
       fuseFactors(model.graph);
@@ -435,70 +434,70 @@ const finishingPasses: readonly Pass<GraphContext>[] = [
   },
   {
     name: 'half-activations',
-    why: 'activations and gradients have the type of the rounded weights; all passes before see float32 alone',
+    why: 'activations and gradients get the type of the rounded weights; all earlier passes see float32 only',
     when: { text: 'for CUDA with --precision', holds: narrows },
     run: ({ model, stored }) => {
-      if (stored !== undefined) narrow(model.graph, stored);
+      if (stored !== undefined) halfActivations(model.graph, stored);
     },
   },
   {
     name: 'fuse-sums',
-    why: 'a matrix that is added to a MatMul becomes the C of Gemm, in whichever type the MatMul has now',
+    why: 'a matrix that is added to a Gemm becomes its C; runs after half-activations, which decides the type',
     when: onCuda,
     run: ({ model }) => fuseSums(model.graph),
   },
   {
     name: 'rematerialize',
-    why: 'activations that are cheap to compute again are not kept; it needs the graph that will run',
+    why: 'activations that are cheap to recompute are not kept; runs late, because costs depend on the final operators',
     when: onCuda,
-    run: ({ model }) => computeAgain(model.graph),
+    run: ({ model }) => rematerialize(model.graph),
   },
   {
     name: 'join-fixed-reshapes',
-    why: 'with all lengths known more Reshapes meet',
+    why: 'with all dims known, more Reshapes can be merged',
     when: whereFixed,
     run: ({ model }) => joinReshapes(model.graph),
   },
   {
     name: 'lower-dropout',
-    why: 'masks become a hash in plain operators, late, so that no pass merges or moves their parts',
+    why: 'dropout masks become a hash in plain operators; runs late, so that no pass merges or moves its nodes',
     run: ({ model, g }) => {
       lowerDropout(model.graph, g);
     },
   },
   {
     name: 'schedule',
-    why: 'ONNX Runtime runs nodes by their place in the file; nodes of the backward are due when their readers are',
+    why: 'ONNX Runtime derives its execution order from the file; nodes of the backward are placed right before their readers',
     when: onCuda,
     run: ({ model }) => schedule(model.graph),
   },
   {
     name: 'split-wide-nodes',
-    why: 'WebGPU binds at most eight buffers to a kernel',
+    why: 'WebGPU binds at most eight buffers to a kernel, so nodes with more inputs and outputs are split',
     when: isOn('webgpu'),
-    run: ({ model, g }) => fewBuffers(model.graph, g),
+    run: ({ model, g }) => splitWideNodes(model.graph, g),
   },
   {
     name: 'dequantize-late',
-    why: 'a DequantizeLinear right before its reader keeps ONNX Runtime from unpacking all weights first; needs the final order',
+    why: 'each DequantizeLinear is placed right before its reader, so that ONNX Runtime does not unpack all weights first; needs the final order',
     run: ({ model }) => dequantizeLate(model.graph),
   },
   {
     name: 'masks-first',
-    why: 'a dropout mask is made when its reader runs; needs the final order',
+    why: 'each dropout mask is placed so that it is computed right before its reader runs; needs the final order',
     run: ({ model }) => masksFirst(model.graph),
   },
   {
     name: 'interface',
-    why: 'inputs that nothing reads are left out',
+    why: 'unused inputs are removed',
     run: trimInterface,
   },
 ];
 
-/** The passes that evaluation and gradient share, as a stage of their own: for tests. */
+/** The passes shared by evaluation and gradient, as a separate stage for tests. */
 export const finishing: Stage<GraphContext> = {
   name: 'finish',
-  makes: 'plain operators, in the forms and in the order that suit the target',
+  makes: 'plain operators, in forms and an order chosen for the target',
   tidies: true,
   dialect: false,
   passes: finishingPasses,
@@ -512,20 +511,20 @@ export const evaluation: Stage<ForwardContext> = {
   passes: [
     {
       name: 'without-dropout',
-      why: 'evaluation has no masks',
+      why: 'dropout applies only to training',
       when: { text: 'with --dropout', holds: (c) => c.prepared.seeded },
       run: ({ model }) => withoutDropout(model.graph),
     },
     {
       name: 'loss',
-      why: 'A and B are read from the flat state, the loss is attached, the outputs are set',
+      why: 'A and B become slices of the flat state, the loss is attached, the outputs are set',
       run: evaluate,
     },
     {
       name: 'join-layers',
-      why: 'branches whose inputs differed by their masks read one value now',
+      why: 'branches that read the same value with different masks now read one value',
       when: { text: 'with --dropout, for CUDA', holds: (c) => c.prepared.seeded && onCuda.holds(c) },
-      run: ({ model }) => joinAdapted(model.graph),
+      run: ({ model }) => joinLayers(model.graph),
     },
     ...finishingPasses,
   ],
@@ -539,7 +538,7 @@ export const gradient: Stage<ForwardContext> = {
   passes: [
     {
       name: 'differentiate',
-      why: 'reverse mode from the loss to the state; gradients that nothing asks for are never part of the graph',
+      why: 'reverse-mode differentiation from the loss to the state; unused gradients are not added to the graph',
       run: differentiate,
     },
     ...finishingPasses,
@@ -548,14 +547,14 @@ export const gradient: Stage<ForwardContext> = {
 
 const lossFirst: Pass<StepContext> = {
   name: 'loss-first',
-  why: 'the loss runs before the optimizer, or the logits would be kept until the end',
+  why: 'the loss is ordered before the optimizer, so that the logits are not kept until the end',
   when: onCuda,
   run: ({ model, loss }) => runFirst(model.graph, loss),
 };
 
 export const step: Stage<StepContext> = {
   name: 'train',
-  makes: 'train.onnx: the gradient graph with the optimizer behind it',
+  makes: 'train.onnx: the gradient graph followed by the optimizer',
   tidies: true,
   dialect: false,
   passes: [
@@ -576,7 +575,7 @@ export const scan: Stage<ScanContext> = {
   passes: [
     {
       name: 'optimizer',
-      why: 'one step, which only adds its gradient where `lora_apply` is false',
+      why: 'one step, which only accumulates its gradient if `lora_apply` is false',
       run: stepBody,
     },
     lossFirst,
@@ -602,7 +601,7 @@ export const update: Stage<UpdateContext> = {
   ],
 };
 
-/** All stages in the order of a compile: what the documentation prints. */
+/** All stages in the order of a compile, as printed in the documentation. */
 export const stages = [
   adaptation,
   modelGraph,

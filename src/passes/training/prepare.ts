@@ -1,4 +1,6 @@
-/** From an adapted model to the prepared forward: normalized, canonical, with its loss chosen and the names of its interface. */
+/**
+ * Prepares the forward of an adapted model: normalized, canonical, with its loss chosen and the names of its interface.
+ */
 import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel } from '../../graph/clone.ts';
 import type { Model } from '../../graph/model.ts';
@@ -15,7 +17,7 @@ import { canonicalization, joining, type PrepareContext } from './pipeline.ts';
 import type { Prepared, TrainingOptions } from './prepared.ts';
 import type { StateLayout } from './stateLayout.ts';
 
-/** `adapted` is left as it is. Throws where normalization, shapes or the loss do not allow training. */
+/** `adapted` is not changed. Throws if normalization, shape inference or the loss does not allow training. */
 export function prepare(adapted: Model, layout: StateLayout, options: TrainingOptions): Prepared {
   const { target, stored, dropout, misses, onPass } = options;
   const { model, bindings } = normalizedFor(adapted, options);
@@ -47,7 +49,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   return prepared;
 }
 
-/** A normalized copy, and the inputs that were bound on the way. */
+/** A normalized copy, and the inputs that were bound during normalization. */
 function normalizedFor(adapted: Model, options: TrainingOptions): { model: Model; bindings: Bindings } {
   const { model } = cloneModel(adapted);
   let bindings: Bindings = { bound: [], tokens: undefined, longest: undefined, absent: new Map() };

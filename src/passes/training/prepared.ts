@@ -1,4 +1,4 @@
-/** The types that the building of training graphs shares. */
+/** The types shared by the builders of training graphs. */
 import type { TrainingGraph } from '../../graph/choices/compile.ts';
 import type { Model } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
@@ -20,37 +20,40 @@ export interface TrainingOptions {
   readonly loss: LossOptions;
   readonly optimizer: OptimizerOptions;
   readonly target: Target;
-  /** The type that float32 weights were stored in, see storeHalf. */
+  /** The type that float32 weights were rounded to, see roundWeights. */
   readonly stored?: HalfType | undefined;
-  /** Of the training graphs; undefined: the source's, at least 18. */
+  /** The opset of the training graphs; undefined: the source's, at least 18. */
   readonly opset: number | undefined;
-  /** What fixes inputs of the model, beside the caches. */
+  /** Values of the model's inputs, in addition to those of caches. */
   readonly bind: Wanted;
-  /** The share of a branch's input that is left out while training. */
+  /** The share of a branch's input that is dropped in training. */
   readonly dropout: number;
   /** Called after each pass. */
   readonly onPass?: OnPass | undefined;
-  /** Collects what nearly matched a pattern of the forward graph. */
+  /** Collects subgraphs of the forward that almost match a pattern. */
   readonly misses?: NearMisses | undefined;
 }
 
-/** The normalized forward graph with canonical Adapted nodes, its loss and state: what every training graph is a copy of. */
+/**
+ * The normalized forward graph with canonical Adapted nodes, its loss and state: every training graph starts from a
+ * copy of it.
+ */
 export interface Prepared {
   readonly model: Model;
   readonly layout: StateLayout;
   readonly names: Names;
   readonly options: TrainingOptions;
-  /** Inputs that are fixed, and what stands for those that data lack. */
+  /** Inputs with fixed values, and the replacements for inputs that data lack. */
   readonly bindings: Bindings;
-  /** What computes in another type than the model says, and why. */
+  /** Operators that compute in another type than the model declares, with the reason: a sentence each. */
   readonly notes: readonly string[];
-  /** Lengths that are numbers here and open in the source. */
+  /** Dims that are numbers here and open in the source. */
   readonly fixed?: Fixed;
   /** The gradient passes through float16: the graphs have a loss scale. */
   readonly lossScaled: boolean;
-  /** The graphs with gradients have masks, and a seed for them. */
+  /** The graphs with gradients have dropout masks, and a seed input for them. */
   readonly seeded: boolean;
-  /** The finished grad graph, made once: train and train_k grow out of copies of it. Throws NO_GRADIENT. */
+  /** The finished grad graph, built once: train and train_k start from copies of it. Throws NO_GRADIENT. */
   readonly gradient: () => Model;
   readonly choice: {
     readonly kind: ChosenLoss['kind'];
@@ -58,15 +61,15 @@ export interface Prepared {
     readonly tensor: string;
     readonly reason: string;
     readonly classAxis: number;
-    /** The length of that axis, where it is known. */
+    /** The dim of that axis, if it is known. */
     readonly classes: number | undefined;
   };
 }
 
-/** What of a training graph was fixed. */
+/** The fixed dims of a training graph. */
 export interface Fixed extends FixedLengths {
-  /** The model as it was: for graphs that take any lengths. */
+  /** The model with open dims, for graphs that accept any. */
   readonly open: Prepared;
-  /** Why a batch cannot be filled up with rows that do not count; undefined where it can. */
+  /** The reason why a batch cannot be padded with rows that do not count; undefined if it can. */
   readonly mixed: string | undefined;
 }

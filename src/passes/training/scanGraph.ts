@@ -16,10 +16,10 @@ import {
   withState,
 } from './stepGraph.ts';
 
-/** A step graph that becomes a body, with what its Scan has to know. */
+/** A step graph that becomes a body, with the information that its Scan needs. */
 export interface ScanContext extends StepContext {
   readonly state: State;
-  /** Inputs of the body that each step hands to the next one, and those that differ from step to step. */
+  /** Loop-carried inputs of the body, and those that differ from step to step. */
   carried: readonly Value[];
   perStep: readonly Value[];
 }
@@ -30,8 +30,8 @@ export function scanContext(p: Prepared): ScanContext {
 }
 
 /**
- * The gradient graph becomes one step of a Scan: its inputs are the carried values, then those of each step; its outputs likewise. A step
- * whose `lora_apply` is false only adds its gradient, weighted by its element count.
+ * Makes the gradient graph one step of a Scan: its inputs are the loop-carried values, then those of each step; its
+ * outputs likewise. A step whose `lora_apply` is false only adds its gradient, weighted by its element count.
  */
 export function stepBody(c: ScanContext): void {
   const { prepared: p, g, state, grad, weight } = c;
@@ -43,7 +43,7 @@ export function stepBody(c: ScanContext): void {
   const gathered = g.within({ origin: 'gather', rule: 'train_k/gather' }, () => {
     const total = g.Add(count, weight);
     const sums = g.Add(sum, g.Mul(grad, weight));
-    // Alone, a step's gradient stays what it is to the bit.
+    // Without accumulation the gradient is bitwise unchanged.
     const first = g.Equal(count, g.float(0));
     const safe = g.Where(g.Equal(total, g.float(0)), g.float(1), total);
     return { total, sums, mean: g.Where(first, grad, g.Div(sums, safe)) };
@@ -64,12 +64,15 @@ export function stepBody(c: ScanContext): void {
   Object.assign(c, { carried, perStep });
 }
 
-/** The Scan around the step. State and gathered gradient are carried, batches and learning rates are scanned; weights stay outside. */
+/**
+ * Builds the Scan around the step. State and accumulated gradient are loop-carried, batches and learning rates are
+ * scanned; weights are outer values.
+ */
 export function scanSteps(c: ScanContext): void {
   const { prepared: p, state, carried, perStep } = c;
   const body = c.model.graph;
   const model = emptyModel(c.model, 'train_k');
-  // Types are set here: to infer them would walk the body again.
+  // Types are set here, because inference would walk the body again.
   const outer = createBuilder();
   const feeds = new Map<Value, Value>(
     [...stateValues(state), ...perStep].map((v) => {
@@ -87,14 +90,14 @@ export function scanSteps(c: ScanContext): void {
       ...nextEntries(p, state).map(([name], i) => [name, at(i)] as const),
     ]),
   );
-  // Frozen weights are captured from outside. Small constants stay: ONNX Runtime's optimizer looks for those of a pattern in the
-  // graph of its nodes, and fuses a quantized Conv wrongly where it sees only some.
+  // Frozen weights are captured from outside. Small constants stay in the body: ONNX Runtime's optimizer looks for the
+  // constants of a pattern in the graph of its nodes, and fuses a quantized Conv wrongly if it finds only some of them.
   const own = body.initializers.splice(0);
   for (const v of own) (v.tensor === undefined || staysInside(v.tensor) ? body : model.graph).initializers.push(v);
   c.model = model;
 }
 
-/** The Scan node's outputs: the carried values after the last step, then loss and norm of every step. */
+/** The Scan node's outputs: the loop-carried values after the last step, then loss and norm of every step. */
 function scanNode(
   outer: Builder,
   { prepared: p, state, carried, perStep }: ScanContext,
@@ -102,7 +105,7 @@ function scanNode(
   feeds: ReadonlyMap<Value, Value>,
 ): Value[] {
   const states = stateValues(state);
-  // Names are unique over nested scopes: the body's own inputs and outputs step aside.
+  // Names are unique over nested scopes: the body's own inputs and outputs get a prefix.
   for (const v of [...body.inputs, ...body.outputs]) v.name = `step.${v.name}`;
   const zeros = outer.Expand(outer.float(0), outer.ints([p.layout.size]));
   zeros.type = tensorType('float32', [p.layout.size]);

@@ -1,7 +1,7 @@
 /**
- * The flat trainable state: one float32 vector [P], layer after layer, A before B; then the magnitudes of DoRA layers, then whole
- * weights. Inside a graph it is a matrix of rows of
- * `width` elements before it is split, because CUDA's Split and Concat pay per element of the split axis.
+ * The flat trainable state: one float32 vector [P], layer after layer, A before B; then the magnitudes of DoRA layers,
+ * then modules_to_save weights. Inside a graph it is a matrix of rows of `width` elements before it is split, because
+ * the cost of CUDA's Split and Concat depends on the length of the split axis.
  */
 import type { Builder } from '../../graph/builder.ts';
 import { factorShapes, sizeOf } from '../../graph/layers.ts';
@@ -24,13 +24,13 @@ export interface LayerSlots {
 
 export interface StateLayout {
   readonly slots: readonly LayerSlots[];
-  /** Weights that are trained themselves, in the order of `stateLayout`'s argument. */
+  /** modules_to_save weights, in the order of `stateLayout`'s argument. */
   readonly saved: readonly Slot[];
   /** P. */
   readonly size: number;
 }
 
-/** `saved`: initializers that are trained themselves. */
+/** @param saved modules_to_save initializers. */
 export function stateLayout(
   layers: readonly Layer[],
   saved: readonly Pick<Slot, 'name' | 'shape'>[] = [],
@@ -53,19 +53,24 @@ export function stateLayout(
   return { slots, saved: whole, size: offset };
 }
 
-/** Every tensor of the state, in its order. */
+/** All tensors of the state, in order. */
 const flatSlots = ({ slots, saved }: StateLayout): Slot[] => [
   ...slots.flatMap((s) => [s.A, s.B]),
   ...slots.flatMap((s) => (s.magnitude === undefined ? [] : [s.magnitude])),
   ...saved,
 ];
 
-/** How a graph cuts the state: its tensors in the order in which they are cut, and what lies side by side as rows of one width. */
+/**
+ * The way a graph splits the state: its tensors in the order in which they are split, grouped by the width of their
+ * rows.
+ */
 interface Cut {
-  /** Elements of the widest rows that every tensor is a multiple of. */
+  /** The number of elements of the widest row that divides every tensor. */
   readonly unit: number;
   readonly groups: readonly RowGroup[];
-  /** Which rows of `unit` elements of the state stand where; undefined where they stand as they lie. */
+  /**
+   * The rows of `unit` elements of the state in the order of the groups; undefined if that is the order of the state.
+   */
   readonly order: readonly number[] | undefined;
 }
 
@@ -76,8 +81,9 @@ interface RowGroup {
 }
 
 /**
- * For CUDA, where a node costs more than what it does to a small matrix, everything of one row width is brought together: all A of a
- * rank, all B of as many columns. That takes one Gather, unless its indices were as many as the state has elements.
+ * On CUDA, where launching a node costs more than its work on a small matrix, tensors of one row width are grouped: all
+ * A of a rank, all B with the same number of columns. This takes one Gather, unless it would need one index per element
+ * of the state.
  */
 function cutOf(layout: StateLayout, target: Target): Cut {
   const all = flatSlots(layout);
@@ -106,7 +112,7 @@ function joined(g: Builder, list: readonly Value[]): Value {
   return list.length === 1 && only !== undefined ? only : g.Concat(list, { axis: 0 });
 }
 
-/** A and B of every layer, by name, out of the flat vector. */
+/** Splits the flat vector into A and B of every layer and modules_to_save weights, by name. */
 export function unpack(g: Builder, layout: StateLayout, params: Value, target: Target): Map<string, Value> {
   const { unit, groups, order } = cutOf(layout, target);
   return g.within({ origin: 'state', rule: 'state/unpack' }, () => {
@@ -132,7 +138,7 @@ export function unpack(g: Builder, layout: StateLayout, params: Value, target: T
   });
 }
 
-/** The flat vector out of gradients by name; a tensor without one counts as zeros. */
+/** Concatenates gradients by name to the flat vector; a tensor without one counts as zeros. */
 export function pack(g: Builder, layout: StateLayout, grads: ReadonlyMap<string, Value>, target: Target): Value {
   const { unit, groups, order } = cutOf(layout, target);
   return g.within({ origin: 'state', rule: 'state/pack' }, () => {
@@ -152,7 +158,7 @@ export function pack(g: Builder, layout: StateLayout, grads: ReadonlyMap<string,
   });
 }
 
-/** The permutation that undoes one. */
+/** The inverse of a permutation. */
 function inverse(order: readonly number[]): number[] {
   const back = new Array<number>(order.length).fill(0);
   for (const [i, row] of order.entries()) back[row] = i;

@@ -10,7 +10,7 @@ import { named, scalarInput, setInputs, setOutputs, vector } from './forward.ts'
 import { optimizerStep, type State } from './optimizer.ts';
 import type { Prepared } from './prepared.ts';
 
-/** A copy of the gradient graph to which more is added. */
+/** A copy of the gradient graph, which passes extend. */
 export interface StepContext extends PassContext {
   readonly prepared: Prepared;
   readonly target: Target;
@@ -40,7 +40,7 @@ export function stepContext(p: Prepared): StepContext {
 
 type ReadState = Pick<StepContext, 'params' | 'lossScale'>;
 
-/** The state as inputs, of which the gradient reads the parameters and the loss scale. */
+/** The state as inputs; the gradient graph already has the parameters and the loss scale. */
 export const stateInputs = (p: Prepared, { params, lossScale }: ReadState): State => ({
   params,
   m: vector(p.names.lora_m, p.layout),
@@ -61,7 +61,7 @@ export const nextEntries = (p: Prepared, next: State): [string, Value][] => [
   ...(next.lossScale === undefined ? [] : [[`${p.names.lora_loss_scale}_next`, next.lossScale] as [string, Value]]),
 ];
 
-/** Inputs in their order: the model's and the labels as the gradient graph has them, then the state, then `rest`. */
+/** Inputs in order: the model's and the labels as in the gradient graph, then the state, then `rest`. */
 export const withState = (c: StepContext, state: State, rest: readonly Value[]): Value[] => [
   ...c.model.graph.inputs.filter((v) => v !== c.params && v !== c.lossScale && !c.seeds.includes(v)),
   ...stateValues(state),
@@ -85,7 +85,7 @@ export function addOptimizer(c: StepContext): void {
   setOutputs(graph, [c.loss, ...named(g, [[p.names.grad_norm, norm], ...nextEntries(p, next)])]);
 }
 
-/** What update.onnx is made of. */
+/** The context of update.onnx. */
 export interface UpdateContext extends PassContext {
   readonly prepared: Prepared;
 }

@@ -41,7 +41,7 @@ export function lossWeight({ loss, labels, fixed }: Manifest, feeds: Feeds): num
   const { over, shift } = losses[loss.kind];
   if (over === 'elements') return given.data.length - (fixed === undefined ? 0 : unlabelled(given.data));
   if (over !== 'classes') return 1;
-  // Position i is compared with label i + 1: the first label of a row does not count.
+  // Position i is compared with label i + 1: the first label of a row is ignored.
   const length = shift === true ? (given.dims[1] ?? 0) : 0;
   let weight = 0;
   for (let i = 0; i < given.data.length; i++) {

@@ -80,7 +80,7 @@ export async function openRows(
     pad: options.pad,
     maxLength: options.maxLength,
     ignoreIndex: manifest.loss?.ignoreIndex,
-    // Gradients that are fed instead of labels are 0 where there is nothing to learn.
+    // Gradients that are fed instead of labels are 0 for padding.
     ignoreValue: takesSteps && manifest.fixed !== undefined && reportsLoss(manifest.loss) ? noLabel : undefined,
     rows: size.fill,
   };

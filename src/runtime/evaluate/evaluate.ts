@@ -103,7 +103,7 @@ async function comparedOutput(
   const found = outputs.find(({ name }) => name === loss?.output);
   if (found === undefined) return undefined;
   const isScore = /^float/.test(found.type);
-  // With a shift the winning classes would have to be moved against the labels; no model does this.
+  // With a shift the predicted classes would have to be shifted against the labels; no model outputs them.
   const shift = loss !== undefined && losses[loss.kind].shift === true;
   return isScore || !shift ? { name: found.name, isScore } : undefined;
 }

@@ -84,14 +84,14 @@ async function run(parts: Parts, taken: Progress | undefined): Promise<TrainResu
   const { totalSteps, stepsPerEpoch } = fit.plan;
   const from = taken?.step ?? 0;
   if (from > totalSteps)
-    throw badCheckpoint(`"${out}" has ${from} steps already, more than the ${totalSteps} asked for`, out);
+    throw badCheckpoint(`"${out}" has ${from} steps already, more than the requested ${totalSteps}`, out);
   const log = plotted(openLog(out, taken === undefined ? -1 : from), openPlot(out, titleOf(parts)));
   try {
     const { trainable } = trainer.manifest.counts;
     tell({ kind: 'start', provider: trainer.provider, from, totalSteps, stepsPerEpoch, trainable });
     const start = taken ?? (await firstCheckpoint(parts, log));
     const end = await takeSteps(parts, start, log);
-    // Nothing was left to do, but perhaps the plot.
+    // No steps were left, but the plot may be missing.
     if (end.last === undefined) await draw(parts, log, true);
     const adapter = end.stopped === 'interrupted' ? undefined : await keepAdapter(parts, end.progress.best);
     return resultOf(parts, end, adapter);
@@ -107,11 +107,11 @@ async function firstCheckpoint(parts: Parts, log: PlottedLog): Promise<Progress>
   return progress;
 }
 
-/** Where a process leaves a run. */
+/** The state of a run when its process ends. */
 interface RunEnd {
   readonly progress: Progress;
   readonly stopped: TrainResult['stopped'];
-  /** The last step that it took. */
+  /** The last step of this process. */
   readonly last: Step | undefined;
   readonly placement: NodePlacement | undefined;
 }
@@ -166,7 +166,7 @@ function milestonesOf({ fit, evaluation, options: { saveEvery, evalEvery } }: Pa
   };
 }
 
-/** Why no further step is taken; `done` where none is left, or nothing stops the run yet. */
+/** The reason why no further step is taken; `done` if none is left, or nothing stops the run yet. */
 function whyStop({ fit, options: { signal, patience } }: Parts, { step, waited }: Progress): TrainResult['stopped'] {
   if (step === fit.plan.totalSteps) return 'done';
   if (signal?.aborted === true) return 'interrupted';

@@ -212,7 +212,7 @@ async function prepareEvaluation(engine: Engine, data: Data, how: RowOptions = {
   return { run: (onProgress) => evaluate(engine, dataset, { ...rows, onProgress }), close };
 }
 
-/** Of the batches that a step is fed; those of other steps may be longer or shorter. */
+/** The size of a step's batches; those of other steps may be longer or shorter. */
 function bytesOfStep(plan: Plan, step: number, { dataset, batch: how }: Rows): number {
   const feeds = plan.at(step).batches.flatMap(({ rows }) => Object.values(batch(dataset, rows, how)));
   return feeds.reduce((n, { data }) => n + data.byteLength, 0);

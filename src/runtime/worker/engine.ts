@@ -108,12 +108,12 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-/** Calls to a worker, each with its reply. A worker without calls under way does not keep the program alive. */
+/** Calls to a worker, each with its reply. A worker without pending calls does not keep the program alive. */
 class WorkerCalls {
   readonly #worker: Worker;
-  /** The calls under way, by id. */
+  /** The pending calls, by id. */
   readonly #waiting = new Map<number, Waiting>();
-  /** Called once no call is under way. */
+  /** Called once no call is pending. */
   readonly #idle: (() => void)[] = [];
   #count = 0;
   #ended: Error | undefined;

@@ -1,4 +1,4 @@
-/** The one place that chooses what carries out the calls of an engine. */
+/** The one place that chooses the implementation of an engine's calls. */
 
 import { NodeExecutor } from './nodeExecutor.ts';
 import type { Executor, Opening } from './protocol.ts';

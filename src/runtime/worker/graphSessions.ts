@@ -37,7 +37,7 @@ export class GraphSessions {
     return new GraphSessions(await onnxRuntime(), opening);
   }
 
-  /** Where the nodes of the graph that took the last step first ran; undefined without profiles. */
+  /** The providers of the nodes in the first run of the graph that took the last step; undefined without profiles. */
   get placement(): NodePlacement | undefined {
     return this.#placement;
   }
@@ -116,7 +116,7 @@ export class GraphSessions {
   }
 }
 
-/** What --for takes where there is no form for the provider itself. */
+/** The value for --for if there is none for the provider itself. */
 const portableFor = (provider: string): string => (isKey(targets, provider) ? provider : 'portable');
 
 function runOf(outputs: InferenceSession.OnnxValueMapType, graph: GraphKind): Run {

@@ -1,8 +1,10 @@
 /**
- * Graphs of one package in onnxruntime-node, and the trainable state they advance. Lives in the worker: `run` blocks its thread.
+ * Runs the graphs of one package in onnxruntime-node and updates its trainable state. In the worker, because `run`
+ * blocks its thread.
  *
- * State goes in as inputs and comes out in buffers of its own that onnxruntime-node has copied, so no buffer is ever fed and
- * fetched at once (which would corrupt the state silently), and the state before a run outlives it until the new one is accepted.
+ * The state is fed as inputs and returned in separate buffers that onnxruntime-node has copied, so no buffer is ever
+ * fed and fetched at once (which would corrupt the state silently), and the state before a run is kept until the new
+ * one is accepted.
  */
 
 import { type Manifest, reportsLoss } from '../../formats/manifest.ts';

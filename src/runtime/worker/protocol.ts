@@ -70,7 +70,7 @@ interface Messages {
     ask: { readonly graph: GraphKind };
     answer: { readonly inputs: readonly string[]; readonly outputs: readonly OutputInfo[] };
   };
-  /** Where the nodes of the graph that took the last step first ran; undefined without profiles. */
+  /** The providers of the nodes in the first run of the graph that took the last step; undefined without profiles. */
   placement: { ask: object; answer: { readonly placement: NodePlacement | undefined } };
   setState: { ask: { readonly state: TrainingState }; answer: object };
   getState: { ask: object; answer: { readonly state: TrainingState } };
@@ -84,12 +84,15 @@ interface Messages {
     };
     answer: RunResult;
   };
-  /** Adds a batch's gradient to those gathered, weighted by how many elements its mean runs over; `first` forgets them first. */
+  /**
+   * Adds a batch's gradient to the accumulated ones, weighted by the number of elements its mean runs over; `first`
+   * resets before.
+   */
   gather: {
     ask: { readonly feeds: Feeds; readonly seed: number; readonly first: boolean };
     answer: { readonly loss: number; readonly weight: number };
   };
-  /** One optimizer step with the mean of the gradients gathered; forgets them. */
+  /** One optimizer step with the mean of the accumulated gradients, which is then reset. */
   update: { ask: { readonly lr: number }; answer: RunResult };
   evaluate: {
     ask: { readonly feeds: Feeds; readonly outputs: readonly string[] };

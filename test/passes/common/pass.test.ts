@@ -239,7 +239,7 @@ describe('verification', () => {
     runStage(stage([enters, leaves]), context());
     runStage(stage([enters], { dialect: true }), context());
     expect(() => runStage(stage([enters]), context())).toThrow(
-      expect.toSatisfy(coded('BAD_MODEL', 'exists between passes only')),
+      expect.toSatisfy(coded('BAD_MODEL', 'internal to the compiler')),
     );
   });
 

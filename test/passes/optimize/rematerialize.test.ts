@@ -10,7 +10,7 @@ import { verify } from '../../../src/passes/index.ts';
 import { planBuffers } from '../../../src/passes/memory/buffers.ts';
 import { bytesOfValues } from '../../../src/passes/memory/estimate.ts';
 import { executionOrder } from '../../../src/passes/memory/order.ts';
-import { computeAgain } from '../../../src/passes/optimize/rematerialize.ts';
+import { rematerialize } from '../../../src/passes/optimize/rematerialize.ts';
 import { schedule } from '../../../src/passes/optimize/schedule.ts';
 import { compute, expectSame } from '../../support/compute.ts';
 import { describeShared, sharedPath } from '../../support/sharedMaterial.ts';
@@ -45,7 +45,7 @@ function compare(folder: string, wanted: readonly string[]): void {
     const { model: again } = cloneModel(kept);
     again.graph.nodes.splice(0, again.graph.nodes.length, ...executionOrder(again.graph));
     // So long that bytes are all that counts.
-    computeAgain(again.graph, { batch: 64, length: 4096 });
+    rematerialize(again.graph, { batch: 64, length: 4096 });
     again.graph.settle();
     schedule(again.graph);
     verify(again);
@@ -90,7 +90,7 @@ describe('what is computed again', () => {
   it('is what frees more than a node and its passes cost', () => {
     // 8 x 512 rows of 4096 are 64 MiB, of 256 4 MiB: less than nine microseconds are worth.
     const [large, small] = [chained(4096), chained(256)];
-    for (const { graph } of [large, small]) computeAgain(graph);
+    for (const { graph } of [large, small]) rematerialize(graph);
     expect(copies(large)).toEqual(['Sigmoid', 'Mul']);
     expect(copies(small)).toEqual([]);
     verify(large);
@@ -98,7 +98,7 @@ describe('what is computed again', () => {
 
   it('stands right before its first reader, and ONNX Runtime runs it there', () => {
     const { graph } = chained(4096);
-    computeAgain(graph);
+    rematerialize(graph);
     expect(graph.nodes.map((n) => n.outputs[0]?.name)).toEqual([
       's',
       'm',
@@ -118,7 +118,7 @@ describe('what is computed again', () => {
   it('is nothing in a graph without a gradient', () => {
     const { graph } = parseText(chain(4096));
     const count = graph.nodes.length;
-    computeAgain(graph);
+    rematerialize(graph);
     expect(graph.nodes).toHaveLength(count);
   });
 });

@@ -4,7 +4,7 @@ import { LoraifyError } from '../../../src/errors.ts';
 import type { Model } from '../../../src/graph/model.ts';
 import { parseText } from '../../../src/parser/index.ts';
 import { verify } from '../../../src/passes/common/verify.ts';
-import { storeHalf } from '../../../src/passes/precision/halfWeights.ts';
+import { roundWeights } from '../../../src/passes/precision/halfWeights.ts';
 import { floats, run } from '../../support/executeGraphs.ts';
 import { randomFeeds } from '../../support/graphFeeds.ts';
 
@@ -15,7 +15,7 @@ const matrix = 'float[2,2] w = {0.1, 1.00048828125, -3, 70}';
 async function stored(text: string, type: 'float16' | 'bfloat16' = 'float16') {
   const model = parseText(`${head} ${text}`);
   const before = await run(parseText(`${head} ${text}`), randomFeeds(model.graph.inputs));
-  const result = storeHalf(model, type);
+  const result = roundWeights(model, type);
   verify(model);
   const after = await run(model, randomFeeds(model.graph.inputs));
   return { model, result, before: floats(before.y), after: floats(after.y) };
@@ -51,7 +51,7 @@ describe('weights in half precision', () => {
     const model = parseText(`${head} main (int64[N] i) => (float[N,3] y)
       <float[3,2] table = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6}>
       { e = Gather (table, i)  t = Transpose (table)  n = ReduceMax <keepdims: int = 0> (table)  p = MatMul (e, t)  y = Div (p, n) }`);
-    storeHalf(model, 'bfloat16');
+    roundWeights(model, 'bfloat16');
     expect(
       printModel(model, { comments: false }).split('{\n').at(-1),
     ).toBe(`   ["table.float32"] "table.float32" = Cast <to: int = 1> (table)
@@ -68,7 +68,7 @@ describe('weights in half precision', () => {
   it('leave the frequencies of a rotary embedding alone', () => {
     const model = parseText(`${head} main (float[N,2] x, float[N,1,S] position) => (float[N,2] y, float[N,2,S] angles)
       <${matrix}, float[1,2,1] frequencies = {1, 0.01}> { y = MatMul (x, w)  angles = MatMul (frequencies, position) }`);
-    storeHalf(model, 'bfloat16');
+    roundWeights(model, 'bfloat16');
     expect(types(model)).toEqual({ w: 'bfloat16', frequencies: 'float32' });
   });
 
@@ -88,7 +88,7 @@ describe('weights in half precision', () => {
     const model = parseText(`${head} main (float[N,2] x, float[2,2] given) => (float[N,2] y, float[2,2] out)
       <float[2,2] given = {1, 2, 3, 4}, float[2,2] out = {1, 2, 3, 4}, ${matrix}>
       { a = MatMul (x, given)  b = MatMul (a, out)  y = MatMul (b, w) }`);
-    storeHalf(model, 'float16');
+    roundWeights(model, 'float16');
     expect(types(model)).toMatchObject({ out: 'float32', w: 'float16' });
     expect(model.graph.inputs.map((v) => v.dtype)).toEqual(['float32', 'float32']);
   });
@@ -103,19 +103,19 @@ describe('weights in half precision', () => {
     ],
   ] as const)('are refused for %s', (weight, type, wanted, words) => {
     const model = parseText(`${head} main (${type} x) => (${type} y) <${weight}> { y = MatMul (x, w) }`);
-    expect(() => storeHalf(model, wanted)).toThrow(LoraifyError);
-    expect(() => storeHalf(model, wanted)).toThrow(words);
-    if (type === 'float16[N,2]') expect(storeHalf(model, 'float16')).toBeUndefined();
+    expect(() => roundWeights(model, wanted)).toThrow(LoraifyError);
+    expect(() => roundWeights(model, wanted)).toThrow(words);
+    if (type === 'float16[N,2]') expect(roundWeights(model, 'float16')).toBeUndefined();
   });
 
   it('are refused where all are inputs, and as bfloat16 where the opset has none', () => {
     const inputs =
       parseText(`<ir_version: 3, opset_import: ["" : 9]> main (float[N,2] x, float[2,2] w) => (float[N,2] y)
       <${matrix}> { y = MatMul (x, w) }`);
-    expect(() => storeHalf(inputs, 'float16')).toThrow(/they are inputs or outputs of the model/);
+    expect(() => roundWeights(inputs, 'float16')).toThrow(/they are inputs or outputs of the model/);
     const old = parseText(`<ir_version: 4, opset_import: ["" : 12]> main (float[N,2] x) => (float[N,2] y)
       <${matrix}> { y = MatMul (x, w) }`);
-    expect(() => storeHalf(old, 'bfloat16')).toThrow('opset 12 of the model has no bfloat16');
-    expect(storeHalf(old, 'float16')?.weights).toBe(1);
+    expect(() => roundWeights(old, 'bfloat16')).toThrow('opset 12 of the model has no bfloat16');
+    expect(roundWeights(old, 'float16')?.weights).toBe(1);
   });
 });

@@ -5,7 +5,7 @@ import { encodeModel } from '../../../src/emit/index.ts';
 import { createBuilder } from '../../../src/graph/builder.ts';
 import type { Model } from '../../../src/graph/model.ts';
 import { parseText } from '../../../src/parser/index.ts';
-import { wholePads } from '../../../src/passes/providers/padAxes.ts';
+import { padAllAxes } from '../../../src/passes/providers/padAxes.ts';
 import { inferNode, inferShapes } from '../../../src/passes/shapes/index.ts';
 
 const cases: readonly (readonly [string, string, string])[] = [
@@ -49,7 +49,7 @@ describe('pads of all axes', () => {
       const expected = await run(model(pads, axes, computed), 'disabled', count);
       const whole = model(pads, axes, computed);
       inferShapes(whole.graph);
-      wholePads(whole.graph, createBuilder(inferNode));
+      padAllAxes(whole.graph, createBuilder(inferNode));
       whole.graph.adopt();
       expect(whole.graph.nodes.find((n) => n.op === 'Pad')?.inputs).toHaveLength(3);
       for (const level of ['disabled', 'all'] as const) {

@@ -6,8 +6,8 @@ import type { Model } from '../../../src/graph/model.ts';
 import { parseText } from '../../../src/parser/index.ts';
 import { verify } from '../../../src/passes/common/verify.ts';
 import { normalize } from '../../../src/passes/normalize/index.ts';
-import { otherForms, providerGaps } from '../../../src/passes/providers/replacements.ts';
-import { fewBuffers } from '../../../src/passes/providers/splitWideNodes.ts';
+import { providerGaps, replaceMissing } from '../../../src/passes/providers/replacements.ts';
+import { splitWideNodes } from '../../../src/passes/providers/splitWideNodes.ts';
 import { inferNode } from '../../../src/passes/shapes/index.ts';
 import { coded } from '../../support/coded.ts';
 import { compute, expectSame } from '../../support/compute.ts';
@@ -73,7 +73,7 @@ describe('other forms', () => {
   it.each(cases)('%s, opset %i: %s', async (target, opset, graph, ops) => {
     const source = parsed(opset, graph);
     const { model } = cloneModel(source);
-    otherForms(model, target);
+    replaceMissing(model, target);
     expect([...model.graph.allNodes()].map((n) => n.op).join(' ')).toBe(ops);
     // Other kernels, other roundings of float32.
     expectSame(await compute(model, { sizes: { N: 3 } }), await compute(source, { sizes: { N: 3 } }), 1e-6);
@@ -81,7 +81,7 @@ describe('other forms', () => {
 
   it('are not made where every provider is to run the graph', () => {
     const model = parsed(18, unary('Tan'));
-    otherForms(model, 'portable');
+    replaceMissing(model, 'portable');
     expect(model.graph.nodes.map((n) => n.op)).toEqual(['Tan']);
   });
 });
@@ -122,7 +122,7 @@ describe('more values than a WebGPU shader has buffers', () => {
     async (split) => {
       const source = parsed(18, text(split));
       const { model } = cloneModel(source);
-      fewBuffers(model.graph, createBuilder(inferNode));
+      splitWideNodes(model.graph, createBuilder(inferNode));
       const sizes = model.graph.nodes.flatMap((n) =>
         n.op === 'Split' ? [n.outputs.length] : n.op === 'Concat' ? [n.inputs.length] : [],
       );

@@ -233,7 +233,7 @@ grad(
   { many: true },
 );
 
-/** How often a Loop has run: it hands out the number of each run. */
+/** The number of iterations of a Loop: it outputs the number of each one. */
 function runsOf(node: Node, body: Graph, iteration: Value, g: Builder): Value {
   const runs = new Value(`${iteration.name}.runs`);
   stack(node, body, iteration, runs);

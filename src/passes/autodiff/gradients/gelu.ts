@@ -1,7 +1,7 @@
-/** GELU and SiLU of several nodes, carried as one (gelu.ts, silu.ts). */
+/** GELU and SiLU of several nodes, matched as one function (canonicalize/gelu.ts, silu.ts). */
 import { grad } from '../rules.ts';
 
-// h·(t + x·t') with t' = k·(2/√π)·exp(-v²), and k·x = v: the factor 2/√π goes into the exponent.
+// h·(t + x·t') with t' = k·(2/√π)·exp(-v²), and k·x = v: the factor 2/√π is moved into the exponent.
 grad('loraify.Gelu', ({ inputs: [, v, t, , h], dy, g }) => {
   const bell = g.Exp(g.Sub(g.like(v, Math.log(2 / Math.sqrt(Math.PI))), g.Mul(v, v)));
   return [g.Mul(g.Mul(dy, g.Add(t, g.Mul(v, bell))), h)];

@@ -2,7 +2,7 @@
 import { columns, joinedForm, mergedWeight, sideBySide } from '../../dialect/joined.ts';
 import { grad } from '../rules.ts';
 
-/** dx = dy·W'ᵀ; dB = s·(x·A)ᵀdy and dA = xᵀdh with dh = s·dy·Bᵀ, all parts in one product where they can be. */
+/** dx = dy·W'ᵀ; dB = s·(x·A)ᵀdy and dA = xᵀdh with dh = s·dy·Bᵀ, all parts in one MatMul if possible. */
 grad(
   'loraify.Joined',
   ({ node, outputs, dys, g }) => {

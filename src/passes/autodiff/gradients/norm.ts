@@ -1,4 +1,6 @@
-/** Normalizations with a closed-form gradient that saves little: the normalized value is recomputed from the input. */
+/**
+ * Normalizations with a closed-form gradient that keeps few values: the normalized value is recomputed from the input.
+ */
 import type { Builder } from '../../../graph/builder.ts';
 import type { Value } from '../../../graph/model.ts';
 import { dataTypeFromNumber } from '../../../graph/tensor.ts';
@@ -148,7 +150,8 @@ decompose('LpNormalization', ({ inputs: [x], attrs: { axis, p }, g }) => [
   g.Div(x, (p === 1 ? g.ReduceL1 : g.ReduceL2)(x, g.ints([axis]), { keepdims: 1 })),
 ]);
 
-// n = c/s with s = sqrt(mean(c²) + e) along the last axis, of several nodes (norms.ts): dc = (dn - n·mean(dn·n))/s.
+// n = c/s with s = sqrt(mean(c²) + e) along the last axis, in several nodes (canonicalize/norms.ts): dc = (dn -
+// n·mean(dn·n))/s.
 grad('loraify.Standardized', ({ inputs: [, n, s], dy, g }) => [
   g.Div(g.Sub(dy, g.Mul(n, g.ReduceMean(g.Mul(dy, n), g.ints([-1]), { keepdims: 1 }))), s),
 ]);

@@ -132,13 +132,12 @@ function look(use: Use, axes: readonly number[]): Witness[] {
 }
 
 /**
- * Whether a node hands on one cache, whole or a part of it. Beside views those operators that exporters put there: Cast
- * and QuantizeLinear store it in another type, Transpose and Slice are the moves that neither repeat nor mix its
- * content.
+ * Whether a node passes on one cache, or a part of it. In addition to views these are operators that exporters insert
+ * there: Cast and QuantizeLinear store it in another type, Transpose and Slice neither repeat nor mix its content.
  */
 const moves = (node: Node): boolean =>
   kindOf(node) === 'view' || (node.domain === '' && ['Cast', 'QuantizeLinear', 'Transpose', 'Slice'].includes(node.op));
-/** Whether a node puts new keys or values into a cache, or behind it. */
+/** Whether a node writes new keys or values into a cache, or appends them. */
 const writes = (node: Node): boolean => kindOf(node) === 'scatter' || (node.domain === '' && node.op === 'Concat');
 
 /** The value that a moved value is derived from. */

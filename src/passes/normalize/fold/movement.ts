@@ -1,4 +1,4 @@
-/** Operators that move elements of small constants, and the ones that tell a shape. */
+/** Operators that move elements of small constants, and those that return a shape. */
 import { attrsOf } from '../../../graph/operators.ts';
 import { elementCount } from '../../../graph/tensor.ts';
 import { axisIn, type Entry, numbers, on } from './evaluator.ts';

@@ -17,7 +17,7 @@ export const gather: LayerKind = {
   branch: ({ g, x, a, b }) => g.MatMul(g.Gather(a, x), b),
 };
 
-/** Most Gathers pick from lengths, activations or caches: those are no embeddings, and nobody needs to be told. */
+/** Most Gathers pick from shapes, activations or caches: those are not embeddings, and are not reported. */
 function find(node: Node, traceConstant: (operand: Value) => Traced): Found | string | undefined {
   const [table, indices] = node.inputs;
   if (table === undefined || indices === undefined || attrsOf(node, 'Gather').axis !== 0) return undefined;

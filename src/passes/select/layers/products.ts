@@ -11,7 +11,7 @@ const product = { domain: '', find, mark } as const;
 export const matMul: LayerKind = { op: 'MatMul', ...product };
 export const gemm: LayerKind = { op: 'Gemm', ...product };
 
-/** The one constant matrix of a product. */
+/** The one constant matrix of a MatMul or Gemm. */
 function find(node: Node, traceConstant: (operand: Value) => Traced): Found | string {
   const [a, b] = [node.inputs[0], node.inputs[1]];
   if (a === undefined || b === undefined) return 'an operand is missing';
@@ -40,7 +40,7 @@ function orientation(node: Node, side: Found['side'], w: WeightView): Pick<Found
   };
 }
 
-/** Makes the node `loraify.Adapted`, whose attributes stand beside the operator's own. */
+/** Makes the node `loraify.Adapted`, with its attributes in addition to the operator's own. */
 function mark(node: Node, { product: { side, dtype }, layer, flip }: Marked, a: Value, b: Value): void {
   const [left, right, c] = node.inputs;
   const [x, w] = side === 'right' ? [left, right] : [right, left];

@@ -1,11 +1,14 @@
-/** Lengths that a model cannot have: what ONNX Runtime would say in the first step, said in a compile. */
+/**
+ * Checks that a model accepts the given dims: an error of the first training step in ONNX Runtime is reported by the
+ * compile.
+ */
 import { badOption } from '../../../errors.ts';
 import type { Graph, Node, Value } from '../../../graph/model.ts';
 import { attrsOf, factsOf } from '../../../graph/operators.ts';
 import { ample, broadcast, numbersIn, smallOf } from '../../normalize/fold/small.ts';
 import { axisIn } from '../../shapes/rule.ts';
 
-/** @param option what the user said. Throws BAD_OPTION naming the node. */
+/** @param option the option as given by the user. Throws BAD_OPTION, which names the node. */
 export function checkFits(graph: Graph, option: string): void {
   for (const node of graph.nodes) {
     const reason = node.domain === '' ? whyNot(node) : undefined;
@@ -20,7 +23,7 @@ export function checkFits(graph: Graph, option: string): void {
 function whyNot(node: Node): string | undefined {
   if (factsOf(node)?.broadcasts === true) {
     const shapes = node.inputs.flatMap((v) => (v?.shape === undefined ? [] : [v.shape]));
-    // A length that is open fits whatever it meets.
+    // An open dim fits every other.
     const known = shapes.map((s) => s.map((d) => (typeof d === 'number' ? d : 1)));
     return broadcast(known) !== undefined
       ? undefined
@@ -29,7 +32,7 @@ function whyNot(node: Node): string | undefined {
   return node.op === 'Gather' ? beyond(node) : undefined;
 }
 
-/** A table of positions that is read behind its end. */
+/** The reason if a Gather reads beyond the end of a table, such as one of positions. */
 function beyond(node: Node): string | undefined {
   const [table, indices] = node.inputs;
   const rows = lengthOf(table, attrsOf(node, 'Gather').axis);

@@ -1,6 +1,6 @@
 /**
- * Lengths that the source leaves open become numbers, in the graphs that take steps. What computes shapes from them is constant then
- * and folds away; eval.onnx and model.onnx keep the symbols.
+ * Replaces dims that the source leaves open by numbers, in the graphs that take steps. Nodes that compute shapes from
+ * them become constant and are folded; eval.onnx and model.onnx keep the symbols.
  */
 import { losses } from '../../../graph/choices/losses.ts';
 import { cloneModel } from '../../../graph/clone.ts';
@@ -18,8 +18,8 @@ import type { FixContext } from './substitute.ts';
 export { type FixedLengths, lengthCalled } from './resolveLengths.ts';
 
 /**
- * The prepared graph with numbers for its lengths; `prepared` itself where none are asked for, and left as it is.
- * Errors: BAD_OPTION, see resolveLengths.
+ * The prepared graph with numbers for its dims; `prepared` itself if none are given. `prepared` is not changed. Errors:
+ * BAD_OPTION, see resolveLengths.
  */
 export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
   const { batch, seq, dims } = wanted;
@@ -44,7 +44,7 @@ export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
   return fixed;
 }
 
-/** A language model that looks back does not see what stands behind a row. */
+/** A causal language model does not attend to the padding behind a row. */
 function unmasked({ model: { graph }, choice, bindings }: Prepared, seq: number | undefined): string[] {
   const isHidden = graph.inputs.some((v) => isMaskName(v.name)) || losses[choice.kind].shift === true;
   if (seq === undefined || isHidden) return [];

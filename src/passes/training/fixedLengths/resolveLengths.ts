@@ -1,20 +1,21 @@
 /**
- * Which lengths of a model's inputs `batch` and `seq` mean. Exporters call them what they like, or nothing at all, so they go by their
- * place: the first axis of an input counts rows, the second one of the tokens (or of what else comes row by row as a sequence) positions.
+ * Resolves the dims of a model's inputs that `batch` and `seq` refer to. Exporters use any name, or none, so the
+ * position decides: the first axis of an input is the batch; the second axis of the tokens (or of another input with a
+ * sequence per row) is the sequence.
  */
 import { badOption, didYouMean } from '../../../errors.ts';
 import type { Dim, Value } from '../../../graph/model.ts';
 import { isMaskName, isPositionName, isTypeName, ofAnotherPart } from '../../normalize/bind/names.ts';
 
-/** Numbers for lengths that a model leaves open. */
+/** Numbers for dims that a model leaves open. */
 export interface FixedLengths {
   readonly batch?: number | undefined;
   readonly seq?: number | undefined;
-  /** By the model's own symbols. */
+  /** Numbers by the model's own symbols. */
   readonly dims: Readonly<Record<string, number>>;
 }
 
-/** An axis of an input that has no symbol, or shares none. */
+/** An axis of an input without a symbol. */
 interface Axis {
   readonly name: LengthName;
   readonly input: Value;
@@ -22,11 +23,11 @@ interface Axis {
   readonly length: number;
 }
 
-/** What the numbers stand for. */
+/** The symbols and axes that get numbers. */
 export interface Resolved {
   readonly symbols: ReadonlyMap<string, number>;
   readonly axes: readonly Axis[];
-  /** The symbol counts rows. */
+  /** Whether a symbol is the batch. */
   readonly isRows: (symbol: string) => boolean;
 }
 
@@ -34,25 +35,25 @@ type LengthName = 'batch' | 'seq';
 
 const places = {
   batch: { axis: 0, ordinal: 'first', ranks: [1, Number.POSITIVE_INFINITY] },
-  // Axes of images are none: [N, channels, height, width].
+  // Axes of images are not sequences: [N, channels, height, width].
   seq: { axis: 1, ordinal: 'second', ranks: [2, 3] },
 } as const;
 
-/** The input whose axis a name means: the tokens, else the first that has it. */
+/** The input whose axis a name refers to: the tokens, else the first that fits. */
 function inputCalled(name: LengthName, inputs: readonly Value[], tokens: string | undefined): Value | undefined {
   const [least, most] = places[name].ranks;
   const fits = (v: Value): boolean => v.shape !== undefined && v.shape.length >= least && v.shape.length <= most;
   return inputs.find((v) => v.name === tokens && fits(v)) ?? inputs.find(fits);
 }
 
-/** The length that a name means; undefined where no input has one. */
+/** The dim that a name refers to; undefined if no input has one. */
 export const lengthCalled = (name: LengthName, inputs: readonly Value[], tokens: string | undefined): Dim | undefined =>
   inputCalled(name, inputs, tokens)?.shape?.[places[name].axis];
 
 /**
- * The symbols and axes that get numbers. The batch takes the first axis of every input that is open; the sequence the second axis of the
- * tokens, and of masks, types and positions beside them.
- * Errors: BAD_OPTION for a length that no input has, one that the model has fixed to another number, and two numbers for one length.
+ * The symbols and axes that get numbers. The batch is the first axis of every input, if it is open; the sequence is the
+ * second axis of the tokens, and of masks, types and positions with them. Errors: BAD_OPTION for a dim that no input
+ * has, for one that the model fixes to another number, and for two numbers for one dim.
  */
 export function resolveLengths(wanted: FixedLengths, inputs: readonly Value[], tokens: string | undefined): Resolved {
   const symbols = new Map<string, number>();
@@ -103,7 +104,7 @@ export function resolveLengths(wanted: FixedLengths, inputs: readonly Value[], t
   return { symbols, axes, isRows: (symbol) => rows.has(symbol) };
 }
 
-/** Whether an axis of its own stands for the same length, as where an exporter gives each input symbols of its own or none. */
+/** Whether a separate axis means the same dim, as in exports in which each input has its own symbols or none. */
 function goesWith(name: LengthName, v: Value, first: Value, inputs: readonly Value[]): boolean {
   const { axis } = places[name];
   const d = v.shape?.[axis];

@@ -1,6 +1,7 @@
 /**
- * Whether each row of a batch is computed by itself: then a batch can be filled up with rows whose labels do not count, and loss and
- * gradient are those of the others alone. Told by shapes: what depends on rows has one axis of them, and no operator works along it.
+ * Checks whether each row of a batch is computed independently: then a batch can be padded with rows whose labels do
+ * not count, and loss and gradient are those of the other rows alone. Shapes decide: a value that depends on rows has
+ * exactly one axis of rows, and no operator works along it.
  */
 import { losses } from '../../../graph/choices/losses.ts';
 import { cloneModel } from '../../../graph/clone.ts';
@@ -15,11 +16,11 @@ import { axisIn } from '../../shapes/rule.ts';
 import type { Prepared } from '../prepared.ts';
 import type { Resolved } from './resolveLengths.ts';
 
-/** A symbol that no source has. */
+/** A symbol that cannot occur in a source. */
 const rows = '#rows';
 
 /**
- * Why rows are not told apart; undefined where each is computed by itself.
+ * The reason why rows are not independent; undefined if they are.
  * @param fixed the graph with numbers, in which indices are constants.
  */
 export function rowsMixed(prepared: Prepared, resolved: Resolved, fixed: Graph, batch: number): string | undefined {
@@ -81,19 +82,19 @@ function mixedIn(
 ): string | undefined {
   for (const node of graph.nodes) {
     if (!wanted.has(node) || kindOf(node) === 'shape' || !readsOf(node).some((v) => carrying.has(v))) continue;
-    const says = (what: string): string => `"${node.label}" (${node.op}) ${what}`;
-    if (node.bodies.length > 0) return says('runs a body, which may mix them');
-    if (worksAlong(node, carrying) && !inPlace(node)) return says('works across them');
-    if (cutsAnew(node)) return says('mixes them');
+    const reasonFor = (what: string): string => `"${node.label}" (${node.op}) ${what}`;
+    if (node.bodies.length > 0) return reasonFor('runs a body, which may mix them');
+    if (worksAlong(node, carrying) && !inPlace(node)) return reasonFor('works across them');
+    if (cutsAnew(node)) return reasonFor('mixes them');
     for (const [i, v] of node.outputs.entries()) {
       if (v.name === '' || (v.uses.size === 0 && i > 0)) continue;
       const count = v.shape?.filter(hasRows).length;
-      // Rows that are copies of others do not change a result of these.
+      // Duplicate rows do not change the results of these.
       if (count === 0 && (factsOf(node)?.idempotent === true || (node.op === 'DynamicQuantizeLinear' && i > 0)))
         continue;
-      if (count !== 1) return says(count === 0 ? 'makes one of all' : 'has no axis of them that is known');
-      // Some of them for each row, not one for some rows.
-      if (divExact(v.shape?.find(hasRows) ?? null, rows) === null) return says('mixes them');
+      if (count !== 1) return reasonFor(count === 0 ? 'makes one of all' : 'has no axis of them that is known');
+      // The axis has a multiple of the rows, not a fraction of them.
+      if (divExact(v.shape?.find(hasRows) ?? null, rows) === null) return reasonFor('mixes them');
       carrying.add(v);
     }
   }
@@ -108,8 +109,8 @@ const axisOfRows = (v: Value | undefined): number | undefined => {
 };
 
 /**
- * Whether a Reshape makes other rows of the same elements, as of [3, rows] [rows, 3]: a row begins behind as many elements as before.
- * Where the axis of rows holds more than them, they may be its outer or its inner part.
+ * Whether a Reshape regroups elements into other rows, such as [3, rows] to [rows, 3]: independent rows keep the number
+ * of elements before each. If the axis of rows is longer than the batch, rows may be its outer or its inner part.
  */
 function cutsAnew({ op, inputs: [x], outputs: [y] }: Node): boolean {
   if ((op !== 'Reshape' && op !== 'Flatten') || !x?.shape || !y?.shape) return false;
@@ -135,8 +136,8 @@ function worksAlong(node: Node, carrying: ReadonlySet<Value>): boolean {
   const axis = numberAttr(node, 'axis') ?? -1;
   if (facts?.sampled === true)
     return node.inputs.some((v) => v !== undefined && carrying.has(v) && axisOfRows(v) !== 0);
-  // The lengths of a Split's results say whether it keeps rows whole. Concat joins what any of its inputs has, the
-  // others move about what the first one has.
+  // Split is left to the check of its output dims. Concat has rows if any input has, the other operators if the first
+  // one has.
   if (facts?.axis === 'one' && node.op !== 'Split')
     return (node.op === 'Concat' ? node.inputs : [x]).some((v) => isRows(v, axis));
   if (facts?.axis === 'onwards') return (axisOfRows(x) ?? 0) >= (axisIn(axis, x?.shape?.length ?? 0) ?? 0);
@@ -150,7 +151,7 @@ function worksAlong(node: Node, carrying: ReadonlySet<Value>): boolean {
       return (numbersIn(axes) ?? x?.shape?.map((_, i) => i) ?? []).some((a) => isRows(x, a));
     case 'MeanVarianceNormalization':
       return attrsOf(node, 'MeanVarianceNormalization').axes.some((a) => isRows(x, a));
-    // Rows under one letter, which the result has.
+    // All inputs and the result must have rows under one letter.
     case 'Einsum':
       return new Set(lettersOfRows(node, carrying)).size !== 1;
     case 'BatchNormalization':
@@ -160,7 +161,7 @@ function worksAlong(node: Node, carrying: ReadonlySet<Value>): boolean {
   }
 }
 
-/** What the equation of an Einsum calls the rows of each input, and of the result. */
+/** The letter for rows in each input of an Einsum, and in its result. */
 function lettersOfRows(node: Node, carrying: ReadonlySet<Value>): (string | undefined)[] {
   const { equation = '' } = attrsOf(node, 'Einsum');
   const terms = equation.replaceAll(' ', '').split(/,|->/);
@@ -170,8 +171,10 @@ function lettersOfRows(node: Node, carrying: ReadonlySet<Value>): (string | unde
 }
 
 /**
- * Each row of a result of Gather or GatherND is read from the row of the same number, as the masks of exported transformers have it, and
- * the last token of each row. @param fixed the node with numbers; it is gone where nothing was left of it. @param open where rows are.
+ * Whether Gather or GatherND reads each row of its result from the row of the same index, as in the masks of exported
+ * transformers and for the last token of each row.
+ * @param fixed the node in the graph with numbers; absent if it was folded.
+ * @param open the node in the graph with open rows.
  */
 function readsOwnRows(fixed: Node | undefined, open: Node, batch: number): boolean {
   if (open.op !== 'Gather' && open.op !== 'GatherND') return false;
@@ -180,7 +183,7 @@ function readsOwnRows(fixed: Node | undefined, open: Node, batch: number): boole
   const [x, indices] = fixed.inputs;
   const length = x?.shape?.[0];
   if (at === undefined || typeof length !== 'number' || (numberAttr(fixed, 'axis') ?? 0) !== 0) return false;
-  // Of several coordinates the first one says the row.
+  // The first of several coordinates is the row.
   const joined = indices?.producer?.op === 'Concat' ? indices.producer.inputs[0] : indices;
   const known = smallOf(joined, ample);
   const list = known === undefined ? undefined : smallNumbers(known.values);

@@ -1,4 +1,4 @@
-/** Numbers in the place of symbols. */
+/** Replaces symbols by numbers. */
 import { tensorType } from '../../../graph/model.ts';
 import type { PassContext } from '../../common/pass.ts';
 import { changeLengths } from '../../normalize/bind/symbols.ts';
@@ -19,7 +19,7 @@ export function substituteLengths({ model, resolved: { symbols, axes } }: FixCon
         v.shape?.map((d, i) => (i === axis ? length : d)),
       );
   }
-  // A dimension that depends on further symbols is inferred again.
+  // A dim that also depends on other symbols is inferred again.
   changeLengths(model, (d) =>
     typeof d === 'string' && symbolsOf(d).some((s) => symbols.has(s)) ? (evaluate(d, symbols) ?? null) : d,
   );
