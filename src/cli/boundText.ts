@@ -1,4 +1,4 @@
-/** What a compile fixed, and what data may leave out, for people. */
+/** Lines of a summary: inputs that a compile fixed, and inputs that data files may omit. */
 import type { Manifest } from '../index.ts';
 import { bytes, plural } from './format.ts';
 
@@ -15,7 +15,7 @@ function shortList(names: readonly string[]): string {
 
 const standIns = { ones: '1 for each token', zeros: '0', positions: '0, 1, 2, …', copy: 'the tokens' } as const;
 
-/** What stands for an input that data lack; nothing where all must be there. */
+/** The values of inputs that data files may omit; undefined if all are required. */
 export function dataLine({ inputs, labels }: Pick<Manifest, 'inputs' | 'labels'>): string | undefined {
   const all = [...inputs, ...(labels === undefined ? [] : [labels])];
   if (all.every((v) => v.missing === undefined)) return undefined;
@@ -24,7 +24,7 @@ export function dataLine({ inputs, labels }: Pick<Manifest, 'inputs' | 'labels'>
     .join(', ');
 }
 
-/** What became of the weights. */
+/** The storage and the computation of rounded weights. */
 export function precisionLine({ type, computes, activations, weights, bytes: size, sourceBytes }: Precision): string {
   const stored = `${plural(weights, 'weight')} stored as ${type}, ${bytes(size)} instead of ${bytes(sourceBytes)}`;
   if (activations !== undefined)

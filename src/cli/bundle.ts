@@ -46,7 +46,7 @@ export function openBundle(folder: string): BundleFiles {
     const own = createRequire(filename);
     const require = (id: string): unknown => (/^\.\/[^/]+\.js$/.test(id) ? load(id.slice(2)) : own(id));
     const run: unknown = script.runInThisContext();
-    if (typeof run !== 'function') throw new Error(`${filename} is no function`);
+    if (typeof run !== 'function') throw new Error(`${filename} is not a function`);
     Reflect.apply(run, module.exports, [module.exports, require, module, filename, dirname(filename)]);
     return module.exports;
   };

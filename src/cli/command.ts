@@ -1,5 +1,4 @@
-/** What a command is, and how its options come back typed. */
-
+/** The definition of a command, and the reading of its options into typed values. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { didYouMean, fileNotFound } from '../errors.ts';
@@ -59,7 +58,7 @@ export function command<S extends z.ZodRawShape>(definition: CommandDefinition<S
   };
 }
 
-/** Keys that say how to print rather than what to do; main reads them. */
+/** Keys that choose how results are printed; main reads them. */
 const global = ['json', 'quiet'];
 
 /** Options of a JSON or YAML file, by their names (kebab-case or camelCase) or short names. Unknown ones are refused. */

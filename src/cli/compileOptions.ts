@@ -74,10 +74,15 @@ const ofOptimizer = (name: OptimizerOption): OptionHelp => ({
 });
 
 export const selectionOptions = {
-  rank: integer({ alias: 'r', describe: 'rank of every branch', default: '8', group: adapter }),
-  alpha: number({ alias: 'a', describe: 'LoRA alpha', default: '16', group: adapter }),
+  rank: integer({ alias: 'r', describe: 'rank of every low-rank branch', default: '8', group: adapter }),
+  alpha: number({
+    alias: 'a',
+    describe: 'LoRA alpha: the branch is multiplied by alpha / rank',
+    default: '16',
+    group: adapter,
+  }),
   scaling: choice(scalings, {
-    describe: 'factor of a branch',
+    describe: 'formula of the factor of a branch',
     default: 'standard',
     group: adapter,
   }),
@@ -86,24 +91,27 @@ export const selectionOptions = {
     default: 'kaiming',
     group: adapter,
   }),
-  seed: integer({ describe: 'everything random comes from it', default: '0', group: adapter }),
+  seed: integer({ describe: 'seed of all random numbers', default: '0', group: adapter }),
   target: list({
-    describe: 'module paths: exact, a suffix behind a dot, or /regular expression/',
+    describe: 'modules to adapt: exact paths, suffixes after a dot, or /regular expressions/',
     default: 'all',
     group: adapter,
   }),
-  exclude: list({ describe: 'module paths to leave out, in the same forms', group: adapter }),
-  layers: integers({ describe: "indices of layers (PEFT's layers_to_transform)", group: adapter }),
-  rankPattern: table({ describe: 'PATH=RANK,... where the rank differs', group: adapter }),
-  alphaPattern: table({ describe: 'PATH=ALPHA,... where alpha differs', group: adapter }),
-  adapter: text({ describe: 'start from a PEFT directory; its ranks, alphas and targets count', group: adapter }),
-  dora: flag({ describe: 'weight-decomposed layers (DoRA)', group: adapter }),
+  exclude: list({ describe: 'modules to leave out, in the same forms as --target', group: adapter }),
+  layers: integers({ describe: "indices of the layers to adapt (PEFT's layers_to_transform)", group: adapter }),
+  rankPattern: table({ describe: 'PATH=RANK,... ranks that differ from --rank', group: adapter }),
+  alphaPattern: table({ describe: 'PATH=ALPHA,... alphas that differ from --alpha', group: adapter }),
+  adapter: text({
+    describe: 'PEFT directory to start from; its ranks, alphas and targets replace those options',
+    group: adapter,
+  }),
+  dora: flag({ describe: 'train weight-decomposed layers (DoRA)', group: adapter }),
   modulesToSave: list({
-    describe: "modules trained whole, a classifier say: ends of their paths (PEFT's modules_to_save)",
+    describe: "modules to train in full, such as a new classifier: ends of their paths (PEFT's modules_to_save)",
     group: adapter,
   }),
   dropout: number({
-    describe: "share of a branch's input left out in each step",
+    describe: "probability that an element of a branch's input is zeroed in a training step",
     default: "the adapter's, else 0",
     group: adapter,
   }),
@@ -112,50 +120,51 @@ export const selectionOptions = {
     default: 'auto',
     group: training,
   }),
-  lossOutput: text({ describe: 'output that the loss is attached to', group: training }),
+  lossOutput: text({ describe: 'name of the output that the loss is attached to', group: training }),
   classAxis: integer(ofLoss('classAxis')),
   ignoreIndex: integer(ofLoss('ignoreIndex')),
   labelSmoothing: number(ofLoss('labelSmoothing')),
   classWeights: text(ofLoss('classWeights')),
   ...recordOf(lossParamNames, (name) => number(paramHelp(name))),
   bind: textTable({
-    describe: 'NAME=zeros|ones|empty|input|FILE,... what training graphs fix inputs to; FILE: .npy, .npz, .safetensors',
+    describe:
+      'NAME=zeros|ones|empty|input|FILE,... values of inputs in the training graphs; FILE: .npy, .npz, .safetensors',
     default: 'caches empty, positions from the mask',
     group: training,
   }),
   batch: integer({
-    describe: 'rows of a step: fixes the first axis of the inputs in the training graphs',
+    describe: 'fixed number of rows in a step (the first axis of the inputs)',
     default: 'open',
     group: training,
   }),
   seq: integer({
-    describe: 'positions of a row: fixes the second axis of sequences in the training graphs; shorter rows are padded',
+    describe: 'fixed number of positions in a row (the second axis of sequences); shorter rows are padded',
     default: 'open',
     group: training,
   }),
-  dim: table({ describe: 'NAME=N,... fixes lengths by their names in the model', group: training }),
+  dim: table({ describe: 'NAME=N,... fixed values of symbolic dimensions of the model', group: training }),
   precision: choice(precisions, {
     describe: 'storage type of frozen float32 weights; MatMuls use it where the provider can',
     default: 'fp32',
     group: training,
   }),
-  opset: integer({ describe: 'of the training graphs', default: "max(source's, 18)", group: training }),
+  opset: integer({ describe: 'opset of the training graphs', default: "max(source's, 18)", group: training }),
 };
 
 export const compileOptions = {
   ...selectionOptions,
-  optimizer: choice(optimizers, { describe: 'optimizer in the graph', default: 'adamw', group: training }),
+  optimizer: choice(optimizers, { describe: 'optimizer in the training graphs', default: 'adamw', group: training }),
   betas: pair(ofOptimizer('betas')),
   eps: number(ofOptimizer('eps')),
-  weightDecay: number({ describe: 'decoupled for adamw', default: '0', group: training }),
+  weightDecay: number({ describe: 'weight decay, decoupled for adamw', default: '0', group: training }),
   maxGradNorm: number({
-    describe: 'global norm at which gradients are clipped; 0: off',
+    describe: 'global L2 norm above which gradients are clipped; 0: off',
     default: '1',
     group: training,
   }),
   momentum: number(ofOptimizer('momentum')),
   for: choice(targets, {
-    describe: 'execution provider that the training graphs are made for',
+    describe: 'execution provider to optimize the training graphs for',
     default: 'portable',
     group: training,
   }),
@@ -166,14 +175,14 @@ export const compileOptions = {
   }),
   out: text({ alias: 'o', describe: 'package directory', default: '<model>.lora' }),
   force: flag({ describe: 'replace an existing package' }),
-  dryRun: flag({ describe: 'say what would be done, write nothing' }),
-  dump: text({ describe: 'write the text of the model after every pass into this folder' }),
+  dryRun: flag({ describe: 'show what would be done, write nothing' }),
+  dump: text({ describe: 'folder for the text of the model after every pass' }),
   timings: flag({ describe: 'show how long each pass took' }),
 } satisfies Readonly<Record<keyof CompileOptions, z.ZodType>>;
 
 type Values<S extends z.ZodRawShape> = z.output<z.ZodObject<S>>;
 
-/** What the library takes: class weights read from their file, absent options left out. */
+/** The options of the library's compile: class weights are read from their file, absent options are left out. */
 export function libraryOptions(
   values: Values<typeof selectionOptions> | Values<typeof compileOptions>,
 ): CompileOptions {

@@ -1,4 +1,4 @@
-/** What `--help` shows, from the option tables. */
+/** The text of `--help`, from the option tables. */
 import type { Options } from 'yargs';
 import type { Command, CommandOption } from './command.ts';
 
@@ -7,7 +7,7 @@ export const usageOf = ({ usage }: Command): string => (typeof usage === 'string
 
 export const nameOf = (command: Command): string => usageOf(command).split(' ')[0] ?? '';
 
-/** What an option is for, then a line for each value it takes. */
+/** The description of an option, then a line for each of its values. */
 export const describeOption = ({ describe, values = [] }: CommandOption): string =>
   [describe, ...values.map(({ name, help }) => `- ${name}: ${help}`)].join('\n');
 

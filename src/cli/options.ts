@@ -30,7 +30,7 @@ export interface OptionMeta extends OptionHelp {
 export interface OptionValue {
   readonly name: string;
   readonly help: string;
-  /** The name stands for a form of values, such as `pissa_niter_N`. */
+  /** The name is a form of values, such as `pissa_niter_N`. */
   readonly isForm?: boolean;
 }
 
@@ -170,7 +170,7 @@ export const pair = (help: OptionHelp) =>
   });
 
 /**
- * A name, or `NAME=STRENGTH,…` split at the last `=` (1 where none is said); in a config file also an object. A name that exists on the
+ * A name, or `NAME=STRENGTH,…` split at the last `=` (1 if there is none); in a config file also an object. A name that exists on the
  * disk is taken as it is, whatever signs are in it.
  */
 export const adapters = (help: OptionHelp) =>

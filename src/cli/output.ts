@@ -1,5 +1,4 @@
-/** What a command prints: its result on stdout, everything else on stderr. */
-
+/** The output of a command: its result on stdout, everything else on stderr. */
 import { styleText } from 'node:util';
 import { LoraifyError } from '../errors.ts';
 
@@ -40,7 +39,7 @@ function paint(style: 'red' | 'yellow' | 'cyan', text: string): string {
   return colour(process.stderr) ? styleText(style, text) : text;
 }
 
-/** Prints an error and says the exit status. */
+/** Prints an error; returns the exit status. */
 export function report(error: unknown): number {
   const { stderr } = process;
   if (error instanceof LoraifyError) {

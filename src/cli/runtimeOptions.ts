@@ -11,26 +11,26 @@ export const runtimeOptions = {
     describe: 'ONNX Runtime execution provider; a list is an order of preference',
     default: 'cpu',
   }),
-  threads: integer({ describe: 'threads of one operator', default: 'one per core' }),
+  threads: integer({ describe: 'threads that compute one operator', default: 'one per core' }),
 };
 
 export const dataOptions = {
-  data: required({ describe: '.jsonl, .npz, .safetensors, .csv or .parquet' }),
-  labelColumn: text({ describe: 'column of the labels', default: 'labels or label' }),
+  data: required({ describe: 'data file: .jsonl, .npz, .safetensors, .csv or .parquet' }),
+  labelColumn: text({ describe: 'name of the column with the labels', default: 'labels or label' }),
   batchSize: integer({ describe: 'rows of a batch', default: '8, or what the package has fixed' }),
-  maxLength: integer({ describe: 'longer rows are cut' }),
-  allowNan: flag({ describe: 'inputs may hold NaN: the model deals with it' }),
-  pad: table({ describe: 'INPUT=VALUE,... that short rows are filled with', default: '0' }),
+  maxLength: integer({ describe: 'positions of a row; longer rows are cut' }),
+  allowNan: flag({ describe: 'accept NaN in inputs, for models that handle it' }),
+  pad: table({ describe: 'INPUT=VALUE,... padding values of short rows', default: '0' }),
 };
 
 export const outputFile = {
   out: required({ alias: 'o', describe: 'file or directory to write' }),
-  force: flag({ describe: 'replace what is there' }),
+  force: flag({ describe: 'replace an existing target' }),
 };
 
 export const sourceOption = {
   source: text({
-    describe: 'the model that was compiled, for a package of rounded weights (--precision)',
+    describe: 'source model of the package, needed if its weights are rounded (--precision)',
     default: 'where it was',
   }),
 };
@@ -42,7 +42,7 @@ export const adapterOptions = {
     default: "the package's own",
   }),
   combination: choice(combinations, {
-    describe: 'how several adapters become one, as in PEFT',
+    describe: 'method of combining several adapters, as in PEFT',
     default: 'linear where ranks are equal, else cat',
   }),
 };

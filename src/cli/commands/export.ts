@@ -9,8 +9,8 @@ const exportOptions = {
   ...adapterOptions,
   ...outputFile,
   ...sourceOption,
-  format: choice(exportFormats, { describe: 'what to write', default: 'peft' }),
-  inputs: choice(adapterInputs, { describe: 'with --format onnx: where the model has the adapter', default: 'baked' }),
+  format: choice(exportFormats, { describe: 'format to write', default: 'peft' }),
+  inputs: choice(adapterInputs, { describe: 'with --format onnx: form of the adapter in the model', default: 'baked' }),
   strength: flag({ describe: 'with --format onnx: a scalar input lora_strength that all branches are multiplied by' }),
 } satisfies Readonly<Record<keyof ExportOptions, z.ZodType>>;
 

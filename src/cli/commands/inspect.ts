@@ -7,14 +7,14 @@ import { flag, table as numberTable, required } from '../options.ts';
 
 export const inspectCommand = command({
   usage: 'inspect <model>',
-  describe: 'list the weighted layers and say which are adapted',
+  describe: 'list the weighted layers and which of them are adapted',
   options: {
     model: required({ positional: true, describe: 'ONNX file or package' }),
     grad: flag({
-      describe: 'say how each operator between the layers and the loss is differentiated, and what blocks it',
+      describe: 'show how each operator between the layers and the loss is differentiated, and what blocks it',
     }),
     why: flag({
-      describe: 'list what nearly is a GELU, SiLU, normalization or grouped attention, and the one thing that differs',
+      describe: 'list subgraphs that are a GELU, SiLU, normalization or grouped attention but for one difference',
     }),
     memory: numberTable({
       describe:
