@@ -86,7 +86,7 @@ export function select(
   const rest = all.filter((c) => !modules.has(c.path));
   const selection = selectAmong(model, rest, options, adapter);
   const taken = all.flatMap((c): [string, string][] =>
-    modules.has(c.path) ? [[c.path, 'trained itself (modules_to_save)']] : [],
+    modules.has(c.path) ? [[c.path, 'trained in full (modules_to_save)']] : [],
   );
   return { ...selection, left: new Map([...selection.left, ...taken]) };
 }

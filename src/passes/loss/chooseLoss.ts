@@ -114,10 +114,10 @@ function named(graph: Graph, name: string): Value {
 function explicit(kind: LossKind, output: Value, value: Value, classAxis: number): ChosenLoss {
   const from = throughIdentity(value).producer;
   const source = from?.inputs[0];
-  const asked = { kind, output, classAxis, reason: 'as asked' };
+  const asked = { kind, output, classAxis, reason: 'as requested' };
   const isBehind = from?.domain === '' && losses[kind].behind?.some((op) => op === from.op) === true;
   return isBehind && source !== undefined
-    ? { ...asked, tensor: source, reason: `as asked, on what goes into ${from.op}` }
+    ? { ...asked, tensor: source, reason: `as requested, on the input of ${from.op}` }
     : { ...asked, tensor: value };
 }
 

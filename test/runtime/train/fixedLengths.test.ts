@@ -101,7 +101,7 @@ it('rows that the model computes from one another are not filled up: the rest is
   expect(steps).toBe(2);
   const notices = events.flatMap((e) => (e.kind === 'notice' ? [e.text] : []));
   expect(notices).toEqual([
-    'each epoch leaves out 3 of 7 rows: batches have 4, and batches cannot be padded: "m" (ReduceMean) makes one of all',
+    'each epoch leaves out 3 of 7 rows: batches have 4, and batches cannot be padded: "m" (ReduceMean) reduces over the batch',
   ]);
 });
 

@@ -23,10 +23,10 @@ function find(node: Node, traceConstant: (operand: Value) => Traced): readonly F
     return traced.kind === 'unusable' ? traced.reason : 'its weight is computed at run time';
   const { view } = traced;
   const [inputs = 0, of = 0] = view.dims;
-  if (view.order !== 'flat') return `weight "${view.stored.name}" arrives transposed`;
+  if (view.order !== 'flat') return `weight "${view.stored.name}" is read transposed`;
   const widths = attrsOf(node, 'com.microsoft.Attention').qkv_hidden_sizes ?? [of / 3, of / 3, of / 3];
   if (widths.length !== 3 || !widths.every(Number.isInteger) || widths.reduce((n, d) => n + d, 0) !== of)
-    return `the ${of} columns of its weight are no queries, keys and values of ${widths.join(', ')}`;
+    return `the ${of} columns of its weight are not queries, keys and values of ${widths.join(', ')}`;
   let from = 0;
   return packedModules.map((name, i): Found => {
     const out = widths[i] ?? 0;

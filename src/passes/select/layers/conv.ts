@@ -33,8 +33,8 @@ function find(node: Node, traceConstant: (operand: Value) => Traced): Found | st
   const { group } = attrsOf(node, 'Conv');
   if (group !== 1) return `it has ${group} groups: only convolutions of one group can be adapted`;
   const [out = 0, inputs = 0, ...kernel] = view.dims;
-  if (kernel.length < 1 || kernel.length > 3) return `its window has ${kernel.length} dimensions, not 1 to 3`;
-  if (view.order !== 'flat') return `weight "${view.stored.name}" arrives transposed`;
+  if (kernel.length < 1 || kernel.length > 3) return `its kernel has ${kernel.length} dimensions, not 1 to 3`;
+  if (view.order !== 'flat') return `weight "${view.stored.name}" is read transposed`;
   return { side: 'right', weight: view, in: inputs, out, kernel, layout: 'out_in', dtype: typeOf(view) };
 }
 

@@ -34,7 +34,7 @@ export function rowsMixed(prepared: Prepared, resolved: Resolved, fixed: Graph, 
   const inPlace = (n: Node): boolean => readsOwnRows(numbered.get(n.outputs[0]?.name ?? ''), n, batch);
   return (
     mixedIn(graph, needed(tensor), carrying, inPlace) ??
-    (carrying.has(tensor) ? undefined : `"${name}" has no row each`)
+    (carrying.has(tensor) ? undefined : `"${name}" has no batch axis`)
   );
 }
 
@@ -85,16 +85,16 @@ function mixedIn(
     const reasonFor = (what: string): string => `"${node.label}" (${node.op}) ${what}`;
     if (node.bodies.length > 0) return reasonFor('runs a body, which may mix them');
     if (worksAlong(node, carrying) && !inPlace(node)) return reasonFor('works across them');
-    if (cutsAnew(node)) return reasonFor('mixes them');
+    if (cutsAnew(node)) return reasonFor('mixes rows');
     for (const [i, v] of node.outputs.entries()) {
       if (v.name === '' || (v.uses.size === 0 && i > 0)) continue;
       const count = v.shape?.filter(hasRows).length;
       // Duplicate rows do not change the results of these.
       if (count === 0 && (factsOf(node)?.idempotent === true || (node.op === 'DynamicQuantizeLinear' && i > 0)))
         continue;
-      if (count !== 1) return reasonFor(count === 0 ? 'makes one of all' : 'has no axis of them that is known');
+      if (count !== 1) return reasonFor(count === 0 ? 'reduces over the batch' : 'has no known batch axis');
       // The axis has a multiple of the rows, not a fraction of them.
-      if (divExact(v.shape?.find(hasRows) ?? null, rows) === null) return reasonFor('mixes them');
+      if (divExact(v.shape?.find(hasRows) ?? null, rows) === null) return reasonFor('mixes rows');
       carrying.add(v);
     }
   }

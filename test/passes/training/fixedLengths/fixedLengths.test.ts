@@ -129,12 +129,12 @@ describe('rows that stand for themselves', () => {
   });
 
   it.each([
-    ['a mean over rows', 'm = ReduceMean<axes=[0]>(x) a = Sub(x, m) y = MatMul(a, w)', 'makes one of all'],
+    ['a mean over rows', 'm = ReduceMean<axes=[0]>(x) a = Sub(x, m) y = MatMul(a, w)', 'reduces over the batch'],
     ['normalization over rows', 'a = Softmax<axis=0>(x) y = MatMul(a, w)', 'works across them'],
     [
       'similarities in the batch',
       't = Transpose(x) a = MatMul(x, t) b = MatMul(a, x) y = MatMul(b, w)',
-      'no axis of them',
+      'no known batch axis',
     ],
     ['a sum so far', 'a = CumSum(x, zero) y = MatMul(a, w)', 'works across them'],
     [
@@ -159,12 +159,12 @@ describe('rows that stand for themselves', () => {
       'pairs of them',
       `p = Reshape(x, pairs) s = Softmax(p) a = Reshape(s, back) y = MatMul(a, w)
       pairs = Constant<value_ints=[-1,6]>() back = Constant<value_ints=[-1,3]>()`,
-      'mixes them',
+      'mixes rows',
     ],
     [
       'columns read as rows',
       't = Transpose(x) a = Reshape(t, back) y = MatMul(a, w) back = Constant<value_ints=[-1,3]>()',
-      'mixes them',
+      'mixes rows',
     ],
     ['a convolution along them', alongRows('c = Conv<pads=[1,1]>(u, kernel)'), '"c" (Conv) works across them'],
     ['a window along them', alongRows('c = MaxPool<kernel_shape=[3],pads=[1,1]>(u)'), '(MaxPool) works across them'],
