@@ -27,6 +27,8 @@ export interface Pass<C extends PassContext> {
   readonly why: string;
   /** Absent: always. */
   readonly when?: Condition<C>;
+  /** The pass puts new nodes into their graph itself, after what they read, which makes tidying cheaper. */
+  readonly inserts?: true;
   readonly run: (c: C) => void;
 }
 
@@ -40,6 +42,8 @@ export interface Stage<C extends PassContext> {
    * source's own nodes as they are does not.
    */
   readonly tidies: boolean;
+  /** Whether every pass only adds nodes behind the others, which makes tidying cheaper. */
+  readonly appends?: true;
   /** Whether operators of the dialect (domain `loraify`) may be left at the end. */
   readonly dialect: boolean;
   readonly passes: readonly Pass<C>[];
@@ -76,7 +80,10 @@ export function runStage<C extends PassContext>(stage: Stage<C>, c: C, onPass?: 
     const start = performance.now();
     const before = { revision: revision(), made: nodesMade() };
     pass.run(c);
-    if (stage.tidies && revision() !== before.revision) tidy(c.model, nodesMade() !== before.made);
+    if (stage.tidies && revision() !== before.revision) {
+      const isInPlace = pass.inserts === true || nodesMade() === before.made;
+      tidy(c.model, isInPlace ? 'prune' : stage.appends === true ? 'extend' : 'adopt');
+    }
     const milliseconds = performance.now() - start;
     if (verifiesEach && stage.verifiable?.(c) !== false) {
       if (stage.tidies) importDomains(c.model);
@@ -90,11 +97,8 @@ export function runStage<C extends PassContext>(stage: Stage<C>, c: C, onPass?: 
   else if (!stage.dialect) verify(c.model);
 }
 
-/** @param hasNew whether the pass made nodes: they may be detached, or precede what they read. */
-function tidy(model: Model, hasNew: boolean): void {
-  if (hasNew) model.graph.adopt();
-  else model.graph.prune();
-}
+/** `prune` removes what nothing reads; `extend` first adds detached nodes at the end, `adopt` in their order among the others. */
+const tidy = ({ graph }: Model, how: 'prune' | 'extend' | 'adopt'): void => graph[how]();
 
 /** Imports ONNX Runtime's own domain if a node of it was added. */
 function importDomains(model: Model): void {

@@ -239,11 +239,13 @@ export const canonicalization: Stage<PrepareContext> = {
     {
       name: 'absorb-biases',
       why: 'a bias behind an adapted layer becomes the C of its node, which Gemm adds at no cost',
+      inserts: true,
       run: everywhere((graph) => absorbBiases(graph)),
     },
     {
       name: 'slices-to-split',
       why: 'Slices that cut a value into all of its parts become one Split, whose gradient is one Concat instead of a sum of Pads',
+      inserts: true,
       run: everywhere((graph) => {
         splitSlices(graph);
       }),
@@ -251,16 +253,19 @@ export const canonicalization: Stage<PrepareContext> = {
     {
       name: 'norms',
       why: 'normalizations in several nodes get one gradient rule, or the fused operator if the provider has it',
+      inserts: true,
       run: everywhere((graph, c) => compactNorms(graph, takesFused(c.target), c.misses)),
     },
     {
       name: 'silu',
       why: 'x·sigmoid(x) gets one gradient rule',
+      inserts: true,
       run: everywhere((graph, c) => compactSilu(graph, c.misses)),
     },
     {
       name: 'gelu',
       why: 'GELU in several nodes gets one gradient rule, or the fused operator if the provider has it',
+      inserts: true,
       run: everywhere((graph, c) => {
         compactGelu(graph, takesFused(c.target), c.misses);
       }),
@@ -556,6 +561,7 @@ export const step: Stage<StepContext> = {
   name: 'train',
   makes: 'train.onnx: the gradient graph followed by the optimizer',
   tidies: true,
+  appends: true,
   dialect: false,
   passes: [
     {
@@ -571,6 +577,7 @@ export const scan: Stage<ScanContext> = {
   name: 'train_k',
   makes: 'train_k.onnx: K steps in one run',
   tidies: true,
+  appends: true,
   dialect: false,
   passes: [
     {
@@ -591,6 +598,7 @@ export const update: Stage<UpdateContext> = {
   name: 'update',
   makes: 'update.onnx: the optimizer alone',
   tidies: true,
+  appends: true,
   dialect: false,
   passes: [
     {
