@@ -156,7 +156,10 @@ function polished(tall: Weight, span: readonly Vector[], swapped: boolean): Sing
   return swapped ? { values, left: right, right: left } : { values, left, right };
 }
 
-/** The `count` largest eigenvalues of a symmetric matrix, whose rows are given up to the end of their block, with their vectors. */
+/**
+ * The `count` largest eigenvalues of a symmetric matrix, whose rows are given up to the end of their block, with their
+ * vectors.
+ */
 function ritz(rows: readonly Vector[], count: number): { values: number[]; vectors: Vector[] } {
   const { EigenvalueDecomposition, Matrix } = load();
   const size = rows.length;

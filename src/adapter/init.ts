@@ -23,14 +23,15 @@ export interface StartFactors {
 }
 
 /**
- * A and B of a layer, row-major float32 in the shapes of graph/layers.ts. Keyed by (seed, path), so one more layer changes no other
- * layer's start. B is zero and A random, except that an embedding's A is zero and its B N(0, 1), as torch starts an Embedding.
+ * A and B of a layer, row-major float32 in the shapes of graph/layers.ts. Keyed by (seed, path), so one more layer
+ * changes no other layer's start. B is zero and A random, except that an embedding's A is zero and its B N(0, 1), as
+ * torch starts an Embedding.
  *
- * `kaiming`: U(±1/sqrt(fan in)), which is torch's kaiming_uniform_(a = sqrt 5) on PEFT's [rank, in] tensor; the fan of a
- * convolution counts its window. `kaiming-rank`: U(±1/sqrt(rank)), the same call on a tensor stored [in, rank] as the textbook
- * LoRALayer has it. `gaussian`: N(0, 1/rank), the standard deviation of PEFT's init_lora_weights="gaussian". `orthogonal`: neither is
- * zero, but their product is: A = N(0, 1)·Q_odd/10, B = Q_evenᵀ·N(0, 1)/10 with the rows of a random orthogonal Q, for an even rank.
- * (peft/tuners/lora/layer.py, reset_lora_parameters and orthogonal_init)
+ * `kaiming`: U(±1/sqrt(fan in)), which is torch's kaiming_uniform_(a = sqrt 5) on PEFT's [rank, in] tensor; the fan of
+ * a convolution counts its window. `kaiming-rank`: U(±1/sqrt(rank)), the same call on a tensor stored [in, rank] as the
+ * textbook LoRALayer has it. `gaussian`: N(0, 1/rank), the standard deviation of PEFT's init_lora_weights="gaussian".
+ * `orthogonal`: neither is zero, but their product is: A = N(0, 1)·Q_odd/10, B = Q_evenᵀ·N(0, 1)/10 with the rows of a
+ * random orthogonal Q, for an even rank. (peft/tuners/lora/layer.py, reset_lora_parameters and orthogonal_init)
  */
 export function initialFactors(kind: RandomInit, layer: Sized, seed: number, path: string): StartFactors {
   const shapes = factorShapes(layer);

@@ -1,7 +1,7 @@
 /**
- * Files of the bundle (dist/bin) together with the code that V8 made of them when they were built, functions that ran then included:
- * a command that lives for a second otherwise spends a good part of it compiling itself. Node 22 keeps such code on its own
- * (module.enableCompileCache), Node 20 has vm.Script for it.
+ * Files of the bundle (dist/bin) together with the code that V8 made of them when they were built, functions that ran
+ * then included: a command that lives for a second otherwise spends a good part of it compiling itself. Node 22 keeps
+ * such code on its own (module.enableCompileCache), Node 20 has vm.Script for it.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -63,7 +63,10 @@ export function openBundle(folder: string): BundleFiles {
   };
 }
 
-/** V8 believes what it reads: of damaged code, or of code for another source of the same length, it would run what comes. */
+/**
+ * V8 believes what it reads: of damaged code, or of code for another source of the same length, it would run what
+ * comes.
+ */
 function codeOf(file: string, source: Buffer): Buffer | undefined {
   let bytes: Buffer;
   try {

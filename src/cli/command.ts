@@ -61,7 +61,9 @@ export function command<S extends z.ZodRawShape>(definition: CommandDefinition<S
 /** Keys that choose how results are printed; main reads them. */
 const global = ['json', 'quiet'];
 
-/** Options of a JSON or YAML file, by their names (kebab-case or camelCase) or short names. Unknown ones are refused. */
+/**
+ * Options of a JSON or YAML file, by their names (kebab-case or camelCase) or short names. Unknown ones are refused.
+ */
 async function configValues(file: string, keys: ReadonlyMap<string, string>): Promise<Record<string, unknown>> {
   const values = await readConfig(file);
   const result: Record<string, unknown> = {};

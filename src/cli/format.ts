@@ -3,7 +3,10 @@
 import Table from 'cli-table3';
 import type { Evaluation, NodePlacement } from '../index.ts';
 
-/** 1342468 -> 1,342,468, for integers. Node's own way loads the rules of languages first, which takes longer than a summary. */
+/**
+ * 1342468 -> 1,342,468, for integers. Node's own way loads the rules of languages first, which takes longer than a
+ * summary.
+ */
 export const count = (n: number): string => String(n).replace(/\B(?=(?:\d{3})+$)/g, ',');
 
 export function bytes(n: number): string {

@@ -1,6 +1,6 @@
 /**
- * Options of commands as zod schemas: one definition gives the flag, its help, the key in a --config file and the typed value.
- * Values come as strings (flags) or as what JSON and YAML have (config files).
+ * Options of commands as zod schemas: one definition gives the flag, its help, the key in a --config file and the typed
+ * value. Values come as strings (flags) or as what JSON and YAML have (config files).
  */
 
 import { existsSync } from 'node:fs';
@@ -170,8 +170,8 @@ export const pair = (help: OptionHelp) =>
   });
 
 /**
- * A name, or `NAME=STRENGTH,…` split at the last `=` (1 if there is none); in a config file also an object. A name that exists on the
- * disk is taken as it is, whatever signs are in it.
+ * A name, or `NAME=STRENGTH,…` split at the last `=` (1 if there is none); in a config file also an object. A name that
+ * exists on the disk is taken as it is, whatever signs are in it.
  */
 export const adapters = (help: OptionHelp) =>
   option(help, (given): string | Record<string, number> | Refusal => {
@@ -193,7 +193,10 @@ export const adapters = (help: OptionHelp) =>
 
 const named = (piece: string): [string, number] => weightedName(piece, false)?.[0] ?? [piece, 1];
 
-/** One name, with or without strength, in a list of its own; undefined where it is not one (or, if asked, does not exist). */
+/**
+ * One name, with or without strength, in a list of its own; undefined where it is not one (or, if asked, does not
+ * exist).
+ */
 function weightedName(text: string, existing: boolean): [string, number][] | undefined {
   if (existsSync(text)) return [[text, 1]];
   const at = text.lastIndexOf('=');

@@ -87,8 +87,8 @@ export function countsSection(model: Model, compiled: Compiled): Manifest['count
 }
 
 /**
- * Elements of the source's weights: floating-point tensors of rank 1 and more, and what the layers' weights stand for, however they
- * are packed.
+ * Elements of the source's weights: floating-point tensors of rank 1 and more, and what the layers' weights stand for,
+ * however they are packed.
  */
 export function parameterCount(
   model: Model,

@@ -209,7 +209,10 @@ const uint16 = whole(
   (v, at, x) => v.setUint16(at, x, true),
 );
 
-/** float16, bfloat16 and the types below a byte are written as bit patterns: the parser stores their integers as they are. */
+/**
+ * float16, bfloat16 and the types below a byte are written as bit patterns: the parser stores their integers as they
+ * are.
+ */
 export const numberCodecs: Readonly<Record<Exclude<DataType, 'string'>, NumberCodec>> = {
   float32,
   float64,

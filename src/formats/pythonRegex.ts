@@ -62,8 +62,8 @@ function globalFlags(pattern: string, fail: (reason: string) => Error): { flags:
 }
 
 /**
- * Recursive descent in one pass: the output is JavaScript for the flag v, without the meaning-changing flags m and s. Longer than
- * 60 lines because every rule of the grammar reads and moves the same position and the same groups.
+ * Recursive descent in one pass: the output is JavaScript for the flag v, without the meaning-changing flags m and s.
+ * Longer than 60 lines because every rule of the grammar reads and moves the same position and the same groups.
  */
 function translateBody(source: string, startFlags: Flags, fail: (reason: string) => Error): string {
   const chars = [...source];

@@ -1,4 +1,6 @@
-/** The leaves of a Python regular expression: escapes, shorthands and character classes, as JavaScript with the flag v. */
+/**
+ * The leaves of a Python regular expression: escapes, shorthands and character classes, as JavaScript with the flag v.
+ */
 
 export interface Flags {
   readonly ascii: boolean;

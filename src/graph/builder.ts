@@ -1,6 +1,6 @@
 /**
- * Makes nodes in the notation of the operator table: `g.Add(g.MatMul(x, A), b)`. Results are detached: they join a graph when
- * `Graph.adopt` reaches them from an output.
+ * Makes nodes in the notation of the operator table: `g.Add(g.MatMul(x, A), b)`. Results are detached: they join a
+ * graph when `Graph.adopt` reaches them from an output.
  */
 import { attrFrom } from './attributes.ts';
 import { bodyOf } from './body.ts';

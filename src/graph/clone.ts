@@ -1,6 +1,6 @@
 /**
- * Deep copies. Graphs, nodes and values are new objects; tensors, types, layers and byte sources are shared, so a copy takes
- * memory in proportion to the graph, not to its weights.
+ * Deep copies. Graphs, nodes and values are new objects; tensors, types, layers and byte sources are shared, so a copy
+ * takes memory in proportion to the graph, not to its weights.
  */
 import { type Attr, type FunctionDef, Graph, type Model, Node, Value } from './model.ts';
 

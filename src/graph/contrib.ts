@@ -1,7 +1,7 @@
 /**
- * The table of the contributed operators that ONNX Runtime's optimizers and model builders write: a part of the operator table
- * (operators.ts), keyed by domain and name. Defaults are those of the kernels where the documentation is silent: a scale of 0
- * means one over the root of the head's size.
+ * The table of the contributed operators that ONNX Runtime's optimizers and model builders write: a part of the
+ * operator table (operators.ts), keyed by domain and name. Defaults are those of the kernels where the documentation is
+ * silent: a scale of 0 means one over the root of the head's size.
  *
  * Facts: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
  */

@@ -178,8 +178,8 @@ let made = 0;
 let changes = 0;
 
 /**
- * A number that grows with every change of a connection between a node and a value, in any graph. Two equal readings around a pass
- * show that it changed nothing but the order of nodes, names and types.
+ * A number that grows with every change of a connection between a node and a value, in any graph. Two equal readings
+ * around a pass show that it changed nothing but the order of nodes, names and types.
  */
 export const revision = (): number => changes;
 

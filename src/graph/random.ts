@@ -65,7 +65,9 @@ export function stream(seed: number, key: string): Stream {
   };
 }
 
-/** One Philox4x32-10 block, in place: 128-bit counter (four words, low one first) and 64-bit key to four uint32 words. */
+/**
+ * One Philox4x32-10 block, in place: 128-bit counter (four words, low one first) and 64-bit key to four uint32 words.
+ */
 export function philox4x32(words: Uint32Array, key: readonly [number, number]): void {
   let c0 = words[0] ?? 0;
   let c1 = words[1] ?? 0;

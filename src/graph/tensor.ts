@@ -1,6 +1,6 @@
 /**
- * Data types and tensors. A tensor's bytes are inline, or a range of a source that was not read, or computed on demand; they
- * are read as chunks, so that no operation on weights needs memory in proportion to them.
+ * Data types and tensors. A tensor's bytes are inline, or a range of a source that was not read, or computed on demand;
+ * they are read as chunks, so that no operation on weights needs memory in proportion to them.
  *
  * Source of the numbering and packing: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (TensorProto).
  */

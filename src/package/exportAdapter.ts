@@ -38,12 +38,13 @@ import { stateVector, timesFactor } from './stateVector.ts';
  * Writes an adapter of a package in the form of another tool. Nothing that exists is replaced without `force`.
  *
  * `peft`          a directory that `PeftModel.from_pretrained` loads
- * `onnx_adapter`  ONNX Runtime's adapter file; tensors named as the manifest's A [in, r] and B [r, out], the scale multiplied into B
- * `safetensors`   the same tensors and names
- * `onnx`          the source with branches: `baked` the adapter is inside; `required` A and B are inputs (JavaScript; rank 0 gives the
+ * `onnx_adapter`  ONNX Runtime's adapter file; tensors named as the manifest's A [in, r] and B [r, out], the scale
+ * multiplied into B `safetensors`   the same tensors and names `onnx`          the source with branches: `baked` the
+ * adapter is inside; `required` A and B are inputs (JavaScript; rank 0 gives the
  *                 base model); `optional` inputs with rank-0 defaults (ONNX Runtime's adapter API)
  *
- * Errors: BAD_PACKAGE, BAD_OPTION, SOURCE_NEEDED, ADAPTER_MISMATCH and those of reading adapters, TARGET_EXISTS, WRITE_FAILED.
+ * Errors: BAD_PACKAGE, BAD_OPTION, SOURCE_NEEDED, ADAPTER_MISMATCH and those of reading adapters, TARGET_EXISTS,
+ * WRITE_FAILED.
  */
 export async function exportAdapter(packageDir: string, options: ExportOptions): Promise<ExportResult> {
   const { format, out } = options;

@@ -85,7 +85,10 @@ export interface EvaluateOptions extends TrainerOptions, RowOptions {
   readonly onProgress?: (rows: number) => void;
 }
 
-/** Loss and metrics of an adapter (default: the package's initial one) on a data file. Errors: as Trainer.open, BAD_DATA. */
+/**
+ * Loss and metrics of an adapter (default: the package's initial one) on a data file. Errors: as Trainer.open,
+ * BAD_DATA.
+ */
 export async function evaluate(
   directory: string,
   options: EvaluateOptions,
@@ -113,7 +116,9 @@ export interface PredictResult {
   readonly provider: string;
 }
 
-/** Writes the model's outputs for each row of a data file. Errors: as evaluate, BAD_OPTION, TARGET_EXISTS, WRITE_FAILED. */
+/**
+ * Writes the model's outputs for each row of a data file. Errors: as evaluate, BAD_OPTION, TARGET_EXISTS, WRITE_FAILED.
+ */
 export async function predict(directory: string, options: PredictOptions): Promise<PredictResult> {
   const { out, data, force = false } = options;
   const extension = extname(out).toLowerCase();

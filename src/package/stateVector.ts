@@ -22,7 +22,10 @@ export interface LayerValues {
 export const timesFactor = (B: Float32Array, factor: number): Float32Array =>
   factor === 1 ? B : B.map((x) => x * factor);
 
-/** Both lists are read once, in order. What they leave out is zero; a magnitude is left out where the layer has no place for it. */
+/**
+ * Both lists are read once, in order. What they leave out is zero; a magnitude is left out where the layer has no place
+ * for it.
+ */
 export function stateVector(
   size: number,
   layers: Iterable<readonly [LayerPlaces, LayerValues]>,

@@ -11,7 +11,9 @@ export interface FileSource extends ByteSource {
 /** Larger reads share one buffer per file, so a caller must not keep the array it receives. */
 const ownBufferBelow = 64 << 10;
 
-/** Opens a regular file. `follow: false` refuses a symbolic link as the last part of the path. Errors: FILE_NOT_FOUND. */
+/**
+ * Opens a regular file. `follow: false` refuses a symbolic link as the last part of the path. Errors: FILE_NOT_FOUND.
+ */
 export function fileSource(path: string, options: { readonly follow?: boolean } = {}): FileSource {
   let fd: number;
   try {

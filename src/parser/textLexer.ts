@@ -1,4 +1,6 @@
-/** Reads ONNX's textual syntax character by character, as its official parser does: tokens depend on what is expected. */
+/**
+ * Reads ONNX's textual syntax character by character, as its official parser does: tokens depend on what is expected.
+ */
 import { type LoraifyError, textSyntax } from '../errors.ts';
 
 const [space, quote, hash, backslash] = [32, 34, 35, 92];

@@ -6,7 +6,9 @@ import type { DataType } from '../graph/tensor.ts';
 
 export const rawField = 9;
 
-/** Wire type of one unpacked element, by field: float_data, int32_data, int64_data, raw_data, double_data, uint64_data. */
+/**
+ * Wire type of one unpacked element, by field: float_data, int32_data, int64_data, raw_data, double_data, uint64_data.
+ */
 export const elementWire: ReadonlyMap<number, number> = new Map([
   [4, 5],
   [5, 0],
@@ -38,7 +40,9 @@ const double = { field: 10, fixed: 8, bytes: 8 };
 const int32 = (bytes: number): TypedField => ({ field: 5, fixed: 0, bytes });
 const uint64 = (bytes: number): TypedField => ({ field: 11, fixed: 0, bytes });
 
-/** The typed field of each data type. Types below 8 bits come packed, one byte of raw_data per element of int32_data. */
+/**
+ * The typed field of each data type. Types below 8 bits come packed, one byte of raw_data per element of int32_data.
+ */
 const typedFields: Readonly<Record<DataType, TypedField | undefined>> = {
   float32: float,
   complex64: float,

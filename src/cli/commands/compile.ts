@@ -30,9 +30,9 @@ export const compileCommand = command({
 });
 
 /**
- * Nearly all of a compile runs a few times. The V8 of Node 20 would optimize that on threads of its own, which is as much work as the
- * compile itself, taken from the thread that copies the weights. From nine times as many turns on it still does. Later ones count by
- * other flags and have a cheaper compiler for it.
+ * Nearly all of a compile runs a few times. The V8 of Node 20 would optimize that on threads of its own, which is as
+ * much work as the compile itself, taken from the thread that copies the weights. From nine times as many turns on it
+ * still does. Later ones count by other flags and have a cheaper compiler for it.
  */
 function optimizeLater(): void {
   if (process.versions.v8.startsWith('11.')) setFlagsFromString('--interrupt-budget=600000');

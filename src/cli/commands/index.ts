@@ -1,4 +1,7 @@
-/** All commands and the options that every command has, for the parser, `--help`, `completion` and docs/reference/cli.md. */
+/**
+ * All commands and the options that every command has, for the parser, `--help`, `completion` and
+ * docs/reference/cli.md.
+ */
 import type { Command, CommandOption } from '../command.ts';
 import { compileCommand } from './compile.ts';
 import { completionCommand } from './completion.ts';

@@ -68,7 +68,9 @@ export const optimizers: Readonly<Record<OptimizerKind, Optimizer>> = optimizerR
 export const optimizersWith = (name: OptimizerOption): OptimizerKind[] =>
   keysOf(optimizers).filter((kind) => optimizers[kind].takes.includes(name));
 
-/** `--for`: what training graphs are made for. `fused`: they may have fused operators that WebGPU and the standard lack. */
+/**
+ * `--for`: what training graphs are made for. `fused`: they may have fused operators that WebGPU and the standard lack.
+ */
 export const targets = {
   portable: { help: 'operators of the standard only: any execution provider', fused: false },
   cpu: { help: "ONNX Runtime's CPU provider", fused: true },

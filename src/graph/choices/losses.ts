@@ -17,7 +17,10 @@ export interface Loss extends Choice {
    * gradient.
    */
   readonly over: 'classes' | 'elements' | 'model' | 'caller';
-  /** Next-token prediction: the logits of position i are compared with label i + 1, and labels that data lack are the tokens. */
+  /**
+   * Next-token prediction: the logits of position i are compared with label i + 1, and labels that data lack are the
+   * tokens.
+   */
   readonly shift?: true;
   /** Operators whose input the loss is attached to where the output is theirs: it takes scores, not probabilities. */
   readonly behind?: readonly ('Softmax' | 'LogSoftmax' | 'Sigmoid')[];

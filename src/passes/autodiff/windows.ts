@@ -30,7 +30,9 @@ export interface Windows {
   readonly ends: readonly Length[];
 }
 
-/** The windows over the spatial axes (from 2 on). `transposed`: big is the output, which pads and output_padding fix. */
+/**
+ * The windows over the spatial axes (from 2 on). `transposed`: big is the output, which pads and output_padding fix.
+ */
 export function windows(
   g: G,
   big: Value,

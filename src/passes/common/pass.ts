@@ -37,9 +37,9 @@ export interface Stage<C extends PassContext> {
   /** The result, in one sentence. */
   readonly makes: string;
   /**
-   * Whether a changed graph is tidied after each pass: detached nodes that its outputs need join it, nodes and initializers that
-   * nothing reads leave it, names become unique, and the domains of its operators are imported. A stage that has to leave the
-   * source's own nodes as they are does not.
+   * Whether a changed graph is tidied after each pass: detached nodes that its outputs need join it, nodes and
+   * initializers that nothing reads leave it, names become unique, and the domains of its operators are imported. A
+   * stage that has to leave the source's own nodes as they are does not.
    */
   readonly tidies: boolean;
   /** Whether every pass only adds nodes behind the others, which makes tidying cheaper. */
@@ -66,8 +66,8 @@ export type OnPass = (run: PassRun) => void;
 const contributedVersion = 1;
 
 /**
- * Whether the graph is verified after every pass, and not only at the end of a stage: tests set LORAIFY_VERIFY=1. It takes about a
- * tenth of a compile.
+ * Whether the graph is verified after every pass, and not only at the end of a stage: tests set LORAIFY_VERIFY=1. It
+ * takes about a tenth of a compile.
  */
 const verifiesEach = typeof process !== 'undefined' && process.env.LORAIFY_VERIFY === '1';
 
@@ -97,7 +97,10 @@ export function runStage<C extends PassContext>(stage: Stage<C>, c: C, onPass?: 
   else if (!stage.dialect) verify(c.model);
 }
 
-/** `prune` removes what nothing reads; `extend` first adds detached nodes at the end, `adopt` in their order among the others. */
+/**
+ * `prune` removes what nothing reads; `extend` first adds detached nodes at the end, `adopt` in their order among the
+ * others.
+ */
 const tidy = ({ graph }: Model, how: 'prune' | 'extend' | 'adopt'): void => graph[how]();
 
 /** Imports ONNX Runtime's own domain if a node of it was added. */

@@ -3,11 +3,12 @@
  *
  *     const x = any('x');
  *     const silu = pattern('SiLU', op.Mul(x, op.Sigmoid(oneOf(x, op.Mul(x, scalar('alpha')))).as('s')));
- *     for (const { root, bound } of silu.in(graph)) …          // bound: { x: Value; s: Value; alpha: number | undefined }
+ *     for (const { root, bound } of silu.in(graph)) …          // bound: { x: Value; s: Value; alpha: number |
+ * undefined }
  *
- * A pattern is matched from its root backwards. Both orders of the inputs of a commutative operator are tried. A name that occurs
- * twice is the same value twice. An optional input that a pattern leaves out must be absent; an attribute that it leaves out may be
- * anything.
+ * A pattern is matched from its root backwards. Both orders of the inputs of a commutative operator are tried. A name
+ * that occurs twice is the same value twice. An optional input that a pattern leaves out must be absent; an attribute
+ * that it leaves out may be anything.
  */
 import type { Node, Value } from '../../graph/model.ts';
 import { type AttrsOf, attrsOf, isOpName, type OpName, operators } from '../../graph/operators.ts';

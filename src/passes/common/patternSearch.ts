@@ -1,6 +1,6 @@
 /**
- * Finds patterns (pattern.ts) in graphs. Of a pattern that does not match, a near-miss is a match of everything but one thing: it is
- * looked for only where a collector is given.
+ * Finds patterns (pattern.ts) in graphs. Of a pattern that does not match, a near-miss is a match of everything but one
+ * thing: it is looked for only where a collector is given.
  */
 import { type Graph, type Node, Value } from '../../graph/model.ts';
 import { operatorRow } from '../../graph/operators.ts';

@@ -119,7 +119,10 @@ function shapeOf(g: Builder, v: Value): Value {
   return g.Concat(lengths, { axis: 0 });
 }
 
-/** The axes of `from` along which `to` was broadcast, and how many axes `from` has in front; undefined where only a run can tell. */
+/**
+ * The axes of `from` along which `to` was broadcast, and how many axes `from` has in front; undefined where only a run
+ * can tell.
+ */
 function broadcastAxes(
   from: readonly Dim[] | undefined,
   to: readonly Dim[] | undefined,

@@ -1,6 +1,7 @@
 /**
- * Focal losses (Lin et al. 2017): cross-entropy times q^gamma, where q = 1 - p is the share that the prediction misses. Gradients are
- * written with q^gamma·(c / q) in place of q^(gamma-1)·c, where c vanishes with q: no exponent below 1 gives an infinity.
+ * Focal losses (Lin et al. 2017): cross-entropy times q^gamma, where q = 1 - p is the share that the prediction misses.
+ * Gradients are written with q^gamma·(c / q) in place of q^(gamma-1)·c, where c vanishes with q: no exponent below 1
+ * gives an infinity.
  */
 import type { Builder } from '../../graph/builder.ts';
 import type { Value } from '../../graph/model.ts';

@@ -7,7 +7,9 @@ import { gradTools } from '../common/shapeTools.ts';
 import { takesFused } from '../common/target.ts';
 import type { LossFormula, LossSite } from './formula.ts';
 
-/** The logits as a float32 matrix [rows, classes], and the label of each row. All values of rows are columns [rows, 1]. */
+/**
+ * The logits as a float32 matrix [rows, classes], and the label of each row. All values of rows are columns [rows, 1].
+ */
 interface ClassRows {
   readonly z: Value;
   /** The label, 0 where it does not count. */
@@ -28,7 +30,10 @@ export interface ClassTerms extends ClassRows {
   readonly rowWeight: Value;
   /** The sum of row weights, 1 where no row counts: loss and gradient are 0 then, not 0/0. */
   readonly total: Value;
-  /** z less a number per row, exp of it, and the sum of that per row; undefined: 1, because z - log(sum exp z) was taken. */
+  /**
+   * z less a number per row, exp of it, and the sum of that per row; undefined: 1, because z - log(sum exp z) was
+   * taken.
+   */
   readonly shift: Value;
   readonly exp: Value;
   readonly sum: Value | undefined;
@@ -46,8 +51,8 @@ export interface ClassTerms extends ClassRows {
 export type ClassFormula = (g: Builder, t: ClassTerms) => readonly [rowLoss: Value, dz: Value];
 
 /**
- * -log softmax(z)[label], smoothed as torch.nn.functional.cross_entropy does: (1-e)·w[l]·nll + e/C·sum_c w[c]·(-log p[c]), over the
- * sum of w[l].
+ * -log softmax(z)[label], smoothed as torch.nn.functional.cross_entropy does: (1-e)·w[l]·nll + e/C·sum_c w[c]·(-log
+ * p[c]), over the sum of w[l].
  */
 export const crossEntropy: ClassFormula = (g, t) => {
   const { nll, rowWeight, oneLess, sum, total, options } = t;

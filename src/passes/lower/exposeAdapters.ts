@@ -1,7 +1,7 @@
 /**
  * Provides a deployed model with its adapter: as weights inside it, or as inputs. The model has its branches already
- * (lowerModelGraph); here A and B of the main graph take the requested form. Bodies and functions read them from there, so
- * they need no change.
+ * (lowerModelGraph); here A and B of the main graph take the requested form. Bodies and functions read them from there,
+ * so they need no change.
  *
  *   baked initializers
  *   required inputs, because JavaScript can feed only those; those of rank 0 give the base model

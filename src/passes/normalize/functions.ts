@@ -85,7 +85,10 @@ function expand(call: Node, f: FunctionDef, { model, versions }: Inliner): Node[
   return nodes;
 }
 
-/** Attribute references become the call's attributes, or the function's defaults; without either the attribute is left out. */
+/**
+ * Attribute references become the call's attributes, or the function's defaults; without either the attribute is left
+ * out.
+ */
 function attributesOf(call: Node, f: FunctionDef): AttrChange {
   return (attr) => {
     if (attr.kind !== 'ref') return attr;

@@ -183,7 +183,10 @@ function targetOpset(model: Model, { from, wanted, versions }: NormalizeContext)
   return target;
 }
 
-/** The IR version that came with an opset, and at least 8: initializers need not be inputs. https://onnx.ai/onnx/repo-docs/Versioning.html */
+/**
+ * The IR version that came with an opset, and at least 8: initializers need not be inputs.
+ * https://onnx.ai/onnx/repo-docs/Versioning.html
+ */
 function irVersionOf(opset: number): number {
   const released: readonly (readonly [number, number])[] = [
     [25, 13],

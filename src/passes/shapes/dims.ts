@@ -19,7 +19,7 @@ interface Term {
 /** Terms by their atoms; no zero coefficients. */
 type Poly = ReadonlyMap<string, Term>;
 
-/** Expressions printed so far. They are pure functions of their text, so sharing them between models changes nothing. */
+/** Expressions printed so far: pure functions of their text, so that models can share them. */
 const expressions = new Map<string, Poly>();
 /** Atoms that are functions printed here; those need no quotes inside an expression. */
 const functions = new Map<string, { readonly name: 'floor' | Extreme; readonly args: readonly Dim[] }>();

@@ -51,7 +51,10 @@ export const vector = (name: string, layout: StateLayout): Value =>
   new Value(name, tensorType('float32', [layout.size]));
 export const scalarInput = (name: string): Value => new Value(name, tensorType('float32', []));
 
-/** Replaces A, B and modules_to_save by slices of the flat state and attaches the loss. New nodes are detached until outputs reach them. */
+/**
+ * Replaces A, B and modules_to_save by slices of the flat state and attaches the loss. New nodes are detached until
+ * outputs reach them.
+ */
 export function forward({ prepared: p, model, g }: ForwardContext): Forward {
   const { graph } = model;
   const params = vector(p.names.lora_params, p.layout);

@@ -1,8 +1,8 @@
 /**
  * One optimizer step on the flat state, in plain operators.
  *
- * AdamW is torch.optim.AdamW (Loshchilov, Hutter 2019): p *= 1 - lr·wd, then p -= lr·m̂ / (sqrt(v̂) + eps), eps outside the
- * corrected root. Clipping is torch.nn.utils.clip_grad_norm_: g *= min(1, max_norm / (‖g‖ + 1e-6)).
+ * AdamW is torch.optim.AdamW (Loshchilov, Hutter 2019): p *= 1 - lr·wd, then p -= lr·m̂ / (sqrt(v̂) + eps), eps outside
+ * the corrected root. Clipping is torch.nn.utils.clip_grad_norm_: g *= min(1, max_norm / (‖g‖ + 1e-6)).
  */
 import type { Builder } from '../../graph/builder.ts';
 import type { OptimizerKind } from '../../graph/choices/compile.ts';
@@ -98,7 +98,9 @@ function correction(g: Builder, step: Value, beta: number): Value {
   return g.Div(g.Mul(th, g.float(2)), g.Add(th, g.float(1)));
 }
 
-/** torch.optim.SGD: weight decay joins the gradient, m = momentum·m + g. The first step's m is g because m starts at 0. */
+/**
+ * torch.optim.SGD: weight decay joins the gradient, m = momentum·m + g. The first step's m is g because m starts at 0.
+ */
 function sgd(g: Builder, grad: Value, state: State, step: Value, lr: Value, options: OptimizerOptions): State {
   const { params, m } = state;
   const full = options.weightDecay === 0 ? grad : g.Add(grad, g.Mul(params, g.float(options.weightDecay)));

@@ -47,7 +47,10 @@ export interface Accuracy {
   add(logits: ArrayLike<number>, dims: readonly number[], labels: ArrayLike<bigint | number>): void;
   /** correct / total; NaN before the first label that is not ignored. */
   readonly value: number;
-  /** The mean F1 of the classes that are labels or predictions, as scikit-learn's f1_score(average="macro"); NaN before the first label. */
+  /**
+   * The mean F1 of the classes that are labels or predictions, as scikit-learn's f1_score(average="macro"); NaN before
+   * the first label.
+   */
   readonly f1: number;
   readonly correct: number;
   readonly total: number;

@@ -167,7 +167,9 @@ export class NodeExecutor implements Executor {
     return [...this.#lossNames(), this.#manifest.names.grad_norm, ...this.#nextNames()];
   }
 
-  /** The results of a run that took optimizer steps; its state is kept if every number is finite or its step skipped. */
+  /**
+   * The results of a run that took optimizer steps; its state is kept if every number is finite or its step skipped.
+   */
   #accept(out: Run, losses: ArrayLike<number> | undefined, applied: readonly boolean[]): RunResult {
     const { lossScale } = this.#manifest.state;
     const norms = out.floats(this.#manifest.names.grad_norm);

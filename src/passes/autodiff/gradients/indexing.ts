@@ -18,7 +18,9 @@ function placed(g: G, block: Value, x: Value, axes: readonly number[], starts: r
   return g.Pad(block, g.vector([...starts, ...ends]), undefined, g.ints(axes));
 }
 
-/** dy, picked from x along `axis` at the positions of a vector, added back: zeros elsewhere, repeated positions add up. */
+/**
+ * dy, picked from x along `axis` at the positions of a vector, added back: zeros elsewhere, repeated positions add up.
+ */
 function returned(g: G, dy: Value, x: Value, axis: number, positions: Value): Value {
   const total = x.shape?.[axis];
   const known = typeof total === 'number' ? knownInts(positions)?.map((p) => (p < 0 ? p + total : p)) : undefined;

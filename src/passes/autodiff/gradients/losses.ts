@@ -9,7 +9,10 @@ interface LossAttrs {
   readonly reduction: string;
 }
 
-/** -weight[t]·x[t] per label t, with ignored labels as zero. https://onnx.ai/onnx/operators/onnx__NegativeLogLikelihoodLoss.html */
+/**
+ * -weight[t]·x[t] per label t, with ignored labels as zero.
+ * https://onnx.ai/onnx/operators/onnx__NegativeLogLikelihoodLoss.html
+ */
 function likelihood(
   g: Builder & GradTools,
   x: Value,

@@ -8,8 +8,8 @@ import type { GradTools } from '../../common/shapeTools.ts';
 import { decompose, grad } from '../rules.ts';
 
 /**
- * n = (x - mean)·inv, y = n·scale + B: dx = inv·(dn - mean(dn) - n·mean(dn·n)) with dn = dy·scale (Ba, Kiros, Hinton 2016).
- * Mean and inverse deviation come from the forward node's own further outputs.
+ * n = (x - mean)·inv, y = n·scale + B: dx = inv·(dn - mean(dn) - n·mean(dn·n)) with dn = dy·scale (Ba, Kiros, Hinton
+ * 2016). Mean and inverse deviation come from the forward node's own further outputs.
  */
 grad('LayerNormalization', ({ node, inputs: [x0, scale, bias], attrs: { axis, stash_type, epsilon }, dy: dy0, g }) => {
   const first = g.axis(x0, axis);
@@ -89,7 +89,10 @@ grad('RMSNormalization', ({ inputs: [x, scale], attrs: { axis, epsilon }, dy, g 
   return rmsGradient(g, x, inverse(g, average(g.Mul(x, x)), epsilon), scale, dy, average);
 });
 
-/** An affine map per channel (axis 1), or in training mode the normalization by the batch's own statistics (Ioffe, Szegedy 2015). */
+/**
+ * An affine map per channel (axis 1), or in training mode the normalization by the batch's own statistics (Ioffe,
+ * Szegedy 2015).
+ */
 grad('BatchNormalization', ({ inputs: [x, scale, , mean, variance], attrs: { epsilon, training_mode }, dy, g }) => {
   const axes = g.ints(g.axesFrom(x, 0).filter((a) => a !== 1));
   const total = (v: Value): Value => g.ReduceSum(v, axes, { keepdims: 0 });

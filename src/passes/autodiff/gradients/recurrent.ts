@@ -141,7 +141,8 @@ decompose('RNN', (site) =>
   }),
 );
 
-// Gates z, r, n: h' = (1 - z)·n + z·h with n = g(xₙ + (r·h)·Rₙᵀ), or g(xₙ + r·(h·Rₙᵀ)) where linear_before_reset is set.
+// Gates z, r, n: h' = (1 - z)·n + z·h with n = g(xₙ + (r·h)·Rₙᵀ), or g(xₙ + r·(h·Rₙᵀ)) where linear_before_reset is
+// set.
 decompose('GRU', (site) =>
   recurrent(site, {
     gates: 3,

@@ -43,8 +43,8 @@ export type Wanted = ReadonlyMap<string, Binding>;
 
 /**
  * @param wanted the values of `--bind`, by input.
- * @param lossOutput an output that the user chose for the loss: it is kept. Throws CACHE_UNCLEAR for an input that is named
- * like a cache but cannot be initialized, BAD_OPTION for a binding that does not fit.
+ * @param lossOutput an output that the user chose for the loss: it is kept. Throws CACHE_UNCLEAR for an input that is
+ * named like a cache but cannot be initialized, BAD_OPTION for a binding that does not fit.
  */
 export function bindInputs(model: Model, wanted: Wanted, lossOutput: string | undefined): Bindings {
   const { graph } = model;

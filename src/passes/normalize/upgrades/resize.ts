@@ -1,6 +1,7 @@
 /**
- * Upsample and the first Resize. Both place output i at i / scale ("asymmetric") and take, for `nearest`, the sample below it
- * where they enlarge and the one above it where they shrink (ONNX Runtime, upsamplebase.h, ResizeNearestMode::SIMPLE).
+ * Upsample and the first Resize. Both place output i at i / scale ("asymmetric") and take, for `nearest`, the sample
+ * below it where they enlarge and the one above it where they shrink (ONNX Runtime, upsamplebase.h,
+ * ResizeNearestMode::SIMPLE).
  */
 import { badModel } from '../../../errors.ts';
 import type { Builder } from '../../../graph/builder.ts';
