@@ -5,7 +5,7 @@ const report = process.env.TEST_REPORT;
 
 /** Tests that start dist/ in threads and processes of their own. All others load src/ and run without a build. */
 const system = [
-  'test/{cli,compile,docs,models,package,runtime}/**/*.test.ts',
+  'test/{cases,cli,compile,docs,models,package,runtime}/**/*.test.ts',
   'test/adapter/bundled.test.ts',
   'test/emit/copying.test.ts',
 ];
