@@ -64,6 +64,18 @@ export function openKohya(path: string): OpenedAdapter | undefined {
   }
 }
 
+/** Finds paths of which one is the other's suffix, as exports add or drop a wrapper. */
+function modulesOf(paths: readonly string[]): OpenedAdapter['modules'] {
+  const known = new Set(paths);
+  const tails = new Set(paths.flatMap(suffixes));
+  return { has: (path) => known.has(path) || tails.has(path) || suffixes(path).some((s) => known.has(s)) };
+}
+
+function suffixes(path: string): string[] {
+  const parts = path.split('.');
+  return parts.slice(1).map((_, i) => parts.slice(i + 1).join('.'));
+}
+
 /** Opens an adapter. Errors: those of readPeft, and ADAPTER_MISMATCH if a file's layers are not those of the model. */
 export function openAdapter(path: string): OpenedAdapter {
   const kohya = openKohya(path);
@@ -72,7 +84,7 @@ export function openAdapter(path: string): OpenedAdapter {
   const settings = { rank, alpha, scaling: useRslora ? 'rslora' : 'standard', otherFields } as const;
   return {
     settings,
-    modules: tensors,
+    modules: modulesOf([...tensors.keys()]),
     dropout,
     saved,
     modulesToSave,

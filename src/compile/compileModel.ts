@@ -8,10 +8,11 @@ import {
   type AdaptContext,
   adaptation,
   buildTraining,
-  type Candidate,
   type Candidates,
   findCandidates,
+  findCopies,
   fixLengths,
+  joinCopies,
   modelGraph,
   type OnPass,
   prepare,
@@ -28,6 +29,7 @@ import { nothingSelected, selectFromAdapter, selectLayers } from './select.ts';
 /** Compiles a model to all graphs of a package, in memory; weights are not copied. `model` is changed. */
 export function compileModel(model: Model, options: ResolvedOptions, { onPass, onModel }: CompileHooks = {}): Compiled {
   const adapter = options.adapter === undefined ? undefined : openAdapter(options.adapter);
+  const copies = joinCopies(model, findCopies(model));
   const found = findCandidates(model, adapter?.modules);
   const named = adapter !== undefined || options.target !== undefined;
   if (!found.candidates.some((c) => named || layerOp(c.op).byDefault)) throw noLayers(whyNone(found));
@@ -56,8 +58,21 @@ export function compileModel(model: Model, options: ResolvedOptions, { onPass, o
       ? undefined
       : fixLengths(prepare(model, layout, trainingOptions(options, onPass, stored, dropout)), fixedLengths(options));
   if (prepared !== undefined) for (const which of training) graphs.set(which, buildTraining(prepared, which));
-  const { patterns: modulesToSave } = whole;
-  return { graphs, found, selection, layers, layout, dropout, saved, modulesToSave, prepared, stored };
+  const { patterns: modulesToSave, names: savedNames } = whole;
+  return {
+    graphs,
+    copies,
+    found,
+    selection,
+    layers,
+    layout,
+    dropout,
+    saved,
+    modulesToSave,
+    savedNames,
+    prepared,
+    stored,
+  };
 }
 
 /** The first stage: inserts a dialect node for each use of a chosen weight, and rounds frozen weights. In place. */
@@ -77,14 +92,14 @@ export function adaptModel(
 /** The layers selected by the options, or by a PEFT adapter instead; possibly none. */
 export function select(
   model: Model,
-  { candidates: all }: Candidates,
+  { candidates: all, apart }: Pick<Candidates, 'candidates' | 'apart'>,
   options: ResolvedOptions,
   adapter: OpenedAdapter | undefined,
   whole?: ModulesToSave,
 ): Selection {
   const modules = new Set(whole?.parameters.map((p) => p.module));
   const rest = all.filter((c) => !modules.has(c.path));
-  const selection = selectAmong(model, rest, options, adapter);
+  const selection = selectAmong(model, { candidates: rest, apart }, options, adapter);
   const taken = all.flatMap((c): [string, string][] =>
     modules.has(c.path) ? [[c.path, 'trained in full (modules_to_save)']] : [],
   );
@@ -93,14 +108,14 @@ export function select(
 
 function selectAmong(
   model: Model,
-  candidates: readonly Candidate[],
+  found: Pick<Candidates, 'candidates' | 'apart'>,
   options: ResolvedOptions,
   adapter: OpenedAdapter | undefined,
 ): Selection {
   if (adapter !== undefined && options.adapter !== undefined)
-    return selectFromAdapter(model, candidates, adapter, options.adapter);
+    return selectFromAdapter(model, found, adapter, options.adapter);
   const { target, exclude, layers } = options;
-  return selectLayers(model, candidates, { ...options, target, exclude, layers });
+  return selectLayers(model, found.candidates, { ...options, target, exclude, layers });
 }
 
 function whyNone({ candidates, skipped }: Candidates): string {

@@ -13,10 +13,13 @@ import {
   type Candidate,
   type Differentiated,
   findCandidates,
+  findCopies,
   fixLengths,
   type GradientReport,
+  joinCopies,
   type NearMiss,
   NearMisses,
+  namedCopies,
   type Prepared,
   prepare,
   reasonOf,
@@ -112,9 +115,10 @@ export interface Inspection {
 export async function inspect(file: string, options: InspectOptions = {}): Promise<Inspection> {
   const { grad = false, why = false, memory, ...rest } = options;
   const resolved = resolveOptions(rest);
-  const { model, source } = openModel(file);
+  const { model, source, copies } = openModel(file);
   try {
     const adapter = resolved.adapter === undefined ? undefined : openAdapter(resolved.adapter);
+    joinCopies(model, copies === undefined ? findCopies(model) : namedCopies(model, copies));
     const found = findCandidates(model, adapter?.modules);
     const whole = chooseModulesToSave(model, found.candidates, resolved, adapter);
     const selection = select(model, found, resolved, adapter, whole);

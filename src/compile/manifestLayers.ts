@@ -27,7 +27,7 @@ export function loraSection(
 }
 
 export function layersSection({ selection, layout }: Compiled): ManifestLayer[] {
-  return selection.chosen.map(({ candidate, layer }, i) => {
+  return selection.chosen.map(({ candidate, layer, peft }, i) => {
     const slots = layout.slots[i];
     const shapes = factorShapes(layer);
     const part = candidate.products[0]?.part;
@@ -38,6 +38,7 @@ export function layersSection({ selection, layout }: Compiled): ManifestLayer[] 
     });
     return defined({
       path: layer.path,
+      peft: peft === layer.path ? undefined : peft,
       node: candidate.nodes[0] ?? layer.path,
       op: candidate.op,
       weight: layer.weight,
@@ -57,7 +58,7 @@ export function layersSection({ selection, layout }: Compiled): ManifestLayer[] 
   });
 }
 
-export function savedSection({ saved, layout }: Compiled): Manifest['saved'] {
+export function savedSection({ saved, savedNames, layout }: Compiled): Manifest['saved'] {
   if (saved.length === 0) return undefined;
   return saved.flatMap(({ name, parameter: { path, value, transposed: turned } }, i) => {
     const slot = layout.saved[i];
@@ -66,10 +67,18 @@ export function savedSection({ saved, layout }: Compiled): Manifest['saved'] {
       ...slot,
       shape: [...slot.shape],
       parameter: path,
+      peft: savedNames.get(path),
       weight: value.name === name ? undefined : value.name,
       turned: turned || undefined,
     });
   });
+}
+
+export function copiesSection({ copies }: Compiled): Manifest['copies'] {
+  if (copies.length === 0) return undefined;
+  return copies.map(({ value, of, transposed }) =>
+    defined({ weight: value.name, of: of.name, transposed: transposed || undefined }),
+  );
 }
 
 export function skippedSection({ found, selection }: Compiled): Manifest['skipped'] {

@@ -2,7 +2,7 @@
 
 import type { OpenedAdapter } from '../adapter/index.ts';
 import { adapterMismatch, badOption, didYouMean } from '../errors.ts';
-import { only } from '../formats/peftPattern.ts';
+import { onlyModule } from '../formats/peftPattern.ts';
 import type { Model } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { storedValues, typedTensor } from '../package/modulesToSave.ts';
@@ -14,6 +14,8 @@ export interface ModulesToSave {
   readonly parameters: readonly Parameter[];
   /** The suffixes of module names, for PEFT. */
   readonly patterns: readonly string[];
+  /** The names of parameters in the adapter that they come from, where they differ from the model's. */
+  readonly names: ReadonlyMap<string, string>;
   /** The content from an adapter, in the type of the weight. */
   readonly content: (p: Parameter) => Tensor | undefined;
 }
@@ -28,13 +30,14 @@ export function chooseModulesToSave(
   { modulesToSave, adapter: file }: Pick<ResolvedOptions, 'modulesToSave' | 'adapter'>,
   adapter: OpenedAdapter | undefined,
 ): ModulesToSave {
-  const none = { parameters: [], patterns: [], content: () => undefined };
+  const none = { parameters: [], patterns: [], names: new Map<string, string>(), content: () => undefined };
   if (adapter !== undefined) {
     if (adapter.saved.size === 0) return none;
     const found = new Map<Parameter, Tensor>();
+    const names = new Map<string, string>();
     const parameters = findParameters(model, candidates);
     for (const [name, tensor] of adapter.saved) {
-      const parameter = only(parameters, (p) => p.path, name, '.');
+      const parameter = onlyModule(parameters, (p) => p.path, name);
       if (parameter === undefined || found.has(parameter))
         throw adapterMismatch(
           `the model has no weight "${name}" of its own${didYouMean(
@@ -43,6 +46,7 @@ export function chooseModulesToSave(
           )}`,
           file,
         );
+      if (parameter.path !== name) names.set(parameter.path, name);
       const { dims, dtype } = parameter.tensor;
       found.set(
         parameter,
@@ -56,6 +60,7 @@ export function chooseModulesToSave(
     return {
       parameters: parameters.filter((p) => found.has(p)),
       patterns: adapter.modulesToSave,
+      names,
       content: (p) => found.get(p),
     };
   }
@@ -70,5 +75,5 @@ export function chooseModulesToSave(
       'loraify inspect lists the modules; a module is found by its weights',
     );
   }
-  return { parameters: chosen, patterns: modulesToSave, content: () => undefined };
+  return { parameters: chosen, patterns: modulesToSave, names: new Map(), content: () => undefined };
 }

@@ -14,8 +14,8 @@ import {
 } from '../adapter/index.ts';
 import { adapterMismatch, didYouMean } from '../errors.ts';
 import { defined } from '../formats/defined.ts';
-import type { Manifest, ManifestLayer } from '../formats/manifest.ts';
-import { matching } from '../formats/peftPattern.ts';
+import { type Manifest, type ManifestLayer, peftPath } from '../formats/manifest.ts';
+import { matchingModule } from '../formats/peftPattern.ts';
 import { bytesOf, type RawTensor } from '../formats/rawTensor.ts';
 import { factorShapes, layerOp, rankAxes, transposed, weightText } from '../graph/layers.ts';
 
@@ -31,7 +31,8 @@ export interface Source {
 export function layersIn(manifest: Manifest, source: string): Source {
   if (statSync(source, { throwIfNoEntry: false })?.isFile() !== true) {
     const { tensors, changedBase, saved } = readPeft(source, manifest.lora.init);
-    return { layers: tensors, saved, onSource: changedBase === undefined };
+    const layers = new Map([...tensors].map(([path, layer]) => [path, { ...layer, module: path }]));
+    return { layers, saved, onSource: changedBase === undefined };
   }
   const kohya = openKohya(source);
   if (kohya !== undefined)
@@ -97,11 +98,9 @@ export function fitting(
 ): Map<string, PeftLayer> {
   const found = new Map<string, PeftLayer>();
   for (const [path, layer] of layers) {
+    const alike = manifest.layers.filter((l) => layerOp(l.op).form === layer.form);
     const known =
-      matching(
-        manifest.layers.filter((l) => layerOp(l.op).form === layer.form),
-        path,
-      ) ?? matching(manifest.layers, path);
+      alike.find((l) => peftPath(l) === path) ?? matchingModule(alike, path) ?? matchingModule(manifest.layers, path);
     if (known === undefined)
       throw adapterMismatch(
         `the package has no layer for ${peftKeysText(path, layer.form)}${didYouMean(

@@ -13,8 +13,8 @@ import {
   readPeft,
 } from '../adapter/index.ts';
 import { adapterMismatch, badOption, didYouMean } from '../errors.ts';
-import type { Manifest } from '../formats/manifest.ts';
-import { only } from '../formats/peftPattern.ts';
+import { type Manifest, peftParameter, peftPath } from '../formats/manifest.ts';
+import { onlyModule } from '../formats/peftPattern.ts';
 import type { Combination } from '../graph/choices/package.ts';
 import { layerOp } from '../graph/layers.ts';
 import { fitting, layersIn } from './adapterSource.ts';
@@ -41,22 +41,37 @@ export interface AdapterOptions {
 export function peftContent(manifest: Manifest, params: Float32Array): PeftContent {
   const { layers, lora } = manifest;
   return {
-    layers,
+    layers: layers.map((l) => ({ ...l, path: peftPath(l) })),
     params,
     scaling: lora.scaling,
     knownPaths: knownPaths(manifest),
     dropout: lora.dropout,
     init: lora.init,
     otherFields: lora.peft,
-    saved: manifest.saved,
+    saved: manifest.saved?.map((s) => ({ ...s, parameter: peftParameter(s) })),
     modulesToSave: lora.modulesToSave,
   };
 }
 
-/** Paths of all weighted modules, adapted or not. */
+/** Paths of all weighted modules, adapted or not, as PEFT's files have them. */
 export function knownPaths({ layers, skipped }: Manifest): string[] {
   const left = skipped.flatMap((s) => (s.reason.includes(': ') ? [s.reason.slice(0, s.reason.indexOf(': '))] : []));
-  return [...layers.map((l) => l.path), ...left];
+  const [from = '', to = ''] = layers.map(prefixes).find(([a, b]) => a !== b) ?? [];
+  return [
+    ...layers.map(peftPath),
+    ...left.map((path) => (path.startsWith(from) ? to + path.slice(from.length) : path)),
+  ];
+}
+
+/** The beginnings in which a layer's path and its path in PEFT's files differ. */
+function prefixes(layer: Manifest['layers'][number]): [string, string] {
+  const [own, peft] = [layer.path.split('.'), peftPath(layer).split('.')];
+  while (own.length > 0 && peft.length > 0 && own.at(-1) === peft.at(-1)) {
+    own.pop();
+    peft.pop();
+  }
+  const prefix = (parts: readonly string[]): string => parts.map((p) => `${p}.`).join('');
+  return [prefix(own), prefix(peft)];
 }
 
 /** The files and folders that a choice names. */
@@ -121,7 +136,8 @@ export function withStart(
   const { tensors } = readPeft(join(packageDir, adapterFolder), manifest.lora.init);
   return new Map(
     [...layers].map(([path, layer]) => {
-      const start = tensors.get(path);
+      const own = manifest.layers.find((l) => l.path === path);
+      const start = tensors.get(own === undefined ? path : peftPath(own));
       // An embedding's initial branch is zero, so its table is unchanged.
       return [path, start === undefined || layer.form !== 'linear' ? layer : beside(layer, start, factor)];
     }),
@@ -160,7 +176,7 @@ export function adapterSaved(
   const found = new Map<string, Float32Array>();
   for (const one of sources)
     for (const [name, tensor] of layersIn(manifest, one).saved) {
-      const weight = only(wanted, (s) => s.parameter, name, '.');
+      const weight = wanted.find((s) => peftParameter(s) === name) ?? onlyModule(wanted, (s) => s.parameter, name);
       if (weight === undefined || found.has(weight.name))
         throw adapterMismatch(
           `the package does not train a weight "${name}"${didYouMean(

@@ -9,6 +9,8 @@ import { type ModulePath, type Modules, modulePath, uniquePaths } from './module
 /** A weight with all nodes that read it: a layer if it is selected. */
 export interface Candidate {
   readonly path: string;
+  /** The path of its module: equal to `path`, unless several weights have one. */
+  readonly module: string;
   readonly from: ModulePath['from'];
   readonly products: readonly Product[];
   readonly in: number;
@@ -27,6 +29,8 @@ export interface Candidate {
 export interface Candidates {
   readonly candidates: readonly Candidate[];
   readonly skipped: readonly Skipped[];
+  /** The skipped nodes that read the weight of a candidate in another way. */
+  readonly apart: readonly { readonly node: string; readonly stored: Value }[];
 }
 
 /**
@@ -36,7 +40,7 @@ export interface Candidates {
 export function findCandidates(model: Model, separate: Modules = new Set()): Candidates {
   const { products, skipped } = findProducts(model);
   const groups = new Map<string, Product[]>();
-  const refused: Skipped[] = [];
+  const refused: (Skipped & { readonly stored: Value })[] = [];
   const serials = new Map<Value, number>();
   /**
    * A table that an embedding and a MatMul share is two layers: the update of one does not apply to the other. The
@@ -56,6 +60,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
       refused.push({
         node: p.node.label,
         op: p.node.op,
+        stored: p.weight.stored,
         reason: `weight "${p.weight.stored.name}" is read as another matrix shape by "${first.node.label}"`,
       });
   }
@@ -74,6 +79,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
   const candidates = lists.map(
     ({ group, first }, i): Candidate => ({
       path: unique[i] ?? first.node.label,
+      module: paths[i]?.path ?? first.node.label,
       from: paths[i]?.from ?? 'fallback',
       products: group,
       in: first.in,
@@ -86,7 +92,8 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
       nodes: [...new Set(group.map((p) => [...p.calls.map((c) => c.node.label), p.node.label].join('/')))],
     }),
   );
-  return { candidates, skipped: [...skipped, ...refused] };
+  const others = refused.map(({ node, op, reason }): Skipped => ({ node, op, reason }));
+  return { candidates, skipped: [...skipped, ...others], apart: refused };
 }
 
 /** The uses of one weight, split by module if `separate` names the modules. */
@@ -111,6 +118,8 @@ const agrees = (a: Product, b: Product): boolean =>
 export interface Chosen {
   readonly candidate: Candidate;
   readonly layer: Layer;
+  /** The module's path in PEFT's files; absent: the layer's path. */
+  readonly peft?: string | undefined;
   readonly A: Tensor;
   readonly B: Tensor;
   /** The magnitude of a DoRA layer: float32 [out]. */

@@ -90,7 +90,15 @@ export function uniquePaths(paths: readonly string[], first: readonly boolean[] 
   return paths.map((p, i) => names.get(i) ?? p);
 }
 
-/** The torch exporter's optimizer records the parameters that a folded constant came from. */
+/** The torch exporter's optimizer records the parameters that a folded constant came from; [] if it did not. */
+export function foldedFrom(chain: readonly Node[], stored: Value): string[] {
+  for (const v of [stored, ...chain.flatMap((n) => n.outputs)]) {
+    const list = pythonList(v.metadata.get('pkg.onnxscript.optimizer.folded_from'));
+    if (list.length > 0) return list;
+  }
+  return [];
+}
+
 function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
   const values = [stored, ...chain.flatMap((n) => n.outputs)];
   for (const v of values) {
