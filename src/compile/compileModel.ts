@@ -3,7 +3,7 @@ import { type OpenedAdapter, openAdapter } from '../adapter/index.ts';
 import { noLayers } from '../errors.ts';
 import { cloneModel } from '../graph/clone.ts';
 import { defaultOps, layerOp } from '../graph/layers.ts';
-import type { Model } from '../graph/model.ts';
+import { graphsOf, type Model, nameGiver, namesIn } from '../graph/model.ts';
 import {
   type AdaptContext,
   adaptation,
@@ -21,6 +21,7 @@ import {
   type TrainingGraph,
 } from '../passes/index.ts';
 import type { Compiled, CompileHooks, Selection } from './compiled.ts';
+import { selectExisting, type TreatedLora, treatExistingLora, withoutKept } from './existingLora.ts';
 import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type Emittable, emitted, halfTypeOf, type ResolvedOptions } from './options.ts';
 import { dropoutOf, fixedLengths, trainingOptions } from './passOptions.ts';
@@ -30,11 +31,12 @@ import { nothingSelected, selectFromAdapter, selectLayers } from './select.ts';
 export function compileModel(model: Model, options: ResolvedOptions, { onPass, onModel }: CompileHooks = {}): Compiled {
   const adapter = options.adapter === undefined ? undefined : openAdapter(options.adapter);
   const copies = joinCopies(model, findCopies(model));
-  const found = findCandidates(model, adapter?.modules);
-  const named = adapter !== undefined || options.target !== undefined;
+  const existing = treatExistingLora(model, options);
+  const found = withoutKept(findCandidates(model, adapter?.modules), existing);
+  const named = adapter !== undefined || existing.lifted.length > 0 || options.target !== undefined;
   if (!found.candidates.some((c) => named || layerOp(c.op).byDefault)) throw noLayers(whyNone(found));
-  const whole = chooseModulesToSave(model, found.candidates, options, adapter);
-  const selection = select(model, found, options, adapter, whole);
+  const whole = chooseModulesToSave(model, found.candidates, options, adapter, existing);
+  const selection = select(model, found, options, adapter, whole, existing);
   if (selection.chosen.length === 0) throw nothingSelected(selection, options.target);
   const layers = selection.chosen.map((c) => c.layer);
   const decomposed = selection.chosen.find((c) => c.magnitude !== undefined);
@@ -62,6 +64,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { onPass, o
   return {
     graphs,
     copies,
+    existing,
     found,
     selection,
     layers,
@@ -95,15 +98,20 @@ export function select(
   { candidates: all, apart }: Pick<Candidates, 'candidates' | 'apart'>,
   options: ResolvedOptions,
   adapter: OpenedAdapter | undefined,
-  whole?: ModulesToSave,
+  whole: ModulesToSave,
+  existing: TreatedLora,
 ): Selection {
-  const modules = new Set(whole?.parameters.map((p) => p.module));
+  const modules = new Set(whole.parameters.map((p) => p.module));
   const rest = all.filter((c) => !modules.has(c.path));
-  const selection = selectAmong(model, { candidates: rest, apart }, options, adapter);
+  const selection =
+    existing.lifted.length > 0
+      ? selectExisting(rest, existing, nameGiver(namesIn(graphsOf(model))))
+      : selectAmong(model, { candidates: rest, apart }, options, adapter);
+  const chosen = selection.chosen.map((c) => ({ ...c, peft: c.peft ?? existing.peftName(c.layer.path) }));
   const taken = all.flatMap((c): [string, string][] =>
     modules.has(c.path) ? [[c.path, 'trained in full (modules_to_save)']] : [],
   );
-  return { ...selection, left: new Map([...selection.left, ...taken]) };
+  return { ...selection, chosen, left: new Map([...selection.left, ...taken]) };
 }
 
 function selectAmong(

@@ -2,12 +2,15 @@
 import type { AdapterSettings } from '../adapter/index.ts';
 import type { Layer, Model } from '../graph/model.ts';
 import type { Candidates, Chosen, JoinedCopy, OnPass, Prepared, Saved, StateLayout, Stored } from '../passes/index.ts';
+import type { TreatedLora } from './existingLora.ts';
 import type { Emittable } from './options.ts';
 
 export interface Compiled {
   readonly graphs: ReadonlyMap<Emittable, Model>;
   /** Weights that the source holds several times. */
   readonly copies: readonly JoinedCopy[];
+  /** LoRA that the source had. */
+  readonly existing: TreatedLora;
   readonly found: Candidates;
   readonly selection: Selection;
   readonly layers: readonly Layer[];

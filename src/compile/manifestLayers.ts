@@ -5,10 +5,11 @@ import { factorShapes, sizeOf } from '../graph/layers.ts';
 import { graphsOf, type Model } from '../graph/model.ts';
 import { elementCount, isFloat } from '../graph/tensor.ts';
 import type { Compiled } from './compiled.ts';
+import { existingOf } from './existingLora.ts';
 import type { ResolvedOptions } from './options.ts';
 
 export function loraSection(
-  { selection, dropout, modulesToSave }: Compiled,
+  { selection, dropout, modulesToSave, existing }: Compiled,
   options: ResolvedOptions,
 ): Manifest['lora'] {
   const { settings = options } = selection;
@@ -22,6 +23,7 @@ export function loraSection(
     dropout,
     dora: selection.chosen.some((c) => c.magnitude !== undefined) ? true : undefined,
     modulesToSave: modulesToSave.length === 0 ? undefined : [...modulesToSave],
+    existing: existingOf(existing),
     peft: Object.keys(otherFields).length === 0 ? undefined : otherFields,
   });
 }

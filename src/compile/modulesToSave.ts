@@ -7,6 +7,7 @@ import type { Model } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { storedValues, typedTensor } from '../package/modulesToSave.ts';
 import { type Candidate, findParameters, type Parameter, parametersOf } from '../passes/index.ts';
+import type { TreatedLora } from './existingLora.ts';
 import type { ResolvedOptions } from './options.ts';
 
 /** The weights that are trained in addition to the layers. */
@@ -29,6 +30,7 @@ export function chooseModulesToSave(
   candidates: readonly Candidate[],
   { modulesToSave, adapter: file }: Pick<ResolvedOptions, 'modulesToSave' | 'adapter'>,
   adapter: OpenedAdapter | undefined,
+  existing: TreatedLora,
 ): ModulesToSave {
   const none = { parameters: [], patterns: [], names: new Map<string, string>(), content: () => undefined };
   if (adapter !== undefined) {
@@ -64,9 +66,12 @@ export function chooseModulesToSave(
       content: (p) => found.get(p),
     };
   }
-  if (modulesToSave === undefined) return none;
+  const earlier = existing.lifted.length > 0;
+  if (modulesToSave === undefined && !earlier) return none;
   const parameters = findParameters(model, candidates);
-  const { chosen, unmatched } = parametersOf(parameters, modulesToSave);
+  const { chosen: named, unmatched } = parametersOf(parameters, modulesToSave ?? []);
+  // PEFT's modules_to_save of the LoRA that the file has are trained on with it.
+  const before = earlier ? parameters.filter((p) => existing.isSaved(p.module)) : [];
   const [stray] = unmatched;
   if (stray !== undefined) {
     const modules = [...new Set(parameters.map((p) => p.module))];
@@ -75,5 +80,13 @@ export function chooseModulesToSave(
       'loraify inspect lists the modules; a module is found by its weights',
     );
   }
-  return { parameters: chosen, patterns: modulesToSave, names: new Map(), content: () => undefined };
+  const chosen = parameters.filter((p) => named.includes(p) || before.includes(p));
+  const nameOf = (p: Parameter): string => `${existing.peftName(p.module)}${p.path.slice(p.module.length)}`;
+  const lasts = before.map((p) => existing.peftName(p.module).replace(/^.*\./, ''));
+  return {
+    parameters: chosen,
+    patterns: [...new Set([...(modulesToSave ?? []), ...lasts])],
+    names: new Map(chosen.flatMap((p) => (nameOf(p) === p.path ? [] : [[p.path, nameOf(p)]]))),
+    content: () => undefined,
+  };
 }

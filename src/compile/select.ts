@@ -164,7 +164,8 @@ const nearest = (path: string, candidates: readonly Candidate[]): string =>
     candidates.map((c) => c.path),
   );
 
-function layerOf(
+/** The layer of a candidate; `name` makes the names of A and B unique. */
+export function layerOf(
   c: Candidate,
   rank: number,
   alpha: number,

@@ -80,6 +80,8 @@ const schema = z.object({
     /** Fields of the adapter_config.json that the package was compiled from, written back unchanged. */
     peft: z.record(z.string(), z.unknown()).optional(),
     dora: z.boolean().optional(),
+    /** LoRA that the source has: with `train`, its branches are not in the graphs, but are the initial adapter. */
+    existing: z.object({ use: z.enum(['train', 'keep']), modules: z.array(z.string()) }).optional(),
     /** Names that the modules of `saved` end with. */
     modulesToSave: z.array(z.string()).optional(),
   }),

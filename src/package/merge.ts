@@ -63,11 +63,11 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
   const warnings: string[] = [];
   try {
     checkRounded(packageDir, manifest, model);
-    const { edits, unties, layers } = planMerge(model, manifest, adapter, saved);
+    const { edits, unties, bypasses, layers } = planMerge(model, manifest, adapter, saved);
     const protect = [packageDir, ...adapterSources(packageDir, options), ...sourceFiles(manifest, source)];
     const target = { force: options.force ?? false, protect };
     return await createFile(options.out, target, async (path) => {
-      const { dataFile } = mergeWeights(source, edits, unties, path);
+      const { dataFile } = mergeWeights(source, edits, unties, path, bypasses);
       const types = [...edits, ...unties].map((e) => e.tensor.dtype);
       // model.onnx of a package with rounded weights computes with those, the merged model with the source's.
       const { precision } = manifest;

@@ -1,6 +1,6 @@
 /** Plans a merge: which tensors of the source change, and which readers get a changed copy. */
 import type { PeftLayer } from '../adapter/index.ts';
-import type { Delta, UntieChange, WeightChange } from '../emit/index.ts';
+import type { Bypass, Delta, UntieChange, WeightChange } from '../emit/index.ts';
 import { mergeMismatch, notMergeable } from '../errors.ts';
 import type { Manifest, ManifestLayer } from '../formats/manifest.ts';
 import { factorMatrices, transposed } from '../graph/layers.ts';
@@ -17,6 +17,8 @@ export type SavedValues = ReadonlyMap<string, Float32Array>;
 export interface MergePlan {
   readonly edits: readonly WeightChange[];
   readonly unties: readonly UntieChange[];
+  /** Branches of the source that are left out. */
+  readonly bypasses: readonly Bypass[];
   /** The number of layers that are merged. */
   readonly layers: number;
 }
@@ -24,7 +26,7 @@ export interface MergePlan {
 /** `model` is the source, which is changed as in its compile. Errors: BAD_PACKAGE, NOT_MERGEABLE, MERGE_MISMATCH. */
 export function planMerge(model: Model, manifest: Manifest, adapter: MergedLayers, saved: SavedValues): MergePlan {
   const freshName = nameGiver(namesIn(graphsOf(model)));
-  const copies = likeCompile(model, manifest);
+  const { copies, lifted } = likeCompile(model, manifest);
   const edits: WeightChange[] = [];
   const unties: UntieChange[] = [];
   let layers = 0;
@@ -67,7 +69,13 @@ export function planMerge(model: Model, manifest: Manifest, adapter: MergedLayer
       else if (uses.length > 0) unties.push({ ...edit, name: freshName(`${place.name}.merged`), uses });
     }
   }
-  return { edits, unties, layers };
+  const bypasses = lifted.map(({ branch: { sum, keep }, dead, weights }) => ({
+    sum,
+    keep,
+    dead,
+    weights: weights.flatMap((v) => v.tensor ?? []),
+  }));
+  return { edits, unties, bypasses, layers };
 }
 
 interface SourceUse {

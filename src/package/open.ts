@@ -18,9 +18,12 @@ import { absentData, fileSource, type Parsed, parseFile, parseSource } from '../
 import {
   type Candidate,
   findCandidates,
+  findExistingLora,
   findParameters,
   type JoinedCopy,
   joinCopies,
+  type LiftedLora,
+  liftLora,
   namedCopies,
   type Parameter,
 } from '../passes/index.ts';
@@ -115,8 +118,14 @@ export function checkRounded(packageDir: string, manifest: Manifest, model: Mode
 }
 
 /** Changes the source of a package as its compile did before the layers were found. In place. */
-export const likeCompile = (model: Model, { copies = [] }: Manifest): JoinedCopy[] =>
-  joinCopies(model, namedCopies(model, copies));
+export function likeCompile(
+  model: Model,
+  { copies = [], lora }: Manifest,
+): { readonly copies: readonly JoinedCopy[]; readonly lifted: readonly LiftedLora[] } {
+  const joined = joinCopies(model, namedCopies(model, copies));
+  const lifted = lora.existing?.use === 'train' ? liftLora(model, findExistingLora(model).branches) : [];
+  return { copies: joined, lifted };
+}
 
 /**
  * The weights of a package's layers in its source after `likeCompile`, in the order of the manifest. Errors:
