@@ -4,6 +4,7 @@ import { noLayers } from '../errors.ts';
 import { cloneModel } from '../graph/clone.ts';
 import { defaultOps, layerOp } from '../graph/layers.ts';
 import { graphsOf, type Model, nameGiver, namesIn } from '../graph/model.ts';
+import { checkBaseCopies } from '../package/baseCopies.ts';
 import {
   type AdaptContext,
   adaptation,
@@ -11,6 +12,7 @@ import {
   type Candidates,
   findCandidates,
   findCopies,
+  findParameters,
   fixLengths,
   joinCopies,
   modelGraph,
@@ -107,11 +109,18 @@ export function select(
     existing.lifted.length > 0
       ? selectExisting(rest, existing, nameGiver(namesIn(graphsOf(model))))
       : selectAmong(model, { candidates: rest, apart }, options, adapter);
+  const copies = adapter?.copies ?? new Map();
+  const notes = copies.size === 0 ? [] : checkBaseCopies(findParameters(model, all), copies, options.adapter ?? '');
   const chosen = selection.chosen.map((c) => ({ ...c, peft: c.peft ?? existing.peftName(c.layer.path) }));
   const taken = all.flatMap((c): [string, string][] =>
     modules.has(c.path) ? [[c.path, 'trained in full (modules_to_save)']] : [],
   );
-  return { ...selection, chosen, left: new Map([...selection.left, ...taken]) };
+  return {
+    ...selection,
+    chosen,
+    warnings: [...selection.warnings, ...notes],
+    left: new Map([...selection.left, ...taken]),
+  };
 }
 
 function selectAmong(

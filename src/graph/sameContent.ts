@@ -63,6 +63,12 @@ function slice(tensor: Tensor, offset: number, length: number): Uint8Array {
   return bytesOf(tensor).slice(offset, offset + length);
 }
 
+/** The bytes of `count` elements from the element `from`, in whole-byte types. */
+export function readRows(tensor: Tensor, from: number, count: number): Uint8Array {
+  const wide = dataTypeBits(tensor.dtype) / 8;
+  return slice(tensor, from * wide, count * wide);
+}
+
 /** Whether all elements of a tensor are equal, as in a weight that was never trained. */
 export function isUniform(tensor: Tensor): boolean {
   const wide = Math.max(1, Math.ceil(dataTypeBits(tensor.dtype) / 8));

@@ -5,6 +5,7 @@
 import { statSync } from 'node:fs';
 import {
   openKohya,
+  type PeftAdapter,
   type PeftLayer,
   type PortableTensor,
   peftKeysText,
@@ -23,6 +24,8 @@ export interface Source {
   readonly layers: ReadonlyMap<string, PeftLayer>;
   /** Full weights by parameter, in torch's layout. */
   readonly saved: ReadonlyMap<string, RawTensor>;
+  /** Weights of the base, by parameter. */
+  readonly copies: PeftAdapter['copies'];
   /** Whether the layers apply to the source's weights, or, if the package's init changed them, to the changed ones. */
   readonly onSource: boolean;
 }
@@ -30,13 +33,18 @@ export interface Source {
 /** The layers in a PEFT directory, or in a file whose tensors have the manifest's names of A and B. */
 export function layersIn(manifest: Manifest, source: string): Source {
   if (statSync(source, { throwIfNoEntry: false })?.isFile() !== true) {
-    const { tensors, changedBase, saved } = readPeft(source, manifest.lora.init);
+    const { tensors, changedBase, saved, copies } = readPeft(source, manifest.lora.init);
     const layers = new Map([...tensors].map(([path, layer]) => [path, { ...layer, module: path }]));
-    return { layers, saved, onSource: changedBase === undefined };
+    return { layers, saved, copies, onSource: changedBase === undefined };
   }
   const kohya = openKohya(source);
   if (kohya !== undefined)
-    return { layers: kohya.layersFor(manifest.layers).layers, saved: kohya.saved, onSource: true };
+    return {
+      layers: kohya.layersFor(manifest.layers).layers,
+      saved: kohya.saved,
+      copies: kohya.copies,
+      onSource: true,
+    };
   const tensors = new Map(readPortable(source));
   const layers = new Map<string, PeftLayer>();
   const take = (name: string): PortableTensor | undefined => {
@@ -69,7 +77,7 @@ export function layersIn(manifest: Manifest, source: string): Source {
     const names = [...manifest.layers.flatMap((l) => [l.A, l.B]), ...(manifest.saved ?? [])].map((t) => t.name);
     throw adapterMismatch(`the package has no tensor "${unknown}"${didYouMean(unknown, names)}`, source);
   }
-  return { layers, saved, onSource: true };
+  return { layers, saved, copies: new Map(), onSource: true };
 }
 
 function pair(layer: ManifestLayer, a: PortableTensor, b: PortableTensor, source: string): PeftLayer {

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import {
+  type BaseCopy,
   beside,
   changesBase,
   combine,
@@ -17,8 +18,11 @@ import { type Manifest, peftParameter, peftPath } from '../formats/manifest.ts';
 import { onlyModule } from '../formats/peftPattern.ts';
 import type { Combination } from '../graph/choices/package.ts';
 import { layerOp } from '../graph/layers.ts';
+import { findCandidates, findParameters } from '../passes/index.ts';
 import { fitting, layersIn } from './adapterSource.ts';
+import { checkBaseCopies } from './baseCopies.ts';
 import { storedValues } from './modulesToSave.ts';
+import { likeCompile, openSource } from './open.ts';
 import { stateVector, timesFactor } from './stateVector.ts';
 
 /** The initial adapter inside a package. */
@@ -90,7 +94,8 @@ export function adapterLayers(packageDir: string, manifest: Manifest, options: A
   const { adapter, combination } = options;
   const sources = adapterSources(packageDir, options);
   const read = (source: string): Map<string, PeftLayer> => {
-    const { layers, onSource } = layersIn(manifest, source);
+    const { layers, onSource, copies } = layersIn(manifest, source);
+    checkBase(packageDir, manifest, copies, source);
     const fit = fitting(manifest, layers, source);
     return onSource ? fit : withStart(packageDir, manifest, sameStart(manifest, fit, source), -1);
   };
@@ -105,6 +110,19 @@ export function adapterLayers(packageDir: string, manifest: Manifest, options: A
           combination,
         );
   return complete(manifest, found, sources.length === 1 ? sources[0] : undefined);
+}
+
+/** Compares weights of the base that an adapter has with those of the package's source. Errors: ADAPTER_MISMATCH. */
+function checkBase(packageDir: string, manifest: Manifest, copies: ReadonlyMap<string, BaseCopy>, file: string): void {
+  if (copies.size === 0) return;
+  const { model, source } = openSource(packageDir, manifest);
+  try {
+    likeCompile(model, manifest);
+    const { candidates } = findCandidates(model, new Set(manifest.layers.map((l) => l.path)));
+    checkBaseCopies(findParameters(model, candidates), copies, file);
+  } finally {
+    source.close();
+  }
 }
 
 /** In the order of the manifest, all present. `from` undefined: a combination. */
@@ -208,7 +226,8 @@ function ownLayers(packageDir: string, manifest: Manifest, options: AdapterOptio
       undefined,
       sumElsewhere,
     );
-  const { layers, onSource } = layersIn(manifest, source);
+  const { layers, onSource, copies } = layersIn(manifest, source);
+  checkBase(packageDir, manifest, copies, source);
   if (onSource)
     throw adapterMismatch(
       `the adapter applies to the original weights, which --init ${init} replaced in this package`,

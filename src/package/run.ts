@@ -31,7 +31,7 @@ import { stateVector } from './stateVector.ts';
 
 /** Adapters of a run are PEFT directories; its initial adapter may have any format. */
 const peftAnd = (combination?: Combination): AdapterFormat => ({
-  read: (manifest, adapter) => adapterParams('', manifest, { adapter, combination }),
+  read: (manifest, adapter, directory) => adapterParams(directory, manifest, { adapter, combination }),
   readExact(manifest, directory) {
     const { tensors, saved } = readPeft(directory, manifest.lora.init);
     const layers = manifest.layers.map((layer) => {
