@@ -65,6 +65,8 @@ export function selectLayers(model: Model, candidates: readonly Candidate[], opt
     const inputs = candidate.in * sizeOf(candidate.kernel ?? []);
     if (rank > Math.min(inputs, candidate.out))
       warnings.push(`rank ${rank} of "${path}" is more than its weight [${inputs}, ${candidate.out}] can use`);
+    if (candidate.folded !== undefined)
+      warnings.push(`${foldedText(candidate.folded, path)}: the adapter does not act there. ${unfolded}`);
     const layer = layerOf(candidate, rank, alpha, scaleOf(options.scaling, alpha, rank), options.dora, names);
     return [{ candidate, layer, ...startOf(options, candidate, layer) }];
   });
@@ -118,6 +120,8 @@ export function selectFromAdapter(
         `${peftKeysText(key ?? '', found.form)} are for a weight ${weightText(found)}, but layer "${candidate.path}" is ${own}`,
         file,
       );
+    if (candidate.folded !== undefined)
+      throw adapterMismatch(foldedText(candidate.folded, candidate.path), file, unfolded);
     const layer = layerOf(candidate, found.rank, found.alpha, found.scale, found.magnitude !== undefined, names);
     return [{ candidate, layer, ...inline(layer, found) }];
   });
@@ -129,6 +133,11 @@ export function selectFromAdapter(
     settings: adapter.settings ?? { rank, alpha, scaling: 'standard', otherFields: {} },
   };
 }
+
+/** Why only a part of a layer's uses can get a branch. */
+const foldedText = (constant: string, path: string): string =>
+  `layer "${path}" is also applied to constants, and the exporter stored the result ("${constant}")`;
+const unfolded = 'Export without constant folding (torch.onnx.export(..., optimize=False)) to adapt that use as well';
 
 const nearest = (path: string, candidates: readonly Candidate[]): string =>
   didYouMean(

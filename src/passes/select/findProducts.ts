@@ -15,7 +15,7 @@ export interface FoundProducts {
 /** All nodes of the kinds in layers/, with functions visited once per chain of calls. */
 export function findProducts(model: Model): FoundProducts {
   const products: Product[] = [];
-  const skipped: Skipped[] = [];
+  const left: Left[] = [];
   const functions = new Map(model.functions.map((f) => [functionKey(f), f]));
 
   const visit = (graph: Graph, calls: readonly Call[], args: Arguments): void => {
@@ -37,12 +37,47 @@ export function findProducts(model: Model): FoundProducts {
 
   const look = (node: Node, graph: Graph, calls: readonly Call[], args: Arguments): void => {
     const found = kindOf(node)?.find(node, (operand) => traceConstant(operand, args));
-    if (typeof found === 'string') skipped.push({ node: node.label, op: node.op, reason: found });
+    if (typeof found === 'string') left.push({ node, graph, calls, args, reason: found });
     else for (const f of [found ?? []].flat()) products.push({ ...f, node, graph, calls });
   };
 
   visit(model.graph, [], new Map());
-  return { products, skipped };
+  const { more, rest } = usesOnConstants(left, new Set(products.map((p) => p.weight.stored)));
+  return {
+    products: [...products, ...more],
+    skipped: rest.map(({ node, reason }) => ({ node: node.label, op: node.op, reason })),
+  };
+}
+
+/** A node that reads no weight by itself, with the reason. */
+interface Left {
+  readonly node: Node;
+  readonly graph: Graph;
+  readonly calls: readonly Call[];
+  readonly args: Arguments;
+  readonly reason: string;
+}
+
+/**
+ * The nodes that apply a weight of `weights` to a constant, such as DeBERTa's key_proj on its relative positions. A
+ * layer's branch belongs to all of its uses: without these the gradient would be that of another function.
+ */
+function usesOnConstants(
+  left: readonly Left[],
+  weights: ReadonlySet<Value>,
+): { readonly more: readonly Product[]; readonly rest: readonly Left[] } {
+  const more: Product[] = [];
+  const rest: Left[] = [];
+  for (const l of left) {
+    const { node, graph, calls, args } = l;
+    const found = kindOf(node)?.find(node, (operand) => {
+      const traced = traceConstant(operand, args);
+      return traced.kind === 'weight' && !weights.has(traced.view.stored) ? { kind: 'activation' } : traced;
+    });
+    if (found === undefined || typeof found === 'string') rest.push(l);
+    else for (const f of [found].flat()) more.push({ ...f, node, graph, calls });
+  }
+  return { more, rest };
 }
 
 export const functionKey = (f: { domain: string; overload: string } & ({ op: string } | { name: string })): string =>
