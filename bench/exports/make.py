@@ -59,18 +59,23 @@ def is_linear(m: nn.Module) -> bool:
     return type(m).__name__ in ("Linear", "Conv1D", "NonDynamicallyQuantizableLinear")
 
 
-def called_layers(model: nn.Module, inputs: dict[str, Tensor]) -> list[str]:
-    """The paths of the nn.Linear modules whose forward runs: PEFT's branch acts in no other."""
+def called_layers(model: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> list[str]:
+    """The paths of the nn.Linear modules whose forward runs for one of the outputs: PEFT's branch acts in no other."""
     seen: list[str] = []
     hooks = [
         m.register_forward_hook(lambda *_, path=path: seen.append(path))
         for path, m in model.named_modules()
         if is_linear(m)
     ]
-    model(**inputs)
+    result = model(**inputs)
     for h in hooks:
         h.remove()
-    return list(dict.fromkeys(seen))
+    values = [result[o] for o in outputs] if hasattr(result, "keys") else tensors_of(result)[: len(outputs)]
+    sum(v.float().sum() for v in values).backward()
+    modules = dict(model.named_modules())
+    reached = [path for path in dict.fromkeys(seen) if modules[path].weight.grad is not None]
+    model.zero_grad()
+    return reached
 
 
 def tensors_of(result: object) -> list[Tensor]:
@@ -179,8 +184,7 @@ def make(name: str, exporter: str, folder: Path) -> dict[str, object]:
             break
     else:
         return {**shared, "unusable": reason[:300]}
-    with torch.no_grad():
-        paths = called_layers(model, inputs)
+    paths = called_layers(model, inputs, subject.outputs)
     if not paths:
         return {**shared, "unusable": "no nn.Linear is called"}
     tuned = get_peft_model(copy.deepcopy(model), LoraConfig(r=4, lora_alpha=8, target_modules=paths, lora_dropout=0.0))
@@ -210,6 +214,8 @@ def task(arguments: tuple[str, str, str]) -> str:
     folder.mkdir(parents=True)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    # The fast path of nn.MultiheadAttention and nn.TransformerEncoder reads weights past PEFT's branches.
+    torch.backends.mha.set_fastpath_enabled(False)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         result = make(name, exporter, folder)

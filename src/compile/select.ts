@@ -7,7 +7,7 @@ import { matching } from '../formats/peftPattern.ts';
 import { type InitKind, type Scaling, scalings } from '../graph/choices/compile.ts';
 import { layerOp, sizeOf, weightText } from '../graph/layers.ts';
 import { graphsOf, type Layer, type Model, nameGiver, namesIn } from '../graph/model.ts';
-import { type Candidate, type Chosen, patternValue, selector, unmatched } from '../passes/index.ts';
+import { type Candidate, type Chosen, foldedFrom, patternValue, selector, unmatched } from '../passes/index.ts';
 import type { Selection } from './compiled.ts';
 import { inline, startOf } from './initialFactors.ts';
 
@@ -92,10 +92,14 @@ export function selectFromAdapter(
   const names = nameGiver(namesIn(graphsOf(model)));
   const byCandidate = new Map<Candidate, string>();
   const missing: string[] = [];
+  const computed = foldedFrom(model);
   const { layers, warnings } = adapter.layersFor(candidates);
   for (const [path, layer] of layers) {
     const alike = candidates.filter((c) => layerOp(c.op).form === layer.form);
     const found = matching(alike, path) ?? matching(candidates, path);
+    const [constant] = computed.get(`${path}.weight`) ?? [];
+    if (found === undefined && constant !== undefined)
+      throw adapterMismatch(`the exporter folded layer "${path}" into the constant "${constant.name}"`, file, unfolded);
     if (found === undefined) missing.push(`${peftKeysText(path, layer.form)}${nearest(path, candidates)}`);
     else if (byCandidate.has(found))
       throw adapterMismatch(`"${path}" and "${byCandidate.get(found)}" both fit layer "${found.path}"`, file);
@@ -134,10 +138,10 @@ export function selectFromAdapter(
   };
 }
 
-/** Why only a part of a layer's uses can get a branch. */
+/** The reason why only a part of a layer's uses can get a branch. */
 const foldedText = (constant: string, path: string): string =>
   `layer "${path}" is also applied to constants, and the exporter stored the result ("${constant}")`;
-const unfolded = 'Export without constant folding (torch.onnx.export(..., optimize=False)) to adapt that use as well';
+const unfolded = 'Export without constant folding (torch.onnx.export(..., optimize=False)) to adapt it there';
 
 const nearest = (path: string, candidates: readonly Candidate[]): string =>
   didYouMean(

@@ -34,6 +34,6 @@ const folded = (): ReturnType<typeof parseText> => {
 
 it('names the layer whose use on constants the exporter folded', () => {
   expect(findCandidates(folded()).candidates.map((c) => c.folded)).toEqual(['table']);
-  const { warnings } = compileModel(folded(), resolveOptions({ rank: 1, loss: 'mse' }));
-  expect(warnings.join()).toContain('layer "k" is also applied to constants');
+  const { selection } = compileModel(folded(), resolveOptions({ rank: 1, loss: 'mse' }));
+  expect(selection.warnings.join()).toContain('layer "k" is also applied to constants');
 });
