@@ -185,6 +185,9 @@ def make(name: str, exporter: str, folder: Path) -> dict[str, object]:
     else:
         return {**shared, "unusable": reason[:300]}
     paths = called_layers(model, inputs, subject.outputs)
+    if getattr(getattr(model, "config", None), "model_type", "") in ("mamba", "falcon_mamba"):
+        # PEFT refuses this module: its weight is read by a kernel.
+        paths = [p for p in paths if not p.endswith("out_proj")]
     if not paths:
         return {**shared, "unusable": "no nn.Linear is called"}
     tuned = get_peft_model(copy.deepcopy(model), LoraConfig(r=4, lora_alpha=8, target_modules=paths, lora_dropout=0.0))
@@ -200,7 +203,10 @@ def make(name: str, exporter: str, folder: Path) -> dict[str, object]:
     loss.backward()
     grads = {k.replace(".default", ""): p.grad for k, p in tuned.named_parameters() if "lora_" in k and p.grad is not None}
     save_file({k: v.contiguous() for k, v in grads.items()}, folder / "grads.safetensors")
-    tuned.save_pretrained(folder / "adapter")
+    try:
+        tuned.save_pretrained(folder / "adapter")
+    except NotImplementedError:  # Models without token embeddings.
+        tuned.save_pretrained(folder / "adapter", save_embedding_layers=False)
     for extra in ("README.md",):
         (folder / "adapter" / extra).unlink(missing_ok=True)
     np.savez(folder / "batch.npz", labels=labels.numpy(), **{k: v.numpy() for k, v in inputs.items()})

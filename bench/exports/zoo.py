@@ -61,6 +61,8 @@ def config_of(name: str, options: dict[str, object]) -> object:
 def build(model: str, config: str, options: dict[str, object]) -> nn.Module:
     made = config_of(config, {**options, "attn_implementation": "eager"} if "attn" not in options else options)
     made.use_cache = False
+    # The grouped matrix products of mixtures of experts have no ONNX form; the loop over experts has.
+    made._experts_implementation = "eager"
     torch.manual_seed(0)
     return getattr(hf, model)._from_config(made) if hasattr(getattr(hf, model), "_from_config") else getattr(hf, model)(made)
 
@@ -224,7 +226,7 @@ vision("segformer", "SegformerForSemanticSegmentation", "SegformerConfig", "segm
        num_attention_heads=[1, 2, 2, 4], decoder_hidden_size=16, num_labels=5)
 vision("segformer_cls", "SegformerForImageClassification", "SegformerConfig", hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 2, 4], num_labels=5)
 vision("dpt", "DPTForDepthEstimation", "DPTConfig", "mse", outputs=["predicted_depth"], output="predicted_depth", **{k: v for k, v in VIT.items() if k != "num_labels"},
-       backbone_out_indices=[0, 0, 1, 1], neck_hidden_sizes=[8, 8, 16, 16], fusion_hidden_size=16, is_hybrid=False)
+       out_indices=[0, 1, 1, 2], backbone_out_indices=[0, 1, 1, 2], neck_hidden_sizes=[8, 8, 16], fusion_hidden_size=16, is_hybrid=False)
 vision("yolos", "YolosForObjectDetection", "YolosConfig", outputs=["logits", "pred_boxes"], hidden_size=32, num_hidden_layers=2,
        num_attention_heads=4, intermediate_size=48, image_size=[32, 32], patch_size=8, num_detection_tokens=5, num_labels=5)
 vision("siglip_vision", "SiglipVisionModel", "SiglipVisionConfig", "mse", outputs=["last_hidden_state", "pooler_output"], output="pooler_output", **{k: v for k, v in VIT.items() if k != "num_labels"})
@@ -349,12 +351,12 @@ timm_model("vit", "vit_tiny_patch16_224", **TINY)
 timm_model("deit_dist", "deit_tiny_distilled_patch16_224", **TINY)
 timm_model("beit", "beit_base_patch16_224", **TINY)
 timm_model("cait", "cait_xxs24_224", img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2)
-timm_model("mixer", "mixer_s16_224", img_size=32, patch_size=8, embed_dim=24, num_blocks=2)
-timm_model("gmlp", "gmlp_ti16_224", img_size=32, patch_size=8, embed_dim=24, num_blocks=2)
-timm_model("resmlp", "resmlp_12_224", img_size=32, patch_size=8, embed_dim=24, num_blocks=2)
+timm_model("mixer", "mixer_s16_224", img_size=32, embed_dim=24, num_blocks=2)
+timm_model("gmlp", "gmlp_ti16_224", img_size=32, embed_dim=24, num_blocks=2)
+timm_model("resmlp", "resmlp_12_224", img_size=32, embed_dim=24, num_blocks=2)
 timm_model("swin", "swin_tiny_patch4_window7_224", img_size=32, patch_size=2, window_size=4, embed_dim=16, depths=(2, 2), num_heads=(2, 4))
 timm_model("swinv2_cr", "swinv2_cr_tiny_224", img_size=32, patch_size=2, window_size=4, embed_dim=16, depths=(2, 2), num_heads=(2, 4))
-timm_model("pit", "pit_ti_224", size=64, img_size=64, patch_size=8, stride=4, base_dims=[8, 8, 8], depths=[1, 1, 1], heads=[1, 2, 2])
+timm_model("pit", "pit_ti_224", size=64, img_size=64, patch_size=8, stride=4, base_dims=[8, 8, 8], depth=[1, 1, 1], heads=[1, 2, 2])
 timm_model("mambaout", "mambaout_femto", depths=(1, 1, 1, 1), dims=(8, 16, 24, 32))
 timm_model("edgenext", "edgenext_xx_small", size=64, depths=(1, 1, 2, 1), dims=(8, 16, 24, 32), heads=(2, 2, 2, 2))
 timm_model("levit", "levit_128s", size=64, img_size=64, embed_dim=(16, 24, 32), num_heads=(2, 2, 4), depth=(1, 1, 1), key_dim=8)
