@@ -23,11 +23,12 @@ import {
   type TrainingGraph,
 } from '../passes/index.ts';
 import type { Compiled, CompileHooks, Selection } from './compiled.ts';
-import { selectExisting, type TreatedLora, treatExistingLora, withoutKept } from './existingLora.ts';
+import { type TreatedLora, treatExistingLora, withoutKept } from './existingLora.ts';
 import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type Emittable, emitted, halfTypeOf, type ResolvedOptions } from './options.ts';
 import { dropoutOf, fixedLengths, trainingOptions } from './passOptions.ts';
 import { nothingSelected, selectFromAdapter, selectLayers } from './select.ts';
+import { selectExisting } from './selectExisting.ts';
 
 /** Compiles a model to all graphs of a package, in memory; weights are not copied. `model` is changed. */
 export function compileModel(model: Model, options: ResolvedOptions, { onPass, onModel }: CompileHooks = {}): Compiled {

@@ -32,40 +32,7 @@ export function chooseModulesToSave(
   adapter: OpenedAdapter | undefined,
   existing: TreatedLora,
 ): ModulesToSave {
-  const none = { parameters: [], patterns: [], names: new Map<string, string>(), content: () => undefined };
-  if (adapter !== undefined) {
-    if (adapter.saved.size === 0) return none;
-    const found = new Map<Parameter, Tensor>();
-    const names = new Map<string, string>();
-    const parameters = findParameters(model, candidates);
-    for (const [name, tensor] of adapter.saved) {
-      const parameter = onlyModule(parameters, (p) => p.path, name);
-      if (parameter === undefined || found.has(parameter))
-        throw adapterMismatch(
-          `the model has no weight "${name}" of its own${didYouMean(
-            name,
-            parameters.map((p) => p.path),
-          )}`,
-          file,
-        );
-      if (parameter.path !== name) names.set(parameter.path, name);
-      const { dims, dtype } = parameter.tensor;
-      found.set(
-        parameter,
-        typedTensor(
-          dtype,
-          dims,
-          storedValues({ parameter: name, shape: dims, turned: parameter.transposed }, tensor, file),
-        ),
-      );
-    }
-    return {
-      parameters: parameters.filter((p) => found.has(p)),
-      patterns: adapter.modulesToSave,
-      names,
-      content: (p) => found.get(p),
-    };
-  }
+  if (adapter !== undefined) return adapter.saved.size === 0 ? none : fromAdapter(model, candidates, adapter, file);
   const earlier = existing.lifted.length > 0;
   if (modulesToSave === undefined && !earlier) return none;
   const parameters = findParameters(model, candidates);
@@ -88,5 +55,46 @@ export function chooseModulesToSave(
     patterns: [...new Set([...(modulesToSave ?? []), ...lasts])],
     names: new Map(chosen.flatMap((p) => (nameOf(p) === p.path ? [] : [[p.path, nameOf(p)]]))),
     content: () => undefined,
+  };
+}
+
+const none: ModulesToSave = { parameters: [], patterns: [], names: new Map(), content: () => undefined };
+
+/** The full weights of an adapter, with their content. */
+function fromAdapter(
+  model: Model,
+  candidates: readonly Candidate[],
+  adapter: OpenedAdapter,
+  file: string | undefined,
+): ModulesToSave {
+  const found = new Map<Parameter, Tensor>();
+  const names = new Map<string, string>();
+  const parameters = findParameters(model, candidates);
+  for (const [name, tensor] of adapter.saved) {
+    const parameter = onlyModule(parameters, (p) => p.path, name);
+    if (parameter === undefined || found.has(parameter))
+      throw adapterMismatch(
+        `the model has no weight "${name}" of its own${didYouMean(
+          name,
+          parameters.map((p) => p.path),
+        )}`,
+        file,
+      );
+    if (parameter.path !== name) names.set(parameter.path, name);
+    const { dims, dtype } = parameter.tensor;
+    found.set(
+      parameter,
+      typedTensor(
+        dtype,
+        dims,
+        storedValues({ parameter: name, shape: dims, turned: parameter.transposed }, tensor, file),
+      ),
+    );
+  }
+  return {
+    parameters: parameters.filter((p) => found.has(p)),
+    patterns: adapter.modulesToSave,
+    names,
+    content: (p) => found.get(p),
   };
 }

@@ -61,7 +61,7 @@ const schema = z.strictObject({
   alphaPattern: z.record(z.string(), finite).default({}),
   /** A PEFT directory to start from; its ranks, alphas and targets replace the options'. */
   adapter: z.string().optional(),
-  /** What is done with LoRA that the model already has. */
+  /** The use of LoRA that the model already has. */
   existingLora: z.enum(keysOf(existingLoras)).default('train'),
   /** The share of a branch's input that is dropped in each training step; absent: the adapter's, else 0. */
   dropout: fraction.optional(),

@@ -35,6 +35,7 @@ export {
   type LoraBranch,
   liftLora,
 } from './select/existingLora.ts';
+export { foldedFrom } from './select/foldedUses.ts';
 export { peftNames } from './select/loraNames.ts';
 export { findParameters, type Parameter, parametersOf } from './select/parameters.ts';
 export { patternValue, selector, unmatched } from './select/selection.ts';

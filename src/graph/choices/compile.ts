@@ -12,7 +12,7 @@ export const scalings = {
 } as const satisfies Readonly<Record<string, Choice & { factor(alpha: number, rank: number): number }>>;
 export type Scaling = keyof typeof scalings;
 
-/** What is done with LoRA branches that the model already has. */
+/** The use of LoRA branches that the model already has. */
 export const existingLoras = {
   train: { help: 'its A and B are trained on, as PEFT does with is_trainable' },
   keep: { help: 'it stays as it is, and new branches are trained beside it' },

@@ -4,6 +4,7 @@ import type { Layer, Model, Value } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Product, Skipped } from '../dialect/layerKind.ts';
 import { findProducts } from './findProducts.ts';
+import { foldedFrom } from './foldedUses.ts';
 import { type ModulePath, type Modules, modulePath, uniquePaths } from './modulePaths.ts';
 
 /** A weight with all nodes that read it: a layer if it is selected. */
@@ -24,6 +25,8 @@ export interface Candidate {
   /** The operator, and the labels of all nodes; kept because `adapt` changes the nodes. */
   readonly op: string;
   readonly nodes: readonly string[];
+  /** A constant of the file that the exporter computed with this layer: a use without a node (foldedUses.ts). */
+  readonly folded: string | undefined;
 }
 
 export interface Candidates {
@@ -76,6 +79,8 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
     paths.map((p) => p.path),
     isDefault,
   );
+  const computed = foldedFrom(model);
+  const weights = new Set(products.flatMap((p) => [p.weight.stored, ...p.weight.chain.flatMap((n) => n.outputs)]));
   const candidates = lists.map(
     ({ group, first }, i): Candidate => ({
       path: unique[i] ?? first.node.label,
@@ -89,11 +94,11 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
       weight: first.weight.stored.name,
       stored: first.weight.stored,
       op: first.node.op,
+      folded: computed.get(`${paths[i]?.path}.weight`)?.find((v) => !weights.has(v))?.name,
       nodes: [...new Set(group.map((p) => [...p.calls.map((c) => c.node.label), p.node.label].join('/')))],
     }),
   );
-  const others = refused.map(({ node, op, reason }): Skipped => ({ node, op, reason }));
-  return { candidates, skipped: [...skipped, ...others], apart: refused };
+  return { candidates, skipped: [...skipped, ...refused.map(({ stored, ...rest }) => rest)], apart: refused };
 }
 
 /** The uses of one weight, split by module if `separate` names the modules. */

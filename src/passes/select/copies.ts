@@ -12,7 +12,8 @@ import type { Tensor } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
 import type { Product } from '../dialect/layerKind.ts';
 import { findProducts } from './findProducts.ts';
-import { foldedFrom, modulePath } from './modulePaths.ts';
+import { parametersIn } from './foldedUses.ts';
+import { modulePath } from './modulePaths.ts';
 
 /** A stored weight that repeats another. */
 export interface Copy {
@@ -118,8 +119,8 @@ function originOf(p: Product): string {
 
 /** The parameters that the weight was made of: what the exporter recorded, or the name that it kept. */
 function parameterOf({ weight: { stored, chain } }: Product): string | undefined {
-  const folded = foldedFrom(chain, stored);
-  if (folded.length > 0) return folded.join();
+  const folded = [stored, ...chain.flatMap((n) => n.outputs)].map(parametersIn).find((list) => list.length > 0);
+  if (folded !== undefined) return folded.join();
   return /^[A-Za-z_]\w*(?:\.\w+)*\.(?:\w*weight|kernel)$/.test(stored.name) ? stored.name : undefined;
 }
 

@@ -162,7 +162,7 @@ const isPlain = ({ node }: Product): boolean =>
 
 const alphaOf = ({ node }: Product): number => (node.op === 'Gemm' ? attrsOf(node, 'Gemm').alpha : 1);
 
-/** What was taken out of a model. */
+/** A branch that was taken out of a model. */
 export interface LiftedLora {
   readonly branch: LoraBranch;
   /** Nodes that only the branch needed. */

@@ -11,7 +11,7 @@ import { scopesOf } from './modulePaths.ts';
 export interface LoraNames {
   /** The wrapped module whose adapter a node belongs to; undefined for a layer, and for nodes outside. */
   moduleOf(p: Product): string | undefined;
-  /** Why the adapter of a module is not a plain branch, as far as names show it. */
+  /** The reason why the adapter of a module is not a plain branch, as far as names show it. */
   reasonOf(module: string, p: Product): string;
 }
 

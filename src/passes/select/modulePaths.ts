@@ -4,6 +4,7 @@
  */
 import type { Node, Value } from '../../graph/model.ts';
 import type { Part, Product } from '../dialect/layerKind.ts';
+import { pythonList } from './pythonList.ts';
 
 export type PathSource = 'folded_from' | 'initializer' | 'name_scopes' | 'node name' | 'fallback';
 
@@ -90,15 +91,7 @@ export function uniquePaths(paths: readonly string[], first: readonly boolean[] 
   return paths.map((p, i) => names.get(i) ?? p);
 }
 
-/** The torch exporter's optimizer records the parameters that a folded constant came from; [] if it did not. */
-export function foldedFrom(chain: readonly Node[], stored: Value): string[] {
-  for (const v of [stored, ...chain.flatMap((n) => n.outputs)]) {
-    const list = pythonList(v.metadata.get('pkg.onnxscript.optimizer.folded_from'));
-    if (list.length > 0) return list;
-  }
-  return [];
-}
-
+/** The torch exporter's optimizer records the parameters that a folded constant came from. */
 function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
   const values = [stored, ...chain.flatMap((n) => n.outputs)];
   for (const v of values) {
@@ -146,10 +139,4 @@ const dropWrapper = (path: string | undefined): string | undefined => path?.repl
 function fallback({ node, weight, calls }: Product): string {
   const name = node.name || (weight.stored.producer === undefined ? weight.stored.name : '') || node.label;
   return [...calls.map((c) => c.node.label), name].join('.').replaceAll('/', '.').replace(/^\.+/, '');
-}
-
-/** Strings of a Python list literal; [] for anything else. */
-function pythonList(text: string | undefined): string[] {
-  if (text === undefined || !/^\s*\[.*\]\s*$/s.test(text)) return [];
-  return [...text.matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"/gs)].map((m) => m[1] ?? m[2] ?? '');
 }
