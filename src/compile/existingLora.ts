@@ -40,9 +40,7 @@ export function treatExistingLora(model: Model, options: ResolvedOptions, warn?:
   const { branches, others } = found;
   const none = { lifted: [], kept: new Map<Node, string>(), peftName, isSaved };
   if (branches.length === 0 && others.length === 0) return { ...none, use: undefined, modules: [] };
-  const modules = [
-    ...new Set([...branches.map((b) => peftName(moduleOf(b))), ...others.map((o) => peftName(o.module))]),
-  ];
+  const modules = [...new Set([...branches.map((b) => peftName(b.module)), ...others.map((o) => peftName(o.module))])];
   const failed = options.existingLora === 'keep' ? undefined : refusal(found, modules, options);
   if (failed !== undefined && warn === undefined) throw failed;
   if (failed !== undefined) warn?.(failed.message);
@@ -50,9 +48,6 @@ export function treatExistingLora(model: Model, options: ResolvedOptions, warn?:
     return { ...none, use: 'keep', modules, kept: keptNodes(found, peftName) };
   return { ...none, use: 'train', modules, lifted: liftLora(model, branches) };
 }
-
-/** The module that a branch adapts, as the file names it. */
-const moduleOf = ({ base: { node, weight } }: LoraBranch): string => loraModule(node, weight.stored.name) ?? node.label;
 
 /** The reason why the LoRA of a source cannot be trained on. */
 function refusal(
@@ -62,7 +57,12 @@ function refusal(
 ): LoraifyError | undefined {
   const shown = `${modules.slice(0, 3).join(', ')}${modules.length > 3 ? ` and ${modules.length - 3} more` : ''}`;
   const has = `the model already has LoRA on ${shown}`;
-  if (options.existingLora === 'refuse') return existingLoraError(`${has} (--existing-lora refuse)`);
+  if (options.existingLora === 'refuse')
+    return existingLoraError(
+      `${has} (--existing-lora refuse)`,
+      undefined,
+      'use --existing-lora train or keep, or merge the adapter before the export',
+    );
   const [other] = others;
   if (other !== undefined)
     return existingLoraError(
@@ -107,7 +107,7 @@ function contradicts({ adapter, target, exclude, layers, dora, init, ...rest }: 
 function keptNodes({ branches, others }: ExistingLora, peftName: (path: string) => string): Map<Node, string> {
   const kept = new Map<Node, string>();
   const reason = (module: string): string => `part of the LoRA on "${peftName(module)}", which is kept`;
-  for (const b of branches) for (const { node } of [b.A, b.B]) kept.set(node, reason(moduleOf(b)));
+  for (const b of branches) for (const { node } of [b.A, b.B]) kept.set(node, reason(b.module));
   for (const o of others) kept.set(o.node, reason(o.module));
   return kept;
 }
@@ -126,17 +126,6 @@ export function withoutKept(found: Candidates, { kept }: TreatedLora): Candidate
     candidates: found.candidates.filter((c) => !isKept(c)),
     skipped: [...found.skipped, ...skipped],
   };
-}
-
-/** The path of a wrapped module out of the names of its layer. */
-function loraModule(node: Node, weight: string): string | undefined {
-  const own = node.name.split('/').filter((s) => s !== '');
-  if (own.length > 1)
-    return own
-      .slice(0, -1)
-      .join('.')
-      .replace(/\.base_layer$/, '');
-  return /^(.+?)(?:\.base_layer)?\.weight$/.exec(weight)?.[1];
 }
 
 /** The entry of manifest and inspection. */

@@ -11,9 +11,12 @@ import { constantTensor } from '../common/constantOperand.ts';
 import type { Product } from '../dialect/layerKind.ts';
 import { findProducts } from './findProducts.ts';
 import { loraNames } from './loraNames.ts';
+import { modulePath } from './modulePaths.ts';
 
 /** A branch of the form that can be trained on. */
 export interface LoraBranch {
+  /** The adapted module, as the file names it. */
+  readonly module: string;
   /** The layer, and the factors beside it. */
   readonly base: Product;
   readonly A: Product;
@@ -40,7 +43,8 @@ export function findExistingLora(model: Model): ExistingLora {
     if (found === undefined) return [];
     const { base, A } = found;
     const named = [A, B].some((p) => names.moduleOf(p) !== undefined);
-    return named || A.out < Math.min(base.in, base.out) ? [found] : [];
+    if (!named && A.out >= Math.min(base.in, base.out)) return [];
+    return [{ ...found, module: names.moduleOf(A) ?? modulePath(base).path }];
   });
   const inside = new Set(branches.flatMap((b) => [b.A.node, b.B.node, b.base.node]));
   const others = products.flatMap((p) => {
@@ -52,7 +56,7 @@ export function findExistingLora(model: Model): ExistingLora {
 }
 
 /** The branch that ends with B, if it has the form of one. */
-function branchOf(B: Product, products: ReadonlyMap<Node, Product>): LoraBranch | undefined {
+function branchOf(B: Product, products: ReadonlyMap<Node, Product>): Omit<LoraBranch, 'module'> | undefined {
   const inner = B.node.inputs[0];
   if (inner === undefined || B.side !== 'right' || !isPlain(B)) return undefined;
   const into = backward(inner);

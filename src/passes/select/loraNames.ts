@@ -50,7 +50,7 @@ export function loraNames(model: Model): LoraNames {
       return `its factors are in ${node.op}`;
     return layerOp(node.op).form === 'embedding'
       ? 'it is on an embedding, in another form than base + scale·B(A(x))'
-      : 'it does not have the form base + scale·B(A(x))';
+      : 'it does not have the form base + scale·B(A(x)), as with lora_bias or another variant';
   };
   return { moduleOf, reasonOf };
 }
