@@ -73,7 +73,7 @@ export function planMerge(model: Model, manifest: Manifest, adapter: MergedLayer
     sum,
     keep,
     dead,
-    weights: weights.flatMap((v) => v.tensor ?? []),
+    weights: weights.flatMap((v) => [v.tensor ?? [], ...copies.flatMap((c) => (c.of === v ? [c.tensor] : []))].flat()),
   }));
   return { edits, unties, bypasses, layers };
 }
