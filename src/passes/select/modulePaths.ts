@@ -105,7 +105,7 @@ function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
 /** `a.b.weight`, also with the suffixes of optimizers and model builders. */
 function fromInitializer(name: string): string | undefined {
   const hit =
-    /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight(?:_transposed|_quantized|(?:_DQ)?_Q\d+)?$/.exec(
+    /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight(?:_transposed|_quantized|_Bnb4|(?:_DQ)?_Q\d+)?$/.exec(
       name,
     );
   return dropWrapper(hit?.[1]);
