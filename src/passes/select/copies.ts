@@ -8,11 +8,12 @@
 import { layerOp } from '../../graph/layers.ts';
 import { freshName, type Model, Node, namesIn, tensorType, type Use, Value } from '../../graph/model.ts';
 import { isTransposeOf, isUniform, sameContent } from '../../graph/sameContent.ts';
-import type { Tensor } from '../../graph/tensor.ts';
+import { isFloat, type Tensor } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
 import type { Product } from '../dialect/layerKind.ts';
 import { findProducts } from './findProducts.ts';
 import { parametersIn } from './foldedUses.ts';
+import { layerOpOf } from './layers/index.ts';
 import { modulePath } from './modulePaths.ts';
 
 /** A stored weight that repeats another. */
@@ -46,7 +47,7 @@ export function findCopies(model: Model): Copy[] {
   for (const p of findProducts(model).products) {
     const { stored } = p.weight;
     if (!isOwn(model, stored)) continue;
-    const key = `${layerOp(p.node.op).form}:${p.node.op === 'MatMulNBits'}:${originOf(p)}`;
+    const key = `${layerOp(layerOpOf(p.node)).form}:${isFloat(p.weight.tensor.dtype) ? '' : p.node.op}:${originOf(p)}`;
     const group = groups.get(key) ?? [];
     if (group.every((other) => other.weight.stored !== stored)) groups.set(key, [...group, p]);
   }
@@ -154,8 +155,8 @@ function repeats(first: Product, p: Product): boolean | undefined {
 }
 
 /** The constants that decide how the stored numbers are read: scales and zero points of the chain, and of the node. */
-function constantsOf({ node, weight: { chain } }: Product): (Tensor | undefined)[] {
-  const own = node.op === 'MatMulNBits' ? node.inputs.slice(2) : [];
+function constantsOf({ node, weight: { stored, tensor, chain } }: Product): (Tensor | undefined)[] {
+  const own = isFloat(tensor.dtype) ? [] : node.inputs.filter((v) => v !== stored);
   const behind = chain.flatMap((n) => (n.op === 'DequantizeLinear' ? n.inputs.slice(1) : []));
   return [...behind, ...own].map((v) => (v === undefined ? undefined : constantTensor(v)));
 }
