@@ -217,7 +217,7 @@ function preparedFor(
 }
 
 const notesOf = (training: Prepared | LoraifyError | undefined): readonly string[] =>
-  training === undefined || training instanceof LoraifyError ? [] : training.notes;
+  training === undefined || training instanceof LoraifyError ? [] : [...training.notes, ...training.warnings];
 
 function lossOf(training: Prepared | LoraifyError | undefined): Inspection['loss'] {
   if (training === undefined) return { reason: 'no layer is chosen' };

@@ -47,6 +47,10 @@ export interface Prepared {
   readonly bindings: Bindings;
   /** Operators that compute in another type than the model declares, with the reason: a sentence each. */
   readonly notes: readonly string[];
+  /** Doubts about the loss: a sentence each. */
+  readonly warnings: readonly string[];
+  /** Module paths of the layers, and modules_to_save weights, that no gradient of the loss reaches. */
+  readonly unreached: readonly string[];
   /** Dims that are numbers here and open in the source. */
   readonly fixed?: Fixed;
   /** The gradient passes through float16: the graphs have a loss scale. */
@@ -63,6 +67,8 @@ export interface Prepared {
     readonly classAxis: number;
     /** The dim of that axis, if it is known. */
     readonly classes: number | undefined;
+    /** For logits of tokens: the input with the tokens, and what the labels are. */
+    readonly tokens: ChosenLoss['tokens'];
   };
 }
 
