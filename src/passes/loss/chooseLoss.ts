@@ -23,7 +23,7 @@ export interface ChosenLoss {
   /** Doubts about the choice, for the user. */
   readonly warnings?: readonly string[];
   /** For logits of tokens: the input with the tokens, and what the labels are. */
-  readonly tokens?: { readonly input: string; readonly labels: TokenLabels };
+  readonly tokens?: { readonly input: string; readonly labels: Exclude<TokenLabels, 'classes'> };
 }
 
 /** What is known of the graph when a loss is chosen for the first time. */
@@ -76,7 +76,7 @@ export function chooseLoss(graph: Graph, options: LossChoiceOptions, context?: C
 function tokensFor(graph: Graph, { kind, tensor, tokens }: ChosenLoss, { cached }: ChoiceContext) {
   if (tokens !== undefined || losses[kind].over !== 'classes') return {};
   const found = sequenceLoss(graph, tensor, cached);
-  if (found === undefined) return {};
+  if (found === undefined || found.labels === 'classes') return {};
   const labels = losses[kind].shift === true ? 'tokens' : found.labels === 'tokens' ? 'next' : found.labels;
   return { tokens: { input: found.tokens, labels } as const };
 }
@@ -159,8 +159,9 @@ function automatic(
   if (isLogits && (shape?.length === 2 || shape?.length === 3) && several)
     return pick('cross-entropy', value, `"${value.name}" is named like logits, ${shapeText(value)}`);
   if (isLogits && shape !== undefined && shape.length > 3) return ofPixels(value, options, pick);
-  if (isEmbedding(value.name))
-    return pick('mse', value, `"${value.name}" (${shapeText(value)}) is named like an embedding, not like classes`);
+  const vector = noClasses.find((n) => n.names.test(value.name))?.what;
+  if (vector !== undefined)
+    return pick('mse', value, `"${value.name}" (${shapeText(value)}) is named like ${vector}, not like classes`);
   if (shape?.length === 2 && typeof classes === 'number' && classes > 1 && fromLayer(value))
     return pick('cross-entropy', value, `"${value.name}" is ${shapeText(value)} and comes from a weighted layer`);
   return pick('mse', value, `"${value.name}" (${shapeText(value)}) looks like neither logits nor probabilities`);
@@ -171,7 +172,7 @@ type Pick = (kind: LossKind, tensor: Value, why: string, classAxis?: number) => 
 function ofTokens({ tokens, labels, why, warning }: SequenceLoss, pick: Pick, value: Value): ChosenLoss {
   return {
     ...pick(labels === 'tokens' ? 'causal-lm' : 'cross-entropy', value, `"${value.name}" ${why}`, -1),
-    tokens: { input: tokens, labels },
+    ...(labels === 'classes' ? {} : { tokens: { input: tokens, labels } }),
     ...(warning === undefined ? {} : { warnings: [warning] }),
   };
 }
@@ -185,11 +186,15 @@ function ofPixels(value: Value, { given = [], classAxis }: LossChoiceOptions, pi
     : pick('cross-entropy', value, `${name}, with the classes on axis ${axis}: a segmentation`, axis);
 }
 
-/** Names of embeddings and hidden states, which are compared with vectors and have no classes. */
-const isEmbedding = (name: string): boolean =>
-  /(^|[^a-z])([a-z]*embed(s|ding|dings)?|(last_)?hidden_states?|pooler_output|pooled(_output)?|features?|latents?|representations?)$/i.test(
-    name,
-  );
+/** Names of outputs that are vectors to compare with, and have no classes. */
+const noClasses = [
+  {
+    names:
+      /(^|[^a-z])([a-z]*embed(s|ding|dings)?|(last_)?hidden_states?|pooler_output|pooled(_output)?|features?|latents?|representations?)$/i,
+    what: 'an embedding',
+  },
+  { names: /(^|[^a-z])(b?box(es)?|coord(s|inates)?|offsets?|landmarks?|keypoints?)$/i, what: 'coordinates' },
+];
 
 const shapeText = (v: Value): string =>
   v.shape === undefined ? 'of unknown rank' : `[${v.shape.map((d) => d ?? '?').join(', ')}]`;

@@ -11,9 +11,9 @@ import { type Causality, causalityOf } from './causality/causality.ts';
 
 /**
  * The labels of a language model: `tokens`, its own, which the loss shifts; `next`, the tokens that follow, shifted in
- * the data; `masked`, the tokens at hidden positions alone.
+ * the data; `masked`, the tokens at hidden positions alone; `classes`: it may be no language model.
  */
-export type TokenLabels = 'tokens' | 'next' | 'masked';
+export type TokenLabels = 'tokens' | 'next' | 'masked' | 'classes';
 
 export interface SequenceLoss {
   /** The input with the tokens. */
@@ -41,9 +41,17 @@ export function sequenceLoss(graph: Graph, logits: Value, cached: boolean): Sequ
   const causality = causalityOf(graph, tokens, logits);
   const rows =
     table === undefined ? 'one row per token' : `one row per token and as many columns as "${table}" has rows`;
-  if (table === undefined && !cached && !(isMany(classes) && causality.causal === true)) return undefined;
+  if (table === undefined && !cached && !isMany(classes))
+    return causality.causal === true ? ofClasses(tokens) : undefined;
   return labelled(graph, tokens, cached ? { ...causality, ...withCache(causality) } : causality, rows);
 }
+
+const ofClasses = ({ name }: Value): SequenceLoss => ({
+  tokens: name,
+  labels: 'classes',
+  why: 'has one row per token, and no table of tokens shows that its columns are tokens',
+  warning: `labels are a class of each element of "${name}"; for a language model choose --loss causal-lm`,
+});
 
 const isMany = (classes: Dim | undefined): boolean => typeof classes !== 'number' || classes >= manyClasses;
 
@@ -93,7 +101,7 @@ function encoderOf(graph: Graph, tokens: string, crossed: string | undefined): s
 
 /** The input with one token, or the embedding of one, for each row of the logits. */
 function tokenInput(graph: Graph, length: Dim | undefined): Value | undefined {
-  const isAligned = (v: Value): boolean => v.tensor === undefined && v.shape?.[1] === length;
+  const isAligned = (v: Value): boolean => v.tensor === undefined && isLength(v.shape?.[1], length);
   const named = tokensOf(graph.inputs.filter(isAligned));
   if (named !== undefined) return named;
   return graph.inputs.find(
@@ -101,6 +109,10 @@ function tokenInput(graph: Graph, length: Dim | undefined): Value | undefined {
       isAligned(v) && v.shape?.length === 2 && v.dtype !== undefined && !isFloat(v.dtype) && tablesRead(v).length > 0,
   );
 }
+
+/** A graph that was traced for one length may declare the input as open. Logits of one token are those of the last. */
+const isLength = (own: Dim | undefined, steps: Dim | undefined): boolean =>
+  own === steps || (typeof own !== 'number' && typeof steps === 'number' && steps > 1);
 
 /** The table of tokens whose rows are the classes. */
 function tableOf(tokens: Value, classes: Dim | undefined): string | undefined {

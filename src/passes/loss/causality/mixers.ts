@@ -5,7 +5,7 @@
 import { capturedBy, type Graph, type Node, type Value } from '../../../graph/model.ts';
 import { attrsOf, opKey } from '../../../graph/operators.ts';
 import { isFloat } from '../../../graph/tensor.ts';
-import { maskedBelow, type Partly } from './partly.ts';
+import { listOf, maskedBelow, type Partly } from './partly.ts';
 import type { Probe } from './probe.ts';
 
 /**
@@ -183,13 +183,36 @@ const conv: Recognizer = (node, s) => {
   const isCut = [...(node.outputs[0]?.uses ?? [])].some((u) => u.node.op === 'Slice');
   if (before === reach && (after === 0 || (after === reach && isCut))) return 'causal';
   if (before === 0 && after === 0 && x?.producer?.op === 'Pad') return undefined;
-  return before === after && !isCut ? 'bidirectional' : undefined;
+  return before === after && Number(before) < reach && !isCut ? 'bidirectional' : undefined;
 };
 
 const cumSum: Recognizer = (node, s) => {
   const [x] = node.inputs;
   if (!depends(x, s) || x?.dtype === undefined || !isFloat(x.dtype)) return 'none';
   return attrsOf(node, 'CumSum').reverse === 0 ? 'causal' : undefined;
+};
+
+/** A shift by one token: zeros are put in front, and as many tokens are cut off at the end. */
+const shift: Recognizer = (node, s) => {
+  const [x, pads] = node.inputs;
+  if (!depends(x, s) || pads === undefined) return 'none';
+  const list = listOf(s.probe.at(pads)) ?? [];
+  const rank = list.length / 2;
+  const ways = list
+    .slice(0, rank)
+    .map((before, i) => (before > 0 && list[rank + i] === -before ? 'causal' : undefined));
+  return ways.includes('causal') ? 'causal' : 'none';
+};
+
+/** A Fourier transform over the tokens, the second axis. */
+const dft: Recognizer = (node, s) => {
+  if (!depends(node.inputs[0], s)) return 'none';
+  const given = node.inputs[2];
+  const attr = node.attrs.get('axis');
+  const axis =
+    given === undefined ? (attr?.kind === 'int' ? Number(attr.value) : undefined) : listOf(s.probe.at(given))?.[0];
+  const rank = node.inputs[0]?.shape?.length ?? 0;
+  return axis !== undefined && (axis < 0 ? axis + rank : axis) === 1 ? 'bidirectional' : 'none';
 };
 
 const attentions: ReadonlyMap<string, Recognizer> = new Map([
@@ -215,6 +238,8 @@ const hints: ReadonlyMap<string, Recognizer> = new Map([
   ['RNN', recurrent],
   ['Conv', conv],
   ['CumSum', cumSum],
+  ['Pad', shift],
+  ['DFT', dft],
   ['com.microsoft.CausalConvWithState', always('causal')],
 ]);
 

@@ -4,7 +4,7 @@
  */
 import type { Dim, Graph, Value } from '../../../graph/model.ts';
 import { elementCount, isFloat, numbersOf } from '../../../graph/tensor.ts';
-import { isMaskName, isPositionName } from '../../normalize/bind/names.ts';
+import { isMaskName, isPositionName, ofAnotherPart } from '../../normalize/bind/names.ts';
 import { evaluate } from '../../shapes/dims.ts';
 import { filled, known, type Partly, unknown } from './partly.ts';
 import { partlyArithmetic } from './partlyArithmetic.ts';
@@ -28,12 +28,15 @@ export class Probe {
   readonly length: number;
   #depth = 0;
 
-  constructor(graph: Graph, tokens: Value) {
+  /** @param steps the number of tokens of the logits, if the graph fixes it. */
+  constructor(graph: Graph, tokens: Value, steps?: Dim) {
     this.#tokens = tokens;
-    const [rows, length] = tokens.shape ?? [];
-    if (typeof rows === 'string') this.#numbers.set(rows, 1);
-    if (typeof length === 'string') this.#numbers.set(length, row);
-    this.length = typeof length === 'number' ? length : row;
+    const own = tokens.shape?.[1];
+    this.length = [own, steps].find((d) => typeof d === 'number') ?? row;
+    // An exporter may give the mask of the tokens a symbol of its own.
+    for (const v of [tokens, ...graph.inputs.filter((i) => isBeside(i) && i.shape?.length === 2)])
+      for (const [i, d] of (v.shape ?? []).entries())
+        if (typeof d === 'string' && i < 2 && !this.#numbers.has(d)) this.#numbers.set(d, i === 0 ? 1 : this.length);
     for (const v of graph.inputs)
       for (const d of v.shape ?? []) if (typeof d === 'string' && !this.#numbers.has(d)) this.#numbers.set(d, other);
   }
@@ -108,6 +111,9 @@ export class Probe {
     return all !== undefined && all.length === v.shape?.length ? unknown(all) : undefined;
   }
 }
+
+/** The attention mask or the positions of the tokens. */
+const isBeside = ({ name }: Value): boolean => (isMaskName(name) || isPositionName(name)) && !ofAnotherPart(name);
 
 function constantOf(v: Value): Partly | undefined {
   const numbers = v.tensor === undefined ? undefined : numbersOf(v.tensor);
