@@ -26,7 +26,7 @@ export interface ChosenLoss {
   readonly tokens?: { readonly input: string; readonly labels: Exclude<TokenLabels, 'classes'> };
 }
 
-/** What is known of the graph when a loss is chosen for the first time. */
+/** The facts about the graph when a loss is chosen for the first time. */
 export interface ChoiceContext {
   /** The values that layers reach through differentiable operators. */
   readonly reached: ReadonlySet<Value>;
@@ -72,7 +72,7 @@ export function chooseLoss(graph: Graph, options: LossChoiceOptions, context?: C
   };
 }
 
-/** What the labels of a loss over tokens are, also where the loss was requested. */
+/** The kind of labels of a loss over tokens, also where the loss was requested. */
 function tokensFor(graph: Graph, { kind, tensor, tokens }: ChosenLoss, { cached }: ChoiceContext) {
   if (tokens !== undefined || losses[kind].over !== 'classes') return {};
   const found = sequenceLoss(graph, tensor, cached);

@@ -74,14 +74,21 @@ function labelled(graph: Graph, tokens: Value, { causal, why, crossed }: Causali
     };
   if (causal === true)
     return { tokens: name, labels: 'tokens', why: `has ${rows}, and ${why}: each predicts the next` };
-  return {
-    tokens: name,
-    labels: 'tokens',
-    why: `has ${rows}`,
-    warning:
-      `causal-lm assumes that no token depends on later ones, which could not be decided (${why}); ` +
-      'for a masked language model, or labels that are shifted already, choose --loss cross-entropy',
-  };
+  const doubt = `whether a token depends on later ones could not be decided (${why}): if `;
+  // The usual name of a language model's tokens is a hint at most.
+  return name === 'input_ids'
+    ? {
+        tokens: name,
+        labels: 'tokens',
+        why: `has ${rows}`,
+        warning: `${doubt}it does, as in a masked language model, or labels are shifted already, choose --loss cross-entropy`,
+      }
+    : {
+        tokens: name,
+        labels: 'classes',
+        why: `has ${rows}`,
+        warning: `${doubt}it does not, as in a language model that predicts the next token, choose --loss causal-lm`,
+      };
 }
 
 /** The input from an encoder that a decoder reads, if its labels are shifted in the data. */

@@ -20,9 +20,10 @@ const beside = (name: string): boolean => isMaskName(name) || isPositionName(nam
 
 /** The shapes of the graph must have been inferred. */
 export function causalityOf(graph: Graph, tokens: Value, logits: Value): Causality {
-  const probe = new Probe(graph, tokens, logits.shape?.[1]);
   const others = graph.inputs.filter((v) => v !== tokens && v.tensor === undefined && !beside(v.name));
-  const s = { probe, tokens: dependentsOf(graph, [tokens]), others: dependentsOf(graph, others) };
+  const states = dependentsOf(graph, [tokens]);
+  const probe = new Probe(graph, tokens, states, logits.shape?.[1]);
+  const s = { probe, tokens: states, others: dependentsOf(graph, others) };
   const mixers = mixersBefore(graph, logits, s);
   const crossing = mixers.find((m) => m.way === 'crossed');
   const crossed = crossing === undefined ? undefined : sourceOf(others, crossing);

@@ -87,8 +87,9 @@ export function looksAhead(scores: Partly | undefined, length: number): boolean 
   return false;
 }
 
-const wayOf = (ahead: boolean | undefined): Way =>
-  ahead === undefined ? undefined : ahead ? 'bidirectional' : 'causal';
+/** @param isDoubtful an operator of the mask was not evaluated, so a score that seems to count may be hidden. */
+const wayOf = (ahead: boolean | undefined, isDoubtful: boolean): Way =>
+  ahead === undefined || (ahead && isDoubtful) ? undefined : ahead ? 'bidirectional' : 'causal';
 
 const softmax: Recognizer = (node, s) => {
   const [scores, bias] = node.inputs;
@@ -103,10 +104,10 @@ const softmax: Recognizer = (node, s) => {
   const { length } = s.probe;
   if (dims !== undefined && dims.at(-1) !== length && dims.at(-1) !== length + 1) return undefined;
   const added = bias === undefined ? undefined : s.probe.at(bias);
-  return wayOf(looksAhead(added ?? s.probe.at(scores), length));
+  return wayOf(looksAhead(added ?? s.probe.at(scores), length), s.probe.isDoubtful(bias ?? scores));
 };
 
-/** What is added to scores, or marks those that count: bool, or float. Nothing is added where there is none. */
+/** The way of a mask: floats are added to scores, other types mark those that count. Without one, nothing is hidden. */
 function masked(masks: readonly (Value | undefined)[], s: Sources): Way {
   const given = masks.filter((m) => m !== undefined);
   const ways = given.map((m) => {
@@ -116,7 +117,7 @@ function masked(masks: readonly (Value | undefined)[], s: Sources): Way {
       m.dtype !== undefined && isFloat(m.dtype)
         ? found
         : found && { ...found, values: found.values.map((x) => (x === 0 ? Number.NEGATIVE_INFINITY : x)) };
-    return wayOf(looksAhead(scores, s.probe.length));
+    return wayOf(looksAhead(scores, s.probe.length), s.probe.isDoubtful(m));
   });
   if (ways.includes('causal')) return 'causal';
   return ways.includes(undefined) ? undefined : 'bidirectional';

@@ -26,7 +26,7 @@ const over =
   (...xs: number[]): number =>
     xs.reduce((a, b) => f(a, b));
 
-/** What is masked stays masked, whatever finite score is added. */
+/** A masked score stays masked, whatever finite score is added. */
 const add = (a: number, b: number): number =>
   isMask(a) && Number.isNaN(b) ? a : isMask(b) && Number.isNaN(a) ? b : a + b;
 const mul = (a: number, b: number): number => (a === 0 || b === 0 ? 0 : a * b);

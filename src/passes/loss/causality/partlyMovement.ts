@@ -59,6 +59,12 @@ const reshape = on('Reshape', ({ allowzero }, x, shape) => {
     : undefined;
 });
 
+const flatten = on('Flatten', ({ axis }, x) => {
+  const at = axisIn(axis, x.dims.length);
+  const size = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
+  return reshaped(x, [size(x.dims.slice(0, at)), size(x.dims.slice(at))]);
+});
+
 const transpose = on('Transpose', ({ perm }, x) => transposed(x, perm ?? x.dims.map((_, i) => x.dims.length - 1 - i)));
 
 const expand = on('Expand', (_, x, shape) => {
@@ -238,6 +244,7 @@ export const partlyMovement: readonly Entry[] = [
   squeeze,
   unsqueeze,
   reshape,
+  flatten,
   transpose,
   expand,
   tile,

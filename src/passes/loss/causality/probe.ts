@@ -3,10 +3,12 @@
  * ones, and what depends on weights is unknown. Shapes come from shape inference, so no hidden state is computed.
  */
 import type { Dim, Graph, Value } from '../../../graph/model.ts';
+import { attrsOf } from '../../../graph/operators.ts';
 import { elementCount, isFloat, numbersOf } from '../../../graph/tensor.ts';
 import { isMaskName, isPositionName, ofAnotherPart } from '../../normalize/bind/names.ts';
+import { axisIn } from '../../normalize/fold/evaluator.ts';
 import { evaluate } from '../../shapes/dims.ts';
-import { filled, known, type Partly, unknown } from './partly.ts';
+import { filled, gathered, known, listOf, type Partly, unknown } from './partly.ts';
 import { partlyArithmetic } from './partlyArithmetic.ts';
 import { partlyMovement } from './partlyMovement.ts';
 
@@ -23,14 +25,21 @@ const mostDeep = 400;
 export class Probe {
   readonly #numbers = new Map<string, number>();
   readonly #tokens: Value;
+  readonly #states: ReadonlySet<Value>;
   readonly #found = new Map<Value, Partly | undefined>();
+  /** Values that are unknown because an operator is not evaluated here, and what is computed from them. */
+  readonly #doubtful = new Set<Value>();
   /** The number of tokens in the probed row. */
   readonly length: number;
   #depth = 0;
 
-  /** @param steps the number of tokens of the logits, if the graph fixes it. */
-  constructor(graph: Graph, tokens: Value, steps?: Dim) {
+  /**
+   * @param states the values that depend on the tokens: floats among them are hidden states, and unknown on purpose.
+   * @param steps the number of tokens of the logits, if the graph fixes it.
+   */
+  constructor(graph: Graph, tokens: Value, states: ReadonlySet<Value>, steps?: Dim) {
     this.#tokens = tokens;
+    this.#states = states;
     const own = tokens.shape?.[1];
     this.length = [own, steps].find((d) => typeof d === 'number') ?? row;
     // An exporter may give the mask of the tokens a symbol of its own.
@@ -58,10 +67,22 @@ export class Probe {
     if (this.#found.has(v)) return this.#found.get(v);
     this.#found.set(v, undefined);
     this.#depth++;
-    const found = this.#compute(v) ?? this.#unknown(v);
+    const computed = this.#compute(v);
+    const found = computed ?? this.#unknown(v);
     this.#depth--;
+    const isState = v.dtype !== undefined && isFloat(v.dtype) && (this.#states.has(v) || v.tensor !== undefined);
+    const { producer } = v;
+    const isShape = producer?.op === 'Shape' || producer?.op === 'Size';
+    const reads = computed === undefined || isShape ? [] : (producer?.inputs ?? []);
+    if ((computed === undefined && !isState) || reads.some((x) => x !== undefined && this.#doubtful.has(x)))
+      this.#doubtful.add(v);
     this.#found.set(v, found);
     return found;
+  }
+
+  /** Whether what is unknown of a value may be a mask. */
+  isDoubtful(v: Value): boolean {
+    return this.#doubtful.has(v);
   }
 
   #compute(v: Value): Partly | undefined {
@@ -69,12 +90,34 @@ export class Probe {
     if (tensor !== undefined) return elementCount(tensor.dims) > mostRead ? undefined : constantOf(v);
     if (node === undefined) return this.#input(v);
     const [x] = node.inputs;
-    if (node.domain !== '' || node.outputs[0] !== v || x === undefined || this.#depth > mostDeep) return undefined;
+    if (node.domain !== '' || x === undefined || this.#depth > mostDeep) return undefined;
+    if (node.op === 'Split') return this.#part(v, x);
+    if (node.outputs[0] !== v) return undefined;
     if (node.op === 'Shape' || node.op === 'Size') return this.#shape(v, x);
     const run = operators.get(node.op);
     if (run === undefined) return undefined;
     const inputs = node.inputs.map((i) => (i === undefined ? undefined : this.at(i)));
     return node.inputs.some((i, n) => i !== undefined && inputs[n] === undefined) ? undefined : run(node, inputs);
+  }
+
+  /** One output of a Split. */
+  #part(v: Value, x: Value): Partly | undefined {
+    const node = v.producer;
+    const whole = this.at(x);
+    const [, split] = node?.inputs ?? [];
+    if (node === undefined || whole === undefined) return undefined;
+    const axis = axisIn(attrsOf(node, 'Split').axis, whole.dims.length);
+    const equal = Math.ceil((whole.dims[axis] ?? 0) / node.outputs.length);
+    const lengths = split === undefined ? node.outputs.map(() => equal) : listOf(this.at(split));
+    const n = node.outputs.indexOf(v);
+    const length = lengths?.[n];
+    if (lengths === undefined || length === undefined) return undefined;
+    const first = lengths.slice(0, n).reduce((a, b) => a + b, 0);
+    return gathered(
+      whole,
+      whole.dims.map((d, i) => (i === axis ? Math.min(length, d - first) : d)),
+      (at) => at.map((p, i) => (i === axis ? p + first : p)),
+    );
   }
 
   #shape(v: Value, x: Value): Partly | undefined {
