@@ -65,8 +65,9 @@ function page(found: Inspection): string {
     ...(precision === undefined ? [] : [`precision: ${precisionLine(precision)}`]),
     ...boundLines(bound).map((line) => `bound: ${line}`),
     'kind' in loss
-      ? `loss: ${loss.kind} on "${loss.tensor}" of output "${loss.output}" (${loss.reason})`
+      ? `loss: ${loss.kind} on "${loss.tensor}" of output "${loss.output}" (${loss.reason}); --loss and --loss-output change it`
       : `loss: none (${loss.reason})`,
+    ...('labels' in loss && loss.labels !== undefined ? [`labels: ${loss.labels}`] : []),
     ...(gradient === undefined ? [] : gradientLines(gradient)),
     ...(nearMisses === undefined ? [] : nearMissLines(nearMisses)),
     ...(memory === undefined ? [] : memoryLines(memory)),

@@ -51,6 +51,8 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
       tensor: chosen.tensor.name,
       reason: chosen.reason,
       classAxis: chosen.classAxis,
+      shape: chosen.tensor.shape,
+      dtype: chosen.tensor.dtype,
       classes: classesOf(chosen),
       tokens: chosen.tokens,
     },

@@ -1,7 +1,8 @@
 /** The types shared by the builders of training graphs. */
 import type { TrainingGraph } from '../../graph/choices/compile.ts';
-import type { Model } from '../../graph/model.ts';
+import type { Dim, Model } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
+import type { DataType } from '../../graph/tensor.ts';
 import type { OnPass } from '../common/pass.ts';
 import type { NearMisses } from '../common/patternSearch.ts';
 import type { Target } from '../common/target.ts';
@@ -65,6 +66,9 @@ export interface Prepared {
     readonly tensor: string;
     readonly reason: string;
     readonly classAxis: number;
+    /** The shape and type of the tensor. */
+    readonly shape: readonly Dim[] | undefined;
+    readonly dtype: DataType | undefined;
     /** The dim of that axis, if it is known. */
     readonly classes: number | undefined;
     /** For logits of tokens: the input with the tokens, and what the labels are. */

@@ -44,17 +44,19 @@ export async function train(directory: string, options: TrainOptions, adapters: 
     // Errors in the data are found before an existing run is replaced.
     const fit = await trainer.prepareFit(options.data, options);
     closing.push(fit.close);
-    if (fit.notice !== undefined) tell({ kind: 'notice', text: fit.notice });
+    const warnings = [...unreachedNotice(trainer), ...fit.notices];
     const evaluation =
       options.evalData === undefined ? undefined : await trainer.prepareEvaluation(options.evalData, options);
     if (evaluation !== undefined) closing.push(evaluation.close);
+    warnings.push(...(evaluation?.notices ?? []).filter((text) => !warnings.includes(text)));
+    for (const text of warnings) tell({ kind: 'notice', text });
     const of = await identify(trainer, options);
     const isResumed = resume && claimed.begun;
     if (isResumed) {
       checkSameRun(out, of);
       tidy(out);
     } else beginRun(out, of);
-    const parts: Parts = { trainer, fit, evaluation, adapters, options, claimed, tell, id: identityHash(of) };
+    const parts: Parts = { trainer, fit, evaluation, adapters, options, claimed, tell, warnings, id: identityHash(of) };
     return await run(parts, isResumed ? await takeUp(parts) : undefined);
   } finally {
     for (const close of closing.reverse()) await close();
@@ -70,8 +72,18 @@ interface Parts {
   readonly options: TrainOptions;
   readonly claimed: ClaimedRun;
   readonly tell: (event: TrainEvent) => void;
+  readonly warnings: readonly string[];
   /** The identity of the run, for its checkpoints. */
   readonly id: string;
+}
+
+/** A sentence about layers that the loss does not train, if there are any. */
+function unreachedNotice({ manifest: { loss } }: Trainer): string[] {
+  const { unreached = [], output } = loss ?? {};
+  const shown = unreached.length > 6 ? [...unreached.slice(0, 5), `… ${unreached.length - 5} more`] : unreached;
+  return unreached.length === 0
+    ? []
+    : [`the loss on output "${output}" has no gradient for ${shown.join(', ')}, which stay as they are`];
 }
 
 /** Without --save-every, slow steps are saved after this time, so that an interruption costs minutes, not hours. */
@@ -180,7 +192,11 @@ function reportStep({ tell }: Parts, step: Step, log: PlottedLog): void {
   if (step.skipped === true) tell({ kind: 'notice', text: skipNotice(step) });
 }
 
-function resultOf({ trainer, options: { out } }: Parts, end: RunEnd, adapter: string | undefined): TrainResult {
+function resultOf(
+  { trainer, warnings, options: { out } }: Parts,
+  end: RunEnd,
+  adapter: string | undefined,
+): TrainResult {
   const { progress, stopped, last, placement } = end;
   const { best, baseline, step, epoch } = progress;
   return defined({
@@ -196,6 +212,7 @@ function resultOf({ trainer, options: { out } }: Parts, end: RunEnd, adapter: st
     baselineLoss: baseline,
     evalLoss: best?.loss,
     bestStep: best?.step,
+    warnings: warnings.length === 0 ? undefined : warnings,
   });
 }
 
