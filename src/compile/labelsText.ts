@@ -24,7 +24,7 @@ function contentOf(choice: Prepared['choice'], ignoreIndex: number): string {
     : `a number for each element of "${tensor}"`;
 }
 
-function classesText({ kind, tokens, classes, classAxis, tensor }: Prepared['choice']): string {
+function classesText({ kind, tokens, classes, classAxis, tensor, shape }: Prepared['choice']): string {
   const input = `"${tokens?.input ?? 'input_ids'}"`;
   if (losses[kind].shift === true) return `the tokens of ${input}; the loss compares position i with label i + 1`;
   if (tokens?.labels === 'next')
@@ -32,5 +32,7 @@ function classesText({ kind, tokens, classes, classAxis, tensor }: Prepared['cho
   if (tokens?.labels === 'masked')
     return `the original tokens where ${input} is masked, and labels that do not count elsewhere; the loss does not shift`;
   const range = classes === undefined ? 'the index of a class' : `a class from 0 to ${classes - 1}`;
-  return `${range} for each position of "${tensor}" but its class axis ${classAxis}`;
+  return shape === undefined || shape.length <= 2
+    ? `${range} for each row of "${tensor}"`
+    : `${range} for each position of "${tensor}", whose classes are axis ${classAxis}`;
 }

@@ -85,7 +85,7 @@ const ways = {
 function gradientLines({ operators, nodes, blocked, unreached }: InspectedGradient): string[] {
   const passed = nodes.filter((n) => n.by === 'rule' || n.by === 'decomposition').length;
   return [
-    `gradients: ${plural(passed, 'node')} differentiated, ${count(nodes.length - passed - blocked.length)} stopped, ${count(blocked.length)} blocked`,
+    `gradients: ${plural(passed, 'node')} differentiated, ${count(nodes.filter((n) => n.by === 'stopped').length)} stopped, ${count(blocked.length)} blocked`,
     ...(operators.length === 0
       ? []
       : [
