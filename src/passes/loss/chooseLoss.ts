@@ -64,21 +64,24 @@ export function chooseLoss(graph: Graph, options: LossChoiceOptions, context?: C
   refuseOthers(chosen.kind, options.given ?? [], chosen.reason);
   if (context === undefined) return chosen;
   const others = options.lossOutput === undefined ? leftOut(graph, output, chosen.tensor, context.reached) : [];
-  const warning = leftOutWarning(output.name, others);
-  return {
-    ...chosen,
-    ...tokensFor(graph, chosen, context),
-    warnings: [...(chosen.warnings ?? []), ...(warning === undefined ? [] : [warning])],
-  };
+  const { tokens, warning } = tokensFor(graph, chosen, context);
+  const warnings = [...(chosen.warnings ?? []), warning, leftOutWarning(output.name, others)];
+  return { ...chosen, ...(tokens === undefined ? {} : { tokens }), warnings: warnings.filter((w) => w !== undefined) };
 }
 
 /** The kind of labels of a loss over tokens, also where the loss was requested. */
-function tokensFor(graph: Graph, { kind, tensor, tokens }: ChosenLoss, { cached }: ChoiceContext) {
-  if (tokens !== undefined || losses[kind].over !== 'classes') return {};
-  const found = sequenceLoss(graph, tensor, cached);
+function tokensFor(
+  graph: Graph,
+  { kind, tensor, tokens }: ChosenLoss,
+  { cached }: ChoiceContext,
+): Pick<ChosenLoss, 'tokens'> & { readonly warning?: string } {
+  if (tokens !== undefined) return { tokens };
+  const found = losses[kind].over === 'classes' ? sequenceLoss(graph, tensor, cached) : undefined;
   if (found === undefined || found.labels === 'classes') return {};
-  const labels = losses[kind].shift === true ? 'tokens' : found.labels === 'tokens' ? 'next' : found.labels;
-  return { tokens: { input: found.tokens, labels } as const };
+  const { tokens: input, labels, why } = found;
+  if (losses[kind].shift !== true) return { tokens: { input, labels: labels === 'tokens' ? 'next' : labels } };
+  const warning = `the loss ${kind} was requested, but "${tensor.name}" ${why}`;
+  return { tokens: { input, labels: 'tokens' }, ...(labels === 'masked' ? { warning } : {}) };
 }
 
 /** The output that the loss is put on, and the float value that it is computed from. */
@@ -94,7 +97,11 @@ function lossPlace(
     return value !== undefined && dependsOn(value, adapted) ? [{ output, value }] : [];
   });
   const hit = places.find(({ value }) => reached === undefined || reached.has(value));
-  if (hit !== undefined) return hit;
+  if (hit !== undefined) {
+    // The scores behind a predicted class may be an output too.
+    const scores = lossOutput === undefined ? graph.outputs.find((o) => o === hit.value) : undefined;
+    return { ...hit, output: scores ?? hit.output };
+  }
   const [first] = places;
   if (first !== undefined && reached !== undefined) throw unreached(graph, first.output, reached);
   throw badLoss(
@@ -111,7 +118,7 @@ function unreached(graph: Graph, output: Value, reached: ReadonlySet<Value>): Er
   });
   const others =
     names.length === 0
-      ? 'no output of the model is reached through differentiable operators'
+      ? 'no output of the model is reached through differentiable operators, so export it with its scores as an output'
       : `reached through differentiable operators: ${names.map((o) => `"${o.name}"`).join(', ')}`;
   return lossUnreached(`output "${output.name}" depends on layers, but no gradient of it reaches one; ${others}`);
 }
@@ -167,9 +174,9 @@ function automatic(
   return pick('mse', value, `"${value.name}" (${shapeText(value)}) looks like neither logits nor probabilities`);
 }
 
-type Pick = (kind: LossKind, tensor: Value, why: string, classAxis?: number) => ChosenLoss;
+type Picker = (kind: LossKind, tensor: Value, why: string, classAxis?: number) => ChosenLoss;
 
-function ofTokens({ tokens, labels, why, warning }: SequenceLoss, pick: Pick, value: Value): ChosenLoss {
+function ofTokens({ tokens, labels, why, warning }: SequenceLoss, pick: Picker, value: Value): ChosenLoss {
   return {
     ...pick(labels === 'tokens' ? 'causal-lm' : 'cross-entropy', value, `"${value.name}" ${why}`, -1),
     ...(labels === 'classes' ? {} : { tokens: { input: tokens, labels } }),
@@ -178,7 +185,7 @@ function ofTokens({ tokens, labels, why, warning }: SequenceLoss, pick: Pick, va
 }
 
 /** Logits [batch, classes, height, width]: a segmentation; with one class each element is a binary one. */
-function ofPixels(value: Value, { given = [], classAxis }: LossChoiceOptions, pick: Pick): ChosenLoss {
+function ofPixels(value: Value, { given = [], classAxis }: LossChoiceOptions, pick: Picker): ChosenLoss {
   const axis = given.includes('classAxis') ? classAxis : classAxisOf(value);
   const name = `"${value.name}" is named like logits, ${shapeText(value)}`;
   return value.shape?.at(axis) === 1

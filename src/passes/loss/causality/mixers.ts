@@ -173,6 +173,9 @@ const recurrent: Recognizer = (node, s) => {
   return direction === 'forward' ? 'causal' : 'bidirectional';
 };
 
+const padsOf = ({ inputs: [, pads] }: Node, { probe }: Sources): Partly | undefined =>
+  pads === undefined ? undefined : probe.at(pads);
+
 /** A convolution [batch, channels, tokens] whose padding is at the start, or is cut off at the end. */
 const conv: Recognizer = (node, s) => {
   const [x, w] = node.inputs;
@@ -180,10 +183,12 @@ const conv: Recognizer = (node, s) => {
   if (!depends(x, s) || w?.shape?.length !== 3 || typeof width !== 'number' || width === 1) return 'none';
   const { pads = [0, 0], dilations = [1] } = attrsOf(node, 'Conv');
   const reach = (width - 1) * Number(dilations[0] ?? 1);
-  const [before, after] = pads.map(Number);
+  // Padding may be an operator of its own: [0, 0, before, 0, 0, after].
+  const padded = x?.producer?.op === 'Pad' ? listOf(padsOf(x.producer, s)) : undefined;
+  const [before, after] =
+    padded?.length === 6 && pads.every((p) => Number(p) === 0) ? [padded[2], padded[5]] : pads.map(Number);
   const isCut = [...(node.outputs[0]?.uses ?? [])].some((u) => u.node.op === 'Slice');
   if (before === reach && (after === 0 || (after === reach && isCut))) return 'causal';
-  if (before === 0 && after === 0 && x?.producer?.op === 'Pad') return undefined;
   return before === after && Number(before) < reach && !isCut ? 'bidirectional' : undefined;
 };
 

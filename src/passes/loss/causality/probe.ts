@@ -136,7 +136,8 @@ export class Probe {
   #input(v: Value): Partly | undefined {
     const shape = v.shape?.map((d, i) => this.#number(d) ?? (i === 0 ? 1 : this.length));
     if (shape === undefined) return undefined;
-    if (isMaskName(v.name)) return filled(shape, 1);
+    // A mask [batch, 1, tokens, tokens] is the caller's: it may hide anything.
+    if (isMaskName(v.name) && shape.length <= 2) return filled(shape, 1);
     if (isPositionName(v.name) && shape.length > 0) {
       const length = shape.at(-1) ?? 1;
       return known(
@@ -144,7 +145,7 @@ export class Probe {
         Array.from({ length: elementCount(shape) }, (_, i) => i % length),
       );
     }
-    return v === this.#tokens && v.dtype !== undefined && !isFloat(v.dtype) ? filled(shape, 3) : unknown(shape);
+    return v === this.#tokens && v.dtype !== undefined && !isFloat(v.dtype) ? filled(shape, 3) : undefined;
   }
 
   /** The dims alone. */
