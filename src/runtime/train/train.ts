@@ -24,6 +24,7 @@ import { evaluationLine, logLine, type PlottedLog, plotted } from './runLog.ts';
 import type { Step } from './runPlan.ts';
 import { type Fit, openTrainer, type PreparedEvaluation, type Trainer } from './trainer.ts';
 import { checkCounts, identify, type TrainEvent, type TrainOptions, type TrainResult } from './trainOptions.ts';
+import { unreachedNotice } from './unreached.ts';
 
 /**
  * Trains an adapter in a run folder. A run that is interrupted at any moment and resumed gives the numbers of an
@@ -44,7 +45,7 @@ export async function train(directory: string, options: TrainOptions, adapters: 
     // Errors in the data are found before an existing run is replaced.
     const fit = await trainer.prepareFit(options.data, options);
     closing.push(fit.close);
-    const warnings = [...unreachedNotice(trainer), ...fit.notices];
+    const warnings = [...unreachedNotice(trainer.manifest), ...fit.notices];
     const evaluation =
       options.evalData === undefined ? undefined : await trainer.prepareEvaluation(options.evalData, options);
     if (evaluation !== undefined) closing.push(evaluation.close);
@@ -75,15 +76,6 @@ interface Parts {
   readonly warnings: readonly string[];
   /** The identity of the run, for its checkpoints. */
   readonly id: string;
-}
-
-/** A sentence about layers that the loss does not train, if there are any. */
-function unreachedNotice({ manifest: { loss } }: Trainer): string[] {
-  const { unreached = [], output } = loss ?? {};
-  const shown = unreached.length > 6 ? [...unreached.slice(0, 5), `… ${unreached.length - 5} more`] : unreached;
-  return unreached.length === 0
-    ? []
-    : [`the loss on output "${output}" has no gradient for ${shown.join(', ')}, which stay as they are`];
 }
 
 /** Without --save-every, slow steps are saved after this time, so that an interruption costs minutes, not hours. */
