@@ -158,7 +158,7 @@ function automatic(
   }
   const classes = shape?.at(-1);
   const several = classes === undefined || classes === null || typeof classes === 'string' || classes > 1;
-  const isLogits = /logit/i.test(value.name);
+  const isLogits = /logit/i.test(value.name) || /logit/i.test(output.name);
   if (shape?.length === 3 && several && (isLogits || fromLayer(value))) {
     const found = sequenceLoss(graph, value, context?.cached === true);
     if (found !== undefined) return ofTokens(found, pick, value);
@@ -259,10 +259,12 @@ function throughIntegers(output: Value): Value | undefined {
   return undefined;
 }
 
+/** The value before copies of it, and before a quantization that is undone at once. */
 function throughIdentity(v: Value): Value {
-  let at = v;
-  while (at.producer?.op === 'Identity' && at.producer.inputs[0] !== undefined) at = at.producer.inputs[0];
-  return at;
+  const [source] = v.producer?.inputs ?? [];
+  const isQuantized = v.producer?.op === 'DequantizeLinear' && source?.producer?.op === 'QuantizeLinear';
+  const before = isQuantized ? source.producer?.inputs[0] : v.producer?.op === 'Identity' ? source : undefined;
+  return before === undefined ? v : throughIdentity(before);
 }
 
 function dependsOn(value: Value, adapted: ReadonlySet<Node>): boolean {

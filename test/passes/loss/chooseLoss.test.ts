@@ -146,6 +146,11 @@ describe('auto and the table of tokens', () => {
       't = Reshape (flat, form) x = Gather (t, input_ids)',
       `float[48] flat = {${list(48)}}, int64[2] form = {12, 4}`,
     ],
+    [
+      'of 8 bits',
+      'd = DequantizeLinear (bytes, scale, middle) x = Gather (d, input_ids)',
+      `uint8[12,4] bytes = {${Array.from({ length: 48 }, (_, i) => i).join(', ')}}, float scale = {0.1}, uint8 middle = {8}`,
+    ],
     ['padded', 'x = Gather (table, input_ids)', `float[13,4] table = {${list(52)}}`],
   ])('%s', async (_, lookup, tables) => {
     expect((await lossOf(model(lookup, tables))).loss).toMatchObject({ kind: 'causal-lm' });
@@ -163,5 +168,35 @@ describe('auto and vectors', () => {
       `${head(17, `(float[N,4] x) => (float[N,4] ${name})`)} <float[4,4] W = {${list(16)}}> { ${name} = MatMul (x, W) }`,
     );
     expect(loss).toMatchObject({ kind: 'mse', reason: expect.stringContaining('not like classes') });
+  });
+});
+
+describe('auto and quantized outputs, sequences and caches', () => {
+  const scores = (io: string, last: string): string =>
+    `${head(17, `(float[N,4] x) => (${io})`)} <float[4,3] W = {${list(12)}}, float scale = {0.1}, uint8 middle = {128}> { y = MatMul (x, W) ${last} }`;
+  it.each([
+    ['uint8', scores('uint8[N,3] out', 'out = QuantizeLinear (y, scale, middle)'), 'out'],
+    [
+      'uint8 and back',
+      scores('float[N,3] out', 'q = QuantizeLinear (y, scale, middle) out = DequantizeLinear (q, scale, middle)'),
+      'out',
+    ],
+    [
+      'a sequence first',
+      scores('seq(float[N,3]) list, float[N,3] out', 'out = Identity (y) list = SequenceConstruct (y)'),
+      'out',
+    ],
+  ])('%s', async (_, text, output) => {
+    expect((await lossOf(text)).loss).toMatchObject({ kind: 'cross-entropy', output });
+  });
+
+  it('a decoder with a cache is a language model without a table', async () => {
+    const text = `${head(18, '(float[N,S,4] inputs_embeds, float[N,P,4] past_key) => (float[N,S,12] logits)')}
+      <float[4,4] Wq = {${list(16)}}, float[4,12] Wo = {${list(48)}}> {
+        q = MatMul (inputs_embeds, Wq) k = Concat <axis: int = 1> (past_key, q)
+        t = Transpose <perm: ints = [0, 2, 1]> (k) s = MatMul (q, t) a = Softmax (s) y = MatMul (a, k) logits = MatMul (y, Wo)
+      }`;
+    const { loss } = await lossOf(text);
+    expect(loss).toMatchObject({ kind: 'causal-lm', reason: expect.stringContaining('has a key/value cache') });
   });
 });
