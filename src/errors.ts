@@ -149,11 +149,12 @@ export const unsupportedVersion = define(
 
 export const externalDataOutside = define(
   'EXTERNAL_DATA_OUTSIDE',
-  "A tensor's external data is outside the model's folder: an absolute path, a path with .., a link, or a loader's private address.",
+  "A tensor's external data is outside the model's folder: an absolute path, a path with .., a link that leads out, or a loader's private address.",
   "put the data file beside the model and store its bare name as the tensor's location",
-  (tensor: string, location: string, reason: string, file?: string) => ({
+  (tensor: string, location: string, reason: string, file?: string, hint?: string) => ({
     message: `external data of tensor "${tensor}" at "${location}" is refused: ${reason}`,
     file,
+    hint,
   }),
 );
 
