@@ -226,6 +226,13 @@ export const badLoss = define(
   (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
 );
 
+export const lossUnreached = define(
+  'LOSS_UNREACHED',
+  'No gradient of the loss reaches any layer: every path between both passes through an operator without a derivative, such as ArgMax, Round, a comparison or a cast to integers.',
+  'put the loss on an output that layers reach through differentiable operators (--loss-output); loraify inspect --grad shows where a gradient stops',
+  (reason: string) => ({ message: reason }),
+);
+
 export const cacheUnclear = define(
   'CACHE_UNCLEAR',
   'An input is named like a key/value cache, but neither its shape nor the operators that read it determine its value before the first token.',

@@ -163,6 +163,15 @@ const schema = z.object({
       ignoreIndex: z.int(),
       labelSmoothing: z.number(),
       classWeights: z.array(z.number()).optional(),
+      /** The labels in words. */
+      labels: z.string().optional(),
+      /**
+       * For logits of tokens: the input with the tokens, and whether the labels are these tokens, those that follow
+       * (shifted in the data), or the original ones at masked positions.
+       */
+      tokens: z.object({ input: z.string(), labels: z.enum(['tokens', 'next', 'masked']) }).optional(),
+      /** Module paths of layers, and modules_to_save weights, that no gradient of the loss reaches. */
+      unreached: z.array(z.string()).optional(),
       /** Numbers that the loss is computed with, where it has any. */
       params: z.record(z.string(), z.number()).optional(),
     })
