@@ -13,6 +13,7 @@ import {
   type Stored,
 } from '../passes/index.ts';
 import type { Compiled } from './compiled.ts';
+import { labelsText } from './labelsText.ts';
 import {
   copiesSection,
   countsSection,
@@ -140,7 +141,7 @@ function labelsSection(
 
 function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): Manifest['loss'] {
   if (prepared === undefined) return undefined;
-  const { kind, output, tensor, reason, classAxis, classes } = prepared.choice;
+  const { kind, output, tensor, reason, classAxis, classes, tokens } = prepared.choice;
   const { ignoreIndex, labelSmoothing, classWeights } = options;
   const params = lossParamsOf(kind, options);
   return defined({
@@ -153,6 +154,9 @@ function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): 
     ignoreIndex,
     labelSmoothing,
     classWeights,
+    labels: labelsText(prepared.choice, ignoreIndex),
+    tokens,
+    unreached: prepared.unreached.length === 0 ? undefined : [...prepared.unreached],
     params: Object.keys(params).length === 0 ? undefined : params,
   });
 }

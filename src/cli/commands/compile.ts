@@ -56,6 +56,7 @@ function summary(model: string, { dir, manifest, files }: CompileResult, dryRun:
     ...(loss === undefined
       ? []
       : [`  loss        ${loss.kind} on "${loss.tensor}" (${loss.chosen}); --loss and --loss-output change it`]),
+    ...(loss?.labels === undefined ? [] : [`  labels      ${loss.labels}`]),
     ...(manifest.fixed === undefined ? [] : [`  lengths     ${lengthsLine(manifest.fixed)}`]),
     ...(manifest.precision === undefined ? [] : [`  precision   ${precisionLine(manifest.precision)}`]),
     ...boundLines(manifest.bound).map((line, i) => `  ${i === 0 ? 'bound     ' : '          '}  ${line}`),

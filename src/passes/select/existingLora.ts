@@ -13,6 +13,7 @@ import { findProducts } from './findProducts.ts';
 import { layerOpOf } from './layers/index.ts';
 import { loraNames } from './loraNames.ts';
 import { modulePath } from './modulePaths.ts';
+import { parameterNames } from './parameterNames.ts';
 
 /** A branch of the form that can be trained on. */
 export interface LoraBranch {
@@ -38,6 +39,7 @@ export interface ExistingLora {
 export function findExistingLora(model: Model): ExistingLora {
   const { products } = findProducts(model);
   const names = loraNames(model);
+  const parameters = parameterNames(model);
   const byNode = new Map(products.map((p) => [p.node, p]));
   const branches = products.flatMap((B): LoraBranch[] => {
     const found = branchOf(B, byNode);
@@ -45,7 +47,7 @@ export function findExistingLora(model: Model): ExistingLora {
     const { base, A } = found;
     const named = [A, B].some((p) => names.moduleOf(p) !== undefined);
     if (!named && A.out >= Math.min(base.in, base.out)) return [];
-    return [{ ...found, module: names.moduleOf(A) ?? modulePath(base).path }];
+    return [{ ...found, module: names.moduleOf(A) ?? modulePath(base, { names: parameters }).path }];
   });
   const inside = new Set(branches.flatMap((b) => [b.A.node, b.B.node, b.base.node]));
   const others = products.flatMap((p) => {
