@@ -11,9 +11,9 @@ import { type GraphKind, graphKinds, halfTypes, optimizers, scalings, targets } 
 import { type LossKind, losses, lossKinds } from '../graph/choices/losses.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
 import { readWhole } from './files.ts';
-import { dims, fixed, inputInfo } from './manifestInputs.ts';
+import { dims, fixed, inputInfo, labelsInfo } from './manifestInputs.ts';
 
-export { type InputInfo, openShape, type ValueInfo } from './manifestInputs.ts';
+export { type InputInfo, type LabelsInfo, openShape, type ValueInfo } from './manifestInputs.ts';
 
 export const manifestName = 'loraify.json';
 export const manifestFormat = 'loraify/1';
@@ -141,7 +141,7 @@ const schema = z.object({
   }),
   /** The model's inputs that can be fed in training, evaluation and prediction. */
   inputs: z.array(inputInfo),
-  labels: inputInfo.optional(),
+  labels: labelsInfo.optional(),
   loss: z
     .object({
       kind: z.enum(lossKinds),

@@ -10,13 +10,16 @@ import {
   checkShape,
   checkSymbols,
   columnOf,
+  type DataOptions,
   type Dataset,
   elementName,
   type Field,
+  labelValues,
   type Row,
   type RowValue,
 } from './dataset.ts';
 import { fieldsThere } from './missing.ts';
+import { nameCheck } from './stray.ts';
 
 interface Column {
   readonly dtype: RawDtype;
@@ -26,7 +29,7 @@ interface Column {
 }
 
 /** An .npz file, in memory. Errors: FILE_NOT_FOUND, BAD_DATA. */
-export function openNpz(file: string, fields: readonly Field[]): Dataset {
+export function openNpz(file: string, fields: readonly Field[], options: DataOptions): Dataset {
   const names = new Set<string>();
   const wanted = new Set(fields.flatMap((field) => field.columns));
   const arrays = readNpz(file, (name) => {
@@ -37,38 +40,47 @@ export function openNpz(file: string, fields: readonly Field[]): Dataset {
     const array = arrays.get(name);
     return array && { ...array, bytes: (offset, length) => array.data.subarray(offset, offset + length) };
   };
-  return columnsDataset(file, fields, names, column, () => {});
+  return columnsDataset({ file, fields, names, column, close() {} }, options);
 }
 
 /** A .safetensors file; rows are read from the file on demand. Errors: FILE_NOT_FOUND, BAD_SAFETENSORS, BAD_DATA. */
-export function openSafetensorsData(file: string, fields: readonly Field[]): Dataset {
+export function openSafetensorsData(file: string, fields: readonly Field[], options: DataOptions): Dataset {
   const source = openSafetensors(file);
   const column = (name: string): Column | undefined => {
     const range = source.tensors.get(name);
     return range && { ...range, bytes: (offset, length) => source.readBytes(range.start + offset, length) };
   };
   try {
-    return columnsDataset(file, fields, new Set(source.tensors.keys()), column, source.close);
+    return columnsDataset(
+      { file, fields, names: new Set(source.tensors.keys()), column, close: source.close },
+      options,
+    );
   } catch (error) {
     source.close();
     throw error;
   }
 }
 
-function columnsDataset(
-  file: string,
-  fields: readonly Field[],
-  names: ReadonlySet<string>,
-  column: (name: string) => Column | undefined,
-  close: () => void,
-): Dataset {
+interface Columns {
+  readonly file: string;
+  readonly fields: readonly Field[];
+  readonly names: ReadonlySet<string>;
+  column(name: string): Column | undefined;
+  close(): void;
+}
+
+function columnsDataset({ file, fields, names, column, close }: Columns, options: DataOptions): Dataset {
   let rows: { count: number; name: string } | undefined;
-  const readers = fieldsThere(fields, (name) => names.has(name)).map((field) => {
+  const there = fieldsThere(fields, (name) => names.has(name));
+  const check = nameCheck(file, fields, there, options);
+  check.check(names, 'the file');
+  check.finish();
+  const readers = there.map((field) => {
     const name = columnOf(field, names, 'the file', file);
     const { dtype, shape, bytes } = column(name) ?? { dtype: 'F32', shape: [], bytes: () => new Uint8Array() };
     const [count, ...rest] = shape;
     if (count === undefined) throw badData(`"${name}" is a scalar; its first axis must count the rows`, file);
-    checkShape(field, rest, (reason) => badData(`each row of ${reason}`, file));
+    const rowShape = checkShape(field, rest, (reason) => badData(`each row of ${reason}`, file));
     rows ??= { count, name };
     if (rows.count !== count) {
       throw badData(`"${rows.name}" has ${rows.count} rows, but "${name}" has ${count}`, file);
@@ -78,10 +90,11 @@ function columnsDataset(
       const values = elements({ dtype, data: bytes(index * size, size) });
       const fail = (reason: string, i?: number): Error =>
         badData(`row ${index} of ${elementName(name, rest, i)}: ${reason}`, file);
-      const data = isSame(dtype, field.type) ? values : convert(field.type, values, fail);
-      return { shape: rest, data, check: () => checkElements(field, data, fail) };
+      const isReady = isSame(dtype, field.type) && field.classes === undefined;
+      const data = isReady ? values : convert(field.type, labelValues(field, values, fail), fail);
+      return { shape: rowShape, data, check: () => checkElements(field, data, fail) };
     };
-    return { name: field.name, shape: rest, read };
+    return { name: field.name, shape: rowShape, read };
   });
   const count = rows?.count ?? 0;
   const shapes = new Map(readers.map(({ name, shape }) => [name, { shape }]));

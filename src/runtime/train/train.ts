@@ -42,11 +42,14 @@ export async function train(directory: string, options: TrainOptions, adapters: 
       tell({ kind: 'notice', text: `execution provider "${name}" cannot start: ${reason}` });
     }
     // Errors in the data are found before an existing run is replaced.
-    const fit = await trainer.prepareFit(options.data, options);
+    const onNotice = (text: string): void => tell({ kind: 'notice', text });
+    const fit = await trainer.prepareFit(options.data, { ...options, onNotice });
     closing.push(fit.close);
     if (fit.notice !== undefined) tell({ kind: 'notice', text: fit.notice });
     const evaluation =
-      options.evalData === undefined ? undefined : await trainer.prepareEvaluation(options.evalData, options);
+      options.evalData === undefined
+        ? undefined
+        : await trainer.prepareEvaluation(options.evalData, { ...options, onNotice });
     if (evaluation !== undefined) closing.push(evaluation.close);
     const of = await identify(trainer, options);
     const isResumed = resume && claimed.begun;
