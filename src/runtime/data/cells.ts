@@ -1,4 +1,4 @@
-/** Texts of data files: what stands for a missing value, and names as a list. */
+/** Texts of data files: the ones that are missing values, and names as a list. */
 
 /** The texts that pandas reads as NaN, in lower case; it writes NaN as an empty cell. */
 const missing: ReadonlySet<string> = new Set([

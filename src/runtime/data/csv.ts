@@ -84,7 +84,7 @@ function parseRow(record: readonly string[], line: number, { file, header, place
 }
 
 const missingReason = (cell: string, { type, isLabels }: Field): string =>
-  `"${cell}" stands for a missing value${
+  `"${cell}" is a missing value${
     isLabels
       ? '; each row needs a label'
       : type.startsWith('float')

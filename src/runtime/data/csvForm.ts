@@ -46,7 +46,7 @@ export function csvForm(file: string, onNotice: (text: string) => void = () => {
   return { delimiter, from: 1 };
 }
 
-/** How often each sign is in the first two records that are not empty, outside quotes. */
+/** The number of times that each sign is in the first two records that are not empty, outside quotes. */
 function firstRecords(text: string): [Map<string, number>, Map<string, number>] {
   const records: [Map<string, number>, Map<string, number>] = [new Map(), new Map()];
   let at = 0;

@@ -12,7 +12,7 @@ interface Kind {
   readonly starts: readonly string[];
   /** The extensions that such a file may have. */
   readonly extensions?: readonly string[];
-  /** What to do with it. */
+  /** The way to make data of it. */
   readonly hint: string;
 }
 
@@ -56,7 +56,7 @@ const kinds: readonly Kind[] = [
   },
 ];
 
-/** Extensions of other files, with what to do. */
+/** Extensions of other files, with the way to make data of them. */
 const others: Readonly<Record<string, string>> = {
   '.xlsx': workbook,
   '.xls': workbook,

@@ -44,8 +44,8 @@ export function classReader({ names, ignoreIndex }: Extract<LabelRule, { kind: '
   let first: Error | undefined;
   const unknown = (value: unknown): string => {
     const text = typeof value === 'string' ? `"${value}"` : String(value);
-    const near = didYouMean(String(value), numbers.keys()) || `; there are ${listed([...numbers.keys()])}`;
-    return `${text} is not the name of a class${near}`;
+    const near = didYouMean(String(value), numbers.keys());
+    return `${text} is not the name of a class${near} (the classes are ${listed([...numbers.keys()])})`;
   };
   return {
     hasNames: names !== undefined,
@@ -54,7 +54,7 @@ export function classReader({ names, ignoreIndex }: Extract<LabelRule, { kind: '
       if (typeof value === 'string') {
         const known = numbers.get(value);
         if (known !== undefined) return known;
-        if (isMissing(value)) throw fail(`"${value}" stands for a missing value; each row needs a label`);
+        if (isMissing(value)) throw fail(`"${value}" is a missing value; each row needs a label`);
         if (names !== undefined) throw fail(unknown(value));
         if (found.size < mostNames) found.add(value);
         first ??= fail(`"${value}" is not a class number`);
