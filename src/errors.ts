@@ -193,7 +193,7 @@ export const textUnsupported = define(
 
 export const noLayers = define(
   'NO_LAYERS',
-  'The model has no MatMul, Gemm or MatMulNBits with a constant weight that could be adapted, and no other layer was selected.',
+  'The model has no MatMul or Gemm with a constant weight, plain or quantized, that could be adapted, and no other layer was selected.',
   'loraify inspect lists the weighted operators and why each was skipped; --target also takes Conv, Gather and Attention layers',
   (reason: string, file?: string) => ({ message: reason, file }),
 );

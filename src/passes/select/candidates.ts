@@ -4,6 +4,8 @@ import type { Layer, Model, Value } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Product, Skipped } from '../dialect/layerKind.ts';
 import { findProducts } from './findProducts.ts';
+import { foldedFrom } from './foldedUses.ts';
+import { layerOpOf } from './layers/index.ts';
 import { type ModulePath, type Modules, modulePath, uniquePaths } from './modulePaths.ts';
 
 /** A weight with all nodes that read it: a layer if it is selected. */
@@ -22,6 +24,8 @@ export interface Candidate {
   /** The operator, and the labels of all nodes; kept because `adapt` changes the nodes. */
   readonly op: string;
   readonly nodes: readonly string[];
+  /** A constant of the file that the exporter computed with this layer: a use without a node (foldedUses.ts). */
+  readonly folded: string | undefined;
 }
 
 export interface Candidates {
@@ -45,7 +49,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
   const keyOf = ({ node, weight: { stored }, part }: Product): string => {
     const serial = serials.get(stored) ?? serials.size;
     serials.set(stored, serial);
-    return `${serial}:${layerOp(node.op).form}:${part?.name ?? ''}`;
+    return `${serial}:${layerOp(layerOpOf(node)).form}:${part?.name ?? ''}`;
   };
   for (const p of products) {
     const group = groups.get(keyOf(p));
@@ -66,11 +70,13 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
     modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length, known: separate }),
   );
   // Default layers are named first, so that the others do not change their names.
-  const isDefault = lists.map(({ first }) => layerOp(first.node.op).byDefault);
+  const isDefault = lists.map(({ first }) => layerOp(layerOpOf(first.node)).byDefault);
   const unique = uniquePaths(
     paths.map((p) => p.path),
     isDefault,
   );
+  const computed = foldedFrom(model);
+  const weights = new Set(products.flatMap((p) => [p.weight.stored, ...p.weight.chain.flatMap((n) => n.outputs)]));
   const candidates = lists.map(
     ({ group, first }, i): Candidate => ({
       path: unique[i] ?? first.node.label,
@@ -82,7 +88,8 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
       kernel: first.kernel,
       weight: first.weight.stored.name,
       stored: first.weight.stored,
-      op: first.node.op,
+      op: layerOpOf(first.node),
+      folded: computed.get(`${paths[i]?.path}.weight`)?.find((v) => !weights.has(v))?.name,
       nodes: [...new Set(group.map((p) => [...p.calls.map((c) => c.node.label), p.node.label].join('/')))],
     }),
   );
@@ -105,7 +112,7 @@ const agrees = (a: Product, b: Product): boolean =>
   a.part?.from === b.part?.from &&
   (a.layout === b.layout
     ? a.in === b.in && a.out === b.out
-    : layerOp(a.node.op).form === 'linear' && a.in === b.out && a.out === b.in);
+    : layerOp(layerOpOf(a.node)).form === 'linear' && a.in === b.out && a.out === b.in);
 
 /** A chosen layer with the initial content of A and B, float32 in the shapes of graph/layers.ts. */
 export interface Chosen {

@@ -4,6 +4,7 @@
  */
 import type { Node, Value } from '../../graph/model.ts';
 import type { Part, Product } from '../dialect/layerKind.ts';
+import { pythonList } from './pythonList.ts';
 
 export type PathSource = 'folded_from' | 'initializer' | 'name_scopes' | 'node name' | 'fallback';
 
@@ -104,7 +105,7 @@ function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
 /** `a.b.weight`, also with the suffixes of optimizers and model builders. */
 function fromInitializer(name: string): string | undefined {
   const hit =
-    /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight(?:_transposed|_quantized|(?:_DQ)?_Q\d+)?$/.exec(
+    /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight(?:_transposed|_quantized|_Bnb4|(?:_DQ)?_Q\d+)?$/.exec(
       name,
     );
   return hit?.[1];
@@ -134,10 +135,4 @@ const dropWrapper = (path: string | undefined): string | undefined => path?.repl
 function fallback({ node, weight, calls }: Product): string {
   const name = node.name || (weight.stored.producer === undefined ? weight.stored.name : '') || node.label;
   return [...calls.map((c) => c.node.label), name].join('.').replaceAll('/', '.').replace(/^\.+/, '');
-}
-
-/** Strings of a Python list literal; [] for anything else. */
-function pythonList(text: string | undefined): string[] {
-  if (text === undefined || !/^\s*\[.*\]\s*$/s.test(text)) return [];
-  return [...text.matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"/gs)].map((m) => m[1] ?? m[2] ?? '');
 }
