@@ -4,7 +4,7 @@ import { badData } from '../../errors.ts';
 import { elementCount } from '../../formats/rawTensor.ts';
 import { listed } from './cells.ts';
 import type { DataOptions, Field } from './dataset.ts';
-import { isNotData } from './stray.ts';
+import { isNotData, isUnnamed } from './stray.ts';
 
 /** Columns by their position, and their names. */
 export interface Columns {
@@ -20,7 +20,7 @@ export interface Columns {
  */
 export function checkSpread(field: Field, { file, header, others }: Columns, options: DataOptions): void {
   const names = others.map((i) => header[i] ?? '');
-  const unnamed = others.find((i) => header[i] === '');
+  const unnamed = others.find((i) => isUnnamed(header[i] ?? ''));
   if (unnamed !== undefined)
     throw badData(`column ${unnamed + 1} has no name; every column of an input needs one`, file);
   checkHeader(header, file);

@@ -45,15 +45,17 @@ const notData: ReadonlySet<string> = new Set([
 
 export const isNotData = (name: string): boolean => notData.has(name.trim().toLowerCase());
 
-/** The name of a column that pandas makes from an index. */
-export const isIndexName = (name: string): boolean => /^__index_level_\d+__$/.test(name);
-
 /**
- * The first columns of a table without a name, or named as pandas names such columns when it reads them: the index that
- * `to_csv` writes.
+ * The name of a column that pandas makes from an index: in Parquet, or when it reads a first column without a name.
  */
+export const isIndexName = (name: string): boolean => /^(__index_level_\d+__|Unnamed: 0(\.\d+)*)$/.test(name);
+
+/** Whether a column has no name, or the one that pandas gives such columns when it reads them. */
+export const isUnnamed = (name: string): boolean => name === '' || /^Unnamed: \d+(_level_\d+)?(\.\d+)*$/.test(name);
+
+/** The first columns of a table without a name: the index that `to_csv` writes. */
 export function unnamedIndex(header: readonly string[]): number[] {
-  const end = header.findIndex((name) => name !== '' && !/^Unnamed: \d+(\.\d+)*$/.test(name));
+  const end = header.findIndex((name) => !isUnnamed(name));
   return Array.from({ length: end < 0 ? 0 : end }, (_, i) => i);
 }
 
