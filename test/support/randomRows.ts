@@ -191,7 +191,13 @@ function table(model: SmallModel, f: RowFile): Uint8Array {
     const own = [label]
       .flat()
       .map((l) =>
-        l === null ? '' : typeof l === 'number' ? (f.labelForm === 'point' ? `${l}.0` : decimal(l)) : String(l),
+        l === null
+          ? ''
+          : typeof l === 'number'
+            ? f.labelForm === 'point'
+              ? `${l}${f.hasDecimalComma && d !== ',' ? ',' : '.'}0`
+              : decimal(l)
+            : String(l),
       );
     return line([...cells, ...own], f.extra === 'none' ? [] : [f.extra === 'split' ? 'train' : String(row)]);
   });
