@@ -73,7 +73,7 @@ function parseRow(record: readonly string[], line: number, { file, header, place
       const value = field.classes?.has(cell.trim()) ? cell.trim() : cells.read(cell, () => where(i));
       if (value !== undefined) return value;
       if (field.classes !== undefined) return cell.trim();
-      if (!isMissing(cell)) throw fail(`"${cell}" is not a number`, i);
+      if (!isMissing(cell)) throw fail(notNumber(cell), i);
       if (!field.allowNan || !field.type.startsWith('float')) throw fail(missingReason(cell, field), i);
       return Number.NaN;
     });
@@ -82,6 +82,9 @@ function parseRow(record: readonly string[], line: number, { file, header, place
   checkSymbols(fields, row, (reason) => badData(`line ${line}: ${reason}`, file));
   return row;
 }
+
+const notNumber = (cell: string): string =>
+  `"${cell}" is not a number${/^\s*\[/.test(cell) ? '; cells with lists need .jsonl or .parquet' : ''}`;
 
 const missingReason = (cell: string, { type, isLabels }: Field): string =>
   `"${cell}" is a missing value${

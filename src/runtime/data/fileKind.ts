@@ -92,8 +92,12 @@ export function extensionOf(file: string, known: readonly string[]): string {
   const kind = kinds.find(({ starts }) => starts.some((s) => start.startsWith(s)));
   if (kind !== undefined && !kind.extensions?.includes(extension) && !isSize(kind, extension))
     throw badData(`the file is not ${extension}: it is ${kind.what}`, file, kind.hint);
-  if (extension === '.npz' && start !== '' && kind === undefined && /^[\w\s"{[,;.-]+$/.test(start))
-    throw badData('the file is not .npz: it is text', file, `text formats are ${text.join(', ')}`);
+  if (!text.includes(extension)) {
+    if (start === '') throw badData('the file is empty', file);
+    if (kind === undefined && /^[\t\n\r -~]+$/.test(start))
+      throw badData(`the file is not ${extension}: it is text`, file, `formats of text are ${text.join(', ')}`);
+  } else if (/\.[ct]sv$/.test(extension) && /^(?:\xef\xbb\xbf)?\s*(?:\[\s*)?\{/.test(start))
+    throw badData(`the file is not ${extension}: it is JSON`, file, 'name it .json or .jsonl');
   return extension;
 }
 

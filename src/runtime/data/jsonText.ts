@@ -114,7 +114,7 @@ function* values(
       if (depth <= outer && start < 0 && !(isArray && depth === 0)) {
         if (opening.has(byte)) [start, startLine] = [offset + i, line];
         else if (isArray && closing.has(byte)) isOver = true;
-        else if (!(isArray && byte === comma)) throw badData(`line ${line}: not a JSON object`, file);
+        else if (!(isArray && byte === comma)) throw notObject(byte, line, file);
       }
       if (opening.has(byte)) depth += 1;
       else if (closing.has(byte)) depth -= 1;
@@ -125,6 +125,11 @@ function* values(
     }
   }
   if (depth !== 0 || isString) throw badData(`line ${start < 0 ? line : startLine}: not JSON: it does not end`, file);
+}
+
+function notObject(byte: number, line: number, file: string): Error {
+  if (byte !== comma) return badData(`line ${line}: not a JSON object`, file);
+  return badData(`line ${line}: a comma after an object`, file, 'write one object a line without commas, or one array');
 }
 
 /** NaN and infinity as Python's json writes them. */

@@ -5,7 +5,7 @@ import { elementCount } from '../../formats/rawTensor.ts';
 import { listed } from './cells.ts';
 import { columnOf, type DataOptions, type Field } from './dataset.ts';
 import { oneHotReason } from './labels.ts';
-import { checkSpread, fixedSizes, sizeText } from './spread.ts';
+import { checkHeader, checkSpread, fixedSizes, sizeText } from './spread.ts';
 import { checkSpelling, isIndexName, labelNames, nameCheck } from './stray.ts';
 
 /** The columns of one field, in the order of its elements; without a shape: the one column that has whole values. */
@@ -32,6 +32,7 @@ export interface Table {
  */
 export function placementsOf(table: Table, fields: readonly Field[], options: DataOptions = {}): Placement[] {
   const { file, header, holdsAll = () => false } = table;
+  checkHeader(header, file);
   const index = positions(header, table.index ?? [], file);
   const names = new Set(index.keys());
   const find = (field: Field): readonly number[] | undefined => byName(field, field.columns, index, file);

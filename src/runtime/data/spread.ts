@@ -23,7 +23,6 @@ export function checkSpread(field: Field, { file, header, others }: Columns, opt
   const unnamed = others.find((i) => isUnnamed(header[i] ?? ''));
   if (unnamed !== undefined)
     throw badData(`column ${unnamed + 1} has no name; every column of an input needs one`, file);
-  checkHeader(header, file);
   const fixed = fixedSizes(field);
   const isOpen = fixed.length < field.shape.length;
   const size = elementCount(fixed) ?? 0;
@@ -69,10 +68,10 @@ function seriesOf(names: readonly string[]): string[] | undefined {
     const stem = stemOf(name);
     if (stem !== undefined) stems.set(stem, [...(stems.get(stem) ?? []), name]);
   }
-  for (const [stem, series] of stems) {
-    if (series.length < 2 || 2 * series.length <= names.length) continue;
+  for (const [stem, numbered] of stems) {
     // pandas numbers repeated names from the second on: x, x.1, x.2.
-    return names.filter((name) => series.includes(name) || name === stem);
+    const series = names.filter((name) => numbered.includes(name) || name === stem);
+    if (series.length > 1 && 2 * series.length > names.length) return series;
   }
   return undefined;
 }
@@ -86,8 +85,18 @@ function isAscending(names: readonly string[]): boolean {
   return numbers.every((number, i) => i === 0 || number > (numbers[i - 1] ?? 0));
 }
 
-/** Refuses a first line of numbers, which is a row and not a header. pandas names columns 0, 1, 2, ... itself. */
-function checkHeader(header: readonly string[], file: string): void {
+/**
+ * Refuses a first line of numbers, which is a row and not a header (pandas names columns 0, 1, 2, ... itself), and a
+ * header that was not split. Errors: BAD_DATA.
+ */
+export function checkHeader(header: readonly string[], file: string): void {
+  const [only = ''] = header;
+  if (header.length === 1 && /\S\s+\S/.test(only))
+    throw badData(
+      `the header has one column, "${only}"`,
+      file,
+      'separate the columns by commas, semicolons, tabs or vertical bars',
+    );
   const numbers = header.map((name) => (name.trim() === '' ? Number.NaN : Number(name)));
   const isCount =
     numbers.every((number, i) => number === (numbers[0] ?? 0) + i) && (numbers[0] === 0 || numbers[0] === 1);

@@ -135,5 +135,6 @@ function isNear(name: string, known: string): boolean {
   const most = b.length < 4 ? 0 : b.length < 8 ? 1 : 2;
   // A name with another number is another name.
   const isNumbered = a.replace(/\d/g, '') === b.replace(/\d/g, '');
-  return a === b || (!isNumbered && editDistance(a, b) <= most);
+  const isTransposed = most > 0 && [...a].sort().join() === [...b].sort().join();
+  return a === b || isTransposed || (!isNumbered && editDistance(a, b) <= most);
 }
