@@ -143,18 +143,19 @@ export const noOpset = define(
 
 export const unsupportedVersion = define(
   'UNSUPPORTED_VERSION',
-  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 3 to 13, opset 7 to 26).',
+  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 3 to 14, opset 7 to 26).',
   'convert the model with onnx.version_converter, or export it with an opset between 11 and 21',
   (what: string, place: ErrorPlace = {}) => ({ message: what, ...place }),
 );
 
 export const externalDataOutside = define(
   'EXTERNAL_DATA_OUTSIDE',
-  "A tensor's external data is outside the model's folder: an absolute path, a path with .., a link, or a loader's private address.",
+  "A tensor's external data is outside the model's folder: an absolute path, a path with .., a link that leads out, or a loader's private address.",
   "put the data file beside the model and store its bare name as the tensor's location",
-  (tensor: string, location: string, reason: string, file?: string) => ({
+  (tensor: string, location: string, reason: string, file?: string, hint?: string) => ({
     message: `external data of tensor "${tensor}" at "${location}" is refused: ${reason}`,
     file,
+    hint,
   }),
 );
 
@@ -224,6 +225,13 @@ export const badLoss = define(
   'The chosen loss does not fit the output it is attached to.',
   'loraify inspect shows the outputs and the loss that would be chosen; choose with --loss and --loss-output',
   (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
+);
+
+export const lossUnreached = define(
+  'LOSS_UNREACHED',
+  'No gradient of the loss reaches any layer: every path between both passes through an operator without a derivative, such as ArgMax, Round, a comparison or a cast to integers.',
+  'put the loss on an output that layers reach through differentiable operators (--loss-output); loraify inspect --grad shows where a gradient stops',
+  (reason: string) => ({ message: reason }),
 );
 
 export const cacheUnclear = define(

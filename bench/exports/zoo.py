@@ -4,6 +4,7 @@ An entry is a function without arguments that returns a Subject. Inputs are made
 another one, on which the gradients are compared.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ import transformers as hf
 from torch import Tensor, nn
 
 VOCAB = 100
+# What configurations call the number of layers; ONE_LAYER=1 in the environment makes each of them 1.
+COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
 
 
 @dataclass
@@ -54,17 +57,14 @@ def text(*more: str) -> Callable[[int, int], dict[str, Tensor]]:
     return make
 
 
-def config_of(name: str, options: dict[str, object]) -> object:
-    return getattr(hf, name)(**options)
-
-
 def build(model: str, config: str, options: dict[str, object]) -> nn.Module:
-    made = config_of(config, {**options, "attn_implementation": "eager"} if "attn" not in options else options)
+    one = {k: 1 for k in COUNTS if isinstance(options.get(k), int) and os.environ.get("ONE_LAYER") == "1"}
+    made = getattr(hf, config)(**{**options, **one, "attn_implementation": "eager"})
     made.use_cache = False
     # The grouped matrix products of mixtures of experts have no ONNX form; the loop over experts has.
     made._experts_implementation = "eager"
     torch.manual_seed(0)
-    return getattr(hf, model)._from_config(made) if hasattr(getattr(hf, model), "_from_config") else getattr(hf, model)(made)
+    return getattr(hf, model)._from_config(made)
 
 
 BERT = dict(
@@ -351,9 +351,6 @@ timm_model("vit", "vit_tiny_patch16_224", **TINY)
 timm_model("deit_dist", "deit_tiny_distilled_patch16_224", **TINY)
 timm_model("beit", "beit_base_patch16_224", **TINY)
 timm_model("cait", "cait_xxs24_224", img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2)
-timm_model("mixer", "mixer_s16_224", img_size=32, embed_dim=24, num_blocks=2)
-timm_model("gmlp", "gmlp_ti16_224", img_size=32, embed_dim=24, num_blocks=2)
-timm_model("resmlp", "resmlp_12_224", img_size=32, embed_dim=24, num_blocks=2)
 timm_model("swin", "swin_tiny_patch4_window7_224", img_size=32, patch_size=2, window_size=4, embed_dim=16, depths=(2, 2), num_heads=(2, 4))
 timm_model("swinv2_cr", "swinv2_cr_tiny_224", img_size=32, patch_size=2, window_size=4, embed_dim=16, depths=(2, 2), num_heads=(2, 4))
 timm_model("pit", "pit_ti_224", size=64, img_size=64, patch_size=8, stride=4, base_dims=[8, 8, 8], depth=[1, 1, 1], heads=[1, 2, 2])
@@ -364,6 +361,21 @@ timm_model("convnext", "convnext_atto", depths=(1, 1, 1, 1), dims=(8, 16, 24, 32
 timm_model("pvt_v2", "pvt_v2_b0", depths=(1, 1, 1, 1), embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 2, 4))
 timm_model("xcit", "xcit_nano_12_p16_224", img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2)
 timm_model("eva02", "eva02_tiny_patch14_224", **TINY)
+
+
+def timm_mixer(name: str, block: str) -> None:
+    def make() -> Subject:
+        from timm.models import mlp_mixer
+
+        model = mlp_mixer.MlpMixer(5, 32, patch_size=8, num_blocks=2, embed_dim=24, block_layer=getattr(mlp_mixer, block))
+        return Subject(model, lambda n, s: {"x": torch.randn(n, 3, 32, 32)}, "cross-entropy")
+
+    ZOO[f"timm_{name}"] = make
+
+
+timm_mixer("mixer", "MixerBlock")
+timm_mixer("gmlp", "SpatialGatingBlock")
+timm_mixer("resmlp", "ResBlock")
 
 
 def vision_model(name: str, make_model: Callable[[], nn.Module], size: int = 32) -> None:

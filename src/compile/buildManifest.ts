@@ -14,6 +14,7 @@ import {
 } from '../passes/index.ts';
 import type { Compiled } from './compiled.ts';
 import { type ClassLabels, classLabels, type LabelSources } from './labelNames.ts';
+import { labelsText } from './labelsText.ts';
 import { countsSection, layersSection, loraSection, savedSection, skippedSection } from './manifestLayers.ts';
 import type { ResolvedOptions } from './options.ts';
 
@@ -141,7 +142,7 @@ function lossSection(
   labels: ClassLabels | undefined,
 ): Manifest['loss'] {
   if (prepared === undefined) return undefined;
-  const { kind, output, tensor, reason, classAxis, classes } = prepared.choice;
+  const { kind, output, tensor, reason, classAxis, classes, tokens } = prepared.choice;
   const { ignoreIndex, labelSmoothing, classWeights } = options;
   const params = lossParamsOf(kind, options);
   return defined({
@@ -154,6 +155,9 @@ function lossSection(
     ignoreIndex,
     labelSmoothing,
     classWeights,
+    labels: labelsText(prepared.choice, ignoreIndex),
+    tokens,
+    unreached: prepared.unreached.length === 0 ? undefined : [...prepared.unreached],
     params: Object.keys(params).length === 0 ? undefined : params,
   });
 }

@@ -28,6 +28,7 @@ import { boundOf, precisionOf } from './buildManifest.ts';
 import type { Selection } from './compiled.ts';
 import { adaptModel, select } from './compileModel.ts';
 import { type InspectedMemory, memoryOf } from './estimateMemory.ts';
+import { labelsText } from './labelsText.ts';
 import { parameterCount } from './manifestLayers.ts';
 import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
@@ -83,7 +84,14 @@ export interface Inspection {
   readonly skipped: Manifest['skipped'];
   /** The loss that would be chosen, or the reason why none could be. */
   readonly loss:
-    | { readonly kind: string; readonly output: string; readonly tensor: string; readonly reason: string }
+    | {
+        readonly kind: string;
+        readonly output: string;
+        readonly tensor: string;
+        readonly reason: string;
+        /** The labels in words; absent if the loss takes none. */
+        readonly labels?: string;
+      }
     | { readonly reason: string };
   /** Weights that would be rounded. */
   readonly precision?: NonNullable<Manifest['precision']>;
@@ -142,7 +150,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       irVersion: model.irVersion,
       layers: rows,
       skipped: [...found.skipped],
-      loss: lossOf(training),
+      loss: lossOf(training, resolved),
       precision: stored && precisionOf(stored, resolved),
       bound: training === undefined || training instanceof LoraifyError ? [] : boundOf(training),
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
@@ -217,13 +225,19 @@ function preparedFor(
 }
 
 const notesOf = (training: Prepared | LoraifyError | undefined): readonly string[] =>
-  training === undefined || training instanceof LoraifyError ? [] : training.notes;
+  training === undefined || training instanceof LoraifyError ? [] : [...training.notes, ...training.warnings];
 
-function lossOf(training: Prepared | LoraifyError | undefined): Inspection['loss'] {
+function lossOf(training: Prepared | LoraifyError | undefined, { ignoreIndex }: ResolvedOptions): Inspection['loss'] {
   if (training === undefined) return { reason: 'no layer is chosen' };
   if (training instanceof LoraifyError) return { reason: `${training.code}: ${training.message}` };
   const { kind, output, tensor, reason } = training.choice;
-  return { kind, output, tensor, reason };
+  return defined({
+    kind,
+    output,
+    tensor,
+    reason,
+    labels: labelsText(training.choice, ignoreIndex),
+  });
 }
 
 function memoryOfTraining(

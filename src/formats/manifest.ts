@@ -19,7 +19,15 @@ export const manifestName = 'loraify.json';
 export const manifestFormat = 'loraify/1';
 
 const count = z.int().nonnegative();
-/** The bare name of a file of the package: a path cannot leave its folder. */
+/** A path below the package's folder, with `/` between its parts: it cannot leave the folder. */
+const filePath = z
+  .string()
+  .regex(/^[^\\\0]+$/)
+  .refine(
+    (path) => path.split('/').every((part) => !['', '.', '..'].includes(part)),
+    'must be the path of a file in the package',
+  );
+/** The bare name of a file of the package. */
 const fileName = z
   .string()
   .regex(/^[^/\\\0]+$/)
@@ -97,7 +105,7 @@ const schema = z.object({
     sha256: z.string().regex(/^[0-9a-f]{64}$/),
     opset: z.int(),
     /** The source's own external data files, copied into the package unless its weights are rounded. */
-    data: z.array(fileName).optional(),
+    data: z.array(filePath).optional(),
     /** The path of the source relative to the package's folder, if a merge needs it. */
     path: z.string().optional(),
   }),
@@ -155,6 +163,15 @@ const schema = z.object({
       ignoreIndex: z.int(),
       labelSmoothing: z.number(),
       classWeights: z.array(z.number()).optional(),
+      /** The labels in words. */
+      labels: z.string().optional(),
+      /**
+       * For logits of tokens: the input with the tokens, and whether the labels are these tokens, those that follow
+       * (shifted in the data), or the original ones at masked positions.
+       */
+      tokens: z.object({ input: z.string(), labels: z.enum(['tokens', 'next', 'masked']) }).optional(),
+      /** Module paths of layers, and modules_to_save weights, that no gradient of the loss reaches. */
+      unreached: z.array(z.string()).optional(),
       /** Numbers that the loss is computed with, where it has any. */
       params: z.record(z.string(), z.number()).optional(),
     })

@@ -27,6 +27,7 @@ import {
 import { adapterParams, peftContent } from './adapters.ts';
 import { storedValues } from './modulesToSave.ts';
 import { stateVector } from './stateVector.ts';
+import { checkTrainable } from './trainable.ts';
 
 /** Adapters of a run are PEFT directories; its initial adapter may have any format. */
 const peftAnd = (combination?: Combination): AdapterFormat => ({
@@ -70,10 +71,11 @@ export interface TrainOptions extends Omit<RunOptions, 'out'> {
 
 /**
  * Trains an adapter of a package in a run folder: log, checkpoints, final adapter. Errors: TARGET_EXISTS, RUN_LOCKED,
- * BAD_CHECKPOINT, BAD_DATA, BAD_OPTION, NON_FINITE, and those of Trainer.open.
+ * BAD_CHECKPOINT, BAD_DATA, BAD_OPTION, NON_FINITE, LOSS_UNREACHED, and those of Trainer.open.
  */
-export function train(directory: string, options: TrainOptions): Promise<TrainResult> {
+export async function train(directory: string, options: TrainOptions): Promise<TrainResult> {
   const out = options.out ?? `${basename(resolve(directory)).replace(/\.lora$/, '')}.run`;
+  checkTrainable(directory);
   return trainRun(directory, { ...options, out }, peft);
 }
 

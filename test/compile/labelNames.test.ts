@@ -91,8 +91,8 @@ describe('config.json', () => {
   it('is named in the summary', async () => {
     const cwd = join(model('summary', { id2label }), '..');
     const { stdout } = await loraify(['model.onnx', '-r', '1'], { cwd });
-    expect(stdout).toContain('labels      cat, dog, bird (names in config.json); --labels changes them');
+    expect(stdout).toContain('names       cat, dog, bird (names in config.json); --labels changes them');
     const { stdout: own } = await loraify(['model.onnx', '-r', '1', '--force', '--labels', 'x,y,z'], { cwd });
-    expect(own).toMatch(/labels {6}x, y, z\n/);
+    expect(own).toMatch(/names {7}x, y, z\n/);
   });
 });

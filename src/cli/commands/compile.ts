@@ -53,7 +53,8 @@ function summary(model: string, { dir, manifest, files }: CompileResult, isConfi
     ...(loss === undefined
       ? []
       : [`  loss        ${loss.kind} on "${loss.tensor}" (${loss.chosen}); --loss and --loss-output change it`]),
-    ...(labels?.names === undefined ? [] : [`  labels      ${labelsLine(labels.names, isConfig)}`]),
+    ...(loss?.labels === undefined ? [] : [`  labels      ${loss.labels}`]),
+    ...(labels?.names === undefined ? [] : [`  names       ${labelsLine(labels.names, isConfig)}`]),
     ...(manifest.fixed === undefined ? [] : [`  lengths     ${lengthsLine(manifest.fixed)}`]),
     ...(manifest.precision === undefined ? [] : [`  precision   ${precisionLine(manifest.precision)}`]),
     ...boundLines(manifest.bound).map((line, i) => `  ${i === 0 ? 'bound     ' : '          '}  ${line}`),

@@ -65,8 +65,9 @@ function page(found: Inspection): string {
     ...(precision === undefined ? [] : [`precision: ${precisionLine(precision)}`]),
     ...boundLines(bound).map((line) => `bound: ${line}`),
     'kind' in loss
-      ? `loss: ${loss.kind} on "${loss.tensor}" of output "${loss.output}" (${loss.reason})`
+      ? `loss: ${loss.kind} on "${loss.tensor}" of output "${loss.output}" (${loss.reason}); --loss and --loss-output change it`
       : `loss: none (${loss.reason})`,
+    ...('labels' in loss && loss.labels !== undefined ? [`labels: ${loss.labels}`] : []),
     ...(gradient === undefined ? [] : gradientLines(gradient)),
     ...(nearMisses === undefined ? [] : nearMissLines(nearMisses)),
     ...(memory === undefined ? [] : memoryLines(memory)),
@@ -84,7 +85,7 @@ const ways = {
 function gradientLines({ operators, nodes, blocked, unreached }: InspectedGradient): string[] {
   const passed = nodes.filter((n) => n.by === 'rule' || n.by === 'decomposition').length;
   return [
-    `gradients: ${plural(passed, 'node')} differentiated, ${count(nodes.length - passed - blocked.length)} stopped, ${count(blocked.length)} blocked`,
+    `gradients: ${plural(passed, 'node')} differentiated, ${count(nodes.filter((n) => n.by === 'stopped').length)} stopped, ${count(blocked.length)} blocked`,
     ...(operators.length === 0
       ? []
       : [

@@ -7,6 +7,7 @@ import { findProducts } from './findProducts.ts';
 import { foldedFrom } from './foldedUses.ts';
 import { layerOpOf } from './layers/index.ts';
 import { type ModulePath, type Modules, modulePath, uniquePaths } from './modulePaths.ts';
+import { type ParameterNames, parameterNames } from './parameterNames.ts';
 
 /** A weight with all nodes that read it: a layer if it is selected. */
 export interface Candidate {
@@ -39,6 +40,7 @@ export interface Candidates {
  */
 export function findCandidates(model: Model, separate: Modules = new Set()): Candidates {
   const { products, skipped } = findProducts(model);
+  const names = parameterNames(model);
   const groups = new Map<string, Product[]>();
   const refused: Skipped[] = [];
   const serials = new Map<Value, number>();
@@ -64,10 +66,10 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
       });
   }
   const lists = [...groups.values()]
-    .flatMap((g) => modules(g, separate))
+    .flatMap((g) => modules(g, separate, names))
     .flatMap((g) => (g[0] === undefined ? [] : [{ group: g, first: g[0] }]));
   const paths = lists.map(({ group, first }) =>
-    modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length, known: separate }),
+    modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length, known: separate, names }),
   );
   // Default layers are named first, so that the others do not change their names.
   const isDefault = lists.map(({ first }) => layerOp(layerOpOf(first.node)).byDefault);
@@ -97,10 +99,10 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
 }
 
 /** The uses of one weight, split by module if `separate` names the modules. */
-function modules(group: readonly Product[], separate: Modules): (readonly Product[])[] {
+function modules(group: readonly Product[], separate: Modules, names: ParameterNames): (readonly Product[])[] {
   const byPath = new Map<string, Product[]>();
   for (const p of group) {
-    const { path } = modulePath(p, { preferNode: true, known: separate });
+    const { path } = modulePath(p, { preferNode: true, known: separate, names });
     byPath.set(path, [...(byPath.get(path) ?? []), p]);
   }
   return [...byPath.keys()].filter((path) => separate.has(path)).length > 1 ? [...byPath.values()] : [group];

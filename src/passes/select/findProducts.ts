@@ -7,6 +7,7 @@ import { type Arguments, traceConstant } from '../common/constantOperand.ts';
 import type { Call, Product, Skipped } from '../dialect/layerKind.ts';
 import { parametersIn } from './foldedUses.ts';
 import { kindOf } from './layers/index.ts';
+import { moduleOfBias } from './parameterNames.ts';
 
 export interface FoundProducts {
   readonly products: readonly Product[];
@@ -73,7 +74,7 @@ function usesOnConstants(
   for (const l of left) {
     const { node, graph, calls, args } = l;
     const isWeight = (operand: Value, stored: Value): boolean =>
-      weights.has(stored) || isParameter(stored) || (operand === node.inputs[1] && hasModuleBias(node));
+      weights.has(stored) || isParameter(stored) || (operand === node.inputs[1] && moduleOfBias(node) !== undefined);
     const found = kindOf(node)?.find(node, (operand) => {
       const traced = traceConstant(operand, args);
       return traced.kind === 'weight' && !isWeight(operand, traced.view.stored) ? { kind: 'activation' } : traced;
@@ -87,12 +88,6 @@ function usesOnConstants(
 /** Whether a constant kept a module's name. */
 const isParameter = (v: Value): boolean =>
   v.name.endsWith('.weight') || parametersIn(v).some((name) => name.endsWith('.weight'));
-
-/** Whether the bias of a module is added to a node's result: TorchScript renames the weight and keeps that name. */
-function hasModuleBias(node: Node): boolean {
-  const [use] = node.outputs[0]?.uses ?? [];
-  return use?.node.op === 'Add' && use.node.inputs.some((v) => v?.tensor !== undefined && v.name.endsWith('.bias'));
-}
 
 export const functionKey = (f: { domain: string; overload: string } & ({ op: string } | { name: string })): string =>
   `${f.domain}\u0000${'op' in f ? f.op : f.name}\u0000${f.overload}`;
