@@ -14,7 +14,14 @@ import {
 } from '../passes/index.ts';
 import type { Compiled } from './compiled.ts';
 import { labelsText } from './labelsText.ts';
-import { countsSection, layersSection, loraSection, savedSection, skippedSection } from './manifestLayers.ts';
+import {
+  copiesSection,
+  countsSection,
+  layersSection,
+  loraSection,
+  savedSection,
+  skippedSection,
+} from './manifestLayers.ts';
 import type { ResolvedOptions } from './options.ts';
 
 export interface ManifestInputs {
@@ -50,6 +57,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
     lora: loraSection(compiled, options),
     layers: layersSection(compiled),
     saved: savedSection(compiled),
+    copies: copiesSection(compiled),
     skipped: skippedSection(compiled),
     state: stateSection(compiled, options),
     inputs: inputsSection(m.model, reference, prepared, open),
