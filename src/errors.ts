@@ -241,6 +241,13 @@ export const cacheUnclear = define(
   (name: string, reason: string) => ({ message: `input "${name}" looks like a key/value cache, but ${reason}` }),
 );
 
+export const existingLora = define(
+  'EXISTING_LORA',
+  'The model already has LoRA branches, which cannot be trained on or contradict the options.',
+  'use --existing-lora keep to leave them as they are, or merge the adapter before the export (merge_and_unload in PEFT)',
+  (reason: string, node?: string, hint?: string) => ({ message: reason, node, hint }),
+);
+
 export const badOption = define(
   'BAD_OPTION',
   'An option has a value that does not work with this model or the other options.',

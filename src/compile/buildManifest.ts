@@ -15,7 +15,14 @@ import {
 import type { Compiled } from './compiled.ts';
 import { type ClassLabels, classLabels, type LabelSources } from './labelNames.ts';
 import { labelsText } from './labelsText.ts';
-import { countsSection, layersSection, loraSection, savedSection, skippedSection } from './manifestLayers.ts';
+import {
+  copiesSection,
+  countsSection,
+  layersSection,
+  loraSection,
+  savedSection,
+  skippedSection,
+} from './manifestLayers.ts';
 import type { ResolvedOptions } from './options.ts';
 
 export interface ManifestInputs {
@@ -53,6 +60,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
     lora: loraSection(compiled, options),
     layers: layersSection(compiled),
     saved: savedSection(compiled),
+    copies: copiesSection(compiled),
     skipped: skippedSection(compiled),
     state: stateSection(compiled, options),
     inputs: inputsSection(m.model, reference, prepared, open),

@@ -8,6 +8,7 @@ import { peftFiles, readPeft } from '../adapter/index.ts';
 import { checkFileTarget, createFile } from '../emit/index.ts';
 import { adapterMismatch, badOption } from '../errors.ts';
 import { writeFileAtomic } from '../formats/files.ts';
+import { peftParameter, peftPath } from '../formats/manifest.ts';
 import { writeNpz } from '../formats/npz.ts';
 import type { Combination } from '../graph/choices/package.ts';
 import { sizeOf } from '../graph/layers.ts';
@@ -31,11 +32,11 @@ import { checkTrainable } from './trainable.ts';
 
 /** Adapters of a run are PEFT directories; its initial adapter may have any format. */
 const peftAnd = (combination?: Combination): AdapterFormat => ({
-  read: (manifest, adapter) => adapterParams('', manifest, { adapter, combination }),
+  read: (manifest, adapter, directory) => adapterParams(directory, manifest, { adapter, combination }),
   readExact(manifest, directory) {
     const { tensors, saved } = readPeft(directory, manifest.lora.init);
     const layers = manifest.layers.map((layer) => {
-      const tensor = tensors.get(layer.path);
+      const tensor = tensors.get(peftPath(layer));
       if (tensor?.A.length !== sizeOf(layer.A.shape) || tensor.B.length !== sizeOf(layer.B.shape)) {
         throw adapterMismatch(`layer "${layer.path}" is missing in the adapter or has another shape`, directory);
       }
@@ -44,7 +45,7 @@ const peftAnd = (combination?: Combination): AdapterFormat => ({
       return [layer, tensor] as const;
     });
     const whole = (manifest.saved ?? []).map((s) => {
-      const tensor = saved.get(s.parameter);
+      const tensor = saved.get(peftParameter(s));
       if (tensor === undefined) throw adapterMismatch(`"${s.parameter}" is missing in the adapter`, directory);
       return [s, storedValues(s, tensor, directory)] as const;
     });

@@ -1,5 +1,5 @@
 import type { InspectedGradient, InspectedMemory, Inspection } from '../../index.ts';
-import { boundLines, precisionLine } from '../boundText.ts';
+import { boundLines, existingLine, precisionLine } from '../boundText.ts';
 import { command } from '../command.ts';
 import { compileOptions, libraryOptions, selectionOptions } from '../compileOptions.ts';
 import { bytes, count, percent, plural, table } from '../format.ts';
@@ -34,8 +34,21 @@ export const inspectCommand = command({
 });
 
 function page(found: Inspection): string {
-  const { file, opset, irVersion, layers, skipped, loss, bound, precision, totals, gradient, nearMisses, memory } =
-    found;
+  const {
+    file,
+    opset,
+    irVersion,
+    layers,
+    skipped,
+    loss,
+    bound,
+    precision,
+    totals,
+    gradient,
+    nearMisses,
+    memory,
+    existing,
+  } = found;
   const head = ['path', 'operator', 'weight', 'layout', 'in x out', 'rank', 'parameters', 'name from', 'adapted'];
   const rows = layers.map((l) => [
     l.path,
@@ -62,6 +75,7 @@ function page(found: Inspection): string {
           ),
         ]),
     `${count(totals.chosen)} of ${plural(totals.layers, 'layer')} adapted, ${count(totals.trainable)} of ${count(totals.total)} parameters trainable${share}`,
+    ...(existing === undefined ? [] : [`existing: ${existingLine(existing)}`]),
     ...(precision === undefined ? [] : [`precision: ${precisionLine(precision)}`]),
     ...boundLines(bound).map((line) => `bound: ${line}`),
     'kind' in loss

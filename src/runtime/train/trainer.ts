@@ -127,7 +127,7 @@ export async function openTrainer(
   if (threads !== undefined && !(Number.isSafeInteger(threads) && threads > 0)) {
     throw badOption(`the number of threads must be a positive integer, not ${threads}`);
   }
-  const params = adapters.read(manifest, options.adapter ?? join(directory, 'adapter'));
+  const params = adapters.read(manifest, options.adapter ?? join(directory, 'adapter'), directory);
   const { name: provider, passedOver } = await chooseProvider([options.executionProvider ?? 'cpu'].flat());
   const engine = await openEngine(directory, manifest, { provider, threads });
   await engine.setState(initialState(manifest, params));
