@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { badData } from '../../errors.ts';
 import { isMissing } from './cells.ts';
-import { type CellReader, cellReader, csvForm, decoded } from './csvForm.ts';
+import { type CellReader, cellReader, checkedText, csvForm } from './csvForm.ts';
 import {
   checkedValue,
   checkSymbols,
@@ -29,7 +29,7 @@ export async function openCsv(file: string, fields: readonly Field[], options: D
   const { delimiter, from } = form;
   const limits = { max_record_size: 2 ** 24 };
   const parser = parse({ bom: true, info: true, skip_empty_lines: true, delimiter, from_line: from, ...limits });
-  const text = Readable.from(decoded(source, file));
+  const text = Readable.from(checkedText(source, file));
   text.on('error', (error) => parser.destroy(error));
   let rows: PackedRows | undefined;
   let table: Table | undefined;

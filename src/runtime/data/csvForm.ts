@@ -67,24 +67,25 @@ function firstRecords(text: string): [Map<string, number>, Map<string, number>] 
   return records;
 }
 
-/** The text of a file, piece by piece. Errors: BAD_DATA for bytes that are not UTF-8, with their line. */
-export async function* decoded(source: AsyncIterable<unknown>, file: string): AsyncGenerator<string> {
+/** The bytes of a file, piece by piece. Errors: BAD_DATA for bytes that are not UTF-8, with their line. */
+export async function* checkedText(source: AsyncIterable<unknown>, file: string): AsyncGenerator<Uint8Array> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
+  const isWrong = (chunk?: Uint8Array): boolean => {
+    try {
+      decoder.decode(chunk, { stream: chunk !== undefined });
+      return false;
+    } catch {
+      return true;
+    }
+  };
   let line = 1;
   for await (const chunk of source) {
     if (!(chunk instanceof Uint8Array)) continue;
-    try {
-      yield decoder.decode(chunk, { stream: true });
-    } catch {
-      throw notUtf8(file, line + wrongLine(chunk));
-    }
+    if (isWrong(chunk)) throw notUtf8(file, line + wrongLine(chunk));
     line += newlines(chunk);
+    yield chunk;
   }
-  try {
-    yield decoder.decode();
-  } catch {
-    throw notUtf8(file, line);
-  }
+  if (isWrong()) throw notUtf8(file, line);
 }
 
 export const notUtf8 = (file: string, line: number): Error =>
@@ -135,6 +136,7 @@ export function cellReader(
   { delimiter }: CsvForm,
   onNotice: (text: string) => void = () => {},
 ): CellReader {
+  const isComma = delimiter === ',';
   /** The first cells with a decimal point, with a comma, and with a comma that may separate thousands. */
   let point: string | undefined;
   let comma: string | undefined;
@@ -144,25 +146,25 @@ export function cellReader(
   return {
     read(cell, where) {
       const text = cell.trim();
+      if (decimalPoint.test(text)) {
+        const value = Number(text);
+        if (!isComma && text.includes('.')) {
+          if (comma !== undefined || unclear !== undefined) throw mixed(text, where(), comma ?? unclear ?? '');
+          point ??= `"${text}" (${where()})`;
+        }
+        if (Number.isSafeInteger(value)) return value;
+        // Too large for any type.
+        if (!Number.isFinite(value)) return undefined;
+        return /^[+-]?\d+$/.test(text) ? BigInt(text.replace('+', '')) : value;
+      }
       if (/^(true|false)$/i.test(text)) return text.toLowerCase() === 'true';
-      if (delimiter !== ',' && decimalComma.test(text)) {
-        if (point !== undefined) throw mixed(text, where(), point);
-        if (comma === undefined && !thousands.test(text)) {
-          comma = `"${text}" (${where()})`;
-          onNotice(`${file}: decimals follow a comma`);
-        } else if (comma === undefined) unclear ??= `${where()}: "${text}"`;
-        return Number(text.replace(',', '.'));
-      }
-      if (!decimalPoint.test(text)) return infinity(text);
-      if (text.includes('.')) {
-        if (comma !== undefined || unclear !== undefined) throw mixed(text, where(), comma ?? unclear ?? '');
-        point ??= `"${text}" (${where()})`;
-      }
-      const value = Number(text);
-      // Too large for any type.
-      if (!Number.isFinite(value)) return undefined;
-      if (/^[+-]?\d+$/.test(text) && !Number.isSafeInteger(value)) return BigInt(text.replace('+', ''));
-      return value;
+      if (isComma || !decimalComma.test(text)) return infinity(text);
+      if (point !== undefined) throw mixed(text, where(), point);
+      if (comma === undefined && !thousands.test(text)) {
+        comma = `"${text}" (${where()})`;
+        onNotice(`${file}: decimals follow a comma`);
+      } else if (comma === undefined) unclear ??= `${where()}: "${text}"`;
+      return Number(text.replace(',', '.'));
     },
     finish() {
       if (unclear !== undefined && comma === undefined)
