@@ -207,7 +207,6 @@ decompose('com.microsoft.GroupQueryAttention', ({ node, inputs, attrs, g }) => {
     [16, 'queries of several lengths'],
   ] as const)
     if (inputs[i] !== undefined) refuse(node, what);
-  if (attrs.sliding_window_cache === 1) refuse(node, 'a cache that is a sliding window');
   const [heads, groups] = [attrs.num_heads ?? 1, attrs.kv_num_heads ?? 1];
   const queries = g.length(query, 1);
   const [q0, k0, v]: Operands =
@@ -218,6 +217,7 @@ decompose('com.microsoft.GroupQueryAttention', ({ node, inputs, attrs, g }) => {
   // [batch, 1, 1, 1]: the number of keys of each row, and of earlier ones among them. A first prompt has none of these.
   const known = g.Add(g.Reshape(asInt64(g, seqlens), g.ints([-1, 1, 1, 1])), g.int(1));
   const empty = pastKey === undefined || g.length(pastKey, 2) === 0;
+  if (attrs.sliding_window_cache === 1 && !empty) refuse(node, 'a cache that is a sliding window and not empty');
   const isPrompt = (): Value => g.Equal(g.Reshape(asInt64(g, total), g.ints([1])), g.vector([queries]));
   const before = empty ? g.int(0) : g.Where(isPrompt(), g.int(0), g.Sub(known, g.vector([queries])));
 
