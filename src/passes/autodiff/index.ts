@@ -9,6 +9,7 @@ import './gradients/conv.ts';
 import './gradients/dropout.ts';
 import './gradients/einsum.ts';
 import './gradients/elementwise.ts';
+import './gradients/experts.ts';
 import './gradients/gelu.ts';
 import './gradients/indexing.ts';
 import './gradients/joined.ts';
@@ -23,6 +24,7 @@ import './gradients/reduce.ts';
 import './gradients/sampling.ts';
 import './gradients/signal.ts';
 import './gradients/spatial.ts';
+import './gradients/stateful.ts';
 
 export { pending, renamed } from './pending.ts';
 export { type GradientObserver, gradientState, stopReason } from './rules.ts';
