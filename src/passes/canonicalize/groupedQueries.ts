@@ -14,6 +14,8 @@ import { rewriteNodes } from '../common/rewriteNodes.ts';
 const at = { query: 0, key: 1, value: 2, past: 3, queryNorm: 14, keyNorm: 15 } as const;
 /** In a graph without a cache the attribute makes no difference to the results. */
 const windowed = 'sliding_window_cache';
+/** Those of the norms, some of which release 1.30 does not know. */
+const epsilons: ReadonlySet<string> = new Set(['qk_norm_epsilon', 'q_norm_epsilon', 'k_norm_epsilon']);
 
 /** In place, bodies included; new nodes of the main graph are detached until `graph.adopt()`. */
 export function plainGroupedQueries(graph: Graph, builder: Builder): void {
@@ -26,7 +28,9 @@ export function plainGroupedQueries(graph: Graph, builder: Builder): void {
     if (heir === undefined) return;
     heir.name = node.name;
     heir.docString = node.docString;
-    for (const [name, attr] of node.attrs) if (name !== windowed || hasPast(node)) heir.attrs.set(name, attr);
+    const isLeft = (name: string): boolean =>
+      (name === windowed && !hasPast(node)) || (epsilons.has(name) && heir.inputs[at.queryNorm] === undefined);
+    for (const [name, attr] of node.attrs) if (!isLeft(name)) heir.attrs.set(name, attr);
     for (const [name, value] of node.metadata) heir.metadata.set(name, value);
     for (const [i, v] of made.entries()) {
       const y = node.outputs[i];

@@ -94,7 +94,7 @@ function activated(node: Node, b: Builder, x: Value, { up, other }: Expert, attr
   if (fusion === 0 && other === undefined) refuse(node, 'swiglu of one projection that is not fused');
   const [g, l] = fusion === 0 && other !== undefined ? [first, projected(b, x, other)] : halves(b, first, fusion === 1);
   const finite = limit !== undefined && Number.isFinite(limit);
-  const gate = finite ? b.Min([g, b.like(g, limit)]) : g;
+  const gate = finite ? b.Clip(g, undefined, b.like(g, limit)) : g;
   const linear = finite ? b.Clip(l, b.like(l, -limit), b.like(l, limit)) : l;
   const shifted = beta === 0 ? linear : b.Add(linear, b.like(linear, beta));
   return b.Mul(b.Mul(gate, b.Sigmoid(scaled(b, gate, alpha))), shifted);
