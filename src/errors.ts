@@ -149,11 +149,12 @@ export const unsupportedVersion = define(
 
 export const externalDataOutside = define(
   'EXTERNAL_DATA_OUTSIDE',
-  "A tensor's external data is outside the model's folder: an absolute path, a path with .., a link, or a loader's private address.",
+  "A tensor's external data is outside the model's folder: an absolute path, a path with .., a link that leads out, or a loader's private address.",
   "put the data file beside the model and store its bare name as the tensor's location",
-  (tensor: string, location: string, reason: string, file?: string) => ({
+  (tensor: string, location: string, reason: string, file?: string, hint?: string) => ({
     message: `external data of tensor "${tensor}" at "${location}" is refused: ${reason}`,
     file,
+    hint,
   }),
 );
 
@@ -192,7 +193,7 @@ export const textUnsupported = define(
 
 export const noLayers = define(
   'NO_LAYERS',
-  'The model has no MatMul, Gemm or MatMulNBits with a constant weight that could be adapted, and no other layer was selected.',
+  'The model has no MatMul or Gemm with a constant weight, plain or quantized, that could be adapted, and no other layer was selected.',
   'loraify inspect lists the weighted operators and why each was skipped; --target also takes Conv, Gather and Attention layers',
   (reason: string, file?: string) => ({ message: reason, file }),
 );

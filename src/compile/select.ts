@@ -7,7 +7,7 @@ import { matching } from '../formats/peftPattern.ts';
 import { type InitKind, type Scaling, scalings } from '../graph/choices/compile.ts';
 import { layerOp, sizeOf, weightText } from '../graph/layers.ts';
 import { graphsOf, type Layer, type Model, nameGiver, namesIn } from '../graph/model.ts';
-import { type Candidate, type Chosen, patternValue, selector, unmatched } from '../passes/index.ts';
+import { type Candidate, type Chosen, foldedFrom, patternValue, selector, unmatched } from '../passes/index.ts';
 import type { Selection } from './compiled.ts';
 import { inline, startOf } from './initialFactors.ts';
 
@@ -65,6 +65,8 @@ export function selectLayers(model: Model, candidates: readonly Candidate[], opt
     const inputs = candidate.in * sizeOf(candidate.kernel ?? []);
     if (rank > Math.min(inputs, candidate.out))
       warnings.push(`rank ${rank} of "${path}" is more than its weight [${inputs}, ${candidate.out}] can use`);
+    if (candidate.folded !== undefined)
+      warnings.push(`${foldedText(candidate.folded, path)}: the adapter does not act there. ${unfolded}`);
     const layer = layerOf(candidate, rank, alpha, scaleOf(options.scaling, alpha, rank), options.dora, names);
     return [{ candidate, layer, ...startOf(options, candidate, layer) }];
   });
@@ -90,10 +92,14 @@ export function selectFromAdapter(
   const names = nameGiver(namesIn(graphsOf(model)));
   const byCandidate = new Map<Candidate, string>();
   const missing: string[] = [];
+  const computed = foldedFrom(model);
   const { layers, warnings } = adapter.layersFor(candidates);
   for (const [path, layer] of layers) {
     const alike = candidates.filter((c) => layerOp(c.op).form === layer.form);
     const found = matching(alike, path) ?? matching(candidates, path);
+    const [constant] = computed.get(`${path}.weight`) ?? [];
+    if (found === undefined && constant !== undefined)
+      throw adapterMismatch(`the exporter folded layer "${path}" into the constant "${constant.name}"`, file, unfolded);
     if (found === undefined) missing.push(`${peftKeysText(path, layer.form)}${nearest(path, candidates)}`);
     else if (byCandidate.has(found))
       throw adapterMismatch(`"${path}" and "${byCandidate.get(found)}" both fit layer "${found.path}"`, file);
@@ -118,6 +124,8 @@ export function selectFromAdapter(
         `${peftKeysText(key ?? '', found.form)} are for a weight ${weightText(found)}, but layer "${candidate.path}" is ${own}`,
         file,
       );
+    if (candidate.folded !== undefined)
+      throw adapterMismatch(foldedText(candidate.folded, candidate.path), file, unfolded);
     const layer = layerOf(candidate, found.rank, found.alpha, found.scale, found.magnitude !== undefined, names);
     return [{ candidate, layer, ...inline(layer, found) }];
   });
@@ -129,6 +137,11 @@ export function selectFromAdapter(
     settings: adapter.settings ?? { rank, alpha, scaling: 'standard', otherFields: {} },
   };
 }
+
+/** The reason why only a part of a layer's uses can get a branch. */
+const foldedText = (constant: string, path: string): string =>
+  `layer "${path}" is also applied to constants, and the exporter stored the result ("${constant}")`;
+const unfolded = 'Export without constant folding (torch.onnx.export(..., optimize=False)) to adapt it there';
 
 const nearest = (path: string, candidates: readonly Candidate[]): string =>
   didYouMean(

@@ -19,7 +19,15 @@ export const manifestName = 'loraify.json';
 export const manifestFormat = 'loraify/1';
 
 const count = z.int().nonnegative();
-/** The bare name of a file of the package: a path cannot leave its folder. */
+/** A path below the package's folder, with `/` between its parts: it cannot leave the folder. */
+const filePath = z
+  .string()
+  .regex(/^[^\\\0]+$/)
+  .refine(
+    (path) => path.split('/').every((part) => !['', '.', '..'].includes(part)),
+    'must be the path of a file in the package',
+  );
+/** The bare name of a file of the package. */
 const fileName = z
   .string()
   .regex(/^[^/\\\0]+$/)
@@ -97,7 +105,7 @@ const schema = z.object({
     sha256: z.string().regex(/^[0-9a-f]{64}$/),
     opset: z.int(),
     /** The source's own external data files, copied into the package unless its weights are rounded. */
-    data: z.array(fileName).optional(),
+    data: z.array(filePath).optional(),
     /** The path of the source relative to the package's folder, if a merge needs it. */
     path: z.string().optional(),
   }),

@@ -27,6 +27,7 @@ export type { Absent, Binding, Bindings, Wanted } from './normalize/bind/index.t
 export { computesIn, narrowsActivations } from './precision/computesIn.ts';
 export { roundWeights, type Stored } from './precision/halfWeights.ts';
 export { type Candidate, type Candidates, type Chosen, findCandidates } from './select/candidates.ts';
+export { foldedFrom } from './select/foldedUses.ts';
 export { findParameters, type Parameter, parametersOf } from './select/parameters.ts';
 export { patternValue, selector, unmatched } from './select/selection.ts';
 export { buildTraining } from './training/build.ts';

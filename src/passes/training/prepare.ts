@@ -20,8 +20,9 @@ import type { StateLayout } from './stateLayout.ts';
 /** `adapted` is not changed. Throws if normalization, shape inference or the loss does not allow training. */
 export function prepare(adapted: Model, layout: StateLayout, options: TrainingOptions): Prepared {
   const { target, stored, dropout, misses, onPass } = options;
-  const { model, bindings } = normalizedFor(adapted, options);
-  const c: PrepareContext = { model, target, stored, dropout, misses, notes: [] };
+  const notes: string[] = [];
+  const { model, bindings } = normalizedFor(adapted, options, notes);
+  const c: PrepareContext = { model, target, stored, dropout, misses, notes };
   runStage(canonicalization, c, onPass);
   const chosen = chooseLoss(model.graph, options.choice);
   const names = finalNames(model, chosen);
@@ -50,13 +51,20 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
 }
 
 /** A normalized copy, and the inputs that were bound during normalization. */
-function normalizedFor(adapted: Model, options: TrainingOptions): { model: Model; bindings: Bindings } {
+function normalizedFor(
+  adapted: Model,
+  options: TrainingOptions,
+  notes: string[],
+): { model: Model; bindings: Bindings } {
   const { model } = cloneModel(adapted);
   let bindings: Bindings = { bound: [], tokens: undefined, longest: undefined, absent: new Map() };
   normalize(model, {
     ...(options.opset === undefined ? {} : { opset: options.opset }),
     bind: (m) => {
       bindings = bindInputs(m, options.bind, options.choice.lossOutput);
+    },
+    report: (text) => {
+      notes.push(text);
     },
     onPass: options.onPass,
   });
