@@ -4,6 +4,7 @@ import './gradients/attention.ts';
 import './gradients/contribAttention.ts';
 import './gradients/contribFused.ts';
 import './gradients/contribNorm.ts';
+import './gradients/contribRotary.ts';
 import './gradients/control.ts';
 import './gradients/conv.ts';
 import './gradients/dropout.ts';
