@@ -142,7 +142,7 @@ export const noOpset = define(
 
 export const unsupportedVersion = define(
   'UNSUPPORTED_VERSION',
-  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 3 to 13, opset 7 to 26).',
+  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 3 to 14, opset 7 to 26).',
   'convert the model with onnx.version_converter, or export it with an opset between 11 and 21',
   (what: string, place: ErrorPlace = {}) => ({ message: what, ...place }),
 );
@@ -226,11 +226,25 @@ export const badLoss = define(
   (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
 );
 
+export const lossUnreached = define(
+  'LOSS_UNREACHED',
+  'No gradient of the loss reaches any layer: every path between both passes through an operator without a derivative, such as ArgMax, Round, a comparison or a cast to integers.',
+  'put the loss on an output that layers reach through differentiable operators (--loss-output); loraify inspect --grad shows where a gradient stops',
+  (reason: string) => ({ message: reason }),
+);
+
 export const cacheUnclear = define(
   'CACHE_UNCLEAR',
   'An input is named like a key/value cache, but neither its shape nor the operators that read it determine its value before the first token.',
   'bind it with --bind NAME=empty, zeros, ones or a FILE, or keep it as an input with --bind NAME=input',
   (name: string, reason: string) => ({ message: `input "${name}" looks like a key/value cache, but ${reason}` }),
+);
+
+export const existingLora = define(
+  'EXISTING_LORA',
+  'The model already has LoRA branches, which cannot be trained on or contradict the options.',
+  'use --existing-lora keep to leave them as they are, or merge the adapter before the export (merge_and_unload in PEFT)',
+  (reason: string, node?: string, hint?: string) => ({ message: reason, node, hint }),
 );
 
 export const badOption = define(

@@ -9,6 +9,15 @@ export function boundLines(bound: Manifest['bound'] = []): string[] {
   return [...names].map(([value, list]) => `${shortList(list)}: ${value}`);
 }
 
+const uses = {
+  train: 'is trained on: its rank, scale and modules replace the options',
+  keep: 'stays as it is, and new branches are trained beside it',
+} as const;
+
+/** LoRA that the model already has. */
+export const existingLine = ({ use, modules }: NonNullable<Manifest['lora']['existing']>): string =>
+  `LoRA on ${shortList(modules)} ${uses[use]}`;
+
 function shortList(names: readonly string[]): string {
   return names.length <= 3 ? names.join(', ') : `${names[0]} … ${names.at(-1)} (${names.length})`;
 }

@@ -6,6 +6,7 @@ import { badOption, fileNotFound } from '../errors.ts';
 import { recordOf } from '../graph/choices/choice.ts';
 import {
   emits,
+  existingLoras,
   inits,
   type OptimizerOption,
   optimizerOptions,
@@ -103,6 +104,11 @@ export const selectionOptions = {
   alphaPattern: table({ describe: 'PATH=ALPHA,... alphas that differ from --alpha', group: adapter }),
   adapter: text({
     describe: 'PEFT directory to start from; its ranks, alphas and targets replace those options',
+    group: adapter,
+  }),
+  existingLora: choice(existingLoras, {
+    describe: 'use of LoRA branches that the model already has',
+    default: 'train',
     group: adapter,
   }),
   dora: flag({ describe: 'train weight-decomposed layers (DoRA)', group: adapter }),

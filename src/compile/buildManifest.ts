@@ -13,7 +13,15 @@ import {
   type Stored,
 } from '../passes/index.ts';
 import type { Compiled } from './compiled.ts';
-import { countsSection, layersSection, loraSection, savedSection, skippedSection } from './manifestLayers.ts';
+import { labelsText } from './labelsText.ts';
+import {
+  copiesSection,
+  countsSection,
+  layersSection,
+  loraSection,
+  savedSection,
+  skippedSection,
+} from './manifestLayers.ts';
 import type { ResolvedOptions } from './options.ts';
 
 export interface ManifestInputs {
@@ -49,6 +57,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
     lora: loraSection(compiled, options),
     layers: layersSection(compiled),
     saved: savedSection(compiled),
+    copies: copiesSection(compiled),
     skipped: skippedSection(compiled),
     state: stateSection(compiled, options),
     inputs: inputsSection(m.model, reference, prepared, open),
@@ -132,7 +141,7 @@ function labelsSection(
 
 function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): Manifest['loss'] {
   if (prepared === undefined) return undefined;
-  const { kind, output, tensor, reason, classAxis, classes } = prepared.choice;
+  const { kind, output, tensor, reason, classAxis, classes, tokens } = prepared.choice;
   const { ignoreIndex, labelSmoothing, classWeights } = options;
   const params = lossParamsOf(kind, options);
   return defined({
@@ -145,6 +154,9 @@ function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): 
     ignoreIndex,
     labelSmoothing,
     classWeights,
+    labels: labelsText(prepared.choice, ignoreIndex),
+    tokens,
+    unreached: prepared.unreached.length === 0 ? undefined : [...prepared.unreached],
     params: Object.keys(params).length === 0 ? undefined : params,
   });
 }

@@ -161,5 +161,5 @@ function warningsOf({ selection, prepared, stored }: Compiled, options: Resolved
     type === undefined || stored !== undefined
       ? []
       : [`--precision ${options.precision} changes nothing: the weights are ${type} already`];
-  return [...selection.warnings, ...same, ...(prepared?.notes ?? [])];
+  return [...selection.warnings, ...same, ...(prepared?.notes ?? []), ...(prepared?.warnings ?? [])];
 }

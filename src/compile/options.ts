@@ -5,6 +5,7 @@ import { badOption, notTaken } from '../errors.ts';
 import { keysOf, recordOf } from '../graph/choices/choice.ts';
 import {
   emits,
+  existingLoras,
   type GraphKind,
   graphKinds,
   inits,
@@ -60,6 +61,8 @@ const schema = z.strictObject({
   alphaPattern: z.record(z.string(), finite).default({}),
   /** A PEFT directory to start from; its ranks, alphas and targets replace the options'. */
   adapter: z.string().optional(),
+  /** The use of LoRA that the model already has. */
+  existingLora: z.enum(keysOf(existingLoras)).default('train'),
   /** The share of a branch's input that is dropped in each training step; absent: the adapter's, else 0. */
   dropout: fraction.optional(),
   /** Weight-decomposed layers (DoRA): each has a trained magnitude for the weights of every output. */

@@ -39,3 +39,11 @@ describe('external data', () => {
     await works(join(cwd, 'a/model.onnx'), join(cwd, 'p'));
   });
 });
+
+it('ir-version-14: graphs are written with the IR version that ONNX Runtime reads', async () => {
+  const cwd = caseFolder('ir-version-14');
+  const out = join(cwd, 'p');
+  const { manifest } = await compile(join(cwd, 'model.onnx'), { rank: 2, out });
+  for (const file of Object.values(manifest.graphs).filter((f) => f !== undefined))
+    await (await InferenceSession.create(join(out, file), { logSeverityLevel: 4 })).release();
+});

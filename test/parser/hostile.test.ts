@@ -61,7 +61,7 @@ const cases: Readonly<Record<string, readonly [string, Uint8Array]>> = {
   'no IR version': ['BAD_PROTOBUF', concat(message(8, number(2, 17)), message(7, x, relu, y))],
   'two graphs': ['BAD_PROTOBUF', concat(ok, message(7, x, relu, y))],
   'IR 2': ['UNSUPPORTED_VERSION', concat(number(1, 2), ok.subarray(2))],
-  'IR 14': ['UNSUPPORTED_VERSION', concat(number(1, 14), ok.subarray(2))],
+  'IR 15': ['UNSUPPORTED_VERSION', concat(number(1, 15), ok.subarray(2))],
   'opset 6': ['UNSUPPORTED_VERSION', concat(number(1, 8), message(8, number(2, 6)), message(7, x, relu, y))],
   'opset 27': ['UNSUPPORTED_VERSION', concat(number(1, 8), message(8, number(2, 27)), message(7, x, relu, y))],
   'no opset': ['NO_OPSET', concat(number(1, 8), message(7, x, relu, y))],

@@ -9,6 +9,7 @@ export const evalCommand = command({
   async run({ package: directory, ...options }, out) {
     const { evaluate } = await import('../../index.ts');
     const { provider, ...found } = await evaluate(directory, options);
+    for (const warning of found.warnings ?? []) out.warn(warning);
     const { loss, examples } = found;
     const parts = [`loss ${short(loss)}`, ...metricsText(found), `${plural(examples, 'example')} on ${provider}`];
     out.result(parts.join(', '), { ...found, provider });

@@ -12,6 +12,8 @@ import { type ParameterNames, parameterNames } from './parameterNames.ts';
 /** A weight with all nodes that read it: a layer if it is selected. */
 export interface Candidate {
   readonly path: string;
+  /** The path of its module: equal to `path`, unless several weights have one. */
+  readonly module: string;
   readonly from: ModulePath['from'];
   readonly products: readonly Product[];
   readonly in: number;
@@ -32,6 +34,8 @@ export interface Candidate {
 export interface Candidates {
   readonly candidates: readonly Candidate[];
   readonly skipped: readonly Skipped[];
+  /** The skipped nodes that read the weight of a candidate in another way. */
+  readonly apart: readonly { readonly node: string; readonly stored: Value }[];
 }
 
 /**
@@ -42,7 +46,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
   const { products, skipped } = findProducts(model);
   const names = parameterNames(model);
   const groups = new Map<string, Product[]>();
-  const refused: Skipped[] = [];
+  const refused: (Skipped & { readonly stored: Value })[] = [];
   const serials = new Map<Value, number>();
   /**
    * A table that an embedding and a MatMul share is two layers: the update of one does not apply to the other. The
@@ -62,6 +66,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
       refused.push({
         node: p.node.label,
         op: p.node.op,
+        stored: p.weight.stored,
         reason: `weight "${p.weight.stored.name}" is read as another matrix shape by "${first.node.label}"`,
       });
   }
@@ -82,6 +87,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
   const candidates = lists.map(
     ({ group, first }, i): Candidate => ({
       path: unique[i] ?? first.node.label,
+      module: paths[i]?.path ?? first.node.label,
       from: paths[i]?.from ?? 'fallback',
       products: group,
       in: first.in,
@@ -95,7 +101,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
       nodes: [...new Set(group.map((p) => [...p.calls.map((c) => c.node.label), p.node.label].join('/')))],
     }),
   );
-  return { candidates, skipped: [...skipped, ...refused] };
+  return { candidates, skipped: [...skipped, ...refused.map(({ stored, ...rest }) => rest)], apart: refused };
 }
 
 /** The uses of one weight, split by module if `separate` names the modules. */
@@ -120,6 +126,8 @@ const agrees = (a: Product, b: Product): boolean =>
 export interface Chosen {
   readonly candidate: Candidate;
   readonly layer: Layer;
+  /** The module's path in PEFT's files; absent: the layer's path. */
+  readonly peft?: string | undefined;
   readonly A: Tensor;
   readonly B: Tensor;
   /** The magnitude of a DoRA layer: float32 [out]. */

@@ -107,7 +107,7 @@ function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
   for (const v of values) {
     const list = pythonList(v.metadata.get('pkg.onnxscript.optimizer.folded_from'));
     const weight = list.find((s) => s.endsWith('.weight'));
-    if (weight !== undefined) return weight.slice(0, -'.weight'.length);
+    if (weight !== undefined) return dropWrapper(weight.slice(0, -'.weight'.length));
   }
   return undefined;
 }
@@ -118,7 +118,7 @@ function fromInitializer(name: string): string | undefined {
     /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight(?:_transposed|_quantized|_Bnb4|(?:_DQ)?_Q\d+)?$/.exec(
       name,
     );
-  return hit?.[1];
+  return dropWrapper(hit?.[1]);
 }
 
 /** The torch exporter's scopes: the last entry names the node itself or, in other writers, its module. */
@@ -128,6 +128,10 @@ function fromScopes(node: Node): string | undefined {
   const script = pythonList(node.metadata.get('pkg.onnxscript.name_scopes')).filter((s) => s !== '');
   return script.length === 0 ? undefined : dropWrapper(script.join('.'));
 }
+
+/** All modules that the exporter's metadata name as holding a node, the innermost first. */
+export const scopesOf = (node: Node): string[] =>
+  pythonList(node.metadata.get('pkg.torch.onnx.name_scopes')).slice(0, -1).reverse();
 
 /** `/model/layers.0/self_attn/q_proj/MatMul` -> model, layers.0, self_attn, q_proj. */
 function scopesIn(name: string): string[] {

@@ -4,6 +4,7 @@
  *
  * Longer than 300 lines because all passes should be readable in order in one place.
  */
+
 import { createBuilder } from '../../graph/builder.ts';
 import type { AdapterInputs } from '../../graph/choices/package.ts';
 import type { HalfType } from '../../graph/rounding.ts';
@@ -20,6 +21,7 @@ import { joinLayers } from '../canonicalize/joined.ts';
 import { compactNorms } from '../canonicalize/norms.ts';
 import { compactSilu } from '../canonicalize/silu.ts';
 import { splitSlices } from '../canonicalize/sliceToSplit.ts';
+import { writtenIrVersion } from '../common/irVersion.ts';
 import type { Condition, Pass, PassContext, Stage } from '../common/pass.ts';
 import type { NearMisses } from '../common/patternSearch.ts';
 import { type Target, takesFused } from '../common/target.ts';
@@ -126,7 +128,7 @@ const lowerBranches: Pass<PassContext> = {
   run: ({ model }) => {
     lowerModelGraph(model);
     // Initializers that are not inputs exist since IR 4.
-    model.irVersion = Math.max(model.irVersion, 4);
+    model.irVersion = writtenIrVersion(model.irVersion, 4);
   },
 };
 

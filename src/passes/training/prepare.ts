@@ -9,12 +9,14 @@ import { isDropout } from '../dialect/dropout.ts';
 import { type ChosenLoss, chooseLoss } from '../loss/chooseLoss.ts';
 import { needsLossScale } from '../loss/lossScale.ts';
 import { type Bindings, bindInputs } from '../normalize/bind/index.ts';
+import { cacheKind } from '../normalize/bind/names.ts';
 import { normalize } from '../normalize/index.ts';
 import { narrowsActivations } from '../precision/computesIn.ts';
 import { buildGrad } from './build.ts';
 import { finalNames } from './names.ts';
 import { canonicalization, joining, type PrepareContext } from './pipeline.ts';
 import type { Prepared, TrainingOptions } from './prepared.ts';
+import { reachedByLayers, unreachedFrom, unreachedWarning } from './reach.ts';
 import type { StateLayout } from './stateLayout.ts';
 
 /** `adapted` is not changed. Throws if normalization, shape inference or the loss does not allow training. */
@@ -24,7 +26,11 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   const { model, bindings } = normalizedFor(adapted, options, notes);
   const c: PrepareContext = { model, target, stored, dropout, misses, notes };
   runStage(canonicalization, c, onPass);
-  const chosen = chooseLoss(model.graph, options.choice);
+  const reached = reachedByLayers(model.graph, layout);
+  const cached = bindings.bound.some((b) => cacheKind(b.name) !== undefined);
+  const chosen = chooseLoss(model.graph, options.choice, { reached, cached });
+  const unreached = unreachedFrom(chosen.tensor, reached, layout);
+  const doubt = unreachedWarning(chosen.output.name, unreached, layout.slots.length);
   const names = finalNames(model, chosen);
   runStage(joining, c, onPass);
   let gradient: Model | undefined;
@@ -36,6 +42,8 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
     options,
     bindings,
     notes: c.notes,
+    warnings: [...(chosen.warnings ?? []), ...(doubt === undefined ? [] : [doubt])],
+    unreached,
     lossScaled: needsLossScale(model.graph, chosen.tensor, narrowsActivations(target)),
     seeded: [...model.graph.allNodes()].some(isDropout),
     choice: {
@@ -44,7 +52,10 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
       tensor: chosen.tensor.name,
       reason: chosen.reason,
       classAxis: chosen.classAxis,
+      shape: chosen.tensor.shape,
+      dtype: chosen.tensor.dtype,
       classes: classesOf(chosen),
+      tokens: chosen.tokens,
     },
   };
   return prepared;
