@@ -17,6 +17,7 @@ import { absorbBiases } from '../canonicalize/absorbBiases.ts';
 import { canonicalize } from '../canonicalize/adaptedForm.ts';
 import { compactGelu } from '../canonicalize/gelu.ts';
 import { groupHeads } from '../canonicalize/groupedHeads.ts';
+import { plainGroupedQueries } from '../canonicalize/groupedQueries.ts';
 import { joinLayers } from '../canonicalize/joined.ts';
 import { compactNorms } from '../canonicalize/norms.ts';
 import { compactSilu } from '../canonicalize/silu.ts';
@@ -208,6 +209,13 @@ export const canonicalization: Stage<PrepareContext> = {
       run: ({ model }) => {
         hoistWeights(model.graph);
         inferShapes(model.graph);
+      },
+    },
+    {
+      name: 'grouped-queries',
+      why: 'ONNX Runtime refuses or cannot run some forms of GroupQueryAttention without a cache; runs before types, because its nodes may need other ones',
+      run: (c) => {
+        plainGroupedQueries(c.model.graph, builderOf(c));
       },
     },
     {
