@@ -74,7 +74,8 @@ export function didYouMean(wanted: string, known: Iterable<string>, most = 3): s
   return near.length === 0 ? '' : `, did you mean ${near.join(' or ')}?`;
 }
 
-function editDistance(a: string, b: string): number {
+/** The number of letters to insert, remove or replace. */
+export function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
@@ -356,7 +357,7 @@ export const badData = define(
   'BAD_DATA',
   "A data file does not match the package's inputs and labels, or is malformed.",
   'loraify.json of the package lists the inputs and labels with types and shapes',
-  (reason: string, file?: string) => ({ message: reason, file }),
+  (reason: string, file?: string, hint?: string) => ({ message: reason, file, hint }),
 );
 
 export const providerMissing = define(

@@ -4,9 +4,9 @@
  */
 
 import { opsetTooLow, unsupportedVersion } from '../../errors.ts';
+import { writtenIrVersion } from '../../graph/irVersion.ts';
 import type { Model, Node } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';
-import { writtenIrVersion } from '../common/irVersion.ts';
 import { type OnPass, type PassContext, runStage, type Stage } from '../common/pass.ts';
 import { inferNode, inferShapes } from '../shapes/index.ts';
 import { removeDead, removeEmptyParts, removeIdentities } from './cleanup.ts';

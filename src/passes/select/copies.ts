@@ -14,8 +14,10 @@ import type { Product } from '../dialect/layerKind.ts';
 import { findProducts } from './findProducts.ts';
 import { parametersIn } from './foldedUses.ts';
 import { layerOpOf } from './layers/index.ts';
-import { modulePath } from './modulePaths.ts';
-import { type ParameterNames, parameterNames } from './parameterNames.ts';
+import { type ModulePath, modulePath } from './modulePaths.ts';
+import { parameterNames } from './parameterNames.ts';
+
+type PathOf = (p: Product) => ModulePath;
 
 /** A stored weight that repeats another. */
 export interface Copy {
@@ -44,12 +46,14 @@ export interface JoinedCopy extends Copy {
 
 /** The copies of layers' weights. Only weights of equal origin are read. */
 export function findCopies(model: Model): Copy[] {
-  const names = parameterNames(model);
   const groups = new Map<string, Product[]>();
+  const names = parameterNames(model);
+  const pathOf = (p: Product): ModulePath => modulePath(p, { preferNode: true, names });
   for (const p of findProducts(model).products) {
     const { stored } = p.weight;
     if (!isOwn(model, stored)) continue;
-    const key = `${layerOp(layerOpOf(p.node)).form}:${isFloat(p.weight.tensor.dtype) ? '' : p.node.op}:${originOf(p, names)}`;
+    const { form } = layerOp(layerOpOf(p.node));
+    const key = `${form}:${isFloat(p.weight.tensor.dtype) ? '' : p.node.op}:${originOf(p, pathOf)}`;
     const group = groups.get(key) ?? [];
     if (group.every((other) => other.weight.stored !== stored)) groups.set(key, [...group, p]);
   }
@@ -58,7 +62,7 @@ export function findCopies(model: Model): Copy[] {
     const firsts: Product[] = [];
     return group.flatMap((p): Copy[] => {
       for (const first of firsts) {
-        if (!sameOrigin(first, p, names)) continue;
+        if (!sameOrigin(first, p, pathOf)) continue;
         const transposed = repeats(first, p);
         if (transposed === undefined || known.has(p.weight.stored) || known.has(first.weight.stored)) continue;
         known.add(p.weight.stored);
@@ -115,9 +119,9 @@ const isOwn = ({ graph }: Model, v: Value): boolean =>
   (v.producer === undefined ? graph.initializers.includes(v) : v.producer.graph === graph);
 
 /** Products of different keys never have one weight. */
-function originOf(p: Product, names: ParameterNames): string {
+function originOf(p: Product, pathOf: PathOf): string {
   const parameter = parameterOf(p);
-  return parameter === undefined ? `path ${moduleOf(p, names).map(bare).join('.')}` : `parameter ${parameter}`;
+  return parameter === undefined ? `path ${pathOf(p).path.split('.').map(bare).join('.')}` : `parameter ${parameter}`;
 }
 
 /** The parameters that the weight was made of: what the exporter recorded, or the name that it kept. */
@@ -127,9 +131,6 @@ function parameterOf({ weight: { stored, chain } }: Product): string | undefined
   return /^[A-Za-z_]\w*(?:\.\w+)*\.(?:\w*weight|kernel)$/.test(stored.name) ? stored.name : undefined;
 }
 
-const moduleOf = (p: Product, names: ParameterNames): string[] =>
-  modulePath(p, { preferNode: true, names }).path.split('.');
-
 /** The name of a module's first call: exporters number the calls, as `ffn` and `ffn_1`. */
 const bare = (segment: string): string => segment.replace(/_\d+$/, '');
 
@@ -137,10 +138,10 @@ const bare = (segment: string): string => segment.replace(/_\d+$/, '');
  * Whether the weights of two products of one key have one origin. A recorded parameter is enough; paths must be those
  * of one module or of its numbered calls, and only count if no parameter is known and the weight was trained.
  */
-function sameOrigin(first: Product, p: Product, names: ParameterNames): boolean {
+function sameOrigin(first: Product, p: Product, pathOf: PathOf): boolean {
   if (parameterOf(first) !== undefined) return true;
-  const [a, b] = [first, p].map((q) => modulePath(q, { preferNode: true, names }));
-  if (a === undefined || b === undefined || a.from === 'fallback' || b.from === 'fallback') return false;
+  const [a, b] = [pathOf(first), pathOf(p)];
+  if (a.from === 'fallback' || b.from === 'fallback') return false;
   const [left, right] = [a.path.split('.'), b.path.split('.')];
   const calls = left.every((s, i) => s === right[i] || (/_\d+$/.test(right[i] ?? '') && bare(right[i] ?? '') === s));
   return left.length === right.length && calls && !isUniform(first.weight.tensor);
