@@ -11,6 +11,7 @@ import { type OnPass, type PassContext, runStage, type Stage } from '../common/p
 import { inferNode, inferShapes } from '../shapes/index.ts';
 import { removeDead, removeEmptyParts, removeIdentities } from './cleanup.ts';
 import { constantsToInitializers, fixDefaults } from './constants.ts';
+import { checkOperands } from './contradictions.ts';
 import { declarationChecker } from './declarations.ts';
 import { fold } from './fold/index.ts';
 import { ample, usual } from './fold/small.ts';
@@ -62,6 +63,7 @@ export function normalize(model: Model, options: NormalizeOptions = {}): void {
     },
     options.onPass,
   );
+  checkOperands(model);
 }
 
 export const normalization: Stage<NormalizeContext> = {
