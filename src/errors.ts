@@ -149,8 +149,8 @@ export const unsupportedVersion = define(
 
 export const externalDataOutside = define(
   'EXTERNAL_DATA_OUTSIDE',
-  "A tensor's external data is outside the model's folder: an absolute path, a path with .., a link, or a loader's private address.",
-  "put the data file beside the model and store its bare name as the tensor's location",
+  "A tensor's external data is outside the model's folder: an absolute path, a path or a link that leads out of it, or a loader's private address. A model that is a link, as in the Hub's cache, also has the folder of the file that it points to.",
+  "copy the data file into the model's folder, and store its path from there as the tensor's location",
   (tensor: string, location: string, reason: string, file?: string) => ({
     message: `external data of tensor "${tensor}" at "${location}" is refused: ${reason}`,
     file,
@@ -161,9 +161,10 @@ export const externalDataBounds = define(
   'EXTERNAL_DATA_BOUNDS',
   "A tensor's external data is missing, reaches beyond the end of its file, or does not have the byte length that its shape requires.",
   'copy the complete data file beside the model',
-  (tensor: string, reason: string, file?: string) => ({
+  (tensor: string, reason: string, file?: string, hint?: string) => ({
     message: `external data of tensor "${tensor}": ${reason}`,
     file,
+    hint,
   }),
 );
 

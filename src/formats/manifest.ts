@@ -24,6 +24,8 @@ const fileName = z
   .string()
   .regex(/^[^/\\\0]+$/)
   .refine((name) => name !== '.' && name !== '..', 'must be the name of a file in the package');
+/** The path of a file below the folder of the package. */
+const filePath = z.string().regex(/^(?!\.{1,2}(\/|$))[^/\\\0]+(\/(?!\.{1,2}(\/|$))[^/\\\0]+)*$/);
 const pair = z.tuple([z.string(), z.string()]);
 
 /** A tensor inside the flat vector; `offset` counts float32 elements. */
@@ -97,7 +99,9 @@ const schema = z.object({
     sha256: z.string().regex(/^[0-9a-f]{64}$/),
     opset: z.int(),
     /** The source's own external data files, copied into the package unless its weights are rounded. */
-    data: z.array(fileName).optional(),
+    data: z.array(filePath).optional(),
+    /** Data files that source.skeleton calls otherwise, such as `./model.data`, by that name. */
+    renamed: z.record(z.string(), filePath).optional(),
     /** The path of the source relative to the package's folder, if a merge needs it. */
     path: z.string().optional(),
   }),
