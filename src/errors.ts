@@ -142,9 +142,9 @@ export const noOpset = define(
 
 export const unsupportedVersion = define(
   'UNSUPPORTED_VERSION',
-  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 3 to 13, opset 7 to 26).',
-  'convert the model with onnx.version_converter, or export it with an opset between 11 and 21',
-  (what: string, place: ErrorPlace = {}) => ({ message: what, ...place }),
+  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 1 to 14, opset 7 to 26).',
+  'convert the model with onnx.version_converter.convert_version, or export it with an opset between 18 and 26',
+  (what: string, place: ErrorPlace & { readonly hint?: string } = {}) => ({ message: what, ...place }),
 );
 
 export const externalDataOutside = define(

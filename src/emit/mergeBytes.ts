@@ -10,7 +10,6 @@ import {
   type Change,
   type Changes,
   changes,
-  cursorOver,
   encodeMessage,
   fieldBytes,
   fieldStream,
@@ -29,6 +28,7 @@ import {
   toLong,
   walkFields,
 } from '../proto/index.ts';
+import { irVersionField } from './irVersion.ts';
 import { type DataFilePlan, grouped, planDataFile } from './mergeData.ts';
 import { canMerge, columnsOf, type Delta, mergedBlocks } from './mergeMath.ts';
 import { moveExternal, type RawBytes, replaceElements } from './mergeTensor.ts';
@@ -167,7 +167,7 @@ function untie(
   const places = edit.uses.map((u) => placeOf(source, u.node));
   const functions = new Set(places.map((p) => (p[0] === functionField ? p[1] : undefined)));
   for (const f of functions) {
-    if (f === undefined && irVersion(source) >= 4) {
+    if (f === undefined && (irVersionField(source.bytes)?.version ?? 0) >= 4) {
       change.change([7, 0], (_cursor, _from, end) => [insertion(end, fieldStream(5, copy))]);
       continue;
     }
@@ -235,14 +235,3 @@ const renameInput =
     if (found === undefined) throw new Error(`a node has no input ${input}`);
     return [replacement(found.at, found.end, fieldBytes(1, new TextEncoder().encode(name)))];
   };
-
-function irVersion(source: ModelSource): number {
-  const cursor = cursorOver(source.bytes);
-  let version = 0;
-  walkFields(cursor, 0, source.bytes.size, (f) => {
-    if (f.number !== 1 || f.wireType !== 0) return;
-    cursor.position = f.from;
-    version = cursor.varint();
-  });
-  return version;
-}

@@ -1,7 +1,9 @@
 /** Folds an adapter into the source's weights: the same file with only those bytes changed. */
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PeftLayer } from '../adapter/index.ts';
 import {
+  copyWithIrVersion,
   createFile,
   type Delta,
   encodeModel,
@@ -16,7 +18,8 @@ import { type Manifest, type ManifestLayer, readManifest } from '../formats/mani
 import { factorMatrices, formShapes } from '../graph/layers.ts';
 import { graphsOf, type Model, type Node, nameGiver, namesIn, tensorType, type Value } from '../graph/model.ts';
 import { bytesOf, type DataType, floatTensor, type Tensor } from '../graph/tensor.ts';
-import { parseFile } from '../parser/index.ts';
+import { irVersions } from '../graph/versions.ts';
+import { fileSource, parseFile } from '../parser/index.ts';
 import { type Candidate, isQuantized, type Product } from '../passes/index.ts';
 import { compareModels } from '../runtime/index.ts';
 import { type AdapterOptions, adapterLayers, adapterSaved, adapterSources, withStart } from './adapters.ts';
@@ -85,7 +88,9 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
       const checked =
         options.verify === false
           ? undefined
-          : await verified(packageDir, manifest, { layers: adapter, saved }, path, warnings, most);
+          : await loadable(path, model.irVersion, warnings, (file) =>
+              verified(packageDir, manifest, { layers: adapter, saved }, file, warnings, most),
+            );
       const layers = edits.length + unties.length - saved.size;
       return defined({ file: options.out, layers, warnings, dataFile, error: checked });
     });
@@ -200,6 +205,32 @@ const leadsElsewhere = (v: Value, c: Candidate): boolean =>
     const inner = c.products.flatMap((p) => p.calls).find((call) => call.node === node)?.fn.body.inputs[index];
     return inner === undefined || leadsElsewhere(inner, c);
   });
+
+/**
+ * Calls `use` with a merged file, or with a copy beside it that claims an IR version which ONNX Runtime loads, where
+ * the source has a newer one.
+ */
+async function loadable<T>(
+  file: string,
+  irVersion: number,
+  warnings: string[],
+  use: (file: string) => Promise<T>,
+): Promise<T> {
+  const { newest } = irVersions;
+  if (irVersion <= newest) return use(file);
+  warnings.push(
+    `the file has IR version ${irVersion}, as its source; the ONNX Runtime of this package loads up to ${newest} (m = onnx.load(FILE); m.ir_version = ${newest}; onnx.save(m, FILE))`,
+  );
+  const bytes = fileSource(file);
+  const copy = `${file}.verified`;
+  try {
+    copyWithIrVersion(bytes, copy, newest);
+    return await use(copy);
+  } finally {
+    bytes.close();
+    rmSync(copy, { force: true });
+  }
+}
 
 /** The relative difference to model.onnx with this adapter. */
 async function verified(

@@ -38,7 +38,11 @@ async function compiled(cwd: string, model: string): Promise<readonly string[] |
 
 async function output(file: string): Promise<number[]> {
   const session = await InferenceSession.create(file, { logSeverityLevel: 4 });
-  const x = new Tensor('float32', Float32Array.from({ length: 4 }, (_, i) => Math.sin(i)), [1, 4]);
+  const x = new Tensor(
+    'float32',
+    Float32Array.from({ length: 4 }, (_, i) => Math.sin(i)),
+    [1, 4],
+  );
   const [name] = session.inputNames;
   const results = await session.run({ [name ?? '']: x });
   return Array.from(Object.values(results)[0]?.data as Float32Array);
