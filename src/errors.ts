@@ -254,6 +254,13 @@ export const badOption = define(
   (reason: string, hint?: string) => ({ message: reason, hint }),
 );
 
+export const badBatchAxis = define(
+  'BATCH_AXIS',
+  'The rows of a batch cannot be laid along one axis of the labels.',
+  'say which axis of each input and of the labels counts rows with --batch-axis',
+  (reason: string, hint?: string) => ({ message: reason, hint }),
+);
+
 /** BAD_OPTION for an option that the value chosen for another one does not take; `takers` are the values that do. */
 export const notTaken = (option: string, chosen: string, takers: readonly string[]): LoraifyError =>
   badOption(
@@ -356,7 +363,7 @@ export const badData = define(
   'BAD_DATA',
   "A data file does not match the package's inputs and labels, or is malformed.",
   'loraify.json of the package lists the inputs and labels with types and shapes',
-  (reason: string, file?: string) => ({ message: reason, file }),
+  (reason: string, file?: string, hint?: string) => ({ message: reason, file, hint }),
 );
 
 export const providerMissing = define(

@@ -66,16 +66,19 @@ function columnsDataset(
   const readers = fieldsThere(fields, (name) => names.has(name)).map((field) => {
     const name = columnOf(field, names, 'the file', file);
     const { dtype, shape, bytes } = column(name) ?? { dtype: 'F32', shape: [], bytes: () => new Uint8Array() };
-    const [count, ...rest] = shape;
-    if (count === undefined) throw badData(`"${name}" is a scalar; its first axis must count the rows`, file);
+    // An array without an axis of rows is the value of all rows.
+    const isOnce = field.batchAxis === null && shape.length === field.shape.length;
+    const [count, rest] = isOnce ? [undefined, shape] : [shape[0], shape.slice(1)];
+    if (count === undefined && !isOnce)
+      throw badData(`"${name}" is a scalar; its first axis must count the rows`, file);
     checkShape(field, rest, (reason) => badData(`each row of ${reason}`, file));
-    rows ??= { count, name };
-    if (rows.count !== count) {
-      throw badData(`"${rows.name}" has ${rows.count} rows, but "${name}" has ${count}`, file);
+    if (count !== undefined) rows ??= { count, name };
+    if (count !== undefined && rows?.count !== count) {
+      throw badData(`"${rows?.name}" has ${rows?.count} rows, but "${name}" has ${count}`, file);
     }
     const size = (elementCount(rest) ?? 0) * rawDtypes[dtype];
     const read = (index: number): RowValue & { check(): void } => {
-      const values = elements({ dtype, data: bytes(index * size, size) });
+      const values = elements({ dtype, data: bytes(isOnce ? 0 : index * size, size) });
       const fail = (reason: string, i?: number): Error =>
         badData(`row ${index} of ${elementName(name, rest, i)}: ${reason}`, file);
       const data = isSame(dtype, field.type) ? values : convert(field.type, values, fail);
@@ -83,7 +86,7 @@ function columnsDataset(
     };
     return { name: field.name, shape: rest, read };
   });
-  const count = rows?.count ?? 0;
+  const count = rows?.count ?? Math.min(readers.length, 1);
   const shapes = new Map(readers.map(({ name, shape }) => [name, { shape }]));
   checkSymbols(fields, shapes, (reason) => badData(reason, file));
   // Checks all values now, so that an error does not appear hours later in the middle of an epoch.
