@@ -256,6 +256,13 @@ export const badOption = define(
   (reason: string, hint?: string) => ({ message: reason, hint }),
 );
 
+export const badBatchAxis = define(
+  'BATCH_AXIS',
+  'The rows of a batch cannot be laid along one axis of the labels.',
+  'say which axis of each input and of the labels counts rows with --batch-axis',
+  (reason: string, hint?: string) => ({ message: reason, hint }),
+);
+
 /** BAD_OPTION for an option that the value chosen for another one does not take; `takers` are the values that do. */
 export const notTaken = (option: string, chosen: string, takers: readonly string[]): LoraifyError =>
   badOption(

@@ -36,6 +36,7 @@ export function trainingOptions(
     stored: stored?.type,
     opset: options.opset,
     bind: readBindings(options.bind),
+    batchAxis: options.batchAxis,
     dropout,
     onPass,
   };

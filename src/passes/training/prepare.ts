@@ -12,6 +12,7 @@ import { type Bindings, bindInputs } from '../normalize/bind/index.ts';
 import { cacheKind } from '../normalize/bind/names.ts';
 import { normalize } from '../normalize/index.ts';
 import { narrowsActivations } from '../precision/computesIn.ts';
+import { findBatchAxes, type Unplaced } from './batchAxes.ts';
 import { buildGrad } from './build.ts';
 import { finalNames } from './names.ts';
 import { canonicalization, joining, type PrepareContext } from './pipeline.ts';
@@ -34,7 +35,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   const names = finalNames(model, chosen);
   runStage(joining, c, onPass);
   let gradient: Model | undefined;
-  const prepared: Prepared = {
+  const unplaced: Unplaced = {
     model,
     gradient: () => (gradient ??= buildGrad(prepared)),
     layout,
@@ -58,6 +59,8 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
       tokens: chosen.tokens,
     },
   };
+  const batch = findBatchAxes(unplaced);
+  const prepared: Prepared = { ...unplaced, batch, notes: [...unplaced.notes, ...batch.notes] };
   return prepared;
 }
 

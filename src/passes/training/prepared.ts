@@ -9,6 +9,7 @@ import type { Target } from '../common/target.ts';
 import type { LossOptions } from '../loss/attachLoss.ts';
 import type { ChosenLoss, LossChoiceOptions } from '../loss/chooseLoss.ts';
 import type { Bindings, Wanted } from '../normalize/bind/index.ts';
+import type { BatchAxes } from './batchAxes.ts';
 import type { FixedLengths } from './fixedLengths/resolveLengths.ts';
 import type { Names } from './names.ts';
 import type { OptimizerOptions } from './optimizer.ts';
@@ -27,6 +28,8 @@ export interface TrainingOptions {
   readonly opset: number | undefined;
   /** Values of the model's inputs, in addition to those of caches. */
   readonly bind: Wanted;
+  /** The axis of rows by input, and of `labels`, as given by the user: a number or `none`. */
+  readonly batchAxis: Readonly<Record<string, string>>;
   /** The share of a branch's input that is dropped in training. */
   readonly dropout: number;
   /** Called after each pass. */
@@ -52,6 +55,8 @@ export interface Prepared {
   readonly warnings: readonly string[];
   /** Module paths of the layers, and modules_to_save weights, that no gradient of the loss reaches. */
   readonly unreached: readonly string[];
+  /** The axes that count the rows of a batch. */
+  readonly batch: BatchAxes;
   /** Dims that are numbers here and open in the source. */
   readonly fixed?: Fixed;
   /** The gradient passes through float16: the graphs have a loss scale. */
