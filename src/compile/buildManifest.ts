@@ -132,7 +132,7 @@ function labelsSection(
 
 function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): Manifest['loss'] {
   if (prepared === undefined) return undefined;
-  const { kind, output, tensor, reason, classAxis, classes } = prepared.choice;
+  const { kind, output, tensor, reason, classAxis, classes, threshold } = prepared.choice;
   const { ignoreIndex, labelSmoothing, classWeights } = options;
   const params = lossParamsOf(kind, options);
   return defined({
@@ -145,6 +145,7 @@ function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): 
     ignoreIndex,
     labelSmoothing,
     classWeights,
+    threshold,
     params: Object.keys(params).length === 0 ? undefined : params,
   });
 }

@@ -155,6 +155,11 @@ const schema = z.object({
       ignoreIndex: z.int(),
       labelSmoothing: z.number(),
       classWeights: z.array(z.number()).optional(),
+      /**
+       * Elements of the output above it are the prediction 1, for binary labels; absent: 0 where the loss is attached to
+       * the output itself, else 0.5.
+       */
+      threshold: z.number().optional(),
       /** Numbers that the loss is computed with, where it has any. */
       params: z.record(z.string(), z.number()).optional(),
     })

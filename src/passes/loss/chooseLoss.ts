@@ -1,22 +1,33 @@
 /** Chooses the loss of a model: the rules of `--loss auto`, each with a sentence for the user. */
 import { badLoss, didYouMean, notTaken } from '../../errors.ts';
-import { type LossKind, losses, takersOf } from '../../graph/choices/losses.ts';
+import { type LossKind, takersOf } from '../../graph/choices/losses.ts';
 import { layerOp } from '../../graph/layers.ts';
 import { type Graph, type Node, producersOf, type Value } from '../../graph/model.ts';
-import { attrsOf } from '../../graph/operators.ts';
-import { isFloat } from '../../graph/tensor.ts';
 import { isAdapted } from '../dialect/adapted.ts';
 import { isJoined } from '../dialect/joined.ts';
+import { scoresBehind } from './hardOutputs.ts';
+import { type LossForm, lossOfProbability, placement } from './placement.ts';
+import type { Build } from './probabilities.ts';
 
 export interface ChosenLoss {
   readonly kind: LossKind;
   /** The graph's output. */
   readonly output: Value;
-  /** The value that the loss is attached to: the output, or the input of a final Softmax, Sigmoid or ArgMax. */
+  /** The value that the loss is attached to: the output, or what goes into a final Softmax, Sigmoid or ArgMax. */
   readonly tensor: Value;
   readonly classAxis: number;
   /** The reason, for the user. */
   readonly reason: string;
+  /** The value whose shape the labels follow; absent: `tensor`. */
+  readonly value?: Value;
+  /** Makes the value that the loss is computed on out of values before the output; absent: `tensor` itself. */
+  readonly build?: Build | undefined;
+  /** The meaning of that value; absent: logits, or numbers. */
+  readonly form?: LossForm;
+  /** Elements of the output above it are the prediction 1, for binary labels. */
+  readonly threshold?: number;
+  /** Doubts about the choice, for the user: a sentence each. */
+  readonly warnings?: readonly string[];
 }
 
 export interface LossChoiceOptions {
@@ -49,7 +60,7 @@ function lossFor(graph: Graph, options: LossChoiceOptions): ChosenLoss {
   const candidates = options.lossOutput === undefined ? graph.outputs : [named(graph, options.lossOutput)];
   const adapted = new Set([...graph.allNodes()].filter((n) => n.layer !== undefined || isJoined(n)));
   const hit = candidates
-    .map((o) => ({ output: o, value: throughIntegers(o) }))
+    .map((o) => ({ output: o, value: scoresBehind(o, (v) => dependsOn(v, adapted)) }))
     .find(({ value }) => value !== undefined && dependsOn(value, adapted));
   if (hit?.value === undefined)
     throw badLoss(
@@ -59,7 +70,8 @@ function lossFor(graph: Graph, options: LossChoiceOptions): ChosenLoss {
     );
   const { output, value } = hit;
   const prefix = value === output ? '' : `behind ${output.producer?.op ?? 'an integer output'}, `;
-  if (options.loss !== 'auto') return explicit(options.loss, output, value, options.classAxis);
+  const axisGiven = options.given?.includes('classAxis') === true;
+  if (options.loss !== 'auto') return explicit(options.loss, output, value, options.classAxis, axisGiven);
   const pick = (kind: LossKind, tensor: Value, why: string, classAxis = options.classAxis): ChosenLoss => ({
     kind,
     output,
@@ -69,18 +81,11 @@ function lossFor(graph: Graph, options: LossChoiceOptions): ChosenLoss {
   });
   const shape = value.shape;
   if (shape?.length === 0) return pick('output', value, `output "${output.name}" is a scalar, so it is the loss`);
-  const from = throughIdentity(value).producer;
-  const source = from?.inputs[0];
-  if (from !== undefined && source !== undefined && from.domain === '') {
-    if (from.op === 'Softmax' || from.op === 'LogSoftmax')
-      return pick(
-        'cross-entropy',
-        source,
-        `"${value.name}" comes from ${from.op}, so cross-entropy on what goes into it`,
-        attrsOf(from, 'Softmax').axis,
-      );
-    if (from.op === 'Sigmoid')
-      return pick('bce', source, `"${value.name}" comes from Sigmoid, so binary cross-entropy on what goes into it`);
+  const probability = lossOfProbability(value);
+  if (probability !== undefined) {
+    const { kind, classAxis = options.classAxis, why } = probability;
+    const reason = `auto: ${prefix}${why}`;
+    return { ...explicit(kind, output, value, axisGiven ? options.classAxis : classAxis, axisGiven), reason };
   }
   const classes = shape?.at(-1);
   const several = classes === undefined || classes === null || typeof classes === 'string' || classes > 1;
@@ -110,48 +115,10 @@ function named(graph: Graph, name: string): Value {
   throw badLoss(`there is no output "${name}"${didYouMean(name, names) || `; the outputs are ${names.join(', ')}`}`);
 }
 
-/** A requested loss: on the raw scores if the output is a probability of them. */
-function explicit(kind: LossKind, output: Value, value: Value, classAxis: number): ChosenLoss {
-  const from = throughIdentity(value).producer;
-  const source = from?.inputs[0];
-  const asked = { kind, output, classAxis, reason: 'as requested' };
-  const isBehind = from?.domain === '' && losses[kind].behind?.some((op) => op === from.op) === true;
-  return isBehind && source !== undefined
-    ? { ...asked, tensor: source, reason: `as requested, on the input of ${from.op}` }
-    : { ...asked, tensor: value };
-}
-
-/** The float value from which an integer output, such as that of ArgMax, is computed. */
-function throughIntegers(output: Value): Value | undefined {
-  let at: Value | undefined = output;
-  const seen = new Set<Value>();
-  while (at !== undefined && !seen.has(at)) {
-    seen.add(at);
-    if (at.dtype === undefined || isFloat(at.dtype)) return at;
-    const producer: Node | undefined = at.producer;
-    if (
-      producer === undefined ||
-      ![
-        'ArgMax',
-        'ArgMin',
-        'TopK',
-        'Cast',
-        'Identity',
-        'Squeeze',
-        'Unsqueeze',
-        'Reshape',
-        'Hardmax',
-        'Greater',
-        'GreaterOrEqual',
-        'Less',
-        'Round',
-        'Flatten',
-      ].includes(producer.op)
-    )
-      return undefined;
-    at = producer.inputs[0];
-  }
-  return undefined;
+/** A requested loss: on the logits if the output is a probability of them. */
+function explicit(kind: LossKind, output: Value, value: Value, classAxis: number, axisGiven: boolean): ChosenLoss {
+  const { where, ...placed } = placement(kind, value, classAxis, axisGiven);
+  return { kind, output, value, ...placed, reason: where === '' ? 'as requested' : `as requested, ${where}` };
 }
 
 function throughIdentity(v: Value): Value {

@@ -34,7 +34,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
     names,
     options,
     bindings,
-    notes: c.notes,
+    notes: [...c.notes, ...(chosen.warnings ?? [])],
     lossScaled: needsLossScale(model.graph, chosen.tensor, narrowsActivations(target)),
     seeded: [...model.graph.allNodes()].some(isDropout),
     choice: {
@@ -44,6 +44,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
       reason: chosen.reason,
       classAxis: chosen.classAxis,
       classes: classesOf(chosen),
+      threshold: thresholdOf(chosen),
     },
   };
   return prepared;
@@ -63,7 +64,13 @@ function normalizedFor(adapted: Model, options: TrainingOptions): { model: Model
   return { model, bindings };
 }
 
-function classesOf({ kind, tensor, classAxis }: ChosenLoss): number | undefined {
-  const count = losses[kind].over === 'classes' ? tensor.shape?.at(classAxis) : undefined;
+function classesOf({ kind, tensor, value = tensor, classAxis }: ChosenLoss): number | undefined {
+  const count = losses[kind].over === 'classes' ? value.shape?.at(classAxis) : undefined;
   return typeof count === 'number' && count > 0 ? count : undefined;
+}
+
+/** Where a binary prediction is cut, unless the names of output and tensor imply it: 0 for logits, else 0.5. */
+function thresholdOf({ kind, output, tensor, threshold }: ChosenLoss): number | undefined {
+  const implied = output === tensor ? 0 : 0.5;
+  return losses[kind].metrics === 'binary' && threshold !== implied ? threshold : undefined;
 }

@@ -63,6 +63,8 @@ export interface Prepared {
     readonly classAxis: number;
     /** The dim of that axis, if it is known. */
     readonly classes: number | undefined;
+    /** Elements of the output above it are the prediction 1, where `output` and `tensor` do not imply it. */
+    readonly threshold: number | undefined;
   };
 }
 

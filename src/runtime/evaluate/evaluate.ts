@@ -90,8 +90,9 @@ function elementMetrics({ loss, labels }: Manifest): ElementMetrics<Partial<Eval
   if (loss === undefined) return undefined;
   const { metrics } = losses[loss.kind];
   if (metrics === 'regression') return regression(columns);
-  // The loss is attached before a Sigmoid, whose output is a probability.
-  return metrics === 'binary' ? binary(columns, loss.output === loss.tensor ? 0 : 0.5) : undefined;
+  // Where the loss is attached before a Sigmoid, the output is a probability.
+  const threshold = loss.threshold ?? (loss.output === loss.tensor ? 0 : 0.5);
+  return metrics === 'binary' ? binary(columns, threshold) : undefined;
 }
 
 /** The output that the loss was chosen for: values or scores per class, or the predicted class if it is an integer. */

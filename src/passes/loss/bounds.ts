@@ -1,0 +1,392 @@
+/**
+ * Bounds of a value's elements that hold by construction: interval arithmetic over the nodes that compute it. It finds
+ * outputs that are probabilities although no Sigmoid or Softmax stands right before them, such as a mean of sigmoids.
+ */
+import type { Graph, Node, Value } from '../../graph/model.ts';
+import { attrOf, attrsOf, factsOf, numberAttr, opKey } from '../../graph/operators.ts';
+import { numbersOf } from '../../graph/tensor.ts';
+import { constantTensor } from '../common/constantOperand.ts';
+import { knownInts } from '../common/dimArithmetic.ts';
+import { axisAfter, axisOf } from './classAxis.ts';
+import { softmaxOf, sumsOver } from './writtenOut.ts';
+
+export interface Bounds {
+  readonly low: number;
+  readonly high: number;
+  /** The elements come from an operator that makes probabilities, such as Sigmoid: not only from a Clip to [0, 1]. */
+  readonly probable: boolean;
+  /** The elements along `axis` have the sum `total`. */
+  readonly along?: { readonly axis: number; readonly total: number } | undefined;
+}
+
+const infinity = Number.POSITIVE_INFINITY;
+const anything: Bounds = { low: -infinity, high: infinity, probable: false };
+const between = (low: number, high: number, probable = false): Bounds => ({ low, high, probable });
+
+/** Weights of an average are rounded: their sum may exceed 1 by this much. */
+const slack = 1e-4;
+/** Chains of operators are followed up to this length. */
+const deepest = 100;
+
+/** Whether all elements lie in [0, 1]. */
+export const inUnit = ({ low, high }: Bounds): boolean => low >= -1e-6 && high <= 1 + slack;
+
+/** The axis along which probabilities have the sum 1. */
+export const simplexAxis = ({ along }: Bounds): number | undefined =>
+  along !== undefined && Math.abs(along.total - 1) <= slack ? along.axis : undefined;
+
+/** The bounds of a value; infinite where nothing is known. */
+export function boundsOf(value: Value): Bounds {
+  const known = new Map<Value, Bounds>();
+  const visit = (v: Value, depth: number): Bounds => {
+    const found = known.get(v);
+    if (found !== undefined) return found;
+    known.set(v, anything);
+    const made = depth > deepest ? anything : infer(v, (x) => visit(x, depth + 1));
+    known.set(v, made);
+    return made;
+  };
+  return visit(value, 0);
+}
+
+type Follow = (v: Value) => Bounds;
+/** What a rule is given: the node, the bounds of its inputs, and which output is asked for. */
+interface Site {
+  readonly node: Node;
+  readonly output: Value;
+  /** Bounds of the input of this index; infinite where it is absent. */
+  readonly at: (index: number) => Bounds;
+  readonly follow: Follow;
+}
+type Rule = (site: Site) => Bounds;
+
+/** Constants above this size are not read. */
+const mostBytes = 1 << 12;
+
+function infer(v: Value, follow: Follow): Bounds {
+  const tensor = constantTensor(v);
+  if (tensor !== undefined) {
+    const list = tensor.byteLength <= mostBytes ? numbersOf(tensor) : undefined;
+    return list === undefined || list.length === 0 ? anything : between(Math.min(...list), Math.max(...list));
+  }
+  const node = v.producer;
+  if (node === undefined) return anything;
+  if (v.dtype === 'bool') return between(0, 1);
+  const at = (index: number): Bounds => {
+    const x = node.inputs[index];
+    return x === undefined ? anything : follow(x);
+  };
+  const site: Site = { node, output: v, at, follow };
+  const key = opKey(node);
+  const rule = rules[key];
+  if (rule !== undefined) return rule(site);
+  const facts = factsOf(node);
+  return facts?.kind === 'view' || (facts?.kind === 'move' && keepsElements.has(key)) ? moved(site) : anything;
+}
+
+/** Operators whose result has elements of the first input only. */
+const keepsElements = new Set([
+  ...['Transpose', 'Slice', 'Gather', 'GatherElements', 'GatherND', 'Expand', 'Tile', 'Split', 'ReverseSequence'],
+  ...['DepthToSpace', 'SpaceToDepth'],
+]);
+
+/** The bounds of the first input, and its sum where the axis of the sum is kept. */
+function moved({ node, output, at }: Site): Bounds {
+  const { along, ...rest } = at(0);
+  const axis = along === undefined ? undefined : axisAfter(node, output, along.axis);
+  return axis === undefined || along === undefined ? rest : { ...rest, along: { ...along, axis } };
+}
+
+/** A function that rises or falls: its bounds are its values at the bounds of its input. */
+const monotone =
+  (f: (x: number) => number, keeps = true): Rule =>
+  ({ at }) => {
+    const { low, high, probable } = at(0);
+    const [a, b] = [f(low), f(high)];
+    return Number.isNaN(a) || Number.isNaN(b) ? anything : between(Math.min(a, b), Math.max(a, b), keeps && probable);
+  };
+
+const fixed =
+  (low: number, high: number, probable = false): Rule =>
+  () =>
+    between(low, high, probable);
+
+/** 0 times an infinite bound is 0: the bound is not reached. */
+const times = (a: number, b: number): number => (a === 0 || b === 0 ? 0 : a * b);
+
+const isConstant = ({ low, high }: Bounds): boolean => low === high;
+
+function product(a: Bounds, b: Bounds): Bounds {
+  const ends = [times(a.low, b.low), times(a.low, b.high), times(a.high, b.low), times(a.high, b.high)];
+  const made = between(Math.min(...ends), Math.max(...ends), a.probable || b.probable);
+  const [p, c] = isConstant(b) ? [a, b.low] : isConstant(a) ? [b, a.low] : [undefined, 0];
+  return p?.along === undefined ? made : { ...made, along: { ...p.along, total: p.along.total * c } };
+}
+
+const reciprocal = ({ low, high, probable }: Bounds): Bounds =>
+  low > 0 || high < 0 ? between(1 / high, 1 / low, probable) : low === 0 ? between(1 / high, infinity) : anything;
+
+function sum(list: readonly Bounds[]): Bounds {
+  const made = between(
+    list.reduce((n, b) => n + b.low, 0),
+    list.reduce((n, b) => n + b.high, 0),
+    list.some((b) => b.probable),
+  );
+  const [first] = list;
+  const axis = first?.along?.axis;
+  if (axis === undefined || !list.every((b) => b.along?.axis === axis)) return made;
+  return { ...made, along: { axis, total: list.reduce((n, b) => n + (b.along?.total ?? 0), 0) } };
+}
+
+const negative = (b: Bounds): Bounds => product(b, between(-1, -1));
+
+/** Bounds that hold for elements of either. */
+function either(list: readonly Bounds[]): Bounds {
+  const made = between(
+    Math.min(...list.map((b) => b.low)),
+    Math.max(...list.map((b) => b.high)),
+    list.some((b) => b.probable),
+  );
+  const [first] = list;
+  const same = list.every(({ along }) => along?.axis === first?.along?.axis && along?.total === first?.along?.total);
+  return same && first?.along !== undefined ? { ...made, along: first.along } : made;
+}
+
+const all = ({ node, follow }: Site): Bounds[] => node.inputs.flatMap((v) => (v === undefined ? [] : [follow(v)]));
+
+/** The larger or the smaller of elements. */
+const extreme =
+  (pick: (...n: number[]) => number): Rule =>
+  (site) => {
+    const list = all(site);
+    return between(
+      pick(...list.map((b) => b.low)),
+      pick(...list.map((b) => b.high)),
+      list.some((b) => b.probable),
+    );
+  };
+
+function clipped({ node, at }: Site): Bounds {
+  const [x, low, high] = [at(0), at(1), at(2)];
+  const [least, most] = [
+    node.inputs[1] === undefined ? -infinity : low.low,
+    node.inputs[2] === undefined ? infinity : high.high,
+  ];
+  const clip = (n: number): number => Math.min(Math.max(n, least), most);
+  return between(clip(x.low), clip(x.high), x.probable);
+}
+
+function divided({ node, at }: Site): Bounds {
+  const share = normalized(node, at(0));
+  if (share !== undefined) return share;
+  return product(at(0), reciprocal(at(1)));
+}
+
+/** x / sum(x) of numbers that are not negative, written out or as an operator. */
+function normalized(node: Node, x: Bounds): Bounds | undefined {
+  const [value, by] = node.inputs;
+  const axis = value === undefined || by === undefined ? undefined : sumsOver(by, value);
+  return axis === undefined || x.low < 0 ? undefined : { ...shares(x), along: { axis, total: 1 } };
+}
+const shares = (x: Bounds): Bounds => between(0, 1, x.probable);
+
+/** Averages and extremes over axes; zeros of a padded window count. */
+const reduced =
+  (zeros: boolean): Rule =>
+  ({ node, output, at }) => {
+    const { along, low, high, probable } = at(0);
+    const rest = zeros ? between(Math.min(low, 0), Math.max(high, 0), probable) : between(low, high, probable);
+    const axis = along === undefined || node.op !== 'ReduceMean' ? undefined : axisAfter(node, output, along.axis);
+    return axis === undefined || along === undefined ? rest : { ...rest, along: { ...along, axis } };
+  };
+
+/** Probabilities along an axis of which some are left out have a sum of at most 1. */
+function summed({ node, at, follow }: Site): Bounds {
+  const [x] = node.inputs;
+  const parts = at(0);
+  const axes = knownInts(node.inputs[1]);
+  const from = x?.producer;
+  const whole = from !== undefined && keepsElements.has(from.op) && from.inputs[0] ? follow(from.inputs[0]) : parts;
+  const along = parts.along ?? whole.along;
+  const rank = x?.shape?.length ?? 0;
+  if (along !== undefined && parts.low >= 0 && axes?.length === 1 && axisOf(axes[0] ?? 0, rank) === along.axis)
+    return between(0, along.total, parts.probable);
+  return parts.low >= 0 ? between(0, infinity) : anything;
+}
+
+function distribution({ node, output }: Site): Bounds {
+  const rank = output.shape?.length;
+  const axis = rank === undefined ? undefined : axisOf(numberAttr(node, 'axis') ?? -1, rank);
+  return { ...between(0, 1, true), along: axis === undefined ? undefined : { axis, total: 1 } };
+}
+
+function concatenated(site: Site): Bounds {
+  const { along, ...rest } = either(all(site));
+  const axis = axisOf(attrsOf(site.node, 'Concat').axis ?? 0, site.output.shape?.length ?? 0);
+  const pair = complements(site.node, axis);
+  const kept = along !== undefined && along.axis !== axis ? along : undefined;
+  return { ...rest, along: pair ? { axis, total: 1 } : kept };
+}
+
+/** Whether a Concat has two entries along its axis: 1 - p and p. */
+export function complements({ inputs: [a, b, ...more] }: Node, axis: number): boolean {
+  if (a === undefined || b === undefined || more.length > 0) return false;
+  return a.shape?.[axis] === 1 && b.shape?.[axis] === 1 && (isComplement(a, b) || isComplement(b, a));
+}
+
+/** Whether `a` is 1 - b, possibly both behind the same views. */
+export function isComplement(a: Value, b: Value): boolean {
+  const [m, n] = [a.producer, b.producer];
+  if (m === undefined) return false;
+  if (opKey(m) === 'Sub' && constantOf(m.inputs[0]) === 1 && m.inputs[1] === b) return true;
+  if (n === undefined || opKey(m) !== opKey(n) || factsOf(m)?.kind !== 'view') return false;
+  const [x, ...rest] = m.inputs;
+  const [y, ...others] = n.inputs;
+  const same = rest.every((v, i) => v === others[i] || knownInts(v)?.join() === (knownInts(others[i])?.join() ?? ''));
+  return same && x !== undefined && y !== undefined && isComplement(x, y);
+}
+
+/** The number that all elements of a constant are. */
+export function constantOf(v: Value | undefined): number | undefined {
+  const tensor = v === undefined ? undefined : constantTensor(v);
+  const list = tensor === undefined || tensor.byteLength > mostBytes ? undefined : numbersOf(tensor);
+  return list?.every((n) => n === list[0]) === true ? list[0] : undefined;
+}
+
+/** The results of both branches, or of the body of a Scan or Loop. */
+function branched({ node, output, follow }: Site): Bounds {
+  const index = node.outputs.indexOf(output);
+  const ends = node.bodies.flatMap((b: Graph) => b.outputs[index] ?? []);
+  return ends.length === 0 || ends.length < node.bodies.length ? anything : either(ends.map(follow));
+}
+
+/** What each row of a MatMul mixes has weights with the sum 1: the bounds of the other operand hold. */
+function mixed({ node, at }: Site): Bounds {
+  const [a, b] = [at(0), at(1)];
+  const rank = node.inputs[0]?.shape?.length;
+  const convex = a.low >= 0 && rank !== undefined && simplexAxis(a) === rank - 1;
+  return convex ? between(b.low, b.high, b.probable) : anything;
+}
+
+function powered({ at }: Site): Bounds {
+  const [x, e] = [at(0), at(1)];
+  if (!isConstant(e)) return anything;
+  if (e.low === 2) {
+    const [a, b] = [x.low * x.low, x.high * x.high];
+    return between(x.low <= 0 && x.high >= 0 ? 0 : Math.min(a, b), Math.max(a, b), x.probable);
+  }
+  const ends = [x.low ** e.low, x.high ** e.low];
+  return x.low >= 0 && !ends.some(Number.isNaN) ? between(Math.min(...ends), Math.max(...ends), x.probable) : anything;
+}
+
+const average: Rule = (site) => {
+  const list = all(site);
+  return product(sum(list), between(1 / list.length, 1 / list.length));
+};
+
+/** Interpolation between elements stays between them; cubic weights overshoot. */
+const interpolated: Rule = ({ node, at }) => {
+  const { low, high, probable } = at(0);
+  const mode = attrOf(node, 'mode');
+  return mode === 'cubic' ? anything : between(Math.min(low, 0), Math.max(high, 0), probable);
+};
+
+const classified: Rule = (site) => {
+  const post = attrOf(site.node, 'post_transform');
+  if (site.node.outputs.indexOf(site.output) !== 1) return anything;
+  if (post === 'SOFTMAX') return { ...between(0, 1, true), along: { axis: 1, total: 1 } };
+  return post === 'LOGISTIC' ? between(0, 1, true) : anything;
+};
+
+const rules: Readonly<Record<string, Rule | undefined>> = {
+  Sigmoid: fixed(0, 1, true),
+  HardSigmoid: fixed(0, 1, true),
+  Softmax: distribution,
+  Hardmax: distribution,
+  LogSoftmax: fixed(-infinity, 0),
+  Tanh: fixed(-1, 1),
+  Softsign: fixed(-1, 1),
+  Erf: fixed(-1, 1),
+  Sin: fixed(-1, 1),
+  Cos: fixed(-1, 1),
+  Abs: ({ at }) => {
+    const { low, high, probable } = at(0);
+    return low >= 0 ? between(low, high, probable) : between(0, Math.max(-low, high), probable);
+  },
+  Exp: ({ node, at, output }) => {
+    const softmax = node.inputs[0]?.producer?.op === 'LogSoftmax' ? node.inputs[0].producer : undefined;
+    if (softmax !== undefined) return distribution({ node: softmax, at, output, follow: () => anything });
+    return monotone(Math.exp)({ node, at, output, follow: () => anything });
+  },
+  Log: monotone(Math.log),
+  Sqrt: monotone(Math.sqrt),
+  Relu: monotone((x) => Math.max(x, 0)),
+  Softplus: monotone((x) => (x > 700 ? x : Math.log1p(Math.exp(x)))),
+  Floor: monotone(Math.floor),
+  Ceil: monotone(Math.ceil),
+  Round: monotone(Math.round),
+  Neg: ({ at }) => negative(at(0)),
+  Reciprocal: ({ at }) => reciprocal(at(0)),
+  Add: (site) => sum(all(site)),
+  Sum: (site) => sum(all(site)),
+  Mean: average,
+  Sub: ({ at }) => sum([at(0), negative(at(1))]),
+  Mul: ({ node, at, output, follow }) => {
+    const [a, b] = node.inputs;
+    const by = b?.producer?.op === 'Reciprocal' ? b.producer.inputs[0] : undefined;
+    const axis = a !== undefined && by !== undefined ? sumsOver(by, a) : undefined;
+    if (axis !== undefined && at(0).low >= 0) return { ...shares(at(0)), along: { axis, total: 1 } };
+    return a === b
+      ? powered({ node, output, follow, at: (i) => (i === 0 ? at(0) : between(2, 2)) })
+      : product(at(0), at(1));
+  },
+  Div: (site) => {
+    const softmax = softmaxOf(site.output);
+    if (softmax !== undefined) return { ...between(0, 1, true), along: { axis: softmax.axis, total: 1 } };
+    return divided(site);
+  },
+  Pow: powered,
+  Max: extreme(Math.max),
+  Min: extreme(Math.min),
+  Clip: clipped,
+  Where: ({ at }) => either([at(1), at(2)]),
+  Cast: moved,
+  CastLike: moved,
+  Concat: concatenated,
+  Pad: ({ node, at }) => either([at(0), node.inputs[2] === undefined ? between(0, 0) : at(2)]),
+  Dropout: ({ node, at }) => (node.inputs[2] === undefined ? at(0) : anything),
+  ReduceMean: reduced(false),
+  ReduceMax: reduced(false),
+  ReduceMin: reduced(false),
+  GlobalAveragePool: reduced(false),
+  GlobalMaxPool: reduced(false),
+  MaxPool: reduced(false),
+  AveragePool: reduced(true),
+  ReduceProd: ({ at }) => (at(0).low >= 0 && at(0).high <= 1 ? between(0, 1, at(0).probable) : anything),
+  ReduceSum: summed,
+  LpNormalization: ({ node, at, output }) => {
+    const { axis, p } = attrsOf(node, 'LpNormalization');
+    const rank = output.shape?.length;
+    if (at(0).low < 0) return between(-1, 1);
+    return {
+      ...shares(at(0)),
+      along: p === 1 && rank !== undefined ? { axis: axisOf(axis, rank), total: 1 } : undefined,
+    };
+  },
+  'ai.onnx.ml.Normalizer': ({ node, at, output }) => {
+    const rank = output.shape?.length;
+    if (at(0).low < 0) return anything;
+    const total = attrOf(node, 'norm') === 'L1' && rank !== undefined;
+    return { ...shares(at(0)), along: total ? { axis: rank - 1, total: 1 } : undefined };
+  },
+  'ai.onnx.ml.ArrayFeatureExtractor': moved,
+  'ai.onnx.ml.LinearClassifier': classified,
+  'ai.onnx.ml.TreeEnsembleClassifier': classified,
+  'ai.onnx.ml.SVMClassifier': classified,
+  TopK: ({ node, output, at }) =>
+    node.outputs[0] === output ? between(at(0).low, at(0).high, at(0).probable) : anything,
+  Resize: interpolated,
+  GridSample: interpolated,
+  MatMul: mixed,
+  If: branched,
+};

@@ -1,0 +1,94 @@
+/**
+ * Looks through what has no derivative, such as predicted classes, to the floating-point value that it is computed
+ * from: a loss goes there.
+ */
+import type { Node, Value } from '../../graph/model.ts';
+import { opKey } from '../../graph/operators.ts';
+import { isFloat } from '../../graph/tensor.ts';
+import { constantTensor } from '../common/constantOperand.ts';
+
+/** Operators whose result is piecewise constant, or a container of what goes in. */
+const hard = new Set([
+  ...['ArgMax', 'ArgMin', 'Hardmax', 'Round', 'Floor', 'Ceil', 'Sign', 'OneHot'],
+  ...['Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'Not'],
+  ...['ArrayFeatureExtractor', 'Binarizer', 'LabelEncoder', 'ZipMap', 'CastMap', 'CategoryMapper', 'OneHotEncoder'].map(
+    (op) => `ai.onnx.ml.${op}`,
+  ),
+]);
+
+/** Operators that are looked through where the value is no float: with floats they have a derivative. */
+const plain = new Set(
+  [
+    'TopK',
+    'Cast',
+    'CastLike',
+    'Identity',
+    'Squeeze',
+    'Unsqueeze',
+    'Reshape',
+    'Flatten',
+    'Transpose',
+    'Slice',
+    'Gather',
+  ].concat(['Where', 'Mul', 'Add', 'Sub', 'Concat', 'And', 'Or']),
+);
+
+/** Whether the value is a tensor of floats, as far as is known. */
+const isScored = (v: Value): boolean =>
+  (v.type === undefined || v.type.kind === 'tensor') && (v.dtype === undefined || isFloat(v.dtype));
+
+/**
+ * The float value that an output is computed from; `depends` selects values that a layer has a part in. Undefined if
+ * there is none, or several, of which no one is meant.
+ */
+export function scoresBehind(output: Value, depends: (v: Value) => boolean): Value | undefined {
+  const ends = new Set<Value>();
+  const seen = new Set<Value>();
+  const todo = [output];
+  for (let v = todo.pop(); v !== undefined; v = todo.pop()) {
+    if (seen.has(v)) continue;
+    seen.add(v);
+    const node = v.producer;
+    if (isScored(v) && !isConstantAlmostEverywhere(v)) {
+      ends.add(v);
+      continue;
+    }
+    if (node === undefined || !(hard.has(opKey(node)) || plain.has(opKey(node)))) return undefined;
+    todo.push(...node.inputs.filter((x): x is Value => x !== undefined && depends(x)));
+  }
+  const [only, ...others] = ends;
+  return others.length === 0 ? only : undefined;
+}
+
+/** Whether a float value comes from an operator without a derivative, through operators that keep its elements. */
+function isConstantAlmostEverywhere(value: Value): boolean {
+  for (let v = value; ; ) {
+    const node = v.producer;
+    if (node === undefined) return false;
+    // Its first input may be a table of floats: what is read is chosen by an index.
+    if (opKey(node) === 'ai.onnx.ml.ArrayFeatureExtractor') return isTable(node);
+    if (hard.has(opKey(node))) return true;
+    const [x] = node.inputs;
+    if (x === undefined || !keeping.has(opKey(node))) return false;
+    if (x.dtype !== undefined && !isFloat(x.dtype)) return true;
+    v = x;
+  }
+}
+const keeping = new Set(['Cast', 'Identity', 'Squeeze', 'Unsqueeze', 'Reshape', 'Flatten']);
+
+const isTable = ({ inputs: [x] }: Node): boolean => x !== undefined && constantTensor(x) !== undefined;
+
+/** The numbers by which a model names its classes, where a table maps the index of the best class to a label. */
+export function classLabels(output: Value): readonly Value[] {
+  const tables: Value[] = [];
+  for (let v: Value | undefined = output; v?.producer !== undefined; ) {
+    const node: Node = v.producer;
+    const [x, index] = node.inputs;
+    if (opKey(node) === 'ai.onnx.ml.ArrayFeatureExtractor' && isTable(node)) {
+      if (x !== undefined) tables.push(x);
+      v = index;
+    } else if (keeping.has(opKey(node))) v = x;
+    else return opKey(node) === 'ArgMax' ? tables : [];
+  }
+  return [];
+}
