@@ -74,7 +74,8 @@ export function didYouMean(wanted: string, known: Iterable<string>, most = 3): s
   return near.length === 0 ? '' : `, did you mean ${near.join(' or ')}?`;
 }
 
-function editDistance(a: string, b: string): number {
+/** The number of letters to insert, remove or replace. */
+export function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
@@ -142,18 +143,19 @@ export const noOpset = define(
 
 export const unsupportedVersion = define(
   'UNSUPPORTED_VERSION',
-  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 3 to 13, opset 7 to 26).',
+  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 3 to 14, opset 7 to 26).',
   'convert the model with onnx.version_converter, or export it with an opset between 11 and 21',
   (what: string, place: ErrorPlace = {}) => ({ message: what, ...place }),
 );
 
 export const externalDataOutside = define(
   'EXTERNAL_DATA_OUTSIDE',
-  "A tensor's external data is outside the model's folder: an absolute path, a path with .., a link, or a loader's private address.",
+  "A tensor's external data is outside the model's folder: an absolute path, a path with .., a link that leads out, or a loader's private address.",
   "put the data file beside the model and store its bare name as the tensor's location",
-  (tensor: string, location: string, reason: string, file?: string) => ({
+  (tensor: string, location: string, reason: string, file?: string, hint?: string) => ({
     message: `external data of tensor "${tensor}" at "${location}" is refused: ${reason}`,
     file,
+    hint,
   }),
 );
 
@@ -192,7 +194,7 @@ export const textUnsupported = define(
 
 export const noLayers = define(
   'NO_LAYERS',
-  'The model has no MatMul, Gemm or MatMulNBits with a constant weight that could be adapted, and no other layer was selected.',
+  'The model has no MatMul or Gemm with a constant weight, plain or quantized, that could be adapted, and no other layer was selected.',
   'loraify inspect lists the weighted operators and why each was skipped; --target also takes Conv, Gather and Attention layers',
   (reason: string, file?: string) => ({ message: reason, file }),
 );
@@ -225,11 +227,25 @@ export const badLoss = define(
   (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
 );
 
+export const lossUnreached = define(
+  'LOSS_UNREACHED',
+  'No gradient of the loss reaches any layer: every path between both passes through an operator without a derivative, such as ArgMax, Round, a comparison or a cast to integers.',
+  'put the loss on an output that layers reach through differentiable operators (--loss-output); loraify inspect --grad shows where a gradient stops',
+  (reason: string) => ({ message: reason }),
+);
+
 export const cacheUnclear = define(
   'CACHE_UNCLEAR',
   'An input is named like a key/value cache, but neither its shape nor the operators that read it determine its value before the first token.',
   'bind it with --bind NAME=empty, zeros, ones or a FILE, or keep it as an input with --bind NAME=input',
   (name: string, reason: string) => ({ message: `input "${name}" looks like a key/value cache, but ${reason}` }),
+);
+
+export const existingLora = define(
+  'EXISTING_LORA',
+  'The model already has LoRA branches, which cannot be trained on or contradict the options.',
+  'use --existing-lora keep to leave them as they are, or merge the adapter before the export (merge_and_unload in PEFT)',
+  (reason: string, node?: string, hint?: string) => ({ message: reason, node, hint }),
 );
 
 export const badOption = define(
@@ -341,7 +357,7 @@ export const badData = define(
   'BAD_DATA',
   "A data file does not match the package's inputs and labels, or is malformed.",
   'loraify.json of the package lists the inputs and labels with types and shapes',
-  (reason: string, file?: string) => ({ message: reason, file }),
+  (reason: string, file?: string, hint?: string) => ({ message: reason, file, hint }),
 );
 
 export const providerMissing = define(

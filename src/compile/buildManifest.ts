@@ -1,6 +1,6 @@
 /** Builds loraify.json for a compiled model. */
 import { defined } from '../formats/defined.ts';
-import type { InputInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
+import type { InputInfo, LabelsInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
 import { optimizers } from '../graph/choices/compile.ts';
 import { losses, lossParamsOf } from '../graph/choices/losses.ts';
 import type { Dim, Model, Value } from '../graph/model.ts';
@@ -13,7 +13,16 @@ import {
   type Stored,
 } from '../passes/index.ts';
 import type { Compiled } from './compiled.ts';
-import { countsSection, layersSection, loraSection, savedSection, skippedSection } from './manifestLayers.ts';
+import { type ClassLabels, classLabels, type LabelSources } from './labelNames.ts';
+import { labelsText } from './labelsText.ts';
+import {
+  copiesSection,
+  countsSection,
+  layersSection,
+  loraSection,
+  savedSection,
+  skippedSection,
+} from './manifestLayers.ts';
 import type { ResolvedOptions } from './options.ts';
 
 export interface ManifestInputs {
@@ -30,6 +39,7 @@ export interface ManifestInputs {
   readonly model: Model;
   readonly compiled: Compiled;
   readonly options: ResolvedOptions;
+  readonly labels: LabelSources;
   readonly skeleton: { readonly sha256: string; readonly splices: readonly ManifestSplice[] };
 }
 
@@ -38,6 +48,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
   const { prepared } = compiled;
   const reference = compiled.graphs.get('train') ?? compiled.graphs.get('grad') ?? compiled.graphs.get('eval');
   const open = openInputs(compiled, reference);
+  const classes = classLabels(prepared, m.labels);
   return defined({
     format: m.format,
     version: m.version,
@@ -49,12 +60,13 @@ export function buildManifest(m: ManifestInputs): Manifest {
     lora: loraSection(compiled, options),
     layers: layersSection(compiled),
     saved: savedSection(compiled),
+    copies: copiesSection(compiled),
     skipped: skippedSection(compiled),
     state: stateSection(compiled, options),
     inputs: inputsSection(m.model, reference, prepared, open),
-    labels: labelsSection(reference, prepared, open),
+    labels: labelsSection(reference, prepared, open, classes),
     bound: prepared && (prepared.bindings.bound.length === 0 ? undefined : boundOf(prepared)),
-    loss: lossSection(prepared, options),
+    loss: lossSection(prepared, options, classes),
     names: namesSection(prepared),
     optimizer: optimizerSection(prepared, options),
     counts: countsSection(m.model, compiled),
@@ -117,7 +129,8 @@ function labelsSection(
   reference: Model | undefined,
   prepared: Prepared | undefined,
   open: ReadonlyMap<string, Value>,
-): InputInfo | undefined {
+  classes: ClassLabels | undefined,
+): LabelsInfo | undefined {
   const found = reference?.graph.inputs.find((v) => v.name === prepared?.names.labels);
   if (found === undefined || prepared === undefined) return undefined;
   const tokens = reference?.graph.inputs.find((v) => v.name === prepared.bindings.tokens);
@@ -127,12 +140,17 @@ function labelsSection(
     ...info(found),
     open: openShape(found, open),
     missing: own ? ({ value: 'copy', like: tokens.name } as const) : undefined,
+    names: classes?.names && [...classes.names],
   });
 }
 
-function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): Manifest['loss'] {
+function lossSection(
+  prepared: Prepared | undefined,
+  options: ResolvedOptions,
+  labels: ClassLabels | undefined,
+): Manifest['loss'] {
   if (prepared === undefined) return undefined;
-  const { kind, output, tensor, reason, classAxis, classes, threshold } = prepared.choice;
+  const { kind, output, tensor, reason, classAxis, classes, threshold, tokens } = prepared.choice;
   const { ignoreIndex, labelSmoothing, classWeights } = options;
   const params = lossParamsOf(kind, options);
   return defined({
@@ -141,11 +159,14 @@ function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): 
     tensor,
     chosen: reason,
     classAxis,
-    classes,
+    classes: classes ?? labels?.count,
     ignoreIndex,
     labelSmoothing,
     classWeights,
     threshold,
+    labels: labelsText(prepared.choice, ignoreIndex),
+    tokens,
+    unreached: prepared.unreached.length === 0 ? undefined : [...prepared.unreached],
     params: Object.keys(params).length === 0 ? undefined : params,
   });
 }

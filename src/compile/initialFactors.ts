@@ -36,7 +36,7 @@ function magnitudeOf({ products }: Candidate, layer: Layer, { A, B, changed }: S
   const { form } = layerOp(layer.op);
   const [product] = products;
   const tensor = changed ?? product?.weight.tensor;
-  if (tensor === undefined || isPacked(layer, product))
+  if (tensor === undefined || isPacked(product))
     throw badOption(
       `--dora: the weight of layer "${path}" is quantized, so the norms of its columns are not known`,
       'leave --dora or the layer out',
@@ -54,11 +54,8 @@ function magnitudeOf({ products }: Candidate, layer: Layer, { A, B, changed }: S
 }
 
 /** Whether the numbers of a layer's weight are not stored as floats that can be read and changed. */
-const isPacked = ({ op }: Layer, product: Product | undefined): boolean =>
-  op === 'MatMulNBits' ||
-  product === undefined ||
-  isQuantized(product.weight) ||
-  !canMerge(product.weight.tensor.dtype);
+const isPacked = (product: Product | undefined): boolean =>
+  product === undefined || isQuantized(product.weight) || !canMerge(product.weight.tensor.dtype);
 
 function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: Layer): Start {
   const { path, rank } = layer;
@@ -81,7 +78,7 @@ function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: La
       `the weight of layer "${path}" is packed with those of other modules, so it cannot be changed alone`,
       others,
     );
-  if (tensor === undefined || isPacked(layer, product))
+  if (tensor === undefined || isPacked(product))
     throw refuse(`the weight of layer "${path}" is quantized, so the factors cannot be subtracted from it`, others);
   if (layer.scale <= 0) throw refuse(`layer "${path}" has the scale ${layer.scale}, which must be positive`, others);
   return fromWeight(init, seed, layer, tensor);

@@ -11,60 +11,30 @@ import { type GraphKind, graphKinds, halfTypes, optimizers, scalings, targets } 
 import { type LossKind, losses, lossKinds } from '../graph/choices/losses.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
 import { readWhole } from './files.ts';
-import { dims, fixed, inputInfo } from './manifestInputs.ts';
+import { dims, fixed, inputInfo, labelsInfo } from './manifestInputs.ts';
+import { copy, layer, saved } from './manifestLayer.ts';
 
-export { type InputInfo, openShape, type ValueInfo } from './manifestInputs.ts';
+export { type InputInfo, type LabelsInfo, openShape, type ValueInfo } from './manifestInputs.ts';
+export { type ManifestLayer, type ManifestSaved, peftParameter, peftPath } from './manifestLayer.ts';
 
 export const manifestName = 'loraify.json';
 export const manifestFormat = 'loraify/1';
 
 const count = z.int().nonnegative();
-/** The bare name of a file of the package: a path cannot leave its folder. */
+/** A path below the package's folder, with `/` between its parts: it cannot leave the folder. */
+const filePath = z
+  .string()
+  .regex(/^[^\\\0]+$/)
+  .refine(
+    (path) => path.split('/').every((part) => !['', '.', '..'].includes(part)),
+    'must be the path of a file in the package',
+  );
+/** The bare name of a file of the package. */
 const fileName = z
   .string()
   .regex(/^[^/\\\0]+$/)
   .refine((name) => name !== '.' && name !== '..', 'must be the name of a file in the package');
 const pair = z.tuple([z.string(), z.string()]);
-
-/** A tensor inside the flat vector; `offset` counts float32 elements. */
-const slot = z.object({ name: z.string(), offset: count, shape: z.array(count) });
-
-const layer = z.object({
-  path: z.string(),
-  /** The node's name, or its first output if it has no name. */
-  node: z.string(),
-  op: z.string(),
-  /** The initializer that a merge changes. */
-  weight: z.string(),
-  nodes: z.array(z.string()),
-  layout: z.enum(['in_out', 'out_in']),
-  in: count,
-  out: count,
-  rank: z.int().positive(),
-  alpha: z.number(),
-  /** The factor on (x·A)·B. */
-  scale: z.number(),
-  /** The kernel shape of a convolution. */
-  kernel: z.array(count).optional(),
-  /** The columns of the weight that the layer has, if not all: the first, and one past the last. */
-  columns: z.array(count).length(2).optional(),
-  /** [in, rank]; for a Conv [rank, in, kernel…]. */
-  A: slot,
-  /** [rank, out]; for a Conv [out, rank, 1…]. */
-  B: slot,
-  /** [out], for a DoRA layer: y = magnitude / ||W + scale·A·B|| · (x·W + scale·(x·A)·B) + bias. */
-  magnitude: slot.optional(),
-});
-
-/** A fully trained weight (modules_to_save): an initializer of model.onnx. */
-const saved = slot.extend({
-  /** The name in PEFT: module path, dot, `weight` or `bias`. */
-  parameter: z.string(),
-  /** The initializer of the source, if model.onnx has a copy for this module alone. */
-  weight: z.string().optional(),
-  /** The weight is stored as the transpose of torch's. */
-  turned: z.boolean().optional(),
-});
 
 /**
  * `bytes` bytes of `file` (of the package) from `offset` belong at byte `at` of source.skeleton. Without `file` they
@@ -97,7 +67,7 @@ const schema = z.object({
     sha256: z.string().regex(/^[0-9a-f]{64}$/),
     opset: z.int(),
     /** The source's own external data files, copied into the package unless its weights are rounded. */
-    data: z.array(fileName).optional(),
+    data: z.array(filePath).optional(),
     /** The path of the source relative to the package's folder, if a merge needs it. */
     path: z.string().optional(),
   }),
@@ -118,12 +88,16 @@ const schema = z.object({
     /** Fields of the adapter_config.json that the package was compiled from, written back unchanged. */
     peft: z.record(z.string(), z.unknown()).optional(),
     dora: z.boolean().optional(),
+    /** LoRA that the source has: with `train`, its branches are not in the graphs, but are the initial adapter. */
+    existing: z.object({ use: z.enum(['train', 'keep']), modules: z.array(z.string()) }).optional(),
     /** Names that the modules of `saved` end with. */
     modulesToSave: z.array(z.string()).optional(),
   }),
   layers: z.array(layer),
   /** The modules_to_save weights, after all layers in the state. */
   saved: z.array(saved).optional(),
+  /** Weights of the source that repeat another: the graphs read that one, and a merge changes both. */
+  copies: z.array(copy).optional(),
   skipped: z.array(z.object({ node: z.string(), op: z.string(), reason: z.string() })),
   /**
    * Names of the state's inputs and outputs; `v` is absent for optimizers without it, `lossScale` if no gradient is
@@ -141,7 +115,7 @@ const schema = z.object({
   }),
   /** The model's inputs that can be fed in training, evaluation and prediction. */
   inputs: z.array(inputInfo),
-  labels: inputInfo.optional(),
+  labels: labelsInfo.optional(),
   loss: z
     .object({
       kind: z.enum(lossKinds),
@@ -160,6 +134,15 @@ const schema = z.object({
        * the output itself, else 0.5.
        */
       threshold: z.number().optional(),
+      /** The labels in words. */
+      labels: z.string().optional(),
+      /**
+       * For logits of tokens: the input with the tokens, and whether the labels are these tokens, those that follow
+       * (shifted in the data), or the original ones at masked positions.
+       */
+      tokens: z.object({ input: z.string(), labels: z.enum(['tokens', 'next', 'masked']) }).optional(),
+      /** Module paths of layers, and modules_to_save weights, that no gradient of the loss reaches. */
+      unreached: z.array(z.string()).optional(),
       /** Numbers that the loss is computed with, where it has any. */
       params: z.record(z.string(), z.number()).optional(),
     })
@@ -198,8 +181,6 @@ const schema = z.object({
 });
 
 export type Manifest = z.infer<typeof schema>;
-export type ManifestLayer = z.infer<typeof layer>;
-export type ManifestSaved = z.infer<typeof saved>;
 export type ManifestSplice = z.infer<typeof splice>;
 export type { GraphKind };
 

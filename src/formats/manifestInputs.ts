@@ -21,6 +21,11 @@ export const inputInfo = valueInfo.extend({
   longest: count.optional(),
 });
 
+export const labelsInfo = inputInfo.extend({
+  /** The names of the classes, in their order. */
+  names: z.array(z.string()).optional(),
+});
+
 export const fixed = z.object({
   /** The fixed number of rows in a batch. */
   batch: z.int().positive().optional(),
@@ -34,6 +39,7 @@ export const fixed = z.object({
 
 export type ValueInfo = z.infer<typeof valueInfo>;
 export type InputInfo = z.infer<typeof inputInfo>;
+export type LabelsInfo = z.infer<typeof labelsInfo>;
 
 /** The shape in evaluation and prediction. */
 export const openShape = ({ shape, open }: InputInfo): ValueInfo['shape'] => open ?? shape;

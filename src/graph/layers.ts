@@ -25,7 +25,10 @@ const table = {
   Attention: { form: 'linear', byDefault: false },
 } as const satisfies Readonly<Record<string, LayerOp>>;
 
-export type LayerOpName = keyof typeof table;
+/** Operators with a packed weight whose facts are those of MatMul. */
+type PackedOp = 'DynamicQuantizeMatMul' | 'MatMulBnb4' | 'MatMulInteger' | 'MatMulIntegerToFloat';
+
+export type LayerOpName = keyof typeof table | PackedOp;
 
 const ops: ReadonlyMap<string, LayerOp> = new Map(Object.entries(table));
 

@@ -9,7 +9,8 @@ import { type DecodeContext, decodeBody, decodeGraph } from './graphs.ts';
 import { copies, stringMap } from './tensors.ts';
 
 /** The versions that ONNX Runtime 1.30 loads; IR 3 is the first with opset_import. */
-const irVersions = { least: 3, most: 13 };
+/** IR 14 of onnx 1.23 is read, but not written: ONNX Runtime reads up to 13. */
+const irVersions = { least: 3, most: 14 };
 /** Opset 7 is the first with today's broadcasting. */
 const opsets = { least: 7, most: 26 };
 

@@ -1,10 +1,11 @@
 /**
- * Resolves external data and checks that the path is allowed. A model is untrusted input, so the location of a tensor
- * must be a regular file inside the model's own folder, without links on the way. Source:
- * https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
+ * Resolves external data and checks that the path is allowed. A model is untrusted input, so the data of a tensor must
+ * be a regular file inside the model's own folder. A symbolic link on the way has to end there too, or in the folder in
+ * which the model's file really is: the cache of Hugging Face's Hub links both into one folder of blobs. ONNX Runtime
+ * has the same rule. Source: https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
  */
 import { lstatSync, realpathSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { externalDataBounds, externalDataOutside } from '../errors.ts';
 import type { ByteSource } from '../graph/tensor.ts';
 import type { ExternalFile } from '../proto/index.ts';
@@ -58,11 +59,10 @@ export function externalData(folder: string | undefined, modelFile: string): Ext
 
   return {
     find(tensor, entries, needed) {
-      const location = entries.get('location') ?? '';
+      const location = checkedLocation(tensor, entries.get('location') ?? '', modelFile);
       const offset = wholeNumber(tensor, 'offset', entries.get('offset') ?? '0', modelFile);
       const declared = entries.get('length');
       const length = declared === undefined ? needed : wholeNumber(tensor, 'length', declared, modelFile);
-      checkName(tensor, location, modelFile);
       if (length !== needed)
         throw externalDataBounds(tensor, `its length is ${length} bytes, but its dims require ${needed}`, modelFile);
       const { file, source } = open(tensor, location);
@@ -145,8 +145,11 @@ function wholeNumber(tensor: string, key: string, text: string, modelFile: strin
   return n;
 }
 
-/** The checks that need only a location's text; both kinds of separators count, on every system. */
-function checkName(tensor: string, location: string, modelFile: string): void {
+/**
+ * The location without `.` and `..`, with `/` as the separator; both kinds of separators count, on every system. Checks
+ * what needs only the text.
+ */
+function checkedLocation(tensor: string, location: string, modelFile: string): string {
   const refuse = (why: string): never => {
     throw externalDataOutside(tensor, location, why, modelFile);
   };
@@ -154,25 +157,40 @@ function checkName(tensor: string, location: string, modelFile: string): void {
   if (location.includes(memoryAddress) || location.includes('_ORT_MEM_ADDR_')) refuse('it is an address in memory');
   if (location.includes('\0')) refuse('its name contains a zero byte');
   if (/^([/\\]|[A-Za-z]:)/.test(location)) refuse('it is an absolute path');
-  const parts = location.split(/[/\\]/);
-  if (parts.includes('..')) refuse('it leads out of the folder with ".."');
-  if (parts.every((p) => p === '' || p === '.')) refuse('it is not a file name');
+  const parts: string[] = [];
+  for (const part of location.split(/[/\\]/)) {
+    if (part === '..' && parts.pop() === undefined) refuse('it leads out of the folder with ".."');
+    if (part !== '' && part !== '.' && part !== '..') parts.push(part);
+  }
+  return parts.length === 0 ? refuse('it is not a file name') : parts.join('/');
 }
 
-/** Walks from the folder to the file and refuses every link. */
+/** The real path of a data file. */
 function checkedPath(folder: string, tensor: string, location: string, modelFile: string): string {
   const base = realpathSync(folder);
   const full = join(base, location);
-  const above: string[] = [];
-  for (let path = full; path !== base && path !== dirname(path); path = dirname(path)) above.unshift(path);
-  for (const path of above) {
-    let link: boolean;
-    try {
-      link = lstatSync(path).isSymbolicLink();
-    } catch (error) {
-      throw externalDataBounds(tensor, `the file "${location}" cannot be opened: ${reason(error)}`, modelFile);
-    }
-    if (link) throw externalDataOutside(tensor, location, 'there is a symbolic link on the way', modelFile);
+  const isInside = (path: string, of: string): boolean => path.startsWith(of.endsWith(sep) ? of : of + sep);
+  let real: string;
+  try {
+    real = realpathSync(full);
+  } catch (error) {
+    throw externalDataBounds(tensor, `the file "${location}" cannot be opened: ${reason(error)}`, modelFile);
   }
-  return full;
+  if (isInside(real, base) || isInside(real, folderOf(modelFile) ?? base)) return real;
+  throw externalDataOutside(
+    tensor,
+    location,
+    'a symbolic link on the way leads out of the folder',
+    modelFile,
+    'replace the link with a copy of the file: cp --remove-destination "$(realpath LINK)" LINK',
+  );
+}
+
+/** The folder in which a file really is; undefined for a model in memory. */
+function folderOf(modelFile: string): string | undefined {
+  try {
+    return dirname(realpathSync(modelFile));
+  } catch {
+    return undefined;
+  }
 }

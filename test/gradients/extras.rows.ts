@@ -27,6 +27,8 @@ import {
   title,
 } from '../support/gradients/harness.ts';
 import {
+  bnb4Cases,
+  checkBnb4,
   checkDynamic,
   checkPacked,
   checkQuantizer,
@@ -98,6 +100,16 @@ const packed = packedCases.flatMap((c): Extra[] => [
   },
   { is: `weight of ${packedTitle(c)}`, ops: [], forward: true, run: () => checkUnpacked(c) },
 ]);
+
+const bnb4 = bnb4Cases.map(
+  (c): Extra => ({
+    is: `MatMulBnb4 of type ${c.type}, K ${c.K} in blocks of ${c.block}, x [${c.x}]`,
+    ops: ['com.microsoft.MatMulBnb4'],
+    run: async () => {
+      for (const mode of modes) await checkBnb4(c, mode);
+    },
+  }),
+);
 
 const quantizers = quantizerCases.map(
   (c): Extra => ({
@@ -235,6 +247,7 @@ export const extras: readonly Extra[] = [
   ...dropout,
   ...carried,
   ...packed,
+  ...bnb4,
   ...quantizers,
   ...dynamic,
   ...bodies,
@@ -261,5 +274,11 @@ export const exceptions: Exceptions = {
   },
   DynamicQuantizeLinear: straight,
   MatMulInteger: straight,
+  'com.microsoft.DynamicQuantizeMatMul': straight,
+  'com.microsoft.MatMulIntegerToFloat': straight,
+  'com.microsoft.MatMulBnb4': {
+    empty: 'its kernel divides by the number of rows',
+    random: 'packed like MatMulNBits, which is drawn',
+  },
   ConvInteger: straight,
 };

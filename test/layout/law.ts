@@ -76,6 +76,7 @@ export const rootFiles: readonly string[] = ['src/errors.ts', 'src/index.ts', 's
 
 /** Folders of test/ without a counterpart in src/, and what their tests have in common. All others lie where their subject lies. */
 export const testFolders: Readonly<Record<string, string>> = {
+  cases: 'files that people really hold (fixtures/cases), from the command line',
   docs: 'the README, the pages of docs/ and their plots',
   golden: 'the text of every graph of small cases (fixtures/), and what the graphs compute',
   gradients: 'every gradient rule against finite differences',

@@ -42,6 +42,10 @@ export const lossOptions = {
     default: undefined,
     help: 'JSON file with one weight per class (bce: of the label 1, one for all or per column)',
   },
+  labels: {
+    default: undefined,
+    help: "the model's classes: their number, their names as A,B,C, a .txt file (a name a line) or a .json file (a list or id2label)",
+  },
 } as const satisfies Readonly<Record<string, Choice & { readonly default: number | undefined }>>;
 export type LossOption = keyof typeof lossOptions;
 
@@ -52,7 +56,7 @@ const rows = {
     over: 'classes',
     logits: true,
     metrics: 'classes',
-    takes: ['classAxis', 'ignoreIndex', 'labelSmoothing', 'classWeights'],
+    takes: ['classAxis', 'ignoreIndex', 'labelSmoothing', 'classWeights', 'labels'],
   },
   'causal-lm': {
     help: 'cross-entropy of logits [N, S, C] with the next token of each position',
@@ -99,7 +103,7 @@ const rows = {
     over: 'classes',
     logits: true,
     metrics: 'classes',
-    takes: ['classAxis', 'ignoreIndex', 'classWeights'],
+    takes: ['classAxis', 'ignoreIndex', 'classWeights', 'labels'],
     params: { gamma: { default: 2, min: 0, help: 'focusing exponent; 0 is plain cross-entropy' } },
   },
   'sigmoid-focal': {

@@ -22,7 +22,7 @@ import type { Tensor } from '../../graph/tensor.ts';
 import type { Marked, Product } from '../dialect/layerKind.ts';
 import type { Chosen } from '../select/candidates.ts';
 import { functionKey } from '../select/findProducts.ts';
-import { kindNamed } from '../select/layers/index.ts';
+import { kindNamed, kindOf } from '../select/layers/index.ts';
 import { decompose } from './dora.ts';
 
 /**
@@ -31,6 +31,11 @@ import { decompose } from './dora.ts';
  */
 export function adapt(model: Model, chosen: readonly Chosen[]): void {
   const inFunctions = new Map<Node, Item[]>();
+  const expands = chosen.some(
+    ({ candidate, magnitude }) =>
+      magnitude !== undefined ||
+      candidate.products.some((p) => p.part !== undefined || kindOf(p.node)?.unfuse !== undefined),
+  );
   for (const { candidate, layer, A, B, magnitude } of chosen) {
     const [a, b] = [trainable(layer.A, A), trainable(layer.B, B)];
     const m = layer.magnitude === undefined ? undefined : trainable(layer.magnitude, magnitude ?? missing(layer));
@@ -48,8 +53,7 @@ export function adapt(model: Model, chosen: readonly Chosen[]): void {
   const replaced = new Set([...variants.values()].map((v) => v.source));
   dropUncalled(model, replaced);
   // Nodes expanded here get their own names.
-  if (chosen.some((c) => c.magnitude !== undefined || c.candidate.products.some((p) => p.part !== undefined)))
-    for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) uniqueNames(graph);
+  if (expands) for (const graph of [model.graph, ...model.functions.map((f) => f.body)]) uniqueNames(graph);
 }
 
 function missing({ path }: Layer): never {
@@ -85,6 +89,7 @@ function mark(node: Node, item: Item, opsets: ReadonlyMap<string, number>): void
   const { a, b, m, layer } = item;
   const kind = kindNamed(layer.op);
   if (kind === undefined) throw new Error(`no kind of layer is called ${layer.op}`);
+  kindOf(node)?.unfuse?.(node, item.product.dtype ?? 'float32');
   const opset = opsets.get('') ?? 0;
   const branch = (): void => kind.mark(node, item, a, b, opset);
   if (m === undefined) branch();

@@ -13,6 +13,7 @@ import { layerOp, sizeOf } from '../../graph/layers.ts';
 import { type Layer, type Node, Value } from '../../graph/model.ts';
 import { numberAttr } from '../../graph/operators.ts';
 import { type DataType, dataTypeNumber, tensorOf } from '../../graph/tensor.ts';
+import { isPacked } from '../common/constantOperand.ts';
 import { detach } from '../dialect/detach.ts';
 import type { Marked } from '../dialect/layerKind.ts';
 
@@ -23,8 +24,8 @@ export interface Trained {
 }
 
 /** The reason why a layer cannot be decomposed, or undefined. */
-function undecomposable({ layer, product, flip }: Marked): string | undefined {
-  if (layer.op === 'MatMulNBits') return 'its weight is packed, so no graph can compute the norm of its columns';
+function undecomposable({ product, flip }: Marked): string | undefined {
+  if (isPacked(product.weight)) return 'its weight is packed, so no graph can compute the norm of its columns';
   if (product.part !== undefined) return 'its weight is packed with those of other modules';
   if (flip) return 'the model also reads its weight transposed, so its outputs have no single axis';
   if (product.side === 'left' && rankOfResult(product.node) === undefined) return 'the rank of its input is not known';

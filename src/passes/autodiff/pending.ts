@@ -12,10 +12,7 @@ export const pending: ReadonlyMap<string, string> = new Map([
   ['ai.onnx.ml.SVMRegressor', 'a machine of support vectors is a model of its own'],
   ['com.microsoft.BiasAdd', 'of CUDA only'],
   ['com.microsoft.BiasSplitGelu', 'of CUDA only'],
-  ['com.microsoft.DynamicQuantizeMatMul', 'DynamicQuantizeLinear and MatMulInteger, which it stands for, have one'],
   ['com.microsoft.GatherBlockQuantized', 'a packed table is data'],
-  ['com.microsoft.MatMulIntegerToFloat', 'MatMulInteger, which it stands for, has one'],
-  ['com.microsoft.MatMulBnb4', 'no operator of the standard unpacks its table of four bits'],
   ...['Add', 'LeakyRelu', 'Mul', 'Sigmoid', 'Softmax'].map((op) => [`com.microsoft.QLinear${op}`, integers] as const),
 ]);
 

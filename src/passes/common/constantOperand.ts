@@ -79,6 +79,9 @@ const isDequantized = ({ chain }: WeightView): boolean => chain.some((n) => n.op
 /** Whether a weight is stored as integers, or dequantized before it is read. */
 export const isQuantized = (view: WeightView): boolean => !isFloat(view.tensor.dtype) || isDequantized(view);
 
+/** Whether the operator that reads a weight unpacks it. */
+export const isPacked = (view: WeightView): boolean => !isFloat(view.tensor.dtype) && !isDequantized(view);
+
 /** A traced operand that must have a floating-point type and the given rank. */
 export function floatOf(traced: Traced, rank: number): Traced {
   if (traced.kind !== 'weight') return traced;

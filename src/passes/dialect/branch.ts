@@ -19,24 +19,32 @@ export function branchForm(node: Node): BranchForm {
   return { y, x, a, b, layer: layerOf(node) };
 }
 
+/** The value that a branch reads, and the node behind which its result is added. */
+export interface BranchPlace {
+  readonly x: Value | undefined;
+  /** The node whose first output is the layer's result: the base itself, or what follows it. */
+  readonly end: Node;
+}
+
 /**
- * Inserts a Branch after a node whose input `at` is x. The node's result keeps its name; the base's own output is
- * renamed.
+ * Inserts a Branch after the end of a base. The result keeps its name; the output of the end is renamed. `place` is the
+ * input of the base that is x, or a function of the base.
  */
 export const putBranch =
-  (at: number) =>
+  (place: number | ((base: Node) => BranchPlace)) =>
   (node: Node, { product, layer }: Marked, a: Value, b: Value): void => {
-    const [y] = node.outputs;
-    const { graph } = node;
+    const { x, end } = typeof place === 'number' ? { x: node.inputs[place], end: node } : place(node);
+    const [y] = end.outputs;
+    const { graph } = end;
     if (y === undefined || graph === undefined) throw badModel(`node "${node.label}" has no output`);
     const base = new Value(`${y.name}.base`, y.type ?? tensorType(product.dtype, undefined));
-    node.replaceOutput(0, base);
+    end.replaceOutput(0, base);
     const branch = dialectNode(
       'loraify.Branch',
       { base: node.op },
-      { name: `${node.label}.lora`, inputs: [base, node.inputs[at], a, b], outputs: [y] },
+      { name: `${node.label}.lora`, inputs: [base, x, a, b], outputs: [y] },
     );
     for (const [name, attr] of node.attrs) branch.attrs.set(name, attr);
     branch.layer = layer;
-    graph.insertAfter(node, branch);
+    graph.insertAfter(end, branch);
   };

@@ -77,9 +77,13 @@ export interface BranchSite {
 }
 
 export interface LayerKind {
-  /** The operator as the manifest names it, and its domain. */
-  readonly op: LayerOpName;
+  /** The operator and its domain. */
+  readonly op: string;
   readonly domain: string;
+  /** The operator that is adapted, as the manifest names it. */
+  readonly layerOp: LayerOpName;
+  /** Writes a fused node as the operator that is adapted, followed by the rest. In place. */
+  readonly unfuse?: (node: Node, dtype: DataType) => void;
   /**
    * The constant weight that the node reads, or the parts of one; a sentence if it has none that can be adapted;
    * undefined if the node is not of this kind. `traceConstant` traces an operand to its constant.

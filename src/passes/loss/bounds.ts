@@ -8,32 +8,24 @@ import { numbersOf } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
 import { knownInts } from '../common/dimArithmetic.ts';
 import { axisAfter, axisOf } from './classAxis.ts';
+import { complements, mostBytes } from './complements.ts';
+import {
+  anything,
+  type Bounds,
+  between,
+  either,
+  infinity,
+  isConstant,
+  negative,
+  product,
+  reciprocal,
+  simplexAxis,
+  sum,
+} from './intervals.ts';
 import { softmaxOf, sumsOver } from './writtenOut.ts';
 
-export interface Bounds {
-  readonly low: number;
-  readonly high: number;
-  /** The elements come from an operator that makes probabilities, such as Sigmoid: not only from a Clip to [0, 1]. */
-  readonly probable: boolean;
-  /** The elements along `axis` have the sum `total`. */
-  readonly along?: { readonly axis: number; readonly total: number } | undefined;
-}
-
-const infinity = Number.POSITIVE_INFINITY;
-const anything: Bounds = { low: -infinity, high: infinity, probable: false };
-const between = (low: number, high: number, probable = false): Bounds => ({ low, high, probable });
-
-/** Weights of an average are rounded: their sum may exceed 1 by this much. */
-const slack = 1e-4;
 /** Chains of operators are followed up to this length. */
 const deepest = 100;
-
-/** Whether all elements lie in [0, 1]. */
-export const inUnit = ({ low, high }: Bounds): boolean => low >= -1e-6 && high <= 1 + slack;
-
-/** The axis along which probabilities have the sum 1. */
-export const simplexAxis = ({ along }: Bounds): number | undefined =>
-  along !== undefined && Math.abs(along.total - 1) <= slack ? along.axis : undefined;
 
 /** The bounds of a value; infinite where nothing is known. */
 export function boundsOf(value: Value): Bounds {
@@ -59,9 +51,6 @@ interface Site {
   readonly follow: Follow;
 }
 type Rule = (site: Site) => Bounds;
-
-/** Constants above this size are not read. */
-const mostBytes = 1 << 12;
 
 function infer(v: Value, follow: Follow): Bounds {
   const tensor = constantTensor(v);
@@ -110,47 +99,6 @@ const fixed =
   (low: number, high: number, probable = false): Rule =>
   () =>
     between(low, high, probable);
-
-/** 0 times an infinite bound is 0: the bound is not reached. */
-const times = (a: number, b: number): number => (a === 0 || b === 0 ? 0 : a * b);
-
-const isConstant = ({ low, high }: Bounds): boolean => low === high;
-
-function product(a: Bounds, b: Bounds): Bounds {
-  const ends = [times(a.low, b.low), times(a.low, b.high), times(a.high, b.low), times(a.high, b.high)];
-  const made = between(Math.min(...ends), Math.max(...ends), a.probable || b.probable);
-  const [p, c] = isConstant(b) ? [a, b.low] : isConstant(a) ? [b, a.low] : [undefined, 0];
-  return p?.along === undefined ? made : { ...made, along: { ...p.along, total: p.along.total * c } };
-}
-
-const reciprocal = ({ low, high, probable }: Bounds): Bounds =>
-  low > 0 || high < 0 ? between(1 / high, 1 / low, probable) : low === 0 ? between(1 / high, infinity) : anything;
-
-function sum(list: readonly Bounds[]): Bounds {
-  const made = between(
-    list.reduce((n, b) => n + b.low, 0),
-    list.reduce((n, b) => n + b.high, 0),
-    list.some((b) => b.probable),
-  );
-  const [first] = list;
-  const axis = first?.along?.axis;
-  if (axis === undefined || !list.every((b) => b.along?.axis === axis)) return made;
-  return { ...made, along: { axis, total: list.reduce((n, b) => n + (b.along?.total ?? 0), 0) } };
-}
-
-const negative = (b: Bounds): Bounds => product(b, between(-1, -1));
-
-/** Bounds that hold for elements of either. */
-function either(list: readonly Bounds[]): Bounds {
-  const made = between(
-    Math.min(...list.map((b) => b.low)),
-    Math.max(...list.map((b) => b.high)),
-    list.some((b) => b.probable),
-  );
-  const [first] = list;
-  const same = list.every(({ along }) => along?.axis === first?.along?.axis && along?.total === first?.along?.total);
-  return same && first?.along !== undefined ? { ...made, along: first.along } : made;
-}
 
 const all = ({ node, follow }: Site): Bounds[] => node.inputs.flatMap((v) => (v === undefined ? [] : [follow(v)]));
 
@@ -228,31 +176,6 @@ function concatenated(site: Site): Bounds {
   return { ...rest, along: pair ? { axis, total: 1 } : kept };
 }
 
-/** Whether a Concat has two entries along its axis: 1 - p and p. */
-export function complements({ inputs: [a, b, ...more] }: Node, axis: number): boolean {
-  if (a === undefined || b === undefined || more.length > 0) return false;
-  return a.shape?.[axis] === 1 && b.shape?.[axis] === 1 && (isComplement(a, b) || isComplement(b, a));
-}
-
-/** Whether `a` is 1 - b, possibly both behind the same views. */
-export function isComplement(a: Value, b: Value): boolean {
-  const [m, n] = [a.producer, b.producer];
-  if (m === undefined) return false;
-  if (opKey(m) === 'Sub' && constantOf(m.inputs[0]) === 1 && m.inputs[1] === b) return true;
-  if (n === undefined || opKey(m) !== opKey(n) || factsOf(m)?.kind !== 'view') return false;
-  const [x, ...rest] = m.inputs;
-  const [y, ...others] = n.inputs;
-  const same = rest.every((v, i) => v === others[i] || knownInts(v)?.join() === (knownInts(others[i])?.join() ?? ''));
-  return same && x !== undefined && y !== undefined && isComplement(x, y);
-}
-
-/** The number that all elements of a constant are. */
-export function constantOf(v: Value | undefined): number | undefined {
-  const tensor = v === undefined ? undefined : constantTensor(v);
-  const list = tensor === undefined || tensor.byteLength > mostBytes ? undefined : numbersOf(tensor);
-  return list?.every((n) => n === list[0]) === true ? list[0] : undefined;
-}
-
 /** The results of both branches, or of the body of a Scan or Loop. */
 function branched({ node, output, follow }: Site): Bounds {
   const index = node.outputs.indexOf(output);
@@ -295,8 +218,21 @@ const classified: Rule = (site) => {
   const post = attrOf(site.node, 'post_transform');
   if (site.node.outputs.indexOf(site.output) !== 1) return anything;
   if (post === 'SOFTMAX') return { ...between(0, 1, true), along: { axis: 1, total: 1 } };
-  return post === 'LOGISTIC' ? between(0, 1, true) : anything;
+  if (post !== 'LOGISTIC') return anything;
+  return { ...between(0, 1, true), along: isMirrored(site.node) ? { axis: 1, total: 1 } : undefined };
 };
+
+/** Whether a classifier has two scores of which one is the other negated: their sigmoids have the sum 1. */
+function isMirrored(node: Node): boolean {
+  if (opKey(node) !== 'ai.onnx.ml.LinearClassifier') return false;
+  const { coefficients = [], intercepts = [] } = attrsOf(node, 'ai.onnx.ml.LinearClassifier');
+  const half = coefficients.length / 2;
+  return (
+    intercepts.length === 2 &&
+    intercepts[0] === -(intercepts[1] ?? Number.NaN) &&
+    coefficients.slice(0, half).every((c, i) => c === -(coefficients[half + i] ?? Number.NaN))
+  );
+}
 
 const rules: Readonly<Record<string, Rule | undefined>> = {
   Sigmoid: fixed(0, 1, true),

@@ -2,7 +2,7 @@
  * Looks through what has no derivative, such as predicted classes, to the floating-point value that it is computed
  * from: a loss goes there.
  */
-import type { Node, Value } from '../../graph/model.ts';
+import type { Dim, Graph, Node, Value } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';
 import { isFloat } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
@@ -77,6 +77,33 @@ function isConstantAlmostEverywhere(value: Value): boolean {
 const keeping = new Set(['Cast', 'Identity', 'Squeeze', 'Unsqueeze', 'Reshape', 'Flatten']);
 
 const isTable = ({ inputs: [x] }: Node): boolean => x !== undefined && constantTensor(x) !== undefined;
+
+/**
+ * The output that has these scores: the value itself, a copy of it, or a float output of the same shape that is computed
+ * from it, such as normalized scores.
+ */
+export function scoresOutput(graph: Graph, value: Value): Value | undefined {
+  const outputs = graph.outputs.filter((o) => isScored(o) && o.dtype !== undefined);
+  const copy = outputs.find((o) => sourceOf(o) === sourceOf(value));
+  const isAlike = (o: Value): boolean => o.shape !== undefined && sameShape(o.shape, value.shape);
+  return copy ?? outputs.find((o) => isAlike(o) && isFrom(o, value));
+}
+
+const sameShape = (a: readonly Dim[], b: readonly Dim[] | undefined): boolean =>
+  a.length === b?.length && a.every((d, i) => d === b[i]);
+
+/** The value before copies of it. */
+function sourceOf(value: Value): Value {
+  const [x] = value.producer?.op === 'Identity' ? value.producer.inputs : [];
+  return x === undefined ? value : sourceOf(x);
+}
+
+/** Whether `v` is computed from `from` by few nodes. */
+function isFrom(v: Value, from: Value, depth = 4): boolean {
+  return (
+    v === from || (depth > 0 && (v.producer?.inputs ?? []).some((x) => x !== undefined && isFrom(x, from, depth - 1)))
+  );
+}
 
 /** The numbers by which a model names its classes, where a table maps the index of the best class to a label. */
 export function classLabels(output: Value): readonly Value[] {

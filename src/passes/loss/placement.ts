@@ -3,8 +3,9 @@ import { badLoss } from '../../errors.ts';
 import { type LossKind, losses } from '../../graph/choices/losses.ts';
 import type { Value } from '../../graph/model.ts';
 import { attrsOf, opKey } from '../../graph/operators.ts';
-import { type Bounds, boundsOf, inUnit, simplexAxis } from './bounds.ts';
+import { boundsOf } from './bounds.ts';
 import { axisOf } from './classAxis.ts';
+import { type Bounds, inUnit, simplexAxis } from './intervals.ts';
 import { type Build, type Reading, readProbability } from './probabilities.ts';
 
 /** The meaning of the value that a loss is computed on. */

@@ -8,8 +8,8 @@ import { Node, Value } from '../../graph/model.ts';
 import { attrsOf, factsOf, opKey } from '../../graph/operators.ts';
 import { isFloat } from '../../graph/tensor.ts';
 import { asType } from '../common/computeType.ts';
-import { complements, constantOf, isComplement } from './bounds.ts';
 import { axisOf, type Kept, keptAfter } from './classAxis.ts';
+import { complements, constantOf, isComplement } from './complements.ts';
 import { logSoftmaxOf, type SigmoidInput, type SoftmaxInput, sigmoidOf, softmaxOf } from './writtenOut.ts';
 
 /** Makes a value of the shape of the output that was read. */
@@ -121,6 +121,8 @@ function through(value: Value, node: Node, depth: number): Reading | undefined {
     const read = x?.dtype === undefined || isFloat(x.dtype) ? inner(x) : undefined;
     return read && isFloat(value.dtype ?? 'float32') ? passed(read, node.op) : undefined;
   }
+  // A quantization that is undone at once.
+  if (key === 'DequantizeLinear') return x?.producer?.op === 'QuantizeLinear' ? inner(x.producer.inputs[0]) : undefined;
   if (key === 'Dropout') return second === undefined || node.inputs[2] === undefined ? inner(x) : undefined;
   if (key === 'Clip' || key === 'Min' || key === 'Max') return clipped(node, depth);
   if (key === 'Log') {

@@ -2,13 +2,16 @@
  * Brings a model into the one form that shape rules, gradient rules and losses expect: one opset, no functions,
  * constants as initializers, shape arithmetic folded. The source model itself is never changed: callers pass a copy.
  */
+
 import { opsetTooLow, unsupportedVersion } from '../../errors.ts';
+import { writtenIrVersion } from '../../graph/irVersion.ts';
 import type { Model, Node } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';
 import { type OnPass, type PassContext, runStage, type Stage } from '../common/pass.ts';
 import { inferNode, inferShapes } from '../shapes/index.ts';
 import { removeDead, removeEmptyParts, removeIdentities } from './cleanup.ts';
 import { constantsToInitializers, fixDefaults } from './constants.ts';
+import { declarationChecker } from './declarations.ts';
 import { fold } from './fold/index.ts';
 import { ample, usual } from './fold/small.ts';
 import { inlineFunctions } from './functions.ts';
@@ -22,6 +25,8 @@ export interface NormalizeOptions {
   readonly opset?: number;
   /** Changes the model once it has one opset and typed values, before shape arithmetic is folded. */
   readonly bind?: (model: Model) => void;
+  /** Called with a sentence for each declaration of the model that is ignored. */
+  readonly report?: (text: string) => void;
   /** Called after each pass. */
   readonly onPass?: OnPass | undefined;
 }
@@ -38,6 +43,7 @@ export interface NormalizeContext extends PassContext {
   readonly from: number;
   readonly wanted: number | undefined;
   readonly bind: ((model: Model) => void) | undefined;
+  readonly report: (text: string) => void;
 }
 
 /** In place. Throws OPSET_TOO_LOW, UNSUPPORTED_VERSION or BAD_MODEL. */
@@ -46,7 +52,14 @@ export function normalize(model: Model, options: NormalizeOptions = {}): void {
   model.opsets.set('', from);
   runStage(
     normalization,
-    { model, versions: new Map(), from, wanted: options.opset, bind: options.bind },
+    {
+      model,
+      versions: new Map(),
+      from,
+      wanted: options.opset,
+      bind: options.bind,
+      report: options.report ?? (() => {}),
+    },
     options.onPass,
   );
 }
@@ -82,11 +95,12 @@ export const normalization: Stage<NormalizeContext> = {
       run: (c) => {
         const { model } = c;
         const to = targetOpset(model, c);
-        upgradeModel(model, { rules: upgrades, from: c.from, to, versions: c.versions, infer: inferNode });
+        const infer = declarationChecker(model.graph, inferNode, c.report);
+        upgradeModel(model, { rules: upgrades, from: c.from, to, versions: c.versions, infer });
         c.versions = new Map();
         standardize(model);
         model.opsets.set('', to);
-        model.irVersion = Math.max(model.irVersion, irVersionOf(to));
+        model.irVersion = writtenIrVersion(model.irVersion, irVersionOf(to));
         settle(model);
       },
     },

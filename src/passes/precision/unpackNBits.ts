@@ -7,14 +7,15 @@ import { noGradient } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
 import { constant, type Node, type Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
-import { bytesOf, isFloat, type Tensor } from '../../graph/tensor.ts';
+import { bytesOf, type DataType, isFloat, type Tensor, tensorOf } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
+import { lookUp } from './lookUp.ts';
 
 export interface PackedShape {
   /** The weight is [N, K]. */
   readonly K: number;
   readonly N: number;
-  readonly bits: 4 | 8;
+  readonly bits: 2 | 4 | 8;
   readonly block: number;
   /** Blocks of a row; the last one may reach beyond K. */
   readonly blocks: number;
@@ -35,7 +36,7 @@ export function unpackWeight(node: Node, g: Builder): Unpacked {
   const { K, N, bits, block_size: block } = attrsOf(node, 'com.microsoft.MatMulNBits');
   if (order !== undefined)
     throw refuse('g_idx assigns every column its own block, which DequantizeLinear does not support');
-  if (bits !== 4 && bits !== 8) throw refuse(`its weight has ${bits} bits, not 4 or 8`);
+  if (bits !== 2 && bits !== 4 && bits !== 8) throw refuse(`its weight has ${bits} bits, not 2, 4 or 8`);
   const tensor = packed && constantTensor(packed);
   const scale = scales && constantTensor(scales);
   if (
@@ -51,22 +52,57 @@ export function unpackWeight(node: Node, g: Builder): Unpacked {
   const shape: PackedShape = { K, N, bits, block, blocks: Math.ceil(K / block) };
   const dims = [N, shape.blocks];
   const view = (v: Value, t: Tensor): Value => constant(`${v.name}.blocks`, { ...t, dims });
+  const given = zeros && constantTensor(zeros);
+  if (zeros !== undefined && given === undefined) throw refuse('its zero points are not constants');
+  const float = zeros !== undefined && given !== undefined && isFloat(given.dtype);
+  const shift = float ? g.Mul(view(zeros, given), view(scales, scale)) : undefined;
+  if (bits === 2) {
+    const q = lookUp(g, { name: packed.name, tensor }, { of: [0, 1, 2, 3], first: 'low', dtype: scale.dtype });
+    const z = float ? undefined : twoBitZeros(zeros?.name ?? packed.name, given, shape, scale.dtype);
+    return {
+      ...shape,
+      weight: inBlocks(g, q, constant(`${scales.name}.column`, { ...scale, dims: [...dims, 1] }), z, shape),
+      shift,
+    };
+  }
   const q = constant(`${packed.name}.${bits === 4 ? 'uint4' : 'uint8'}`, {
     ...tensor,
     dtype: bits === 4 ? 'uint4' : 'uint8',
     dims: [N, shape.blocks * block],
   });
   const s = view(scales, scale);
-  const given = zeros && constantTensor(zeros);
-  if (zeros !== undefined && given === undefined) throw refuse('its zero points are not constants');
-  const float = zeros !== undefined && given !== undefined && isFloat(given.dtype);
   const z = float ? undefined : zeroPoints(zeros, given, shape);
   const attrs = { axis: 1, block_size: block };
   return {
     ...shape,
     weight: g.DequantizeLinear(q, s, z, attrs),
-    shift: float ? g.Mul(view(zeros, given), s) : undefined,
+    shift,
   };
+}
+
+/** (q - zero point) · scale in blocks, as [N, blocks · block]: the standard reads no 2-bit integers before opset 25. */
+function inBlocks(
+  g: Builder,
+  q: Value,
+  scale: Value,
+  zero: Value | undefined,
+  { N, blocks, block }: PackedShape,
+): Value {
+  const parts = g.Reshape(q, g.ints([N, blocks, block]));
+  const scaled = g.Mul(zero === undefined ? parts : g.Sub(parts, zero), scale);
+  return g.Reshape(scaled, g.ints([N, blocks * block]));
+}
+
+/** Zero points [N, blocks, 1] of 2 bits as floats; their rows begin at whole bytes. */
+function twoBitZeros(name: string, given: Tensor | undefined, { N, blocks }: PackedShape, dtype: DataType): Value {
+  if (given === undefined) return constant(`two.${dtype}`, tensorOf(dtype, [], [2]));
+  const rows = bytesOf(given);
+  const stride = Math.ceil(blocks / 4);
+  const values = Array.from({ length: N * blocks }, (_, i) => {
+    const at = i % blocks;
+    return ((rows[Math.floor(i / blocks) * stride + (at >> 2)] ?? 0) >> (2 * (at & 3))) & 3;
+  });
+  return constant(`${name}.numbers`, tensorOf(dtype, [N, blocks, 1], values));
 }
 
 /** Zero points [N, blocks] of the weight's type; the middle of the range if the node has none. */

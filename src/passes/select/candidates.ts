@@ -4,11 +4,16 @@ import type { Layer, Model, Value } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Product, Skipped } from '../dialect/layerKind.ts';
 import { findProducts } from './findProducts.ts';
+import { foldedFrom } from './foldedUses.ts';
+import { layerOpOf } from './layers/index.ts';
 import { type ModulePath, type Modules, modulePath, uniquePaths } from './modulePaths.ts';
+import { type ParameterNames, parameterNames } from './parameterNames.ts';
 
 /** A weight with all nodes that read it: a layer if it is selected. */
 export interface Candidate {
   readonly path: string;
+  /** The path of its module: equal to `path`, unless several weights have one. */
+  readonly module: string;
   readonly from: ModulePath['from'];
   readonly products: readonly Product[];
   readonly in: number;
@@ -22,11 +27,15 @@ export interface Candidate {
   /** The operator, and the labels of all nodes; kept because `adapt` changes the nodes. */
   readonly op: string;
   readonly nodes: readonly string[];
+  /** A constant of the file that the exporter computed with this layer: a use without a node (foldedUses.ts). */
+  readonly folded: string | undefined;
 }
 
 export interface Candidates {
   readonly candidates: readonly Candidate[];
   readonly skipped: readonly Skipped[];
+  /** The skipped nodes that read the weight of a candidate in another way. */
+  readonly apart: readonly { readonly node: string; readonly stored: Value }[];
 }
 
 /**
@@ -35,18 +44,10 @@ export interface Candidates {
  */
 export function findCandidates(model: Model, separate: Modules = new Set()): Candidates {
   const { products, skipped } = findProducts(model);
+  const names = parameterNames(model);
   const groups = new Map<string, Product[]>();
-  const refused: Skipped[] = [];
-  const serials = new Map<Value, number>();
-  /**
-   * A table that an embedding and a MatMul share is two layers: the update of one does not apply to the other. The
-   * parts of a packed weight are separate layers as well.
-   */
-  const keyOf = ({ node, weight: { stored }, part }: Product): string => {
-    const serial = serials.get(stored) ?? serials.size;
-    serials.set(stored, serial);
-    return `${serial}:${layerOp(node.op).form}:${part?.name ?? ''}`;
-  };
+  const refused: (Skipped & { readonly stored: Value })[] = [];
+  const keyOf = weightKeys();
   for (const p of products) {
     const group = groups.get(keyOf(p));
     const [first] = group ?? [];
@@ -56,24 +57,28 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
       refused.push({
         node: p.node.label,
         op: p.node.op,
+        stored: p.weight.stored,
         reason: `weight "${p.weight.stored.name}" is read as another matrix shape by "${first.node.label}"`,
       });
   }
   const lists = [...groups.values()]
-    .flatMap((g) => modules(g, separate))
+    .flatMap((g) => modules(g, separate, names))
     .flatMap((g) => (g[0] === undefined ? [] : [{ group: g, first: g[0] }]));
   const paths = lists.map(({ group, first }) =>
-    modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length, known: separate }),
+    modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length, known: separate, names }),
   );
   // Default layers are named first, so that the others do not change their names.
-  const isDefault = lists.map(({ first }) => layerOp(first.node.op).byDefault);
+  const isDefault = lists.map(({ first }) => layerOp(layerOpOf(first.node)).byDefault);
   const unique = uniquePaths(
     paths.map((p) => p.path),
     isDefault,
   );
+  const computed = foldedFrom(model);
+  const weights = new Set(products.flatMap((p) => [p.weight.stored, ...p.weight.chain.flatMap((n) => n.outputs)]));
   const candidates = lists.map(
     ({ group, first }, i): Candidate => ({
       path: unique[i] ?? first.node.label,
+      module: paths[i]?.path ?? first.node.label,
       from: paths[i]?.from ?? 'fallback',
       products: group,
       in: first.in,
@@ -82,18 +87,32 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
       kernel: first.kernel,
       weight: first.weight.stored.name,
       stored: first.weight.stored,
-      op: first.node.op,
+      op: layerOpOf(first.node),
+      folded: computed.get(`${paths[i]?.path}.weight`)?.find((v) => !weights.has(v))?.name,
       nodes: [...new Set(group.map((p) => [...p.calls.map((c) => c.node.label), p.node.label].join('/')))],
     }),
   );
-  return { candidates, skipped: [...skipped, ...refused] };
+  return { candidates, skipped: [...skipped, ...refused.map(({ stored, ...rest }) => rest)], apart: refused };
+}
+
+/**
+ * Keys of weights. A table that an embedding and a MatMul share is two layers: the update of one does not apply to the
+ * other. The parts of a packed weight are separate layers as well.
+ */
+function weightKeys(): (p: Product) => string {
+  const serials = new Map<Value, number>();
+  return ({ node, weight: { stored }, part }) => {
+    const serial = serials.get(stored) ?? serials.size;
+    serials.set(stored, serial);
+    return `${serial}:${layerOp(layerOpOf(node)).form}:${part?.name ?? ''}`;
+  };
 }
 
 /** The uses of one weight, split by module if `separate` names the modules. */
-function modules(group: readonly Product[], separate: Modules): (readonly Product[])[] {
+function modules(group: readonly Product[], separate: Modules, names: ParameterNames): (readonly Product[])[] {
   const byPath = new Map<string, Product[]>();
   for (const p of group) {
-    const { path } = modulePath(p, { preferNode: true, known: separate });
+    const { path } = modulePath(p, { preferNode: true, known: separate, names });
     byPath.set(path, [...(byPath.get(path) ?? []), p]);
   }
   return [...byPath.keys()].filter((path) => separate.has(path)).length > 1 ? [...byPath.values()] : [group];
@@ -105,12 +124,14 @@ const agrees = (a: Product, b: Product): boolean =>
   a.part?.from === b.part?.from &&
   (a.layout === b.layout
     ? a.in === b.in && a.out === b.out
-    : layerOp(a.node.op).form === 'linear' && a.in === b.out && a.out === b.in);
+    : layerOp(layerOpOf(a.node)).form === 'linear' && a.in === b.out && a.out === b.in);
 
 /** A chosen layer with the initial content of A and B, float32 in the shapes of graph/layers.ts. */
 export interface Chosen {
   readonly candidate: Candidate;
   readonly layer: Layer;
+  /** The module's path in PEFT's files; absent: the layer's path. */
+  readonly peft?: string | undefined;
   readonly A: Tensor;
   readonly B: Tensor;
   /** The magnitude of a DoRA layer: float32 [out]. */

@@ -4,6 +4,9 @@
  */
 import type { Node, Value } from '../../graph/model.ts';
 import type { Part, Product } from '../dialect/layerKind.ts';
+import { moduleOfBias, type ParameterNames } from './parameterNames.ts';
+import { pythonList } from './pythonList.ts';
+import { pathOfScopes } from './torchScopes.ts';
 
 export type PathSource = 'folded_from' | 'initializer' | 'name_scopes' | 'node name' | 'fallback';
 
@@ -21,24 +24,27 @@ interface Naming {
   readonly preferNode?: boolean;
   /** Names given by the user; if a module could have several names, one of these is used. */
   readonly known?: Modules;
+  /** The names of the file's parameters. */
+  readonly names: ParameterNames;
 }
 
 /**
  * The module path of a weight's reader: the first found of folded_from, initializer name, name_scopes, node name, any
  * other name. `preferNode`: the node's own name first, because several modules share the weight.
  */
-export function modulePath(product: Product, { preferNode = false, known }: Naming = {}): ModulePath {
+export function modulePath(product: Product, { preferNode = false, known, names }: Naming): ModulePath {
   const { node, weight, part } = product;
-  if (part !== undefined) return partPath(product, part, known);
+  if (part !== undefined) return partPath(product, part, known, names);
   const stored = weight.stored;
-  const prefix = product.calls.map((c) => fromNodeName(c.node.name) ?? '').filter((p) => p !== '');
+  const prefix = product.calls.flatMap((c) => scopesIn(c.node.name));
   // The initializer of a matrix that an embedding also reads is named after the embedding, so the node's name is
   // better.
   const shared = preferNode || (node.op !== 'Gather' && [...stored.uses].some((u) => u.node.op === 'Gather'));
   const byWeight = shared
     ? undefined
     : (named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name)));
-  const byNode = named('name_scopes', fromScopes(node)) ?? named('node name', fromNodeName(node.name, prefix));
+  const byName = (): string | undefined => fromNodeName(node.name, prefix, names, moduleOfBias(node));
+  const byNode = named('name_scopes', fromScopes(node)) ?? named('node name', byName());
   const late =
     named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name));
   return byWeight ?? byNode ?? late ?? { path: fallback(product), from: 'fallback' };
@@ -48,13 +54,18 @@ export function modulePath(product: Product, { preferNode = false, known }: Nami
  * A module whose weight is packed with others. Optimizers remove it from the file and generate meaningless names for
  * node and weight (`Attention_0_qkv_weight`), but the result of the node keeps the name from the exporter.
  */
-function partPath(product: Product, { name, alias }: Part, known: Modules | undefined): ModulePath {
+function partPath(
+  product: Product,
+  { name, alias }: Part,
+  known: Modules | undefined,
+  names: ParameterNames,
+): ModulePath {
   const { node, weight, calls } = product;
-  const prefix = calls.map((c) => fromNodeName(c.node.name) ?? '').filter((p) => p !== '');
+  const prefix = calls.flatMap((c) => scopesIn(c.node.name));
   const whole = named('initializer', fromPacked(weight.stored.name)) ??
     named('name_scopes', fromScopes(node)) ??
-    named('node name', fromNodeName(node.name, prefix) ?? fromDotted(node.name)) ??
-    named('node name', fromNodeName(node.outputs[0]?.name ?? '', prefix)) ?? {
+    named('node name', fromNodeName(node.name, prefix, names) ?? fromDotted(node.name)) ??
+    named('node name', fromNodeName(node.outputs[0]?.name ?? '', prefix, names)) ?? {
       path: fallback(product),
       from: 'fallback',
     };
@@ -96,7 +107,7 @@ function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
   for (const v of values) {
     const list = pythonList(v.metadata.get('pkg.onnxscript.optimizer.folded_from'));
     const weight = list.find((s) => s.endsWith('.weight'));
-    if (weight !== undefined) return weight.slice(0, -'.weight'.length);
+    if (weight !== undefined) return dropWrapper(weight.slice(0, -'.weight'.length));
   }
   return undefined;
 }
@@ -104,10 +115,10 @@ function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
 /** `a.b.weight`, also with the suffixes of optimizers and model builders. */
 function fromInitializer(name: string): string | undefined {
   const hit =
-    /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight(?:_transposed|_quantized|(?:_DQ)?_Q\d+)?$/.exec(
+    /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight(?:_transposed|_quantized|_Bnb4|(?:_DQ)?_Q\d+)?$/.exec(
       name,
     );
-  return hit?.[1];
+  return dropWrapper(hit?.[1]);
 }
 
 /** The torch exporter's scopes: the last entry names the node itself or, in other writers, its module. */
@@ -118,15 +129,28 @@ function fromScopes(node: Node): string | undefined {
   return script.length === 0 ? undefined : dropWrapper(script.join('.'));
 }
 
-/** `/model/layers.0/self_attn/q_proj/MatMul` -> `model.layers.0.self_attn.q_proj`. */
-function fromNodeName(name: string, prefix: readonly string[] = []): string | undefined {
+/** All modules that the exporter's metadata name as holding a node, the innermost first. */
+export const scopesOf = (node: Node): string[] =>
+  pythonList(node.metadata.get('pkg.torch.onnx.name_scopes')).slice(0, -1).reverse();
+
+/** `/model/layers.0/self_attn/q_proj/MatMul` -> model, layers.0, self_attn, q_proj. */
+function scopesIn(name: string): string[] {
   const [first = ''] = name.split(';');
   const segments = first.split('/').filter((s) => s !== '');
-  if (segments.length < 2) return undefined;
   segments.pop();
   // Keras exports a dense layer on 3-D input as a Tensordot with its own scope.
   if (segments.length > 1 && segments.at(-1) === 'Tensordot') segments.pop();
-  return dropWrapper([...prefix, ...segments].join('.'));
+  return segments;
+}
+
+function fromNodeName(
+  name: string,
+  prefix: readonly string[],
+  names: ParameterNames,
+  bias?: string,
+): string | undefined {
+  const scopes = scopesIn(name);
+  return scopes.length === 0 ? undefined : dropWrapper(pathOfScopes([...prefix, ...scopes], names, bias));
 }
 
 const dropWrapper = (path: string | undefined): string | undefined => path?.replace(/\.base_layer$/, '');
@@ -134,10 +158,4 @@ const dropWrapper = (path: string | undefined): string | undefined => path?.repl
 function fallback({ node, weight, calls }: Product): string {
   const name = node.name || (weight.stored.producer === undefined ? weight.stored.name : '') || node.label;
   return [...calls.map((c) => c.node.label), name].join('.').replaceAll('/', '.').replace(/^\.+/, '');
-}
-
-/** Strings of a Python list literal; [] for anything else. */
-function pythonList(text: string | undefined): string[] {
-  if (text === undefined || !/^\s*\[.*\]\s*$/s.test(text)) return [];
-  return [...text.matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"/gs)].map((m) => m[1] ?? m[2] ?? '');
 }

@@ -3,27 +3,34 @@
  */
 import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel } from '../../graph/clone.ts';
-import type { Model } from '../../graph/model.ts';
+import type { Model, Value } from '../../graph/model.ts';
 import { runStage } from '../common/pass.ts';
 import { isDropout } from '../dialect/dropout.ts';
 import { type ChosenLoss, chooseLoss } from '../loss/chooseLoss.ts';
 import { needsLossScale } from '../loss/lossScale.ts';
 import { type Bindings, bindInputs } from '../normalize/bind/index.ts';
+import { cacheKind } from '../normalize/bind/names.ts';
 import { normalize } from '../normalize/index.ts';
 import { narrowsActivations } from '../precision/computesIn.ts';
 import { buildGrad } from './build.ts';
 import { finalNames } from './names.ts';
 import { canonicalization, joining, type PrepareContext } from './pipeline.ts';
 import type { Prepared, TrainingOptions } from './prepared.ts';
+import { reachedByLayers, unreachedFrom, unreachedWarning } from './reach.ts';
 import type { StateLayout } from './stateLayout.ts';
 
 /** `adapted` is not changed. Throws if normalization, shape inference or the loss does not allow training. */
 export function prepare(adapted: Model, layout: StateLayout, options: TrainingOptions): Prepared {
   const { target, stored, dropout, misses, onPass } = options;
-  const { model, bindings } = normalizedFor(adapted, options);
-  const c: PrepareContext = { model, target, stored, dropout, misses, notes: [] };
+  const notes: string[] = [];
+  const { model, bindings } = normalizedFor(adapted, options, notes);
+  const c: PrepareContext = { model, target, stored, dropout, misses, notes };
   runStage(canonicalization, c, onPass);
-  const chosen = chooseLoss(model.graph, options.choice);
+  const reached = reachedByLayers(model.graph, layout);
+  const cached = bindings.bound.some((b) => cacheKind(b.name) !== undefined);
+  const chosen = chooseLoss(model.graph, options.choice, { reached, cached });
+  const unreached = unreachedFrom(startOf(chosen), reached, layout);
+  const doubt = unreachedWarning(chosen.output.name, unreached, layout.slots.length);
   const names = finalNames(model, chosen);
   runStage(joining, c, onPass);
   let gradient: Model | undefined;
@@ -34,8 +41,10 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
     names,
     options,
     bindings,
-    notes: [...c.notes, ...(chosen.warnings ?? [])],
-    lossScaled: needsLossScale(model.graph, chosen.tensor, narrowsActivations(target)),
+    notes: c.notes,
+    warnings: [...(chosen.warnings ?? []), ...(doubt === undefined ? [] : [doubt])],
+    unreached,
+    lossScaled: needsLossScale(model.graph, startOf(chosen), narrowsActivations(target)),
     seeded: [...model.graph.allNodes()].some(isDropout),
     choice: {
       kind: chosen.kind,
@@ -43,21 +52,31 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
       tensor: chosen.tensor.name,
       reason: chosen.reason,
       classAxis: chosen.classAxis,
+      shape: (chosen.value ?? chosen.tensor).shape,
+      dtype: chosen.tensor.dtype,
       classes: classesOf(chosen),
       threshold: thresholdOf(chosen),
+      tokens: chosen.tokens,
     },
   };
   return prepared;
 }
 
 /** A normalized copy, and the inputs that were bound during normalization. */
-function normalizedFor(adapted: Model, options: TrainingOptions): { model: Model; bindings: Bindings } {
+function normalizedFor(
+  adapted: Model,
+  options: TrainingOptions,
+  notes: string[],
+): { model: Model; bindings: Bindings } {
   const { model } = cloneModel(adapted);
   let bindings: Bindings = { bound: [], tokens: undefined, longest: undefined, absent: new Map() };
   normalize(model, {
     ...(options.opset === undefined ? {} : { opset: options.opset }),
     bind: (m) => {
       bindings = bindInputs(m, options.bind, options.choice.lossOutput);
+    },
+    report: (text) => {
+      notes.push(text);
     },
     onPass: options.onPass,
   });
@@ -68,6 +87,9 @@ function classesOf({ kind, tensor, value = tensor, classAxis }: ChosenLoss): num
   const count = losses[kind].over === 'classes' ? value.shape?.at(classAxis) : undefined;
   return typeof count === 'number' && count > 0 ? count : undefined;
 }
+
+/** A value that all logits of the loss come before, of which there may be several. */
+const startOf = ({ tensor, value = tensor, build }: ChosenLoss): Value => (build === undefined ? tensor : value);
 
 /** Where a binary prediction is cut, unless the names of output and tensor imply it: 0 for logits, else 0.5. */
 function thresholdOf({ kind, output, tensor, threshold }: ChosenLoss): number | undefined {

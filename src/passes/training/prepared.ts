@@ -1,7 +1,8 @@
 /** The types shared by the builders of training graphs. */
 import type { TrainingGraph } from '../../graph/choices/compile.ts';
-import type { Model } from '../../graph/model.ts';
+import type { Dim, Model } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
+import type { DataType } from '../../graph/tensor.ts';
 import type { OnPass } from '../common/pass.ts';
 import type { NearMisses } from '../common/patternSearch.ts';
 import type { Target } from '../common/target.ts';
@@ -47,6 +48,10 @@ export interface Prepared {
   readonly bindings: Bindings;
   /** Operators that compute in another type than the model declares, with the reason: a sentence each. */
   readonly notes: readonly string[];
+  /** Doubts about the loss: a sentence each. */
+  readonly warnings: readonly string[];
+  /** Module paths of the layers, and modules_to_save weights, that no gradient of the loss reaches. */
+  readonly unreached: readonly string[];
   /** Dims that are numbers here and open in the source. */
   readonly fixed?: Fixed;
   /** The gradient passes through float16: the graphs have a loss scale. */
@@ -61,10 +66,15 @@ export interface Prepared {
     readonly tensor: string;
     readonly reason: string;
     readonly classAxis: number;
+    /** The shape and type of the tensor. */
+    readonly shape: readonly Dim[] | undefined;
+    readonly dtype: DataType | undefined;
     /** The dim of that axis, if it is known. */
     readonly classes: number | undefined;
     /** Elements of the output above it are the prediction 1, where `output` and `tensor` do not imply it. */
     readonly threshold: number | undefined;
+    /** For logits of tokens: the input with the tokens, and what the labels are. */
+    readonly tokens: ChosenLoss['tokens'];
   };
 }
 

@@ -24,6 +24,8 @@ export interface Evaluation {
   /** Mean absolute error, and coefficient of determination: mse, l1 and huber. */
   readonly mae?: number;
   readonly r2?: number;
+  /** Doubts about the data, for the user. */
+  readonly warnings?: readonly string[];
 }
 
 export interface EvaluateOptions {

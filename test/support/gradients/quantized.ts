@@ -10,7 +10,7 @@ import { expectSame } from './decompositions.ts';
 import { checkGraph, type Domain, feedsOf, type Mode, normal, random, variables } from './harness.ts';
 
 export interface Packed {
-  readonly bits: 4 | 8;
+  readonly bits: 2 | 4 | 8;
   readonly K: number;
   readonly block: number;
   readonly zeros: 'none' | 'packed' | 'float';
@@ -27,6 +27,8 @@ export const packedCases: readonly Packed[] = [
   { bits: 8, K: 32, block: 32, zeros: 'none', x: [2, 2, 32] },
   { bits: 4, K: 32, block: 16, zeros: 'none', x: [0, 32] },
   { bits: 8, K: 50, block: 16, zeros: 'packed', x: [3, 50], bias: true },
+  { bits: 2, K: 32, block: 16, zeros: 'none', x: [2, 3, 32] },
+  { bits: 2, K: 72, block: 16, zeros: 'packed', x: [3, 72], bias: true },
 ];
 
 export const packedTitle = ({ bits, K, block, zeros, x }: Packed): string =>
@@ -91,6 +93,51 @@ export async function checkPacked(c: Packed, mode: Mode): Promise<void> {
     tolerance: 1e-5,
     exact: true,
   });
+}
+
+export interface Bnb4 {
+  /** 0: FP4, 1: NF4. */
+  readonly type: 0 | 1;
+  readonly K: number;
+  readonly block: number;
+  readonly x: readonly number[];
+}
+
+/** Both tables, blocks within a row and across rows. */
+export const bnb4Cases: readonly Bnb4[] = [
+  { type: 0, K: 32, block: 16, x: [3, 32] },
+  { type: 1, K: 32, block: 16, x: [2, 3, 32] },
+  { type: 1, K: 48, block: 16, x: [48] },
+];
+
+export async function checkBnb4({ type, K, block, x: shape }: Bnb4, mode: Mode): Promise<void> {
+  const graph = new Graph('bnb4');
+  const g = createBuilder(inferNode, graph.inputs);
+  const { values, inputs } = variables(graph, { x: shape }, mode, normal, 'float32');
+  const [x] = values;
+  if (x === undefined) throw new Error('no input');
+  const next = random(K + type);
+  const list = (n: number, make: () => number): number[] => Array.from({ length: n }, make);
+  const packed = g.constant(
+    'uint8',
+    [(N * K) / 2],
+    list((N * K) / 2, () => Math.floor(next() * 256)),
+  );
+  const largest = g.constant(
+    'float32',
+    [(N * K) / block],
+    list((N * K) / block, () => 0.1 + next()),
+  );
+  const attrs = { K, N, block_size: block, quant_type: type };
+  const outputs = g.node({
+    op: 'MatMulBnb4',
+    domain: 'com.microsoft',
+    inputs: [x, packed, largest],
+    attrs,
+    outputs: 1,
+  });
+  const linear = { opset: 21, type: 'float32', step: 1, tolerance: 1e-5, exact: true } as const;
+  await checkGraph({ graph, g, outputs, inputs, wrt: [x], mode, ...linear });
 }
 
 /** The weight that the gradient reads gives what the fused node gives. */
@@ -199,7 +246,9 @@ interface Dynamic {
   /** Normal numbers where it is left out. */
   readonly values?: Domain;
   /** What the integers stand for, and the same of the numbers. */
-  readonly make: (g: Builder, q: Value, zero: Value) => Value;
+  readonly make: (g: Builder, q: Value, zero: Value, from: { x: Value; scale: Value }) => Value;
+  /** `make` multiplies by the scale. */
+  readonly scaled?: true;
   readonly plain: (g: Builder, x: Value) => Value;
 }
 
@@ -214,6 +263,19 @@ const whole = (g: Builder, dtype: 'int8' | 'uint8', dims: readonly number[]): Va
   );
 };
 const number = (g: Builder, v: Value): Value => g.Cast(v, { to: 1 });
+
+const byColumn: readonly number[] = [0.5, 1, 2, 0.25];
+const weightByColumn = (g: Builder): Value =>
+  g.Mul(
+    g.Sub(number(g, whole(g, 'uint8', [5, 4])), g.constant('float32', [4], [3, 100, 128, 255])),
+    g.constant('float32', [4], byColumn),
+  );
+
+function contrib(g: Builder, op: string, inputs: readonly (Value | undefined)[]): Value {
+  const [y] = g.node({ op, domain: 'com.microsoft', inputs, outputs: 1 });
+  if (y === undefined) throw new Error('no result');
+  return y;
+}
 
 export const dynamicCases: readonly Dynamic[] = [
   {
@@ -249,6 +311,52 @@ export const dynamicCases: readonly Dynamic[] = [
     plain: (g, x) => g.MatMul(x, x),
   },
   {
+    is: 'MatMulIntegerToFloat, scales and zero points by column, a bias',
+    ops: ['com.microsoft.MatMulIntegerToFloat'],
+    shape: [2, 3, 5],
+    scaled: true,
+    make: (g, q, zero, { scale }) =>
+      contrib(g, 'MatMulIntegerToFloat', [
+        q,
+        whole(g, 'uint8', [5, 4]),
+        scale,
+        g.constant('float32', [4], byColumn),
+        zero,
+        g.constant('uint8', [4], [3, 100, 128, 255]),
+        g.constant('float32', [4], [1, 2, 3, 4]),
+      ]),
+    plain: (g, x) => g.MatMul(x, weightByColumn(g)),
+  },
+  {
+    is: 'DynamicQuantizeMatMul, scales and zero points by column',
+    ops: ['com.microsoft.DynamicQuantizeMatMul'],
+    shape: [2, 3, 5],
+    scaled: true,
+    make: (g, _q, _zero, { x }) =>
+      contrib(g, 'DynamicQuantizeMatMul', [
+        x,
+        whole(g, 'uint8', [5, 4]),
+        g.constant('float32', [4], byColumn),
+        g.constant('uint8', [4], [3, 100, 128, 255]),
+      ]),
+    plain: (g, x) => g.MatMul(x, weightByColumn(g)),
+  },
+  {
+    is: 'DynamicQuantizeMatMul, one scale in a vector, a bias',
+    ops: ['com.microsoft.DynamicQuantizeMatMul'],
+    shape: [2, 5],
+    scaled: true,
+    make: (g, _q, _zero, { x }) =>
+      contrib(g, 'DynamicQuantizeMatMul', [
+        x,
+        whole(g, 'int8', [5, 4]),
+        g.constant('float32', [1], [0.5]),
+        undefined,
+        g.constant('float32', [4], [1, 2, 3, 4]),
+      ]),
+    plain: (g, x) => g.MatMul(x, g.Mul(number(g, whole(g, 'int8', [5, 4])), g.float(0.5))),
+  },
+  {
     is: 'ConvInteger',
     ops: ['ConvInteger'],
     shape: [2, 2, 5, 4],
@@ -264,7 +372,7 @@ export const dynamicCases: readonly Dynamic[] = [
 
 /** Straight through: integers that a dynamic quantizer makes have the gradient of the numbers they stand for. */
 export async function checkDynamic(
-  { shape, values: domain = normal, make, plain }: Dynamic,
+  { shape, values: domain = normal, make, scaled, plain }: Dynamic,
   mode: Mode,
 ): Promise<void> {
   const graph = new Graph('dynamic');
@@ -275,11 +383,12 @@ export async function checkDynamic(
   const [q, scale, zero] = g.node({ op: 'DynamicQuantizeLinear', inputs: [x], outputs: 3 });
   if (q === undefined || scale === undefined || zero === undefined) throw new Error('no results');
   const size = g.float(0.01);
+  const made = make(g, q, zero, { x, scale });
   await checkGraph({
     graph,
     g,
     outputs: [g.Mul(plain(g, x), size)],
-    seeded: [g.Mul(g.Mul(make(g, q, zero), scale), size)],
+    seeded: [g.Mul(scaled === true ? made : g.Mul(made, scale), size)],
     inputs,
     wrt: [x],
     opset: 21,

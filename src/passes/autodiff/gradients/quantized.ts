@@ -10,6 +10,7 @@ import type { Value } from '../../../graph/model.ts';
 import { attrsOf } from '../../../graph/operators.ts';
 import { bytesOf, type DataType, dataTypeNumber, isFloat, numbersOf } from '../../../graph/tensor.ts';
 import type { GradTools } from '../../common/shapeTools.ts';
+import { unpackBnb4 } from '../../precision/unpackBnb4.ts';
 import { unpackWeight } from '../../precision/unpackNBits.ts';
 import { grad } from '../rules.ts';
 import { widen, windows } from '../windows.ts';
@@ -31,6 +32,12 @@ grad('com.microsoft.MatMulNBits', ({ node, inputs: [x, , , , , bias], dy, g }) =
   const dx = spread === undefined ? whole : g.Sub(whole, spread);
   const cut = blocks * block === K ? dx : g.Slice(dx, g.ints([0]), g.ints([K]), g.ints([1]));
   return [g.reshapeLike(cut, x), undefined, undefined, undefined, undefined, bias && dy];
+});
+
+// y = x·Wᵀ with W [N, K].
+grad('com.microsoft.MatMulBnb4', ({ node, inputs: [x], dy, g }) => {
+  const weight = unpackBnb4(node, g);
+  return [g.reshapeLike(g.Gemm(g.rows(dy, attrsOf(node, 'com.microsoft.MatMulBnb4').N ?? 0), weight), x)];
 });
 
 /** A scale or zero point shaped to multiply x: for the whole tensor, or one for each index of an axis. */
@@ -131,6 +138,27 @@ grad(
   ],
   { integers: true },
 );
+/** The float matrix [in, out] of an 8-bit weight with one scale, or one for each column. */
+function columns(g: G, w: Value, scale: Value, zero: Value | undefined): Value {
+  const [one, flat] = [scale.shape?.[0] === 1, (v: Value): Value => g.Reshape(v, g.ints([]))];
+  return g.DequantizeLinear(w, one ? flat(scale) : scale, zero !== undefined && one ? flat(zero) : zero, { axis: 1 });
+}
+
+// The activation is quantized by its own range, so no element saturates, as in DynamicQuantizeLinear.
+grad('com.microsoft.DynamicQuantizeMatMul', ({ inputs: [, b, scale, zero, bias], dy, g }) => [
+  g.MatMul(dy, g.T(columns(g, b, scale, zero))),
+  undefined,
+  undefined,
+  undefined,
+  bias && dy,
+]);
+grad('com.microsoft.MatMulIntegerToFloat', ({ inputs: [a, b, aScale, scale, , zero, bias], dy, g }) => {
+  const quantizer = scaleOf(a);
+  const d = g.MatMul(dy, g.T(columns(g, b, scale, zero)));
+  const rescaled = (q: Value): Value => (isSame(q, aScale) ? d : g.Mul(d, g.Div(aScale, q)));
+  const none = [undefined, undefined, undefined, undefined, undefined];
+  return [quantizer && rescaled(quantizer), ...none, bias && dy];
+});
 grad(
   'ConvInteger',
   ({ inputs: [x, w, , wZero], attrs, dy, g }) => {

@@ -9,6 +9,7 @@ import { type Dim, type Model, replaceUses, type Value } from '../../../graph/mo
 import type { DataType } from '../../../graph/tensor.ts';
 import { type Absent, absentInputs } from './absent.ts';
 import { type Filled, groundOf } from './ground.ts';
+import { cachesAmong } from './isCache.ts';
 import { cacheKind } from './names.ts';
 import { dropPresents } from './presents.ts';
 import { ruleFor } from './rules.ts';
@@ -51,8 +52,7 @@ export function bindInputs(model: Model, wanted: Wanted, lossOutput: string | un
   checkNames(graph.inputs, wanted);
   const free = graph.inputs.filter((v) => !wanted.has(v.name));
   const given = graph.inputs.filter((v) => wanted.has(v.name) && wanted.get(v.name) !== 'input');
-  // Unused inputs are removed from the training graphs anyway.
-  const caches = free.filter((v) => cacheKind(v.name) !== undefined && v.uses.size > 0);
+  const caches = cachesAmong(free, graph);
   const ruled = free.filter((v) => cacheKind(v.name) === undefined && ruleFor(v) !== undefined);
   const fixed = new Set([...caches, ...ruled, ...given]);
   const rest = graph.inputs.filter((v) => !fixed.has(v));

@@ -50,6 +50,19 @@ export function cacheKind(name: string): CacheKind | undefined {
   return past && words.every((w) => bare.has(w) || isNumber(w)) ? 'keys and values' : undefined;
 }
 
+/** Words that data does not have in its name: keys belong to attention, a cache and the states of these operators to a model. */
+const certain = set('key keys k kv kvs cache caches cached kvcache conv ssm recurrent mamba');
+
+/**
+ * Whether only a cache has such a name: `past_key_values.0.key`, but not `past_values`, which is the series of a
+ * forecasting model. @param names those of all inputs: `past_value` is a cache beside `past_key`.
+ */
+export function isCertain(name: string, names: ReadonlySet<string>): boolean {
+  const words = wordsOf(name);
+  const key = words.map((w) => (w === 'value' ? 'key' : w === 'values' ? 'keys' : w)).join('_');
+  return words.some(isNumber) || some(words, certain) || (key !== words.join('_') && names.has(key));
+}
+
 const presents = set('present presents');
 const updates = set('updated new next out output current');
 

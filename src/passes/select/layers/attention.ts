@@ -11,7 +11,7 @@ import { type DataType, dataTypeNumber, tensorOf } from '../../../graph/tensor.t
 import { floatOf, type Traced, typeOf } from '../../common/constantOperand.ts';
 import type { Found, LayerKind, Marked } from '../../dialect/layerKind.ts';
 
-export const attention: LayerKind = { op: 'Attention', domain: 'com.microsoft', find, mark };
+export const attention: LayerKind = { op: 'Attention', domain: 'com.microsoft', layerOp: 'Attention', find, mark };
 
 function find(node: Node, traceConstant: (operand: Value) => Traced): readonly Found[] | string {
   const [x, w] = node.inputs;

@@ -12,6 +12,7 @@ import type { Found, LayerKind } from '../../dialect/layerKind.ts';
 
 export const conv: LayerKind = {
   op: 'Conv',
+  layerOp: 'Conv',
   domain: '',
   find,
   drops: true,

@@ -11,6 +11,7 @@ import type { Found, LayerKind } from '../../dialect/layerKind.ts';
 
 export const gather: LayerKind = {
   op: 'Gather',
+  layerOp: 'Gather',
   domain: '',
   find,
   mark: putBranch(1),

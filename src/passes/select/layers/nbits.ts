@@ -9,6 +9,7 @@ import type { LayerKind } from '../../dialect/layerKind.ts';
 
 export const matMulNBits: LayerKind = {
   op: 'MatMulNBits',
+  layerOp: 'MatMulNBits',
   domain: 'com.microsoft',
   find: (node, traceConstant) => {
     const [, packed, scales] = node.inputs;

@@ -7,12 +7,29 @@ import { internalDomain } from '../../common/internalDomain.ts';
 import type { Found, LayerKind, Marked } from '../../dialect/layerKind.ts';
 import { attrEntries } from '../../dialect/nodes.ts';
 
-const product = { domain: '', find, mark } as const;
-export const matMul: LayerKind = { op: 'MatMul', ...product };
-export const gemm: LayerKind = { op: 'Gemm', ...product };
+export const matMul: LayerKind = {
+  op: 'MatMul',
+  domain: '',
+  layerOp: 'MatMul',
+  find: (node, traceConstant) => findMatrix(node, traceConstant, { transA: 0, transB: 0 }),
+  mark,
+};
+export const gemm: LayerKind = {
+  op: 'Gemm',
+  domain: '',
+  layerOp: 'Gemm',
+  find: (node, traceConstant) => findMatrix(node, traceConstant, attrsOf(node, 'Gemm')),
+  mark,
+};
+
+/** The operands that a MatMul transposes: 1 or 0. */
+interface Flags {
+  readonly transA: number;
+  readonly transB: number;
+}
 
 /** The one constant matrix of a MatMul or Gemm. */
-function find(node: Node, traceConstant: (operand: Value) => Traced): Found | string {
+export function findMatrix(node: Node, traceConstant: (operand: Value) => Traced, flags: Flags): Found | string {
   const [a, b] = [node.inputs[0], node.inputs[1]];
   if (a === undefined || b === undefined) return 'an operand is missing';
   const [left, right] = [traceConstant(a), traceConstant(b)];
@@ -23,12 +40,13 @@ function find(node: Node, traceConstant: (operand: Value) => Traced): Found | st
   const traced = floatOf(side === 'right' ? right : left, 2);
   if (traced.kind !== 'weight') return traced.kind === 'unusable' ? traced.reason : 'both operands are activations';
   const { view } = traced;
-  return { side, weight: view, dtype: typeOf(view), ...orientation(node, side, view) };
+  return { side, weight: view, dtype: typeOf(view), ...orientation(flags, side, view) };
 }
 
+type Oriented = Pick<Found, 'in' | 'out' | 'layout'>;
+
 /** in, out and layout of a weight in its MatMul. */
-function orientation(node: Node, side: Found['side'], w: WeightView): Pick<Found, 'in' | 'out' | 'layout'> {
-  const { transA, transB } = node.op === 'Gemm' ? attrsOf(node, 'Gemm') : { transA: 0, transB: 0 };
+function orientation({ transA, transB }: Flags, side: Found['side'], w: WeightView): Oriented {
   const flipped = (side === 'right' ? transB : transA) !== 0;
   // A right operand is [in, out]; a left one is [out, in]: y = W·x.
   const rowsAreIn = (side === 'right') !== flipped;
