@@ -1,14 +1,13 @@
 /**
  * Bounds of a value's elements that hold by construction: interval arithmetic over the nodes that compute it. It finds
- * outputs that are probabilities although no Sigmoid or Softmax stands right before them, such as a mean of sigmoids.
+ * outputs that are probabilities although they come from no Sigmoid or Softmax directly, such as a mean of sigmoids.
  */
-import type { Graph, Node, Value } from '../../graph/model.ts';
-import { attrOf, attrsOf, factsOf, numberAttr, opKey } from '../../graph/operators.ts';
+import type { Graph, Value } from '../../graph/model.ts';
+import { attrOf, attrsOf, factsOf, opKey } from '../../graph/operators.ts';
 import { numbersOf } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
-import { knownInts } from '../common/dimArithmetic.ts';
 import { axisAfter, axisOf } from './classAxis.ts';
-import { complements, mostBytes } from './complements.ts';
+import { mostBytes } from './complements.ts';
 import {
   anything,
   type Bounds,
@@ -22,6 +21,19 @@ import {
   simplexAxis,
   sum,
 } from './intervals.ts';
+import {
+  all,
+  classified,
+  concatenated,
+  distribution,
+  keepsElements,
+  moved,
+  normalized,
+  type Rule,
+  type Site,
+  shares,
+  summed,
+} from './shares.ts';
 import { softmaxOf, sumsOver } from './writtenOut.ts';
 
 /** Chains of operators are followed up to this length. */
@@ -41,18 +53,7 @@ export function boundsOf(value: Value): Bounds {
   return visit(value, 0);
 }
 
-type Follow = (v: Value) => Bounds;
-/** What a rule is given: the node, the bounds of its inputs, and which output is asked for. */
-interface Site {
-  readonly node: Node;
-  readonly output: Value;
-  /** Bounds of the input of this index; infinite where it is absent. */
-  readonly at: (index: number) => Bounds;
-  readonly follow: Follow;
-}
-type Rule = (site: Site) => Bounds;
-
-function infer(v: Value, follow: Follow): Bounds {
+function infer(v: Value, follow: Site['follow']): Bounds {
   const tensor = constantTensor(v);
   if (tensor !== undefined) {
     const list = tensor.byteLength <= mostBytes ? numbersOf(tensor) : undefined;
@@ -73,19 +74,6 @@ function infer(v: Value, follow: Follow): Bounds {
   return facts?.kind === 'view' || (facts?.kind === 'move' && keepsElements.has(key)) ? moved(site) : anything;
 }
 
-/** Operators whose result has elements of the first input only. */
-const keepsElements = new Set([
-  ...['Transpose', 'Slice', 'Gather', 'GatherElements', 'GatherND', 'Expand', 'Tile', 'Split', 'ReverseSequence'],
-  ...['DepthToSpace', 'SpaceToDepth'],
-]);
-
-/** The bounds of the first input, and its sum where the axis of the sum is kept. */
-function moved({ node, output, at }: Site): Bounds {
-  const { along, ...rest } = at(0);
-  const axis = along === undefined ? undefined : axisAfter(node, output, along.axis);
-  return axis === undefined || along === undefined ? rest : { ...rest, along: { ...along, axis } };
-}
-
 /** A function that rises or falls: its bounds are its values at the bounds of its input. */
 const monotone =
   (f: (x: number) => number, keeps = true): Rule =>
@@ -99,8 +87,6 @@ const fixed =
   (low: number, high: number, probable = false): Rule =>
   () =>
     between(low, high, probable);
-
-const all = ({ node, follow }: Site): Bounds[] => node.inputs.flatMap((v) => (v === undefined ? [] : [follow(v)]));
 
 /** The larger or the smaller of elements. */
 const extreme =
@@ -130,14 +116,6 @@ function divided({ node, at }: Site): Bounds {
   return product(at(0), reciprocal(at(1)));
 }
 
-/** x / sum(x) of numbers that are not negative, written out or as an operator. */
-function normalized(node: Node, x: Bounds): Bounds | undefined {
-  const [value, by] = node.inputs;
-  const axis = value === undefined || by === undefined ? undefined : sumsOver(by, value);
-  return axis === undefined || x.low < 0 ? undefined : { ...shares(x), along: { axis, total: 1 } };
-}
-const shares = (x: Bounds): Bounds => between(0, 1, x.probable);
-
 /** Averages and extremes over axes; zeros of a padded window count. */
 const reduced =
   (zeros: boolean): Rule =>
@@ -148,34 +126,6 @@ const reduced =
     return axis === undefined || along === undefined ? rest : { ...rest, along: { ...along, axis } };
   };
 
-/** Probabilities along an axis of which some are left out have a sum of at most 1. */
-function summed({ node, at, follow }: Site): Bounds {
-  const [x] = node.inputs;
-  const parts = at(0);
-  const axes = knownInts(node.inputs[1]);
-  const from = x?.producer;
-  const whole = from !== undefined && keepsElements.has(from.op) && from.inputs[0] ? follow(from.inputs[0]) : parts;
-  const along = parts.along ?? whole.along;
-  const rank = x?.shape?.length ?? 0;
-  if (along !== undefined && parts.low >= 0 && axes?.length === 1 && axisOf(axes[0] ?? 0, rank) === along.axis)
-    return between(0, along.total, parts.probable);
-  return parts.low >= 0 ? between(0, infinity) : anything;
-}
-
-function distribution({ node, output }: Site): Bounds {
-  const rank = output.shape?.length;
-  const axis = rank === undefined ? undefined : axisOf(numberAttr(node, 'axis') ?? -1, rank);
-  return { ...between(0, 1, true), along: axis === undefined ? undefined : { axis, total: 1 } };
-}
-
-function concatenated(site: Site): Bounds {
-  const { along, ...rest } = either(all(site));
-  const axis = axisOf(attrsOf(site.node, 'Concat').axis ?? 0, site.output.shape?.length ?? 0);
-  const pair = complements(site.node, axis);
-  const kept = along !== undefined && along.axis !== axis ? along : undefined;
-  return { ...rest, along: pair ? { axis, total: 1 } : kept };
-}
-
 /** The results of both branches, or of the body of a Scan or Loop. */
 function branched({ node, output, follow }: Site): Bounds {
   const index = node.outputs.indexOf(output);
@@ -183,7 +133,7 @@ function branched({ node, output, follow }: Site): Bounds {
   return ends.length === 0 || ends.length < node.bodies.length ? anything : either(ends.map(follow));
 }
 
-/** What each row of a MatMul mixes has weights with the sum 1: the bounds of the other operand hold. */
+/** A MatMul whose rows are weights with the sum 1 mixes the rows of the other operand, whose bounds hold. */
 function mixed({ node, at }: Site): Bounds {
   const [a, b] = [at(0), at(1)];
   const rank = node.inputs[0]?.shape?.length;
@@ -213,26 +163,6 @@ const interpolated: Rule = ({ node, at }) => {
   const mode = attrOf(node, 'mode');
   return mode === 'cubic' ? anything : between(Math.min(low, 0), Math.max(high, 0), probable);
 };
-
-const classified: Rule = (site) => {
-  const post = attrOf(site.node, 'post_transform');
-  if (site.node.outputs.indexOf(site.output) !== 1) return anything;
-  if (post === 'SOFTMAX') return { ...between(0, 1, true), along: { axis: 1, total: 1 } };
-  if (post !== 'LOGISTIC') return anything;
-  return { ...between(0, 1, true), along: isMirrored(site.node) ? { axis: 1, total: 1 } : undefined };
-};
-
-/** Whether a classifier has two scores of which one is the other negated: their sigmoids have the sum 1. */
-function isMirrored(node: Node): boolean {
-  if (opKey(node) !== 'ai.onnx.ml.LinearClassifier') return false;
-  const { coefficients = [], intercepts = [] } = attrsOf(node, 'ai.onnx.ml.LinearClassifier');
-  const half = coefficients.length / 2;
-  return (
-    intercepts.length === 2 &&
-    intercepts[0] === -(intercepts[1] ?? Number.NaN) &&
-    coefficients.slice(0, half).every((c, i) => c === -(coefficients[half + i] ?? Number.NaN))
-  );
-}
 
 const rules: Readonly<Record<string, Rule | undefined>> = {
   Sigmoid: fixed(0, 1, true),

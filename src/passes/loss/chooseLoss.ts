@@ -16,7 +16,7 @@ export interface ChosenLoss {
   readonly kind: LossKind;
   /** The graph's output. */
   readonly output: Value;
-  /** The value that the loss is attached to: the output, or what goes into a final Softmax, Sigmoid or ArgMax. */
+  /** The value that the loss is attached to: the output, or the input of a Softmax, Sigmoid or ArgMax before it. */
   readonly tensor: Value;
   readonly classAxis: number;
   /** The reason, for the user. */

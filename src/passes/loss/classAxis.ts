@@ -21,7 +21,7 @@ export function axisAfter(node: Node, output: Value, axis: number): number | und
   return kept?.picked === undefined ? kept?.axis : undefined;
 }
 
-/** What a node keeps of an axis of its first input; undefined where that is not known. */
+/** The part that a node keeps of an axis of its first input; undefined where that is not known. */
 export function keptAfter(node: Node, output: Value, axis: number): Kept | undefined {
   const [x, second] = node.inputs;
   const rank = x?.shape?.length;
@@ -109,7 +109,7 @@ function split(node: Node, output: Value, axis: number, rank: number): Kept | un
   return { picked: Array.from({ length: lengths[index] ?? 0 }, (_, i) => start + i), axis };
 }
 
-/** `axis` -1: the indices are no list, so what they pick has no axis of classes. */
+/** `axis` -1: the indices are a matrix, so the elements that they select have no axis of classes. */
 function gathered(indices: Value | undefined, length: Dim | undefined, axis: number | undefined): Kept | undefined {
   const list = knownInts(indices);
   if (list === undefined || axis === -1 || typeof length !== 'number') return undefined;

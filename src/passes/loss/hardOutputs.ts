@@ -1,37 +1,39 @@
 /**
  * Looks through what has no derivative, such as predicted classes, to the floating-point value that it is computed
- * from: a loss goes there.
+ * from, for a loss on that value.
  */
 import type { Dim, Graph, Node, Value } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';
 import { isFloat } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
 
-/** Operators whose result is piecewise constant, or a container of what goes in. */
+/** Operators whose result is piecewise constant, or a container of their input: their first input is followed. */
 const hard = new Set([
-  ...['ArgMax', 'ArgMin', 'Hardmax', 'Round', 'Floor', 'Ceil', 'Sign', 'OneHot'],
-  ...['Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'Not'],
-  ...['ArrayFeatureExtractor', 'Binarizer', 'LabelEncoder', 'ZipMap', 'CastMap', 'CategoryMapper', 'OneHotEncoder'].map(
+  ...['ArgMax', 'ArgMin', 'Hardmax', 'Round', 'Floor', 'Ceil', 'Sign', 'OneHot', 'Not'],
+  ...['QuantizeLinear', 'DynamicQuantizeLinear'],
+  ...['Binarizer', 'LabelEncoder', 'ZipMap', 'CastMap', 'CategoryMapper', 'OneHotEncoder'].map(
     (op) => `ai.onnx.ml.${op}`,
   ),
 ]);
 
-/** Operators that are looked through where the value is no float: with floats they have a derivative. */
-const plain = new Set(
-  [
-    'TopK',
-    'Cast',
-    'CastLike',
-    'Identity',
-    'Squeeze',
-    'Unsqueeze',
-    'Reshape',
-    'Flatten',
-    'Transpose',
-    'Slice',
-    'Gather',
-  ].concat(['Where', 'Mul', 'Add', 'Sub', 'Concat', 'And', 'Or']),
-);
+/** Those of which each input is followed. */
+const comparing = new Set([
+  ...['Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'And', 'Or'],
+  'ai.onnx.ml.ArrayFeatureExtractor',
+]);
+
+/** Operators that are followed where the value is of another type: with floats they have a derivative. */
+const plain = new Set([
+  ...['TopK', 'Cast', 'CastLike', 'Identity', 'Squeeze', 'Unsqueeze', 'Reshape', 'Flatten', 'Transpose', 'Slice'],
+]);
+const joining = new Set(['Where', 'Mul', 'Add', 'Sub', 'Concat', 'Gather']);
+
+/** The inputs that a value of labels may come from; undefined for an operator that is not followed. */
+function followed({ inputs, op, domain }: Node): readonly (Value | undefined)[] | undefined {
+  const key = opKey({ op, domain });
+  if (comparing.has(key) || joining.has(key)) return inputs;
+  return hard.has(key) || plain.has(key) ? inputs.slice(0, 1) : undefined;
+}
 
 /** Whether the value is a tensor of floats, as far as is known. */
 const isScored = (v: Value): boolean =>
@@ -53,8 +55,9 @@ export function scoresBehind(output: Value, depends: (v: Value) => boolean): Val
       ends.add(v);
       continue;
     }
-    if (node === undefined || !(hard.has(opKey(node)) || plain.has(opKey(node)))) return undefined;
-    todo.push(...node.inputs.filter((x): x is Value => x !== undefined && depends(x)));
+    const next = node === undefined ? undefined : followed(node);
+    if (next === undefined) return undefined;
+    todo.push(...next.filter((x) => x !== undefined).filter(depends));
   }
   const [only, ...others] = ends;
   return others.length === 0 ? only : undefined;

@@ -164,7 +164,7 @@ function onClasses(base: Placement, value: Value, read: Reading): Placement {
 
 const clampText = ', its logarithm clamped at -100';
 
-/** Where nothing is between the output and its Sigmoid or Softmax, the logits are a value of the source. */
+/** The logits are a value of the source if nothing is between the output and its Sigmoid or Softmax. */
 const built = (read: Reading, build: Build): Build | undefined =>
   read.through.length === 0 && !read.from.startsWith('a ') ? undefined : build;
 

@@ -37,7 +37,7 @@ export interface Reading {
 /** Chains of operators are followed up to this length. */
 const deepest = 64;
 
-/** The reading of a value; undefined if it is no function of logits that is known here. */
+/** The reading of a value; undefined if the logits that it is a function of are not known. */
 export function readProbability(value: Value, depth = deepest): Reading | undefined {
   const node = value.producer;
   if (node === undefined || depth === 0) return undefined;
@@ -161,7 +161,7 @@ function complement(read: Reading | undefined): Reading | undefined {
   return { ...passed(read, 'Sub'), elements: mirrored, classes: undefined, logs: logSigmoid(mirrored) };
 }
 
-/** Bounds this close to 0 and 1 keep a logarithm finite: they are no part of the function that is meant. */
+/** Bounds this close to 0 and 1 keep a logarithm finite: they do not belong to the function that is meant. */
 const narrow = 0.01;
 
 /** A Clip of a probability, or of its logarithm. */

@@ -91,7 +91,7 @@ function classesOf({ kind, tensor, value = tensor, classAxis }: ChosenLoss): num
 /** A value that all logits of the loss come before, of which there may be several. */
 const startOf = ({ tensor, value = tensor, build }: ChosenLoss): Value => (build === undefined ? tensor : value);
 
-/** Where a binary prediction is cut, unless the names of output and tensor imply it: 0 for logits, else 0.5. */
+/** The cut between binary predictions, unless the names of output and tensor imply it: 0 for logits, else 0.5. */
 function thresholdOf({ kind, output, tensor, threshold }: ChosenLoss): number | undefined {
   const implied = output === tensor ? 0 : 0.5;
   return losses[kind].metrics === 'binary' && threshold !== implied ? threshold : undefined;

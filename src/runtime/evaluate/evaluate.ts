@@ -92,7 +92,7 @@ function elementMetrics({ loss, labels }: Manifest): ElementMetrics<Partial<Eval
   if (loss === undefined) return undefined;
   const { metrics } = losses[loss.kind];
   if (metrics === 'regression') return regression(columns);
-  // Where the loss is attached before a Sigmoid, the output is a probability.
+  // If the loss is attached before a Sigmoid, the output is a probability.
   const threshold = loss.threshold ?? (loss.output === loss.tensor ? 0 : 0.5);
   return metrics === 'binary' ? binary(columns, threshold) : undefined;
 }
