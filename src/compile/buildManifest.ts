@@ -150,7 +150,7 @@ function lossSection(
   labels: ClassLabels | undefined,
 ): Manifest['loss'] {
   if (prepared === undefined) return undefined;
-  const { kind, output, tensor, reason, classAxis, classes, threshold, tokens } = prepared.choice;
+  const { kind, output, tensor, reason, classAxis, classes, threshold, classLabels, tokens } = prepared.choice;
   const { ignoreIndex, labelSmoothing, classWeights } = options;
   const params = lossParamsOf(kind, options);
   return defined({
@@ -164,6 +164,7 @@ function lossSection(
     labelSmoothing,
     classWeights,
     threshold,
+    classLabels: classLabels && [...classLabels],
     labels: labelsText(prepared.choice, ignoreIndex),
     tokens,
     unreached: prepared.unreached.length === 0 ? undefined : [...prepared.unreached],

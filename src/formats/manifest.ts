@@ -134,6 +134,8 @@ const schema = z.object({
        * the output itself, else 0.5.
        */
       threshold: z.number().optional(),
+      /** The numbers that an output of predicted classes has for them; empty if not known; absent: 0, 1, 2, …. */
+      classLabels: z.array(z.number()).optional(),
       /** The labels in words. */
       labels: z.string().optional(),
       /**

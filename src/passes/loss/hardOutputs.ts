@@ -4,7 +4,7 @@
  */
 import type { Dim, Graph, Node, Value } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';
-import { isFloat } from '../../graph/tensor.ts';
+import { isFloat, numbersOf } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
 
 /** Operators whose result is piecewise constant, or a container of their input: their first input is followed. */
@@ -121,4 +121,24 @@ export function classLabels(output: Value): readonly Value[] {
     else return opKey(node) === 'ArgMax' ? tables : [];
   }
   return [];
+}
+
+/**
+ * The numbers by which a model names its classes, where a table maps the index of the best class to a label; empty if
+ * they are not known or no numbers, undefined if labels are indices.
+ */
+export function classLabels(output: Value): readonly number[] | undefined {
+  for (let v: Value | undefined = output; v?.producer !== undefined && !isScored(v); ) {
+    const node: Node = v.producer;
+    const [x, index] = node.inputs;
+    if (['ai.onnx.ml.LabelEncoder', 'ai.onnx.ml.CategoryMapper'].includes(opKey(node))) return [];
+    if (opKey(node) === 'ai.onnx.ml.ArrayFeatureExtractor') {
+      const table = x === undefined ? undefined : constantTensor(x);
+      const list = table === undefined || table.dtype === 'string' ? [] : (numbersOf(table) ?? []);
+      if (list.length === 0 || list.some((label, i) => label !== i)) return list;
+      v = index;
+    } else if (opKey(node) === 'ArgMax') return undefined;
+    else v = x;
+  }
+  return undefined;
 }

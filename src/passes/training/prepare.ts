@@ -7,6 +7,7 @@ import type { Model, Value } from '../../graph/model.ts';
 import { runStage } from '../common/pass.ts';
 import { isDropout } from '../dialect/dropout.ts';
 import { type ChosenLoss, chooseLoss } from '../loss/chooseLoss.ts';
+import { classLabels } from '../loss/hardOutputs.ts';
 import { needsLossScale } from '../loss/lossScale.ts';
 import { type Bindings, bindInputs } from '../normalize/bind/index.ts';
 import { cacheKind } from '../normalize/bind/names.ts';
@@ -56,6 +57,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
       dtype: chosen.tensor.dtype,
       classes: classesOf(chosen),
       threshold: thresholdOf(chosen),
+      classLabels: losses[chosen.kind].over === 'classes' ? classLabels(chosen.output) : undefined,
       tokens: chosen.tokens,
     },
   };
