@@ -51,7 +51,7 @@ export function scoresBehind(output: Value, depends: (v: Value) => boolean): Val
     if (seen.has(v)) continue;
     seen.add(v);
     const node = v.producer;
-    if (isScored(v) && !isConstantAlmostEverywhere(v)) {
+    if (isEnd(v)) {
       ends.add(v);
       continue;
     }
@@ -62,6 +62,9 @@ export function scoresBehind(output: Value, depends: (v: Value) => boolean): Val
   const [only, ...others] = ends;
   return others.length === 0 ? only : undefined;
 }
+
+/** Whether the value is where a loss may be put. */
+const isEnd = (v: Value): boolean => isScored(v) && !isConstantAlmostEverywhere(v);
 
 /** Whether a float value comes from an operator without a derivative, through operators that keep its elements. */
 function isConstantAlmostEverywhere(value: Value): boolean {
@@ -108,27 +111,12 @@ function isFrom(v: Value, from: Value, depth = 4): boolean {
   );
 }
 
-/** The numbers by which a model names its classes, where a table maps the index of the best class to a label. */
-export function classLabels(output: Value): readonly Value[] {
-  const tables: Value[] = [];
-  for (let v: Value | undefined = output; v?.producer !== undefined; ) {
-    const node: Node = v.producer;
-    const [x, index] = node.inputs;
-    if (opKey(node) === 'ai.onnx.ml.ArrayFeatureExtractor' && isTable(node)) {
-      if (x !== undefined) tables.push(x);
-      v = index;
-    } else if (keeping.has(opKey(node))) v = x;
-    else return opKey(node) === 'ArgMax' ? tables : [];
-  }
-  return [];
-}
-
 /**
  * The numbers by which a model names its classes, where a table maps the index of the best class to a label; empty if
  * they are not known or no numbers, undefined if labels are indices.
  */
 export function classLabels(output: Value): readonly number[] | undefined {
-  for (let v: Value | undefined = output; v?.producer !== undefined && !isScored(v); ) {
+  for (let v: Value | undefined = output; v?.producer !== undefined && !isEnd(v); ) {
     const node: Node = v.producer;
     const [x, index] = node.inputs;
     if (['ai.onnx.ml.LabelEncoder', 'ai.onnx.ml.CategoryMapper'].includes(opKey(node))) return [];
