@@ -3,10 +3,11 @@
  */
 import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel } from '../../graph/clone.ts';
-import type { Model } from '../../graph/model.ts';
+import type { Model, Value } from '../../graph/model.ts';
 import { runStage } from '../common/pass.ts';
 import { isDropout } from '../dialect/dropout.ts';
 import { type ChosenLoss, chooseLoss } from '../loss/chooseLoss.ts';
+import { classLabels } from '../loss/hardOutputs.ts';
 import { needsLossScale } from '../loss/lossScale.ts';
 import { type Bindings, bindInputs } from '../normalize/bind/index.ts';
 import { cacheKind } from '../normalize/bind/names.ts';
@@ -30,7 +31,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   const reached = reachedByLayers(model.graph, layout);
   const cached = bindings.bound.some((b) => cacheKind(b.name) !== undefined);
   const chosen = chooseLoss(model.graph, options.choice, { reached, cached });
-  const unreached = unreachedFrom(chosen.tensor, reached, layout);
+  const unreached = unreachedFrom(startOf(chosen), reached, layout);
   const doubt = unreachedWarning(chosen.output.name, unreached, layout.slots.length);
   const names = finalNames(model, chosen);
   runStage(joining, c, onPass);
@@ -45,7 +46,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
     notes: c.notes,
     warnings: [...(chosen.warnings ?? []), ...(doubt === undefined ? [] : [doubt])],
     unreached,
-    lossScaled: needsLossScale(model.graph, chosen.tensor, narrowsActivations(target)),
+    lossScaled: needsLossScale(model.graph, startOf(chosen), narrowsActivations(target)),
     seeded: [...model.graph.allNodes()].some(isDropout),
     choice: {
       kind: chosen.kind,
@@ -53,9 +54,11 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
       tensor: chosen.tensor.name,
       reason: chosen.reason,
       classAxis: chosen.classAxis,
-      shape: chosen.tensor.shape,
+      shape: (chosen.value ?? chosen.tensor).shape,
       dtype: chosen.tensor.dtype,
       classes: classesOf(chosen),
+      threshold: thresholdOf(chosen),
+      classLabels: losses[chosen.kind].over === 'classes' ? classLabels(chosen.output) : undefined,
       tokens: chosen.tokens,
     },
   };
@@ -85,7 +88,16 @@ function normalizedFor(
   return { model, bindings };
 }
 
-function classesOf({ kind, tensor, classAxis }: ChosenLoss): number | undefined {
-  const count = losses[kind].over === 'classes' ? tensor.shape?.at(classAxis) : undefined;
+function classesOf({ kind, tensor, value = tensor, classAxis }: ChosenLoss): number | undefined {
+  const count = losses[kind].over === 'classes' ? value.shape?.at(classAxis) : undefined;
   return typeof count === 'number' && count > 0 ? count : undefined;
+}
+
+/** A value that all logits of the loss come before, of which there may be several. */
+const startOf = ({ tensor, value = tensor, build }: ChosenLoss): Value => (build === undefined ? tensor : value);
+
+/** The cut between binary predictions, unless the names of output and tensor imply it: 0 for logits, else 0.5. */
+function thresholdOf({ kind, output, tensor, threshold }: ChosenLoss): number | undefined {
+  const implied = output === tensor ? 0 : 0.5;
+  return losses[kind].metrics === 'binary' && threshold !== implied ? threshold : undefined;
 }

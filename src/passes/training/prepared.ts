@@ -76,6 +76,10 @@ export interface Prepared {
     readonly dtype: DataType | undefined;
     /** The dim of that axis, if it is known. */
     readonly classes: number | undefined;
+    /** Elements of the output above it are the prediction 1, where `output` and `tensor` do not imply it. */
+    readonly threshold: number | undefined;
+    /** The numbers that the output has for the classes, if they are not 0, 1, 2, …; empty if they are not known. */
+    readonly classLabels: readonly number[] | undefined;
     /** For logits of tokens: the input with the tokens, and what the labels are. */
     readonly tokens: ChosenLoss['tokens'];
   };
