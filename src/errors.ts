@@ -74,7 +74,8 @@ export function didYouMean(wanted: string, known: Iterable<string>, most = 3): s
   return near.length === 0 ? '' : `, did you mean ${near.join(' or ')}?`;
 }
 
-function editDistance(a: string, b: string): number {
+/** The number of letters to insert, remove or replace. */
+export function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];

@@ -33,6 +33,13 @@ export function dataLine({ inputs, labels }: Pick<Manifest, 'inputs' | 'labels'>
     .join(', ');
 }
 
+/** The names of the classes. @param isConfig whether they are those of the model's config.json. */
+export function labelsLine(names: readonly string[], isConfig: boolean): string {
+  const shown = names.slice(0, 10).join(', ');
+  const rest = names.length > 10 ? `, ... (${names.length})` : '';
+  return `${shown}${rest}${isConfig ? ' (names in config.json); --labels changes them' : ''}`;
+}
+
 /** The storage and the computation of rounded weights. */
 export function precisionLine({ type, computes, activations, weights, bytes: size, sourceBytes }: Precision): string {
   const stored = `${plural(weights, 'weight')} stored as ${type}, ${bytes(size)} instead of ${bytes(sourceBytes)}`;

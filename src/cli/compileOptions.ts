@@ -131,6 +131,7 @@ export const selectionOptions = {
   ignoreIndex: integer(ofLoss('ignoreIndex')),
   labelSmoothing: number(ofLoss('labelSmoothing')),
   classWeights: text(ofLoss('classWeights')),
+  labels: list({ ...ofLoss('labels'), default: 'names in config.json' }),
   ...recordOf(lossParamNames, (name) => number(paramHelp(name))),
   bind: textTable({
     describe:

@@ -1,6 +1,6 @@
 /** Builds loraify.json for a compiled model. */
 import { defined } from '../formats/defined.ts';
-import type { InputInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
+import type { InputInfo, LabelsInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
 import { optimizers } from '../graph/choices/compile.ts';
 import { losses, lossParamsOf } from '../graph/choices/losses.ts';
 import type { Dim, Model, Value } from '../graph/model.ts';
@@ -13,6 +13,7 @@ import {
   type Stored,
 } from '../passes/index.ts';
 import type { Compiled } from './compiled.ts';
+import { type ClassLabels, classLabels, type LabelSources } from './labelNames.ts';
 import { labelsText } from './labelsText.ts';
 import {
   copiesSection,
@@ -38,6 +39,7 @@ export interface ManifestInputs {
   readonly model: Model;
   readonly compiled: Compiled;
   readonly options: ResolvedOptions;
+  readonly labels: LabelSources;
   readonly skeleton: { readonly sha256: string; readonly splices: readonly ManifestSplice[] };
 }
 
@@ -46,6 +48,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
   const { prepared } = compiled;
   const reference = compiled.graphs.get('train') ?? compiled.graphs.get('grad') ?? compiled.graphs.get('eval');
   const open = openInputs(compiled, reference);
+  const classes = classLabels(prepared, m.labels);
   return defined({
     format: m.format,
     version: m.version,
@@ -61,10 +64,10 @@ export function buildManifest(m: ManifestInputs): Manifest {
     skipped: skippedSection(compiled),
     state: stateSection(compiled, options),
     inputs: inputsSection(m.model, reference, compiled, open),
-    labels: labelsSection(reference, prepared, open),
+    labels: labelsSection(reference, prepared, open, classes),
     outputs: outputsSection(prepared),
     bound: prepared && (prepared.bindings.bound.length === 0 ? undefined : boundOf(prepared)),
-    loss: lossSection(prepared, options),
+    loss: lossSection(prepared, options, classes),
     names: namesSection(prepared),
     optimizer: optimizerSection(prepared, options),
     counts: countsSection(m.model, compiled),
@@ -132,7 +135,8 @@ function labelsSection(
   reference: Model | undefined,
   prepared: Prepared | undefined,
   open: ReadonlyMap<string, Value>,
-): InputInfo | undefined {
+  classes: ClassLabels | undefined,
+): LabelsInfo | undefined {
   const found = reference?.graph.inputs.find((v) => v.name === prepared?.names.labels);
   if (found === undefined || prepared === undefined) return undefined;
   const tokens = reference?.graph.inputs.find((v) => v.name === prepared.bindings.tokens);
@@ -143,6 +147,7 @@ function labelsSection(
     batchAxis: notFirst(prepared.batch.labels),
     open: openShape(found, open),
     missing: own ? ({ value: 'copy', like: tokens.name } as const) : undefined,
+    names: classes?.names && [...classes.names],
   });
 }
 
@@ -154,7 +159,11 @@ function outputsSection(prepared: Prepared | undefined): Manifest['outputs'] {
   return others.length === 0 ? undefined : others;
 }
 
-function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): Manifest['loss'] {
+function lossSection(
+  prepared: Prepared | undefined,
+  options: ResolvedOptions,
+  labels: ClassLabels | undefined,
+): Manifest['loss'] {
   if (prepared === undefined) return undefined;
   const { kind, output, tensor, reason, classAxis, classes, tokens } = prepared.choice;
   const { ignoreIndex, labelSmoothing, classWeights } = options;
@@ -165,7 +174,7 @@ function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): 
     tensor,
     chosen: reason,
     classAxis,
-    classes,
+    classes: classes ?? labels?.count,
     ignoreIndex,
     labelSmoothing,
     classWeights,

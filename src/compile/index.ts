@@ -30,6 +30,7 @@ import type { Compiled } from './compiled.ts';
 import { compileModel } from './compileModel.ts';
 import { dumper } from './dump.ts';
 import { initialParams } from './initialFactors.ts';
+import { labelSources } from './labelNames.ts';
 import { type CompileOptions, halfTypeOf, type ResolvedOptions, resolveOptions } from './options.ts';
 
 export interface CompileResult {
@@ -84,6 +85,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
         version,
         model,
         options: resolved,
+        labels: labelSources(resolved.labels, file),
       },
     };
     const made = resolved.dryRun ? dryRun(job) : await createFolder(dir, target, (folder) => writePackage(folder, job));

@@ -25,6 +25,11 @@ export const inputInfo = valueInfo.extend({
   longest: count.optional(),
 });
 
+export const labelsInfo = inputInfo.extend({
+  /** The names of the classes, in their order. */
+  names: z.array(z.string()).optional(),
+});
+
 /** Outputs whose batch axis is not the first. */
 export const outputInfo = z.object({ name: z.string(), batchAxis });
 
@@ -41,6 +46,7 @@ export const fixed = z.object({
 
 export type ValueInfo = z.infer<typeof valueInfo>;
 export type InputInfo = z.infer<typeof inputInfo>;
+export type LabelsInfo = z.infer<typeof labelsInfo>;
 
 /** The axis that counts the rows of a batch; null: none. */
 export const batchAxisOf = ({ batchAxis = 0 }: Pick<InputInfo, 'batchAxis'>): number | null => batchAxis;

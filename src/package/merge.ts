@@ -5,6 +5,7 @@ import { createFile, encodeModel, mergeWeights, planWeights } from '../emit/inde
 import { mergeMismatch } from '../errors.ts';
 import { defined } from '../formats/defined.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
+import { newestIrVersion } from '../graph/irVersion.ts';
 import { formShapes } from '../graph/layers.ts';
 import { tensorType } from '../graph/model.ts';
 import { type DataType, floatTensor, type Tensor } from '../graph/tensor.ts';
@@ -67,7 +68,11 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
     const protect = [packageDir, ...adapterSources(packageDir, options), ...sourceFiles(manifest, source)];
     const target = { force: options.force ?? false, protect };
     return await createFile(options.out, target, async (path) => {
-      const { dataFile } = mergeWeights(source, edits, unties, path, bypasses);
+      const { dataFile, loweredFrom } = mergeWeights(source, edits, unties, path, bypasses);
+      if (loweredFrom !== undefined)
+        warnings.push(
+          `the merged model has IR version ${newestIrVersion}: ONNX Runtime does not load ${loweredFrom}, the source's`,
+        );
       const types = [...edits, ...unties].map((e) => e.tensor.dtype);
       // model.onnx of a package with rounded weights computes with those, the merged model with the source's.
       const { precision } = manifest;

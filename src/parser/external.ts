@@ -186,7 +186,7 @@ function checkedPath(folder: string, tensor: string, location: string, modelFile
   );
 }
 
-/** The folder in which a file really is; undefined for a model that is no file. */
+/** The folder in which a file really is; undefined for a model in memory. */
 function folderOf(modelFile: string): string | undefined {
   try {
     return dirname(realpathSync(modelFile));

@@ -93,7 +93,7 @@ describe('the reach of the gradient', () => {
   it('training refuses a package of an earlier release that would train nothing', async () => {
     const cwd = caseFolder('package-without-gradient');
     const { status, stderr } = await loraify(
-      ['train', 'mlp.lora', '--data', 'rows.npz', '--steps', '5', '--batch-size', '200', '-o', 'run'],
+      ['train', 'package', '--data', 'rows.npz', '--steps', '5', '--batch-size', '200', '-o', 'run'],
       { cwd },
     );
     expect(status).toBe(1);

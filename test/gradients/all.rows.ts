@@ -7,6 +7,7 @@ import * as contribFused from './contribFused.rows.ts';
 import * as contribNorm from './contribNorm.rows.ts';
 import * as conv from './conv.rows.ts';
 import * as elementwise from './elementwise.rows.ts';
+import * as experts from './experts.rows.ts';
 import * as indexing from './indexing.rows.ts';
 import * as layout from './layout.rows.ts';
 import * as linear from './linear.rows.ts';
@@ -18,6 +19,7 @@ import * as reduce from './reduce.rows.ts';
 import * as sampling from './sampling.rows.ts';
 import * as signal from './signal.rows.ts';
 import * as spatial from './spatial.rows.ts';
+import * as stateful from './stateful.rows.ts';
 
 export const tables: readonly Table[] = [
   elementwise,
@@ -36,6 +38,8 @@ export const tables: readonly Table[] = [
   attention,
   contribAttention,
   contribFused,
+  experts,
+  stateful,
   losses,
 ];
 

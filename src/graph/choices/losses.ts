@@ -39,6 +39,10 @@ export const lossOptions = {
   ignoreIndex: { default: -100, help: 'label that does not count' },
   labelSmoothing: { default: 0, help: 'share of the target spread over all classes, 0 to 1' },
   classWeights: { default: undefined, help: 'JSON file with one weight per class' },
+  labels: {
+    default: undefined,
+    help: "the model's classes: their number, their names as A,B,C, a .txt file (a name a line) or a .json file (a list or id2label)",
+  },
 } as const satisfies Readonly<Record<string, Choice & { readonly default: number | undefined }>>;
 export type LossOption = keyof typeof lossOptions;
 
@@ -49,7 +53,7 @@ const rows = {
     over: 'classes',
     behind: ['Softmax', 'LogSoftmax'],
     metrics: 'classes',
-    takes: ['classAxis', 'ignoreIndex', 'labelSmoothing', 'classWeights'],
+    takes: ['classAxis', 'ignoreIndex', 'labelSmoothing', 'classWeights', 'labels'],
   },
   'causal-lm': {
     help: 'cross-entropy of logits [N, S, C] with the next token of each position',
@@ -96,7 +100,7 @@ const rows = {
     over: 'classes',
     behind: ['Softmax', 'LogSoftmax'],
     metrics: 'classes',
-    takes: ['classAxis', 'ignoreIndex', 'classWeights'],
+    takes: ['classAxis', 'ignoreIndex', 'classWeights', 'labels'],
     params: { gamma: { default: 2, min: 0, help: 'focusing exponent; 0 is plain cross-entropy' } },
   },
   'sigmoid-focal': {

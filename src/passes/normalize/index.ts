@@ -4,13 +4,14 @@
  */
 
 import { opsetTooLow, unsupportedVersion } from '../../errors.ts';
+import { writtenIrVersion } from '../../graph/irVersion.ts';
 import type { Model, Node } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';
-import { writtenIrVersion } from '../common/irVersion.ts';
 import { type OnPass, type PassContext, runStage, type Stage } from '../common/pass.ts';
 import { inferNode, inferShapes } from '../shapes/index.ts';
 import { removeDead, removeEmptyParts, removeIdentities } from './cleanup.ts';
 import { constantsToInitializers, fixDefaults } from './constants.ts';
+import { checkOperands } from './contradictions.ts';
 import { declarationChecker } from './declarations.ts';
 import { fold } from './fold/index.ts';
 import { ample, usual } from './fold/small.ts';
@@ -62,6 +63,7 @@ export function normalize(model: Model, options: NormalizeOptions = {}): void {
     },
     options.onPass,
   );
+  checkOperands(model);
 }
 
 export const normalization: Stage<NormalizeContext> = {

@@ -47,16 +47,7 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
   const names = parameterNames(model);
   const groups = new Map<string, Product[]>();
   const refused: (Skipped & { readonly stored: Value })[] = [];
-  const serials = new Map<Value, number>();
-  /**
-   * A table that an embedding and a MatMul share is two layers: the update of one does not apply to the other. The
-   * parts of a packed weight are separate layers as well.
-   */
-  const keyOf = ({ node, weight: { stored }, part }: Product): string => {
-    const serial = serials.get(stored) ?? serials.size;
-    serials.set(stored, serial);
-    return `${serial}:${layerOp(layerOpOf(node)).form}:${part?.name ?? ''}`;
-  };
+  const keyOf = weightKeys();
   for (const p of products) {
     const group = groups.get(keyOf(p));
     const [first] = group ?? [];
@@ -78,10 +69,8 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
   );
   // Default layers are named first, so that the others do not change their names.
   const isDefault = lists.map(({ first }) => layerOp(layerOpOf(first.node)).byDefault);
-  const unique = uniquePaths(
-    paths.map((p) => p.path),
-    isDefault,
-  );
+  const found = paths.map((p) => p.path);
+  const unique = uniquePaths(found, isDefault);
   const computed = foldedFrom(model);
   const weights = new Set(products.flatMap((p) => [p.weight.stored, ...p.weight.chain.flatMap((n) => n.outputs)]));
   const candidates = lists.map(
@@ -102,6 +91,19 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
     }),
   );
   return { candidates, skipped: [...skipped, ...refused.map(({ stored, ...rest }) => rest)], apart: refused };
+}
+
+/**
+ * Keys of weights. A table that an embedding and a MatMul share is two layers: the update of one does not apply to the
+ * other. The parts of a packed weight are separate layers as well.
+ */
+function weightKeys(): (p: Product) => string {
+  const serials = new Map<Value, number>();
+  return ({ node, weight: { stored }, part }) => {
+    const serial = serials.get(stored) ?? serials.size;
+    serials.set(stored, serial);
+    return `${serial}:${layerOp(layerOpOf(node)).form}:${part?.name ?? ''}`;
+  };
 }
 
 /** The uses of one weight, split by module if `separate` names the modules. */

@@ -219,7 +219,7 @@ function given(inputs: readonly Value[], labels: Shape, found: Found, { options 
   );
   const dims = new Set([...axes].flatMap(([v, axis]) => (axis === null ? [] : [v.shape?.[axis] ?? null])));
   const isRows = (d: Dim): boolean => d !== null && (dims.has(d) || symbolsOf(d).some((s) => dims.has(s)));
-  return { inputs: axes, isRows, why: explained(axes) };
+  return { inputs: axes, isRows, why: explained(axes) ?? 'by --batch-axis' };
 }
 
 const numberOf = (value: string | undefined): BatchAxis =>

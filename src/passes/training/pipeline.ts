@@ -7,6 +7,7 @@
 
 import { createBuilder } from '../../graph/builder.ts';
 import type { AdapterInputs } from '../../graph/choices/package.ts';
+import { writtenIrVersion } from '../../graph/irVersion.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import { adapt } from '../adapt/adapt.ts';
@@ -16,11 +17,11 @@ import { absorbBiases } from '../canonicalize/absorbBiases.ts';
 import { canonicalize } from '../canonicalize/adaptedForm.ts';
 import { compactGelu } from '../canonicalize/gelu.ts';
 import { groupHeads } from '../canonicalize/groupedHeads.ts';
+import { plainGroupedQueries } from '../canonicalize/groupedQueries.ts';
 import { joinLayers } from '../canonicalize/joined.ts';
 import { compactNorms } from '../canonicalize/norms.ts';
 import { compactSilu } from '../canonicalize/silu.ts';
 import { splitSlices } from '../canonicalize/sliceToSplit.ts';
-import { writtenIrVersion } from '../common/irVersion.ts';
 import type { Condition, Pass, PassContext, Stage } from '../common/pass.ts';
 import type { NearMisses } from '../common/patternSearch.ts';
 import { type Target, takesFused } from '../common/target.ts';
@@ -208,6 +209,13 @@ export const canonicalization: Stage<PrepareContext> = {
       run: ({ model }) => {
         hoistWeights(model.graph);
         inferShapes(model.graph);
+      },
+    },
+    {
+      name: 'grouped-queries',
+      why: 'ONNX Runtime refuses or cannot run some forms of GroupQueryAttention without a cache; runs before types, because its nodes may need other ones',
+      run: (c) => {
+        plainGroupedQueries(c.model.graph, builderOf(c));
       },
     },
     {

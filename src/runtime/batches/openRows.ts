@@ -38,6 +38,8 @@ export interface RowOptions {
   readonly allowNan?: boolean | undefined;
   /** The padding of short rows, by input; 0 by default, the ignore index for labels. */
   readonly pad?: Readonly<Record<string, number>> | undefined;
+  /** Called with notices for the user that are not errors, such as columns of the data that are left out. */
+  readonly onNotice?: ((text: string) => void) | undefined;
 }
 
 export interface Rows {
@@ -102,6 +104,8 @@ export async function openRows(
     labelColumn: options.labelColumn,
     allowNan: options.allowNan,
     ignoreIndex: manifest.loss?.ignoreIndex,
+    unread: [...manifest.inputs.filter((v) => !read.includes(v)), ...(manifest.bound ?? [])].map((v) => v.name),
+    onNotice: options.onNotice,
   };
   const dataset = await open(data, spec, given);
   try {
@@ -131,10 +135,11 @@ function fixedSize(
   return { batchSize: size, fixedBatch: isWhole, leavesOut, fill: isWhole ? undefined : size };
 }
 
-function labelRule({ loss }: Manifest): LabelRule | undefined {
+function labelRule({ loss, labels }: Manifest): LabelRule | undefined {
   if (loss === undefined) return undefined;
   const { over, share } = losses[loss.kind];
-  if (over === 'classes') return { kind: 'class', classes: loss.classes, ignoreIndex: loss.ignoreIndex };
+  if (over === 'classes')
+    return { kind: 'class', classes: loss.classes, ignoreIndex: loss.ignoreIndex, names: labels?.names };
   return share === true ? { kind: 'share' } : undefined;
 }
 

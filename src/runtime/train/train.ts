@@ -43,11 +43,14 @@ export async function train(directory: string, options: TrainOptions, adapters: 
       tell({ kind: 'notice', text: `execution provider "${name}" cannot start: ${reason}` });
     }
     // Errors in the data are found before an existing run is replaced.
-    const fit = await trainer.prepareFit(options.data, options);
+    const onNotice = (text: string): void => tell({ kind: 'notice', text });
+    const fit = await trainer.prepareFit(options.data, { ...options, onNotice });
     closing.push(fit.close);
     const warnings = [...unreachedNotice(trainer.manifest), ...fit.notices];
     const evaluation =
-      options.evalData === undefined ? undefined : await trainer.prepareEvaluation(options.evalData, options);
+      options.evalData === undefined
+        ? undefined
+        : await trainer.prepareEvaluation(options.evalData, { ...options, onNotice });
     if (evaluation !== undefined) closing.push(evaluation.close);
     warnings.push(...(evaluation?.notices ?? []).filter((text) => !warnings.includes(text)));
     for (const text of warnings) tell({ kind: 'notice', text });
