@@ -259,7 +259,7 @@ export const badOption = define(
 export const badBatchAxis = define(
   'BATCH_AXIS',
   'The rows of a batch cannot be laid along one axis of the labels.',
-  'say which axis of each input and of the labels counts rows with --batch-axis',
+  '--batch-axis sets the axis of each input and of the labels that counts rows',
   (reason: string, hint?: string) => ({ message: reason, hint }),
 );
 
