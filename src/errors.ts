@@ -143,15 +143,15 @@ export const noOpset = define(
 
 export const unsupportedVersion = define(
   'UNSUPPORTED_VERSION',
-  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 3 to 14, opset 7 to 26).',
-  'convert the model with onnx.version_converter, or export it with an opset between 11 and 21',
-  (what: string, place: ErrorPlace = {}) => ({ message: what, ...place }),
+  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 1 to 14, opset 7 to 26).',
+  'convert the model with onnx.version_converter.convert_version, or export it with an opset between 18 and 26',
+  (what: string, place: ErrorPlace & { readonly hint?: string } = {}) => ({ message: what, ...place }),
 );
 
 export const externalDataOutside = define(
   'EXTERNAL_DATA_OUTSIDE',
-  "A tensor's external data is outside the model's folder: an absolute path, a path with .., a link that leads out, or a loader's private address.",
-  "put the data file beside the model and store its bare name as the tensor's location",
+  "A tensor's external data is outside the model's folder: an absolute path, a path or a link that leads out of it, or a loader's private address. A model that is a link, as in the Hub's cache, also has the folder of the file that it points to.",
+  "copy the data file into the model's folder, and store its path from there as the tensor's location",
   (tensor: string, location: string, reason: string, file?: string, hint?: string) => ({
     message: `external data of tensor "${tensor}" at "${location}" is refused: ${reason}`,
     file,
@@ -163,9 +163,10 @@ export const externalDataBounds = define(
   'EXTERNAL_DATA_BOUNDS',
   "A tensor's external data is missing, reaches beyond the end of its file, or does not have the byte length that its shape requires.",
   'copy the complete data file beside the model',
-  (tensor: string, reason: string, file?: string) => ({
+  (tensor: string, reason: string, file?: string, hint?: string) => ({
     message: `external data of tensor "${tensor}": ${reason}`,
     file,
+    hint,
   }),
 );
 

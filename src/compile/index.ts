@@ -80,7 +80,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
         file: basename(file),
         bytes: source.bytes.size,
         path: relative(resolve(dir), resolve(file)),
-        data: source.externalFiles.map((f) => f.location),
+        data: source.externalFiles,
         format: manifestFormat,
         version,
         model,

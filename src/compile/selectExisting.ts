@@ -49,9 +49,9 @@ const sameFactors = (a: LoraBranch, b: LoraBranch): boolean =>
   a.A.weight.stored === b.A.weight.stored && a.B.weight.stored === b.B.weight.stored && a.scale === b.scale;
 
 /** A factor in the layout of the flat state. */
-function factorOf({ node, weight, layout, in: inputs, out }: Product, layer: Chosen['layer']): Float32Array {
+function factorOf({ weight, layout, in: inputs, out }: Product, layer: Chosen['layer']): Float32Array {
   const values = floatsOf(weight.tensor);
   // PEFT's own layout for convolutions; [in, out] for all others.
-  if (layerOp(layer.op).form === 'conv' || layerOp(node.op).form === 'conv') return values;
+  if (layerOp(layer.op).form === 'conv') return values;
   return layout === 'in_out' ? values : transposed(values, out, inputs);
 }

@@ -21,19 +21,13 @@ export const manifestName = 'loraify.json';
 export const manifestFormat = 'loraify/1';
 
 const count = z.int().nonnegative();
-/** A path below the package's folder, with `/` between its parts: it cannot leave the folder. */
-const filePath = z
-  .string()
-  .regex(/^[^\\\0]+$/)
-  .refine(
-    (path) => path.split('/').every((part) => !['', '.', '..'].includes(part)),
-    'must be the path of a file in the package',
-  );
 /** The bare name of a file of the package. */
 const fileName = z
   .string()
   .regex(/^[^/\\\0]+$/)
   .refine((name) => name !== '.' && name !== '..', 'must be the name of a file in the package');
+/** The path of a file below the folder of the package. */
+const filePath = z.string().regex(/^(?!\.{1,2}(\/|$))[^/\\\0]+(\/(?!\.{1,2}(\/|$))[^/\\\0]+)*$/);
 const pair = z.tuple([z.string(), z.string()]);
 
 /**
@@ -68,6 +62,8 @@ const schema = z.object({
     opset: z.int(),
     /** The source's own external data files, copied into the package unless its weights are rounded. */
     data: z.array(filePath).optional(),
+    /** Data files that source.skeleton calls otherwise, such as `./model.data`, by that name. */
+    renamed: z.record(z.string(), filePath).optional(),
     /** The path of the source relative to the package's folder, if a merge needs it. */
     path: z.string().optional(),
   }),

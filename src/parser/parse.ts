@@ -4,7 +4,7 @@ import type { Model, Node } from '../graph/model.ts';
 import type { ByteSource, Tensor } from '../graph/tensor.ts';
 import type { ModelSource, Place } from '../proto/index.ts';
 import { decodeModel } from './decode.ts';
-import { type ExternalData, externalData } from './external.ts';
+import { type ExternalData, externalData, type ModelPlace } from './external.ts';
 import { fileSource } from './fileSource.ts';
 
 import { skim } from './skim.ts';
@@ -22,7 +22,7 @@ export interface Parsed {
 export function parseFile(path: string): Parsed {
   const source = fileSource(path);
   try {
-    return parseSource(source, dirname(path), () => source.close());
+    return parseSource(source, { folder: dirname(path) }, () => source.close());
   } catch (error) {
     source.close();
     throw error;
@@ -33,9 +33,14 @@ export function parseFile(path: string): Parsed {
  * Reads a model from bytes; `data` is the folder of its external data, or a resolver for it. `close` runs when the
  * source is closed.
  */
-export function parseSource(source: ByteSource, data?: string | ExternalData, close: () => void = () => {}): Parsed {
+export function parseSource(
+  source: ByteSource,
+  data?: string | ModelPlace | ExternalData,
+  close: () => void = () => {},
+): Parsed {
   const { reduced, payloads } = skim(source);
-  const external = typeof data === 'object' ? data : externalData(data, source.name);
+  const place = typeof data === 'string' ? { folder: data } : data;
+  const external = place !== undefined && 'find' in place ? place : externalData(place, source.name);
   const places = new WeakMap<Tensor | Node, Place>();
   try {
     const reader = tensorReader(source, payloads, external);

@@ -69,10 +69,8 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
   );
   // Default layers are named first, so that the others do not change their names.
   const isDefault = lists.map(({ first }) => layerOp(layerOpOf(first.node)).byDefault);
-  const unique = uniquePaths(
-    paths.map((p) => p.path),
-    isDefault,
-  );
+  const found = paths.map((p) => p.path);
+  const unique = uniquePaths(found, isDefault);
   const computed = foldedFrom(model);
   const weights = new Set(products.flatMap((p) => [p.weight.stored, ...p.weight.chain.flatMap((n) => n.outputs)]));
   const candidates = lists.map(

@@ -8,11 +8,12 @@
 import { layerOp } from '../../graph/layers.ts';
 import { freshName, type Model, Node, namesIn, tensorType, type Use, Value } from '../../graph/model.ts';
 import { isTransposeOf, isUniform, sameContent } from '../../graph/sameContent.ts';
-import type { Tensor } from '../../graph/tensor.ts';
+import { isFloat, type Tensor } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
 import type { Product } from '../dialect/layerKind.ts';
 import { findProducts } from './findProducts.ts';
 import { parametersIn } from './foldedUses.ts';
+import { layerOpOf } from './layers/index.ts';
 import { type ModulePath, modulePath } from './modulePaths.ts';
 import { parameterNames } from './parameterNames.ts';
 
@@ -46,12 +47,13 @@ export interface JoinedCopy extends Copy {
 /** The copies of layers' weights. Only weights of equal origin are read. */
 export function findCopies(model: Model): Copy[] {
   const groups = new Map<string, Product[]>();
-  const pathOf = (p: Product): ModulePath => modulePath(p, { preferNode: true, names });
   const names = parameterNames(model);
+  const pathOf = (p: Product): ModulePath => modulePath(p, { preferNode: true, names });
   for (const p of findProducts(model).products) {
     const { stored } = p.weight;
     if (!isOwn(model, stored)) continue;
-    const key = `${layerOp(p.node.op).form}:${p.node.op === 'MatMulNBits'}:${originOf(p, pathOf)}`;
+    const { form } = layerOp(layerOpOf(p.node));
+    const key = `${form}:${isFloat(p.weight.tensor.dtype) ? '' : p.node.op}:${originOf(p, pathOf)}`;
     const group = groups.get(key) ?? [];
     if (group.every((other) => other.weight.stored !== stored)) groups.set(key, [...group, p]);
   }
@@ -157,8 +159,8 @@ function repeats(first: Product, p: Product): boolean | undefined {
 }
 
 /** The constants that decide how the stored numbers are read: scales and zero points of the chain, and of the node. */
-function constantsOf({ node, weight: { chain } }: Product): (Tensor | undefined)[] {
-  const own = node.op === 'MatMulNBits' ? node.inputs.slice(2) : [];
+function constantsOf({ node, weight: { stored, tensor, chain } }: Product): (Tensor | undefined)[] {
+  const own = isFloat(tensor.dtype) ? [] : node.inputs.filter((v) => v !== stored);
   const behind = chain.flatMap((n) => (n.op === 'DequantizeLinear' ? n.inputs.slice(1) : []));
   return [...behind, ...own].map((v) => (v === undefined ? undefined : constantTensor(v)));
 }

@@ -3,13 +3,14 @@
  * and this program's own model.onnx. A branch is found by its form, y = base(x) + s·B(A(x)), whatever the names are;
  * names show what has another form, such as DoRA.
  */
-import { layerOp } from '../../graph/layers.ts';
+import { type LayerForm, layerOp } from '../../graph/layers.ts';
 import { graphsOf, type Model, type Node, type Use, type Value } from '../../graph/model.ts';
 import { attrsOf } from '../../graph/operators.ts';
 import { elementCount, isFloat, numbersOf } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
 import type { Product } from '../dialect/layerKind.ts';
 import { findProducts } from './findProducts.ts';
+import { layerOpOf } from './layers/index.ts';
 import { loraNames } from './loraNames.ts';
 import { modulePath } from './modulePaths.ts';
 import { parameterNames } from './parameterNames.ts';
@@ -64,15 +65,17 @@ function branchOf(B: Product, products: ReadonlyMap<Node, Product>): Omit<LoraBr
   const into = backward(inner);
   const A = into.value.producer === undefined ? undefined : products.get(into.value.producer);
   if (A === undefined || A.side !== 'right' || A.out !== B.in || !isPlain(A)) return undefined;
-  const form = layerOp(A.node.op).form;
-  if (layerOp(B.node.op).form !== (form === 'conv' ? 'conv' : 'linear')) return undefined;
+  const form = formOf(A);
+  if (formOf(B) !== (form === 'conv' ? 'conv' : 'linear')) return undefined;
   if (B.kernel?.some((n) => n !== 1)) return undefined;
   const out = forward(B.node);
   if (out === undefined) return undefined;
   const keep = 1 - out.use.index;
   const base = baseOf(out.use.node.inputs[keep], products, A);
-  if (base === undefined || base.calls.length > 0) return undefined;
-  const scale = into.factor * out.factor * alphaOf(A) * alphaOf(B);
+  if (base === undefined || base.calls.length > 0 || fusedBases.has(base.node.op) || alphaOf(base) === 0)
+    return undefined;
+  // A layer's own factor multiplies its branch as well.
+  const scale = (into.factor * out.factor * alphaOf(A) * alphaOf(B)) / alphaOf(base);
   return { base, A, B, scale, sum: out.use.node, keep };
 }
 
@@ -85,7 +88,7 @@ function baseOf(v: Value | undefined, products: ReadonlyMap<Node, Product>, A: P
     if (p !== undefined && p !== A)
       return p.in === A.in &&
         p.side === 'right' &&
-        layerOp(p.node.op).form === layerOp(A.node.op).form &&
+        formOf(p) === formOf(A) &&
         p.kernel?.join() === A.kernel?.join() &&
         source(p) === source(A)
         ? p
@@ -108,8 +111,8 @@ function reaches(v: Value, products: ReadonlyMap<Node, Product>, A: Product): bo
 }
 
 /** The value that a layer reads, apart from casts and dropout. */
-function source({ node }: Product): Value | undefined {
-  const x = node.inputs[layerOp(node.op).form === 'embedding' ? 1 : 0];
+function source(p: Product): Value | undefined {
+  const x = p.node.inputs[formOf(p) === 'embedding' ? 1 : 0];
   return x === undefined ? undefined : backward(x, false).value;
 }
 
@@ -162,11 +165,23 @@ function scalarOf(node: Node): { readonly value: Value; readonly factor: number 
   return undefined;
 }
 
+const formOf = ({ node }: Product): LayerForm => layerOp(layerOpOf(node)).form;
+
+/** The operators that a factor can be. */
+const plain = new Set(['MatMul', 'Gemm', 'Conv', 'Gather', 'FusedMatMul']);
+
 /** A factor has no bias: LoRA with one (lora_bias) is not a low-rank branch. */
 const isPlain = ({ node }: Product): boolean =>
-  (node.op !== 'Gemm' && node.op !== 'Conv') || node.inputs[2] === undefined;
+  plain.has(node.op) && ((node.op !== 'Gemm' && node.op !== 'Conv') || node.inputs[2] === undefined);
 
-const alphaOf = ({ node }: Product): number => (node.op === 'Gemm' ? attrsOf(node, 'Gemm').alpha : 1);
+/** The factor that a node applies to its result; ONNX Runtime's optimizer moves the scale of a branch there. */
+function alphaOf({ node }: Product): number {
+  if (node.op === 'Gemm') return attrsOf(node, 'Gemm').alpha;
+  return node.op === 'FusedMatMul' ? attrsOf(node, 'com.microsoft.FusedMatMul').alpha : 1;
+}
+
+/** The operators whose result is more than a layer's: nothing can be added in between. */
+const fusedBases = new Set(['FusedGemm', 'FusedConv']);
 
 /** A branch that was taken out of a model. */
 export interface LiftedLora {

@@ -6,6 +6,7 @@
 import { layerOp } from '../../graph/layers.ts';
 import { graphsOf, type Model, type Node } from '../../graph/model.ts';
 import type { Product } from '../dialect/layerKind.ts';
+import { layerOpOf } from './layers/index.ts';
 import { scopesOf } from './modulePaths.ts';
 
 export interface LoraNames {
@@ -46,9 +47,8 @@ export function loraNames(model: Model): LoraNames {
   const reasonOf = (module: string, { node }: Product): string => {
     if (decomposed.some((path) => path.includes(`${module}.lora_magnitude_vector`)))
       return 'it is weight-decomposed (DoRA)';
-    if (node.op !== 'Conv' && node.op !== 'Gather' && node.op !== 'MatMul' && node.op !== 'Gemm')
-      return `its factors are in ${node.op}`;
-    return layerOp(node.op).form === 'embedding'
+    if (!['Conv', 'FusedMatMul', 'Gather', 'Gemm', 'MatMul'].includes(node.op)) return `its factors are in ${node.op}`;
+    return layerOp(layerOpOf(node)).form === 'embedding'
       ? 'it is on an embedding, in another form than base + scale·B(A(x))'
       : 'it does not have the form base + scale·B(A(x)), as with lora_bias or another variant';
   };

@@ -12,7 +12,7 @@ export interface Partly {
 }
 
 /** The maximum number of elements that are computed: a mask of sequences 2048 long. */
-const most = 2 ** 22;
+export const most = 2 ** 22;
 
 /** Scores at or below it have no weight after a Softmax: exporters mask with -10000, the least half, or -inf. */
 export const maskedBelow = -9000;

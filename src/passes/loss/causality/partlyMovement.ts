@@ -8,6 +8,7 @@ import {
   gathered,
   known,
   listOf,
+  most,
   type Partly,
   relabeled,
   reshaped,
@@ -193,6 +194,7 @@ const range = on('Range', (_, start, limit, delta) => {
   const [a, b, d] = [listOf(start)?.[0], listOf(limit)?.[0], listOf(delta)?.[0]];
   if (a === undefined || b === undefined || d === undefined || d === 0) return undefined;
   const n = Math.max(0, Math.ceil((b - a) / d));
+  if (!(n <= most)) return undefined;
   return known(
     [n],
     Array.from({ length: n }, (_, i) => a + i * d),
