@@ -130,7 +130,7 @@ function lossPlace(
 function unreached(graph: Graph, output: Value, reached: ReadonlySet<Value>): Error {
   const names = graph.outputs.filter((o) => {
     const value = scoresBehind(o, () => true);
-    return value !== undefined && reached.has(value);
+    return o !== output && value !== undefined && reached.has(value);
   });
   const others =
     names.length === 0
