@@ -11,6 +11,7 @@ import {
   narrowsActivations,
   type Prepared,
   type Stored,
+  tableRanges,
 } from '../passes/index.ts';
 import type { Compiled } from './compiled.ts';
 import { type ClassLabels, classLabels, type LabelSources } from './labelNames.ts';
@@ -118,6 +119,7 @@ function inputsSection(
   const others = (graphs.get('eval')?.graph.inputs ?? []).filter((v) => own.has(v.name) && !names.has(v.name));
   const inputs = [...first, ...others];
   const bindings = prepared?.bindings;
+  const ranges = prepared && tableRanges(prepared.model.graph);
   return inputs
     .filter((v) => own.has(v.name))
     .map((v) =>
@@ -127,6 +129,7 @@ function inputsSection(
         open: openShape(v, open),
         missing: bindings?.absent.get(v.name),
         longest: v.name === bindings?.tokens ? bindings.longest : undefined,
+        range: ranges?.get(v.name),
       }),
     );
 }
