@@ -94,7 +94,7 @@ export const fileNotFound = define(
   'FILE_NOT_FOUND',
   'A file that the command line names, or that the package refers to, does not exist or cannot be opened.',
   'check the path and the permissions',
-  (file: string, reason: string) => ({ message: `cannot open "${file}": ${reason}`, file }),
+  (file: string, reason: string, hint?: string) => ({ message: `cannot open "${file}": ${reason}`, file, hint }),
 );
 
 export const targetExists = define(
@@ -115,8 +115,19 @@ export const writeFailed = define(
   'WRITE_FAILED',
   'The output could not be written: no space, no permission, or a read-only file system. No partial output is left.',
   'free space or choose another -o; --resume continues a training run from its last checkpoint',
-  (file: string, reason: string) => ({ message: `cannot write "${file}": ${reason}`, file }),
+  (file: string, reason: string) => ({
+    message: `cannot write "${file}": ${reason}`,
+    file,
+    hint: writeHints.find(([code]) => code.test(reason))?.[1],
+  }),
 );
+
+/** Cures by the system's own code. */
+const writeHints: readonly (readonly [RegExp, string])[] = [
+  [/^(EACCES|EPERM|EROFS|ENOENT)\b/, 'choose another -o, in a folder that this user can write'],
+  [/^ENOTDIR\b/, 'choose another -o: a part of this path is a file, not a folder'],
+  [/^ENAMETOOLONG\b/, 'choose another -o, with a shorter name'],
+];
 
 // ---------------------------------------------------------------- the model file
 
@@ -124,7 +135,7 @@ export const badProtobuf = define(
   'BAD_PROTOBUF',
   'The file is not a well-formed ONNX protobuf: truncated, corrupt, or another format.',
   'export or download the model again; onnx.checker.check_model gives details',
-  (file: string, reason: string) => ({ message: `not a valid ONNX file: ${reason}`, file }),
+  (file: string, reason: string, hint?: string) => ({ message: `not a valid ONNX file: ${reason}`, file, hint }),
 );
 
 export const badModel = define(
@@ -143,15 +154,15 @@ export const noOpset = define(
 
 export const unsupportedVersion = define(
   'UNSUPPORTED_VERSION',
-  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 3 to 14, opset 7 to 26).',
-  'convert the model with onnx.version_converter, or export it with an opset between 11 and 21',
-  (what: string, place: ErrorPlace = {}) => ({ message: what, ...place }),
+  'The IR version or an operator-set version is outside the range that this release and ONNX Runtime support (IR 1 to 14, opset 7 to 26).',
+  'convert the model with onnx.version_converter.convert_version, or export it with an opset between 18 and 26',
+  (what: string, place: ErrorPlace & { readonly hint?: string } = {}) => ({ message: what, ...place }),
 );
 
 export const externalDataOutside = define(
   'EXTERNAL_DATA_OUTSIDE',
-  "A tensor's external data is outside the model's folder: an absolute path, a path with .., a link that leads out, or a loader's private address.",
-  "put the data file beside the model and store its bare name as the tensor's location",
+  "A tensor's external data is outside the model's folder: an absolute path, a path or a link that leads out of it, or a loader's private address. A model that is a link, as in the Hub's cache, also has the folder of the file that it points to.",
+  "copy the data file into the model's folder, and store its path from there as the tensor's location",
   (tensor: string, location: string, reason: string, file?: string, hint?: string) => ({
     message: `external data of tensor "${tensor}" at "${location}" is refused: ${reason}`,
     file,
@@ -163,9 +174,10 @@ export const externalDataBounds = define(
   'EXTERNAL_DATA_BOUNDS',
   "A tensor's external data is missing, reaches beyond the end of its file, or does not have the byte length that its shape requires.",
   'copy the complete data file beside the model',
-  (tensor: string, reason: string, file?: string) => ({
+  (tensor: string, reason: string, file?: string, hint?: string) => ({
     message: `external data of tensor "${tensor}": ${reason}`,
     file,
+    hint,
   }),
 );
 
@@ -258,7 +270,7 @@ export const badOption = define(
 export const badBatchAxis = define(
   'BATCH_AXIS',
   'The rows of a batch cannot be laid along one axis of the labels.',
-  'say which axis of each input and of the labels counts rows with --batch-axis',
+  '--batch-axis sets the axis of each input and of the labels that counts rows',
   (reason: string, hint?: string) => ({ message: reason, hint }),
 );
 

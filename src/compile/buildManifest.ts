@@ -4,6 +4,7 @@ import type { InputInfo, LabelsInfo, Manifest, ManifestSplice, ValueInfo } from 
 import { optimizers } from '../graph/choices/compile.ts';
 import { losses, lossParamsOf } from '../graph/choices/losses.ts';
 import type { Dim, Model, Value } from '../graph/model.ts';
+import type { ExternalFile } from '../parser/index.ts';
 import {
   buildTraining,
   computesIn,
@@ -32,7 +33,7 @@ export interface ManifestInputs {
   readonly bytes: number;
   /** The path relative to the package's folder. */
   readonly path: string;
-  readonly data: readonly string[];
+  readonly data: readonly ExternalFile[];
   /** The file that this package adds. */
   readonly weightsFile?: string | undefined;
   readonly format: Manifest['format'];
@@ -82,7 +83,10 @@ const sourceSection = ({ file, bytes, path, data, model, compiled, skeleton }: M
     bytes,
     sha256: skeleton.sha256,
     opset: model.opsets.get('') ?? 0,
-    data: data.length === 0 ? undefined : [...data],
+    data: data.length === 0 ? undefined : data.map((f) => f.location),
+    renamed: data.some((f) => f.aliases.length > 0)
+      ? Object.fromEntries(data.flatMap((f) => f.aliases.map((alias) => [alias, f.location])))
+      : undefined,
     path: compiled.stored && path,
   });
 
@@ -168,7 +172,7 @@ function lossSection(
   labels: ClassLabels | undefined,
 ): Manifest['loss'] {
   if (prepared === undefined) return undefined;
-  const { kind, output, tensor, reason, classAxis, classes, tokens } = prepared.choice;
+  const { kind, output, tensor, reason, classAxis, classes, threshold, classLabels, tokens } = prepared.choice;
   const { ignoreIndex, labelSmoothing, classWeights } = options;
   const params = lossParamsOf(kind, options);
   return defined({
@@ -181,6 +185,8 @@ function lossSection(
     ignoreIndex,
     labelSmoothing,
     classWeights,
+    threshold,
+    classLabels: classLabels && [...classLabels],
     labels: labelsText(prepared.choice, ignoreIndex),
     tokens,
     unreached: prepared.unreached.length === 0 ? undefined : [...prepared.unreached],

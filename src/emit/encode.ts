@@ -2,6 +2,7 @@
 import { badModel } from '../errors.ts';
 import type { Attr, FunctionDef, Graph, Model, Node, SparseTensor, Unknown, Value } from '../graph/model.ts';
 import type { Tensor } from '../graph/tensor.ts';
+import { irVersions } from '../graph/versions.ts';
 import { encodeMessage, type ProtoInit, toLong } from '../proto/index.ts';
 import { encodeAttr } from './encodeAttr.ts';
 import { encodeTensor, type Placements } from './encodeTensor.ts';
@@ -12,11 +13,12 @@ const internalDomain = 'loraify';
 
 /**
  * The wire bytes of a model. Tensors in `placements` become external data, all others are stored inside. Fields that
- * the parser did not know are appended to their messages. Errors: BAD_MODEL for integers beyond 64 bits.
+ * the parser did not know are appended to their messages. The IR version is at most the one that ONNX Runtime loads.
+ * Errors: BAD_MODEL for integers beyond 64 bits.
  */
 export function encodeModel(model: Model, placements: Placements = new Map()): Uint8Array {
   return encodeMessage('ModelProto', {
-    ir_version: toLong(model.irVersion, 'ir_version'),
+    ir_version: toLong(Math.min(model.irVersion, irVersions.newest), 'ir_version'),
     producer_name: text(model.producerName),
     producer_version: text(model.producerVersion),
     domain: text(model.domain),

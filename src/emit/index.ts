@@ -1,6 +1,7 @@
 /** Writes models and packages to files. */
 export { encodeModel } from './encode.ts';
 export type { Placement, Placements } from './encodeTensor.ts';
+export { copyWithIrVersion } from './irVersion.ts';
 export type { Bypass } from './mergeBypass.ts';
 export {
   type Merged,

@@ -4,14 +4,12 @@
  */
 import { basename } from 'node:path';
 import { LoraifyError, notMergeable, writeFailed } from '../errors.ts';
-import { newestIrVersion } from '../graph/irVersion.ts';
 import type { Node } from '../graph/model.ts';
 import { dataTypeNumber, type Tensor } from '../graph/tensor.ts';
 import {
   type Change,
   type Changes,
   changes,
-  cursorOver,
   encodeMessage,
   fieldBytes,
   fieldStream,
@@ -22,16 +20,15 @@ import {
   type Piece,
   type Place,
   pieceBytes,
-  type Replacement,
   rawField,
   replacement,
   rewrite,
   type Stream,
   streamOf,
   toLong,
-  varintBytes,
   walkFields,
 } from '../proto/index.ts';
+import { irVersionField } from './irVersion.ts';
 import { type Bypass, bypassBranch } from './mergeBypass.ts';
 import { type DataFilePlan, grouped, planDataFile } from './mergeData.ts';
 import { canMerge, columnsOf, type Delta, mergedBlocks } from './mergeMath.ts';
@@ -70,8 +67,6 @@ export interface Merged {
   /** The bytes of the model file, and of its data file if there is one. */
   readonly bytes: number;
   readonly dataFile: string | undefined;
-  /** The IR version of the source, if another one was written because ONNX Runtime does not load it. */
-  readonly loweredFrom: number | undefined;
 }
 
 /**
@@ -88,11 +83,8 @@ export function mergeWeights(
 ): Merged {
   for (const e of [...edits, ...unties]) check(source, e);
   const location = `${basename(path)}.data`;
-  const version = irVersion(source);
-  const loweredFrom = version > newestIrVersion ? version : undefined;
   const attempt = (externalCopies: boolean): { pieces: Piece[]; data: DataFilePlan } => {
     const change = changes();
-    if (loweredFrom !== undefined) change.change([], loweredIrVersion);
     const byTensor = grouped(edits, (e) => e.tensor);
     const data = planDataFile(source, new Set(byTensor.keys()));
     for (const [tensor, list] of byTensor) {
@@ -120,7 +112,7 @@ export function mergeWeights(
     if (error instanceof LoraifyError) throw error;
     throw writeFailed(path, reason(error));
   }
-  return { bytes, dataFile: made.data.needed ? location : undefined, loweredFrom };
+  return { bytes, dataFile: made.data.needed ? location : undefined };
 }
 
 function check(source: ModelSource, change: WeightChange): void {
@@ -180,7 +172,7 @@ function untie(
   const places = edit.uses.map((u) => placeOf(source, u.node));
   const functions = new Set(places.map((p) => (p[0] === functionField ? p[1] : undefined)));
   for (const f of functions) {
-    if (f === undefined && irVersion(source) >= 4) {
+    if (f === undefined && (irVersionField(source.bytes)?.version ?? 0) >= 4) {
       change.change([7, 0], (_cursor, _from, end) => [insertion(end, fieldStream(5, copy))]);
       continue;
     }
@@ -248,23 +240,3 @@ const renameInput =
     if (found === undefined) throw new Error(`a node has no input ${input}`);
     return [replacement(found.at, found.end, fieldBytes(1, new TextEncoder().encode(name)))];
   };
-
-/** Changes the IR version of a ModelProto to one that ONNX Runtime loads. */
-const loweredIrVersion: Change = (cursor, from, end) => {
-  const changed: Replacement[] = [];
-  walkFields(cursor, from, end, (f) => {
-    if (f.number === 1 && f.wireType === 0) changed.push(replacement(f.from, f.end, varintBytes(newestIrVersion)));
-  });
-  return changed;
-};
-
-function irVersion(source: ModelSource): number {
-  const cursor = cursorOver(source.bytes);
-  let version = 0;
-  walkFields(cursor, 0, source.bytes.size, (f) => {
-    if (f.number !== 1 || f.wireType !== 0) return;
-    cursor.position = f.from;
-    version = cursor.varint();
-  });
-  return version;
-}

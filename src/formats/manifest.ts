@@ -21,19 +21,13 @@ export const manifestName = 'loraify.json';
 export const manifestFormat = 'loraify/1';
 
 const count = z.int().nonnegative();
-/** A path below the package's folder, with `/` between its parts: it cannot leave the folder. */
-const filePath = z
-  .string()
-  .regex(/^[^\\\0]+$/)
-  .refine(
-    (path) => path.split('/').every((part) => !['', '.', '..'].includes(part)),
-    'must be the path of a file in the package',
-  );
 /** The bare name of a file of the package. */
 const fileName = z
   .string()
   .regex(/^[^/\\\0]+$/)
   .refine((name) => name !== '.' && name !== '..', 'must be the name of a file in the package');
+/** The path of a file below the folder of the package. */
+const filePath = z.string().regex(/^(?!\.{1,2}(\/|$))[^/\\\0]+(\/(?!\.{1,2}(\/|$))[^/\\\0]+)*$/);
 const pair = z.tuple([z.string(), z.string()]);
 
 /**
@@ -68,6 +62,8 @@ const schema = z.object({
     opset: z.int(),
     /** The source's own external data files, copied into the package unless its weights are rounded. */
     data: z.array(filePath).optional(),
+    /** Data files that source.skeleton calls otherwise, such as `./model.data`, by that name. */
+    renamed: z.record(z.string(), filePath).optional(),
     /** The path of the source relative to the package's folder, if a merge needs it. */
     path: z.string().optional(),
   }),
@@ -131,6 +127,13 @@ const schema = z.object({
       ignoreIndex: z.int(),
       labelSmoothing: z.number(),
       classWeights: z.array(z.number()).optional(),
+      /**
+       * Elements of the output above it are the prediction 1, for binary labels; absent: 0 where the loss is attached to
+       * the output itself, else 0.5.
+       */
+      threshold: z.number().optional(),
+      /** The numbers that an output of predicted classes has for them; empty if not known; absent: 0, 1, 2, …. */
+      classLabels: z.array(z.number()).optional(),
       /** The labels in words. */
       labels: z.string().optional(),
       /**

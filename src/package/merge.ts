@@ -1,15 +1,16 @@
 /** Folds an adapter into the source's weights: the same file with only those bytes changed. */
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PeftLayer } from '../adapter/index.ts';
-import { createFile, encodeModel, mergeWeights, planWeights } from '../emit/index.ts';
+import { copyWithIrVersion, createFile, encodeModel, mergeWeights, planWeights } from '../emit/index.ts';
 import { mergeMismatch } from '../errors.ts';
 import { defined } from '../formats/defined.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
-import { newestIrVersion } from '../graph/irVersion.ts';
 import { formShapes } from '../graph/layers.ts';
 import { tensorType } from '../graph/model.ts';
 import { type DataType, floatTensor, type Tensor } from '../graph/tensor.ts';
-import { parseFile } from '../parser/index.ts';
+import { irVersions } from '../graph/versions.ts';
+import { fileSource, parseFile } from '../parser/index.ts';
 import { compareModels } from '../runtime/index.ts';
 import { type AdapterOptions, adapterLayers, adapterSaved, adapterSources, withStart } from './adapters.ts';
 import { type MergedLayers, planMerge, type SavedValues } from './mergePlan.ts';
@@ -68,11 +69,7 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
     const protect = [packageDir, ...adapterSources(packageDir, options), ...sourceFiles(manifest, source)];
     const target = { force: options.force ?? false, protect };
     return await createFile(options.out, target, async (path) => {
-      const { dataFile, loweredFrom } = mergeWeights(source, edits, unties, path, bypasses);
-      if (loweredFrom !== undefined)
-        warnings.push(
-          `the merged model has IR version ${newestIrVersion}: ONNX Runtime does not load ${loweredFrom}, the source's`,
-        );
+      const { dataFile } = mergeWeights(source, edits, unties, path, bypasses);
       const types = [...edits, ...unties].map((e) => e.tensor.dtype);
       // model.onnx of a package with rounded weights computes with those, the merged model with the source's.
       const { precision } = manifest;
@@ -82,11 +79,39 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
       const checked =
         options.verify === false
           ? undefined
-          : await verified(packageDir, manifest, { layers: adapter, saved }, path, warnings, most);
+          : await loadable(path, model.irVersion, warnings, (file) =>
+              verified(packageDir, manifest, { layers: adapter, saved }, file, warnings, most),
+            );
       return defined({ file: options.out, layers, warnings, dataFile, error: checked });
     });
   } finally {
     source.close();
+  }
+}
+
+/**
+ * Calls `use` with a merged file, or with a copy beside it that claims an IR version which ONNX Runtime loads, where
+ * the source has a newer one.
+ */
+async function loadable<T>(
+  file: string,
+  irVersion: number,
+  warnings: string[],
+  use: (file: string) => Promise<T>,
+): Promise<T> {
+  const { newest } = irVersions;
+  if (irVersion <= newest) return use(file);
+  warnings.push(
+    `the file has IR version ${irVersion}, as its source; the ONNX Runtime of this package loads up to ${newest} (m = onnx.load(FILE); m.ir_version = ${newest}; onnx.save(m, FILE))`,
+  );
+  const bytes = fileSource(file);
+  const copy = `${file}.verified`;
+  try {
+    copyWithIrVersion(bytes, copy, newest);
+    return await use(copy);
+  } finally {
+    bytes.close();
+    rmSync(copy, { force: true });
   }
 }
 

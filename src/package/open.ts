@@ -56,7 +56,8 @@ export function openSource(packageDir: string, manifest: Manifest, given?: strin
     if (given !== undefined)
       throw badOption('--source is for packages compiled with --precision: this one contains its source');
     const spliced = splicedSource(packageDir, skeleton);
-    return parseSource(spliced, packageDir, () => spliced.close());
+    const place = { folder: packageDir, renamed: manifest.source.renamed };
+    return parseSource(spliced, place, () => spliced.close());
   }
   const { found, reason } = findSource(packageDir, manifest, given);
   if (found !== undefined) return parseFile(found);

@@ -2,17 +2,12 @@
 import { badModel, badProtobuf, noOpset, unsupportedVersion } from '../errors.ts';
 import type { FunctionDef, Model } from '../graph/model.ts';
 import type { ByteSource } from '../graph/tensor.ts';
+import { builtinDomains, irVersions, opsets } from '../graph/versions.ts';
 import { decodeMessage, fromLong, has, isDecodeFailure, type Place, type Proto } from '../proto/index.ts';
 import { attribute } from './attributes.ts';
 import { type DecodeContext, decodeBody, decodeGraph } from './graphs.ts';
 
 import { copies, stringMap } from './tensors.ts';
-
-/** The versions that ONNX Runtime 1.30 loads; IR 3 is the first with opset_import. */
-/** IR 14 of onnx 1.23 is read, but not written: ONNX Runtime reads up to 13. */
-const irVersions = { least: 3, most: 14 };
-/** Opset 7 is the first with today's broadcasting. */
-const opsets = { least: 7, most: 26 };
 
 /**
  * Converts a model. Errors: BAD_PROTOBUF, BAD_MODEL, BAD_TENSOR, NO_OPSET, UNSUPPORTED_VERSION, EXTERNAL_DATA_*.
@@ -38,20 +33,18 @@ function explain(error: Error): string {
 function model(proto: Proto<'ModelProto'>, file: string, context: DecodeContext): Model {
   if (proto.graph === null || !has(proto, 'ir_version'))
     throw badProtobuf(file, `it has no ${proto.graph === null ? 'graph' : 'ir_version'}`);
-  const irVersion = fromLong(proto.ir_version);
-  if (typeof irVersion === 'bigint' || irVersion < irVersions.least || irVersion > irVersions.most)
-    throw unsupportedVersion(`IR version ${irVersion} is not between ${irVersions.least} and ${irVersions.most}`, {
-      file,
-    });
+  const irVersion = irVersionOf(proto.ir_version, file);
   if (proto.opset_import.length === 0) throw noOpset('the model has no opset_import', file);
   const versions = opsetMap(proto.opset_import, 'the model', file);
-  const own = versions.get('');
-  if (own !== undefined && (own < opsets.least || own > opsets.most))
-    throw unsupportedVersion(`opset ${own} is not between ${opsets.least} and ${opsets.most}`, { file });
+  checkVersions(versions, file);
 
   const local = new Set(proto.functions.map((f) => domainName(f.domain)));
   const graph = decodeGraph(proto.graph, undefined, [7, 0], context);
-  for (const n of graph.allNodes()) mustImport(n, versions, local, file);
+  for (const n of graph.allNodes()) {
+    const builtin = versions.has(n.domain) || local.has(n.domain) ? undefined : builtinDomains.get(n.domain);
+    if (builtin !== undefined) versions.set(n.domain, builtin);
+    mustImport(n, versions, local, file);
+  }
   const functions = proto.functions.map((f, i) => functionDef(f, [25, i], file, context));
   const ids = new Set<string>();
   for (const f of functions) {
@@ -74,6 +67,40 @@ function model(proto: Proto<'ModelProto'>, file: string, context: DecodeContext)
     metadata: stringMap(proto.metadata_props),
     unknown: copies(proto.$unknowns ?? []),
   };
+}
+
+/** Errors: UNSUPPORTED_VERSION, with the way to a version that is read. */
+function irVersionOf(declared: Proto<'ModelProto'>['ir_version'], file: string): number {
+  const version = fromLong(declared);
+  if (typeof version === 'number' && version >= irVersions.oldest && version <= irVersions.read) return version;
+  const { newest } = irVersions;
+  const hint =
+    version > newest
+      ? `set it with the onnx package: m = onnx.load(FILE); m.ir_version = ${newest}; onnx.save(m, FILE)`
+      : 'export the model again; the file has no usable IR version';
+  throw unsupportedVersion(`IR version ${version} is not between ${irVersions.oldest} and ${irVersions.read}`, {
+    file,
+    hint,
+  });
+}
+
+/** Errors: UNSUPPORTED_VERSION for a version that ONNX Runtime, or this program, does not have. */
+function checkVersions(versions: ReadonlyMap<string, number>, file: string): void {
+  const own = versions.get('');
+  const { oldest, newest } = opsets;
+  if (own !== undefined && (own < oldest || own > newest))
+    throw unsupportedVersion(`opset ${own} is not between ${oldest} and ${newest}`, {
+      file,
+      hint: `convert it with the onnx package: onnx.save(onnx.version_converter.convert_version(onnx.load(FILE), ${own < oldest ? 18 : newest}), FILE); or export with an opset between 18 and ${newest}`,
+    });
+  for (const [domain, most] of builtinDomains) {
+    const version = versions.get(domain) ?? 0;
+    if (version > most)
+      throw unsupportedVersion(`version ${version} of domain "${domain}" is newer than ${most}`, {
+        file,
+        hint: `ONNX Runtime has versions up to ${most} of it; export with that one, or set it in the model's opset_import`,
+      });
+  }
 }
 
 /** "" and "ai.onnx" are one domain. */

@@ -1,12 +1,14 @@
 /**
- * Resolves external data and checks that the path is allowed. A model is untrusted input, so the data of a tensor must
- * be a regular file inside the model's own folder. A symbolic link on the way has to end there too, or in the folder in
- * which the model's file really is: the cache of Hugging Face's Hub links both into one folder of blobs. ONNX Runtime
- * has the same rule. Source: https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
+ * Resolves external data and checks that the path is allowed. A model is untrusted input, so a location may lead only
+ * to a regular file in the model's own folder. As in ONNX Runtime, where the path ends counts, not the links on the
+ * way, and a model that is itself a link also has the folder of the file that it points to: the Hub's cache keeps
+ * model and data as links into one folder of blobs. https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
  */
-import { lstatSync, realpathSync } from 'node:fs';
-import { dirname, join, sep } from 'node:path';
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join, sep } from 'node:path';
 import { externalDataBounds, externalDataOutside } from '../errors.ts';
+import { fileKind } from '../formats/fileKind.ts';
+import { freshName } from '../graph/model.ts';
 import type { ByteSource } from '../graph/tensor.ts';
 import type { ExternalFile } from '../proto/index.ts';
 import { type FileSource, fileSource, reason } from './fileSource.ts';
@@ -40,42 +42,61 @@ interface OpenedData {
   readonly source: ByteSource;
 }
 
-/** `folder` is the model's folder; without one (a model in memory) external data cannot be found. */
-export function externalData(folder: string | undefined, modelFile: string): ExternalData {
-  const found = new Map<string, OpenedData>();
+/** The place of a model, from which its locations are resolved. */
+export interface ModelPlace {
+  readonly folder: string;
+  /** Files that are called otherwise in this folder than in the model, by the model's location. */
+  readonly renamed?: Readonly<Record<string, string>> | undefined;
+}
+
+/** Without a place (a model in memory) external data cannot be found. */
+export function externalData(place: ModelPlace | undefined, modelFile: string): ExternalData {
+  const byLocation = new Map<string, OpenedData>();
+  const byPath = new Map<string, OpenedData & { readonly file: { readonly aliases: string[] } }>();
+  const names = new Set<string>();
   const opened: FileSource[] = [];
 
   const open = (tensor: string, location: string): OpenedData => {
-    const before = found.get(location);
+    const before = byLocation.get(location);
     if (before !== undefined) return before;
-    if (folder === undefined) throw externalDataBounds(tensor, 'the model is in memory and has no folder', modelFile);
-    const path = checkedPath(folder, tensor, location, modelFile);
+    if (place === undefined) throw externalDataBounds(tensor, 'the model is in memory and has no folder', modelFile);
+    const path = checkedPath(place, tensor, location, modelFile);
+    const made = byPath.get(path) ?? newFile(path, tensor, location);
+    if (location !== made.file.location) made.file.aliases.push(location);
+    byLocation.set(location, made);
+    byPath.set(path, made);
+    return made;
+  };
+
+  const newFile = (path: string, tensor: string, location: string) => {
     const bytes = checkedSize(path, tensor, location, modelFile);
     const source = openedOnRead(path, bytes, (file) => opened.push(file));
-    const made = { file: { location, path, bytes }, source };
-    found.set(location, made);
-    return made;
+    const name = freshName(place?.renamed?.[location] ?? plainName(location), names);
+    names.add(name);
+    const aliases: string[] = [];
+    return { file: { location: name, aliases, path, bytes }, source };
   };
 
   return {
     find(tensor, entries, needed) {
-      const location = checkedLocation(tensor, entries.get('location') ?? '', modelFile);
+      const location = entries.get('location') ?? '';
       const offset = wholeNumber(tensor, 'offset', entries.get('offset') ?? '0', modelFile);
       const declared = entries.get('length');
       const length = declared === undefined ? needed : wholeNumber(tensor, 'length', declared, modelFile);
+      checkName(tensor, location, modelFile);
       if (length !== needed)
         throw externalDataBounds(tensor, `its length is ${length} bytes, but its dims require ${needed}`, modelFile);
       const { file, source } = open(tensor, location);
-      if (offset + length > file.bytes)
-        throw externalDataBounds(
-          tensor,
-          `it reaches to byte ${offset + length} of "${location}", which has ${file.bytes}`,
-          modelFile,
-        );
-      return { location, offset, length, source };
+      if (offset + length > file.bytes) {
+        const kind = fileKind(source);
+        const has = kind === undefined ? file.bytes : `${file.bytes} and is ${kind.name}`;
+        const text = `it reaches to byte ${offset + length} of "${location}", which has ${has}`;
+        throw externalDataBounds(tensor, text, modelFile, kind?.cure);
+      }
+      return { location: file.location, offset, length, source };
     },
     get files() {
-      return [...found.values()].map((f) => f.file);
+      return [...byPath.values()].map((f) => f.file);
     },
     close() {
       for (const f of opened) f.close();
@@ -87,7 +108,7 @@ export function externalData(folder: string | undefined, modelFile: string): Ext
 function checkedSize(path: string, tensor: string, location: string, modelFile: string): number {
   let bytes: number;
   try {
-    const stat = lstatSync(path);
+    const stat = statSync(path);
     if (!stat.isFile()) throw externalDataOutside(tensor, location, 'it is not a regular file', modelFile);
     bytes = stat.size;
   } catch (error) {
@@ -145,11 +166,8 @@ function wholeNumber(tensor: string, key: string, text: string, modelFile: strin
   return n;
 }
 
-/**
- * The location without `.` and `..`, with `/` as the separator; both kinds of separators count, on every system. Checks
- * what needs only the text.
- */
-function checkedLocation(tensor: string, location: string, modelFile: string): string {
+/** The checks that need only a location's text; both kinds of separators count, on every system. */
+function checkName(tensor: string, location: string, modelFile: string): void {
   const refuse = (why: string): never => {
     throw externalDataOutside(tensor, location, why, modelFile);
   };
@@ -157,40 +175,45 @@ function checkedLocation(tensor: string, location: string, modelFile: string): s
   if (location.includes(memoryAddress) || location.includes('_ORT_MEM_ADDR_')) refuse('it is an address in memory');
   if (location.includes('\0')) refuse('its name contains a zero byte');
   if (/^([/\\]|[A-Za-z]:)/.test(location)) refuse('it is an absolute path');
-  const parts: string[] = [];
-  for (const part of location.split(/[/\\]/)) {
-    if (part === '..' && parts.pop() === undefined) refuse('it leads out of the folder with ".."');
-    if (part !== '' && part !== '.' && part !== '..') parts.push(part);
-  }
-  return parts.length === 0 ? refuse('it is not a file name') : parts.join('/');
+  const parts = partsOf(location);
+  if (location.includes('\\') && parts.includes('..')) refuse('it leads out of the folder with ".."');
+  if (parts.every((p) => p === '.')) refuse('it is not a file name');
 }
 
-/** The real path of a data file. */
-function checkedPath(folder: string, tensor: string, location: string, modelFile: string): string {
-  const base = realpathSync(folder);
-  const full = join(base, location);
-  const isInside = (path: string, of: string): boolean => path.startsWith(of.endsWith(sep) ? of : of + sep);
-  let real: string;
+const partsOf = (location: string): string[] => location.split(/[/\\]/).filter((p) => p !== '');
+
+/** The location without detours: a path below the folder, or only the file's name where the location leaves it. */
+function plainName(location: string): string {
+  const parts = partsOf(location).filter((p) => p !== '.');
+  return parts.includes('..') ? basename(parts.join('/')) : parts.join('/');
+}
+
+/** The file that a location leads to, without links. Errors: EXTERNAL_DATA_OUTSIDE, EXTERNAL_DATA_BOUNDS. */
+function checkedPath({ folder, renamed }: ModelPlace, tensor: string, location: string, modelFile: string): string {
+  const base = realpathSync.native(folder);
+  const model = existsSync(modelFile) ? realpathSync.native(modelFile) : join(base, 'model');
+  const roots = [base, dirname(model)];
+  let path: string;
   try {
-    real = realpathSync(full);
+    // Not join, which would remove `..` before links are followed.
+    path = realpathSync.native(`${base}${sep}${renamed?.[location] ?? location}`);
   } catch (error) {
-    throw externalDataBounds(tensor, `the file "${location}" cannot be opened: ${reason(error)}`, modelFile);
+    const why = `the file "${location}" cannot be opened: ${reason(error)}`;
+    throw externalDataBounds(tensor, why, modelFile, hintFor(location, base, model));
   }
-  if (isInside(real, base) || isInside(real, folderOf(modelFile) ?? base)) return real;
-  throw externalDataOutside(
-    tensor,
-    location,
-    'a symbolic link on the way leads out of the folder',
-    modelFile,
-    'replace the link with a copy of the file: cp --remove-destination "$(realpath LINK)" LINK',
-  );
+  if (!roots.some((root) => path.startsWith(root.endsWith(sep) ? root : root + sep)))
+    throw externalDataOutside(tensor, location, 'it leads out of the folder of the model', modelFile);
+  return path;
 }
 
-/** The folder in which a file really is; undefined for a model in memory. */
-function folderOf(modelFile: string): string | undefined {
-  try {
-    return dirname(realpathSync(modelFile));
-  } catch {
-    return undefined;
-  }
+/** The cure for a data file that is not there but near: beside the file that a link points to, or in other case. */
+function hintFor(location: string, base: string, model: string): string | undefined {
+  if (dirname(model) !== base && existsSync(join(dirname(model), location)))
+    return `the model is a link; give the path of the file itself, which has its data beside it: ${model}`;
+  const name = basename(location);
+  const folder = join(base, dirname(location));
+  const alike = existsSync(folder)
+    ? readdirSync(folder).find((n) => n.toLowerCase() === name.toLowerCase())
+    : undefined;
+  return alike === undefined ? undefined : `rename "${alike}" to "${name}": letter case counts`;
 }

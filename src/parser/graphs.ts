@@ -49,14 +49,13 @@ export function decodeGraph(
   const inputs = new Set(graph.inputs);
   proto.initializer.forEach((t, i) => {
     const tensor = context.tensor(t, `initializer ${i} of ${what}`, [...place, 5, i]);
-    const given = scope.own.get(t.name);
-    const v = given !== undefined && inputs.has(given) ? given : define(scope, t.name, `an initializer of ${what}`);
-    if (v.tensor !== undefined) throw badModel(`initializer "${t.name}" is defined twice`);
-    if (v.type === undefined) v.type = tensorType(tensor.dtype, tensor.dims);
+    // Several initializers of one name: ONNX Runtime takes the last.
+    const v = scope.own.get(t.name) ?? define(scope, t.name, `an initializer of ${what}`);
+    if (!inputs.has(v) || v.type === undefined) v.type = tensorType(tensor.dtype, tensor.dims);
     else if (v.dtype !== undefined && v.dtype !== tensor.dtype)
       throw badModel(`input "${t.name}" is declared as ${v.dtype}, its initializer is ${tensor.dtype}`);
+    if (v.tensor === undefined) graph.initializers.push(v);
     v.tensor = tensor;
-    graph.initializers.push(v);
   });
   proto.sparse_initializer.forEach((s, i) => {
     const made = sparse(s, `sparse initializer ${i} of ${what}`, [...place, 15, i], context.tensor);

@@ -20,8 +20,10 @@ export interface PayloadStretch {
 
 /** A data file of the source. */
 export interface ExternalFile {
-  /** The name in the model, relative to the model's folder. */
+  /** The name in the model without detours (`./`, `a/../`), relative to the model's folder. */
   readonly location: string;
+  /** Other names in the model for the same file. */
+  readonly aliases: readonly string[];
   /** The path on disk. */
   readonly path: string;
   readonly bytes: number;

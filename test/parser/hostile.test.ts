@@ -60,8 +60,15 @@ const cases: Readonly<Record<string, readonly [string, Uint8Array]>> = {
   'no graph': ['BAD_PROTOBUF', head],
   'no IR version': ['BAD_PROTOBUF', concat(message(8, number(2, 17)), message(7, x, relu, y))],
   'two graphs': ['BAD_PROTOBUF', concat(ok, message(7, x, relu, y))],
-  'IR 2': ['UNSUPPORTED_VERSION', concat(number(1, 2), ok.subarray(2))],
+  'IR 0': ['UNSUPPORTED_VERSION', concat(number(1, 0), ok.subarray(2))],
+  'IR 1': ['ok', concat(number(1, 1), ok.subarray(2))],
+  'IR 14': ['ok', concat(number(1, 14), ok.subarray(2))],
   'IR 15': ['UNSUPPORTED_VERSION', concat(number(1, 15), ok.subarray(2))],
+  "ONNX Runtime's domain without opset": ['ok', modelBytes(x, node('Gelu', ['x'], ['y'], text(7, 'com.microsoft')), y)],
+  "ONNX Runtime's domain in a version that it lacks": [
+    'UNSUPPORTED_VERSION',
+    concat(head, message(8, text(1, 'com.microsoft'), number(2, 2)), message(7, x, relu, y)),
+  ],
   'opset 6': ['UNSUPPORTED_VERSION', concat(number(1, 8), message(8, number(2, 6)), message(7, x, relu, y))],
   'opset 27': ['UNSUPPORTED_VERSION', concat(number(1, 8), message(8, number(2, 27)), message(7, x, relu, y))],
   'no opset': ['NO_OPSET', concat(number(1, 8), message(7, x, relu, y))],
@@ -108,7 +115,7 @@ const cases: Readonly<Record<string, readonly [string, Uint8Array]>> = {
   ],
   'two nodes making one value': ['BAD_MODEL', modelBytes(x, relu, relu, y)],
   'two inputs of one name': ['BAD_MODEL', modelBytes(x, x, relu, y)],
-  'two initializers of one name': ['BAD_MODEL', modelBytes(x, w('w'), w('w'), node('Add', ['x', 'w'], ['y']), y)],
+  'two initializers of one name': ['ok', modelBytes(x, w('w'), w('w'), node('Add', ['x', 'w'], ['y']), y)],
   'an initializer that a node makes too': ['BAD_MODEL', modelBytes(x, w('y'), relu, y)],
   'an input that a node makes too': ['BAD_MODEL', modelBytes(x, node('Relu', ['x'], ['x']))],
   'an input without a name': ['BAD_MODEL', modelBytes(valueInfo(11, ''), relu)],
@@ -265,6 +272,7 @@ describe('external data', () => {
   symlinkSync(join(at, 'w.bin'), join(at, 'link.bin'));
   symlinkSync(join(at, 'sub'), join(at, 'linked'));
   symlinkSync(folder, join(folder, 'model', 'up'));
+  symlinkSync('../w.bin', join(at, 'leaves.bin'));
 
   const fine: readonly (readonly (readonly [string, string])[])[] = [
     [['location', 'w.bin']],
@@ -281,7 +289,7 @@ describe('external data', () => {
     ],
     [['location', 'a..b']],
     [['location', 'sub/../w.bin']],
-    // Links that end in the folder.
+    [['location', '../model/w.bin']],
     [['location', 'link.bin']],
     [['location', 'linked/w.bin']],
   ];
@@ -299,6 +307,7 @@ describe('external data', () => {
     '\\\\host\\w.bin',
     'C:\\w.bin',
     'C:w.bin',
+    'leaves.bin',
     'up/w.bin',
     '*/_ORT_MEM_ADDR_/*',
     '',

@@ -8,10 +8,10 @@
  */
 
 import { type Builder, createBuilder } from '../../graph/builder.ts';
-import { writtenIrVersion } from '../../graph/irVersion.ts';
 import type { Graph, Model, Node } from '../../graph/model.ts';
 import { uniqueNames, Value } from '../../graph/model.ts';
 import { type DataType, dataTypeFromNumber, dataTypeNumber, tensorOf } from '../../graph/tensor.ts';
+import { writtenIrVersion } from '../../graph/versions.ts';
 import { adaptedForm, isAdapted } from '../dialect/adapted.ts';
 import { branchForm, isBranch } from '../dialect/branch.ts';
 import { dropDetached } from '../dialect/detach.ts';

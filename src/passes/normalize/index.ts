@@ -4,9 +4,9 @@
  */
 
 import { opsetTooLow, unsupportedVersion } from '../../errors.ts';
-import { writtenIrVersion } from '../../graph/irVersion.ts';
 import type { Model, Node } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';
+import { opsets, writtenIrVersion } from '../../graph/versions.ts';
 import { type OnPass, type PassContext, runStage, type Stage } from '../common/pass.ts';
 import { inferNode, inferShapes } from '../shapes/index.ts';
 import { removeDead, removeEmptyParts, removeIdentities } from './cleanup.ts';
@@ -32,8 +32,7 @@ export interface NormalizeOptions {
   readonly onPass?: OnPass | undefined;
 }
 
-const oldest = 7;
-const newest = 26;
+/** The least opset of training graphs. */
 const least = 18;
 
 /** The context of the passes of `normalization`. */
@@ -184,8 +183,8 @@ function standardize(model: Model): void {
 function targetOpset(model: Model, { from, wanted, versions }: NormalizeContext): number {
   const sources = [from, ...versions.values()];
   const lowest = Math.min(...sources);
-  if (lowest < oldest)
-    throw unsupportedVersion(`the model uses opset ${lowest}; the oldest supported one is ${oldest}`);
+  if (lowest < opsets.oldest)
+    throw unsupportedVersion(`the model uses opset ${lowest}; the oldest supported one is ${opsets.oldest}`);
   const since = (op: string): number => needs.get(op) ?? 0;
   const [operator] = [...model.graph.allNodes()].map(opKey).sort((a, b) => since(b) - since(a));
   const needed = Math.max(least, ...sources, needs.get(operator ?? '') ?? 0);
@@ -194,8 +193,10 @@ function targetOpset(model: Model, { from, wanted, versions }: NormalizeContext)
       `opset ${wanted} was requested, but the training graphs need at least ${needed}${needed > Math.max(least, ...sources) ? ` because of ${operator}` : ''}`,
     );
   const target = wanted ?? needed;
-  if (target > newest)
-    throw unsupportedVersion(`opset ${target} is newer than ${newest}, the newest that ONNX Runtime loads`);
+  if (target > opsets.newest)
+    throw unsupportedVersion(`opset ${target} is newer than ${opsets.newest}, the newest that ONNX Runtime loads`, {
+      hint: `leave --opset out, or give one of at most ${opsets.newest}`,
+    });
   return target;
 }
 

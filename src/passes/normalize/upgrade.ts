@@ -97,7 +97,8 @@ function upgradeGraph(graph: Graph, plan: UpgradePlan, g: Builder): void {
     const made = standIn(node, [result].flat(), nodes);
     const heir = node.outputs[0]?.producer;
     if (heir !== undefined && heir !== node) inherit(heir, node);
-    for (const n of made) if (n.op === 'Identity' && n.domain === '') plan.infer(n);
+    // The node's own values moved to these nodes, and the file may declare their types.
+    for (const n of made) if (n.outputs.some((v) => node.outputs.includes(v))) plan.infer(n);
     for (const n of made) nodes.add(n);
   }
   if (changed) setNodes(graph, [...nodes]);

@@ -7,9 +7,9 @@
 
 import { createBuilder } from '../../graph/builder.ts';
 import type { AdapterInputs } from '../../graph/choices/package.ts';
-import { writtenIrVersion } from '../../graph/irVersion.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import type { Tensor } from '../../graph/tensor.ts';
+import { writtenIrVersion } from '../../graph/versions.ts';
 import { adapt } from '../adapt/adapt.ts';
 import { type Saved, trainModulesToSave } from '../adapt/modulesToSave.ts';
 import { subtractInitial } from '../adapt/residualWeights.ts';
