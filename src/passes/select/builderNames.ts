@@ -3,7 +3,11 @@
  * for the output projection; transformers, whose names PEFT uses, has others, which depend on the family.
  */
 import type { Model, Node } from '../../graph/model.ts';
-import type { Modules } from './modulePaths.ts';
+
+/** Names of modules. */
+export interface Modules {
+  has(path: string): boolean;
+}
 
 /** The name inside `model.layers.N`, as PEFT's model has it; by family, where it differs from `usual`. */
 const families: Readonly<Record<string, Readonly<Record<string, string>>>> = {

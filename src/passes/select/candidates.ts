@@ -3,11 +3,11 @@ import { layerOp } from '../../graph/layers.ts';
 import type { Layer, Model, Value } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Product, Skipped } from '../dialect/layerKind.ts';
-import { type BuilderNames, builderNames } from './builderNames.ts';
+import { type BuilderNames, builderNames, type Modules } from './builderNames.ts';
 import { findProducts } from './findProducts.ts';
 import { foldedFrom } from './foldedUses.ts';
 import { layerOpOf } from './layers/index.ts';
-import { type ModulePath, type Modules, modulePath, uniquePaths, wholePath } from './modulePaths.ts';
+import { type ModulePath, modulePath, uniquePaths, wholePath } from './modulePaths.ts';
 import { packedNames, partsOf } from './packedWeights.ts';
 import { type ParameterNames, parameterNames } from './parameterNames.ts';
 

@@ -4,7 +4,7 @@
  */
 import type { Node, Value } from '../../graph/model.ts';
 import type { Part, Product } from '../dialect/layerKind.ts';
-import type { BuilderNames } from './builderNames.ts';
+import type { BuilderNames, Modules } from './builderNames.ts';
 import { moduleOfBias, type ParameterNames } from './parameterNames.ts';
 import { pythonList } from './pythonList.ts';
 import { pathOfScopes } from './torchScopes.ts';
@@ -14,11 +14,6 @@ export type PathSource = 'folded_from' | 'initializer' | 'name_scopes' | 'node n
 export interface ModulePath {
   readonly path: string;
   readonly from: PathSource;
-}
-
-/** Names of modules. */
-export interface Modules {
-  has(path: string): boolean;
 }
 
 interface Naming {

@@ -8,7 +8,7 @@ import { putBranch } from '../../dialect/branch.ts';
 import type { BranchSite, Found, LayerKind, Marked } from '../../dialect/layerKind.ts';
 import { attrEntries } from '../../dialect/nodes.ts';
 
-/** Of a part of a packed weight; the branch of a whole one is in the Adapted node. */
+/** The branch of a part of a packed weight; that of a whole one is in the Adapted node. */
 const ofPart = {
   drops: true,
   branch: ({ g, x, a, b, wide }: BranchSite): Value => g.MatMul(g.MatMul(wide(x), a), b),
