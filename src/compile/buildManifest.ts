@@ -12,6 +12,7 @@ import {
   narrowsActivations,
   type Prepared,
   type Stored,
+  tableRanges,
 } from '../passes/index.ts';
 import type { Compiled } from './compiled.ts';
 import { type ClassLabels, classLabels, type LabelSources } from './labelNames.ts';
@@ -122,6 +123,7 @@ function inputsSection(
   const others = (graphs.get('eval')?.graph.inputs ?? []).filter((v) => own.has(v.name) && !names.has(v.name));
   const inputs = [...first, ...others];
   const bindings = prepared?.bindings;
+  const ranges = prepared && tableRanges(prepared.model.graph);
   return inputs
     .filter((v) => own.has(v.name))
     .map((v) =>
@@ -131,6 +133,7 @@ function inputsSection(
         open: openShape(v, open),
         missing: bindings?.absent.get(v.name),
         longest: v.name === bindings?.tokens ? bindings.longest : undefined,
+        range: ranges?.get(v.name),
       }),
     );
 }

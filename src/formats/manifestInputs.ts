@@ -13,6 +13,8 @@ const missing = z.object({
   value: z.enum(['ones', 'positions', 'zeros', 'copy']),
   like: z.string(),
 });
+/** The table that every element of an input is an index of: from `least` to below `entries`. */
+const table = z.object({ table: z.string(), entries: count, least: z.int() });
 /** The axis that counts the rows of a batch; null: none, so that the value is the same for all of them. */
 const batchAxis = z.union([count, z.null()]);
 export const inputInfo = valueInfo.extend({
@@ -23,6 +25,7 @@ export const inputInfo = valueInfo.extend({
   missing: missing.optional(),
   /** The maximum number of tokens in a row, which is the size of the model's caches. */
   longest: count.optional(),
+  range: table.optional(),
 });
 
 /** Outputs whose batch axis is not the first. */

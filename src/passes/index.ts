@@ -60,3 +60,4 @@ export { type AdaptContext, adaptation, modelGraph, type ServeContext, serving, 
 export { prepare } from './training/prepare.ts';
 export type { Prepared, TrainingGraph } from './training/prepared.ts';
 export { type StateLayout, stateLayout } from './training/stateLayout.ts';
+export { type TableRange, tableRanges } from './training/tableRanges.ts';

@@ -4,6 +4,7 @@ import { badData, badOption, didYouMean } from '../../errors.ts';
 import { elementCount, type NumericArray } from '../../formats/rawTensor.ts';
 import { convert, type ElementType, newArray } from './convert.ts';
 import type { Dataset, Field, Row, RowValue } from './dataset.ts';
+import { beyond } from './tableRange.ts';
 
 export interface BatchOptions {
   /** The padding of short rows, by name; 0 for other inputs. */
@@ -176,6 +177,11 @@ function checkOptions(fields: readonly Field[], { pad, maxLength }: BatchOptions
       const near = didYouMean(name, names) || `; there are ${names.map((n) => `"${n}"`).join(', ')}`;
       throw badOption(`there is no input "${name}" to pad${near}`);
     }
+  }
+  for (const { name, range } of fields) {
+    const value = pad?.[name];
+    const reason = range === undefined || value === undefined ? undefined : beyond(range, value);
+    if (reason !== undefined) throw badOption(`--pad ${name}=${value}: ${reason}`);
   }
   if (maxLength !== undefined && !(Number.isInteger(maxLength) && maxLength > 0)) {
     throw badOption(`the maximum length must be a positive integer, not ${maxLength}`);

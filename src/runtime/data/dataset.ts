@@ -4,6 +4,7 @@ import { badData, didYouMean } from '../../errors.ts';
 import type { NumericArray } from '../../formats/rawTensor.ts';
 import { convert, type ElementType, type FailAt, isElementType } from './convert.ts';
 import { at, type ClassReader, classReader, type LabelRule, labelShape, oneHotReason } from './labels.ts';
+import { checkIndices, type TableRange } from './tableRange.ts';
 
 export type { LabelRule } from './labels.ts';
 
@@ -19,6 +20,8 @@ export interface FieldSpec {
   readonly fixed?: FieldSpec['shape'] | undefined;
   /** The default value if the data lack it. */
   readonly missing?: Missing | undefined;
+  /** The table that its elements are indices of. */
+  readonly range?: TableRange | undefined;
   /** The maximum number of entries of a row. */
   readonly longest?: number | undefined;
   /** Entries beyond a fixed size are truncated. */
@@ -65,6 +68,8 @@ export interface Field {
   readonly columns: readonly string[];
   /** The default value if none of these columns is present. */
   readonly missing?: Missing | undefined;
+  /** The table that its elements are indices of. */
+  readonly range?: TableRange | undefined;
   /** The maximum number of entries along its first axis. */
   readonly longest?: number | undefined;
   /** Entries beyond a fixed size are truncated. */
@@ -99,7 +104,7 @@ export interface Dataset {
 export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
   const { inputs, labels } = spec;
   const field = (
-    { name, type, shape, batchAxis = 0, fixed, missing, longest, isCut }: FieldSpec,
+    { name, type, shape, batchAxis = 0, fixed, missing, longest, isCut, range }: FieldSpec,
     columns: readonly string[],
     isLabels: boolean,
   ): Field => {
@@ -122,6 +127,7 @@ export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
       columns,
       longest,
       isCut,
+      range,
       ...(known ? { missing } : {}),
     };
   };
@@ -175,7 +181,8 @@ export function finishLabels(fields: readonly Field[], file: string): void {
 }
 
 /** Refuses NaN, and labels that the loss does not accept. `data` are elements of the field's type. */
-export function checkElements({ type, rule, allowNan, isLabels }: Field, data: NumericArray, fail: FailAt): void {
+export function checkElements(field: Field, data: NumericArray, fail: FailAt): void {
+  const { type, rule, allowNan, isLabels, range } = field;
   if (!allowNan && type.startsWith('float')) {
     const [isNan, isInfinite] = type === 'float16' ? halfTests : floatTests;
     for (let i = 0; i < data.length; i++) {
@@ -185,6 +192,7 @@ export function checkElements({ type, rule, allowNan, isLabels }: Field, data: N
       if (isLabels && isInfinite(value)) throw fail('an infinite label makes the loss infinite', i);
     }
   }
+  if (range !== undefined) checkIndices(range, data, fail);
   if (rule === undefined) return;
   for (let i = 0; i < data.length; i++) {
     const label = Number(data[i]);
