@@ -94,7 +94,11 @@ async function check(folder, expected, scratch) {
   const common = { force: true, maxGradNorm: 0 };
   const wrong = [];
   // A compile without options.
-  const plain = await compile(model, { ...common, out: join(scratch, 'plain.lora') });
+  const plain = await compile(model, {
+    ...common,
+    ...(expected.convolutions ? { target: expected.paths } : {}),
+    out: join(scratch, 'plain.lora'),
+  });
   const found = new Set(plain.manifest.layers.map((l) => l.path));
   const missing = expected.paths.filter((p) => !found.has(p));
   if (missing.length > 0) wrong.push(`paths ${missing.length}/${expected.paths.length}: ${missing[0]}`);
