@@ -122,6 +122,8 @@ async function check(folder, expected, scratch) {
     const [rows, columns] = layer[part].shape;
     // The loss does not depend on the layer: torch has no gradient then.
     if (stored === undefined) return new Float32Array(rows * columns);
+    // The state has linear layers transposed, and convolutions as they are.
+    if (layer.kernel !== undefined) return toFloat32(stored);
     return transposed(toFloat32(stored), columns, rows);
   };
   const batch = Object.fromEntries([...readNpz(join(folder, 'batch.npz'))].map(([k, t]) => [k, tensorOf(t)]));
