@@ -169,7 +169,7 @@ function lossSection(
   labels: ClassLabels | undefined,
 ): Manifest['loss'] {
   if (prepared === undefined) return undefined;
-  const { kind, output, tensor, reason, classAxis, classes, tokens } = prepared.choice;
+  const { kind, output, tensor, reason, classAxis, classes, threshold, classLabels, tokens } = prepared.choice;
   const { ignoreIndex, labelSmoothing, classWeights } = options;
   const params = lossParamsOf(kind, options);
   return defined({
@@ -182,6 +182,8 @@ function lossSection(
     ignoreIndex,
     labelSmoothing,
     classWeights,
+    threshold,
+    classLabels: classLabels && [...classLabels],
     labels: labelsText(prepared.choice, ignoreIndex),
     tokens,
     unreached: prepared.unreached.length === 0 ? undefined : [...prepared.unreached],

@@ -127,6 +127,13 @@ const schema = z.object({
       ignoreIndex: z.int(),
       labelSmoothing: z.number(),
       classWeights: z.array(z.number()).optional(),
+      /**
+       * Elements of the output above it are the prediction 1, for binary labels; absent: 0 where the loss is attached to
+       * the output itself, else 0.5.
+       */
+      threshold: z.number().optional(),
+      /** The numbers that an output of predicted classes has for them; empty if not known; absent: 0, 1, 2, …. */
+      classLabels: z.array(z.number()).optional(),
       /** The labels in words. */
       labels: z.string().optional(),
       /**

@@ -12,6 +12,7 @@ import * as indexing from './indexing.rows.ts';
 import * as layout from './layout.rows.ts';
 import * as linear from './linear.rows.ts';
 import * as losses from './losses.rows.ts';
+import * as ml from './ml.rows.ts';
 import * as norm from './norm.rows.ts';
 import * as pool from './pool.rows.ts';
 import * as recurrent from './recurrent.rows.ts';
@@ -41,6 +42,7 @@ export const tables: readonly Table[] = [
   experts,
   stateful,
   losses,
+  ml,
 ];
 
 export const allRows: readonly Case[] = tables.flatMap(completeRows);

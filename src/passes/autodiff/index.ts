@@ -17,6 +17,7 @@ import './gradients/joined.ts';
 import './gradients/layout.ts';
 import './gradients/linear.ts';
 import './gradients/losses.ts';
+import './gradients/ml.ts';
 import './gradients/norm.ts';
 import './gradients/pool.ts';
 import './gradients/quantized.ts';

@@ -1,13 +1,16 @@
 /** Chooses the loss of a model: the rules of `--loss auto`, each with a sentence for the user. */
+
 import { badLoss, didYouMean, lossUnreached, notTaken } from '../../errors.ts';
 import { type LossKind, losses, takersOf } from '../../graph/choices/losses.ts';
 import { layerOp } from '../../graph/layers.ts';
 import { type Graph, type Node, producersOf, type Value } from '../../graph/model.ts';
-import { attrsOf } from '../../graph/operators.ts';
 import { isFloat } from '../../graph/tensor.ts';
 import { isAdapted } from '../dialect/adapted.ts';
 import { isJoined } from '../dialect/joined.ts';
+import { scoresBehind, scoresOutput } from './hardOutputs.ts';
 import { leftOut, leftOutWarning } from './leftOut.ts';
+import { type LossForm, lossOfProbability, placement } from './placement.ts';
+import type { Build } from './probabilities.ts';
 import { type SequenceLoss, sequenceLoss, type TokenLabels } from './sequenceLogits.ts';
 import { classAxisOf } from './spatialLogits.ts';
 
@@ -15,11 +18,19 @@ export interface ChosenLoss {
   readonly kind: LossKind;
   /** The graph's output. */
   readonly output: Value;
-  /** The value that the loss is attached to: the output, or the input of a final Softmax, Sigmoid or ArgMax. */
+  /** The value that the loss is attached to: the output, or the input of a Softmax, Sigmoid or ArgMax before it. */
   readonly tensor: Value;
   readonly classAxis: number;
   /** The reason, for the user. */
   readonly reason: string;
+  /** The value whose shape the labels follow; absent: `tensor`. */
+  readonly value?: Value;
+  /** Makes the value that the loss is computed on out of values before the output; absent: `tensor` itself. */
+  readonly build?: Build | undefined;
+  /** The meaning of that value; absent: logits, or numbers. */
+  readonly form?: LossForm;
+  /** Elements of the output above it are the prediction 1, for binary labels. */
+  readonly threshold?: number;
   /** Doubts about the choice, for the user. */
   readonly warnings?: readonly string[];
   /** For logits of tokens: the input with the tokens, and what the labels are. */
@@ -60,7 +71,7 @@ export function chooseLoss(graph: Graph, options: LossChoiceOptions, context?: C
   const chosen =
     options.loss === 'auto'
       ? automatic(graph, output, value, options, context)
-      : explicit(options.loss, output, value, options.classAxis);
+      : explicit(options.loss, output, value, options.classAxis, axisGiven(options));
   refuseOthers(chosen.kind, options.given ?? [], chosen.reason);
   if (context === undefined) return chosen;
   const others = options.lossOutput === undefined ? leftOut(graph, output, chosen.tensor, context.reached) : [];
@@ -84,23 +95,28 @@ function tokensFor(
   return { tokens: { input, labels: 'tokens' }, ...(labels === 'masked' ? { warning } : {}) };
 }
 
+/** Losses of a floating-point output itself: what is behind a Round or a comparison is another number. */
+const ofItself: ReadonlySet<string> = new Set(['mse', 'l1', 'huber', 'output', 'external']);
+
 /** The output that the loss is put on, and the float value that it is computed from. */
 function lossPlace(
   graph: Graph,
-  { lossOutput }: LossChoiceOptions,
+  { loss, lossOutput }: LossChoiceOptions,
   reached: ReadonlySet<Value> | undefined,
 ): { output: Value; value: Value } {
   const candidates = lossOutput === undefined ? graph.outputs : [named(graph, lossOutput)];
   const adapted = new Set([...graph.allNodes()].filter((n) => n.layer !== undefined || isJoined(n)));
+  const isAdaptedValue = (v: Value): boolean => dependsOn(v, adapted);
   const places = candidates.flatMap((output) => {
-    const value = isTensor(output) ? throughIntegers(output) : undefined;
+    const value =
+      ofItself.has(loss) && isFloat(output.dtype ?? 'float32') ? output : scoresBehind(output, isAdaptedValue);
     return value !== undefined && dependsOn(value, adapted) ? [{ output, value }] : [];
   });
   const hit = places.find(({ value }) => reached === undefined || reached.has(value));
   if (hit !== undefined) {
     // The scores behind a predicted class may be an output too.
-    const scores = lossOutput === undefined ? graph.outputs.find((o) => o === hit.value) : undefined;
-    return { ...hit, output: scores ?? hit.output };
+    const scores = lossOutput === undefined && hit.output !== hit.value ? scoresOutput(graph, hit.value) : undefined;
+    return scores === undefined ? hit : { output: scores, value: scores };
   }
   const [first] = places;
   if (first !== undefined && reached !== undefined) throw unreached(graph, first.output, reached);
@@ -113,7 +129,7 @@ function lossPlace(
 
 function unreached(graph: Graph, output: Value, reached: ReadonlySet<Value>): Error {
   const names = graph.outputs.filter((o) => {
-    const value = isTensor(o) ? throughIntegers(o) : undefined;
+    const value = scoresBehind(o, () => true);
     return value !== undefined && reached.has(value);
   });
   const others =
@@ -123,8 +139,7 @@ function unreached(graph: Graph, output: Value, reached: ReadonlySet<Value>): Er
   return lossUnreached(`output "${output.name}" depends on layers, but no gradient of it reaches one; ${others}`);
 }
 
-/** Sequences and maps are not: no loss is put on them. */
-const isTensor = ({ type }: Value): boolean => type === undefined || type.kind === 'tensor';
+const axisGiven = ({ given }: LossChoiceOptions): boolean => given?.includes('classAxis') === true;
 
 function automatic(
   graph: Graph,
@@ -143,18 +158,12 @@ function automatic(
   });
   const shape = value.shape;
   if (shape?.length === 0) return pick('output', value, `output "${output.name}" is a scalar, so it is the loss`);
-  const from = throughIdentity(value).producer;
-  const source = from?.inputs[0];
-  if (from !== undefined && source !== undefined && from.domain === '') {
-    if (from.op === 'Softmax' || from.op === 'LogSoftmax')
-      return pick(
-        'cross-entropy',
-        source,
-        `"${value.name}" comes from ${from.op}, so cross-entropy on what goes into it`,
-        attrsOf(from, 'Softmax').axis,
-      );
-    if (from.op === 'Sigmoid')
-      return pick('bce', source, `"${value.name}" comes from Sigmoid, so binary cross-entropy on what goes into it`);
+  const probability = lossOfProbability(value);
+  if (probability !== undefined) {
+    const { kind, classAxis = options.classAxis, why } = probability;
+    const isGiven = axisGiven(options);
+    const chosen = explicit(kind, output, value, isGiven ? options.classAxis : classAxis, isGiven);
+    return { ...chosen, reason: `auto: ${prefix}${why}` };
   }
   const classes = shape?.at(-1);
   const several = classes === undefined || classes === null || typeof classes === 'string' || classes > 1;
@@ -213,50 +222,10 @@ function named(graph: Graph, name: string): Value {
   throw badLoss(`there is no output "${name}"${didYouMean(name, names) || `; the outputs are ${names.join(', ')}`}`);
 }
 
-/** A requested loss: on the raw scores if the output is a probability of them. */
-function explicit(kind: LossKind, output: Value, value: Value, classAxis: number): ChosenLoss {
-  const from = throughIdentity(value).producer;
-  const source = from?.inputs[0];
-  const asked = { kind, output, classAxis, reason: 'as requested' };
-  const isBehind = from?.domain === '' && losses[kind].behind?.some((op) => op === from.op) === true;
-  return isBehind && source !== undefined
-    ? { ...asked, tensor: source, reason: `as requested, on the input of ${from.op}` }
-    : { ...asked, tensor: value };
-}
-
-/** The float value from which an integer output, such as that of ArgMax, is computed. */
-function throughIntegers(output: Value): Value | undefined {
-  let at: Value | undefined = output;
-  const seen = new Set<Value>();
-  while (at !== undefined && !seen.has(at)) {
-    seen.add(at);
-    if (at.dtype === undefined || isFloat(at.dtype)) return at;
-    const producer: Node | undefined = at.producer;
-    if (
-      producer === undefined ||
-      ![
-        'ArgMax',
-        'ArgMin',
-        'QuantizeLinear',
-        'DynamicQuantizeLinear',
-        'TopK',
-        'Cast',
-        'Identity',
-        'Squeeze',
-        'Unsqueeze',
-        'Reshape',
-        'Hardmax',
-        'Greater',
-        'GreaterOrEqual',
-        'Less',
-        'Round',
-        'Flatten',
-      ].includes(producer.op)
-    )
-      return undefined;
-    at = producer.inputs[0];
-  }
-  return undefined;
+/** A requested loss: on the logits if the output is a probability of them. */
+function explicit(kind: LossKind, output: Value, value: Value, classAxis: number, isGiven: boolean): ChosenLoss {
+  const { where, ...placed } = placement(kind, value, classAxis, isGiven);
+  return { kind, output, value, ...placed, reason: where === '' ? 'as requested' : `as requested, ${where}` };
 }
 
 /** The value before copies of it, and before a quantization that is undone at once. */

@@ -7,13 +7,14 @@ import type { Dim, Model, Node } from '../../graph/model.ts';
 import { attrsOf, factsOf } from '../../graph/operators.ts';
 import { isAdapted } from '../dialect/adapted.ts';
 import { attrsOf as dialectAttrs, layerOf } from '../dialect/nodes.ts';
+import { wrongTypes } from './operandTypes.ts';
 
 type Shape = readonly Dim[] | undefined;
 
 /** Throws BAD_MODEL at the first node whose operands do not fit. */
 export function checkOperands(model: Model): void {
   for (const node of model.graph.allNodes()) {
-    const wrong = typesOf(node) ?? shapesOf(node);
+    const wrong = wrongTypes(node) ?? typesOf(node) ?? shapesOf(node);
     const op = isAdapted(node) ? layerOf(node).op : node.op;
     if (wrong !== undefined) throw badModel(`${op} "${node.label}" ${wrong}`, { node: node.label });
   }
@@ -31,9 +32,11 @@ function typesOf(node: Node): string | undefined {
   const same = typed.has(node.op) || (factsOf(node)?.broadcasts === true && node.op !== 'Pow');
   if (!same) return undefined;
   const operands = node.op === 'Where' ? node.inputs.slice(1) : node.inputs;
-  const types = operands.flatMap((v) => v?.dtype ?? []);
-  const other = types.find((t) => t !== types[0]);
-  return other === undefined ? undefined : `has operands of different types: ${types[0]} and ${other}`;
+  const [first, ...rest] = operands.flatMap((v) => (v?.dtype === undefined ? [] : [v]));
+  const other = rest.find((v) => v.dtype !== first?.dtype);
+  return other === undefined
+    ? undefined
+    : `has operands of different types: "${first?.name}" of type ${first?.dtype} and "${other.name}" of type ${other.dtype}`;
 }
 
 function shapesOf(node: Node): string | undefined {

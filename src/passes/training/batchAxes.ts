@@ -7,26 +7,10 @@
 import { badBatchAxis, badOption, didYouMean } from '../../errors.ts';
 import { losses } from '../../graph/choices/losses.ts';
 import type { Dim, Value } from '../../graph/model.ts';
-import { wordsOf } from '../normalize/bind/names.ts';
 import { symbolsOf } from '../shapes/dims.ts';
+import { isSequence, rankOfName, strong } from './batchNames.ts';
 import { type Mixing, mixedAlong } from './fixedLengths/rowIndependence.ts';
-import type { Prepared } from './prepared.ts';
-
-/** An axis; null: the value has none, so it is the same for all rows of a batch. */
-export type BatchAxis = number | null;
-
-export interface BatchAxes {
-  /** By input of the model. */
-  readonly inputs: ReadonlyMap<string, BatchAxis>;
-  readonly labels: BatchAxis;
-  /** By output of the model, where it is not the first axis. */
-  readonly outputs: ReadonlyMap<string, BatchAxis>;
-  /** What was decided, if it is not the ordinary case: a sentence each. */
-  readonly notes: readonly string[];
-}
-
-/** What the search reads: a prepared graph before its batch axes are known. */
-export type Unplaced = Omit<Prepared, 'batch'>;
+import type { BatchAxes, BatchAxis, Unplaced } from './prepared.ts';
 
 type Shape = readonly Dim[] | undefined;
 
@@ -61,7 +45,6 @@ export function findBatchAxes(p: Unplaced): BatchAxes {
     inputs: new Map([...found.inputs].map(([v, axis]) => [v.name, axis])),
     labels: isWithout ? null : labelAxis(labels, found, p),
     outputs: new Map(found.why === undefined ? [] : outputs),
-    notes: found.why === undefined ? [] : [found.why],
   };
 }
 
@@ -119,7 +102,8 @@ function ordinary(inputs: readonly Value[], labels: Shape, p: Unplaced): Found |
   const others = inputs.flatMap((v) => (v.shape ?? []).slice(1)).filter((d) => typeof d === 'string');
   // A better name elsewhere: ["seq", "batch", 4].
   const best = Math.max(0, ...others.map(rankOfName));
-  if (best > Math.min(...ranks, strong)) return undefined;
+  const isBetter = best > Math.min(...ranks, strong);
+  if (isBetter && (best === strong || [...symbols].some(isSequence))) return undefined;
   if (ranks.length > 0 && Math.min(...ranks) > 0) return found;
   // Without a name that tells, rows that influence each other are not a batch.
   const [first] = symbols;
@@ -213,7 +197,7 @@ function unnamed(inputs: readonly Value[], labels: Shape, p: Unplaced): Found | 
   return { inputs: axes, isRows: rowsTest(own), why: explained(axes) };
 }
 
-/** What was found, with the axes that the user gave. Errors: BAD_OPTION for an input or an axis that does not exist. */
+/** The axes found, replaced by those that the user gave. Errors: BAD_OPTION for an input or an axis that does not exist. */
 function given(inputs: readonly Value[], labels: Shape, found: Found, { options }: Unplaced): Found {
   const { labels: _, ...asked } = options.batchAxis;
   const names = inputs.map((v) => v.name);
@@ -235,7 +219,7 @@ function given(inputs: readonly Value[], labels: Shape, found: Found, { options 
   );
   const dims = new Set([...axes].flatMap(([v, axis]) => (axis === null ? [] : [v.shape?.[axis] ?? null])));
   const isRows = (d: Dim): boolean => d !== null && (dims.has(d) || symbolsOf(d).some((s) => dims.has(s)));
-  return { inputs: axes, isRows, why: explained(axes) };
+  return { inputs: axes, isRows, why: explained(axes) ?? 'by --batch-axis' };
 }
 
 const numberOf = (value: string | undefined): BatchAxis =>
@@ -289,22 +273,3 @@ const rowsTest = (rows: ReadonlySet<string>) => (d: Dim) => symbolsOf(d).some((s
 function mixed(p: Unplaced, symbol: string, rows: ReadonlySet<string>): Mixing | undefined {
   return mixedAlong(p, { symbols: new Map([[symbol, 2]]), axes: [], isRows: (s) => rows.has(s) });
 }
-
-/** How well names of axes tell that they count rows. */
-const strong = 2;
-const batchNames: ReadonlySet<string> = new Set('n b bs nb rows samples examples instances'.split(' '));
-const sequenceNames: ReadonlySet<string> = new Set(
-  'seq seqlen sequence sequences time times timesteps timestep steps step frame frames length len lengths tokens token t l s'.split(
-    ' ',
-  ),
-);
-
-function rankOfName(name: Dim): number {
-  if (typeof name !== 'string') return 0;
-  const words = wordsOf(name);
-  if (words.some((w) => w.includes('batch') || w === 'bsz')) return strong;
-  const rest = words.filter((w) => w !== 'num' && w !== 'dim' && w !== 'size' && w !== 'dynamic' && !/^\d+$/.test(w));
-  return rest.length === 1 && rest.every((w) => batchNames.has(w)) ? 1 : 0;
-}
-
-const isSequence = (name: string): boolean => wordsOf(name).some((w) => sequenceNames.has(w));

@@ -9,7 +9,6 @@ import type { Target } from '../common/target.ts';
 import type { LossOptions } from '../loss/attachLoss.ts';
 import type { ChosenLoss, LossChoiceOptions } from '../loss/chooseLoss.ts';
 import type { Bindings, Wanted } from '../normalize/bind/index.ts';
-import type { BatchAxes } from './batchAxes.ts';
 import type { FixedLengths } from './fixedLengths/resolveLengths.ts';
 import type { Names } from './names.ts';
 import type { OptimizerOptions } from './optimizer.ts';
@@ -76,10 +75,29 @@ export interface Prepared {
     readonly dtype: DataType | undefined;
     /** The dim of that axis, if it is known. */
     readonly classes: number | undefined;
+    /** Elements of the output above it are the prediction 1, where `output` and `tensor` do not imply it. */
+    readonly threshold: number | undefined;
+    /** The numbers that the output has for the classes, if they are not 0, 1, 2, …; empty if they are not known. */
+    readonly classLabels: readonly number[] | undefined;
     /** For logits of tokens: the input with the tokens, and what the labels are. */
     readonly tokens: ChosenLoss['tokens'];
   };
 }
+
+/** An axis; null: the value has none, so it is the same for all rows of a batch. */
+export type BatchAxis = number | null;
+
+/** The axes that count the rows of a batch. */
+export interface BatchAxes {
+  /** Keys are names of the model's inputs. */
+  readonly inputs: ReadonlyMap<string, BatchAxis>;
+  readonly labels: BatchAxis;
+  /** The outputs of the model in which it is not the first axis. */
+  readonly outputs: ReadonlyMap<string, BatchAxis>;
+}
+
+/** A prepared graph before its batch axes are known. */
+export type Unplaced = Omit<Prepared, 'batch'>;
 
 /** The fixed dims of a training graph. */
 export interface Fixed extends FixedLengths {

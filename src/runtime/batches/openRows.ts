@@ -155,17 +155,23 @@ function isDataset(data: Exclude<Data, string>): data is Dataset {
   return 'row' in data && 'fields' in data;
 }
 
+/** The default number of rows in a batch. */
+export const usualBatch = 8;
+
+/** Whether no value has a batch axis: each row is a run. */
+export const hasNoBatch = (values: readonly InputInfo[]): boolean =>
+  values.length > 0 && values.every((v) => batchAxisOf(v) === null);
+
 /** The batch size. Errors: BAD_OPTION. */
 export function batchSizeOf(
   values: readonly InputInfo[],
   wanted: number | undefined,
-  usual = 8,
+  usual = usualBatch,
 ): Pick<Rows, 'batchSize' | 'fixedBatch' | 'oneByOne'> {
   if (wanted !== undefined && !(Number.isSafeInteger(wanted) && wanted > 0)) {
     throw badOption(`the batch size must be a positive integer, not ${wanted}`);
   }
-  if (values.length > 0 && values.every((v) => batchAxisOf(v) === null))
-    return { batchSize: 1, fixedBatch: false, oneByOne: wanted ?? usual };
+  if (hasNoBatch(values)) return { batchSize: 1, fixedBatch: false, oneByOne: wanted ?? usual };
   for (const value of values) {
     const { name, shape } = value;
     const rows = shape[batchAxisOf(value) ?? -1];

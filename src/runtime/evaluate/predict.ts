@@ -3,7 +3,7 @@
 import { badData } from '../../errors.ts';
 import { openShape, reportsLoss } from '../../formats/manifest.ts';
 import { type Data, openRows, type RowOptions } from '../batches/openRows.ts';
-import { type ElementType, newArray } from '../data/convert.ts';
+import { type ElementType, isElementType, newArray } from '../data/convert.ts';
 import { type BatchTensor, batch, type Dataset } from '../data/index.ts';
 import type { Engine } from '../worker/engine.ts';
 import type { Feeds } from '../worker/protocol.ts';
@@ -11,7 +11,7 @@ import type { Feeds } from '../worker/protocol.ts';
 export interface Prediction {
   /** Names of the outputs, in the model's order. */
   readonly outputs: readonly string[];
-  /** Outputs without an axis that counts rows; they are left out. */
+  /** Outputs of text, and those without an axis that counts rows; they are left out. */
   readonly leftOut: readonly string[];
   readonly rows: number;
   /** The outputs of row 0 .. rows - 1, without the axis of rows. */
@@ -27,10 +27,11 @@ export async function predict(engine: Engine, data: Data, options: PredictOption
   const { manifest } = engine;
   const { outputs } = await engine.describe('eval');
   const own = new Set([manifest.names.weight, ...(reportsLoss(manifest.loss) ? [manifest.names.loss] : [])]);
-  const names = outputs.map((o) => o.name).filter((name) => !own.has(name));
+  const wanted = outputs.filter(({ name }) => !own.has(name));
+  const names = wanted.filter(({ type }) => isElementType(type)).map(({ name }) => name);
   const rows = await openRows(engine, 'eval', data, { ...options, withLabels: false });
   const results: Readonly<Record<string, BatchTensor>>[] = [];
-  const leftOut = new Set<string>();
+  const leftOut = new Set(wanted.filter(({ type }) => !isElementType(type)).map(({ name }) => name));
   const axes = new Map(manifest.outputs?.map((o) => [o.name, o.batchAxis]));
   const axisOf = (name: string): number | null => axes.get(name) ?? (axes.has(name) ? null : 0);
   try {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { badOption } from '../../errors.ts';
 import { makeFolders, writeFileAtomic } from '../../formats/files.ts';
 import { type Manifest, readManifest } from '../../formats/manifest.ts';
-import { batchSizeOf, type Data, openRows, type RowOptions, type Rows } from '../batches/openRows.ts';
+import { type Data, hasNoBatch, openRows, type RowOptions, type Rows, usualBatch } from '../batches/openRows.ts';
 import { tokenLabelWarning } from '../batches/tokenLabels.ts';
 import { batch, rowLengths } from '../data/index.ts';
 import { type Evaluation, evaluate } from '../evaluate/evaluate.ts';
@@ -220,7 +220,7 @@ async function prepareEvaluation(engine: Engine, data: Data, how: RowOptions = {
 
 /** The rows of a batch that run one by one because no input has a batch axis; else 1. */
 const rowsOneByOne = ({ inputs, labels }: Manifest, { batchSize }: FitOptions): number =>
-  batchSizeOf(labels === undefined ? inputs : [...inputs, labels], batchSize).oneByOne ?? 1;
+  hasNoBatch(labels === undefined ? inputs : [...inputs, labels]) ? (batchSize ?? usualBatch) : 1;
 
 const noticesOf = (manifest: Manifest, { dataset }: Rows, other?: string): string[] =>
   [other, tokenLabelWarning(manifest, dataset)].filter((text) => text !== undefined);

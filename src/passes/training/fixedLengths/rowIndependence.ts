@@ -13,8 +13,7 @@ import { divExact, evaluate, product, symbolsOf } from '../../shapes/dims.ts';
 import { numbersIn, scalarIn } from '../../shapes/elements.ts';
 import { inferShapes } from '../../shapes/index.ts';
 import { axisIn } from '../../shapes/rule.ts';
-import type { Unplaced } from '../batchAxes.ts';
-import type { Prepared } from '../prepared.ts';
+import type { Prepared, Unplaced } from '../prepared.ts';
 import type { Resolved } from './resolveLengths.ts';
 
 /** A symbol that cannot occur in a source. */
