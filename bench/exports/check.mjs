@@ -94,7 +94,11 @@ async function check(folder, expected, scratch) {
   const common = { force: true, maxGradNorm: 0 };
   const wrong = [];
   // A compile without options.
-  const plain = await compile(model, { ...common, out: join(scratch, 'plain.lora') });
+  const plain = await compile(model, {
+    ...common,
+    ...(expected.convolutions ? { target: expected.paths } : {}),
+    out: join(scratch, 'plain.lora'),
+  });
   const found = new Set(plain.manifest.layers.map((l) => l.path));
   const missing = expected.paths.filter((p) => !found.has(p));
   if (missing.length > 0) wrong.push(`paths ${missing.length}/${expected.paths.length}: ${missing[0]}`);
@@ -118,6 +122,8 @@ async function check(folder, expected, scratch) {
     const [rows, columns] = layer[part].shape;
     // The loss does not depend on the layer: torch has no gradient then.
     if (stored === undefined) return new Float32Array(rows * columns);
+    // The state has linear layers transposed, and convolutions as they are.
+    if (layer.kernel !== undefined) return toFloat32(stored);
     return transposed(toFloat32(stored), columns, rows);
   };
   const batch = Object.fromEntries([...readNpz(join(folder, 'batch.npz'))].map(([k, t]) => [k, tensorOf(t)]));

@@ -36,6 +36,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parent))
 from zoo import ZOO, Subject  # noqa: E402
 
+import more  # noqa: E402, F401: adds to ZOO
+
 EXAMPLE, OTHER = (2, 8), (3, 11)
 LABELS = {
     "cross-entropy": lambda y: torch.randint(0, y.shape[-1], y.shape[:-1]),
@@ -56,17 +58,18 @@ def loss_of(kind: str, y: Tensor, labels: Tensor) -> Tensor:
     return F.mse_loss(y, labels) if kind == "mse" else F.binary_cross_entropy_with_logits(y, labels)
 
 
-def is_linear(m: nn.Module) -> bool:
-    return type(m).__name__ in ("Linear", "Conv1D", "NonDynamicallyQuantizableLinear")
+def is_layer(m: nn.Module, convolutions: bool) -> bool:
+    linear = ("Linear", "Conv1D", "NonDynamicallyQuantizableLinear")
+    return type(m).__name__ in linear or (convolutions and isinstance(m, nn.Conv2d) and m.groups == 1)
 
 
-def called_layers(model: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> list[str]:
+def called_layers(model: nn.Module, inputs: dict[str, Tensor], outputs: list[str], convolutions: bool) -> list[str]:
     """The paths of the nn.Linear modules whose forward runs for one of the outputs: PEFT's branch acts in no other."""
     seen: list[str] = []
     hooks = [
         m.register_forward_hook(lambda *_, path=path: seen.append(path))
         for path, m in model.named_modules()
-        if is_linear(m)
+        if is_layer(m, convolutions)
     ]
     result = model(**inputs)
     for h in hooks:
@@ -175,7 +178,7 @@ def make(name: str, exporter: str, folder: Path) -> dict[str, object]:
         for p in model.parameters():
             p.add_(torch.randn(p.shape, generator=generator) * 0.05)
     shared = {"name": name, "exporter": exporter, "loss": subject.loss, "output": subject.output, "auto": subject.auto or subject.loss,
-              "tolerance": subject.tolerance, "versions": {"torch": torch.__version__, "peft": peft.__version__}}
+              "tolerance": subject.tolerance, "convolutions": subject.convolutions, "versions": {"torch": torch.__version__, "peft": peft.__version__}}
     try:
         export(model, subject, exporter, folder / "model.onnx")
     except Exception as error:  # noqa: BLE001: whatever an exporter raises makes the file unusable
@@ -196,7 +199,7 @@ def make(name: str, exporter: str, folder: Path) -> dict[str, object]:
             break
     else:
         return {**shared, "unusable": reason[:300]}
-    paths = called_layers(model, inputs, subject.outputs)
+    paths = called_layers(model, inputs, subject.outputs, subject.convolutions)
     if getattr(getattr(model, "config", None), "model_type", "") in ("mamba", "falcon_mamba"):
         # PEFT refuses this module: its weight is read by a kernel.
         paths = [p for p in paths if not p.endswith("out_proj")]

@@ -33,6 +33,8 @@ class Subject:
     lengths: dict[str, list[int]] = field(default_factory=dict)
     # The loss that `auto` should choose, where it is not `loss`.
     auto: str | None = None
+    # Adapts every nn.Conv2d too, which a compile does only if a target names it.
+    convolutions: bool = False
     batch: bool = True
     # How far float32 gradients may be apart, as a relative norm.
     tolerance: float = 1e-4

@@ -29,6 +29,20 @@ export const loopRows: readonly ControlCase[] = [
       }),
   },
   {
+    is: 'Loop that reads one slice of what a layer computed, at its own counter',
+    ops: ['Loop'],
+    floats: { s: [3], w: [4, 3] },
+    build: (g, { s = no(), w = no() }) => {
+      const rows = g.Tanh(w);
+      const counted = { trips: g.ints([4]), going: g.constant('bool', [], [1]), states: [g.int(0), s] };
+      const [, y = no()] = loop(g, counted, (b, at) => {
+        const row = b.Gather(rows, b.Reshape(at(0), b.ints([])), { axis: 0 });
+        return { states: [b.Add(at(0), b.int(1)), b.Tanh(b.Add(b.Mul(at(1), row), row))] };
+      });
+      return y;
+    },
+  },
+  {
     is: 'Loop until its data say so',
     ops: ['Loop'],
     floats: { s: [3], w: [3] },

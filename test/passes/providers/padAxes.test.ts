@@ -59,4 +59,25 @@ describe('pads of all axes', () => {
       }
     },
   );
+
+  it('pads that are computed in a body are read there', async () => {
+    const parsed = parseText(`<ir_version: 8, opset_import: ["" : 18]>
+main (float[2,3] x, int64 trips) => (float[2,6] y)
+<bool always = {1}, int64[1] axes = {1}, int64[1] none = {0}>
+{
+  y = Loop (trips, always, x) <body = again (int64 i, bool on, float[2,N] s) => (bool still, float[2,M] next) {
+    still = Identity (on)
+    after = Unsqueeze (i, none)
+    pads = Concat <axis: int = 0> (none, after)
+    next = Pad (s, pads, , axes)
+  }>
+}`);
+    inferShapes(parsed.graph);
+    padAllAxes(parsed.graph, createBuilder(inferNode));
+    parsed.graph.adopt();
+    const x = new Tensor('float32', Float32Array.of(1, 2, 3, 4, 5, 6), [2, 3]);
+    const session = await InferenceSession.create(encodeModel(parsed), { logSeverityLevel: 4 });
+    const { y } = await session.run({ x, trips: new Tensor('int64', BigInt64Array.of(3n), []) });
+    expect(y?.data).toEqual(Float32Array.of(1, 2, 3, 0, 0, 0, 4, 5, 6, 0, 0, 0));
+  });
 });
