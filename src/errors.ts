@@ -74,7 +74,8 @@ export function didYouMean(wanted: string, known: Iterable<string>, most = 3): s
   return near.length === 0 ? '' : `, did you mean ${near.join(' or ')}?`;
 }
 
-function editDistance(a: string, b: string): number {
+/** The number of letters to insert, remove or replace. */
+export function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
@@ -162,9 +163,10 @@ export const externalDataOutside = define(
   'EXTERNAL_DATA_OUTSIDE',
   "A tensor's external data is outside the model's folder: an absolute path, a path or a link that leads out of it, or a loader's private address. A model that is a link, as in the Hub's cache, also has the folder of the file that it points to.",
   "copy the data file into the model's folder, and store its path from there as the tensor's location",
-  (tensor: string, location: string, reason: string, file?: string) => ({
+  (tensor: string, location: string, reason: string, file?: string, hint?: string) => ({
     message: `external data of tensor "${tensor}" at "${location}" is refused: ${reason}`,
     file,
+    hint,
   }),
 );
 
@@ -244,6 +246,13 @@ export const badLoss = define(
   (reason: string, place: ErrorPlace = {}) => ({ message: reason, ...place }),
 );
 
+export const lossUnreached = define(
+  'LOSS_UNREACHED',
+  'No gradient of the loss reaches any layer: every path between both passes through an operator without a derivative, such as ArgMax, Round, a comparison or a cast to integers.',
+  'put the loss on an output that layers reach through differentiable operators (--loss-output); loraify inspect --grad shows where a gradient stops',
+  (reason: string) => ({ message: reason }),
+);
+
 export const cacheUnclear = define(
   'CACHE_UNCLEAR',
   'An input is named like a key/value cache, but neither its shape nor the operators that read it determine its value before the first token.',
@@ -251,10 +260,24 @@ export const cacheUnclear = define(
   (name: string, reason: string) => ({ message: `input "${name}" looks like a key/value cache, but ${reason}` }),
 );
 
+export const existingLora = define(
+  'EXISTING_LORA',
+  'The model already has LoRA branches, which cannot be trained on or contradict the options.',
+  'use --existing-lora keep to leave them as they are, or merge the adapter before the export (merge_and_unload in PEFT)',
+  (reason: string, node?: string, hint?: string) => ({ message: reason, node, hint }),
+);
+
 export const badOption = define(
   'BAD_OPTION',
   'An option has a value that does not work with this model or the other options.',
   'see loraify --help',
+  (reason: string, hint?: string) => ({ message: reason, hint }),
+);
+
+export const badBatchAxis = define(
+  'BATCH_AXIS',
+  'The rows of a batch cannot be laid along one axis of the labels.',
+  '--batch-axis sets the axis of each input and of the labels that counts rows',
   (reason: string, hint?: string) => ({ message: reason, hint }),
 );
 
@@ -360,7 +383,7 @@ export const badData = define(
   'BAD_DATA',
   "A data file does not match the package's inputs and labels, or is malformed.",
   'loraify.json of the package lists the inputs and labels with types and shapes',
-  (reason: string, file?: string) => ({ message: reason, file }),
+  (reason: string, file?: string, hint?: string) => ({ message: reason, file, hint }),
 );
 
 export const providerMissing = define(

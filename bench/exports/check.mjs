@@ -140,7 +140,9 @@ async function check(folder, expected, scratch) {
   return { error: result.error, extra: plain.manifest.layers.length - expected.paths.length + missing.length, wrong };
 }
 
-const names = readdirSync(root)
+const names = readdirSync(root, { withFileTypes: true })
+  .filter((e) => e.isDirectory())
+  .map((e) => e.name)
   .sort()
   .filter((n) => options.only === undefined || options.only.split(',').includes(n));
 const rows = [];

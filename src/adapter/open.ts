@@ -4,6 +4,7 @@ import type { RawTensor } from '../formats/rawTensor.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
 import type { KnownLayer } from './known.ts';
 import { isKohya, kohyaLayers } from './kohya.ts';
+import type { BaseCopy } from './peftExtras.ts';
 import { readPeft } from './peftRead.ts';
 import type { PeftLayer } from './peftTensors.ts';
 
@@ -34,6 +35,8 @@ export interface OpenedAdapter {
   /** The adapter's full weights by parameter, and the names of their modules (modules_to_save). */
   readonly saved: ReadonlyMap<string, RawTensor>;
   readonly modulesToSave: readonly string[];
+  /** Weights of the base model that the adapter has, by parameter. */
+  readonly copies: ReadonlyMap<string, BaseCopy>;
 }
 
 /** Opens a file with kohya's keys; undefined if `path` is something else. Errors: those of reading it. */
@@ -50,6 +53,7 @@ export function openKohya(path: string): OpenedAdapter | undefined {
       dropout: 0,
       saved: new Map(),
       modulesToSave: [],
+      copies: new Map(),
       layersFor: (known) => {
         const file = read();
         try {
@@ -64,18 +68,31 @@ export function openKohya(path: string): OpenedAdapter | undefined {
   }
 }
 
+/** Finds paths of which one is the other's suffix, as exports add or drop a wrapper. */
+function modulesOf(paths: readonly string[]): OpenedAdapter['modules'] {
+  const known = new Set(paths);
+  const tails = new Set(paths.flatMap(suffixes));
+  return { has: (path) => known.has(path) || tails.has(path) || suffixes(path).some((s) => known.has(s)) };
+}
+
+function suffixes(path: string): string[] {
+  const parts = path.split('.');
+  return parts.slice(1).map((_, i) => parts.slice(i + 1).join('.'));
+}
+
 /** Opens an adapter. Errors: those of readPeft, and ADAPTER_MISMATCH if a file's layers are not those of the model. */
 export function openAdapter(path: string): OpenedAdapter {
   const kohya = openKohya(path);
   if (kohya !== undefined) return kohya;
-  const { tensors, rank, alpha, useRslora, otherFields, dropout, saved, modulesToSave } = readPeft(path);
+  const { tensors, rank, alpha, useRslora, otherFields, dropout, saved, modulesToSave, copies } = readPeft(path);
   const settings = { rank, alpha, scaling: useRslora ? 'rslora' : 'standard', otherFields } as const;
   return {
     settings,
-    modules: tensors,
+    modules: modulesOf([...tensors.keys()]),
     dropout,
     saved,
     modulesToSave,
+    copies,
     layersFor: () => ({ layers: tensors, warnings: [] }),
   };
 }

@@ -15,6 +15,8 @@ export const peftPrefix = 'base_model.model.';
  * own, the others are the transposes of PEFT's, so that y += scale · (x·A)·B.
  */
 export interface PeftLayer extends Scaled, Factors {
+  /** The module's path in the files that it was read from. */
+  readonly module?: string;
   /** [out]: the layer is weight-decomposed (DoRA). */
   readonly magnitude?: Float32Array;
 }

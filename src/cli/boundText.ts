@@ -9,6 +9,15 @@ export function boundLines(bound: Manifest['bound'] = []): string[] {
   return [...names].map(([value, list]) => `${shortList(list)}: ${value}`);
 }
 
+const uses = {
+  train: 'is trained on: its rank, scale and modules replace the options',
+  keep: 'stays as it is, and new branches are trained beside it',
+} as const;
+
+/** LoRA that the model already has. */
+export const existingLine = ({ use, modules }: NonNullable<Manifest['lora']['existing']>): string =>
+  `LoRA on ${shortList(modules)} ${uses[use]}`;
+
 function shortList(names: readonly string[]): string {
   return names.length <= 3 ? names.join(', ') : `${names[0]} … ${names.at(-1)} (${names.length})`;
 }
@@ -22,6 +31,13 @@ export function dataLine({ inputs, labels }: Pick<Manifest, 'inputs' | 'labels'>
   return all
     .map(({ name, missing }) => (missing === undefined ? name : `${name} (if missing: ${standIns[missing.value]})`))
     .join(', ');
+}
+
+/** The names of the classes. @param isConfig whether they are those of the model's config.json. */
+export function labelsLine(names: readonly string[], isConfig: boolean): string {
+  const shown = names.slice(0, 10).join(', ');
+  const rest = names.length > 10 ? `, ... (${names.length})` : '';
+  return `${shown}${rest}${isConfig ? ' (names in config.json); --labels changes them' : ''}`;
 }
 
 /** The storage and the computation of rounded weights. */
@@ -42,4 +58,18 @@ export function lengthsLine({ batch, seq, dims = {}, wholeBatches }: NonNullable
   );
   const rest = wholeBatches === undefined ? '' : `; a batch that is not full is left out, because ${wholeBatches}`;
   return `${named.join(', ')} in the graphs that take steps; evaluation takes any${rest}`;
+}
+
+/** Axes that count rows, where they are not the first ones; undefined if they are. */
+export function batchLine({ inputs, labels }: Pick<Manifest, 'inputs' | 'labels'>): string | undefined {
+  const all = [...inputs, ...(labels === undefined ? [] : [labels])];
+  if (all.length === 0 || all.every((v) => v.batchAxis === undefined)) return undefined;
+  if (all.every((v) => v.batchAxis === null))
+    return 'no axis of the inputs counts rows: each row is one run, and the gradients of --batch-size rows are accumulated; --batch-axis sets another';
+  const parts = all.flatMap(({ name, shape, batchAxis: axis }) => {
+    if (axis === undefined) return [];
+    const text = `${name} [${shape.map((d) => d ?? '?').join(', ')}]`;
+    return axis === null ? [`${text} is the same for all rows`] : [`axis ${axis} of ${text} counts rows`];
+  });
+  return `${parts.join('; ')}; --batch-axis sets others`;
 }

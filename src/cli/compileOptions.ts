@@ -6,6 +6,7 @@ import { badOption, fileNotFound } from '../errors.ts';
 import { recordOf } from '../graph/choices/choice.ts';
 import {
   emits,
+  existingLoras,
   inits,
   type OptimizerOption,
   optimizerOptions,
@@ -105,6 +106,11 @@ export const selectionOptions = {
     describe: 'PEFT directory to start from; its ranks, alphas and targets replace those options',
     group: adapter,
   }),
+  existingLora: choice(existingLoras, {
+    describe: 'use of LoRA branches that the model already has',
+    default: 'train',
+    group: adapter,
+  }),
   dora: flag({ describe: 'train weight-decomposed layers (DoRA)', group: adapter }),
   modulesToSave: list({
     describe: "modules to train in full, such as a new classifier: ends of their paths (PEFT's modules_to_save)",
@@ -125,6 +131,7 @@ export const selectionOptions = {
   ignoreIndex: integer(ofLoss('ignoreIndex')),
   labelSmoothing: number(ofLoss('labelSmoothing')),
   classWeights: text(ofLoss('classWeights')),
+  labels: list({ ...ofLoss('labels'), default: 'names in config.json' }),
   ...recordOf(lossParamNames, (name) => number(paramHelp(name))),
   bind: textTable({
     describe:
@@ -132,8 +139,14 @@ export const selectionOptions = {
     default: 'caches empty, positions from the mask',
     group: training,
   }),
+  batchAxis: textTable({
+    describe:
+      'NAME=AXIS|none,... the axis of an input, or of the labels, that counts the rows of a batch; none for all: one row a run',
+    default: 'by names and shapes',
+    group: training,
+  }),
   batch: integer({
-    describe: 'fixed number of rows in a step (the first axis of the inputs)',
+    describe: 'fixed number of rows in a step (the batch axis of the inputs)',
     default: 'open',
     group: training,
   }),

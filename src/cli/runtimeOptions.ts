@@ -15,11 +15,11 @@ export const runtimeOptions = {
 };
 
 export const dataOptions = {
-  data: required({ describe: 'data file: .jsonl, .npz, .safetensors, .csv or .parquet' }),
+  data: required({ describe: 'data file: .jsonl, .json, .npz, .safetensors, .csv, .tsv or .parquet' }),
   labelColumn: text({ describe: 'name of the column with the labels', default: 'labels or label' }),
   batchSize: integer({ describe: 'rows of a batch', default: '8, or what the package has fixed' }),
   maxLength: integer({ describe: 'positions of a row; longer rows are cut' }),
-  allowNan: flag({ describe: 'accept NaN in inputs, for models that handle it' }),
+  allowNan: flag({ describe: 'accept NaN, null and empty cells in inputs, for models that handle NaN' }),
   pad: table({ describe: 'INPUT=VALUE,... padding values of short rows', default: '0' }),
 };
 

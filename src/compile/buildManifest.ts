@@ -1,6 +1,6 @@
 /** Builds loraify.json for a compiled model. */
 import { defined } from '../formats/defined.ts';
-import type { InputInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
+import type { InputInfo, LabelsInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
 import { optimizers } from '../graph/choices/compile.ts';
 import { losses, lossParamsOf } from '../graph/choices/losses.ts';
 import type { Dim, Model, Value } from '../graph/model.ts';
@@ -14,7 +14,16 @@ import {
   type Stored,
 } from '../passes/index.ts';
 import type { Compiled } from './compiled.ts';
-import { countsSection, layersSection, loraSection, savedSection, skippedSection } from './manifestLayers.ts';
+import { type ClassLabels, classLabels, type LabelSources } from './labelNames.ts';
+import { labelsText } from './labelsText.ts';
+import {
+  copiesSection,
+  countsSection,
+  layersSection,
+  loraSection,
+  savedSection,
+  skippedSection,
+} from './manifestLayers.ts';
 import type { ResolvedOptions } from './options.ts';
 
 export interface ManifestInputs {
@@ -31,6 +40,7 @@ export interface ManifestInputs {
   readonly model: Model;
   readonly compiled: Compiled;
   readonly options: ResolvedOptions;
+  readonly labels: LabelSources;
   readonly skeleton: { readonly sha256: string; readonly splices: readonly ManifestSplice[] };
 }
 
@@ -39,6 +49,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
   const { prepared } = compiled;
   const reference = compiled.graphs.get('train') ?? compiled.graphs.get('grad') ?? compiled.graphs.get('eval');
   const open = openInputs(compiled, reference);
+  const classes = classLabels(prepared, m.labels);
   return defined({
     format: m.format,
     version: m.version,
@@ -50,12 +61,14 @@ export function buildManifest(m: ManifestInputs): Manifest {
     lora: loraSection(compiled, options),
     layers: layersSection(compiled),
     saved: savedSection(compiled),
+    copies: copiesSection(compiled),
     skipped: skippedSection(compiled),
     state: stateSection(compiled, options),
-    inputs: inputsSection(m.model, reference, prepared, open),
-    labels: labelsSection(reference, prepared, open),
+    inputs: inputsSection(m.model, reference, compiled, open),
+    labels: labelsSection(reference, prepared, open, classes),
+    outputs: outputsSection(prepared),
     bound: prepared && (prepared.bindings.bound.length === 0 ? undefined : boundOf(prepared)),
-    loss: lossSection(prepared, options),
+    loss: lossSection(prepared, options, classes),
     names: namesSection(prepared),
     optimizer: optimizerSection(prepared, options),
     counts: countsSection(m.model, compiled),
@@ -99,17 +112,22 @@ function stateSection({ prepared, layout }: Compiled, { optimizer }: ResolvedOpt
 function inputsSection(
   model: Model,
   reference: Model | undefined,
-  prepared: Prepared | undefined,
+  { graphs, prepared }: Compiled,
   open: ReadonlyMap<string, Value>,
 ): InputInfo[] {
   const own = new Set(model.graph.inputs.map((v) => v.name));
-  const inputs = reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined);
+  const first = reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined);
+  const names = new Set(first.map((v) => v.name));
+  // Outputs beside the loss may read inputs that the loss does not.
+  const others = (graphs.get('eval')?.graph.inputs ?? []).filter((v) => own.has(v.name) && !names.has(v.name));
+  const inputs = [...first, ...others];
   const bindings = prepared?.bindings;
   return inputs
     .filter((v) => own.has(v.name))
     .map((v) =>
       defined({
         ...info(v),
+        batchAxis: notFirst(prepared?.batch.inputs.get(v.name)),
         open: openShape(v, open),
         missing: bindings?.absent.get(v.name),
         longest: v.name === bindings?.tokens ? bindings.longest : undefined,
@@ -121,7 +139,8 @@ function labelsSection(
   reference: Model | undefined,
   prepared: Prepared | undefined,
   open: ReadonlyMap<string, Value>,
-): InputInfo | undefined {
+  classes: ClassLabels | undefined,
+): LabelsInfo | undefined {
   const found = reference?.graph.inputs.find((v) => v.name === prepared?.names.labels);
   if (found === undefined || prepared === undefined) return undefined;
   const tokens = reference?.graph.inputs.find((v) => v.name === prepared.bindings.tokens);
@@ -129,14 +148,28 @@ function labelsSection(
   const own = losses[prepared.choice.kind].shift === true && tokens?.shape?.length === 2;
   return defined({
     ...info(found),
+    batchAxis: notFirst(prepared.batch.labels),
     open: openShape(found, open),
     missing: own ? ({ value: 'copy', like: tokens.name } as const) : undefined,
+    names: classes?.names && [...classes.names],
   });
 }
 
-function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): Manifest['loss'] {
+/** The first axis is not written. */
+const notFirst = (axis: number | null | undefined): number | null | undefined => (axis === 0 ? undefined : axis);
+
+function outputsSection(prepared: Prepared | undefined): Manifest['outputs'] {
+  const others = [...(prepared?.batch.outputs ?? [])].map(([name, batchAxis]) => ({ name, batchAxis }));
+  return others.length === 0 ? undefined : others;
+}
+
+function lossSection(
+  prepared: Prepared | undefined,
+  options: ResolvedOptions,
+  labels: ClassLabels | undefined,
+): Manifest['loss'] {
   if (prepared === undefined) return undefined;
-  const { kind, output, tensor, reason, classAxis, classes } = prepared.choice;
+  const { kind, output, tensor, reason, classAxis, classes, threshold, classLabels, tokens } = prepared.choice;
   const { ignoreIndex, labelSmoothing, classWeights } = options;
   const params = lossParamsOf(kind, options);
   return defined({
@@ -145,10 +178,15 @@ function lossSection(prepared: Prepared | undefined, options: ResolvedOptions): 
     tensor,
     chosen: reason,
     classAxis,
-    classes,
+    classes: classes ?? labels?.count,
     ignoreIndex,
     labelSmoothing,
     classWeights,
+    threshold,
+    classLabels: classLabels && [...classLabels],
+    labels: labelsText(prepared.choice, ignoreIndex),
+    tokens,
+    unreached: prepared.unreached.length === 0 ? undefined : [...prepared.unreached],
     params: Object.keys(params).length === 0 ? undefined : params,
   });
 }

@@ -3,16 +3,19 @@ import { type OpenedAdapter, openAdapter } from '../adapter/index.ts';
 import { customOperator, noLayers } from '../errors.ts';
 import { cloneModel } from '../graph/clone.ts';
 import { defaultOps, layerOp } from '../graph/layers.ts';
-import type { Model } from '../graph/model.ts';
+import { graphsOf, type Model, nameGiver, namesIn } from '../graph/model.ts';
 import { builtinDomains } from '../graph/versions.ts';
+import { checkBaseCopies } from '../package/baseCopies.ts';
 import {
   type AdaptContext,
   adaptation,
   buildTraining,
-  type Candidate,
   type Candidates,
   findCandidates,
+  findCopies,
+  findParameters,
   fixLengths,
+  joinCopies,
   modelGraph,
   type OnPass,
   prepare,
@@ -21,23 +24,31 @@ import {
   type TrainingGraph,
 } from '../passes/index.ts';
 import type { Compiled, CompileHooks, Selection } from './compiled.ts';
+import { type TreatedLora, treatExistingLora, withoutKept } from './existingLora.ts';
 import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type Emittable, emitted, halfTypeOf, type ResolvedOptions } from './options.ts';
-import { dropoutOf, fixedLengths, trainingOptions } from './passOptions.ts';
+import { dropoutOf, fixedLengths, namingOf, trainingOptions } from './passOptions.ts';
 import { nothingSelected, selectFromAdapter, selectLayers } from './select.ts';
+import { selectExisting } from './selectExisting.ts';
 
 /** Compiles a model to all graphs of a package, in memory; weights are not copied. `model` is changed. */
-export function compileModel(model: Model, options: ResolvedOptions, { onPass, onModel }: CompileHooks = {}): Compiled {
+export function compileModel(
+  model: Model,
+  options: ResolvedOptions,
+  { onPass, onModel, family }: CompileHooks = {},
+): Compiled {
   const adapter = options.adapter === undefined ? undefined : openAdapter(options.adapter);
-  const found = findCandidates(model, adapter?.modules);
-  const named = adapter !== undefined || options.target !== undefined;
+  const copies = joinCopies(model, findCopies(model));
+  const existing = treatExistingLora(model, options);
+  const found = withoutKept(findCandidates(model, adapter?.modules, namingOf(options, family)), existing);
+  const named = adapter !== undefined || existing.lifted.length > 0 || options.target !== undefined;
   if (!found.candidates.some((c) => named || layerOp(c.op).byDefault)) throw noLayers(whyNone(found));
-  const whole = chooseModulesToSave(model, found.candidates, options, adapter);
-  const selection = select(model, found, options, adapter, whole);
+  const whole = chooseModulesToSave(model, found.candidates, options, adapter, existing);
+  const selection = select(model, found, options, adapter, whole, existing);
   if (selection.chosen.length === 0) throw nothingSelected(selection, options.target);
   const layers = selection.chosen.map((c) => c.layer);
   const decomposed = selection.chosen.find((c) => c.magnitude !== undefined);
-  const packed = selection.chosen.find((c) => c.candidate.products.some((p) => p.part !== undefined));
+  const packed = selection.chosen.find((c) => c.candidate.products.some((p) => p.part?.alias !== undefined));
   const dropout = dropoutOf(options, adapter, decomposed?.candidate.path, packed?.candidate.path);
   const adapted = adaptModel(model, selection, whole, options, onPass);
   const { saved, stored } = adapted;
@@ -60,8 +71,22 @@ export function compileModel(model: Model, options: ResolvedOptions, { onPass, o
     for (const which of training) graphs.set(which, buildTraining(prepared, which));
     for (const which of training) refuseCustom(graphs.get(which));
   }
-  const { patterns: modulesToSave } = whole;
-  return { graphs, found, selection, layers, layout, dropout, saved, modulesToSave, prepared, stored };
+  const { patterns: modulesToSave, names: savedNames } = whole;
+  return {
+    graphs,
+    copies,
+    existing,
+    found,
+    selection,
+    layers,
+    layout,
+    dropout,
+    saved,
+    modulesToSave,
+    savedNames,
+    prepared,
+    stored,
+  };
 }
 
 /** Errors: CUSTOM_OPERATOR, with all of them by name. */
@@ -91,30 +116,42 @@ export function adaptModel(
 /** The layers selected by the options, or by a PEFT adapter instead; possibly none. */
 export function select(
   model: Model,
-  { candidates: all }: Candidates,
+  { candidates: all, apart }: Pick<Candidates, 'candidates' | 'apart'>,
   options: ResolvedOptions,
   adapter: OpenedAdapter | undefined,
-  whole?: ModulesToSave,
+  whole: ModulesToSave,
+  existing: TreatedLora,
 ): Selection {
-  const modules = new Set(whole?.parameters.map((p) => p.module));
+  const modules = new Set(whole.parameters.map((p) => p.module));
   const rest = all.filter((c) => !modules.has(c.path));
-  const selection = selectAmong(model, rest, options, adapter);
+  const selection =
+    existing.lifted.length > 0
+      ? selectExisting(rest, existing, nameGiver(namesIn(graphsOf(model))))
+      : selectAmong(model, { candidates: rest, apart }, options, adapter);
+  const copies = adapter?.copies ?? new Map();
+  const notes = copies.size === 0 ? [] : checkBaseCopies(findParameters(model, all), copies, options.adapter ?? '');
+  const chosen = selection.chosen.map((c) => ({ ...c, peft: c.peft ?? existing.peftName(c.layer.path) }));
   const taken = all.flatMap((c): [string, string][] =>
     modules.has(c.path) ? [[c.path, 'trained in full (modules_to_save)']] : [],
   );
-  return { ...selection, left: new Map([...selection.left, ...taken]) };
+  return {
+    ...selection,
+    chosen,
+    warnings: [...selection.warnings, ...notes],
+    left: new Map([...selection.left, ...taken]),
+  };
 }
 
 function selectAmong(
   model: Model,
-  candidates: readonly Candidate[],
+  found: Pick<Candidates, 'candidates' | 'apart'>,
   options: ResolvedOptions,
   adapter: OpenedAdapter | undefined,
 ): Selection {
   if (adapter !== undefined && options.adapter !== undefined)
-    return selectFromAdapter(model, candidates, adapter, options.adapter);
+    return selectFromAdapter(model, found, adapter, options.adapter);
   const { target, exclude, layers } = options;
-  return selectLayers(model, candidates, { ...options, target, exclude, layers });
+  return selectLayers(model, found.candidates, { ...options, target, exclude, layers });
 }
 
 function whyNone({ candidates, skipped }: Candidates): string {

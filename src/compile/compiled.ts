@@ -1,11 +1,16 @@
 /** The types of a compile that several of its stages share. */
 import type { AdapterSettings } from '../adapter/index.ts';
 import type { Layer, Model } from '../graph/model.ts';
-import type { Candidates, Chosen, OnPass, Prepared, Saved, StateLayout, Stored } from '../passes/index.ts';
+import type { Candidates, Chosen, JoinedCopy, OnPass, Prepared, Saved, StateLayout, Stored } from '../passes/index.ts';
+import type { TreatedLora } from './existingLora.ts';
 import type { Emittable } from './options.ts';
 
 export interface Compiled {
   readonly graphs: ReadonlyMap<Emittable, Model>;
+  /** Weights that the source holds several times. */
+  readonly copies: readonly JoinedCopy[];
+  /** LoRA that the source had. */
+  readonly existing: TreatedLora;
   readonly found: Candidates;
   readonly selection: Selection;
   readonly layers: readonly Layer[];
@@ -14,6 +19,8 @@ export interface Compiled {
   /** modules_to_save weights in state order, and the patterns that selected them. */
   readonly saved: readonly Saved[];
   readonly modulesToSave: readonly string[];
+  /** The names of these weights in the adapter that they come from, by parameter, where they differ. */
+  readonly savedNames: ReadonlyMap<string, string>;
   /** Absent if only `model` is emitted. */
   readonly prepared: Prepared | undefined;
   /** The weights that were rounded. */
@@ -21,6 +28,8 @@ export interface Compiled {
 }
 
 export interface CompileHooks {
+  /** model_type of the config.json beside the model. */
+  readonly family?: string | undefined;
   /** Called after each pass. */
   readonly onPass?: OnPass | undefined;
   /** Called as soon as model.onnx is made, before the training graphs. */

@@ -13,10 +13,13 @@ import {
   type Candidate,
   type Differentiated,
   findCandidates,
+  findCopies,
   fixLengths,
   type GradientReport,
+  joinCopies,
   type NearMiss,
   NearMisses,
+  namedCopies,
   type Prepared,
   prepare,
   reasonOf,
@@ -28,10 +31,13 @@ import { boundOf, precisionOf } from './buildManifest.ts';
 import type { Selection } from './compiled.ts';
 import { adaptModel, select } from './compileModel.ts';
 import { type InspectedMemory, memoryOf } from './estimateMemory.ts';
+import { existingOf, treatExistingLora, withoutKept } from './existingLora.ts';
+import { labelsText } from './labelsText.ts';
 import { parameterCount } from './manifestLayers.ts';
+import { modelFamily } from './modelFamily.ts';
 import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
-import { fixedLengths, trainingOptions } from './passOptions.ts';
+import { fixedLengths, namingOf, trainingOptions } from './passOptions.ts';
 import { nothingSelected } from './select.ts';
 
 export interface InspectedLayer {
@@ -83,7 +89,14 @@ export interface Inspection {
   readonly skipped: Manifest['skipped'];
   /** The loss that would be chosen, or the reason why none could be. */
   readonly loss:
-    | { readonly kind: string; readonly output: string; readonly tensor: string; readonly reason: string }
+    | {
+        readonly kind: string;
+        readonly output: string;
+        readonly tensor: string;
+        readonly reason: string;
+        /** The labels in words; absent if the loss takes none. */
+        readonly labels?: string;
+      }
     | { readonly reason: string };
   /** Weights that would be rounded. */
   readonly precision?: NonNullable<Manifest['precision']>;
@@ -95,6 +108,8 @@ export interface Inspection {
     readonly trainable: number;
     readonly total: number;
   };
+  /** LoRA that the model already has: its modules, and what a compile does with it. */
+  readonly existing?: NonNullable<Manifest['lora']['existing']>;
   readonly warnings: readonly string[];
   /** Present with `grad`. */
   readonly gradient?: InspectedGradient;
@@ -112,12 +127,15 @@ export interface Inspection {
 export async function inspect(file: string, options: InspectOptions = {}): Promise<Inspection> {
   const { grad = false, why = false, memory, ...rest } = options;
   const resolved = resolveOptions(rest);
-  const { model, source } = openModel(file);
+  const { model, source, copies } = openModel(file);
   try {
     const adapter = resolved.adapter === undefined ? undefined : openAdapter(resolved.adapter);
-    const found = findCandidates(model, adapter?.modules);
-    const whole = chooseModulesToSave(model, found.candidates, resolved, adapter);
-    const selection = select(model, found, resolved, adapter, whole);
+    joinCopies(model, copies === undefined ? findCopies(model) : namedCopies(model, copies));
+    const notes: string[] = [];
+    const existing = treatExistingLora(model, resolved, (text) => notes.push(text));
+    const found = withoutKept(findCandidates(model, adapter?.modules, namingOf(resolved, modelFamily(file))), existing);
+    const whole = chooseModulesToSave(model, found.candidates, resolved, adapter, existing);
+    const selection = select(model, found, resolved, adapter, whole, existing);
     const layers = selection.chosen.map((c) => c.layer);
     const dora = layers.some((l) => l.magnitude !== undefined) || resolved.dora;
     const byPath = new Map(layers.map((l) => [l.path, l]));
@@ -142,11 +160,12 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       irVersion: model.irVersion,
       layers: rows,
       skipped: [...found.skipped],
-      loss: lossOf(training),
+      loss: lossOf(training, resolved),
       precision: stored && precisionOf(stored, resolved),
       bound: training === undefined || training instanceof LoraifyError ? [] : boundOf(training),
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
-      warnings: [...selection.warnings, ...nothing, ...notesOf(training)],
+      existing: existingOf(existing),
+      warnings: [...notes, ...selection.warnings, ...nothing, ...notesOf(training)],
       nearMisses: misses?.list,
       gradient: grad ? gradientOf(training, selection) : undefined,
       memory: memory && memoryOfTraining(training, memory, total + trainable),
@@ -217,13 +236,19 @@ function preparedFor(
 }
 
 const notesOf = (training: Prepared | LoraifyError | undefined): readonly string[] =>
-  training === undefined || training instanceof LoraifyError ? [] : training.notes;
+  training === undefined || training instanceof LoraifyError ? [] : [...training.notes, ...training.warnings];
 
-function lossOf(training: Prepared | LoraifyError | undefined): Inspection['loss'] {
+function lossOf(training: Prepared | LoraifyError | undefined, { ignoreIndex }: ResolvedOptions): Inspection['loss'] {
   if (training === undefined) return { reason: 'no layer is chosen' };
   if (training instanceof LoraifyError) return { reason: `${training.code}: ${training.message}` };
   const { kind, output, tensor, reason } = training.choice;
-  return { kind, output, tensor, reason };
+  return defined({
+    kind,
+    output,
+    tensor,
+    reason,
+    labels: labelsText(training.choice, ignoreIndex),
+  });
 }
 
 function memoryOfTraining(

@@ -5,10 +5,11 @@ import { factorShapes, sizeOf } from '../graph/layers.ts';
 import { graphsOf, type Model } from '../graph/model.ts';
 import { elementCount, isFloat } from '../graph/tensor.ts';
 import type { Compiled } from './compiled.ts';
+import { existingOf } from './existingLora.ts';
 import type { ResolvedOptions } from './options.ts';
 
 export function loraSection(
-  { selection, dropout, modulesToSave }: Compiled,
+  { selection, dropout, modulesToSave, existing }: Compiled,
   options: ResolvedOptions,
 ): Manifest['lora'] {
   const { settings = options } = selection;
@@ -22,12 +23,13 @@ export function loraSection(
     dropout,
     dora: selection.chosen.some((c) => c.magnitude !== undefined) ? true : undefined,
     modulesToSave: modulesToSave.length === 0 ? undefined : [...modulesToSave],
+    existing: existingOf(existing),
     peft: Object.keys(otherFields).length === 0 ? undefined : otherFields,
   });
 }
 
 export function layersSection({ selection, layout }: Compiled): ManifestLayer[] {
-  return selection.chosen.map(({ candidate, layer }, i) => {
+  return selection.chosen.map(({ candidate, layer, peft }, i) => {
     const slots = layout.slots[i];
     const shapes = factorShapes(layer);
     const part = candidate.products[0]?.part;
@@ -38,6 +40,7 @@ export function layersSection({ selection, layout }: Compiled): ManifestLayer[] 
     });
     return defined({
       path: layer.path,
+      peft: peft === layer.path ? undefined : peft,
       node: candidate.nodes[0] ?? layer.path,
       op: candidate.op,
       weight: layer.weight,
@@ -57,7 +60,7 @@ export function layersSection({ selection, layout }: Compiled): ManifestLayer[] 
   });
 }
 
-export function savedSection({ saved, layout }: Compiled): Manifest['saved'] {
+export function savedSection({ saved, savedNames, layout }: Compiled): Manifest['saved'] {
   if (saved.length === 0) return undefined;
   return saved.flatMap(({ name, parameter: { path, value, transposed: turned } }, i) => {
     const slot = layout.saved[i];
@@ -66,10 +69,18 @@ export function savedSection({ saved, layout }: Compiled): Manifest['saved'] {
       ...slot,
       shape: [...slot.shape],
       parameter: path,
+      peft: savedNames.get(path),
       weight: value.name === name ? undefined : value.name,
       turned: turned || undefined,
     });
   });
+}
+
+export function copiesSection({ copies }: Compiled): Manifest['copies'] {
+  if (copies.length === 0) return undefined;
+  return copies.map(({ value, of, transposed }) =>
+    defined({ weight: value.name, of: of.name, transposed: transposed || undefined }),
+  );
 }
 
 export function skippedSection({ found, selection }: Compiled): Manifest['skipped'] {

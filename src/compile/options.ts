@@ -5,6 +5,7 @@ import { badOption, notTaken } from '../errors.ts';
 import { keysOf, recordOf } from '../graph/choices/choice.ts';
 import {
   emits,
+  existingLoras,
   type GraphKind,
   graphKinds,
   inits,
@@ -60,6 +61,8 @@ const schema = z.strictObject({
   alphaPattern: z.record(z.string(), finite).default({}),
   /** A PEFT directory to start from; its ranks, alphas and targets replace the options'. */
   adapter: z.string().optional(),
+  /** The use of LoRA that the model already has. */
+  existingLora: z.enum(keysOf(existingLoras)).default('train'),
   /** The share of a branch's input that is dropped in each training step; absent: the adapter's, else 0. */
   dropout: fraction.optional(),
   /** Weight-decomposed layers (DoRA): each has a trained magnitude for the weights of every output. */
@@ -75,6 +78,8 @@ const schema = z.strictObject({
     .default(lossOptions.labelSmoothing.default),
   /** One weight per class. On the command line a JSON file. */
   classWeights: z.array(finite.refine((x) => x >= 0, 'must not be negative')).optional(),
+  /** The number of classes, their names, or a file with them; absent: the names in the model's config.json. */
+  labels: z.union([z.int().positive(), z.string().min(1), names.min(1)]).optional(),
   /** Parameters of the loss; absent: its own defaults. */
   ...recordOf(lossParamNames, (name) => parameter(lossesWith(name).map((l) => l.param))),
   /**
@@ -82,6 +87,8 @@ const schema = z.strictObject({
    * contains the value.
    */
   bind: z.record(z.string(), z.string().min(1)).default({}),
+  /** The axis that counts rows, by input, and of `labels`: a number, or none. */
+  batchAxis: z.record(z.string(), z.string().regex(/^(?:\d+|none)$/, 'must be NAME=AXIS or NAME=none')).default({}),
   /** Numbers for open dims of the source, in the graphs that take steps: rows, and the positions of a sequence. */
   batch: z.int().positive().optional(),
   seq: z.int().positive().optional(),

@@ -3,11 +3,19 @@
 import { type OpenedAdapter, peftKeysText } from '../adapter/index.ts';
 import { adapterMismatch, didYouMean, type LoraifyError, noTargets } from '../errors.ts';
 import { defined } from '../formats/defined.ts';
-import { matching } from '../formats/peftPattern.ts';
+import { matchingModule } from '../formats/peftPattern.ts';
 import { type InitKind, type Scaling, scalings } from '../graph/choices/compile.ts';
 import { layerOp, sizeOf, weightText } from '../graph/layers.ts';
 import { graphsOf, type Layer, type Model, nameGiver, namesIn } from '../graph/model.ts';
-import { type Candidate, type Chosen, foldedFrom, patternValue, selector, unmatched } from '../passes/index.ts';
+import {
+  type Candidate,
+  type Candidates,
+  type Chosen,
+  foldedFrom,
+  patternValue,
+  selector,
+  unmatched,
+} from '../passes/index.ts';
 import type { Selection } from './compiled.ts';
 import { inline, startOf } from './initialFactors.ts';
 
@@ -85,7 +93,7 @@ export function nothingSelected({ left, warnings }: Selection, target: readonly 
 /** Takes layers, ranks, scales and content from an adapter. Throws ADAPTER_MISMATCH by name. */
 export function selectFromAdapter(
   model: Model,
-  candidates: readonly Candidate[],
+  { candidates, apart }: Pick<Candidates, 'candidates' | 'apart'>,
   adapter: OpenedAdapter,
   file: string,
 ): Selection {
@@ -96,7 +104,7 @@ export function selectFromAdapter(
   const { layers, warnings } = adapter.layersFor(candidates);
   for (const [path, layer] of layers) {
     const alike = candidates.filter((c) => layerOp(c.op).form === layer.form);
-    const found = matching(alike, path) ?? matching(candidates, path);
+    const found = matchingModule(alike, path) ?? matchingModule(candidates, path);
     const [constant] = computed.get(`${path}.weight`) ?? [];
     if (found === undefined && constant !== undefined)
       throw adapterMismatch(`the exporter folded layer "${path}" into the constant "${constant.name}"`, file, unfolded);
@@ -127,8 +135,9 @@ export function selectFromAdapter(
     if (candidate.folded !== undefined)
       throw adapterMismatch(foldedText(candidate.folded, candidate.path), file, unfolded);
     const layer = layerOf(candidate, found.rank, found.alpha, found.scale, found.magnitude !== undefined, names);
-    return [{ candidate, layer, ...inline(layer, found) }];
+    return [{ candidate, layer, peft: key, ...inline(layer, found) }];
   });
+  checkAllUses(chosen, candidates, apart, file);
   const { rank = 1, alpha = 1 } = chosen[0]?.layer ?? {};
   return {
     chosen,
@@ -136,6 +145,33 @@ export function selectFromAdapter(
     warnings,
     settings: adapter.settings ?? { rank, alpha, scaling: 'standard', otherFields: {} },
   };
+}
+
+/** Refuses an adapter of a module of which only some uses in the file would get its branch. */
+function checkAllUses(
+  chosen: readonly Chosen[],
+  candidates: readonly Candidate[],
+  apart: Candidates['apart'],
+  file: string,
+): void {
+  const taken = new Set(chosen.map((c) => c.candidate));
+  for (const { candidate: c, layer } of chosen) {
+    const other = candidates.find(
+      (o) =>
+        !taken.has(o) && o.module === c.module && o.from !== 'fallback' && layerOp(o.op).form === layerOp(c.op).form,
+    );
+    const node = other?.nodes[0] ?? apart.find((a) => a.stored === c.stored)?.node;
+    if (node === undefined) continue;
+    const how =
+      other === undefined
+        ? 'reads its weight as another matrix'
+        : `reads another weight of that name, "${other.weight}"`;
+    throw adapterMismatch(
+      `the adapter is for every use of the module "${layer.path}", but node "${node}" ${how}`,
+      file,
+      'export the model again without quantizing or folding the uses of one module separately, or merge the adapter before the export',
+    );
+  }
 }
 
 /** The reason why only a part of a layer's uses can get a branch. */
@@ -149,7 +185,8 @@ const nearest = (path: string, candidates: readonly Candidate[]): string =>
     candidates.map((c) => c.path),
   );
 
-function layerOf(
+/** The layer of a candidate; `name` makes the names of A and B unique. */
+export function layerOf(
   c: Candidate,
   rank: number,
   alpha: number,

@@ -2,6 +2,7 @@
 export { encodeModel } from './encode.ts';
 export type { Placement, Placements } from './encodeTensor.ts';
 export { copyWithIrVersion } from './irVersion.ts';
+export type { Bypass } from './mergeBypass.ts';
 export {
   type Merged,
   mergeWeights,

@@ -29,6 +29,7 @@ import {
   walkFields,
 } from '../proto/index.ts';
 import { irVersionField } from './irVersion.ts';
+import { type Bypass, bypassBranch } from './mergeBypass.ts';
 import { type DataFilePlan, grouped, planDataFile } from './mergeData.ts';
 import { canMerge, columnsOf, type Delta, mergedBlocks } from './mergeMath.ts';
 import { moveExternal, type RawBytes, replaceElements } from './mergeTensor.ts';
@@ -71,13 +72,14 @@ export interface Merged {
 /**
  * Writes the merged model to `path`, and its external data to `path`.data: all data that were external, and tensors
  * that would make the file larger than 2 GiB. The edits' tensors and nodes are those of the model that was parsed from
- * `source`. Not atomic: see createFile. Errors: NOT_MERGEABLE, MERGE_MISMATCH, WRITE_FAILED.
+ * `source`. The bypassed branches are left out. Not atomic: see createFile. Errors: NOT_MERGEABLE, MERGE_MISMATCH, WRITE_FAILED.
  */
 export function mergeWeights(
   source: ModelSource,
   edits: readonly WeightChange[],
   unties: readonly UntieChange[],
   path: string,
+  bypasses: readonly Bypass[] = [],
 ): Merged {
   for (const e of [...edits, ...unties]) check(source, e);
   const location = `${basename(path)}.data`;
@@ -91,7 +93,10 @@ export function mergeWeights(
       if (data.offsets.has(tensor)) data.change(tensor, raw);
       else change.change(placeOf(source, tensor), replaceElements(tensor, raw));
     }
-    for (const [tensor, offset] of data.offsets) change.change(placeOf(source, tensor), moveExternal(location, offset));
+    const gone = new Set(bypasses.flatMap((b) => b.weights));
+    for (const [tensor, offset] of data.offsets)
+      if (!gone.has(tensor)) change.change(placeOf(source, tensor), moveExternal(location, offset));
+    for (const b of bypasses) bypassBranch(source, change, b);
     for (const u of unties) untie(source, change, u, externalCopies ? { data, location } : undefined);
     return { pieces: rewrite(0, source.bytes.size, change.parts(source.bytes)), data };
   };

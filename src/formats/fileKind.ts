@@ -131,7 +131,7 @@ function isSafetensors({ bytes, head }: Content): boolean {
 const tensorFlow = /saved_model_main_op|saver_filename|serving_default|VarHandleOp|StatefulPartitionedCall|Placeholder/;
 
 /**
- * What a file is, if it is no protobuf. `broken`: it could not be read as the format that was expected, so weaker signs
+ * The kind of a file with a signature of another format. `broken`: it could not be read as the format that was expected, so weaker signs
  * count too.
  */
 export function fileKind(source: ByteSource, broken = false): FileKind | undefined {

@@ -11,15 +11,17 @@ import { type GraphKind, graphKinds, halfTypes, optimizers, scalings, targets } 
 import { type LossKind, losses, lossKinds } from '../graph/choices/losses.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
 import { readWhole } from './files.ts';
-import { dims, fixed, inputInfo } from './manifestInputs.ts';
+import { dims, fixed, inputInfo, labelsInfo, outputInfo } from './manifestInputs.ts';
+import { copy, layer, saved } from './manifestLayer.ts';
 
-export { type InputInfo, openShape, type ValueInfo } from './manifestInputs.ts';
+export { batchAxisOf, type InputInfo, type LabelsInfo, openShape, type ValueInfo } from './manifestInputs.ts';
+export { type ManifestLayer, type ManifestSaved, peftParameter, peftPath } from './manifestLayer.ts';
 
 export const manifestName = 'loraify.json';
 export const manifestFormat = 'loraify/1';
 
 const count = z.int().nonnegative();
-/** The bare name of a file of the package: a path cannot leave its folder. */
+/** The bare name of a file of the package. */
 const fileName = z
   .string()
   .regex(/^[^/\\\0]+$/)
@@ -27,46 +29,6 @@ const fileName = z
 /** The path of a file below the folder of the package. */
 const filePath = z.string().regex(/^(?!\.{1,2}(\/|$))[^/\\\0]+(\/(?!\.{1,2}(\/|$))[^/\\\0]+)*$/);
 const pair = z.tuple([z.string(), z.string()]);
-
-/** A tensor inside the flat vector; `offset` counts float32 elements. */
-const slot = z.object({ name: z.string(), offset: count, shape: z.array(count) });
-
-const layer = z.object({
-  path: z.string(),
-  /** The node's name, or its first output if it has no name. */
-  node: z.string(),
-  op: z.string(),
-  /** The initializer that a merge changes. */
-  weight: z.string(),
-  nodes: z.array(z.string()),
-  layout: z.enum(['in_out', 'out_in']),
-  in: count,
-  out: count,
-  rank: z.int().positive(),
-  alpha: z.number(),
-  /** The factor on (x·A)·B. */
-  scale: z.number(),
-  /** The kernel shape of a convolution. */
-  kernel: z.array(count).optional(),
-  /** The columns of the weight that the layer has, if not all: the first, and one past the last. */
-  columns: z.array(count).length(2).optional(),
-  /** [in, rank]; for a Conv [rank, in, kernel…]. */
-  A: slot,
-  /** [rank, out]; for a Conv [out, rank, 1…]. */
-  B: slot,
-  /** [out], for a DoRA layer: y = magnitude / ||W + scale·A·B|| · (x·W + scale·(x·A)·B) + bias. */
-  magnitude: slot.optional(),
-});
-
-/** A fully trained weight (modules_to_save): an initializer of model.onnx. */
-const saved = slot.extend({
-  /** The name in PEFT: module path, dot, `weight` or `bias`. */
-  parameter: z.string(),
-  /** The initializer of the source, if model.onnx has a copy for this module alone. */
-  weight: z.string().optional(),
-  /** The weight is stored as the transpose of torch's. */
-  turned: z.boolean().optional(),
-});
 
 /**
  * `bytes` bytes of `file` (of the package) from `offset` belong at byte `at` of source.skeleton. Without `file` they
@@ -122,12 +84,16 @@ const schema = z.object({
     /** Fields of the adapter_config.json that the package was compiled from, written back unchanged. */
     peft: z.record(z.string(), z.unknown()).optional(),
     dora: z.boolean().optional(),
+    /** LoRA that the source has: with `train`, its branches are not in the graphs, but are the initial adapter. */
+    existing: z.object({ use: z.enum(['train', 'keep']), modules: z.array(z.string()) }).optional(),
     /** Names that the modules of `saved` end with. */
     modulesToSave: z.array(z.string()).optional(),
   }),
   layers: z.array(layer),
   /** The modules_to_save weights, after all layers in the state. */
   saved: z.array(saved).optional(),
+  /** Weights of the source that repeat another: the graphs read that one, and a merge changes both. */
+  copies: z.array(copy).optional(),
   skipped: z.array(z.object({ node: z.string(), op: z.string(), reason: z.string() })),
   /**
    * Names of the state's inputs and outputs; `v` is absent for optimizers without it, `lossScale` if no gradient is
@@ -145,7 +111,9 @@ const schema = z.object({
   }),
   /** The model's inputs that can be fed in training, evaluation and prediction. */
   inputs: z.array(inputInfo),
-  labels: inputInfo.optional(),
+  labels: labelsInfo.optional(),
+  /** The model's outputs whose batch axis is not the first; null: without one entry per row. */
+  outputs: z.array(outputInfo).optional(),
   loss: z
     .object({
       kind: z.enum(lossKinds),
@@ -159,6 +127,22 @@ const schema = z.object({
       ignoreIndex: z.int(),
       labelSmoothing: z.number(),
       classWeights: z.array(z.number()).optional(),
+      /**
+       * Elements of the output above it are the prediction 1, for binary labels; absent: 0 where the loss is attached to
+       * the output itself, else 0.5.
+       */
+      threshold: z.number().optional(),
+      /** The numbers that an output of predicted classes has for them; empty if not known; absent: 0, 1, 2, …. */
+      classLabels: z.array(z.number()).optional(),
+      /** The labels in words. */
+      labels: z.string().optional(),
+      /**
+       * For logits of tokens: the input with the tokens, and whether the labels are these tokens, those that follow
+       * (shifted in the data), or the original ones at masked positions.
+       */
+      tokens: z.object({ input: z.string(), labels: z.enum(['tokens', 'next', 'masked']) }).optional(),
+      /** Module paths of layers, and modules_to_save weights, that no gradient of the loss reaches. */
+      unreached: z.array(z.string()).optional(),
       /** Numbers that the loss is computed with, where it has any. */
       params: z.record(z.string(), z.number()).optional(),
     })
@@ -197,8 +181,6 @@ const schema = z.object({
 });
 
 export type Manifest = z.infer<typeof schema>;
-export type ManifestLayer = z.infer<typeof layer>;
-export type ManifestSaved = z.infer<typeof saved>;
 export type ManifestSplice = z.infer<typeof splice>;
 export type { GraphKind };
 

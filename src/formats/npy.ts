@@ -20,12 +20,20 @@ const descriptors: Readonly<Record<string, RawDtype>> = {
 
 const magic = '\x93NUMPY';
 
-/**
- * Reads one array; big-endian elements are swapped and Fortran order is converted to C order.
- * @param where the array's name for messages: `array "x"`. Errors: BAD_DATA for anything malformed and for object,
- * string, complex and structured types.
- */
-export function parseNpy(bytes: Uint8Array, where: string, file?: string): RawTensor {
+/** An array of strings, in C order. */
+export interface NpyTexts {
+  readonly shape: readonly number[];
+  readonly texts: readonly string[];
+}
+
+/** The bytes of one array and what they are. */
+interface Content extends Header {
+  readonly data: Uint8Array;
+  readonly fail: (reason: string) => Error;
+}
+
+/** Errors: BAD_DATA for anything malformed and for structured types. */
+function contentOf(bytes: Uint8Array, where: string, file: string | undefined): Content {
   const fail = (reason: string): Error => badData(`${where}: ${reason}`, file);
   const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 12));
   if (head.length < 10 || head.toString('latin1', 0, 6) !== magic) throw fail('it is not in .npy format');
@@ -38,20 +46,55 @@ export function parseNpy(bytes: Uint8Array, where: string, file?: string): RawTe
   if (start + length > bytes.length) throw fail('it is truncated');
   const header = new TextDecoder().decode(bytes.subarray(start, start + length));
 
-  const { descr, fortran, shape } = parseHeader(header) ?? {};
-  if (descr === undefined || shape === undefined) throw fail(`the header ${header.trim()} is malformed`);
+  if (/'descr':\s*\[/.test(header)) throw fail('it has several fields; save each as an array of its own');
+  const found = parseHeader(header);
+  if (found === undefined) throw fail(`the header ${header.trim()} is malformed`);
+  return { ...found, data: bytes.subarray(start + length), fail };
+}
+
+/**
+ * Reads one array; big-endian elements are swapped and Fortran order is converted to C order.
+ * @param where the array's name for messages: `array "x"`. Errors: BAD_DATA for anything malformed and for object,
+ * string, complex and structured types.
+ */
+export function parseNpy(bytes: Uint8Array, where: string, file?: string): RawTensor {
+  const { descr, fortran, shape, data, fail } = contentOf(bytes, where, file);
   const dtype = descriptors[descr.slice(1)];
   if (dtype === undefined || !'<>|='.includes(descr[0] ?? '')) {
-    throw fail(`elements of type ${descr} are not supported; save numbers or booleans`);
+    const what = descr.includes('O') ? ' (Python objects)' : '';
+    throw fail(`elements of type ${descr}${what} are not supported; save numbers or booleans`);
   }
   const count = elementCount(shape);
-  const data = bytes.subarray(start + length);
   const size = rawDtypes[dtype];
   if (count === undefined || count * size !== data.length) {
     throw fail(`it has ${data.length} bytes of data, which is not ${dtype} [${shape.join(', ')}]`);
   }
   const native = descr[0] === '>' && size > 1 ? swapped(data, size) : data;
   return { dtype, shape, data: fortran && shape.length > 1 ? toRowMajor(native, shape, size) : native };
+}
+
+/** Reads an array of strings (`U` or `S`); undefined for any other type. Errors: BAD_DATA for anything malformed. */
+export function parseNpyTexts(bytes: Uint8Array, where: string, file?: string): NpyTexts | undefined {
+  const { descr, fortran, shape, data, fail } = contentOf(bytes, where, file);
+  const [, order, kind, length] = /^([<>|=])([US])(\d+)$/.exec(descr) ?? [];
+  if (kind === undefined) return undefined;
+  const unit = kind === 'U' ? 4 : 1;
+  const size = Number(length) * unit;
+  const count = elementCount(shape);
+  if (count === undefined || count * size !== data.length)
+    throw fail(`it has ${data.length} bytes of data, which is not ${descr} [${shape.join(', ')}]`);
+  const native = order === '>' && unit > 1 ? swapped(data, unit) : data;
+  const inOrder = Buffer.from(fortran && shape.length > 1 ? toRowMajor(native, shape, size) : native);
+  const text = (part: Buffer): string => {
+    if (unit === 1) return part.toString('utf8');
+    const points = Array.from({ length: part.length / 4 }, (_, i) => part.readUInt32LE(4 * i));
+    if (points.some((point) => point > 0x10ffff)) throw fail('it has characters that do not exist');
+    return String.fromCodePoint(...points);
+  };
+  const texts = Array.from({ length: count }, (_, i) =>
+    text(inOrder.subarray(i * size, (i + 1) * size)).replace(/\0+$/, ''),
+  );
+  return { shape, texts };
 }
 
 /** Encodes an array as a .npy file (version 1, C order). Errors: BAD_DATA for bfloat16, which NumPy does not have. */

@@ -3,7 +3,7 @@
 import { unzipSync, zipSync } from 'fflate';
 import { badData, LoraifyError } from '../errors.ts';
 import { readWhole, writeFileAtomic } from './files.ts';
-import { encodeNpy, parseNpy } from './npy.ts';
+import { encodeNpy, type NpyTexts, parseNpy, parseNpyTexts } from './npy.ts';
 import type { RawTensor } from './rawTensor.ts';
 
 const maxFileBytes = 2 ** 31 - 1;
@@ -18,14 +18,19 @@ const freeBytes = 2 ** 30;
 
 /**
  * Reads the arrays of an .npz file, under their names without `.npy`, in the order of the file.
- * @param wanted selects the names to read; the others cost nothing. Errors: FILE_NOT_FOUND; BAD_DATA for a file that is
+ * @param wanted selects the names to read; the others cost nothing.
+ * @param texts receives the arrays of strings, which are errors without it. Errors: FILE_NOT_FOUND; BAD_DATA for a file that is
  * not a zip file or above 2 GiB, a zip bomb, or an array that parseNpy refuses.
  */
-export function readNpz(file: string, wanted: (name: string) => boolean = () => true): Map<string, RawTensor> {
+export function readNpz(
+  file: string,
+  wanted: (name: string) => boolean = () => true,
+  texts?: Map<string, NpyTexts>,
+): Map<string, RawTensor> {
   const bytes = readWhole(file, maxFileBytes, (size) =>
     badData(`an .npz file of ${size} bytes is too large to be unpacked in memory; use .safetensors or .jsonl`, file),
   );
-  return parseNpz(bytes, file, wanted);
+  return parseNpz(bytes, file, wanted, texts);
 }
 
 /** Does the same as readNpz for a file in memory. */
@@ -33,12 +38,16 @@ export function parseNpz(
   bytes: Uint8Array,
   file?: string,
   wanted: (name: string) => boolean = () => true,
+  texts?: Map<string, NpyTexts>,
 ): Map<string, RawTensor> {
   const entries = unzip(bytes, file, wanted);
   const arrays = new Map<string, RawTensor>();
   for (const [entry, content] of entries) {
     const name = entry.replace(/\.npy$/, '');
-    arrays.set(name, parseNpy(content, `array "${name}"`, file));
+    const where = `array "${name}"`;
+    const strings = texts && parseNpyTexts(content, where, file);
+    if (strings !== undefined) texts?.set(name, strings);
+    else arrays.set(name, parseNpy(content, where, file));
   }
   return arrays;
 }

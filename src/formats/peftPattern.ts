@@ -39,6 +39,39 @@ export function matching<T extends { readonly path: string; readonly op?: string
   );
 }
 
+/**
+ * Wrappers that put a segment before the path of each module: PEFT, DataParallel, torch.compile, models with a head,
+ * vision-language models and sentence-transformers.
+ */
+const outerWrapper =
+  /^(?:base_model|model|module|_orig_mod|_fsdp_wrapped_module|language_model|text_model|auto_model|0)\./;
+/** Wrappers of single modules. */
+const innerWrapper = /(?:^|\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)/g;
+
+/** The path of a module without the wrappers around it. */
+function unwrapped(path: string): string {
+  const inner = path.replace(innerWrapper, '').replace(/^\./, '');
+  const rest = inner.replace(outerWrapper, '');
+  return rest === inner ? inner : unwrapped(rest);
+}
+
+/** As `only` for paths, else the only item whose path is the same without wrappers. */
+export function onlyModule<T>(items: readonly T[], nameOf: (item: T) => string, name: string): T | undefined {
+  const found = only(items, nameOf, name, '.');
+  if (found !== undefined) return found;
+  const bare = unwrapped(name);
+  const near = items.filter((item) => unwrapped(nameOf(item)) === bare);
+  return near.length === 1 ? near[0] : undefined;
+}
+
+/** As `matching`, else the only layer whose path is the same without wrappers. */
+export function matchingModule<T extends { readonly path: string; readonly op?: string }>(
+  candidates: readonly T[],
+  path: string,
+): T | undefined {
+  return matching(candidates, path) ?? onlyModule(candidates, (c) => c.path, path);
+}
+
 /** The item with this name, or the only one of which one name is the other's suffix after a separator. */
 export function only<T>(
   items: readonly T[],

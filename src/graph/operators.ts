@@ -15,6 +15,7 @@ import {
   readAttrs,
 } from './attributes.ts';
 import { contrib } from './contrib.ts';
+import { ml } from './ml.ts';
 import type { Node } from './model.ts';
 import {
   type AttrTypes,
@@ -240,9 +241,9 @@ export const operators = {
 export type OpName = keyof typeof operators;
 export const isOpName = (op: string): op is OpName => Object.hasOwn(operators, op);
 
-/** The rows of both tables: the name alone in the default domain, `domain.name` in others. */
-export const operatorRows = { ...operators, ...contrib } as const;
-/** An operator of either table. */
+/** The rows of all tables: the name alone in the default domain, `domain.name` in others. */
+export const operatorRows = { ...operators, ...contrib, ...ml } as const;
+/** An operator of one of the tables. */
 export type OpKey = keyof typeof operatorRows;
 export const isOpKey = (key: string): key is OpKey => Object.hasOwn(operatorRows, key);
 /** The key of a node's operator in tables and registries of rules. */

@@ -5,6 +5,7 @@
 import { statSync } from 'node:fs';
 import {
   openKohya,
+  type PeftAdapter,
   type PeftLayer,
   type PortableTensor,
   peftKeysText,
@@ -14,8 +15,8 @@ import {
 } from '../adapter/index.ts';
 import { adapterMismatch, didYouMean } from '../errors.ts';
 import { defined } from '../formats/defined.ts';
-import type { Manifest, ManifestLayer } from '../formats/manifest.ts';
-import { matching } from '../formats/peftPattern.ts';
+import { type Manifest, type ManifestLayer, peftPath } from '../formats/manifest.ts';
+import { matchingModule } from '../formats/peftPattern.ts';
 import { bytesOf, type RawTensor } from '../formats/rawTensor.ts';
 import { factorShapes, layerOp, rankAxes, transposed, weightText } from '../graph/layers.ts';
 
@@ -23,6 +24,8 @@ export interface Source {
   readonly layers: ReadonlyMap<string, PeftLayer>;
   /** Full weights by parameter, in torch's layout. */
   readonly saved: ReadonlyMap<string, RawTensor>;
+  /** Weights of the base, by parameter. */
+  readonly copies: PeftAdapter['copies'];
   /** Whether the layers apply to the source's weights, or, if the package's init changed them, to the changed ones. */
   readonly onSource: boolean;
 }
@@ -30,12 +33,18 @@ export interface Source {
 /** The layers in a PEFT directory, or in a file whose tensors have the manifest's names of A and B. */
 export function layersIn(manifest: Manifest, source: string): Source {
   if (statSync(source, { throwIfNoEntry: false })?.isFile() !== true) {
-    const { tensors, changedBase, saved } = readPeft(source, manifest.lora.init);
-    return { layers: tensors, saved, onSource: changedBase === undefined };
+    const { tensors, changedBase, saved, copies } = readPeft(source, manifest.lora.init);
+    const layers = new Map([...tensors].map(([path, layer]) => [path, { ...layer, module: path }]));
+    return { layers, saved, copies, onSource: changedBase === undefined };
   }
   const kohya = openKohya(source);
   if (kohya !== undefined)
-    return { layers: kohya.layersFor(manifest.layers).layers, saved: kohya.saved, onSource: true };
+    return {
+      layers: kohya.layersFor(manifest.layers).layers,
+      saved: kohya.saved,
+      copies: kohya.copies,
+      onSource: true,
+    };
   const tensors = new Map(readPortable(source));
   const layers = new Map<string, PeftLayer>();
   const take = (name: string): PortableTensor | undefined => {
@@ -68,7 +77,7 @@ export function layersIn(manifest: Manifest, source: string): Source {
     const names = [...manifest.layers.flatMap((l) => [l.A, l.B]), ...(manifest.saved ?? [])].map((t) => t.name);
     throw adapterMismatch(`the package has no tensor "${unknown}"${didYouMean(unknown, names)}`, source);
   }
-  return { layers, saved, onSource: true };
+  return { layers, saved, copies: new Map(), onSource: true };
 }
 
 function pair(layer: ManifestLayer, a: PortableTensor, b: PortableTensor, source: string): PeftLayer {
@@ -97,11 +106,9 @@ export function fitting(
 ): Map<string, PeftLayer> {
   const found = new Map<string, PeftLayer>();
   for (const [path, layer] of layers) {
+    const alike = manifest.layers.filter((l) => layerOp(l.op).form === layer.form);
     const known =
-      matching(
-        manifest.layers.filter((l) => layerOp(l.op).form === layer.form),
-        path,
-      ) ?? matching(manifest.layers, path);
+      alike.find((l) => peftPath(l) === path) ?? matchingModule(alike, path) ?? matchingModule(manifest.layers, path);
     if (known === undefined)
       throw adapterMismatch(
         `the package has no layer for ${peftKeysText(path, layer.form)}${didYouMean(

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import {
+  type BaseCopy,
   beside,
   changesBase,
   combine,
@@ -13,12 +14,15 @@ import {
   readPeft,
 } from '../adapter/index.ts';
 import { adapterMismatch, badOption, didYouMean } from '../errors.ts';
-import type { Manifest } from '../formats/manifest.ts';
-import { only } from '../formats/peftPattern.ts';
+import { type Manifest, peftParameter, peftPath } from '../formats/manifest.ts';
+import { onlyModule } from '../formats/peftPattern.ts';
 import type { Combination } from '../graph/choices/package.ts';
 import { layerOp } from '../graph/layers.ts';
+import { findCandidates, findParameters } from '../passes/index.ts';
 import { fitting, layersIn } from './adapterSource.ts';
+import { checkBaseCopies } from './baseCopies.ts';
 import { storedValues } from './modulesToSave.ts';
+import { likeCompile, openSource } from './open.ts';
 import { stateVector, timesFactor } from './stateVector.ts';
 
 /** The initial adapter inside a package. */
@@ -41,22 +45,37 @@ export interface AdapterOptions {
 export function peftContent(manifest: Manifest, params: Float32Array): PeftContent {
   const { layers, lora } = manifest;
   return {
-    layers,
+    layers: layers.map((l) => ({ ...l, path: peftPath(l) })),
     params,
     scaling: lora.scaling,
     knownPaths: knownPaths(manifest),
     dropout: lora.dropout,
     init: lora.init,
     otherFields: lora.peft,
-    saved: manifest.saved,
+    saved: manifest.saved?.map((s) => ({ ...s, parameter: peftParameter(s) })),
     modulesToSave: lora.modulesToSave,
   };
 }
 
-/** Paths of all weighted modules, adapted or not. */
+/** Paths of all weighted modules, adapted or not, as PEFT's files have them. */
 export function knownPaths({ layers, skipped }: Manifest): string[] {
   const left = skipped.flatMap((s) => (s.reason.includes(': ') ? [s.reason.slice(0, s.reason.indexOf(': '))] : []));
-  return [...layers.map((l) => l.path), ...left];
+  const [from = '', to = ''] = layers.map(prefixes).find(([a, b]) => a !== b) ?? [];
+  return [
+    ...layers.map(peftPath),
+    ...left.map((path) => (path.startsWith(from) ? to + path.slice(from.length) : path)),
+  ];
+}
+
+/** The beginnings in which a layer's path and its path in PEFT's files differ. */
+function prefixes(layer: Manifest['layers'][number]): [string, string] {
+  const [own, peft] = [layer.path.split('.'), peftPath(layer).split('.')];
+  while (own.length > 0 && peft.length > 0 && own.at(-1) === peft.at(-1)) {
+    own.pop();
+    peft.pop();
+  }
+  const prefix = (parts: readonly string[]): string => parts.map((p) => `${p}.`).join('');
+  return [prefix(own), prefix(peft)];
 }
 
 /** The files and folders that a choice names. */
@@ -75,7 +94,8 @@ export function adapterLayers(packageDir: string, manifest: Manifest, options: A
   const { adapter, combination } = options;
   const sources = adapterSources(packageDir, options);
   const read = (source: string): Map<string, PeftLayer> => {
-    const { layers, onSource } = layersIn(manifest, source);
+    const { layers, onSource, copies } = layersIn(manifest, source);
+    checkBase(packageDir, manifest, copies, source);
     const fit = fitting(manifest, layers, source);
     return onSource ? fit : withStart(packageDir, manifest, sameStart(manifest, fit, source), -1);
   };
@@ -90,6 +110,19 @@ export function adapterLayers(packageDir: string, manifest: Manifest, options: A
           combination,
         );
   return complete(manifest, found, sources.length === 1 ? sources[0] : undefined);
+}
+
+/** Compares weights of the base that an adapter has with those of the package's source. Errors: ADAPTER_MISMATCH. */
+function checkBase(packageDir: string, manifest: Manifest, copies: ReadonlyMap<string, BaseCopy>, file: string): void {
+  if (copies.size === 0) return;
+  const { model, source } = openSource(packageDir, manifest);
+  try {
+    likeCompile(model, manifest);
+    const { candidates } = findCandidates(model, new Set(manifest.layers.map((l) => l.path)));
+    checkBaseCopies(findParameters(model, candidates), copies, file);
+  } finally {
+    source.close();
+  }
 }
 
 /** In the order of the manifest, all present. `from` undefined: a combination. */
@@ -121,7 +154,8 @@ export function withStart(
   const { tensors } = readPeft(join(packageDir, adapterFolder), manifest.lora.init);
   return new Map(
     [...layers].map(([path, layer]) => {
-      const start = tensors.get(path);
+      const own = manifest.layers.find((l) => l.path === path);
+      const start = tensors.get(own === undefined ? path : peftPath(own));
       // An embedding's initial branch is zero, so its table is unchanged.
       return [path, start === undefined || layer.form !== 'linear' ? layer : beside(layer, start, factor)];
     }),
@@ -160,7 +194,7 @@ export function adapterSaved(
   const found = new Map<string, Float32Array>();
   for (const one of sources)
     for (const [name, tensor] of layersIn(manifest, one).saved) {
-      const weight = only(wanted, (s) => s.parameter, name, '.');
+      const weight = wanted.find((s) => peftParameter(s) === name) ?? onlyModule(wanted, (s) => s.parameter, name);
       if (weight === undefined || found.has(weight.name))
         throw adapterMismatch(
           `the package does not train a weight "${name}"${didYouMean(
@@ -192,7 +226,8 @@ function ownLayers(packageDir: string, manifest: Manifest, options: AdapterOptio
       undefined,
       sumElsewhere,
     );
-  const { layers, onSource } = layersIn(manifest, source);
+  const { layers, onSource, copies } = layersIn(manifest, source);
+  checkBase(packageDir, manifest, copies, source);
   if (onSource)
     throw adapterMismatch(
       `the adapter applies to the original weights, which --init ${init} replaced in this package`,

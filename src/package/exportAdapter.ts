@@ -12,7 +12,7 @@ import {
 import { createFile, createFolder, writeModelFile } from '../emit/index.ts';
 import { badOption } from '../errors.ts';
 import { defined } from '../formats/defined.ts';
-import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
+import { type Manifest, type ManifestLayer, peftParameter, peftPath, readManifest } from '../formats/manifest.ts';
 import { bytesOf } from '../formats/rawTensor.ts';
 import { exportFormats } from '../graph/choices/package.ts';
 import { factorShapes } from '../graph/layers.ts';
@@ -30,7 +30,7 @@ import {
 import { adapterLayers, adapterSaved, adapterSources, knownPaths } from './adapters.ts';
 import type { ExportOptions, ExportResult, ServeOptions } from './exportOptions.ts';
 import { typedTensor } from './modulesToSave.ts';
-import { checkRounded, openSource, packageCandidates, packageParameters } from './open.ts';
+import { checkRounded, likeCompile, openSource, packageCandidates, packageParameters } from './open.ts';
 import { servable } from './servable.ts';
 import { stateVector, timesFactor } from './stateVector.ts';
 
@@ -137,6 +137,7 @@ async function writeServed(
   const { model, source } = openSource(packageDir, manifest, options.source);
   try {
     checkRounded(packageDir, manifest, model);
+    likeCompile(model, manifest);
     const chosen = served(model, manifest, adapter.layers);
     const whole = packageParameters(model, manifest);
     const content = new Map(whole.map(({ saved: s, parameter: p }) => [p, adapter.saved.get(s.name)]));
@@ -204,16 +205,18 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
     size += values.length;
     return { offset };
   };
-  const ops = new Map(manifest.layers.map((l) => [l.path, l.op]));
+  const known = new Map(manifest.layers.map((l) => [l.path, l]));
   const layers = [...adapter].map(([path, l]) => {
     const places = defined({ A: place(l.A), B: place(l.B), magnitude: l.magnitude && place(l.magnitude) });
     const alpha = standard || rslora ? l.alpha : l.scale * l.rank;
     const { in: inputs, out, kernel, rank } = l;
-    return [{ path, op: ops.get(path) ?? '', in: inputs, out, kernel, rank, alpha, ...places }, l] as const;
+    const own = known.get(path);
+    const name = l.module ?? (own === undefined ? path : peftPath(own));
+    return [{ path: name, op: own?.op ?? '', in: inputs, out, kernel, rank, alpha, ...places }, l] as const;
   });
   const saved = (manifest.saved ?? []).map((s) => {
     const values = whole.get(s.name) ?? new Float32Array(0);
-    return [{ ...s, ...place(values) }, values] as const;
+    return [{ ...s, parameter: peftParameter(s), ...place(values) }, values] as const;
   });
   const { dropout, peft: otherFields, modulesToSave } = manifest.lora;
   // As a branch on the source's weights, it is plain LoRA.
@@ -235,6 +238,7 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
 function unresolved(packageDir: string, manifest: Manifest): string[] {
   const { model, source } = openSource(packageDir, manifest);
   try {
+    likeCompile(model, manifest);
     const paths = packageCandidates(model, manifest).flatMap(({ candidate }) =>
       candidate.from === 'fallback' ? [candidate.path] : [],
     );

@@ -2,29 +2,20 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PeftLayer } from '../adapter/index.ts';
-import {
-  copyWithIrVersion,
-  createFile,
-  type Delta,
-  encodeModel,
-  mergeWeights,
-  planWeights,
-  type UntieChange,
-  type WeightChange,
-} from '../emit/index.ts';
-import { mergeMismatch, notMergeable } from '../errors.ts';
+import { copyWithIrVersion, createFile, encodeModel, mergeWeights, planWeights } from '../emit/index.ts';
+import { mergeMismatch } from '../errors.ts';
 import { defined } from '../formats/defined.ts';
 import { type Manifest, type ManifestLayer, readManifest } from '../formats/manifest.ts';
-import { factorMatrices, formShapes } from '../graph/layers.ts';
-import { graphsOf, type Model, type Node, nameGiver, namesIn, tensorType, type Value } from '../graph/model.ts';
-import { bytesOf, type DataType, floatTensor, type Tensor } from '../graph/tensor.ts';
+import { formShapes } from '../graph/layers.ts';
+import { tensorType } from '../graph/model.ts';
+import { type DataType, floatTensor, type Tensor } from '../graph/tensor.ts';
 import { irVersions } from '../graph/versions.ts';
 import { fileSource, parseFile } from '../parser/index.ts';
-import { type Candidate, isQuantized, type Product } from '../passes/index.ts';
 import { compareModels } from '../runtime/index.ts';
 import { type AdapterOptions, adapterLayers, adapterSaved, adapterSources, withStart } from './adapters.ts';
+import { type MergedLayers, planMerge, type SavedValues } from './mergePlan.ts';
 import { typedTensor } from './modulesToSave.ts';
-import { checkRounded, openSource, packageCandidates, packageParameters, sourceFiles } from './open.ts';
+import { checkRounded, openSource, sourceFiles } from './open.ts';
 import { timesFactor } from './stateVector.ts';
 
 export interface MergeOptions extends AdapterOptions {
@@ -74,11 +65,11 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
   const warnings: string[] = [];
   try {
     checkRounded(packageDir, manifest, model);
-    const { edits, unties } = plan(model, manifest, adapter, saved);
+    const { edits, unties, bypasses, layers } = planMerge(model, manifest, adapter, saved);
     const protect = [packageDir, ...adapterSources(packageDir, options), ...sourceFiles(manifest, source)];
     const target = { force: options.force ?? false, protect };
     return await createFile(options.out, target, async (path) => {
-      const { dataFile } = mergeWeights(source, edits, unties, path);
+      const { dataFile } = mergeWeights(source, edits, unties, path, bypasses);
       const types = [...edits, ...unties].map((e) => e.tensor.dtype);
       // model.onnx of a package with rounded weights computes with those, the merged model with the source's.
       const { precision } = manifest;
@@ -91,120 +82,12 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
           : await loadable(path, model.irVersion, warnings, (file) =>
               verified(packageDir, manifest, { layers: adapter, saved }, file, warnings, most),
             );
-      const layers = edits.length + unties.length - saved.size;
       return defined({ file: options.out, layers, warnings, dataFile, error: checked });
     });
   } finally {
     source.close();
   }
 }
-
-type Adapter = ReadonlyMap<string, PeftLayer>;
-
-type Saved = ReadonlyMap<string, Float32Array>;
-
-function plan(
-  model: Model,
-  manifest: Manifest,
-  adapter: Adapter,
-  saved: Saved,
-): { edits: WeightChange[]; unties: UntieChange[] } {
-  const freshName = nameGiver(namesIn(graphsOf(model)));
-  const edits: WeightChange[] = [];
-  const unties: UntieChange[] = [];
-  for (const { layer, candidate } of packageCandidates(model, manifest)) {
-    const [product] = candidate.products;
-    const change = adapter.get(layer.path);
-    if (product === undefined || change === undefined) continue;
-    const { tensor } = product.weight;
-    if (isQuantized(product.weight))
-      throw notMergeable(layer.path, `its weight "${layer.weight}" is quantized (${tensor.dtype})`);
-    const edit = {
-      layer: layer.path,
-      weight: layer.weight,
-      tensor,
-      delta: { ...deltaOf(layer, change), part: product.part },
-    };
-    const uses = readers(candidate);
-    const others = [...candidate.stored.uses].filter(
-      (u) => !uses.some((r) => r.node === u.node && r.input === u.index),
-    );
-    if (others.length === 0 && !model.graph.outputs.includes(candidate.stored)) edits.push(edit);
-    else if (product.part !== undefined)
-      throw notMergeable(
-        layer.path,
-        `its weight "${layer.weight}" is shared with other modules, and other operators read it`,
-      );
-    else unties.push({ ...edit, name: freshName(`${layer.weight}.merged`), uses });
-  }
-  for (const { saved: s, parameter } of packageParameters(model, manifest)) {
-    const values = saved.get(s.name);
-    if (values === undefined) continue;
-    const { value, tensor, uses, path } = parameter;
-    if (!values.every(Number.isFinite)) throw mergeMismatch(`"${path}" of the adapter has values that are not finite`);
-    const content = bytesOf(typedTensor(tensor.dtype, tensor.dims, values));
-    const edit = { layer: path, weight: value.name, tensor, content };
-    if (value.uses.size === uses.length && !model.graph.outputs.includes(value)) edits.push(edit);
-    else {
-      const name = freshName(`${value.name}.merged`);
-      unties.push({ ...edit, name, uses: uses.map(({ node, index }) => ({ node, input: index })) });
-    }
-  }
-  return { edits, unties };
-}
-
-const deltaOf = ({ layout, out }: ManifestLayer, change: PeftLayer): Delta => ({
-  ...factorMatrices(change),
-  magnitude: change.magnitude,
-  scale: change.scale,
-  layout,
-  out,
-});
-
-/**
- * The inputs through which the layer reads the stored weight: of the first node of the chain, of the layer's node, or
- * of a call that passes it on.
- */
-function readers(candidate: Candidate): { node: Node; input: number }[] {
-  const found: { node: Node; input: number }[] = [];
-  const refuse = (where: string): Error => notMergeable(candidate.path, `another operator reads its weight ${where}`);
-  for (const product of candidate.products) {
-    const { chain } = product.weight;
-    if (chain.flatMap((n) => n.outputs).some((v) => leadsElsewhere(v, candidate)))
-      throw refuse('through the same Transpose, Reshape or Cast');
-    const reader = readerOf(product, candidate.stored);
-    const call = product.calls.find((c) => c.node === reader.node);
-    const handed = call?.fn.body.inputs[reader.input];
-    if (handed !== undefined && leadsElsewhere(handed, candidate)) throw refuse(`in function "${call?.fn.name}"`);
-    if (!found.some((r) => r.node === reader.node && r.input === reader.input)) found.push(reader);
-  }
-  return found;
-}
-
-/** The node that reads `stored` by its own name: functions get it as an argument, perhaps through other functions. */
-function readerOf({ node: product, weight: { chain }, calls }: Product, stored: Value): { node: Node; input: number } {
-  const first = chain[0] ?? product;
-  for (const [at, operand] of first.inputs.entries()) {
-    let [value, reader] = [operand, { node: first, input: at }];
-    while (value !== undefined && value !== stored) {
-      const body = value;
-      const call = calls.find((c) => c.fn.body.inputs.includes(body));
-      if (call === undefined) break;
-      const input = call.fn.body.inputs.indexOf(body);
-      [value, reader] = [call.node.inputs[input], { node: call.node, input }];
-    }
-    if (value === stored) return reader;
-  }
-  throw new Error(`"${first.label}" does not read "${stored.name}"`);
-}
-
-/** Whether another node reads a value between the weight and the layer, here or in a function that gets it. */
-const leadsElsewhere = (v: Value, c: Candidate): boolean =>
-  [...v.uses].some(({ node, index }) => {
-    if (c.products.some((p) => p.node === node || p.weight.chain.includes(node))) return false;
-    const inner = c.products.flatMap((p) => p.calls).find((call) => call.node === node)?.fn.body.inputs[index];
-    return inner === undefined || leadsElsewhere(inner, c);
-  });
 
 /**
  * Calls `use` with a merged file, or with a copy beside it that claims an IR version which ONNX Runtime loads, where
@@ -236,7 +119,7 @@ async function loadable<T>(
 async function verified(
   packageDir: string,
   manifest: Manifest,
-  { layers: adapter, saved }: { readonly layers: Adapter; readonly saved: Saved },
+  { layers: adapter, saved }: { readonly layers: MergedLayers; readonly saved: SavedValues },
   file: string,
   warnings: string[],
   most: number,

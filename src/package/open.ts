@@ -12,9 +12,21 @@ import {
   readManifest,
 } from '../formats/manifest.ts';
 import type { Model } from '../graph/model.ts';
+import { sameBytes } from '../graph/sameContent.ts';
 import { chunks, rounded } from '../graph/tensor.ts';
 import { absentData, fileSource, type Parsed, parseFile, parseSource } from '../parser/index.ts';
-import { type Candidate, findCandidates, findParameters, type Parameter } from '../passes/index.ts';
+import {
+  type Candidate,
+  findCandidates,
+  findExistingLora,
+  findParameters,
+  type JoinedCopy,
+  joinCopies,
+  type LiftedLora,
+  liftLora,
+  namedCopies,
+  type Parameter,
+} from '../passes/index.ts';
 
 /** A compiled package. */
 export interface OpenedPackage {
@@ -27,9 +39,11 @@ export async function openPackage(dir: string): Promise<OpenedPackage> {
   return { dir, manifest: readManifest(dir) };
 }
 
-/** An ONNX file, or the source inside a package. */
-export function openModel(file: string): Parsed {
-  return existsSync(join(file, manifestName)) ? openSource(file, readManifest(file)) : parseFile(file);
+/** An ONNX file, or the source inside a package, with the copies of weights that its manifest lists. */
+export function openModel(file: string): Parsed & { readonly copies?: NonNullable<Manifest['copies']> } {
+  if (!existsSync(join(file, manifestName))) return parseFile(file);
+  const manifest = readManifest(file);
+  return { ...openSource(file, manifest), copies: manifest.copies ?? [] };
 }
 
 /**
@@ -104,27 +118,20 @@ export function checkRounded(packageDir: string, manifest: Manifest, model: Mode
   }
 }
 
-/** Whether two lists of pieces are the same bytes, however they are split. */
-function sameBytes(a: Iterable<Uint8Array>, b: Iterable<Uint8Array>): boolean {
-  const [left, right] = [a[Symbol.iterator](), b[Symbol.iterator]()];
-  let [x, y] = [new Uint8Array(), new Uint8Array()];
-  for (;;) {
-    for (let next = x.length > 0 ? undefined : left.next(); next?.done === false && x.length === 0; next = left.next())
-      x = next.value.slice();
-    for (
-      let next = y.length > 0 ? undefined : right.next();
-      next?.done === false && y.length === 0;
-      next = right.next()
-    )
-      y = next.value.slice();
-    const n = Math.min(x.length, y.length);
-    if (n === 0) return x.length === y.length;
-    if (Buffer.compare(x.subarray(0, n), y.subarray(0, n)) !== 0) return false;
-    [x, y] = [x.subarray(n), y.subarray(n)];
-  }
+/** Changes the source of a package as its compile did before the layers were found. In place. */
+export function likeCompile(
+  model: Model,
+  { copies = [], lora }: Manifest,
+): { readonly copies: readonly JoinedCopy[]; readonly lifted: readonly LiftedLora[] } {
+  const joined = joinCopies(model, namedCopies(model, copies));
+  const lifted = lora.existing?.use === 'train' ? liftLora(model, findExistingLora(model).branches) : [];
+  return { copies: joined, lifted };
 }
 
-/** The weights of a package's layers in its source, in the order of the manifest. Errors: BAD_PACKAGE. */
+/**
+ * The weights of a package's layers in its source after `likeCompile`, in the order of the manifest. Errors:
+ * BAD_PACKAGE.
+ */
 export function packageCandidates(model: Model, manifest: Manifest): { layer: ManifestLayer; candidate: Candidate }[] {
   const { candidates } = findCandidates(model, new Set(manifest.layers.map((l) => l.path)));
   const byPath = new Map(candidates.map((c) => [c.path, c]));

@@ -8,6 +8,7 @@ import { peftFiles, readPeft } from '../adapter/index.ts';
 import { checkFileTarget, createFile } from '../emit/index.ts';
 import { adapterMismatch, badOption } from '../errors.ts';
 import { writeFileAtomic } from '../formats/files.ts';
+import { peftParameter, peftPath } from '../formats/manifest.ts';
 import { writeNpz } from '../formats/npz.ts';
 import type { Combination } from '../graph/choices/package.ts';
 import { sizeOf } from '../graph/layers.ts';
@@ -27,14 +28,15 @@ import {
 import { adapterParams, peftContent } from './adapters.ts';
 import { storedValues } from './modulesToSave.ts';
 import { stateVector } from './stateVector.ts';
+import { checkTrainable } from './trainable.ts';
 
 /** Adapters of a run are PEFT directories; its initial adapter may have any format. */
 const peftAnd = (combination?: Combination): AdapterFormat => ({
-  read: (manifest, adapter) => adapterParams('', manifest, { adapter, combination }),
+  read: (manifest, adapter, directory) => adapterParams(directory, manifest, { adapter, combination }),
   readExact(manifest, directory) {
     const { tensors, saved } = readPeft(directory, manifest.lora.init);
     const layers = manifest.layers.map((layer) => {
-      const tensor = tensors.get(layer.path);
+      const tensor = tensors.get(peftPath(layer));
       if (tensor?.A.length !== sizeOf(layer.A.shape) || tensor.B.length !== sizeOf(layer.B.shape)) {
         throw adapterMismatch(`layer "${layer.path}" is missing in the adapter or has another shape`, directory);
       }
@@ -43,7 +45,7 @@ const peftAnd = (combination?: Combination): AdapterFormat => ({
       return [layer, tensor] as const;
     });
     const whole = (manifest.saved ?? []).map((s) => {
-      const tensor = saved.get(s.parameter);
+      const tensor = saved.get(peftParameter(s));
       if (tensor === undefined) throw adapterMismatch(`"${s.parameter}" is missing in the adapter`, directory);
       return [s, storedValues(s, tensor, directory)] as const;
     });
@@ -70,10 +72,11 @@ export interface TrainOptions extends Omit<RunOptions, 'out'> {
 
 /**
  * Trains an adapter of a package in a run folder: log, checkpoints, final adapter. Errors: TARGET_EXISTS, RUN_LOCKED,
- * BAD_CHECKPOINT, BAD_DATA, BAD_OPTION, NON_FINITE, and those of Trainer.open.
+ * BAD_CHECKPOINT, BAD_DATA, BAD_OPTION, NON_FINITE, LOSS_UNREACHED, and those of Trainer.open.
  */
-export function train(directory: string, options: TrainOptions): Promise<TrainResult> {
+export async function train(directory: string, options: TrainOptions): Promise<TrainResult> {
   const out = options.out ?? `${basename(resolve(directory)).replace(/\.lora$/, '')}.run`;
+  checkTrainable(directory);
   return trainRun(directory, { ...options, out }, peft);
 }
 

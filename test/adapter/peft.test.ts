@@ -128,6 +128,7 @@ describe('reading', () => {
       useDora: false,
       modulesToSave: [],
       saved: new Map(),
+      copies: new Map(),
     });
     expect(readPeft(directory('{"peft_type": "LORA"}', {}))).toMatchObject({ rank: 8, alpha: 8 });
   });
@@ -201,15 +202,31 @@ describe('reading', () => {
   });
 
   it('passes over fields that say nothing', () => {
-    const config = { modules_to_save: [], layer_replication: null, use_dora: false, bias: 'none', unknown_field: 1 };
+    const config = { modules_to_save: [], layer_replication: null, use_dora: false, bias: 'none', unknown_field: null };
     expect(readPeft(directory({ ...config, init_lora_weights: 'gaussian' })).tensors.size).toBe(1);
+  });
+
+  it('refuses an unknown field that says something', () => {
+    expect(() => readPeft(directory({ unknown_field: 1 }))).toThrow(
+      expect.toSatisfy(coded('ADAPTER_UNSUPPORTED', 'unknown_field')),
+    );
   });
 
   const prefix = 'base_model.model.';
   it.each([
+    ['m.fc.base_layer.bias', 'm.fc.bias'],
+    ['m.fc.base_layer.weight', 'm.fc.weight'],
+    ['m.fc.original_module.weight', 'm.fc.weight'],
+    ['head.weight', 'head.weight'],
+  ])('reads %s as a copy of the base', (key, parameter) => {
+    const { copies } = readPeft(directory({}, { ...pair, [prefix + key]: matrix(2, 2) }));
+    expect([...copies.keys()]).toEqual([parameter]);
+    copies.get(parameter)?.open((read) => expect(read(1, 2)).toMatchObject({ dtype: 'F32', shape: [2] }));
+  });
+
+  it.each([
     ['m.fc.lora_B.bias', { ...matrix(2, 1), shape: [2] }, 'lora_bias'],
-    ['m.fc.base_layer.bias', { ...matrix(2, 1), shape: [2] }, 'bias'],
-    ['head.weight', matrix(2, 2), 'modules_to_save'],
+    ['m.fc.bias', { ...matrix(2, 1), shape: [2] }, 'bias'],
     ['emb.token_adapter.trainable_tokens_delta', matrix(2, 2), 'trainable_token_indices'],
   ])('refuses the key %s', (key, tensor, feature) => {
     expect(() => readPeft(directory({}, { [prefix + key]: tensor }))).toThrow(
@@ -225,7 +242,7 @@ describe('reading', () => {
     ['a fractional rank', { r: 1.5 }, undefined, '"r"'],
     ['a rank of zero', { rank_pattern: { a: 0 } }, undefined, 'rank_pattern.a'],
     ['another rank than the config', { r: 3 }, undefined, 'rank 2'],
-    ['an unknown key', {}, { 'fc.lora_A.weight': matrix(2, 3) }, 'fc.lora_A.weight'],
+    ['an unknown key', {}, { [`${prefix}fc.lora_A`]: matrix(2, 3) }, 'fc.lora_A'],
     ['A without B', {}, { [`${prefix}m.lora_A.weight`]: matrix(2, 3) }, 'no lora_B'],
     [
       'two adapters',

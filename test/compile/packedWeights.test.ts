@@ -152,7 +152,9 @@ describe('a packed weight', () => {
     writeFileSync(one, encodeModel(parseText(wrapped)));
     const adapter = join(scratch, 'three.lora', 'adapter');
     const { manifest } = await compile(one, { out, adapter, emit: ['model'] });
-    expect(manifest.layers.map((l) => l.path)).toEqual(usual.map((n) => `model.enc.self.${n}`));
+    expect(manifest.layers.map((l) => [l.path, l.peft])).toEqual(
+      decoder.map((n) => [`model.enc.self.${n}`, `enc.self.${n}`]),
+    );
   });
 
   it('stays exact beside rounded ones, with A and B', async () => {

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { zipSync } from 'fflate';
 import { describe, expect, it } from 'vitest';
-import { encodeNpy, parseNpy } from '../../src/formats/npy.ts';
+import { encodeNpy, parseNpy, parseNpyTexts } from '../../src/formats/npy.ts';
 import { encodeNpz, npzNames, parseNpz, readNpz, writeNpz } from '../../src/formats/npz.ts';
 import { bytesOf, elements, isRawDtype, type RawTensor, rawDtypes, toFloat32 } from '../../src/formats/rawTensor.ts';
 import { coded } from '../support/coded.ts';
@@ -65,6 +65,27 @@ describe('npy', () => {
   });
 
   const dict = (descr: string, shape: string) => `{'descr': ${descr}, 'fortran_order': False, 'shape': ${shape}}`;
+  it('reads strings of either byte order, in C order', () => {
+    const units = (texts: readonly string[], big: boolean): Uint8Array => {
+      const bytes = Buffer.alloc(texts.length * 8);
+      for (const [i, text] of texts.entries())
+        for (const [k, sign] of [...text].entries())
+          if (big) bytes.writeUInt32BE(sign.codePointAt(0) ?? 0, 8 * i + 4 * k);
+          else bytes.writeUInt32LE(sign.codePointAt(0) ?? 0, 8 * i + 4 * k);
+      return new Uint8Array(bytes);
+    };
+    const texts = ['a', 'b\u00e9', '', '\u{1f600}'];
+    for (const [order, big] of [
+      ['<', false],
+      ['>', true],
+    ] as const)
+      expect(parseNpyTexts(npy(dict(`'${order}U2'`, '(4,)'), units(texts, big)), 'x')).toEqual({ shape: [4], texts });
+    expect(parseNpyTexts(npy(dict("'|S2'", '(2,)'), Buffer.from('ab\u0063\0')), 'x')?.texts).toEqual(['ab', 'c']);
+    expect(parseNpyTexts(npy(dict("'<f4'", '(1,)'), f4(1)), 'x')).toBeUndefined();
+    const short = () => parseNpyTexts(npy(dict("'<U2'", '(3,)'), units(texts, false)), 'array "x"');
+    expect(short).toThrow(expect.toSatisfy(coded('BAD_DATA', 'array "x"', '32 bytes')));
+  });
+
   it.each([
     ['no magic', new Uint8Array(20), 'not in .npy format'],
     ['nothing', new Uint8Array(), 'not in .npy format'],
@@ -73,7 +94,7 @@ describe('npy', () => {
     ['objects', npy(dict("'|O'", '(1,)'), f4(1)), '|O'],
     ['strings', npy(dict("'<U3'", '(1,)'), f4(1)), '<U3'],
     ['complex numbers', npy(dict("'<c8'", '(1,)'), f4(1)), '<c8'],
-    ['structured types', npy(dict("[('a', '<f4')]", '(1,)'), f4(1)), 'malformed'],
+    ['structured types', npy(dict("[('a', '<f4')]", '(1,)'), f4(1)), 'several fields'],
     ['negative sizes', npy(dict("'<f4'", '(-1,)'), f4(1)), 'malformed'],
     ['too few elements', npy(dict("'<f4'", '(3,)'), f4(1)), '4 bytes'],
     ['too many elements', npy(dict("'<f4'", '()'), f4(1, 2)), '8 bytes'],

@@ -7,10 +7,12 @@ import * as contribFused from './contribFused.rows.ts';
 import * as contribNorm from './contribNorm.rows.ts';
 import * as conv from './conv.rows.ts';
 import * as elementwise from './elementwise.rows.ts';
+import * as experts from './experts.rows.ts';
 import * as indexing from './indexing.rows.ts';
 import * as layout from './layout.rows.ts';
 import * as linear from './linear.rows.ts';
 import * as losses from './losses.rows.ts';
+import * as ml from './ml.rows.ts';
 import * as norm from './norm.rows.ts';
 import * as pool from './pool.rows.ts';
 import * as recurrent from './recurrent.rows.ts';
@@ -18,6 +20,7 @@ import * as reduce from './reduce.rows.ts';
 import * as sampling from './sampling.rows.ts';
 import * as signal from './signal.rows.ts';
 import * as spatial from './spatial.rows.ts';
+import * as stateful from './stateful.rows.ts';
 
 export const tables: readonly Table[] = [
   elementwise,
@@ -36,7 +39,10 @@ export const tables: readonly Table[] = [
   attention,
   contribAttention,
   contribFused,
+  experts,
+  stateful,
   losses,
+  ml,
 ];
 
 export const allRows: readonly Case[] = tables.flatMap(completeRows);

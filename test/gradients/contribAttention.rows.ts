@@ -80,6 +80,21 @@ const rotary: readonly Case[] = [
   r([f([2, 4, 3, 6]), at, table(2), table(2)], { num_heads: 4, rotary_embedding_dim: 4 }),
 ].map((c) => ({ ...c, linear: true }));
 
+const m = row('com.microsoft.MRotaryEmbedding', { mrope_section: [2, 1, 1], num_heads: 3 });
+/** Time, height and width of each token. */
+const streams = int64([0, 2, 2, 5, 1, 2, 1, 1, 3, 0, 4, 2, 7, 0, 1, 6, 5, 3], [3, 2, 3]);
+const multimodal: readonly Case[] = [
+  m([f([2, 3, 24]), streams, table(4), table(4)]),
+  m([f([2, 3, 24]), streams, table(4), table(4)], { mrope_layout: 1 }),
+  m([f([2, 3, 24]), streams, table(4), table(4)], { mrope_section: [1, 2, 1], interleaved: 1 }),
+  m([f([2, 3, 48]), streams, table(6), table(6)], {
+    mrope_section: [2, 2, 2],
+    mrope_layout: 1,
+    rotary_embedding_dim: 12,
+  }),
+  m([f([2, 3, 3, 8]), streams, table(4), table(4)], {}, { is: 'heads apart' }),
+].map((c) => ({ ...c, linear: true }));
+
 // ---------------------------------------------------------------- GroupQueryAttention
 
 const gqa = row('com.microsoft.GroupQueryAttention', { num_heads: 4, kv_num_heads: 2 });
@@ -134,10 +149,11 @@ const groupQuery: readonly Case[] = [
   gqa([...step, old(6), old(6), int32([4, 2]), int32([5], [])], {}, { ...all, is: 'past with room' }),
 ];
 
-export const rows: readonly Case[] = [...multiHead, ...rotary, ...groupQuery];
+export const rows: readonly Case[] = [...multiHead, ...rotary, ...multimodal, ...groupQuery];
 
 /** What the tests would make for every operator, and cannot for these. */
 export const exceptions: Exceptions = {
+  'com.microsoft.MRotaryEmbedding': { empty: 'the batch is the second axis of its positions' },
   'com.microsoft.GroupQueryAttention': {
     random: 'a compile fixes its lengths and caches, so the source computes something else',
   },

@@ -5,6 +5,7 @@ import { Graph, Value } from '../../src/graph/model.ts';
 import { inferNode } from '../../src/passes/shapes/index.ts';
 import { bodyOf, type Extra, expectSame } from '../support/gradients/decompositions.ts';
 import {
+  type Arg,
   argumentsOf,
   type Case,
   checkGraph,
@@ -12,6 +13,7 @@ import {
   distinct,
   f,
   feedsOf,
+  fixed,
   k,
   type Mode,
   modes,
@@ -41,6 +43,22 @@ const shares = (g: Builder, x: Value, bias: Value, axes: readonly number[]): Val
   const e = g.Exp(g.Add(x, bias));
   return g.Div(e, g.ReduceSum(e, g.ints(axes), { keepdims: 1 }));
 };
+
+/** swiglu of interleaved gates and linear parts, which the kernel has, from weights and biases with one after the other. */
+const interleaved = (
+  g: Builder,
+  [x, logits, w, b, ...rest]: readonly (Value | undefined)[],
+  attrs: object = {},
+): Value => {
+  const rows = g.ints([0, 4, 1, 5, 2, 6, 3, 7]);
+  const by = (v: Value | undefined): Value | undefined => v && g.Gather(v, rows, { axis: 1 });
+  const form = { activation_type: 'swiglu', swiglu_fusion: 1, ...routing, ...attrs };
+  return contributed(g, 'MoE', [x, logits, by(w), by(b), ...rest], form);
+};
+const routing = { k: 2, normalize_routing_weights: 1 };
+const half = (shape: readonly number[]): Arg => fixed(shape, (next) => next() - 0.5);
+const tokens = [f([2, 3, 8]), f([6, 3], distinct)] as const;
+const down = [half([3, 8, 4]), half([3, 8])] as const;
 
 const two = { num_heads: 2 };
 const attention = { op: 'com.microsoft.MultiHeadAttention', attrs: two } as const;
@@ -100,6 +118,23 @@ const forms: readonly Unexecuted[] = [
     in: [f([2, 2, 3, 4]), f([1, 2, 3, 4])],
     plain: (g, [x = missing, bias = missing]) => shares(g, x, bias, [2, 3]),
   },
+  {
+    op: 'com.microsoft.MoE',
+    attrs: { ...routing, activation_type: 'swiglu', swiglu_fusion: 2, activation_alpha: 1.7, activation_beta: 1 },
+    is: 'gates before linear parts',
+    in: [...tokens, half([3, 8, 8]), half([3, 8]), ...down],
+    plain: (g, inputs) => interleaved(g, inputs, { activation_alpha: 1.7, activation_beta: 1 }),
+  },
+  ...['swiglu', 'silu'].map(
+    (activation_type): Unexecuted => ({
+      op: 'com.microsoft.MoE',
+      attrs: { ...routing, activation_type },
+      is: 'a third projection',
+      in: [...tokens, half([3, 4, 8]), half([3, 4]), ...down, half([3, 4, 8]), half([3, 4])],
+      plain: (g, [x, logits, w1 = missing, b1 = missing, w2, b2, w3 = missing, b3 = missing]) =>
+        interleaved(g, [x, logits, g.Concat([w1, w3], { axis: 1 }), g.Concat([b1, b3], { axis: 1 }), w2, b2]),
+    }),
+  ),
   {
     // The kernel leaves out what the standard adds to the deviation, which only one this small shows.
     op: 'MeanVarianceNormalization',

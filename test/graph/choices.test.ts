@@ -13,7 +13,7 @@ import {
 } from '../../src/graph/choices/losses.ts';
 import { coded } from '../support/coded.ts';
 
-const values = { classAxis: -1, ignoreIndex: 0, labelSmoothing: 0.1, classWeights: [1, 2] };
+const values = { classAxis: -1, ignoreIndex: 0, labelSmoothing: 0.1, classWeights: [1, 2], labels: ['a', 'b'] };
 const given: Readonly<Record<string, unknown>> = {
   ...values,
   ...Object.fromEntries(lossParamNames.map((name) => [name, lossesWith(name)[0]?.param.default])),

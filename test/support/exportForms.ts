@@ -2,6 +2,8 @@
 import { Tensor } from 'onnxruntime-node';
 import { expect } from 'vitest';
 import { compileModel, select } from '../../src/compile/compileModel.ts';
+import { treatExistingLora } from '../../src/compile/existingLora.ts';
+import { chooseModulesToSave } from '../../src/compile/modulesToSave.ts';
 import { type CompileOptions, resolveOptions } from '../../src/compile/options.ts';
 import { factorShapes, layerOp, rankAxes, sizeOf } from '../../src/graph/layers.ts';
 import type { Model } from '../../src/graph/model.ts';
@@ -43,7 +45,11 @@ interface Served {
 export function servedGraph(text: string, options: CompileOptions, form: ExportForm, onPass?: OnPass): Served {
   const model = parseText(text);
   const random = stream(3, 'served');
-  const { chosen } = select(model, findCandidates(model), resolveOptions(options), undefined);
+  const resolved = resolveOptions(options);
+  const found = findCandidates(model);
+  const existing = treatExistingLora(model, resolved);
+  const whole = chooseModulesToSave(model, found.candidates, resolved, undefined, existing);
+  const { chosen } = select(model, found, resolved, undefined, whole, existing);
   const trained = chosen.map(({ candidate, layer, A }) => {
     const { rank, out } = layer;
     const B = tensorOf(

@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import type { CompileResult } from '../../index.ts';
-import { boundLines, dataLine, lengthsLine, precisionLine } from '../boundText.ts';
+import { batchLine, boundLines, dataLine, existingLine, labelsLine, lengthsLine, precisionLine } from '../boundText.ts';
 import { command } from '../command.ts';
 import { compileOptions, libraryOptions } from '../compileOptions.ts';
 import { bytes, count, percent, plural, table } from '../format.ts';
@@ -16,7 +16,7 @@ export const compileCommand = command({
     const result = await compile(model, libraryOptions(options));
     for (const warning of result.warnings) out.warn(warning);
     const { dir, manifest, warnings, files, timings } = result;
-    const text = summary(model, result, options.dryRun === true);
+    const text = summary(model, result, options.labels === undefined, options.dryRun === true);
     out.result(timings === undefined ? text : `${text}\n\n${timingTable(timings)}`, {
       dir,
       dryRun: options.dryRun === true,
@@ -38,21 +38,27 @@ function optimizeLater(): void {
   if (process.versions.v8.startsWith('11.')) setFlagsFromString('--interrupt-budget=600000');
 }
 
-function summary(model: string, { dir, manifest, files }: CompileResult, dryRun: boolean): string {
-  const { counts, layers, skipped, loss, optimizer, lora } = manifest;
+function summary(model: string, { dir, manifest, files }: CompileResult, isConfig: boolean, dryRun: boolean): string {
+  const { counts, layers, skipped, loss, optimizer, lora, labels } = manifest;
   const ranks = [...new Set(layers.map((l) => l.rank))];
   const reasons = new Map<string, number>();
   for (const { reason } of skipped) {
     const kind = reason.slice(reason.indexOf(': ') + 1).trim();
     reasons.set(kind, (reasons.get(kind) ?? 0) + 1);
   }
-  const data = dataLine(manifest);
+  const [data, rows] = [dataLine(manifest), batchLine(manifest)];
   const lines = [
     `${model}: ${plural(counts.layers, 'layer')} adapted, rank ${ranks.join(', ')}, scaling ${lora.scaling}`,
     `  trainable   ${count(counts.trainable)} of ${count(counts.total)} parameters (${percent(counts.trainable, counts.total)})`,
+    ...(lora.existing === undefined
+      ? []
+      : [`  existing    ${existingLine(lora.existing)}; --existing-lora changes it`]),
     ...(loss === undefined
       ? []
       : [`  loss        ${loss.kind} on "${loss.tensor}" (${loss.chosen}); --loss and --loss-output change it`]),
+    ...(loss?.labels === undefined ? [] : [`  labels      ${loss.labels}`]),
+    ...(labels?.names === undefined ? [] : [`  names       ${labelsLine(labels.names, isConfig)}`]),
+    ...(rows === undefined ? [] : [`  batch       ${rows}`]),
     ...(manifest.fixed === undefined ? [] : [`  lengths     ${lengthsLine(manifest.fixed)}`]),
     ...(manifest.precision === undefined ? [] : [`  precision   ${precisionLine(manifest.precision)}`]),
     ...boundLines(manifest.bound).map((line, i) => `  ${i === 0 ? 'bound     ' : '          '}  ${line}`),

@@ -8,7 +8,8 @@ export const evalCommand = command({
   options: { ...packageArgument, ...dataOptions, ...adapterOptions, ...runtimeOptions },
   async run({ package: directory, ...options }, out) {
     const { evaluate } = await import('../../index.ts');
-    const { provider, ...found } = await evaluate(directory, options);
+    const { provider, ...found } = await evaluate(directory, { ...options, onNotice: out.note });
+    for (const warning of found.warnings ?? []) out.warn(warning);
     const { loss, examples } = found;
     const parts = [`loss ${short(loss)}`, ...metricsText(found), `${plural(examples, 'example')} on ${provider}`];
     out.result(parts.join(', '), { ...found, provider });

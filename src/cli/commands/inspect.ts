@@ -1,5 +1,5 @@
 import type { InspectedGradient, InspectedMemory, Inspection } from '../../index.ts';
-import { boundLines, precisionLine } from '../boundText.ts';
+import { boundLines, existingLine, precisionLine } from '../boundText.ts';
 import { command } from '../command.ts';
 import { compileOptions, libraryOptions, selectionOptions } from '../compileOptions.ts';
 import { bytes, count, percent, plural, table } from '../format.ts';
@@ -34,8 +34,21 @@ export const inspectCommand = command({
 });
 
 function page(found: Inspection): string {
-  const { file, opset, irVersion, layers, skipped, loss, bound, precision, totals, gradient, nearMisses, memory } =
-    found;
+  const {
+    file,
+    opset,
+    irVersion,
+    layers,
+    skipped,
+    loss,
+    bound,
+    precision,
+    totals,
+    gradient,
+    nearMisses,
+    memory,
+    existing,
+  } = found;
   const head = ['path', 'operator', 'weight', 'layout', 'in x out', 'rank', 'parameters', 'name from', 'adapted'];
   const rows = layers.map((l) => [
     l.path,
@@ -62,11 +75,13 @@ function page(found: Inspection): string {
           ),
         ]),
     `${count(totals.chosen)} of ${plural(totals.layers, 'layer')} adapted, ${count(totals.trainable)} of ${count(totals.total)} parameters trainable${share}`,
+    ...(existing === undefined ? [] : [`existing: ${existingLine(existing)}`]),
     ...(precision === undefined ? [] : [`precision: ${precisionLine(precision)}`]),
     ...boundLines(bound).map((line) => `bound: ${line}`),
     'kind' in loss
-      ? `loss: ${loss.kind} on "${loss.tensor}" of output "${loss.output}" (${loss.reason})`
+      ? `loss: ${loss.kind} on "${loss.tensor}" of output "${loss.output}" (${loss.reason}); --loss and --loss-output change it`
       : `loss: none (${loss.reason})`,
+    ...('labels' in loss && loss.labels !== undefined ? [`labels: ${loss.labels}`] : []),
     ...(gradient === undefined ? [] : gradientLines(gradient)),
     ...(nearMisses === undefined ? [] : nearMissLines(nearMisses)),
     ...(memory === undefined ? [] : memoryLines(memory)),
@@ -84,7 +99,7 @@ const ways = {
 function gradientLines({ operators, nodes, blocked, unreached }: InspectedGradient): string[] {
   const passed = nodes.filter((n) => n.by === 'rule' || n.by === 'decomposition').length;
   return [
-    `gradients: ${plural(passed, 'node')} differentiated, ${count(nodes.length - passed - blocked.length)} stopped, ${count(blocked.length)} blocked`,
+    `gradients: ${plural(passed, 'node')} differentiated, ${count(nodes.filter((n) => n.by === 'stopped').length)} stopped, ${count(blocked.length)} blocked`,
     ...(operators.length === 0
       ? []
       : [

@@ -8,8 +8,8 @@ export const predictCommand = command({
   options: { ...packageArgument, ...dataOptions, ...adapterOptions, ...outputFile, ...runtimeOptions },
   async run({ package: directory, ...options }, out) {
     const { predict } = await import('../../index.ts');
-    const result = await predict(directory, options);
-    if (result.leftOut.length > 0) out.warn(`left out, not one entry per row: ${result.leftOut.join(', ')}`);
+    const result = await predict(directory, { ...options, onNotice: out.note });
+    if (result.leftOut.length > 0) out.warn(`left out, text or not one entry per row: ${result.leftOut.join(', ')}`);
     const { file, rows, outputs, provider } = result;
     out.result(`wrote ${file}: ${outputs.join(', ')} for ${plural(rows, 'row')}, on ${provider}`, result);
     return 0;

@@ -36,7 +36,7 @@ const trainOptions = {
   resume: flag({ describe: 'continue from the last checkpoint of the run folder' }),
   force: flag({ describe: 'replace an existing run folder' }),
   ...runtimeOptions,
-} satisfies Readonly<Record<Exclude<keyof TrainOptions, 'signal' | 'onEvent'>, z.ZodType>>;
+} satisfies Readonly<Record<Exclude<keyof TrainOptions, 'signal' | 'onEvent' | 'onNotice'>, z.ZodType>>;
 
 export const trainCommand = command({
   usage: 'train <package>',

@@ -12,6 +12,13 @@ export const scalings = {
 } as const satisfies Readonly<Record<string, Choice & { factor(alpha: number, rank: number): number }>>;
 export type Scaling = keyof typeof scalings;
 
+/** The use of LoRA branches that the model already has. */
+export const existingLoras = {
+  train: { help: 'its A and B are trained on, as PEFT does with is_trainable' },
+  keep: { help: 'it stays as it is, and new branches are trained beside it' },
+  refuse: { help: 'an error' },
+} as const satisfies Readonly<Record<string, Choice>>;
+
 export interface Init extends Choice {
   /** Neither A nor B is zero: not for convolutions, and not beside an adapter to start from. */
   readonly setsBoth?: true;

@@ -22,8 +22,8 @@ export interface Loss extends Choice {
    * tokens.
    */
   readonly shift?: true;
-  /** Operators whose input the loss is attached to where the output is theirs: it takes scores, not probabilities. */
-  readonly behind?: readonly ('Softmax' | 'LogSoftmax' | 'Sigmoid')[];
+  /** It takes logits: on an output that is a probability, it is attached to what that is computed from. */
+  readonly logits?: true;
   /** Labels of float type are shares from 0 to 1. */
   readonly share?: true;
   /** The metrics that an evaluation computes in addition to the loss. */
@@ -37,8 +37,15 @@ export interface Loss extends Choice {
 export const lossOptions = {
   classAxis: { default: -1, help: 'axis of the classes in the logits' },
   ignoreIndex: { default: -100, help: 'label that does not count' },
-  labelSmoothing: { default: 0, help: 'share of the target spread over all classes, 0 to 1' },
-  classWeights: { default: undefined, help: 'JSON file with one weight per class' },
+  labelSmoothing: { default: 0, help: 'share of the target spread over all classes (bce: over 0 and 1), 0 to 1' },
+  classWeights: {
+    default: undefined,
+    help: 'JSON file with one weight per class (bce: of the label 1, one for all or per column)',
+  },
+  labels: {
+    default: undefined,
+    help: "the model's classes: their number, their names as A,B,C, a .txt file (a name a line) or a .json file (a list or id2label)",
+  },
 } as const satisfies Readonly<Record<string, Choice & { readonly default: number | undefined }>>;
 export type LossOption = keyof typeof lossOptions;
 
@@ -47,16 +54,16 @@ const rows = {
     help: 'class labels: -log softmax at the label, as torch.nn.functional.cross_entropy',
     labels: 'int64',
     over: 'classes',
-    behind: ['Softmax', 'LogSoftmax'],
+    logits: true,
     metrics: 'classes',
-    takes: ['classAxis', 'ignoreIndex', 'labelSmoothing', 'classWeights'],
+    takes: ['classAxis', 'ignoreIndex', 'labelSmoothing', 'classWeights', 'labels'],
   },
   'causal-lm': {
     help: 'cross-entropy of logits [N, S, C] with the next token of each position',
     labels: 'int64',
     over: 'classes',
     shift: true,
-    behind: ['Softmax', 'LogSoftmax'],
+    logits: true,
     metrics: 'tokens',
     takes: ['classAxis', 'ignoreIndex', 'labelSmoothing', 'classWeights'],
   },
@@ -85,25 +92,25 @@ const rows = {
     help: 'labels 0 to 1: binary cross-entropy of logits, as BCEWithLogitsLoss',
     labels: 'float32',
     over: 'elements',
-    behind: ['Sigmoid'],
+    logits: true,
     share: true,
     metrics: 'binary',
-    takes: [],
+    takes: ['labelSmoothing', 'classWeights'],
   },
   focal: {
     help: 'class labels: -(1 - p)^gamma log p, cross-entropy with less weight on what is right already',
     labels: 'int64',
     over: 'classes',
-    behind: ['Softmax', 'LogSoftmax'],
+    logits: true,
     metrics: 'classes',
-    takes: ['classAxis', 'ignoreIndex', 'classWeights'],
+    takes: ['classAxis', 'ignoreIndex', 'classWeights', 'labels'],
     params: { gamma: { default: 2, min: 0, help: 'focusing exponent; 0 is plain cross-entropy' } },
   },
   'sigmoid-focal': {
     help: 'labels 0 to 1: focal loss of logits, as torchvision.ops.sigmoid_focal_loss',
     labels: 'float32',
     over: 'elements',
-    behind: ['Sigmoid'],
+    logits: true,
     share: true,
     metrics: 'binary',
     takes: [],

@@ -8,6 +8,8 @@ const sequence = 'where its content is known before the model runs';
  * `com.microsoft.BiasAdd`.
  */
 export const pending: ReadonlyMap<string, string> = new Map([
+  ['ai.onnx.ml.SVMClassifier', 'a machine of support vectors is a model of its own'],
+  ['ai.onnx.ml.SVMRegressor', 'a machine of support vectors is a model of its own'],
   ['com.microsoft.BiasAdd', 'of CUDA only'],
   ['com.microsoft.BiasSplitGelu', 'of CUDA only'],
   ['com.microsoft.GatherBlockQuantized', 'a packed table is data'],

@@ -39,7 +39,7 @@ const formulas = {
 } satisfies Record<LossKind, LossFormula>;
 
 /**
- * Builds the loss on `choice.tensor`. The label input is named `labelName`. Throws BAD_LOSS if shapes do not allow it.
+ * Builds the loss on `choice.tensor`, or on what `choice.build` makes. The label input is named `labelName`. Throws BAD_LOSS if shapes do not allow it.
  */
 export function attachLoss(
   g: Builder,
@@ -51,6 +51,13 @@ export function attachLoss(
   const { kind } = choice;
   const params = lossParamsOf(kind, options.params);
   return g.within({ origin: 'loss', rule: `loss/${kind}` }, () =>
-    formulas[kind](g, { choice, options, params, labelName, target }),
+    formulas[kind](g, { choice: { ...choice, tensor: computedOn(g, choice) }, options, params, labelName, target }),
   );
+}
+
+/** The value that the loss is computed on, with the shape that the labels follow. */
+function computedOn(g: Builder, { tensor, value = tensor, build }: ChosenLoss): Value {
+  const made = build?.(g) ?? tensor;
+  if (made.shape === undefined && value.shape !== undefined) made.type = tensorType(made.dtype, value.shape);
+  return made;
 }

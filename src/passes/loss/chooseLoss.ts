@@ -1,22 +1,46 @@
 /** Chooses the loss of a model: the rules of `--loss auto`, each with a sentence for the user. */
-import { badLoss, didYouMean, notTaken } from '../../errors.ts';
+import { badLoss, didYouMean, lossUnreached, notTaken } from '../../errors.ts';
 import { type LossKind, losses, takersOf } from '../../graph/choices/losses.ts';
 import { layerOp } from '../../graph/layers.ts';
 import { type Graph, type Node, producersOf, type Value } from '../../graph/model.ts';
-import { attrsOf } from '../../graph/operators.ts';
-import { isFloat } from '../../graph/tensor.ts';
 import { isAdapted } from '../dialect/adapted.ts';
 import { isJoined } from '../dialect/joined.ts';
+import { scoresBehind, scoresOutput } from './hardOutputs.ts';
+import { leftOut, leftOutWarning } from './leftOut.ts';
+import { type LossForm, lossOfProbability, placement } from './placement.ts';
+import type { Build } from './probabilities.ts';
+import { type SequenceLoss, sequenceLoss, type TokenLabels } from './sequenceLogits.ts';
+import { classAxisOf } from './spatialLogits.ts';
 
 export interface ChosenLoss {
   readonly kind: LossKind;
   /** The graph's output. */
   readonly output: Value;
-  /** The value that the loss is attached to: the output, or the input of a final Softmax, Sigmoid or ArgMax. */
+  /** The value that the loss is attached to: the output, or the input of a Softmax, Sigmoid or ArgMax before it. */
   readonly tensor: Value;
   readonly classAxis: number;
   /** The reason, for the user. */
   readonly reason: string;
+  /** The value whose shape the labels follow; absent: `tensor`. */
+  readonly value?: Value;
+  /** Makes the value that the loss is computed on out of values before the output; absent: `tensor` itself. */
+  readonly build?: Build | undefined;
+  /** The meaning of that value; absent: logits, or numbers. */
+  readonly form?: LossForm;
+  /** Elements of the output above it are the prediction 1, for binary labels. */
+  readonly threshold?: number;
+  /** Doubts about the choice, for the user. */
+  readonly warnings?: readonly string[];
+  /** For logits of tokens: the input with the tokens, and what the labels are. */
+  readonly tokens?: { readonly input: string; readonly labels: Exclude<TokenLabels, 'classes'> };
+}
+
+/** The facts about the graph when a loss is chosen for the first time. */
+export interface ChoiceContext {
+  /** The values that layers reach through differentiable operators. */
+  readonly reached: ReadonlySet<Value>;
+  /** The source has a key/value cache. */
+  readonly cached: boolean;
 }
 
 export interface LossChoiceOptions {
@@ -36,30 +60,88 @@ export function refuseOthers(kind: LossKind, given: readonly string[], why?: str
 
 /**
  * The loss of a graph whose layers are Adapted nodes, or sums with lowered branches. The shapes must have been
- * inferred. Throws BAD_LOSS if no float output depends on a layer, or the requested output does not exist; BAD_OPTION
- * for an option that the loss does not take.
+ * inferred. Throws BAD_LOSS if no float output depends on a layer, or the requested output does not exist;
+ * LOSS_UNREACHED if one depends on layers through operators without a derivative only; BAD_OPTION for an option that
+ * the loss does not take. Without `context` the loss was chosen before, and only its place is looked for.
  */
-export function chooseLoss(graph: Graph, options: LossChoiceOptions): ChosenLoss {
-  const chosen = lossFor(graph, options);
+export function chooseLoss(graph: Graph, options: LossChoiceOptions, context?: ChoiceContext): ChosenLoss {
+  const { output, value } = lossPlace(graph, options, context?.reached);
+  const chosen =
+    options.loss === 'auto'
+      ? automatic(graph, output, value, options, context)
+      : explicit(options.loss, output, value, options.classAxis, axisGiven(options));
   refuseOthers(chosen.kind, options.given ?? [], chosen.reason);
-  return chosen;
+  if (context === undefined) return chosen;
+  const others = options.lossOutput === undefined ? leftOut(graph, output, chosen.tensor, context.reached) : [];
+  const { tokens, warning } = tokensFor(graph, chosen, context);
+  const warnings = [...(chosen.warnings ?? []), warning, leftOutWarning(output.name, others)];
+  return { ...chosen, ...(tokens === undefined ? {} : { tokens }), warnings: warnings.filter((w) => w !== undefined) };
 }
 
-function lossFor(graph: Graph, options: LossChoiceOptions): ChosenLoss {
-  const candidates = options.lossOutput === undefined ? graph.outputs : [named(graph, options.lossOutput)];
+/** The kind of labels of a loss over tokens, also where the loss was requested. */
+function tokensFor(
+  graph: Graph,
+  { kind, tensor, tokens }: ChosenLoss,
+  { cached }: ChoiceContext,
+): Pick<ChosenLoss, 'tokens'> & { readonly warning?: string } {
+  if (tokens !== undefined) return { tokens };
+  const found = losses[kind].over === 'classes' ? sequenceLoss(graph, tensor, cached) : undefined;
+  if (found === undefined || found.labels === 'classes') return {};
+  const { tokens: input, labels, why } = found;
+  if (losses[kind].shift !== true) return { tokens: { input, labels: labels === 'tokens' ? 'next' : labels } };
+  const warning = `the loss ${kind} was requested, but "${tensor.name}" ${why}`;
+  return { tokens: { input, labels: 'tokens' }, ...(labels === 'masked' ? { warning } : {}) };
+}
+
+/** The output that the loss is put on, and the float value that it is computed from. */
+function lossPlace(
+  graph: Graph,
+  { lossOutput }: LossChoiceOptions,
+  reached: ReadonlySet<Value> | undefined,
+): { output: Value; value: Value } {
+  const candidates = lossOutput === undefined ? graph.outputs : [named(graph, lossOutput)];
   const adapted = new Set([...graph.allNodes()].filter((n) => n.layer !== undefined || isJoined(n)));
-  const hit = candidates
-    .map((o) => ({ output: o, value: throughIntegers(o) }))
-    .find(({ value }) => value !== undefined && dependsOn(value, adapted));
-  if (hit?.value === undefined)
-    throw badLoss(
-      options.lossOutput === undefined
-        ? 'no floating-point output of the model depends on an adapted layer'
-        : `output "${options.lossOutput}" does not depend on an adapted layer, or is not floating point`,
-    );
-  const { output, value } = hit;
+  const places = candidates.flatMap((output) => {
+    const value = scoresBehind(output, (v) => dependsOn(v, adapted));
+    return value !== undefined && dependsOn(value, adapted) ? [{ output, value }] : [];
+  });
+  const hit = places.find(({ value }) => reached === undefined || reached.has(value));
+  if (hit !== undefined) {
+    // The scores behind a predicted class may be an output too.
+    const scores = lossOutput === undefined && hit.output !== hit.value ? scoresOutput(graph, hit.value) : undefined;
+    return scores === undefined ? hit : { output: scores, value: scores };
+  }
+  const [first] = places;
+  if (first !== undefined && reached !== undefined) throw unreached(graph, first.output, reached);
+  throw badLoss(
+    lossOutput === undefined
+      ? 'no floating-point output of the model depends on an adapted layer'
+      : `output "${lossOutput}" does not depend on an adapted layer, or is not floating point`,
+  );
+}
+
+function unreached(graph: Graph, output: Value, reached: ReadonlySet<Value>): Error {
+  const names = graph.outputs.filter((o) => {
+    const value = scoresBehind(o, () => true);
+    return value !== undefined && reached.has(value);
+  });
+  const others =
+    names.length === 0
+      ? 'no output of the model is reached through differentiable operators, so export it with its scores as an output'
+      : `reached through differentiable operators: ${names.map((o) => `"${o.name}"`).join(', ')}`;
+  return lossUnreached(`output "${output.name}" depends on layers, but no gradient of it reaches one; ${others}`);
+}
+
+const axisGiven = ({ given }: LossChoiceOptions): boolean => given?.includes('classAxis') === true;
+
+function automatic(
+  graph: Graph,
+  output: Value,
+  value: Value,
+  options: LossChoiceOptions,
+  context: ChoiceContext | undefined,
+): ChosenLoss {
   const prefix = value === output ? '' : `behind ${output.producer?.op ?? 'an integer output'}, `;
-  if (options.loss !== 'auto') return explicit(options.loss, output, value, options.classAxis);
   const pick = (kind: LossKind, tensor: Value, why: string, classAxis = options.classAxis): ChosenLoss => ({
     kind,
     output,
@@ -69,36 +151,59 @@ function lossFor(graph: Graph, options: LossChoiceOptions): ChosenLoss {
   });
   const shape = value.shape;
   if (shape?.length === 0) return pick('output', value, `output "${output.name}" is a scalar, so it is the loss`);
-  const from = throughIdentity(value).producer;
-  const source = from?.inputs[0];
-  if (from !== undefined && source !== undefined && from.domain === '') {
-    if (from.op === 'Softmax' || from.op === 'LogSoftmax')
-      return pick(
-        'cross-entropy',
-        source,
-        `"${value.name}" comes from ${from.op}, so cross-entropy on what goes into it`,
-        attrsOf(from, 'Softmax').axis,
-      );
-    if (from.op === 'Sigmoid')
-      return pick('bce', source, `"${value.name}" comes from Sigmoid, so binary cross-entropy on what goes into it`);
+  const probability = lossOfProbability(value);
+  if (probability !== undefined) {
+    const { kind, classAxis = options.classAxis, why } = probability;
+    const isGiven = axisGiven(options);
+    const chosen = explicit(kind, output, value, isGiven ? options.classAxis : classAxis, isGiven);
+    return { ...chosen, reason: `auto: ${prefix}${why}` };
   }
   const classes = shape?.at(-1);
   const several = classes === undefined || classes === null || typeof classes === 'string' || classes > 1;
-  if (/logit/i.test(value.name) && (shape?.length === 2 || shape?.length === 3) && several) {
-    const table = shape.length === 3 ? languageModel(graph, value) : undefined;
-    if (table !== undefined)
-      return pick(
-        'causal-lm',
-        value,
-        `"${value.name}" has one row per token of "input_ids" and as many columns as "${table}" has rows`,
-        -1,
-      );
-    return pick('cross-entropy', value, `"${value.name}" is named like logits, ${shapeText(value)}`);
+  const isLogits = /logit/i.test(value.name) || /logit/i.test(output.name);
+  if (shape?.length === 3 && several && (isLogits || fromLayer(value))) {
+    const found = sequenceLoss(graph, value, context?.cached === true);
+    if (found !== undefined) return ofTokens(found, pick, value);
   }
+  if (isLogits && (shape?.length === 2 || shape?.length === 3) && several)
+    return pick('cross-entropy', value, `"${value.name}" is named like logits, ${shapeText(value)}`);
+  if (isLogits && shape !== undefined && shape.length > 3) return ofPixels(value, options, pick);
+  const vector = noClasses.find((n) => n.names.test(value.name))?.what;
+  if (vector !== undefined)
+    return pick('mse', value, `"${value.name}" (${shapeText(value)}) is named like ${vector}, not like classes`);
   if (shape?.length === 2 && typeof classes === 'number' && classes > 1 && fromLayer(value))
     return pick('cross-entropy', value, `"${value.name}" is ${shapeText(value)} and comes from a weighted layer`);
   return pick('mse', value, `"${value.name}" (${shapeText(value)}) looks like neither logits nor probabilities`);
 }
+
+type Picker = (kind: LossKind, tensor: Value, why: string, classAxis?: number) => ChosenLoss;
+
+function ofTokens({ tokens, labels, why, warning }: SequenceLoss, pick: Picker, value: Value): ChosenLoss {
+  return {
+    ...pick(labels === 'tokens' ? 'causal-lm' : 'cross-entropy', value, `"${value.name}" ${why}`, -1),
+    ...(labels === 'classes' ? {} : { tokens: { input: tokens, labels } }),
+    ...(warning === undefined ? {} : { warnings: [warning] }),
+  };
+}
+
+/** Logits [batch, classes, height, width]: a segmentation; with one class each element is a binary one. */
+function ofPixels(value: Value, { given = [], classAxis }: LossChoiceOptions, pick: Picker): ChosenLoss {
+  const axis = given.includes('classAxis') ? classAxis : classAxisOf(value);
+  const name = `"${value.name}" is named like logits, ${shapeText(value)}`;
+  return value.shape?.at(axis) === 1
+    ? pick('bce', value, `${name}, with one class per position`)
+    : pick('cross-entropy', value, `${name}, with the classes on axis ${axis}: a segmentation`, axis);
+}
+
+/** Names of outputs that are vectors to compare with, and have no classes. */
+const noClasses = [
+  {
+    names:
+      /(^|[^a-z])([a-z]*embed(s|ding|dings)?|(last_)?hidden_states?|pooler_output|pooled(_output)?|features?|latents?|representations?)$/i,
+    what: 'an embedding',
+  },
+  { names: /(^|[^a-z])(b?box(es)?|coord(s|inates)?|offsets?|landmarks?|keypoints?)$/i, what: 'coordinates' },
+];
 
 const shapeText = (v: Value): string =>
   v.shape === undefined ? 'of unknown rank' : `[${v.shape.map((d) => d ?? '?').join(', ')}]`;
@@ -110,54 +215,18 @@ function named(graph: Graph, name: string): Value {
   throw badLoss(`there is no output "${name}"${didYouMean(name, names) || `; the outputs are ${names.join(', ')}`}`);
 }
 
-/** A requested loss: on the raw scores if the output is a probability of them. */
-function explicit(kind: LossKind, output: Value, value: Value, classAxis: number): ChosenLoss {
-  const from = throughIdentity(value).producer;
-  const source = from?.inputs[0];
-  const asked = { kind, output, classAxis, reason: 'as requested' };
-  const isBehind = from?.domain === '' && losses[kind].behind?.some((op) => op === from.op) === true;
-  return isBehind && source !== undefined
-    ? { ...asked, tensor: source, reason: `as requested, on the input of ${from.op}` }
-    : { ...asked, tensor: value };
+/** A requested loss: on the logits if the output is a probability of them. */
+function explicit(kind: LossKind, output: Value, value: Value, classAxis: number, isGiven: boolean): ChosenLoss {
+  const { where, ...placed } = placement(kind, value, classAxis, isGiven);
+  return { kind, output, value, ...placed, reason: where === '' ? 'as requested' : `as requested, ${where}` };
 }
 
-/** The float value from which an integer output, such as that of ArgMax, is computed. */
-function throughIntegers(output: Value): Value | undefined {
-  let at: Value | undefined = output;
-  const seen = new Set<Value>();
-  while (at !== undefined && !seen.has(at)) {
-    seen.add(at);
-    if (at.dtype === undefined || isFloat(at.dtype)) return at;
-    const producer: Node | undefined = at.producer;
-    if (
-      producer === undefined ||
-      ![
-        'ArgMax',
-        'ArgMin',
-        'TopK',
-        'Cast',
-        'Identity',
-        'Squeeze',
-        'Unsqueeze',
-        'Reshape',
-        'Hardmax',
-        'Greater',
-        'GreaterOrEqual',
-        'Less',
-        'Round',
-        'Flatten',
-      ].includes(producer.op)
-    )
-      return undefined;
-    at = producer.inputs[0];
-  }
-  return undefined;
-}
-
+/** The value before copies of it, and before a quantization that is undone at once. */
 function throughIdentity(v: Value): Value {
-  let at = v;
-  while (at.producer?.op === 'Identity' && at.producer.inputs[0] !== undefined) at = at.producer.inputs[0];
-  return at;
+  const [source] = v.producer?.inputs ?? [];
+  const isQuantized = v.producer?.op === 'DequantizeLinear' && source?.producer?.op === 'QuantizeLinear';
+  const before = isQuantized ? source.producer?.inputs[0] : v.producer?.op === 'Identity' ? source : undefined;
+  return before === undefined ? v : throughIdentity(before);
 }
 
 function dependsOn(value: Value, adapted: ReadonlySet<Node>): boolean {
@@ -188,34 +257,3 @@ const isProduct = (node: Node): boolean =>
   isAdapted(node) ||
   ['MatMul', 'Gemm'].includes(node.op) ||
   (node.layer !== undefined && layerOp(node.layer.op).form === 'linear');
-
-/** The embedding table that input_ids reads, if logits [N, S, C] have its S and its height C. */
-function languageModel(graph: Graph, logits: Value): string | undefined {
-  const ids = graph.inputs.find((v) => v.name === 'input_ids');
-  const [, length] = ids?.shape ?? [];
-  if (ids === undefined || length === undefined || length === null) return undefined;
-  const [, steps, classes] = logits.shape ?? [];
-  if (steps !== length) return undefined;
-  for (const { node } of readers(ids)) {
-    const table = node.op === 'Gather' ? tableBehind(node.inputs[0]) : undefined;
-    if (table?.tensor?.dims[0] === classes) return table?.name;
-  }
-  return undefined;
-}
-
-/** The stored tensor of a table, before casts. */
-function tableBehind(value: Value | undefined): Value | undefined {
-  let at = value;
-  while (at?.producer !== undefined && ['Cast', 'Identity', 'DequantizeLinear'].includes(at.producer.op))
-    at = at.producer.inputs[0];
-  return at;
-}
-
-/** Uses of a value, also after casts and reshapes of it. */
-function readers(value: Value): { node: Node }[] {
-  return [...value.uses].flatMap((u) =>
-    ['Cast', 'Identity', 'Reshape', 'Unsqueeze', 'Squeeze'].includes(u.node.op) && u.node.outputs[0] !== undefined
-      ? readers(u.node.outputs[0])
-      : [{ node: u.node }],
-  );
-}

@@ -31,16 +31,17 @@ export const focal: ClassFormula = (g, { nll, rowWeight, oneLess, sum, total, pa
 
 /** alpha_t·q^gamma·bce with q = y·(1-p) + (1-y)·p and alpha_t = alpha·y + (1-alpha)·(1-y), as torchvision has it. */
 export const sigmoidFocal: ElementFormula = (g, e) => {
-  const { z, labels: y, counted, one } = e;
+  const { z, labels: y, counted, one, isProbability } = e;
   const { gamma = 2, focalAlpha = 0.25 } = e.params;
   const [bce, slope] = binaryCrossEntropy(g, e);
-  const [p, miss] = [g.Sigmoid(z), g.Sigmoid(g.Neg(z))];
+  const [p, miss] = isProbability ? [z, g.Sub(one, z)] : [g.Sigmoid(z), g.Sigmoid(g.Neg(z))];
   const mix = (ofOne: Value, ofZero: Value): Value => g.Add(g.Mul(y, ofOne), g.Mul(g.Sub(one, y), ofZero));
   const q = mix(miss, p);
   const focus = power(g, q, gamma);
   const factor = focalAlpha < 0 ? focus : g.Mul(mix(g.float(focalAlpha), g.float(1 - focalAlpha)), focus);
-  // dq/dz = (1 - 2y)·p·(1-p).
-  const dq = g.Mul(g.Sub(one, g.Mul(y, g.float(2))), g.Mul(p, miss));
+  // dq/dz = (1 - 2y)·p·(1-p), dq/dp = 1 - 2y.
+  const rises = g.Sub(one, g.Mul(y, g.float(2)));
+  const dq = isProbability ? rises : g.Mul(rises, g.Mul(p, miss));
   const rise = overMissed(g, g.Mul(g.Mul(bce, dq), g.float(gamma)), q);
   return [counted(g.Mul(factor, bce)), counted(g.Mul(factor, g.Add(slope, rise)))];
 };

@@ -93,28 +93,48 @@ export const overClasses =
     const weight = g.ReduceSum(rowWeight, undefined, { keepdims: 0 });
     const total = g.Where(g.Equal(weight, g.float(0)), g.float(1), weight);
 
-    // exp is p times sum. With LogSoftmax, which WebGPU lacks, the matrix is passed over twice instead of four times.
-    const fused = takesFused(site.target);
-    const lastAxis = g.ints([1]);
-    const shift = fused ? g.LogSoftmax(z, { axis: 1 }) : g.Sub(z, g.ReduceMax(z, lastAxis, { keepdims: 1 }));
-    const exp = g.Exp(shift);
-    const sum = fused ? undefined : g.ReduceSum(exp, lastAxis, { keepdims: 1 });
-    const logSum = sum === undefined ? undefined : g.Log(sum);
-    const picked = g.GatherElements(shift, index, { axis: 1 });
-    const nll = logSum === undefined ? g.Neg(picked) : g.Sub(logSum, picked);
-    const less = g.Sub(g.GatherElements(exp, index, { axis: 1 }), sum ?? g.float(1));
-    const oneLess = g.ScatterElements(exp, index, less, { axis: 1 });
-    const terms = { ...rows, weights, rowWeight, total, shift, exp, sum, logSum, nll, oneLess, options, params };
+    const terms = { ...rows, ...distribution(g, site, z, index), weights, rowWeight, total, options, params };
     const [rowLoss, dz] = formula(g, terms);
     const loss = g.Div(g.ReduceSum(rowLoss, undefined, { keepdims: 0 }), total);
     return { loss, weight, labels, seed: [choice.tensor, back(dz)] };
   };
 
+type Distribution = Pick<ClassTerms, 'shift' | 'exp' | 'sum' | 'logSum' | 'nll' | 'oneLess'>;
+
+/** The distribution over the classes of each row. */
+function distribution(g: Builder, { choice, target }: LossSite, z: Value, index: Value): Distribution {
+  if (choice.form === 'log-probabilities' || choice.form === 'probabilities') return given(g, z, index);
+  // exp is p times sum. With LogSoftmax, which WebGPU lacks, the matrix is passed over twice instead of four times.
+  const fused = takesFused(target);
+  const lastAxis = g.ints([1]);
+  const shift = fused ? g.LogSoftmax(z, { axis: 1 }) : g.Sub(z, g.ReduceMax(z, lastAxis, { keepdims: 1 }));
+  const exp = g.Exp(shift);
+  const sum = fused ? undefined : g.ReduceSum(exp, lastAxis, { keepdims: 1 });
+  const logSum = sum === undefined ? undefined : g.Log(sum);
+  const picked = g.GatherElements(shift, index, { axis: 1 });
+  const nll = logSum === undefined ? g.Neg(picked) : g.Sub(logSum, picked);
+  const less = g.Sub(g.GatherElements(exp, index, { axis: 1 }), sum ?? g.float(1));
+  const oneLess = g.ScatterElements(exp, index, less, { axis: 1 });
+  return { shift, exp, sum, logSum, nll, oneLess };
+}
+
+/**
+ * The distribution whose logarithms z are, as torch.nn.functional.nll_loss takes them: the loss does not normalize them,
+ * so its derivative has no term in p.
+ */
+function given(g: Builder, z: Value, index: Value): Distribution {
+  const exp = g.Mul(g.Exp(z), g.float(0));
+  const picked = g.GatherElements(z, index, { axis: 1 });
+  const less = g.Sub(g.GatherElements(exp, index, { axis: 1 }), g.float(1));
+  const oneLess = g.ScatterElements(exp, index, less, { axis: 1 });
+  return { shift: z, exp, sum: undefined, logSum: undefined, nll: g.Neg(picked), oneLess };
+}
+
 function rowsOf(
   g: Builder,
   { choice, options, labelName }: LossSite,
 ): ClassRows & { readonly labels: Value; readonly back: (v: Value) => Value } {
-  const { tensor, kind } = choice;
+  const { tensor, kind, form } = choice;
   const shift = losses[kind].shift === true;
   const tools = gradTools(g, (v): never => {
     throw badLoss(`${kind} needs the rank of "${v.name}", which is not known`);
@@ -135,7 +155,9 @@ function rowsOf(
   const wide = front.dtype === 'float32' ? front : g.Cast(front, { to: 1 });
   const width =
     typeof classes === 'number' ? g.ints([-1, classes]) : g.Concat([g.ints([-1]), tools.dim(front, -1)], { axis: 0 });
-  const z = rank === 2 ? wide : g.Reshape(wide, width);
+  const matrix = rank === 2 ? wide : g.Reshape(wide, width);
+  const isProbability = form === 'probabilities';
+  const z = isProbability ? g.Max([g.Log(g.Max([matrix, g.float(0)])), g.float(-100)]) : matrix;
 
   // Labels are shifted, not logits: those of position i are compared with label i + 1, the last position with none.
   const ignore = g.int(options.ignoreIndex);
@@ -148,7 +170,8 @@ function rowsOf(
   const valid = g.Not(g.Equal(flat, ignore));
   /** A value of z's shape in the shape of the logits. */
   const back = (v: Value): Value => {
-    const shaped = rank === 2 ? v : g.Reshape(v, tools.shapeOf(front));
+    const slope = isProbability ? g.Div(v, g.Max([matrix, g.float(1e-12)])) : v;
+    const shaped = rank === 2 ? slope : g.Reshape(slope, tools.shapeOf(front));
     return last ? shaped : g.Transpose(shaped, { perm: perm.map((_, i) => perm.indexOf(i)) });
   };
   return {

@@ -92,8 +92,19 @@ const cuda: Provider = {
     }),
   ],
   wrong: (node) => {
+    // Its gradient would read the integers in their order, in which they are stored only without prepacking.
+    if (node.domain === 'com.microsoft' && node.op === 'QMoE')
+      return attrsOf(node, 'com.microsoft.QMoE').weights_prepacked === 0
+        ? undefined
+        : 'its QMoE reads weights in a layout of its own unless the attribute weights_prepacked is 0';
     const type = node.inputs[0]?.dtype;
-    if (node.op !== 'ScatterND' || !reduces(node, 'ScatterND') || type === 'float32' || type === 'float16')
+    if (
+      node.domain !== '' ||
+      node.op !== 'ScatterND' ||
+      !reduces(node, 'ScatterND') ||
+      type === 'float32' ||
+      type === 'float16'
+    )
       return undefined;
     return `its ScatterND reduces float32 and float16 only, not ${type ?? 'this type'}`;
   },
@@ -155,9 +166,9 @@ export function providerGaps(model: Model, target: Target): string[] {
   const newer = (model.opsets.get('') ?? 0) >= 22;
   const found = new Set<string>();
   for (const node of model.graph.allNodes()) {
-    if (node.domain !== '') continue;
     const reason = wrong(node);
     if (reason !== undefined) throw providerGap(title, reason, { node: node.label });
+    if (node.domain !== '') continue;
     const lacking = provider.lacks.has(node.op) || (newer && lacksFrom22.has(node.op));
     if (lacking && !rewritten.has(node.op)) found.add(node.op);
   }

@@ -4,6 +4,7 @@
  */
 import type { Node, Value } from '../../graph/model.ts';
 import type { Part, Product } from '../dialect/layerKind.ts';
+import type { BuilderNames } from './builderNames.ts';
 import { moduleOfBias, type ParameterNames } from './parameterNames.ts';
 import { pythonList } from './pythonList.ts';
 import { pathOfScopes } from './torchScopes.ts';
@@ -26,15 +27,24 @@ interface Naming {
   readonly known?: Modules;
   /** The names of the file's parameters. */
   readonly names: ParameterNames;
+  readonly builder?: BuilderNames | undefined;
 }
 
 /**
  * The module path of a weight's reader: the first found of folded_from, initializer name, name_scopes, node name, any
  * other name. `preferNode`: the node's own name first, because several modules share the weight.
  */
-export function modulePath(product: Product, { preferNode = false, known, names }: Naming): ModulePath {
-  const { node, weight, part } = product;
-  if (part !== undefined) return partPath(product, part, known, names);
+export function modulePath(product: Product, naming: Naming): ModulePath {
+  const { part } = product;
+  if (part?.alias !== undefined) return partPath(product, part, naming.known, naming.names);
+  const { path, from } = wholePath(product, naming);
+  const own = part === undefined ? path : path.replace(/[^.]*$/, part.name);
+  return { path: naming.builder?.path(own) ?? own, from };
+}
+
+/** The path of the module with the whole weight, as the file has it. */
+export function wholePath(product: Product, { preferNode = false, names }: Naming): ModulePath {
+  const { node, weight } = product;
   const stored = weight.stored;
   const prefix = product.calls.flatMap((c) => scopesIn(c.node.name));
   // The initializer of a matrix that an embedding also reads is named after the embedding, so the node's name is
@@ -69,7 +79,7 @@ function partPath(
       path: fallback(product),
       from: 'fallback',
     };
-  const [usual, other] = [`${whole.path}.${name}`, `${whole.path}.${alias}`];
+  const [usual, other] = [`${whole.path}.${name}`, `${whole.path}.${alias ?? name}`];
   return { path: known?.has(other) === true && !known.has(usual) ? other : usual, from: whole.from };
 }
 
@@ -107,7 +117,7 @@ function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
   for (const v of values) {
     const list = pythonList(v.metadata.get('pkg.onnxscript.optimizer.folded_from'));
     const weight = list.find((s) => s.endsWith('.weight'));
-    if (weight !== undefined) return weight.slice(0, -'.weight'.length);
+    if (weight !== undefined) return dropWrapper(weight.slice(0, -'.weight'.length));
   }
   return undefined;
 }
@@ -118,7 +128,7 @@ function fromInitializer(name: string): string | undefined {
     /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight(?:_transposed|_quantized|_Bnb4|(?:_DQ)?_Q\d+)?$/.exec(
       name,
     );
-  return hit?.[1];
+  return dropWrapper(hit?.[1]);
 }
 
 /** The torch exporter's scopes: the last entry names the node itself or, in other writers, its module. */
@@ -128,6 +138,10 @@ function fromScopes(node: Node): string | undefined {
   const script = pythonList(node.metadata.get('pkg.onnxscript.name_scopes')).filter((s) => s !== '');
   return script.length === 0 ? undefined : dropWrapper(script.join('.'));
 }
+
+/** All modules that the exporter's metadata name as holding a node, the innermost first. */
+export const scopesOf = (node: Node): string[] =>
+  pythonList(node.metadata.get('pkg.torch.onnx.name_scopes')).slice(0, -1).reverse();
 
 /** `/model/layers.0/self_attn/q_proj/MatMul` -> model, layers.0, self_attn, q_proj. */
 function scopesIn(name: string): string[] {

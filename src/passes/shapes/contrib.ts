@@ -1,9 +1,9 @@
 /**
  * Contributed operators that ONNX Runtime's optimizer and quantizer produce, except those close to a standard operator.
  */
-import { broadcast, divExact } from './dims.ts';
+import { broadcast, divExact, mul } from './dims.ts';
 import { matmulShape } from './linear.ts';
-import { dimAt, intAttr, like, out, shapeRaw } from './rule.ts';
+import { dimAt, intAttr, like, out, shape, shapeRaw } from './rule.ts';
 
 // Quantized elementwise operators: each operand is followed by its scale and zero point, then those of the result.
 shapeRaw(['com.microsoft.QLinearAdd', 'com.microsoft.QLinearMul'], ({ inputs: [a, , , b] }) => [
@@ -35,4 +35,23 @@ shapeRaw('com.microsoft.GatherBlockQuantized', ({ node, inputs: [data, indices, 
   const packed = data?.dtype === 'uint8' ? 8 / intAttr(node, 'bits', 4) : 1;
   const last = dimAt(dims, -1);
   return [out(scales?.dtype, [...at, ...dims.slice(1, -1), typeof last === 'number' ? last * packed : null])];
+});
+
+// The state has the positions that the last tap reaches back over.
+shape('com.microsoft.CausalConvWithState', ({ inputs: [x, w, , past], attrs: { dilation } }) => {
+  const taps = dimAt(w?.shape, 2);
+  const carried = typeof taps === 'number' ? (taps - 1) * dilation : dimAt(past?.shape, 2);
+  return [like(x), out(x?.dtype, [dimAt(x?.shape, 0), dimAt(x?.shape, 1), carried])];
+});
+
+// Query heads may share a state, and states a query head.
+shape('com.microsoft.LinearAttention', ({ inputs: [q, , v], attrs }) => {
+  const { q_num_heads: heads, kv_num_heads: states } = attrs;
+  const size = divExact(dimAt(v?.shape, 2), states ?? null);
+  const count = heads === undefined || states === undefined ? null : Math.max(heads, states);
+  const [batch, steps] = [dimAt(q?.shape, 0), dimAt(q?.shape, 1)];
+  return [
+    out(q?.dtype, [batch, steps, mul(count, size)]),
+    out(q?.dtype, [batch, states ?? null, divExact(dimAt(q?.shape, 2), heads ?? null), size]),
+  ];
 });

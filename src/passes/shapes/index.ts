@@ -15,6 +15,7 @@ import './indexing.ts';
 import './kinds.ts';
 import './layout.ts';
 import './linear.ts';
+import './ml.ts';
 import './norm.ts';
 import './recurrent.ts';
 import './reduce.ts';

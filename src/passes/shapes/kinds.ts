@@ -1,7 +1,6 @@
 /** The rules of the shape kinds that rows of the operator tables name. */
-import { contrib } from '../../graph/contrib.ts';
 import type { OpRow, ShapeKind } from '../../graph/operatorRow.ts';
-import { attrsOf, operators } from '../../graph/operators.ts';
+import { attrsOf, operatorRows } from '../../graph/operators.ts';
 import { broadcast } from './dims.ts';
 import { matmulShape } from './linear.ts';
 import { like, out, type Rule, shapeRaw } from './rule.ts';
@@ -16,5 +15,5 @@ const kinds: { readonly [K in ShapeKind]: Rule } = {
   conv: ({ node, inputs: [x, w] }) => [conv(x?.dtype ?? w?.dtype, x, w, attrsOf(node, 'Conv'))],
 };
 
-for (const [key, row] of Object.entries<OpRow>({ ...operators, ...contrib }))
+for (const [key, row] of Object.entries<OpRow>(operatorRows))
   if (row.shape !== undefined) shapeRaw(key, kinds[row.shape]);

@@ -6,6 +6,7 @@ import { type Builder, createBuilder } from '../../graph/builder.ts';
 import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel } from '../../graph/clone.ts';
 import { type Graph, tensorType, Value } from '../../graph/model.ts';
+import { opKey } from '../../graph/operators.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import { asType } from '../common/computeType.ts';
 import type { PassContext } from '../common/pass.ts';
@@ -111,7 +112,10 @@ export const forwardInputs = (f: Forward): Value[] => [
 export const lossName = (p: Prepared): string =>
   losses[p.choice.kind].over === 'caller' ? p.choice.output : p.names.loss;
 
-/** eval.onnx: `loss`, `weight`, and the model's outputs under their own names. */
+/**
+ * eval.onnx: `loss`, `weight`, and the model's outputs under their own names. A ZipMap, whose maps JavaScript cannot read,
+ * is left out: its output is the tensor that it makes maps of.
+ */
 export function evaluate(c: ForwardContext): void {
   const { prepared: p, g } = c;
   const { graph } = c.model;
@@ -123,11 +127,17 @@ export function evaluate(c: ForwardContext): void {
   setOutputs(graph, [...results, ...own.filter((o) => !results.includes(o)).map((o) => readable(g, o))]);
 }
 
-/** Casts a bfloat16 output, which JavaScript cannot read. */
+/** Casts a bfloat16 output, which JavaScript cannot read, and replaces the maps of a ZipMap by their numbers. */
 function readable(g: Builder, v: Value): Value {
-  if (v.dtype !== 'bfloat16') return v;
-  const wide = g.Cast(v, { to: 1 });
-  wide.name = v.name;
-  v.name = `${v.name}.bfloat16`;
-  return wide;
+  const zipped =
+    v.producer !== undefined && opKey(v.producer) === 'ai.onnx.ml.ZipMap' ? v.producer.inputs[0] : undefined;
+  if (zipped !== undefined) return renamed(v, g.Identity(zipped), 'map');
+  return v.dtype === 'bfloat16' ? renamed(v, g.Cast(v, { to: 1 }), 'bfloat16') : v;
+}
+
+/** `made` under the name of an output. */
+function renamed(v: Value, made: Value, suffix: string): Value {
+  made.name = v.name;
+  v.name = `${v.name}.${suffix}`;
+  return made;
 }

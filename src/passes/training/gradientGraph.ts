@@ -1,4 +1,5 @@
 /** The gradient of the loss with respect to the flat state, and the graph's interface. */
+import { lossUnreached } from '../../errors.ts';
 import { tensorType, Value } from '../../graph/model.ts';
 import { gradients } from '../autodiff/index.ts';
 import { asType } from '../common/computeType.ts';
@@ -33,6 +34,7 @@ export function differentiate(c: ForwardContext): void {
     return at.dtype === undefined ? g.CastLike(scaled, at) : asType(g, scaled, at.dtype);
   });
   const found = gradients({ g, seeds: [[at, seed]], wrt: [...f.tensors.values()] });
+  if (found.size === 0) throw lossUnreached(`the loss on output "${p.choice.output}" has no gradient for any layer`);
   const byName = new Map(
     [...f.tensors].flatMap(([name, v]) => (found.has(v) ? [[name, found.get(v) ?? v] as const] : [])),
   );

@@ -1,6 +1,6 @@
 /** Every operator in the tables, and how a compile treats it: the source of docs/reference/operators.md. */
 import { contrib } from '../../graph/contrib.ts';
-import { operators } from '../../graph/operators.ts';
+import { operatorRows } from '../../graph/operators.ts';
 import { gradientState, pending, renamed, stopReason } from '../autodiff/index.ts';
 import { ruleKeys } from '../autodiff/rules.ts';
 import { internalDomain } from '../common/internalDomain.ts';
@@ -22,13 +22,7 @@ export interface OperatorState {
 
 /** All operators, sorted by domain and name: the registered ones, which include all of the standard domain. */
 export function operatorStates(): OperatorState[] {
-  const keys = new Set([
-    ...Object.keys(operators),
-    ...Object.keys(contrib),
-    ...ruleKeys(),
-    ...shapeRuleKeys(),
-    ...pending.keys(),
-  ]);
+  const keys = new Set([...Object.keys(operatorRows), ...ruleKeys(), ...shapeRuleKeys(), ...pending.keys()]);
   return [...keys]
     .map((key): OperatorState => {
       const dot = key.lastIndexOf('.');

@@ -4,10 +4,12 @@
  *
  * Longer than 300 lines because all passes should be readable in order in one place.
  */
+
 import { createBuilder } from '../../graph/builder.ts';
 import type { AdapterInputs } from '../../graph/choices/package.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import type { Tensor } from '../../graph/tensor.ts';
+import { writtenIrVersion } from '../../graph/versions.ts';
 import { adapt } from '../adapt/adapt.ts';
 import { type Saved, trainModulesToSave } from '../adapt/modulesToSave.ts';
 import { subtractInitial } from '../adapt/residualWeights.ts';
@@ -15,6 +17,7 @@ import { absorbBiases } from '../canonicalize/absorbBiases.ts';
 import { canonicalize } from '../canonicalize/adaptedForm.ts';
 import { compactGelu } from '../canonicalize/gelu.ts';
 import { groupHeads } from '../canonicalize/groupedHeads.ts';
+import { plainGroupedQueries } from '../canonicalize/groupedQueries.ts';
 import { joinLayers } from '../canonicalize/joined.ts';
 import { compactNorms } from '../canonicalize/norms.ts';
 import { compactSilu } from '../canonicalize/silu.ts';
@@ -125,7 +128,7 @@ const lowerBranches: Pass<PassContext> = {
   run: ({ model }) => {
     lowerModelGraph(model);
     // Initializers that are not inputs exist since IR 4.
-    model.irVersion = Math.max(model.irVersion, 4);
+    model.irVersion = writtenIrVersion(model.irVersion, 4);
   },
 };
 
@@ -206,6 +209,13 @@ export const canonicalization: Stage<PrepareContext> = {
       run: ({ model }) => {
         hoistWeights(model.graph);
         inferShapes(model.graph);
+      },
+    },
+    {
+      name: 'grouped-queries',
+      why: 'ONNX Runtime refuses or cannot run some forms of GroupQueryAttention without a cache; runs before types, because its nodes may need other ones',
+      run: (c) => {
+        plainGroupedQueries(c.model.graph, builderOf(c));
       },
     },
     {

@@ -3,18 +3,22 @@
  */
 import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel } from '../../graph/clone.ts';
-import type { Model } from '../../graph/model.ts';
+import type { Model, Value } from '../../graph/model.ts';
 import { runStage } from '../common/pass.ts';
 import { isDropout } from '../dialect/dropout.ts';
 import { type ChosenLoss, chooseLoss } from '../loss/chooseLoss.ts';
+import { classLabels } from '../loss/hardOutputs.ts';
 import { needsLossScale } from '../loss/lossScale.ts';
 import { type Bindings, bindInputs } from '../normalize/bind/index.ts';
+import { cacheKind } from '../normalize/bind/names.ts';
 import { normalize } from '../normalize/index.ts';
 import { narrowsActivations } from '../precision/computesIn.ts';
+import { findBatchAxes } from './batchAxes.ts';
 import { buildGrad } from './build.ts';
 import { finalNames } from './names.ts';
 import { canonicalization, joining, type PrepareContext } from './pipeline.ts';
-import type { Prepared, TrainingOptions } from './prepared.ts';
+import type { Prepared, TrainingOptions, Unplaced } from './prepared.ts';
+import { reachedByLayers, unreachedFrom, unreachedWarning } from './reach.ts';
 import type { StateLayout } from './stateLayout.ts';
 
 /** `adapted` is not changed. Throws if normalization, shape inference or the loss does not allow training. */
@@ -24,11 +28,15 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   const { model, bindings } = normalizedFor(adapted, options, notes);
   const c: PrepareContext = { model, target, stored, dropout, misses, notes };
   runStage(canonicalization, c, onPass);
-  const chosen = chooseLoss(model.graph, options.choice);
+  const reached = reachedByLayers(model.graph, layout);
+  const cached = bindings.bound.some((b) => cacheKind(b.name) !== undefined);
+  const chosen = chooseLoss(model.graph, options.choice, { reached, cached });
+  const unreached = unreachedFrom(startOf(chosen), reached, layout);
+  const doubt = unreachedWarning(chosen.output.name, unreached, layout.slots.length);
   const names = finalNames(model, chosen);
   runStage(joining, c, onPass);
   let gradient: Model | undefined;
-  const prepared: Prepared = {
+  const unplaced: Unplaced = {
     model,
     gradient: () => (gradient ??= buildGrad(prepared)),
     layout,
@@ -36,7 +44,9 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
     options,
     bindings,
     notes: c.notes,
-    lossScaled: needsLossScale(model.graph, chosen.tensor, narrowsActivations(target)),
+    warnings: [...(chosen.warnings ?? []), ...(doubt === undefined ? [] : [doubt])],
+    unreached,
+    lossScaled: needsLossScale(model.graph, startOf(chosen), narrowsActivations(target)),
     seeded: [...model.graph.allNodes()].some(isDropout),
     choice: {
       kind: chosen.kind,
@@ -44,9 +54,15 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
       tensor: chosen.tensor.name,
       reason: chosen.reason,
       classAxis: chosen.classAxis,
+      shape: (chosen.value ?? chosen.tensor).shape,
+      dtype: chosen.tensor.dtype,
       classes: classesOf(chosen),
+      threshold: thresholdOf(chosen),
+      classLabels: losses[chosen.kind].over === 'classes' ? classLabels(chosen.output) : undefined,
+      tokens: chosen.tokens,
     },
   };
+  const prepared: Prepared = { ...unplaced, batch: findBatchAxes(unplaced) };
   return prepared;
 }
 
@@ -71,7 +87,16 @@ function normalizedFor(
   return { model, bindings };
 }
 
-function classesOf({ kind, tensor, classAxis }: ChosenLoss): number | undefined {
-  const count = losses[kind].over === 'classes' ? tensor.shape?.at(classAxis) : undefined;
+function classesOf({ kind, tensor, value = tensor, classAxis }: ChosenLoss): number | undefined {
+  const count = losses[kind].over === 'classes' ? value.shape?.at(classAxis) : undefined;
   return typeof count === 'number' && count > 0 ? count : undefined;
+}
+
+/** A value that all logits of the loss come before, of which there may be several. */
+const startOf = ({ tensor, value = tensor, build }: ChosenLoss): Value => (build === undefined ? tensor : value);
+
+/** The cut between binary predictions, unless the names of output and tensor imply it: 0 for logits, else 0.5. */
+function thresholdOf({ kind, output, tensor, threshold }: ChosenLoss): number | undefined {
+  const implied = output === tensor ? 0 : 0.5;
+  return losses[kind].metrics === 'binary' && threshold !== implied ? threshold : undefined;
 }

@@ -1,7 +1,8 @@
 /** The types shared by the builders of training graphs. */
 import type { TrainingGraph } from '../../graph/choices/compile.ts';
-import type { Model } from '../../graph/model.ts';
+import type { Dim, Model } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
+import type { DataType } from '../../graph/tensor.ts';
 import type { OnPass } from '../common/pass.ts';
 import type { NearMisses } from '../common/patternSearch.ts';
 import type { Target } from '../common/target.ts';
@@ -26,6 +27,8 @@ export interface TrainingOptions {
   readonly opset: number | undefined;
   /** Values of the model's inputs, in addition to those of caches. */
   readonly bind: Wanted;
+  /** The axis of rows by input, and of `labels`, as given by the user: a number or `none`. */
+  readonly batchAxis: Readonly<Record<string, string>>;
   /** The share of a branch's input that is dropped in training. */
   readonly dropout: number;
   /** Called after each pass. */
@@ -47,6 +50,12 @@ export interface Prepared {
   readonly bindings: Bindings;
   /** Operators that compute in another type than the model declares, with the reason: a sentence each. */
   readonly notes: readonly string[];
+  /** Doubts about the loss: a sentence each. */
+  readonly warnings: readonly string[];
+  /** Module paths of the layers, and modules_to_save weights, that no gradient of the loss reaches. */
+  readonly unreached: readonly string[];
+  /** The axes that count the rows of a batch. */
+  readonly batch: BatchAxes;
   /** Dims that are numbers here and open in the source. */
   readonly fixed?: Fixed;
   /** The gradient passes through float16: the graphs have a loss scale. */
@@ -61,10 +70,34 @@ export interface Prepared {
     readonly tensor: string;
     readonly reason: string;
     readonly classAxis: number;
+    /** The shape and type of the tensor. */
+    readonly shape: readonly Dim[] | undefined;
+    readonly dtype: DataType | undefined;
     /** The dim of that axis, if it is known. */
     readonly classes: number | undefined;
+    /** Elements of the output above it are the prediction 1, where `output` and `tensor` do not imply it. */
+    readonly threshold: number | undefined;
+    /** The numbers that the output has for the classes, if they are not 0, 1, 2, …; empty if they are not known. */
+    readonly classLabels: readonly number[] | undefined;
+    /** For logits of tokens: the input with the tokens, and what the labels are. */
+    readonly tokens: ChosenLoss['tokens'];
   };
 }
+
+/** An axis; null: the value has none, so it is the same for all rows of a batch. */
+export type BatchAxis = number | null;
+
+/** The axes that count the rows of a batch. */
+export interface BatchAxes {
+  /** Keys are names of the model's inputs. */
+  readonly inputs: ReadonlyMap<string, BatchAxis>;
+  readonly labels: BatchAxis;
+  /** The outputs of the model in which it is not the first axis. */
+  readonly outputs: ReadonlyMap<string, BatchAxis>;
+}
+
+/** A prepared graph before its batch axes are known. */
+export type Unplaced = Omit<Prepared, 'batch'>;
 
 /** The fixed dims of a training graph. */
 export interface Fixed extends FixedLengths {

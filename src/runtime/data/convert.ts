@@ -55,7 +55,7 @@ export function newArray(type: ElementType, length: number): NumericArray {
 export type FailAt = (reason: string, index?: number) => Error;
 
 /**
- * The values as elements of `type`. Booleans count as 0 and 1.
+ * The values as elements of `type`. Booleans count as 0 and 1, null as NaN in float types.
  * @param failAt makes the error for a value that is not a number, not an integer, out of range, or an integer beyond
  * 2^53 that JSON has already rounded.
  */
@@ -81,17 +81,17 @@ export function convert(type: ElementType, values: ArrayLike<unknown>, failAt: F
 function elementOf(type: ElementType, fail: (reason: string) => Error): (value: unknown) => number {
   switch (type) {
     case 'float64':
-      return (value) => number(value, fail);
+      return (value) => float(value, fail);
     case 'float32':
       return (value) => {
-        const exact = number(value, fail);
+        const exact = float(value, fail);
         if (Number.isFinite(exact) && !Number.isFinite(Math.fround(exact)))
           throw fail(`${exact} is out of range for float32`);
         return exact;
       };
     case 'float16':
       return (value) => {
-        const exact = number(value, fail);
+        const exact = float(value, fail);
         if (Number.isFinite(exact) && Math.abs(exact) >= 65520) throw fail(`${exact} is out of range for float16`);
         return numberToHalf(exact);
       };
@@ -112,6 +112,10 @@ function elementOf(type: ElementType, fail: (reason: string) => Error): (value: 
     }
   }
 }
+
+/** null is NaN in JSON and Parquet. */
+const float = (value: unknown, fail: (reason: string) => Error): number =>
+  value === null || value === undefined ? Number.NaN : number(value, fail);
 
 function number(value: unknown, fail: (reason: string) => Error): number {
   if (typeof value === 'number') return value;

@@ -3,30 +3,45 @@
  */
 
 import { createReadStream } from 'node:fs';
+import { Readable } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { badData } from '../../errors.ts';
-import { openReader } from '../../formats/files.ts';
-import { checkedValue, checkSymbols, type Dataset, type Field, type Row, type RowValue } from './dataset.ts';
+import { isMissing } from './cells.ts';
+import { type CellReader, cellReader, checkedText, csvForm } from './csvForm.ts';
+import {
+  checkedValue,
+  checkSymbols,
+  type DataOptions,
+  type Dataset,
+  type Field,
+  type Row,
+  type RowValue,
+} from './dataset.ts';
 import { type PackedRows, packedRows } from './packed.ts';
 import { type Placement, placementsOf } from './placement.ts';
+import { unnamedIndex } from './stray.ts';
 
 /** Reads and converts the whole file. Errors: FILE_NOT_FOUND; BAD_DATA, which names the line and the column. */
-export async function openCsv(file: string, fields: readonly Field[]): Promise<Dataset> {
-  openReader(file).close(); // throws for an invalid path; a stream would end the process
+export async function openCsv(file: string, fields: readonly Field[], options: DataOptions): Promise<Dataset> {
+  const form = csvForm(file, options.onNotice); // also throws for an invalid path; a stream would end the process
+  const cells = cellReader(file, form, options.onNotice);
   const source = createReadStream(file);
-  const parser = parse({ bom: true, info: true, skip_empty_lines: true, max_record_size: 2 ** 24 });
-  source.on('error', (error) => parser.destroy(error));
+  const { delimiter, from } = form;
+  const limits = { max_record_size: 2 ** 24 };
+  const parser = parse({ bom: true, info: true, skip_empty_lines: true, delimiter, from_line: from, ...limits });
+  const text = Readable.from(checkedText(source, file));
+  text.on('error', (error) => parser.destroy(error));
   let rows: PackedRows | undefined;
-  let header: readonly string[] | undefined;
-  let placements: readonly Placement[] = [];
+  let table: Table | undefined;
   try {
-    for await (const item of source.pipe(parser)) {
+    for await (const item of text.pipe(parser)) {
       const { record, info }: { record: readonly string[]; info: { lines: number } } = item;
-      if (header === undefined) {
-        header = record.map((name) => name.trim());
-        placements = placementsOf(header, fields, file);
+      if (table === undefined) {
+        const header = record.map((name) => name.trim());
+        const placements = placementsOf({ file, header, index: unnamedIndex(header) }, fields, options);
+        table = { file, header, placements, fields, cells };
         rows = packedRows(placements.map(({ field }) => field));
-      } else rows?.add(parseRow(record, info.lines, header, placements, fields, file));
+      } else rows?.add(parseRow(record, info.lines, table));
     }
   } catch (error) {
     if (error instanceof CsvError) throw badData(error.message, file);
@@ -35,28 +50,32 @@ export async function openCsv(file: string, fields: readonly Field[]): Promise<D
     source.destroy();
   }
   if (rows === undefined) throw badData('the file is empty; its first line must name the columns', file);
+  cells.finish();
   return rows.dataset(file, fields);
 }
 
-function parseRow(
-  record: readonly string[],
-  line: number,
-  header: readonly string[],
-  placements: readonly Placement[],
-  fields: readonly Field[],
-  file: string,
-): Row {
+interface Table {
+  readonly file: string;
+  readonly header: readonly string[];
+  readonly placements: readonly Placement[];
+  readonly fields: readonly Field[];
+  readonly cells: CellReader;
+}
+
+function parseRow(record: readonly string[], line: number, { file, header, placements, fields, cells }: Table): Row {
   const row = new Map<string, RowValue>();
   for (const { field, columns, shape = [] } of placements) {
-    const fail = (reason: string, i?: number): Error => {
-      const column = i === undefined ? field.name : header[columns[i] ?? -1];
-      return badData(`line ${line}, column "${column}": ${reason}`, file);
-    };
+    const where = (i?: number): string =>
+      `line ${line}, column "${i === undefined ? field.name : header[columns[i] ?? -1]}"`;
+    const fail = (reason: string, i?: number): Error => badData(`${where(i)}: ${reason}`, file);
     const values = columns.map((column, i) => {
       const cell = record[column] ?? '';
-      const value = field.allowNan && /^nan$/i.test(cell.trim()) ? Number.NaN : parseCell(cell);
-      if (value === undefined) throw fail(`"${cell}" is not a number`, i);
-      return value;
+      const value = field.classes?.has(cell.trim()) ? cell.trim() : cells.read(cell, () => where(i));
+      if (value !== undefined) return value;
+      if (field.classes !== undefined) return cell.trim();
+      if (!isMissing(cell)) throw fail(notNumber(cell), i);
+      if (!field.allowNan || !field.type.startsWith('float')) throw fail(missingReason(cell, field), i);
+      return Number.NaN;
     });
     row.set(field.name, checkedValue(field, shape, values, fail));
   }
@@ -64,12 +83,14 @@ function parseRow(
   return row;
 }
 
-/** A decimal number, or true / false; integers beyond 2^53 stay exact. undefined for anything else, NaN included. */
-function parseCell(cell: string): number | bigint | boolean | undefined {
-  const text = cell.trim();
-  if (/^(true|false)$/i.test(text)) return text.toLowerCase() === 'true';
-  if (!/^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text)) return undefined;
-  const value = Number(text);
-  if (/^[+-]?\d+$/.test(text) && !Number.isSafeInteger(value)) return BigInt(text.replace('+', ''));
-  return value;
-}
+const notNumber = (cell: string): string =>
+  `"${cell}" is not a number${/^\s*\[/.test(cell) ? '; cells with lists need .jsonl or .parquet' : ''}`;
+
+const missingReason = (cell: string, { type, isLabels }: Field): string =>
+  `"${cell}" is a missing value${
+    isLabels
+      ? '; each row needs a label'
+      : type.startsWith('float')
+        ? '; --allow-nan reads it as NaN'
+        : `, which ${type} cannot hold`
+  }`;

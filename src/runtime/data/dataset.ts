@@ -3,13 +3,18 @@
 import { badData, didYouMean } from '../../errors.ts';
 import type { NumericArray } from '../../formats/rawTensor.ts';
 import { convert, type ElementType, type FailAt, isElementType } from './convert.ts';
+import { at, type ClassReader, classReader, type LabelRule, labelShape, oneHotReason } from './labels.ts';
+
+export type { LabelRule } from './labels.ts';
 
 /** An input or the labels, as the manifest describes them. */
 export interface FieldSpec {
   readonly name: string;
   readonly type: string;
-  /** The first axis counts rows. Numbers are fixed sizes; a symbol or null may differ from row to row. */
+  /** Numbers are fixed sizes; a symbol or null may differ from row to row. */
   readonly shape: readonly (number | string | null)[];
+  /** The axis that counts rows, the first by default; null: none. */
+  readonly batchAxis?: number | null | undefined;
   /** The same with dims that the graphs fix: shorter rows are padded to them. */
   readonly fixed?: FieldSpec['shape'] | undefined;
   /** The default value if the data lack it. */
@@ -26,14 +31,6 @@ export interface DataSpec {
   readonly labels?: (FieldSpec & { readonly rule?: LabelRule | undefined }) | undefined;
 }
 
-/**
- * The labels that a loss accepts. The graphs would not refuse others: negative classes count from the end there,
- * without an error. `class`: 0 to `classes` (if that is known), or the ignore index. `share`: 0 to 1, for bce.
- */
-export type LabelRule =
-  | { readonly kind: 'class'; readonly classes?: number | undefined; readonly ignoreIndex: number }
-  | { readonly kind: 'share' };
-
 export interface DataOptions {
   /** The column of the labels, instead of the manifest's name, `labels` or `label`. */
   readonly labelColumn?: string | undefined;
@@ -43,6 +40,10 @@ export interface DataOptions {
   readonly cacheBytes?: number | undefined;
   /** The ignored label, for labels made from tokens. Default -100. */
   readonly ignoreIndex?: number | undefined;
+  /** Inputs of the model that are not read: columns with their names are left out without a notice. */
+  readonly unread?: readonly string[] | undefined;
+  /** Called with notices for the user that are not errors, such as columns that are left out. */
+  readonly onNotice?: ((text: string) => void) | undefined;
 }
 
 export interface Field {
@@ -52,9 +53,13 @@ export interface Field {
   readonly shape: readonly (number | string | null)[];
   /** The same with dims that the graphs fix. */
   readonly fixed?: readonly (number | string | null)[] | undefined;
+  /** The axis of rows in the tensor of a batch, the first by default; null: none, so that all rows are equal. */
+  readonly batchAxis?: number | null | undefined;
   readonly isLabels: boolean;
   /** The rule for labels. */
   readonly rule?: LabelRule | undefined;
+  /** Present for labels that are classes. */
+  readonly classes?: ClassReader | undefined;
   readonly allowNan: boolean;
   /** The columns it may be in; the first one present is used. */
   readonly columns: readonly string[];
@@ -94,26 +99,42 @@ export interface Dataset {
 export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
   const { inputs, labels } = spec;
   const field = (
-    { name, type, shape, fixed, missing, longest, isCut }: FieldSpec,
+    { name, type, shape, batchAxis = 0, fixed, missing, longest, isCut }: FieldSpec,
     columns: readonly string[],
     isLabels: boolean,
   ): Field => {
     if (!isElementType(type)) throw badData(`"${name}" has the type ${type}, which data files do not support`);
-    if (shape.length === 0)
+    if (shape.length === 0 && batchAxis !== null)
       throw badData(`"${name}" is a scalar: without an axis of rows it cannot come from a data file`);
     // A label column given by the user must be present.
     const known =
       inputs.some((input) => input.name === missing?.like) && !(isLabels && options.labelColumn !== undefined);
     const allowNan = options.allowNan === true && !isLabels;
-    const shapes = { shape: shape.slice(1), fixed: fixed?.slice(1) };
-    return { name, type, ...shapes, isLabels, allowNan, columns, longest, isCut, ...(known ? { missing } : {}) };
+    const isOwn = (_: unknown, axis: number): boolean => axis !== batchAxis;
+    const shapes = { shape: shape.filter(isOwn), fixed: fixed?.filter(isOwn) };
+    return {
+      name,
+      type,
+      ...shapes,
+      ...(batchAxis === 0 ? {} : { batchAxis }),
+      isLabels,
+      allowNan,
+      columns,
+      longest,
+      isCut,
+      ...(known ? { missing } : {}),
+    };
   };
   const fields = inputs.map((input) => field(input, [input.name], false));
   if (labels !== undefined) {
     const columns = options.labelColumn === undefined ? [labels.name, 'labels', 'label'] : [options.labelColumn];
     // A column with the name of an input cannot be the labels.
-    const free = columns.filter((c) => c === options.labelColumn || !inputs.some((input) => input.name === c));
-    fields.push({ ...field(labels, free, true), rule: labels.rule });
+    const free = [...new Set(columns)].filter(
+      (c) => c === options.labelColumn || !inputs.some((input) => input.name === c),
+    );
+    const { rule } = labels;
+    const classes = rule?.kind === 'class' ? classReader(rule) : undefined;
+    fields.push({ ...field(labels, free, true), rule, classes });
   }
   return fields;
 }
@@ -136,16 +157,33 @@ export function checkedValue(
   values: ArrayLike<unknown>,
   fail: FailAt,
 ): RowValue {
-  const data = convert(field.type, values, fail);
+  const data = convert(field.type, labelValues(field, values, fail), fail);
   checkElements(field, data, fail);
   return { shape, data };
+}
+
+/** The values with names of classes as their numbers. */
+export function labelValues({ classes }: Field, values: ArrayLike<unknown>, fail: FailAt): ArrayLike<unknown> {
+  if (classes === undefined) return values;
+  const arePlain = ArrayBuffer.isView(values) || Array.from(values).every((value) => typeof value !== 'string');
+  return arePlain && !classes.hasNames ? values : Array.from(values, (value, i) => classes.read(value, at(fail, i)));
+}
+
+/** Refuses names of classes in a file for a package without names. Errors: BAD_DATA. */
+export function finishLabels(fields: readonly Field[], file: string): void {
+  for (const { classes } of fields) classes?.finish(file);
 }
 
 /** Refuses NaN, and labels that the loss does not accept. `data` are elements of the field's type. */
 export function checkElements({ type, rule, allowNan, isLabels }: Field, data: NumericArray, fail: FailAt): void {
   if (!allowNan && type.startsWith('float')) {
-    const isNan = type === 'float16' ? (bits: number) => (bits & 0x7fff) > 0x7c00 : Number.isNaN;
-    for (let i = 0; i < data.length; i++) if (isNan(Number(data[i]))) throw fail(nanReason(isLabels), i);
+    const [isNan, isInfinite] = type === 'float16' ? halfTests : floatTests;
+    for (let i = 0; i < data.length; i++) {
+      const value = Number(data[i]);
+      if (isNan(value)) throw fail(nanReason(isLabels), i);
+      // Masks contain infinity.
+      if (isLabels && isInfinite(value)) throw fail('an infinite label makes the loss infinite', i);
+    }
   }
   if (rule === undefined) return;
   for (let i = 0; i < data.length; i++) {
@@ -159,10 +197,14 @@ export function checkElements({ type, rule, allowNan, isLabels }: Field, data: N
   }
 }
 
+const floatTests = [Number.isNaN, (value: number) => Math.abs(value) === Number.POSITIVE_INFINITY] as const;
+/** The same for bit patterns. */
+const halfTests = [(bits: number) => (bits & 0x7fff) > 0x7c00, (bits: number) => (bits & 0x7fff) === 0x7c00] as const;
+
 const nanReason = (isLabels: boolean): string =>
   isLabels
-    ? 'NaN, which makes the loss NaN'
-    : 'NaN, which makes the loss NaN; --allow-nan allows it, for models that handle it';
+    ? 'NaN or null, which makes the loss NaN'
+    : 'NaN or null, which makes the loss NaN; --allow-nan allows it, for models that handle it';
 
 /** An element by its position: `"x"[2][0]`. */
 export function elementName(name: string, shape: readonly number[], index: number | undefined): string {
@@ -176,14 +218,19 @@ export function elementName(name: string, shape: readonly number[], index: numbe
   return `"${name}"${places.toReversed().join('')}`;
 }
 
-/** Checks one value's shape against its field. `fail` makes the error from a reason. */
-export function checkShape(field: Field, shape: readonly number[], fail: (reason: string) => Error): void {
-  const fits =
-    shape.length === field.shape.length &&
-    field.shape.every((dim, axis) => typeof dim !== 'number' || dim === shape[axis]);
-  if (!fits) {
+/**
+ * Checks one value's shape against its field, and returns it: that of labels without or with their axes of size 1.
+ * `fail` makes the error from a reason.
+ */
+export function checkShape(field: Field, given: readonly number[], fail: (reason: string) => Error): readonly number[] {
+  const isEqual =
+    given.length === field.shape.length &&
+    field.shape.every((dim, axis) => typeof dim !== 'number' || dim === given[axis]);
+  const shape = isEqual ? given : field.isLabels ? labelShape(field.shape, given) : undefined;
+  if (shape === undefined) {
     const wanted = field.shape.map((dim) => dim ?? '?').join(', ');
-    throw fail(`"${field.name}" has the shape [${shape.join(', ')}], not [${wanted}]`);
+    const hint = oneHotReason(field.rule, field.shape.length, given);
+    throw fail(`"${field.name}" has the shape [${given.join(', ')}], not [${wanted}]${hint}`);
   }
   const [length = 0] = shape;
   if (field.longest !== undefined && length > field.longest)
@@ -195,6 +242,7 @@ export function checkShape(field: Field, shape: readonly number[], fail: (reason
       throw fail(
         `"${field.name}" has ${shape[axis]} entries, but the package is compiled for ${most}; --max-length ${most} truncates`,
       );
+  return shape;
 }
 
 /** Checks that axes with one symbol have the same size within a row, for example the tokens and their mask. */

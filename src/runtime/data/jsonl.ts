@@ -1,11 +1,12 @@
-/** JSON Lines: one object per row, input name -> nested array. */
+/** JSON: one object per row, input name -> nested array; one a line, one after another, or in one array. */
 
 import { badData } from '../../errors.ts';
 import { openReader } from '../../formats/files.ts';
-import { linesOf } from '../../formats/lines.ts';
 import type { DataOptions, Dataset, Field, Row } from './dataset.ts';
+import { parseJson, rowTexts } from './jsonText.ts';
 import { fieldsThere } from './missing.ts';
 import { readRow } from './rowsDataset.ts';
+import { type NameCheck, nameCheck } from './stray.ts';
 
 /** The limit of a line, which is converted to a string and parsed as a whole. */
 const maxLineBytes = 2 ** 28;
@@ -22,20 +23,23 @@ export function openJsonl(file: string, fields: readonly Field[], options: DataO
     const kept: (Row | undefined)[] = [];
     // The first row determines which inputs are present.
     let there: readonly Field[] | undefined;
+    let names: NameCheck | undefined;
     const parse = (bytes: Uint8Array, line: number): Row | undefined => {
       const object = parseObject(bytes, line, file);
       if (object === undefined) return undefined;
       there ??= fieldsThere(fields, (column) => Object.hasOwn(object, column));
+      names ??= nameCheck(file, fields, there, options);
+      names.check(Object.keys(object), `line ${line}`);
       return readRow(object, there, `line ${line}`, file);
     };
-    const tooLong = (line: number): Error => badData(`line ${line} is longer than ${maxLineBytes} bytes`, file);
-    for (const { offset, bytes, line } of linesOf(reader, maxLineBytes, tooLong)) {
+    for (const { offset, bytes, line } of rowTexts(reader, maxLineBytes)) {
       const row = parse(bytes, line);
       if (row === undefined) continue;
       budget -= rowBytes(row);
       places.push({ offset, length: bytes.length, line });
       kept.push(budget > 0 ? row : undefined);
     }
+    names?.finish();
     return {
       file,
       rows: places.length,
@@ -57,16 +61,10 @@ export function openJsonl(file: string, fields: readonly Field[], options: DataO
 
 /** undefined for a blank line. */
 function parseObject(bytes: Uint8Array, line: number, file: string): object | undefined {
-  const fail = (reason: string): Error => badData(`line ${line}: ${reason}`, file);
-  let json: unknown;
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes); // drops a byte order mark
-    if (text.trim() === '') return undefined;
-    json = JSON.parse(text);
-  } catch (error) {
-    throw fail(`not JSON in UTF-8 (${error instanceof Error ? error.message : error})`);
-  }
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw fail('not a JSON object');
+  const json = parseJson(bytes, line, file);
+  if (json === undefined) return undefined;
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    throw badData(`line ${line}: not a JSON object`, file);
   return json;
 }
 

@@ -1,9 +1,10 @@
 /** Parquet: columns by name, lists as arrays; otherwise as in CSV. */
 
-import type { AsyncBuffer, SchemaTree } from 'hyparquet';
+import type { AsyncBuffer, FileMetaData, SchemaTree } from 'hyparquet';
+import { z } from 'zod';
 import { badData } from '../../errors.ts';
 import { type FileReader, openReader } from '../../formats/files.ts';
-import { checkedValue, checkSymbols, type Dataset, type Field, type RowValue } from './dataset.ts';
+import { checkedValue, checkSymbols, type DataOptions, type Dataset, type Field, type RowValue } from './dataset.ts';
 import { packedRows } from './packed.ts';
 import { type Placement, placementsOf } from './placement.ts';
 import { nestedValue } from './rowsDataset.ts';
@@ -12,7 +13,7 @@ import { nestedValue } from './rowsDataset.ts';
  * Reads and converts the required columns, row group by row group. Errors: FILE_NOT_FOUND; BAD_DATA, which names row
  * and column.
  */
-export async function openParquet(file: string, fields: readonly Field[]): Promise<Dataset> {
+export async function openParquet(file: string, fields: readonly Field[], options: DataOptions): Promise<Dataset> {
   const reader = openReader(file);
   try {
     const { parquetMetadataAsync, parquetReadObjects, parquetSchema } = await import('hyparquet');
@@ -25,14 +26,15 @@ export async function openParquet(file: string, fields: readonly Field[]): Promi
     const metadata = await readable(parquetMetadataAsync(source));
     const tree = parquetSchema(metadata).children;
     const header = tree.map((column) => column.element.name);
-    const places = placementsOf(header, fields, file, (column) => isList(tree[column]));
+    const index = pandasIndex(metadata).map((name) => header.indexOf(name));
+    const places = placementsOf({ file, header, index, holdsAll: (i) => isList(tree[i]) }, fields, options);
     const columns = [...new Set(places.flatMap((place) => place.columns))].flatMap((i) => header[i] ?? []);
     const rows = packedRows(places.map(({ field }) => field));
     let start = 0;
     for (const group of metadata.row_groups) {
       const end = start + Number(group.num_rows);
-      const options = { file: source, metadata, compressors, columns, rowStart: start, rowEnd: end };
-      for (const [i, found] of (await readable(parquetReadObjects(options))).entries()) {
+      const part = { file: source, metadata, compressors, columns, rowStart: start, rowEnd: end };
+      for (const [i, found] of (await readable(parquetReadObjects(part))).entries()) {
         const values: ReadonlyMap<string, unknown> = new Map(Object.entries(found));
         rows.add(rowOf(values, start + i, header, places, file));
       }
@@ -53,6 +55,25 @@ function bufferOf(reader: FileReader): AsyncBuffer {
     },
   };
 }
+
+/** The columns that pandas stored an index in. */
+function pandasIndex({ key_value_metadata = [] }: FileMetaData): string[] {
+  const text = key_value_metadata.find(({ key }) => key === 'pandas')?.value;
+  const found = pandasMetadata.safeParse(text);
+  return found.success ? found.data.index_columns.filter((column) => typeof column === 'string') : [];
+}
+
+const pandasMetadata = z
+  .string()
+  .transform((text, context) => {
+    try {
+      return JSON.parse(text);
+    } catch {
+      context.addIssue({ code: 'custom', message: 'not JSON' });
+      return z.NEVER;
+    }
+  })
+  .pipe(z.object({ index_columns: z.array(z.union([z.string(), z.record(z.string(), z.unknown())])) }));
 
 function isList(column: SchemaTree | undefined): boolean {
   return column !== undefined && (column.children.length > 0 || column.element.repetition_type === 'REPEATED');

@@ -3,6 +3,7 @@
 import { type Manifest, openShape } from '../../formats/manifest.ts';
 import { losses } from '../../graph/choices/losses.ts';
 import { halfToNumber } from '../../graph/tensor.ts';
+import { isElementType } from '../data/convert.ts';
 import { type BatchOptions, type BatchTensor, batch, type Dataset } from '../data/index.ts';
 import type { Engine } from '../worker/engine.ts';
 import { binary, type ElementMetrics, regression } from './elementMetrics.ts';
@@ -24,6 +25,8 @@ export interface Evaluation {
   /** Mean absolute error, and coefficient of determination: mse, l1 and huber. */
   readonly mae?: number;
   readonly r2?: number;
+  /** Doubts about the data, for the user. */
+  readonly warnings?: readonly string[];
 }
 
 export interface EvaluateOptions {
@@ -63,7 +66,7 @@ export async function evaluate(engine: Engine, dataset: Dataset, options: Evalua
     if (found !== undefined && truth !== undefined) {
       if (elementwise !== undefined) elementwise.add(numbers(found), numbers(truth));
       else if (output?.isScore === true) scored.add(numbers(found), found.dims, truth.data);
-      else countHits(winners, numbers(found), truth.data, ignoreIndex);
+      else countHits(winners, indices(numbers(found), kind?.classLabels), truth.data, ignoreIndex);
     }
     options.onProgress?.(examples);
   }
@@ -90,8 +93,9 @@ function elementMetrics({ loss, labels }: Manifest): ElementMetrics<Partial<Eval
   if (loss === undefined) return undefined;
   const { metrics } = losses[loss.kind];
   if (metrics === 'regression') return regression(columns);
-  // The loss is attached before a Sigmoid, whose output is a probability.
-  return metrics === 'binary' ? binary(columns, loss.output === loss.tensor ? 0 : 0.5) : undefined;
+  // If the loss is attached before a Sigmoid, the output is a probability.
+  const threshold = loss.threshold ?? (loss.output === loss.tensor ? 0 : 0.5);
+  return metrics === 'binary' ? binary(columns, threshold) : undefined;
 }
 
 /** The output that the loss was chosen for: values or scores per class, or the predicted class if it is an integer. */
@@ -101,12 +105,17 @@ async function comparedOutput(
   const { loss } = engine.manifest;
   const { outputs } = await engine.describe('eval');
   const found = outputs.find(({ name }) => name === loss?.output);
-  if (found === undefined) return undefined;
+  if (found === undefined || !isElementType(found.type)) return undefined;
   const isScore = /^float/.test(found.type);
+  if (!isScore && loss?.classLabels?.length === 0) return undefined;
   // With a shift the predicted classes would have to be shifted against the labels; no model outputs them.
   const shift = loss !== undefined && losses[loss.kind].shift === true;
   return isScore || !shift ? { name: found.name, isScore } : undefined;
 }
+
+/** The indices of predicted classes that the model names by numbers. */
+const indices = (classes: ArrayLike<number>, names: readonly number[] | undefined): ArrayLike<number> =>
+  names === undefined ? classes : Array.from(classes, (name) => names.indexOf(name));
 
 function countHits(
   counts: ClassCounts,

@@ -19,8 +19,8 @@ export type AdapterSource = string | Readonly<Record<string, number>>;
 
 /** Reads and writes adapters; passed in because the runtime does not depend on PEFT. */
 export interface AdapterFormat {
-  /** The flat vector of any adapter that fits the package. Errors: BAD_ADAPTER, ADAPTER_MISMATCH. */
-  read(manifest: Manifest, source: AdapterSource): Float32Array;
+  /** The flat vector of any adapter that fits the package in `directory`. Errors: BAD_ADAPTER, ADAPTER_MISMATCH. */
+  read(manifest: Manifest, source: AdapterSource, directory: string): Float32Array;
   /** The same for a directory that `files` wrote, bit for bit. */
   readExact(manifest: Manifest, directory: string): Float32Array;
   files(manifest: Manifest, params: Float32Array): readonly AdapterFile[];

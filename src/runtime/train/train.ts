@@ -24,6 +24,7 @@ import { evaluationLine, logLine, type PlottedLog, plotted } from './runLog.ts';
 import type { Step } from './runPlan.ts';
 import { type Fit, openTrainer, type PreparedEvaluation, type Trainer } from './trainer.ts';
 import { checkCounts, identify, type TrainEvent, type TrainOptions, type TrainResult } from './trainOptions.ts';
+import { unreachedNotice } from './unreached.ts';
 
 /**
  * Trains an adapter in a run folder. A run that is interrupted at any moment and resumed gives the numbers of an
@@ -42,19 +43,24 @@ export async function train(directory: string, options: TrainOptions, adapters: 
       tell({ kind: 'notice', text: `execution provider "${name}" cannot start: ${reason}` });
     }
     // Errors in the data are found before an existing run is replaced.
-    const fit = await trainer.prepareFit(options.data, options);
+    const onNotice = (text: string): void => tell({ kind: 'notice', text });
+    const fit = await trainer.prepareFit(options.data, { ...options, onNotice });
     closing.push(fit.close);
-    if (fit.notice !== undefined) tell({ kind: 'notice', text: fit.notice });
+    const warnings = [...unreachedNotice(trainer.manifest), ...fit.notices];
     const evaluation =
-      options.evalData === undefined ? undefined : await trainer.prepareEvaluation(options.evalData, options);
+      options.evalData === undefined
+        ? undefined
+        : await trainer.prepareEvaluation(options.evalData, { ...options, onNotice });
     if (evaluation !== undefined) closing.push(evaluation.close);
+    warnings.push(...(evaluation?.notices ?? []).filter((text) => !warnings.includes(text)));
+    for (const text of warnings) tell({ kind: 'notice', text });
     const of = await identify(trainer, options);
     const isResumed = resume && claimed.begun;
     if (isResumed) {
       checkSameRun(out, of);
       tidy(out);
     } else beginRun(out, of);
-    const parts: Parts = { trainer, fit, evaluation, adapters, options, claimed, tell, id: identityHash(of) };
+    const parts: Parts = { trainer, fit, evaluation, adapters, options, claimed, tell, warnings, id: identityHash(of) };
     return await run(parts, isResumed ? await takeUp(parts) : undefined);
   } finally {
     for (const close of closing.reverse()) await close();
@@ -70,6 +76,7 @@ interface Parts {
   readonly options: TrainOptions;
   readonly claimed: ClaimedRun;
   readonly tell: (event: TrainEvent) => void;
+  readonly warnings: readonly string[];
   /** The identity of the run, for its checkpoints. */
   readonly id: string;
 }
@@ -180,7 +187,11 @@ function reportStep({ tell }: Parts, step: Step, log: PlottedLog): void {
   if (step.skipped === true) tell({ kind: 'notice', text: skipNotice(step) });
 }
 
-function resultOf({ trainer, options: { out } }: Parts, end: RunEnd, adapter: string | undefined): TrainResult {
+function resultOf(
+  { trainer, warnings, options: { out } }: Parts,
+  end: RunEnd,
+  adapter: string | undefined,
+): TrainResult {
   const { progress, stopped, last, placement } = end;
   const { best, baseline, step, epoch } = progress;
   return defined({
@@ -196,6 +207,7 @@ function resultOf({ trainer, options: { out } }: Parts, end: RunEnd, adapter: st
     baselineLoss: baseline,
     evalLoss: best?.loss,
     bestStep: best?.step,
+    warnings: warnings.length === 0 ? undefined : warnings,
   });
 }
 

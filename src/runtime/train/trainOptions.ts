@@ -75,6 +75,8 @@ export interface TrainResult {
   /** The evaluation loss of the adapter that was kept, and its step. */
   readonly evalLoss?: number;
   readonly bestStep?: number;
+  /** Doubts about the data and the package, for the user. */
+  readonly warnings?: readonly string[];
 }
 
 /** Checks the counts. Errors: BAD_OPTION. */

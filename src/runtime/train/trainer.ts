@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { badOption } from '../../errors.ts';
 import { makeFolders, writeFileAtomic } from '../../formats/files.ts';
 import { type Manifest, readManifest } from '../../formats/manifest.ts';
-import { type Data, openRows, type RowOptions, type Rows } from '../batches/openRows.ts';
+import { type Data, hasNoBatch, openRows, type RowOptions, type Rows, usualBatch } from '../batches/openRows.ts';
+import { tokenLabelWarning } from '../batches/tokenLabels.ts';
 import { batch, rowLengths } from '../data/index.ts';
 import { type Evaluation, evaluate } from '../evaluate/evaluate.ts';
 import { type Prediction, predict } from '../evaluate/predict.ts';
@@ -63,8 +64,8 @@ const hasScan: ReadonlySet<string> = new Set(['cuda']);
 /** A fit with its data open and its steps planned. */
 export interface Fit {
   readonly plan: Plan;
-  /** A notice for the user that is not an error. */
-  readonly notice?: string | undefined;
+  /** Notices for the user that are not errors. */
+  readonly notices: readonly string[];
   /**
    * The steps after the first `from`, in the groups in which they ran; no group passes a number of steps for which
    * `boundary` is true. Errors as Trainer.fit.
@@ -75,6 +76,8 @@ export interface Fit {
 
 /** An evaluation with its data open. */
 export interface PreparedEvaluation {
+  /** Notices for the user that are not errors. */
+  readonly notices: readonly string[];
   run(onProgress?: (rows: number) => void): Promise<Evaluation>;
   close(): void;
 }
@@ -124,7 +127,7 @@ export async function openTrainer(
   if (threads !== undefined && !(Number.isSafeInteger(threads) && threads > 0)) {
     throw badOption(`the number of threads must be a positive integer, not ${threads}`);
   }
-  const params = adapters.read(manifest, options.adapter ?? join(directory, 'adapter'));
+  const params = adapters.read(manifest, options.adapter ?? join(directory, 'adapter'), directory);
   const { name: provider, passedOver } = await chooseProvider([options.executionProvider ?? 'cpu'].flat());
   const engine = await openEngine(directory, manifest, { provider, threads });
   await engine.setState(initialState(manifest, params));
@@ -146,7 +149,8 @@ export async function openTrainer(
     async evaluate(data, how = {}) {
       const evaluation = await prepareEvaluation(engine, data, how);
       try {
-        return await evaluation.run(how.onProgress);
+        const { notices } = evaluation;
+        return { ...(await evaluation.run(how.onProgress)), ...(notices.length === 0 ? {} : { warnings: notices }) };
       } finally {
         evaluation.close();
       }
@@ -182,7 +186,8 @@ async function prepareFit(engine: Engine, data: Data, fit: FitOptions = {}): Pro
     throw badOption(`the steps per run must be a positive integer, not ${stepsPerRun}`);
   }
   const most = stepsPerRun ?? (hasScan.has(engine.provider) ? longestRun : 1);
-  const graph = graphOf(engine.manifest, gradAccum, most);
+  const perStep = gradAccum * rowsOneByOne(engine.manifest, fit);
+  const graph = graphOf(engine.manifest, perStep, most);
   const rows = await openRows(engine, graph, data, fit);
   try {
     const plan = planOf(rows, fit);
@@ -193,7 +198,7 @@ async function prepareFit(engine: Engine, data: Data, fit: FitOptions = {}): Pro
     };
     return {
       plan,
-      notice: leftOut(rows),
+      notices: noticesOf(engine.manifest, rows, leftOut(rows)),
       run: (from = 0, boundary = () => false) => {
         const how = { graph, stepsPerRun: stepsPerRun ?? chosen(from, boundary), batch: rows.batch };
         return runPlan(engine, plan, rows.dataset, { ...how, from, boundary });
@@ -209,8 +214,16 @@ async function prepareFit(engine: Engine, data: Data, fit: FitOptions = {}): Pro
 async function prepareEvaluation(engine: Engine, data: Data, how: RowOptions = {}): Promise<PreparedEvaluation> {
   const rows = await openRows(engine, 'eval', data, how);
   const { dataset, close } = rows;
-  return { run: (onProgress) => evaluate(engine, dataset, { ...rows, onProgress }), close };
+  const notices = noticesOf(engine.manifest, rows);
+  return { notices, run: (onProgress) => evaluate(engine, dataset, { ...rows, onProgress }), close };
 }
+
+/** The rows of a batch that run one by one because no input has a batch axis; else 1. */
+const rowsOneByOne = ({ inputs, labels }: Manifest, { batchSize }: FitOptions): number =>
+  hasNoBatch(labels === undefined ? inputs : [...inputs, labels]) ? (batchSize ?? usualBatch) : 1;
+
+const noticesOf = (manifest: Manifest, { dataset }: Rows, other?: string): string[] =>
+  [other, tokenLabelWarning(manifest, dataset)].filter((text) => text !== undefined);
 
 /** The size of a step's batches; those of other steps may be longer or shorter. */
 function bytesOfStep(plan: Plan, step: number, { dataset, batch: how }: Rows): number {
@@ -227,7 +240,7 @@ function leftOut({ dataset, batchSize, fixedBatch, leavesOut }: Rows): string | 
 }
 
 function planOf(data: Rows, fit: FitOptions): Plan {
-  const { dataset, batchSize, fixedBatch } = data;
+  const { dataset, batchSize, fixedBatch, oneByOne = 1 } = data;
   return trainingPlan({
     rows: dataset.rows,
     batchSize,
@@ -240,6 +253,6 @@ function planOf(data: Rows, fit: FitOptions): Plan {
     shuffle: fit.shuffle ?? true,
     lengths: fit.groupByLength === true ? rowLengths(dataset, data.batch) : undefined,
     seed: fit.seed ?? 0,
-    gradAccum: fit.gradAccum ?? 1,
+    gradAccum: (fit.gradAccum ?? 1) * oneByOne,
   });
 }

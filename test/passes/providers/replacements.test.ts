@@ -105,6 +105,19 @@ describe('gaps', () => {
       expect.toSatisfy(coded('PROVIDER_GAP', 'CUDA', 'ScatterND', 'float64')),
     );
   });
+
+  it('integers in a layout of the provider are refused', () => {
+    const graph = (attrs: string): string =>
+      `(float[5,8] x, float[5,2] r, uint8[2,4,4] a, float[2,4] s, uint8[2,8,2] b, float[2,8] t) => (float[5,8] y)
+       { y = com.microsoft.QMoE <${attrs}> (x, r, a, s, , b, t) }`;
+    const read = (attrs: string) =>
+      parseText(`<ir_version: 8, opset_import: ["" : 18, "com.microsoft" : 1]> main ${graph(attrs)}`);
+    expect(() => providerGaps(read('k = 1'), 'cuda')).toThrow(
+      expect.toSatisfy(coded('PROVIDER_GAP', 'CUDA', 'QMoE', 'weights_prepacked')),
+    );
+    expect(providerGaps(read('k = 1, weights_prepacked = 0'), 'cuda')).toEqual([]);
+    expect(providerGaps(read('k = 1'), 'portable')).toEqual([]);
+  });
 });
 
 describe('more values than a WebGPU shader has buffers', () => {

@@ -83,8 +83,9 @@ describe('jsonl', () => {
 
   it.each([
     ['text that is not JSON', ['{"x":[1,2],"labels":0}', '{"x":[1,'], ['line 2', 'not JSON']],
-    ['NaN', ['{"x":[1,NaN],"labels":0}'], ['line 1', 'not JSON']],
-    ['an array', ['[]'], ['line 1', 'not a JSON object']],
+    ['NaN', ['{"x":[1,NaN],"labels":0}'], ['line 1', '"x"[1]', 'NaN', '--allow-nan']],
+    ['an array of numbers', ['[1]'], ['line 1', 'not a JSON object']],
+    ['an array without rows', ['[]'], ['no rows']],
     [
       'a missing input',
       [
@@ -97,7 +98,7 @@ describe('jsonl', () => {
     ['another width', [{ x: [1, 2, 3], labels: 0 }], ['line 1', '"x" has the shape [3], not [2]']],
     ['a scalar', [{ x: 1, labels: 0 }], ['line 1', '"x"', 'nested 0 deep, not 1']],
     ['too much nesting', [{ x: [[1, 2], [3]], labels: 0 }], ['line 1', 'nested deeper than 1']],
-    ['null', [{ x: [1, null], labels: 0 }], ['line 1', '"x"', 'null is not a number']],
+    ['null', [{ x: [1, null], labels: 0 }], ['line 1', '"x"[1]', 'null', '--allow-nan']],
     ['text for a number', [{ x: [1, '2'], labels: 0 }], ['line 1', '"2" is not a number']],
     ['a fractional label', [{ x: [1, 2], labels: 0.5 }], ['line 1', '"labels"', '0.5 is not an integer']],
     ['an integer beyond 2^53', ['{"x":[1,2],"labels":9007199254740993}'], ['line 1', 'beyond 2^53']],

@@ -65,9 +65,14 @@ describe('parquet', () => {
 
   it('refuses a file that is cut or no Parquet at all', async () => {
     const path = join(temporaryFolder(), 'no.parquet');
-    for (const content of ['', 'PAR1', 'x'.repeat(500)]) {
+    for (const [content, reason] of [
+      ['', 'empty'],
+      ['PAR1', 'not a Parquet file'],
+      [`PAR1${'x'.repeat(500)}`, 'not a Parquet file'],
+      ['x'.repeat(500), 'not .parquet: it is text'],
+    ] as const) {
       writeFileSync(path, content);
-      await expect(openData(path, points)).rejects.toThrow(bad('not a Parquet file'));
+      await expect(openData(path, points)).rejects.toThrow(bad(reason));
     }
   });
 });

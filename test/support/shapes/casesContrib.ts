@@ -111,6 +111,27 @@ export const contribCases: Readonly<Record<string, Make>> = {
       4,
     );
   },
+  CausalConvWithState: (c, g, input) =>
+    contrib(
+      g,
+      'CausalConvWithState',
+      [
+        ...[input('float32', [2, 3, 5]), input('float32', [3, 1, 4]), undefined],
+        c.flip() ? input('float32', [2, 3, 3]) : undefined,
+      ],
+      {},
+      2,
+    ),
+  LinearAttention: (c, g, input) => {
+    const [heads, states] = c.flip() ? [4, 2] : [1, 2];
+    const qkv = [input('float32', [2, 3, 4 * heads]), input('float32', [2, 3, 8]), input('float32', [2, 3, 6])];
+    return contrib(g, 'LinearAttention', qkv, { q_num_heads: heads, kv_num_heads: states, update_rule: 'linear' }, 2);
+  },
+  MoE: (_, g, input) =>
+    contrib(g, 'MoE', [
+      ...[input('float32', [2, 3, 8]), input('float32', [6, 3]), input('float32', [3, 4, 8]), undefined],
+      input('float32', [3, 8, 4]),
+    ]),
   'RotaryEmbedding of com.microsoft with heads apart': (_, g, input) =>
     contrib(
       g,

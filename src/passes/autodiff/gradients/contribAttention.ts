@@ -1,5 +1,5 @@
 /**
- * ONNX Runtime's contributed forms of attention and of rotary embeddings, as its CPU kernels (1.30) compute them.
+ * ONNX Runtime's contributed forms of attention, as its CPU kernels (1.30) compute them.
  * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
  */
 import { noGradient } from '../../../errors.ts';
@@ -19,6 +19,7 @@ import {
   type Scoring,
   sizesOf,
 } from './attend.ts';
+import { following, rowsOf } from './contribRotary.ts';
 
 /** A scale of 0 means one over the square root of the head size. */
 const given = (scale: number): number | undefined => (scale === 0 ? undefined : scale);
@@ -171,32 +172,6 @@ decompose('com.microsoft.Attention', ({ node, inputs: [x, weights, bias, padding
   return [joinHeads(g, a.y), present];
 });
 
-/** Rows of a table of cosines or sines, [batch or 1, sequence, 1, pairs] or with heads before the sequence. */
-const rowsOf = (g: G, table: Value, positions: Value, headAxis: 1 | 2): Value =>
-  g.Unsqueeze(g.Gather(table, positions), g.ints([headAxis]));
-
-// The kernel ignores the attribute scale. A single position is that of the first token of each row.
-decompose('com.microsoft.RotaryEmbedding', ({ inputs: [x, positions, cos, sin], attrs, g }) => {
-  const whole = g.rank(x) === 4;
-  const { num_heads: heads, rotary_embedding_dim: part } = attrs;
-  const width = g.times(2, g.length(cos, 1));
-  const size = part === 0 ? width : whole ? g.length(x, 3) : g.over(g.length(x, 2), heads);
-  const [batch, length, flat] = [g.length(x, 0), g.length(x, whole ? 2 : 1), g.length(x, 2)];
-  const at = g.rank(positions) < 2 ? following(g, g.Reshape(positions, g.ints([1, 1])), length) : positions;
-  const headAxis = whole ? 1 : 2;
-  const apart = whole ? x : g.shaped(x, [batch, length, g.over(flat, size), size]);
-  const turned = rotate(g, apart, rowsOf(g, cos, at, headAxis), rowsOf(g, sin, at, headAxis), {
-    interleaved: attrs.interleaved === 1,
-    size,
-    rotated: part === 0 ? width : part,
-  });
-  return [whole ? turned : g.shaped(turned, [batch, length, flat])];
-});
-
-/** first, first + 1, …: [rows, 1] to [rows, length]. */
-const following = (g: G, first: Value, length: Length): Value =>
-  g.Add(first, g.Range(g.int(0), g.scalar(length), g.int(1)));
-
 decompose('com.microsoft.GroupQueryAttention', ({ node, inputs, attrs, g }) => {
   const [query, key, value, pastKey, pastValue, seqlens, total, cos, sin, positions, bias, sinks] = inputs;
   for (const [i, what] of [
@@ -207,7 +182,6 @@ decompose('com.microsoft.GroupQueryAttention', ({ node, inputs, attrs, g }) => {
     [16, 'queries of several lengths'],
   ] as const)
     if (inputs[i] !== undefined) refuse(node, what);
-  if (attrs.sliding_window_cache === 1) refuse(node, 'a cache that is a sliding window');
   const [heads, groups] = [attrs.num_heads ?? 1, attrs.kv_num_heads ?? 1];
   const queries = g.length(query, 1);
   const [q0, k0, v]: Operands =
@@ -218,6 +192,7 @@ decompose('com.microsoft.GroupQueryAttention', ({ node, inputs, attrs, g }) => {
   // [batch, 1, 1, 1]: the number of keys of each row, and of earlier ones among them. A first prompt has none of these.
   const known = g.Add(g.Reshape(asInt64(g, seqlens), g.ints([-1, 1, 1, 1])), g.int(1));
   const empty = pastKey === undefined || g.length(pastKey, 2) === 0;
+  if (attrs.sliding_window_cache === 1 && !empty) refuse(node, 'a cache that is a sliding window and not empty');
   const isPrompt = (): Value => g.Equal(g.Reshape(asInt64(g, total), g.ints([1])), g.vector([queries]));
   const before = empty ? g.int(0) : g.Where(isPrompt(), g.int(0), g.Sub(known, g.vector([queries])));
 

@@ -25,7 +25,7 @@ export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
   const { batch, seq, dims } = wanted;
   if (batch === undefined && seq === undefined && Object.keys(dims).length === 0) return prepared;
   const { options } = prepared;
-  const resolved = resolveLengths(wanted, prepared.model.graph.inputs, prepared.bindings.tokens);
+  const resolved = resolveLengths(wanted, prepared.model.graph.inputs, prepared.bindings.tokens, prepared.batch.inputs);
   const c: FixContext = { model: cloneModel(prepared.model).model, resolved };
   runStage(fixing, c, options.onPass);
   const { model } = c;
@@ -46,7 +46,10 @@ export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
 
 /** A causal language model does not attend to the padding behind a row. */
 function unmasked({ model: { graph }, choice, bindings }: Prepared, seq: number | undefined): string[] {
-  const isHidden = graph.inputs.some((v) => isMaskName(v.name)) || losses[choice.kind].shift === true;
+  const isHidden =
+    graph.inputs.some((v) => isMaskName(v.name)) ||
+    losses[choice.kind].shift === true ||
+    choice.tokens?.labels === 'next';
   if (seq === undefined || isHidden) return [];
   const name = bindings.tokens ?? graph.inputs[0]?.name;
   return [
