@@ -225,6 +225,13 @@ export const noGradient = define(
   (reason: string, place: ErrorPlace) => ({ message: reason, ...place }),
 );
 
+export const customOperator = define(
+  'CUSTOM_OPERATOR',
+  'The training graphs contain an operator that is not one of ONNX Runtime, but of a library that has to be registered in it. ONNX Runtime for Node cannot register libraries.',
+  'cut the model behind these nodes in Python with onnx.utils.extract_model and compile the rest, or write only the adapted model with --emit model, for a runtime that has the library',
+  (reason: string, place: ErrorPlace) => ({ message: reason, ...place }),
+);
+
 export const unsupportedShape = define(
   'UNSUPPORTED_SHAPE',
   'A gradient or a loss needs a shape that the model does not declare.',

@@ -1,9 +1,10 @@
 /** Compiles a model in memory to all graphs of a package: the stages of a compile in their order. */
 import { type OpenedAdapter, openAdapter } from '../adapter/index.ts';
-import { noLayers } from '../errors.ts';
+import { customOperator, noLayers } from '../errors.ts';
 import { cloneModel } from '../graph/clone.ts';
 import { defaultOps, layerOp } from '../graph/layers.ts';
 import { graphsOf, type Model, nameGiver, namesIn } from '../graph/model.ts';
+import { builtinDomains } from '../graph/versions.ts';
 import { checkBaseCopies } from '../package/baseCopies.ts';
 import {
   type AdaptContext,
@@ -66,7 +67,10 @@ export function compileModel(
     training.length === 0
       ? undefined
       : fixLengths(prepare(model, layout, trainingOptions(options, onPass, stored, dropout)), fixedLengths(options));
-  if (prepared !== undefined) for (const which of training) graphs.set(which, buildTraining(prepared, which));
+  if (prepared !== undefined) {
+    for (const which of training) graphs.set(which, buildTraining(prepared, which));
+    for (const which of training) refuseCustom(graphs.get(which));
+  }
   const { patterns: modulesToSave, names: savedNames } = whole;
   return {
     graphs,
@@ -83,6 +87,16 @@ export function compileModel(
     prepared,
     stored,
   };
+}
+
+/** Errors: CUSTOM_OPERATOR, with all of them by name. */
+function refuseCustom(model: Model | undefined): void {
+  const nodes = (model?.graph.allNodes() ?? []).filter((n) => n.domain !== '' && !builtinDomains.has(n.domain));
+  const [first] = nodes;
+  if (first === undefined) return;
+  const names = [...new Set(nodes.map((n) => `${n.domain}.${n.op}`))];
+  const are = names.length === 1 ? 'is no operator' : 'are no operators';
+  throw customOperator(`${names.join(', ')} ${are} of ONNX Runtime`, { node: first.label });
 }
 
 /** The first stage: inserts a dialect node for each use of a chosen weight, and rounds frozen weights. In place. */

@@ -16,6 +16,7 @@ import { declarationChecker } from './declarations.ts';
 import { fold } from './fold/index.ts';
 import { ample, usual } from './fold/small.ts';
 import { inlineFunctions } from './functions.ts';
+import { nameOpenAxes } from './openAxes.ts';
 import { foldSequences } from './sequences.ts';
 import { shareLengths } from './share.ts';
 import { upgradeModel } from './upgrade.ts';
@@ -89,6 +90,11 @@ export const normalization: Stage<NormalizeContext> = {
       name: 'constants',
       why: 'constants get one form before rules read their content',
       run: ({ model }) => constantsToInitializers(model),
+    },
+    {
+      name: 'open-axes',
+      why: 'open axes of inputs get a symbol each, so that what follows from them is known; placeholders such as "?" are no symbols',
+      run: ({ model }) => nameOpenAxes(model),
     },
     {
       name: 'upgrade',
