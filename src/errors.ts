@@ -94,7 +94,7 @@ export const fileNotFound = define(
   'FILE_NOT_FOUND',
   'A file that the command line names, or that the package refers to, does not exist or cannot be opened.',
   'check the path and the permissions',
-  (file: string, reason: string) => ({ message: `cannot open "${file}": ${reason}`, file }),
+  (file: string, reason: string, hint?: string) => ({ message: `cannot open "${file}": ${reason}`, file, hint }),
 );
 
 export const targetExists = define(
@@ -115,8 +115,19 @@ export const writeFailed = define(
   'WRITE_FAILED',
   'The output could not be written: no space, no permission, or a read-only file system. No partial output is left.',
   'free space or choose another -o; --resume continues a training run from its last checkpoint',
-  (file: string, reason: string) => ({ message: `cannot write "${file}": ${reason}`, file }),
+  (file: string, reason: string) => ({
+    message: `cannot write "${file}": ${reason}`,
+    file,
+    hint: writeHints.find(([code]) => code.test(reason))?.[1],
+  }),
 );
+
+/** Cures by the system's own code. */
+const writeHints: readonly (readonly [RegExp, string])[] = [
+  [/^(EACCES|EPERM|EROFS|ENOENT)\b/, 'choose another -o, in a folder that this user can write'],
+  [/^ENOTDIR\b/, 'choose another -o: a part of this path is a file, not a folder'],
+  [/^ENAMETOOLONG\b/, 'choose another -o, with a shorter name'],
+];
 
 // ---------------------------------------------------------------- the model file
 
@@ -124,7 +135,7 @@ export const badProtobuf = define(
   'BAD_PROTOBUF',
   'The file is not a well-formed ONNX protobuf: truncated, corrupt, or another format.',
   'export or download the model again; onnx.checker.check_model gives details',
-  (file: string, reason: string) => ({ message: `not a valid ONNX file: ${reason}`, file }),
+  (file: string, reason: string, hint?: string) => ({ message: `not a valid ONNX file: ${reason}`, file, hint }),
 );
 
 export const badModel = define(
@@ -253,6 +264,13 @@ export const badOption = define(
   'BAD_OPTION',
   'An option has a value that does not work with this model or the other options.',
   'see loraify --help',
+  (reason: string, hint?: string) => ({ message: reason, hint }),
+);
+
+export const badBatchAxis = define(
+  'BATCH_AXIS',
+  'The rows of a batch cannot be laid along one axis of the labels.',
+  '--batch-axis sets the axis of each input and of the labels that counts rows',
   (reason: string, hint?: string) => ({ message: reason, hint }),
 );
 

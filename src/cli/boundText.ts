@@ -59,3 +59,17 @@ export function lengthsLine({ batch, seq, dims = {}, wholeBatches }: NonNullable
   const rest = wholeBatches === undefined ? '' : `; a batch that is not full is left out, because ${wholeBatches}`;
   return `${named.join(', ')} in the graphs that take steps; evaluation takes any${rest}`;
 }
+
+/** Axes that count rows, where they are not the first ones; undefined if they are. */
+export function batchLine({ inputs, labels }: Pick<Manifest, 'inputs' | 'labels'>): string | undefined {
+  const all = [...inputs, ...(labels === undefined ? [] : [labels])];
+  if (all.length === 0 || all.every((v) => v.batchAxis === undefined)) return undefined;
+  if (all.every((v) => v.batchAxis === null))
+    return 'no axis of the inputs counts rows: each row is one run, and the gradients of --batch-size rows are accumulated; --batch-axis sets another';
+  const parts = all.flatMap(({ name, shape, batchAxis: axis }) => {
+    if (axis === undefined) return [];
+    const text = `${name} [${shape.map((d) => d ?? '?').join(', ')}]`;
+    return axis === null ? [`${text} is the same for all rows`] : [`axis ${axis} of ${text} counts rows`];
+  });
+  return `${parts.join('; ')}; --batch-axis sets others`;
+}

@@ -139,8 +139,14 @@ export const selectionOptions = {
     default: 'caches empty, positions from the mask',
     group: training,
   }),
+  batchAxis: textTable({
+    describe:
+      'NAME=AXIS|none,... the axis of an input, or of the labels, that counts the rows of a batch; none for all: one row a run',
+    default: 'by names and shapes',
+    group: training,
+  }),
   batch: integer({
-    describe: 'fixed number of rows in a step (the first axis of the inputs)',
+    describe: 'fixed number of rows in a step (the batch axis of the inputs)',
     default: 'open',
     group: training,
   }),

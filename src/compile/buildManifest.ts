@@ -64,8 +64,9 @@ export function buildManifest(m: ManifestInputs): Manifest {
     copies: copiesSection(compiled),
     skipped: skippedSection(compiled),
     state: stateSection(compiled, options),
-    inputs: inputsSection(m.model, reference, prepared, open),
+    inputs: inputsSection(m.model, reference, compiled, open),
     labels: labelsSection(reference, prepared, open, classes),
+    outputs: outputsSection(prepared),
     bound: prepared && (prepared.bindings.bound.length === 0 ? undefined : boundOf(prepared)),
     loss: lossSection(prepared, options, classes),
     names: namesSection(prepared),
@@ -111,17 +112,22 @@ function stateSection({ prepared, layout }: Compiled, { optimizer }: ResolvedOpt
 function inputsSection(
   model: Model,
   reference: Model | undefined,
-  prepared: Prepared | undefined,
+  { graphs, prepared }: Compiled,
   open: ReadonlyMap<string, Value>,
 ): InputInfo[] {
   const own = new Set(model.graph.inputs.map((v) => v.name));
-  const inputs = reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined);
+  const first = reference?.graph.inputs ?? model.graph.inputs.filter((v) => v.tensor === undefined);
+  const names = new Set(first.map((v) => v.name));
+  // Outputs beside the loss may read inputs that the loss does not.
+  const others = (graphs.get('eval')?.graph.inputs ?? []).filter((v) => own.has(v.name) && !names.has(v.name));
+  const inputs = [...first, ...others];
   const bindings = prepared?.bindings;
   return inputs
     .filter((v) => own.has(v.name))
     .map((v) =>
       defined({
         ...info(v),
+        batchAxis: notFirst(prepared?.batch.inputs.get(v.name)),
         open: openShape(v, open),
         missing: bindings?.absent.get(v.name),
         longest: v.name === bindings?.tokens ? bindings.longest : undefined,
@@ -142,10 +148,19 @@ function labelsSection(
   const own = losses[prepared.choice.kind].shift === true && tokens?.shape?.length === 2;
   return defined({
     ...info(found),
+    batchAxis: notFirst(prepared.batch.labels),
     open: openShape(found, open),
     missing: own ? ({ value: 'copy', like: tokens.name } as const) : undefined,
     names: classes?.names && [...classes.names],
   });
+}
+
+/** The first axis is not written. */
+const notFirst = (axis: number | null | undefined): number | null | undefined => (axis === 0 ? undefined : axis);
+
+function outputsSection(prepared: Prepared | undefined): Manifest['outputs'] {
+  const others = [...(prepared?.batch.outputs ?? [])].map(([name, batchAxis]) => ({ name, batchAxis }));
+  return others.length === 0 ? undefined : others;
 }
 
 function lossSection(

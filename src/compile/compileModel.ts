@@ -26,16 +26,20 @@ import type { Compiled, CompileHooks, Selection } from './compiled.ts';
 import { type TreatedLora, treatExistingLora, withoutKept } from './existingLora.ts';
 import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type Emittable, emitted, halfTypeOf, type ResolvedOptions } from './options.ts';
-import { dropoutOf, fixedLengths, trainingOptions } from './passOptions.ts';
+import { dropoutOf, fixedLengths, namingOf, trainingOptions } from './passOptions.ts';
 import { nothingSelected, selectFromAdapter, selectLayers } from './select.ts';
 import { selectExisting } from './selectExisting.ts';
 
 /** Compiles a model to all graphs of a package, in memory; weights are not copied. `model` is changed. */
-export function compileModel(model: Model, options: ResolvedOptions, { onPass, onModel }: CompileHooks = {}): Compiled {
+export function compileModel(
+  model: Model,
+  options: ResolvedOptions,
+  { onPass, onModel, family }: CompileHooks = {},
+): Compiled {
   const adapter = options.adapter === undefined ? undefined : openAdapter(options.adapter);
   const copies = joinCopies(model, findCopies(model));
   const existing = treatExistingLora(model, options);
-  const found = withoutKept(findCandidates(model, adapter?.modules), existing);
+  const found = withoutKept(findCandidates(model, adapter?.modules, namingOf(options, family)), existing);
   const named = adapter !== undefined || existing.lifted.length > 0 || options.target !== undefined;
   if (!found.candidates.some((c) => named || layerOp(c.op).byDefault)) throw noLayers(whyNone(found));
   const whole = chooseModulesToSave(model, found.candidates, options, adapter, existing);
@@ -43,7 +47,7 @@ export function compileModel(model: Model, options: ResolvedOptions, { onPass, o
   if (selection.chosen.length === 0) throw nothingSelected(selection, options.target);
   const layers = selection.chosen.map((c) => c.layer);
   const decomposed = selection.chosen.find((c) => c.magnitude !== undefined);
-  const packed = selection.chosen.find((c) => c.candidate.products.some((p) => p.part !== undefined));
+  const packed = selection.chosen.find((c) => c.candidate.products.some((p) => p.part?.alias !== undefined));
   const dropout = dropoutOf(options, adapter, decomposed?.candidate.path, packed?.candidate.path);
   const adapted = adaptModel(model, selection, whole, options, onPass);
   const { saved, stored } = adapted;

@@ -28,6 +28,8 @@ export interface Compiled {
 }
 
 export interface CompileHooks {
+  /** model_type of the config.json beside the model. */
+  readonly family?: string | undefined;
   /** Called after each pass. */
   readonly onPass?: OnPass | undefined;
   /** Called as soon as model.onnx is made, before the training graphs. */

@@ -106,12 +106,14 @@ const bytesOfHeld = (held: readonly Held[]): number => held.reduce((n, h) => n +
 
 /** The numbers by symbol. */
 function lengthsOf(
-  { model: { graph }, bindings }: Prepared,
+  { model: { graph }, bindings, batch }: Prepared,
   numbers: Readonly<Record<string, number>>,
 ): Map<string, number> {
   const needed = lengthsNeeded(graph);
   const placed = (name: string): number | string | undefined =>
-    name === 'batch' || name === 'seq' ? (lengthCalled(name, graph.inputs, bindings.tokens) ?? undefined) : undefined;
+    name === 'batch' || name === 'seq'
+      ? (lengthCalled(name, graph.inputs, bindings.tokens, batch.inputs) ?? undefined)
+      : undefined;
   const lengths = new Map<string, number>();
   for (const [name, n] of Object.entries(numbers)) {
     const symbol = needed.has(name) ? name : placed(name);

@@ -31,6 +31,7 @@ import { compileModel } from './compileModel.ts';
 import { dumper } from './dump.ts';
 import { initialParams } from './initialFactors.ts';
 import { labelSources } from './labelNames.ts';
+import { modelFamily } from './modelFamily.ts';
 import { type CompileOptions, halfTypeOf, type ResolvedOptions, resolveOptions } from './options.ts';
 
 export interface CompileResult {
@@ -75,6 +76,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
       model,
       source,
       options: resolved,
+      family: modelFamily(file),
       onPass: listener(resolved, times),
       manifest: {
         file: basename(file),
@@ -102,6 +104,7 @@ interface Job {
   readonly model: Model;
   readonly source: ModelSource;
   readonly options: ResolvedOptions;
+  readonly family: string | undefined;
   readonly onPass: OnPass;
   /** The fields of the manifest that are known before the compile. */
   readonly manifest: Omit<ManifestInputs, 'compiled' | 'skeleton' | 'weightsFile'>;
@@ -119,14 +122,17 @@ function listener({ dump: folder }: ResolvedOptions, times: PassTime[]): OnPass 
   };
 }
 
-function dryRun({ model, options, onPass, manifest: known }: Job): Made {
-  const compiled = compileModel(model, options, { onPass });
+function dryRun({ model, options, family, onPass, manifest: known }: Job): Made {
+  const compiled = compileModel(model, options, { onPass, family });
   const skeleton = { sha256: '0'.repeat(64), splices: [] };
   return { compiled, manifest: buildManifest({ ...known, compiled, skeleton }), files: {} };
 }
 
 /** All files of a package, into a new folder. */
-async function writePackage(folder: string, { model, source, options, onPass, manifest: known }: Job): Promise<Made> {
+async function writePackage(
+  folder: string,
+  { model, source, options, family, onPass, manifest: known }: Job,
+): Promise<Made> {
   // Files of exact weights would be most of a package that rounds them, so it refers to the source instead.
   const copied = (stored: Stored | undefined) => (stored === undefined ? source.externalFiles : []);
   const files: Record<string, number> = {};
@@ -136,7 +142,7 @@ async function writePackage(folder: string, { model, source, options, onPass, ma
     const onModel = (made: Model, stored: Stored | undefined): void => {
       started = startWeights(planWeights([made], copied(stored)), folder);
     };
-    const compiled = compileModel(model, options, { onPass, onModel });
+    const compiled = compileModel(model, options, { onPass, onModel, family });
     const plan = planWeights([...compiled.graphs.values()], copied(compiled.stored));
     for (const [name, graph] of compiled.graphs) {
       const bytes = encodeModel(graph, plan.placements);

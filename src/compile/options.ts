@@ -87,6 +87,8 @@ const schema = z.strictObject({
    * contains the value.
    */
   bind: z.record(z.string(), z.string().min(1)).default({}),
+  /** The axis that counts rows, by input, and of `labels`: a number, or none. */
+  batchAxis: z.record(z.string(), z.string().regex(/^(?:\d+|none)$/, 'must be NAME=AXIS or NAME=none')).default({}),
   /** Numbers for open dims of the source, in the graphs that take steps: rows, and the positions of a sequence. */
   batch: z.int().positive().optional(),
   seq: z.int().positive().optional(),

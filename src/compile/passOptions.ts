@@ -1,7 +1,14 @@
 /** Derives the options of the passes from those of the compile and from an adapter. */
 import type { OpenedAdapter } from '../adapter/index.ts';
 import { badOption } from '../errors.ts';
-import type { FixedLengths, OnPass, Prepared, Stored } from '../passes/index.ts';
+import {
+  type FixedLengths,
+  type NamingOptions,
+  namedPaths,
+  type OnPass,
+  type Prepared,
+  type Stored,
+} from '../passes/index.ts';
 import { readBindings } from './bindings.ts';
 import type { ResolvedOptions } from './options.ts';
 
@@ -36,10 +43,17 @@ export function trainingOptions(
     stored: stored?.type,
     opset: options.opset,
     bind: readBindings(options.bind),
+    batchAxis: options.batchAxis,
     dropout,
     onPass,
   };
 }
+
+/** @param family model_type of the config.json beside the model. */
+export const namingOf = ({ target }: ResolvedOptions, family: string | undefined): NamingOptions => ({
+  targets: target === undefined ? undefined : namedPaths(target),
+  family,
+});
 
 export const fixedLengths = ({ batch, seq, dim }: ResolvedOptions): FixedLengths => ({ batch, seq, dims: dim });
 

@@ -238,9 +238,9 @@ function factors(d: Delta, columns: number, layer: string): Factors {
   if (!d.A.every(Number.isFinite) || !d.B.every(Number.isFinite))
     throw mergeMismatch(`layer "${layer}": the adapter has values that are not finite`);
   const rank = d.in === 0 ? 0 : d.A.length / d.in;
-  const rows = d.layout === 'in_out' ? d.in : d.out;
-  const left = new Float64Array(rows * rank);
-  const width = d.part === undefined ? columns : d.out;
+  const [from, of] = [d.part?.from ?? 0, d.part?.of ?? d.out];
+  const left = new Float64Array((d.layout === 'in_out' ? d.in : of) * rank);
+  const width = d.layout === 'in_out' ? d.out : columns;
   const right = new Float64Array(rank * width);
   for (let k = 0; k < rank; k++) {
     for (let i = 0; i < d.in; i++) {
@@ -251,10 +251,10 @@ function factors(d: Delta, columns: number, layer: string): Factors {
     for (let o = 0; o < d.out; o++) {
       const b = d.B[k * d.out + o] ?? 0;
       if (d.layout === 'in_out') right[k * width + o] = b;
-      else left[o * rank + k] = b * d.scale;
+      else left[(from + o) * rank + k] = b * d.scale;
     }
   }
-  return { from: d.part?.from ?? 0, left, right, rank };
+  return { from: d.layout === 'in_out' ? from : 0, left, right, rank };
 }
 
 function addRow(sum: Float64Array, { from, left, right, rank }: Factors, row: number): void {

@@ -20,6 +20,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { LoraifyError, targetExists, targetNotOurs, writeFailed } from '../errors.ts';
+import { makeFolders } from '../formats/files.ts';
 
 export interface TargetOptions {
   /** Replaces an existing output, if this program wrote it. */
@@ -129,8 +130,8 @@ export async function createFile<T>(
 async function building<T>(target: string, make: (temporary: string) => Promise<T>): Promise<T> {
   const full = resolve(target);
   const parent = dirname(full);
-  const madeParent = attempt(target, () => mkdirSync(parent, { recursive: true }));
-  removeAbandoned(parent, basename(full));
+  const madeParent = attempt(target, () => makeFolders(parent));
+  attempt(target, () => removeAbandoned(parent, basename(full)));
   const temporary = join(parent, `.${basename(full)}.loraify-${process.pid}-${++builds}`);
   const clean = (): void => rmSync(temporary, { recursive: true, force: true });
   process.on('exit', clean);

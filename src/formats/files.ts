@@ -9,11 +9,12 @@ import {
   openSync,
   readSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeSync,
 } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fileNotFound, writeFailed } from '../errors.ts';
 
 /** An open file; offsets and lengths in bytes. Reads are synchronous: they mostly hit the page cache. */
@@ -135,23 +136,37 @@ export function writeFolderAtomic(
 }
 
 /**
- * Creates a folder and its missing parents; returns the first one that did not exist. (Node's own mkdir reports ENOENT
- * on a read-only file system.) Errors: WRITE_FAILED.
+ * Creates a folder and its missing parents; returns the first one that did not exist. Node's own recursive mkdir never
+ * returns in /proc, and reports ENOENT on a read-only file system. On an error no new folder is left. Errors:
+ * WRITE_FAILED.
  */
 export function makeFolders(folder: string): string | undefined {
+  const missing: string[] = [];
+  for (let path = resolve(folder); !existsSync(path) && path !== dirname(path); path = dirname(path))
+    missing.unshift(path);
+  const made: string[] = [];
   return writing(folder, () => {
+    if (missing.length === 0 && !statSync(folder).isDirectory()) mkdirSync(folder);
     try {
-      mkdirSync(folder);
-      return folder;
+      for (const path of missing) if (makeOne(path)) made.push(path);
     } catch (error) {
-      const code = error instanceof Error && 'code' in error ? error.code : undefined;
-      if (code === 'EEXIST' && statSync(folder).isDirectory()) return undefined;
-      const parent = dirname(folder);
-      if (code !== 'ENOENT' || parent === folder) throw error;
-      const first = makeFolders(parent);
-      return makeFolders(folder) === undefined ? first : (first ?? folder);
+      for (const path of made.toReversed()) rmdirSync(path);
+      throw error;
     }
+    return made[0];
   });
+}
+
+/** Returns false if another process was faster. */
+function makeOne(path: string): boolean {
+  try {
+    mkdirSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EEXIST' && statSync(path).isDirectory())
+      return false;
+    throw error;
+  }
 }
 
 /** Runs an action that writes `file` and turns a system error into WRITE_FAILED. */

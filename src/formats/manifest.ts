@@ -11,10 +11,10 @@ import { type GraphKind, graphKinds, halfTypes, optimizers, scalings, targets } 
 import { type LossKind, losses, lossKinds } from '../graph/choices/losses.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
 import { readWhole } from './files.ts';
-import { dims, fixed, inputInfo, labelsInfo } from './manifestInputs.ts';
+import { dims, fixed, inputInfo, labelsInfo, outputInfo } from './manifestInputs.ts';
 import { copy, layer, saved } from './manifestLayer.ts';
 
-export { type InputInfo, type LabelsInfo, openShape, type ValueInfo } from './manifestInputs.ts';
+export { batchAxisOf, type InputInfo, type LabelsInfo, openShape, type ValueInfo } from './manifestInputs.ts';
 export { type ManifestLayer, type ManifestSaved, peftParameter, peftPath } from './manifestLayer.ts';
 
 export const manifestName = 'loraify.json';
@@ -112,6 +112,8 @@ const schema = z.object({
   /** The model's inputs that can be fed in training, evaluation and prediction. */
   inputs: z.array(inputInfo),
   labels: labelsInfo.optional(),
+  /** The model's outputs whose batch axis is not the first; null: without one entry per row. */
+  outputs: z.array(outputInfo).optional(),
   loss: z
     .object({
       kind: z.enum(lossKinds),

@@ -13,13 +13,20 @@ const missing = z.object({
   value: z.enum(['ones', 'positions', 'zeros', 'copy']),
   like: z.string(),
 });
+/** The axis that counts the rows of a batch; null: none, so that the value is the same for all of them. */
+const batchAxis = z.union([count, z.null()]);
 export const inputInfo = valueInfo.extend({
+  /** Absent: the first. */
+  batchAxis: batchAxis.optional(),
   /** The shape in eval.onnx, if the graphs that take steps fix dims that are open in the model. */
   open: dims.optional(),
   missing: missing.optional(),
   /** The maximum number of tokens in a row, which is the size of the model's caches. */
   longest: count.optional(),
 });
+
+/** Outputs whose batch axis is not the first. */
+export const outputInfo = z.object({ name: z.string(), batchAxis });
 
 export const labelsInfo = inputInfo.extend({
   /** The names of the classes, in their order. */
@@ -40,6 +47,9 @@ export const fixed = z.object({
 export type ValueInfo = z.infer<typeof valueInfo>;
 export type InputInfo = z.infer<typeof inputInfo>;
 export type LabelsInfo = z.infer<typeof labelsInfo>;
+
+/** The axis that counts the rows of a batch; null: none. */
+export const batchAxisOf = ({ batchAxis = 0 }: Pick<InputInfo, 'batchAxis'>): number | null => batchAxis;
 
 /** The shape in evaluation and prediction. */
 export const openShape = ({ shape, open }: InputInfo): ValueInfo['shape'] => open ?? shape;

@@ -7,6 +7,7 @@
 import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
 import { externalDataBounds, externalDataOutside } from '../errors.ts';
+import { fileKind } from '../formats/fileKind.ts';
 import { freshName } from '../graph/model.ts';
 import type { ByteSource } from '../graph/tensor.ts';
 import type { ExternalFile } from '../proto/index.ts';
@@ -86,12 +87,12 @@ export function externalData(place: ModelPlace | undefined, modelFile: string): 
       if (length !== needed)
         throw externalDataBounds(tensor, `its length is ${length} bytes, but its dims require ${needed}`, modelFile);
       const { file, source } = open(tensor, location);
-      if (offset + length > file.bytes)
-        throw externalDataBounds(
-          tensor,
-          `it reaches to byte ${offset + length} of "${location}", which has ${file.bytes}`,
-          modelFile,
-        );
+      if (offset + length > file.bytes) {
+        const kind = fileKind(source);
+        const has = kind === undefined ? file.bytes : `${file.bytes} and is ${kind.name}`;
+        const text = `it reaches to byte ${offset + length} of "${location}", which has ${has}`;
+        throw externalDataBounds(tensor, text, modelFile, kind?.cure);
+      }
       return { location: file.location, offset, length, source };
     },
     get files() {

@@ -1,12 +1,14 @@
 /** Reads a model from a file or other bytes, with the information that a writer needs to copy the source faithfully. */
-import { dirname } from 'node:path';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { badProtobuf, fileNotFound, LoraifyError } from '../errors.ts';
+import { fileKind } from '../formats/fileKind.ts';
 import type { Model, Node } from '../graph/model.ts';
 import type { ByteSource, Tensor } from '../graph/tensor.ts';
 import type { ModelSource, Place } from '../proto/index.ts';
 import { decodeModel } from './decode.ts';
 import { type ExternalData, externalData, type ModelPlace } from './external.ts';
-import { fileSource } from './fileSource.ts';
-
+import { type FileSource, fileSource } from './fileSource.ts';
 import { skim } from './skim.ts';
 import { tensorReader } from './tensors.ts';
 
@@ -20,13 +22,46 @@ export interface Parsed {
  * UNSUPPORTED_VERSION, EXTERNAL_DATA_OUTSIDE, EXTERNAL_DATA_BOUNDS.
  */
 export function parseFile(path: string): Parsed {
-  const source = fileSource(path);
+  const source = modelFile(path);
   try {
-    return parseSource(source, { folder: dirname(path) }, () => source.close());
+    refuseOther(source);
+    try {
+      return parseSource(source, { folder: dirname(path) }, () => source.close());
+    } catch (error) {
+      if (error instanceof LoraifyError && error.code === 'BAD_PROTOBUF') refuseOther(source, true);
+      throw error;
+    }
   } catch (error) {
     source.close();
     throw error;
   }
+}
+
+/** Errors: FILE_NOT_FOUND, which names the models of a folder. */
+function modelFile(path: string): FileSource {
+  try {
+    return fileSource(path);
+  } catch (error) {
+    const models = statSync(path, { throwIfNoEntry: false })?.isDirectory() === true ? modelsIn(path) : [];
+    if (models.length === 0) throw error;
+    throw fileNotFound(path, 'it is a folder', `give a file in it: ${models.join(', ')}`);
+  }
+}
+
+/** The first ONNX files of a folder, and of its folder `onnx`, where the Hub has them. */
+const modelsIn = (folder: string): string[] =>
+  [folder, join(folder, 'onnx')]
+    .flatMap((f) => (existsSync(f) ? readdirSync(f).map((name) => join(f, name)) : []))
+    .filter((f) => f.endsWith('.onnx'))
+    .slice(0, 5);
+
+/** Errors: BAD_PROTOBUF for a file of another kind, with the way to a model. */
+function refuseOther(source: ByteSource, broken = false): void {
+  const kind = fileKind(source, broken);
+  if (kind !== undefined) throw badProtobuf(source.name, `it is ${kind.name}`, kind.cure);
+  const model = source.name.replace(/[._]?data$/, '');
+  if (broken && model !== source.name && existsSync(model))
+    throw badProtobuf(source.name, 'it is the data file of another file', `give the model itself: ${model}`);
 }
 
 /**

@@ -83,7 +83,7 @@ const inner: Readonly<Record<Kind, ReadonlyMap<number, { readonly kind: Kind; re
  * its weights.
  */
 export function skim(source: ByteSource): Skimmed {
-  if (source.size === 0) throw badProtobuf(source.name, 'the file is empty');
+  if (source.size === 0) throw badProtobuf(source.name, 'the file is empty', 'export or download it again');
   if (source.size > maxFileBytes)
     throw badProtobuf(source.name, `it has ${source.size} bytes, more than the 2 GiB that a protobuf can have`);
   const cursor = cursorOver(source);

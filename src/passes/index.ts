@@ -26,7 +26,13 @@ export {
 export type { Absent, Binding, Bindings, Wanted } from './normalize/bind/index.ts';
 export { computesIn, narrowsActivations } from './precision/computesIn.ts';
 export { roundWeights, type Stored } from './precision/halfWeights.ts';
-export { type Candidate, type Candidates, type Chosen, findCandidates } from './select/candidates.ts';
+export {
+  type Candidate,
+  type Candidates,
+  type Chosen,
+  findCandidates,
+  type NamingOptions,
+} from './select/candidates.ts';
 export { type Copy, findCopies, type JoinedCopy, joinCopies, namedCopies } from './select/copies.ts';
 export {
   type ExistingLora,
@@ -38,7 +44,7 @@ export {
 export { foldedFrom } from './select/foldedUses.ts';
 export { peftNames } from './select/loraNames.ts';
 export { findParameters, type Parameter, parametersOf } from './select/parameters.ts';
-export { patternValue, selector, unmatched } from './select/selection.ts';
+export { namedPaths, patternValue, selector, unmatched } from './select/selection.ts';
 export { buildTraining } from './training/build.ts';
 export { type FixedLengths, fixLengths, lengthCalled } from './training/fixedLengths/index.ts';
 export {

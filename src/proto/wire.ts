@@ -41,6 +41,8 @@ export interface Cursor {
  */
 const windowBytes = 64 << 10;
 
+const cutShort = 'the file was cut short: download, copy or export it again';
+
 export function cursorOver(source: ByteSource): Cursor {
   let window: Uint8Array = new Uint8Array(0);
   let start = 0;
@@ -51,7 +53,7 @@ export function cursorOver(source: ByteSource): Cursor {
       let i = cursor.position - start;
       if (i < 0 || i >= window.length) {
         if (cursor.position >= source.size)
-          throw badProtobuf(source.name, `it ends at byte ${source.size}, within a field`);
+          throw badProtobuf(source.name, `it ends at byte ${source.size}, within a field`, cutShort);
         start = cursor.position;
         // A copy, because sources may reuse their buffer at the next read.
         window = source.read(start, Math.min(windowBytes, source.size - start)).slice();
@@ -100,6 +102,7 @@ export function walkFields(cursor: Cursor, from: number, end: number, visit: (fi
       throw badProtobuf(
         name,
         `field ${field.number} at byte ${field.at} reaches to byte ${field.end}, but ${end === cursor.source.size ? 'the file' : 'its message'} ends at byte ${end}`,
+        end === cursor.source.size ? cutShort : undefined,
       );
     visit(field);
     cursor.position = field.end;

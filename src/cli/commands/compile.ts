@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import type { CompileResult } from '../../index.ts';
-import { boundLines, dataLine, existingLine, labelsLine, lengthsLine, precisionLine } from '../boundText.ts';
+import { batchLine, boundLines, dataLine, existingLine, labelsLine, lengthsLine, precisionLine } from '../boundText.ts';
 import { command } from '../command.ts';
 import { compileOptions, libraryOptions } from '../compileOptions.ts';
 import { bytes, count, percent, plural, table } from '../format.ts';
@@ -46,7 +46,7 @@ function summary(model: string, { dir, manifest, files }: CompileResult, isConfi
     const kind = reason.slice(reason.indexOf(': ') + 1).trim();
     reasons.set(kind, (reasons.get(kind) ?? 0) + 1);
   }
-  const data = dataLine(manifest);
+  const [data, rows] = [dataLine(manifest), batchLine(manifest)];
   const lines = [
     `${model}: ${plural(counts.layers, 'layer')} adapted, rank ${ranks.join(', ')}, scaling ${lora.scaling}`,
     `  trainable   ${count(counts.trainable)} of ${count(counts.total)} parameters (${percent(counts.trainable, counts.total)})`,
@@ -58,6 +58,7 @@ function summary(model: string, { dir, manifest, files }: CompileResult, isConfi
       : [`  loss        ${loss.kind} on "${loss.tensor}" (${loss.chosen}); --loss and --loss-output change it`]),
     ...(loss?.labels === undefined ? [] : [`  labels      ${loss.labels}`]),
     ...(labels?.names === undefined ? [] : [`  names       ${labelsLine(labels.names, isConfig)}`]),
+    ...(rows === undefined ? [] : [`  batch       ${rows}`]),
     ...(manifest.fixed === undefined ? [] : [`  lengths     ${lengthsLine(manifest.fixed)}`]),
     ...(manifest.precision === undefined ? [] : [`  precision   ${precisionLine(manifest.precision)}`]),
     ...boundLines(manifest.bound).map((line, i) => `  ${i === 0 ? 'bound     ' : '          '}  ${line}`),

@@ -1,8 +1,10 @@
 /** Chooses the loss of a model: the rules of `--loss auto`, each with a sentence for the user. */
+
 import { badLoss, didYouMean, lossUnreached, notTaken } from '../../errors.ts';
 import { type LossKind, losses, takersOf } from '../../graph/choices/losses.ts';
 import { layerOp } from '../../graph/layers.ts';
 import { type Graph, type Node, producersOf, type Value } from '../../graph/model.ts';
+import { isFloat } from '../../graph/tensor.ts';
 import { isAdapted } from '../dialect/adapted.ts';
 import { isJoined } from '../dialect/joined.ts';
 import { scoresBehind, scoresOutput } from './hardOutputs.ts';
@@ -93,16 +95,21 @@ function tokensFor(
   return { tokens: { input, labels: 'tokens' }, ...(labels === 'masked' ? { warning } : {}) };
 }
 
+/** Losses of a floating-point output itself: what is behind a Round or a comparison is another number. */
+const ofItself: ReadonlySet<string> = new Set(['mse', 'l1', 'huber', 'output', 'external']);
+
 /** The output that the loss is put on, and the float value that it is computed from. */
 function lossPlace(
   graph: Graph,
-  { lossOutput }: LossChoiceOptions,
+  { loss, lossOutput }: LossChoiceOptions,
   reached: ReadonlySet<Value> | undefined,
 ): { output: Value; value: Value } {
   const candidates = lossOutput === undefined ? graph.outputs : [named(graph, lossOutput)];
   const adapted = new Set([...graph.allNodes()].filter((n) => n.layer !== undefined || isJoined(n)));
+  const isAdaptedValue = (v: Value): boolean => dependsOn(v, adapted);
   const places = candidates.flatMap((output) => {
-    const value = scoresBehind(output, (v) => dependsOn(v, adapted));
+    const value =
+      ofItself.has(loss) && isFloat(output.dtype ?? 'float32') ? output : scoresBehind(output, isAdaptedValue);
     return value !== undefined && dependsOn(value, adapted) ? [{ output, value }] : [];
   });
   const hit = places.find(({ value }) => reached === undefined || reached.has(value));

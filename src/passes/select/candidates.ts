@@ -3,10 +3,12 @@ import { layerOp } from '../../graph/layers.ts';
 import type { Layer, Model, Value } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Product, Skipped } from '../dialect/layerKind.ts';
+import { type BuilderNames, builderNames, type Modules } from './builderNames.ts';
 import { findProducts } from './findProducts.ts';
 import { foldedFrom } from './foldedUses.ts';
 import { layerOpOf } from './layers/index.ts';
-import { type ModulePath, type Modules, modulePath, uniquePaths } from './modulePaths.ts';
+import { type ModulePath, modulePath, uniquePaths, wholePath } from './modulePaths.ts';
+import { packedNames, partsOf } from './packedWeights.ts';
 import { type ParameterNames, parameterNames } from './parameterNames.ts';
 
 /** A weight with all nodes that read it: a layer if it is selected. */
@@ -38,13 +40,26 @@ export interface Candidates {
   readonly apart: readonly { readonly node: string; readonly stored: Value }[];
 }
 
+export interface NamingOptions {
+  /** Modules that the user names. Where a module may have several names, one of these is used. */
+  readonly targets?: Modules | undefined;
+  /** model_type of the config.json. */
+  readonly family?: string | undefined;
+}
+
 /**
  * Groups the uses of weights in a model by weight, in order of first appearance. Exporters fold equal weights of
  * several modules into one tensor: if `separate` names two or more of those modules, each is a separate candidate.
  */
-export function findCandidates(model: Model, separate: Modules = new Set()): Candidates {
-  const { products, skipped } = findProducts(model);
-  const names = parameterNames(model);
+export function findCandidates(
+  model: Model,
+  separate: Modules = new Set(),
+  { targets = separate, family }: NamingOptions = {},
+): Candidates {
+  const { products: whole, skipped } = findProducts(model);
+  const known = { has: (path: string) => separate.has(path) || targets.has(path) };
+  const naming = { known, names: parameterNames(model), builder: builderNames(model, known, family) };
+  const products = whole.flatMap((p) => unpacked(p, naming));
   const groups = new Map<string, Product[]>();
   const refused: (Skipped & { readonly stored: Value })[] = [];
   const keyOf = weightKeys();
@@ -62,10 +77,10 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
       });
   }
   const lists = [...groups.values()]
-    .flatMap((g) => modules(g, separate, names))
+    .flatMap((g) => modules(g, separate, naming))
     .flatMap((g) => (g[0] === undefined ? [] : [{ group: g, first: g[0] }]));
   const paths = lists.map(({ group, first }) =>
-    modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length, known: separate, names }),
+    modulePath(first, { preferNode: groups.get(keyOf(first))?.length !== group.length, ...naming }),
   );
   // Default layers are named first, so that the others do not change their names.
   const isDefault = lists.map(({ first }) => layerOp(layerOpOf(first.node)).byDefault);
@@ -93,6 +108,25 @@ export function findCandidates(model: Model, separate: Modules = new Set()): Can
   return { candidates, skipped: [...skipped, ...refused.map(({ stored, ...rest }) => rest)], apart: refused };
 }
 
+interface Naming {
+  readonly known: Modules;
+  readonly names: ParameterNames;
+  readonly builder: BuilderNames | undefined;
+}
+
+/**
+ * The parts of a packed weight if they are known modules, or if the model builder packed them and the whole is not a
+ * known module; else the product itself.
+ */
+function unpacked(product: Product, naming: Naming): readonly Product[] {
+  const { known, builder } = naming;
+  const { path } = wholePath(product, naming);
+  const parts = partsOf(product, packedNames(path));
+  if (parts.length === 0 || known.has(path) || known.has(builder?.path(path) ?? path)) return [product];
+  const areKnown = parts.some((part) => known.has(modulePath(part, naming).path));
+  return areKnown || builder?.unpacks === true ? parts : [product];
+}
+
 /**
  * Keys of weights. A table that an embedding and a MatMul share is two layers: the update of one does not apply to the
  * other. The parts of a packed weight are separate layers as well.
@@ -107,10 +141,10 @@ function weightKeys(): (p: Product) => string {
 }
 
 /** The uses of one weight, split by module if `separate` names the modules. */
-function modules(group: readonly Product[], separate: Modules, names: ParameterNames): (readonly Product[])[] {
+function modules(group: readonly Product[], separate: Modules, naming: Naming): (readonly Product[])[] {
   const byPath = new Map<string, Product[]>();
   for (const p of group) {
-    const { path } = modulePath(p, { preferNode: true, known: separate, names });
+    const { path } = modulePath(p, { preferNode: true, ...naming });
     byPath.set(path, [...(byPath.get(path) ?? []), p]);
   }
   return [...byPath.keys()].filter((path) => separate.has(path)).length > 1 ? [...byPath.values()] : [group];
@@ -120,6 +154,7 @@ function modules(group: readonly Product[], separate: Modules, names: ParameterN
 const agrees = (a: Product, b: Product): boolean =>
   a.kernel?.join() === b.kernel?.join() &&
   a.part?.from === b.part?.from &&
+  (a.part === undefined || a.layout === b.layout) &&
   (a.layout === b.layout
     ? a.in === b.in && a.out === b.out
     : layerOp(layerOpOf(a.node)).form === 'linear' && a.in === b.out && a.out === b.in);

@@ -4,6 +4,7 @@
  */
 import type { Node, Value } from '../../graph/model.ts';
 import type { Part, Product } from '../dialect/layerKind.ts';
+import type { BuilderNames, Modules } from './builderNames.ts';
 import { moduleOfBias, type ParameterNames } from './parameterNames.ts';
 import { pythonList } from './pythonList.ts';
 import { pathOfScopes } from './torchScopes.ts';
@@ -15,26 +16,30 @@ export interface ModulePath {
   readonly from: PathSource;
 }
 
-/** Names of modules. */
-export interface Modules {
-  has(path: string): boolean;
-}
-
 interface Naming {
   readonly preferNode?: boolean;
   /** Names given by the user; if a module could have several names, one of these is used. */
   readonly known?: Modules;
   /** The names of the file's parameters. */
   readonly names: ParameterNames;
+  readonly builder?: BuilderNames | undefined;
 }
 
 /**
  * The module path of a weight's reader: the first found of folded_from, initializer name, name_scopes, node name, any
  * other name. `preferNode`: the node's own name first, because several modules share the weight.
  */
-export function modulePath(product: Product, { preferNode = false, known, names }: Naming): ModulePath {
-  const { node, weight, part } = product;
-  if (part !== undefined) return partPath(product, part, known, names);
+export function modulePath(product: Product, naming: Naming): ModulePath {
+  const { part } = product;
+  if (part?.alias !== undefined) return partPath(product, part, naming.known, naming.names);
+  const { path, from } = wholePath(product, naming);
+  const own = part === undefined ? path : path.replace(/[^.]*$/, part.name);
+  return { path: naming.builder?.path(own) ?? own, from };
+}
+
+/** The path of the module with the whole weight, as the file has it. */
+export function wholePath(product: Product, { preferNode = false, names }: Naming): ModulePath {
+  const { node, weight } = product;
   const stored = weight.stored;
   const prefix = product.calls.flatMap((c) => scopesIn(c.node.name));
   // The initializer of a matrix that an embedding also reads is named after the embedding, so the node's name is
@@ -69,7 +74,7 @@ function partPath(
       path: fallback(product),
       from: 'fallback',
     };
-  const [usual, other] = [`${whole.path}.${name}`, `${whole.path}.${alias}`];
+  const [usual, other] = [`${whole.path}.${name}`, `${whole.path}.${alias ?? name}`];
   return { path: known?.has(other) === true && !known.has(usual) ? other : usual, from: whole.from };
 }
 

@@ -52,6 +52,12 @@ export function selector(options: SelectionOptions): (path: string) => Selected 
   };
 }
 
+/** The paths that the names of a target list select; its expressions and `all-linear` name no module. */
+export function namedPaths(targets: readonly string[]): { has(path: string): boolean } {
+  const names = new Set(targets);
+  return { has: (path) => names.has(path) || suffixes(path).some((suffix) => names.has(suffix)) };
+}
+
 /**
  * The items of a target or exclude list that match none of the paths: almost always a misspelling. Errors: BAD_PATTERN.
  */

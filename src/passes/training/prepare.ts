@@ -13,10 +13,11 @@ import { type Bindings, bindInputs } from '../normalize/bind/index.ts';
 import { cacheKind } from '../normalize/bind/names.ts';
 import { normalize } from '../normalize/index.ts';
 import { narrowsActivations } from '../precision/computesIn.ts';
+import { findBatchAxes } from './batchAxes.ts';
 import { buildGrad } from './build.ts';
 import { finalNames } from './names.ts';
 import { canonicalization, joining, type PrepareContext } from './pipeline.ts';
-import type { Prepared, TrainingOptions } from './prepared.ts';
+import type { Prepared, TrainingOptions, Unplaced } from './prepared.ts';
 import { reachedByLayers, unreachedFrom, unreachedWarning } from './reach.ts';
 import type { StateLayout } from './stateLayout.ts';
 
@@ -35,7 +36,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
   const names = finalNames(model, chosen);
   runStage(joining, c, onPass);
   let gradient: Model | undefined;
-  const prepared: Prepared = {
+  const unplaced: Unplaced = {
     model,
     gradient: () => (gradient ??= buildGrad(prepared)),
     layout,
@@ -61,6 +62,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
       tokens: chosen.tokens,
     },
   };
+  const prepared: Prepared = { ...unplaced, batch: findBatchAxes(unplaced) };
   return prepared;
 }
 

@@ -27,6 +27,8 @@ export interface TrainingOptions {
   readonly opset: number | undefined;
   /** Values of the model's inputs, in addition to those of caches. */
   readonly bind: Wanted;
+  /** The axis of rows by input, and of `labels`, as given by the user: a number or `none`. */
+  readonly batchAxis: Readonly<Record<string, string>>;
   /** The share of a branch's input that is dropped in training. */
   readonly dropout: number;
   /** Called after each pass. */
@@ -52,6 +54,8 @@ export interface Prepared {
   readonly warnings: readonly string[];
   /** Module paths of the layers, and modules_to_save weights, that no gradient of the loss reaches. */
   readonly unreached: readonly string[];
+  /** The axes that count the rows of a batch. */
+  readonly batch: BatchAxes;
   /** Dims that are numbers here and open in the source. */
   readonly fixed?: Fixed;
   /** The gradient passes through float16: the graphs have a loss scale. */
@@ -79,6 +83,21 @@ export interface Prepared {
     readonly tokens: ChosenLoss['tokens'];
   };
 }
+
+/** An axis; null: the value has none, so it is the same for all rows of a batch. */
+export type BatchAxis = number | null;
+
+/** The axes that count the rows of a batch. */
+export interface BatchAxes {
+  /** Keys are names of the model's inputs. */
+  readonly inputs: ReadonlyMap<string, BatchAxis>;
+  readonly labels: BatchAxis;
+  /** The outputs of the model in which it is not the first axis. */
+  readonly outputs: ReadonlyMap<string, BatchAxis>;
+}
+
+/** A prepared graph before its batch axes are known. */
+export type Unplaced = Omit<Prepared, 'batch'>;
 
 /** The fixed dims of a training graph. */
 export interface Fixed extends FixedLengths {

@@ -2,12 +2,12 @@
 
 import { badOption } from '../../errors.ts';
 import {
+  batchAxisOf,
   type GraphKind,
   type InputInfo,
   type Manifest,
   openShape,
   reportsLoss,
-  type ValueInfo,
 } from '../../formats/manifest.ts';
 import { graphs } from '../../graph/choices/compile.ts';
 import { losses } from '../../graph/choices/losses.ts';
@@ -47,6 +47,8 @@ export interface Rows {
   readonly batchSize: number;
   /** The graphs fix the batch size, and batches cannot be padded. */
   readonly fixedBatch: boolean;
+  /** The rows of a step that run one by one, because no input has a batch axis; batchSize is 1. */
+  readonly oneByOne?: number | undefined;
   /** The reason why batches cannot be padded, if it is known. */
   readonly leavesOut?: string | undefined;
   readonly batch: BatchOptions;
@@ -89,9 +91,9 @@ export async function openRows(
   // A longer row is allowed if it is truncated anyway.
   const most = options.maxLength ?? Number.POSITIVE_INFINITY;
   const isCut = (v: InputInfo): boolean => v.longest !== undefined && most <= v.longest;
-  const shapes = ({ shape, open }: InputInfo): Pick<FieldSpec, 'shape' | 'fixed' | 'isCut'> => {
+  const shapes = ({ shape, open, batchAxis = 0 }: InputInfo): Pick<FieldSpec, 'shape' | 'fixed' | 'isCut'> => {
     if (open === undefined) return { shape };
-    const own = shape.filter((d, i) => i > 0 && d !== open[i]);
+    const own = shape.filter((d, i) => i !== batchAxis && d !== open[i]);
     return takesSteps ? { shape: open, fixed: shape, isCut: own.every((d) => most <= Number(d)) } : { shape: open };
   };
   const spec = {
@@ -153,17 +155,26 @@ function isDataset(data: Exclude<Data, string>): data is Dataset {
   return 'row' in data && 'fields' in data;
 }
 
+/** The default number of rows in a batch. */
+export const usualBatch = 8;
+
+/** Whether no value has a batch axis: each row is a run. */
+export const hasNoBatch = (values: readonly InputInfo[]): boolean =>
+  values.length > 0 && values.every((v) => batchAxisOf(v) === null);
+
 /** The batch size. Errors: BAD_OPTION. */
 export function batchSizeOf(
-  values: readonly ValueInfo[],
+  values: readonly InputInfo[],
   wanted: number | undefined,
-  usual = 8,
-): { readonly batchSize: number; readonly fixedBatch: boolean } {
+  usual = usualBatch,
+): Pick<Rows, 'batchSize' | 'fixedBatch' | 'oneByOne'> {
   if (wanted !== undefined && !(Number.isSafeInteger(wanted) && wanted > 0)) {
     throw badOption(`the batch size must be a positive integer, not ${wanted}`);
   }
-  for (const { name, shape } of values) {
-    const [rows] = shape;
+  if (hasNoBatch(values)) return { batchSize: 1, fixedBatch: false, oneByOne: wanted ?? usual };
+  for (const value of values) {
+    const { name, shape } = value;
+    const rows = shape[batchAxisOf(value) ?? -1];
     if (typeof rows !== 'number') continue;
     if (wanted !== undefined && wanted !== rows) {
       throw badOption(`the model fixes the batch size of "${name}" to ${rows}`, `use --batch-size ${rows}`);

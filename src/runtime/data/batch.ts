@@ -44,7 +44,7 @@ export function batch(
       if (value === undefined) throw badData(`a row lacks "${field.name}"`, dataset.file);
       return value;
     });
-    tensors[field.name] = stack(field, values, options);
+    tensors[field.name] = placed(field, stack(field, values, options), dataset.file);
   }
   return tensors;
 }
@@ -87,6 +87,27 @@ function stack(field: Field, given: readonly RowValue[], options: BatchOptions):
   else for (let at = used; at < data.length; at += size) copyRun(data, at, data, used - size, size);
   return { type: field.type, dims: [rows, ...shape], data };
 }
+
+/** A batch with its rows along the axis of the field. Errors: BAD_DATA if rows of a field without one differ. */
+function placed({ name, batchAxis = 0 }: Field, stacked: BatchTensor, file: string): BatchTensor {
+  if (batchAxis === 0) return stacked;
+  const { type, dims: [rows = 0, ...shape], data } = stacked; // biome-ignore format: one tensor
+  if (batchAxis === null) {
+    const size = rows === 0 ? 0 : data.length / rows;
+    const one = data.slice(0, size);
+    if (data.some((value, i) => !Object.is(value, one[i % size])))
+      throw badData(`rows of one batch have different values of "${name}", which has no batch axis`, file, apart);
+    return { type, dims: shape, data: one };
+  }
+  const outer = shape.slice(0, batchAxis).reduce((a, b) => a * b, 1);
+  const inner = shape.slice(batchAxis).reduce((a, b) => a * b, 1);
+  const moved = newArray(type, data.length);
+  for (let row = 0; row < rows; row++)
+    for (let i = 0; i < outer; i++) copyRun(moved, (i * rows + row) * inner, data, (row * outer + i) * inner, inner);
+  return { type, dims: [...shape.slice(0, batchAxis), rows, ...shape.slice(batchAxis)], data: moved };
+}
+
+const apart = 'use --batch-size 1; with --grad-accum N a step has the gradient of N rows';
 
 /** The row truncated to the maximum length, if that is below a fixed one. */
 function cut({ type, shape, fixed }: Field, value: RowValue, most = Number.POSITIVE_INFINITY): RowValue {

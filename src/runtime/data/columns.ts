@@ -99,16 +99,19 @@ function columnsDataset({ file, fields, names, column, close }: Columns, options
   const readers = there.map((field) => {
     const name = columnOf(field, names, 'the file', file);
     const { dtype, shape, read: readElements } = column(name) ?? { shape: [], read: () => [] };
-    const [count, ...rest] = shape;
-    if (count === undefined) throw badData(`"${name}" is a scalar; its first axis must count the rows`, file);
+    // An array without an axis of rows is the value of all rows.
+    const isOnce = field.batchAxis === null && shape.length === field.shape.length;
+    const [count, rest] = isOnce ? [undefined, shape] : [shape[0], shape.slice(1)];
+    if (count === undefined && !isOnce)
+      throw badData(`"${name}" is a scalar; its first axis must count the rows`, file);
     const rowShape = checkShape(field, rest, (reason) => badData(`each row of ${reason}`, file));
-    rows ??= { count, name };
-    if (rows.count !== count) {
-      throw badData(`"${rows.name}" has ${rows.count} rows, but "${name}" has ${count}`, file);
+    if (count !== undefined) rows ??= { count, name };
+    if (count !== undefined && rows?.count !== count) {
+      throw badData(`"${rows?.name}" has ${rows?.count} rows, but "${name}" has ${count}`, file);
     }
     const size = elementCount(rest) ?? 0;
     const read = (index: number): RowValue & { check(): void } => {
-      const values = readElements(index * size, size);
+      const values = readElements(isOnce ? 0 : index * size, size);
       const fail = (reason: string, i?: number): Error =>
         badData(`row ${index} of ${elementName(name, rest, i)}: ${reason}`, file);
       const isReady = ArrayBuffer.isView(values) && isSame(dtype, field.type) && field.classes?.hasNames !== true;
@@ -117,7 +120,7 @@ function columnsDataset({ file, fields, names, column, close }: Columns, options
     };
     return { name: field.name, shape: rowShape, read };
   });
-  const count = rows?.count ?? 0;
+  const count = rows?.count ?? Math.min(readers.length, 1);
   const shapes = new Map(readers.map(({ name, shape }) => [name, { shape }]));
   checkSymbols(fields, shapes, (reason) => badData(reason, file));
   // Checks all values now, so that an error does not appear hours later in the middle of an epoch.

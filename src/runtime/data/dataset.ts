@@ -11,8 +11,10 @@ export type { LabelRule } from './labels.ts';
 export interface FieldSpec {
   readonly name: string;
   readonly type: string;
-  /** The first axis counts rows. Numbers are fixed sizes; a symbol or null may differ from row to row. */
+  /** Numbers are fixed sizes; a symbol or null may differ from row to row. */
   readonly shape: readonly (number | string | null)[];
+  /** The axis that counts rows, the first by default; null: none. */
+  readonly batchAxis?: number | null | undefined;
   /** The same with dims that the graphs fix: shorter rows are padded to them. */
   readonly fixed?: FieldSpec['shape'] | undefined;
   /** The default value if the data lack it. */
@@ -51,6 +53,8 @@ export interface Field {
   readonly shape: readonly (number | string | null)[];
   /** The same with dims that the graphs fix. */
   readonly fixed?: readonly (number | string | null)[] | undefined;
+  /** The axis of rows in the tensor of a batch, the first by default; null: none, so that all rows are equal. */
+  readonly batchAxis?: number | null | undefined;
   readonly isLabels: boolean;
   /** The rule for labels. */
   readonly rule?: LabelRule | undefined;
@@ -95,19 +99,31 @@ export interface Dataset {
 export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
   const { inputs, labels } = spec;
   const field = (
-    { name, type, shape, fixed, missing, longest, isCut }: FieldSpec,
+    { name, type, shape, batchAxis = 0, fixed, missing, longest, isCut }: FieldSpec,
     columns: readonly string[],
     isLabels: boolean,
   ): Field => {
     if (!isElementType(type)) throw badData(`"${name}" has the type ${type}, which data files do not support`);
-    if (shape.length === 0)
+    if (shape.length === 0 && batchAxis !== null)
       throw badData(`"${name}" is a scalar: without an axis of rows it cannot come from a data file`);
     // A label column given by the user must be present.
     const known =
       inputs.some((input) => input.name === missing?.like) && !(isLabels && options.labelColumn !== undefined);
     const allowNan = options.allowNan === true && !isLabels;
-    const shapes = { shape: shape.slice(1), fixed: fixed?.slice(1) };
-    return { name, type, ...shapes, isLabels, allowNan, columns, longest, isCut, ...(known ? { missing } : {}) };
+    const isOwn = (_: unknown, axis: number): boolean => axis !== batchAxis;
+    const shapes = { shape: shape.filter(isOwn), fixed: fixed?.filter(isOwn) };
+    return {
+      name,
+      type,
+      ...shapes,
+      ...(batchAxis === 0 ? {} : { batchAxis }),
+      isLabels,
+      allowNan,
+      columns,
+      longest,
+      isCut,
+      ...(known ? { missing } : {}),
+    };
   };
   const fields = inputs.map((input) => field(input, [input.name], false));
   if (labels !== undefined) {

@@ -11,7 +11,7 @@ import type { Feeds } from '../worker/protocol.ts';
 export interface Prediction {
   /** Names of the outputs, in the model's order. */
   readonly outputs: readonly string[];
-  /** Outputs of text, and those whose first axis does not count rows; they are left out. */
+  /** Outputs of text, and those without an axis that counts rows; they are left out. */
   readonly leftOut: readonly string[];
   readonly rows: number;
   /** The outputs of row 0 .. rows - 1, without the axis of rows. */
@@ -32,6 +32,8 @@ export async function predict(engine: Engine, data: Data, options: PredictOption
   const rows = await openRows(engine, 'eval', data, { ...options, withLabels: false });
   const results: Readonly<Record<string, BatchTensor>>[] = [];
   const leftOut = new Set(wanted.filter(({ type }) => !isElementType(type)).map(({ name }) => name));
+  const axes = new Map(manifest.outputs?.map((o) => [o.name, o.batchAxis]));
+  const axisOf = (name: string): number | null => axes.get(name) ?? (axes.has(name) ? null : 0);
   try {
     const { dataset, batchSize, fixedBatch } = rows;
     for (const group of groups(dataset, batchSize)) {
@@ -40,9 +42,12 @@ export async function predict(engine: Engine, data: Data, options: PredictOption
       const all = [...group, ...Array.from({ length: fill }, () => group.at(-1) ?? 0)];
       const feeds = batch(dataset, all, rows.batch);
       const { outputs: found } = await engine.evaluate(withLabels(engine, feeds), names);
-      for (const name of names) if (found[name]?.dims[0] !== all.length) leftOut.add(name);
+      for (const name of names)
+        if (rows.oneByOne === undefined && found[name]?.dims[axisOf(name) ?? -1] !== all.length) leftOut.add(name);
       for (const i of group.keys()) {
-        results.push(Object.fromEntries(names.flatMap((n) => (leftOut.has(n) ? [] : [[n, rowOf(found[n], i)]]))));
+        results.push(
+          Object.fromEntries(names.flatMap((n) => (leftOut.has(n) ? [] : [[n, rowOf(found[n], i, axisOf(n))]]))),
+        );
       }
       options.onProgress?.(results.length);
     }
@@ -64,7 +69,13 @@ function* groups(dataset: Dataset, size: number): Generator<number[]> {
   let group: number[] = [];
   let shape = '';
   for (let i = 0; i < dataset.rows; i++) {
-    const now = [...dataset.row(i).values()].map((value) => value.shape.join(',')).join(' ');
+    const row = dataset.row(i);
+    // Values without a batch axis are equal in all rows of a batch.
+    const now = dataset.fields
+      .map(({ name, batchAxis }) =>
+        [row.get(name)?.shape.join(','), batchAxis === null ? row.get(name)?.data.join(',') : ''].join(':'),
+      )
+      .join(' ');
     if (group.length > 0 && (group.length === size || now !== shape)) {
       yield group;
       group = [];
@@ -108,9 +119,21 @@ function withLabels({ manifest }: Engine, feeds: Feeds): Feeds {
 
 const pick = (dim: number | string | null | undefined): number => (typeof dim === 'number' ? dim : 1);
 
-function rowOf(tensor: BatchTensor | undefined, index: number): BatchTensor {
+/** @param axis the axis of rows; null: the tensor is one row. */
+function rowOf(tensor: BatchTensor | undefined, index: number, axis: number | null): BatchTensor {
   if (tensor === undefined) throw new Error('an output is missing');
-  const dims = tensor.dims.slice(1);
+  if (axis === null) return tensor;
+  const { type } = tensor;
+  const rows = tensor.dims[axis] ?? 1;
+  const dims = tensor.dims.filter((_, i) => i !== axis);
   const size = dims.reduce((a, b) => a * b, 1);
-  return { type: tensor.type, dims, data: tensor.data.slice(index * size, (index + 1) * size) };
+  const inner = dims.slice(axis).reduce((a, b) => a * b, 1);
+  if (inner === size) return { type, dims, data: tensor.data.slice(index * size, (index + 1) * size) };
+  const data = newArray(type, size);
+  for (let at = 0; at < size; at++) {
+    const from = (Math.floor(at / inner) * rows + index) * inner + (at % inner);
+    const value = tensor.data[from] ?? 0;
+    data[at] = value;
+  }
+  return { type, dims, data };
 }

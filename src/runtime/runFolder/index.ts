@@ -40,7 +40,7 @@ export interface ClaimedRun {
  * run; WRITE_FAILED.
  */
 export function claimRun(folder: string, { resume, force }: { resume: boolean; force: boolean }): ClaimedRun {
-  const stat = lstatSync(folder, { throwIfNoEntry: false });
+  const stat = writing(folder, () => lstatSync(folder, { throwIfNoEntry: false }));
   if (stat === undefined && resume) throw badCheckpoint(`there is no run to resume at "${folder}"`, folder);
   if (stat !== undefined) {
     checkUnlocked(folder);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { badOption } from '../../errors.ts';
 import { makeFolders, writeFileAtomic } from '../../formats/files.ts';
 import { type Manifest, readManifest } from '../../formats/manifest.ts';
-import { type Data, openRows, type RowOptions, type Rows } from '../batches/openRows.ts';
+import { type Data, hasNoBatch, openRows, type RowOptions, type Rows, usualBatch } from '../batches/openRows.ts';
 import { tokenLabelWarning } from '../batches/tokenLabels.ts';
 import { batch, rowLengths } from '../data/index.ts';
 import { type Evaluation, evaluate } from '../evaluate/evaluate.ts';
@@ -186,7 +186,8 @@ async function prepareFit(engine: Engine, data: Data, fit: FitOptions = {}): Pro
     throw badOption(`the steps per run must be a positive integer, not ${stepsPerRun}`);
   }
   const most = stepsPerRun ?? (hasScan.has(engine.provider) ? longestRun : 1);
-  const graph = graphOf(engine.manifest, gradAccum, most);
+  const perStep = gradAccum * rowsOneByOne(engine.manifest, fit);
+  const graph = graphOf(engine.manifest, perStep, most);
   const rows = await openRows(engine, graph, data, fit);
   try {
     const plan = planOf(rows, fit);
@@ -217,6 +218,10 @@ async function prepareEvaluation(engine: Engine, data: Data, how: RowOptions = {
   return { notices, run: (onProgress) => evaluate(engine, dataset, { ...rows, onProgress }), close };
 }
 
+/** The rows of a batch that run one by one because no input has a batch axis; else 1. */
+const rowsOneByOne = ({ inputs, labels }: Manifest, { batchSize }: FitOptions): number =>
+  hasNoBatch(labels === undefined ? inputs : [...inputs, labels]) ? (batchSize ?? usualBatch) : 1;
+
 const noticesOf = (manifest: Manifest, { dataset }: Rows, other?: string): string[] =>
   [other, tokenLabelWarning(manifest, dataset)].filter((text) => text !== undefined);
 
@@ -235,7 +240,7 @@ function leftOut({ dataset, batchSize, fixedBatch, leavesOut }: Rows): string | 
 }
 
 function planOf(data: Rows, fit: FitOptions): Plan {
-  const { dataset, batchSize, fixedBatch } = data;
+  const { dataset, batchSize, fixedBatch, oneByOne = 1 } = data;
   return trainingPlan({
     rows: dataset.rows,
     batchSize,
@@ -248,6 +253,6 @@ function planOf(data: Rows, fit: FitOptions): Plan {
     shuffle: fit.shuffle ?? true,
     lengths: fit.groupByLength === true ? rowLengths(dataset, data.batch) : undefined,
     seed: fit.seed ?? 0,
-    gradAccum: fit.gradAccum ?? 1,
+    gradAccum: (fit.gradAccum ?? 1) * oneByOne,
   });
 }

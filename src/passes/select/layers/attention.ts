@@ -7,9 +7,10 @@ import { createBuilder } from '../../../graph/builder.ts';
 import { packedModules } from '../../../graph/layers.ts';
 import type { Node, Value } from '../../../graph/model.ts';
 import { attrsOf } from '../../../graph/operators.ts';
-import { type DataType, dataTypeNumber, tensorOf } from '../../../graph/tensor.ts';
+import { type DataType, dataTypeNumber } from '../../../graph/tensor.ts';
 import { floatOf, type Traced, typeOf } from '../../common/constantOperand.ts';
 import type { Found, LayerKind, Marked } from '../../dialect/layerKind.ts';
+import { paddedB } from '../../dialect/padded.ts';
 
 export const attention: LayerKind = { op: 'Attention', domain: 'com.microsoft', layerOp: 'Attention', find, mark };
 
@@ -39,16 +40,11 @@ function find(node: Node, traceConstant: (operand: Value) => Traced): readonly F
 const rule = 'adapt/packed';
 
 /** One Gemm per layer, whose C is the weight or the result of another layer's Gemm. Sums are at least float32. */
-function mark(
-  node: Node,
-  { product: { part, dtype = 'float32' }, layer }: Marked,
-  a: Value,
-  b: Value,
-  opset: number,
-): void {
+function mark(node: Node, { product, layer }: Marked, a: Value, b: Value, opset: number): void {
   const operand = node.inputs[1];
   const { graph } = node;
-  if (operand === undefined || graph === undefined || part === undefined) return;
+  const { dtype = 'float32' } = product;
+  if (operand === undefined || graph === undefined) return;
   const made: Node[] = [];
   const g = createBuilder((n) => {
     made.push(n);
@@ -60,7 +56,7 @@ function mark(
   const rounded = operand.producer?.op === 'Cast' && isOurs(operand.producer) ? operand.producer : undefined;
   const before = rounded?.inputs[0];
   const weight = g.within({ origin: `${layer.path}.lora`, rule }, () => {
-    const factors = [a, padded(b)].map((v) => cast(v, 'float32', wide));
+    const factors = [a, paddedB(g, b, product, opset)].map((v) => cast(v, 'float32', wide));
     const [left = a, right = b] = factors;
     const sum = g.Gemm(left, right, before ?? cast(operand, dtype, wide), { alpha: layer.scale });
     // The loss is chosen among outputs that depend on a layer, and reports name the layer.
@@ -70,14 +66,6 @@ function mark(
   graph.insertAfter(graph.nodes[graph.nodes.indexOf(node) - 1], ...made);
   node.setInput(1, weight);
   if (rounded !== undefined && operand.uses.size === 0) graph.remove(rounded);
-
-  /** B padded with columns of zeros at the other parts. */
-  function padded(v: Value): Value {
-    const pads = [0, part?.from ?? 0, 0, (part?.of ?? 0) - (part?.from ?? 0) - layer.out];
-    // pads became an input in opset 11.
-    if (opset >= 11) return g.Pad(v, g.Constant({ value: tensorOf('int64', [4], pads) }));
-    return g.node({ op: 'Pad', inputs: [v], attrs: { pads }, outputs: 1 })[0] ?? v;
-  }
 }
 
 const isOurs = (node: Node): boolean => node.metadata.get('loraify.rule') === rule;

@@ -4,8 +4,16 @@ import { attrsOf } from '../../../graph/operators.ts';
 import { dataTypeNumber } from '../../../graph/tensor.ts';
 import { floatOf, type Traced, typeOf, type WeightView } from '../../common/constantOperand.ts';
 import { internalDomain } from '../../common/internalDomain.ts';
-import type { Found, LayerKind, Marked } from '../../dialect/layerKind.ts';
+import { putBranch } from '../../dialect/branch.ts';
+import type { BranchSite, Found, LayerKind, Marked } from '../../dialect/layerKind.ts';
 import { attrEntries } from '../../dialect/nodes.ts';
+
+/** The branch of a part of a packed weight; that of a whole one is in the Adapted node. */
+const ofPart = {
+  drops: true,
+  branch: ({ g, x, a, b, wide }: BranchSite): Value => g.MatMul(g.MatMul(wide(x), a), b),
+  overLastAxis: true,
+} as const;
 
 export const matMul: LayerKind = {
   op: 'MatMul',
@@ -13,6 +21,7 @@ export const matMul: LayerKind = {
   layerOp: 'MatMul',
   find: (node, traceConstant) => findMatrix(node, traceConstant, { transA: 0, transB: 0 }),
   mark,
+  ...ofPart,
 };
 export const gemm: LayerKind = {
   op: 'Gemm',
@@ -20,6 +29,7 @@ export const gemm: LayerKind = {
   layerOp: 'Gemm',
   find: (node, traceConstant) => findMatrix(node, traceConstant, attrsOf(node, 'Gemm')),
   mark,
+  ...ofPart,
 };
 
 /** The operands that a MatMul transposes: 1 or 0. */
@@ -59,7 +69,16 @@ function orientation({ transA, transB }: Flags, side: Found['side'], w: WeightVi
 }
 
 /** Makes the node `loraify.Adapted`, with its attributes in addition to the operator's own. */
-function mark(node: Node, { product: { side, dtype }, layer, flip }: Marked, a: Value, b: Value): void {
+function mark(node: Node, marked: Marked, a: Value, b: Value, opset: number): void {
+  const {
+    product: { side, dtype, part },
+    layer,
+    flip,
+  } = marked;
+  if (part !== undefined) {
+    putBranch(0)(node, marked, a, b, opset);
+    return;
+  }
   const [left, right, c] = node.inputs;
   const [x, w] = side === 'right' ? [left, right] : [right, left];
   const attrs = attrEntries('loraify.Adapted', {

@@ -25,7 +25,7 @@ export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
   const { batch, seq, dims } = wanted;
   if (batch === undefined && seq === undefined && Object.keys(dims).length === 0) return prepared;
   const { options } = prepared;
-  const resolved = resolveLengths(wanted, prepared.model.graph.inputs, prepared.bindings.tokens);
+  const resolved = resolveLengths(wanted, prepared.model.graph.inputs, prepared.bindings.tokens, prepared.batch.inputs);
   const c: FixContext = { model: cloneModel(prepared.model).model, resolved };
   runStage(fixing, c, options.onPass);
   const { model } = c;

@@ -13,7 +13,7 @@ import { divExact, evaluate, product, symbolsOf } from '../../shapes/dims.ts';
 import { numbersIn, scalarIn } from '../../shapes/elements.ts';
 import { inferShapes } from '../../shapes/index.ts';
 import { axisIn } from '../../shapes/rule.ts';
-import type { Prepared } from '../prepared.ts';
+import type { Prepared, Unplaced } from '../prepared.ts';
 import type { Resolved } from './resolveLengths.ts';
 
 /** A symbol that cannot occur in a source. */
@@ -29,17 +29,47 @@ export function rowsMixed(prepared: Prepared, resolved: Resolved, fixed: Graph, 
   const { graph } = withRows(prepared, resolved);
   const tensor = [...graph.inputs, ...graph.nodes.flatMap((n) => n.outputs)].find((v) => v.name === name);
   if (tensor === undefined) return `"${name}" is not computed by the main graph`;
-  const carrying = new Set<Value>(graph.inputs.filter((v) => axisOfRows(v) !== undefined));
   const numbered = new Map(fixed.nodes.flatMap((n) => n.outputs.map((v) => [v.name, n] as const)));
   const inPlace = (n: Node): boolean => readsOwnRows(numbered.get(n.outputs[0]?.name ?? ''), n, batch);
+  return mixing(graph, tensor, inPlace)?.reason;
+}
+
+/** The reason why rows are not independent, and whether a row certainly depends on others. */
+export interface Mixing {
+  readonly reason: string;
+  readonly isCertain: boolean;
+}
+
+/**
+ * Whether the entries along these axes of the inputs are computed independently in a graph with open dims, so that they
+ * may be the rows of a batch; undefined if they are.
+ */
+export function mixedAlong(
+  prepared: Unplaced,
+  resolved: Pick<Resolved, 'symbols' | 'axes' | 'isRows'>,
+): Mixing | undefined {
+  const { graph } = withRows(prepared, resolved);
+  const tensor = [...graph.inputs, ...graph.nodes.flatMap((n) => n.outputs)].find(
+    (v) => v.name === prepared.choice.tensor,
+  );
+  return tensor === undefined
+    ? { reason: `"${prepared.choice.tensor}" is not computed by the main graph`, isCertain: false }
+    : mixing(graph, tensor, () => false);
+}
+
+function mixing(graph: Graph, tensor: Value, inPlace: (node: Node) => boolean): Mixing | undefined {
+  const carrying = new Set<Value>(graph.inputs.filter((v) => axisOfRows(v) !== undefined));
   return (
     mixedIn(graph, needed(tensor), carrying, inPlace) ??
-    (carrying.has(tensor) ? undefined : `"${name}" has no batch axis`)
+    (carrying.has(tensor) ? undefined : { reason: `"${tensor.name}" has no batch axis`, isCertain: false })
   );
 }
 
 /** A copy in which all batch axes have one symbol. */
-function withRows({ model: from }: Prepared, { symbols, axes, isRows }: Resolved): { readonly graph: Graph } {
+function withRows(
+  { model: from }: Unplaced,
+  { symbols, axes, isRows }: Pick<Resolved, 'symbols' | 'axes' | 'isRows'>,
+): { readonly graph: Graph } {
   const { model, map } = cloneModel(from);
   const isOpen = (d: Dim): d is string => typeof d === 'string';
   const settled = (d: Dim): Dim => {
@@ -79,12 +109,21 @@ function mixedIn(
   wanted: ReadonlySet<Node>,
   carrying: Set<Value>,
   inPlace: (node: Node) => boolean,
-): string | undefined {
+): Mixing | undefined {
   for (const node of graph.nodes) {
     if (!wanted.has(node) || kindOf(node) === 'shape' || !readsOf(node).some((v) => carrying.has(v))) continue;
-    const reasonFor = (what: string): string => `"${node.label}" (${node.op}) ${what}`;
+    const reasonFor = (what: string, isCertain = false): Mixing => ({
+      reason: `"${node.label}" (${node.op}) ${what}`,
+      isCertain,
+    });
     if (node.bodies.length > 0) return reasonFor('runs a body, which may mix them');
-    if (worksAlong(node, carrying) && !inPlace(node)) return reasonFor('works across them');
+    // Indices may select each row itself.
+    if (worksAlong(node, carrying) && !inPlace(node))
+      return reasonFor(
+        'works across them',
+        (node.op !== 'Gather' && node.op !== 'GatherND') ||
+          node.outputs[0]?.shape?.every((d) => d !== null && !hasRows(d)) === true,
+      );
     if (cutsAnew(node)) return reasonFor('mixes rows');
     for (const [i, v] of node.outputs.entries()) {
       if (v.name === '' || (v.uses.size === 0 && i > 0)) continue;
@@ -92,7 +131,11 @@ function mixedIn(
       // Duplicate rows do not change the results of these.
       if (count === 0 && (factsOf(node)?.idempotent === true || (node.op === 'DynamicQuantizeLinear' && i > 0)))
         continue;
-      if (count !== 1) return reasonFor(count === 0 ? 'reduces over the batch' : 'has no known batch axis');
+      if (count !== 1)
+        return reasonFor(
+          count === 0 ? 'reduces over the batch' : 'has no known batch axis',
+          count === 0 && v.shape?.every((d) => d !== null) === true,
+        );
       // The axis has a multiple of the rows, not a fraction of them.
       if (divExact(v.shape?.find(hasRows) ?? null, rows) === null) return reasonFor('mixes rows');
       carrying.add(v);
