@@ -137,7 +137,13 @@ function agreedAxis(value: Value, classAxis: number, own: number, axisGiven: boo
 
 function onElements(base: Placement, value: Value, read: Reading): Placement {
   const { elements, logged, root } = read;
-  if (elements !== undefined) return { ...base, tensor: root, build: built(read, elements), where: whereText(read) };
+  if (elements !== undefined)
+    return {
+      ...base,
+      tensor: root,
+      build: read.classes === undefined ? built(read, elements) : elements,
+      where: whereText(read),
+    };
   const build: Build | undefined = logged ? (g) => g.Exp(value) : undefined;
   return { ...base, tensor: value, build, form: 'probabilities', where: `on the probability itself${clampText}` };
 }
