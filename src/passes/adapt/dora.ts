@@ -23,6 +23,9 @@ export interface Trained {
   readonly m: Value;
 }
 
+const wholeInstead =
+  'leave --dora or the layer out, or adapt the packed module as one layer: name it (qkv_proj, gate_up_proj) in --target';
+
 /** The reason why a layer cannot be decomposed, or undefined. */
 function undecomposable({ product, flip }: Marked): string | undefined {
   if (isPacked(product.weight)) return 'its weight is packed, so no graph can compute the norm of its columns';
@@ -43,7 +46,10 @@ export function decompose(node: Node, marked: Marked, trained: Trained, opset: n
   const { layer, product } = marked;
   const reason = undecomposable(marked);
   if (reason !== undefined)
-    throw badOption(`layer "${layer.path}" cannot be decomposed: ${reason}`, 'leave --dora or the layer out');
+    throw badOption(
+      `layer "${layer.path}" cannot be decomposed: ${reason}`,
+      product.part?.alias === undefined && product.part !== undefined ? wholeInstead : 'leave --dora or the layer out',
+    );
   const [y] = node.outputs;
   const { graph } = node;
   const weight = node.inputs[weightAt(node, product.side)];

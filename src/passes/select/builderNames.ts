@@ -19,7 +19,7 @@ const families: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     'mlp.down_proj': 'feed_forward.w2',
   },
 };
-const usual = (name: string): string => name.replace(/^attn\./, 'self_attn.');
+const usual = (name: string): string => name.replace(/^attn\./, 'self_attn.').replace(/^moe\./, 'mlp.');
 
 /** Families whose own modules are packed: the builder's `qkv_proj` is one module of theirs. */
 const packs = new Set(['phi3', 'phi3v', 'phi4mm', 'phi4_multimodal', 'phimm']);
@@ -37,7 +37,7 @@ export function builderNames(model: Model, known: Modules, family = ''): Builder
   return {
     unpacks: !packs.has(family),
     path: (of) => {
-      const [, holder = '', name] = /^(.*\blayers\.\d+\.)((?:attn|mlp)\.\w+)$/.exec(of) ?? [];
+      const [, holder = '', name] = /^(.*\blayers\.\d+\.)((?:attn|mlp|moe)\.\w+)$/.exec(of) ?? [];
       if (name === undefined) return of;
       const others = Object.values(families).flatMap((names) => names[name] ?? []);
       const possible = [families[family]?.[name] ?? usual(name), usual(name), ...others, name].map((n) => holder + n);

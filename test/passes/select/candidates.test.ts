@@ -44,7 +44,7 @@ describeShared('module paths of real models', ['parity', 'models'], () => {
     ['mlp_hand_keypoint', 3, 'sequential.dense', 'node name', 'in_out', [42, 20]],
     ['cnn_mnist_cntk_ir3', 1, 'Times212', 'fallback', 'in_out', [256, 10]],
     ['dec_static_kv_opset24_std_attention', 15, 'model.layers.0.self_attn.q_proj', 'initializer', 'out_in', [64, 64]],
-    ['dec_tiny_llama_fp16_extdata/model', 15, 'model.layers.0.attn.q_proj', 'initializer', 'in_out', [16, 16]],
+    ['dec_tiny_llama_fp16_extdata/model', 15, 'model.layers.0.self_attn.q_proj', 'initializer', 'in_out', [16, 16]],
     ['cnn_mobilenet_v2_qdq_int8', 1, 'Gemm_720', 'fallback', 'out_in', [1280, 1000]],
     ['micro/scan_lstm_cntk', 8, 'Times16585', 'fallback', 'in_out', [2, 8]],
     // Two of its three weights are defaults of rank 0: empty until somebody feeds them.
