@@ -15,7 +15,11 @@ it.each([
   ['float[N, 4] a, float[3, 4] b, float[5] c', 'y = Gemm <transB = 1> (a, b, c)', 'do not broadcast: [N, 3] and [5]'],
   ['float[2, N, 4] a, float[4, 3] b', 'y = Gemm (a, b)', 'are not matrices'],
   ['float[N, 4] a, float[3] b', 'y = Add (a, b)', 'Add "y" has operands that do not broadcast: [N, 4] and [3]'],
-  ['float[N, 4] a, double[4] b', 'y = Mul (a, b)', 'operands of different types: "a" of type float32 and "b" of type float64'],
+  [
+    'float[N, 4] a, double[4] b',
+    'y = Mul (a, b)',
+    'operands of different types: "a" of type float32 and "b" of type float64',
+  ],
   ['float[N, 4] a, int64[4, 2] b', 'y = MatMul (a, b)', '"a" of type float32 and "b" of type int64'],
   ['float[N, 4] a, string[4, 2] b', 'y = MatMul (a, b)', 'MatMul "y" does not take "b" of type string'],
   ['int8[N, 4] a, int8[4, 2] b', 'y = MatMul (a, b)', 'MatMul "y" does not take "a" of type int8'],
