@@ -91,17 +91,13 @@ function ordinary(inputs: readonly Value[], labels: Shape, p: Unplaced): Found |
   const isFixed = firsts.every((d) => typeof d === 'number');
   if (firsts.includes(undefined)) return undefined;
   if (!isFixed && firsts.some((d) => typeof d === 'number')) return undefined;
-  if (isFixed)
-    return new Set(firsts).size === 1 &&
-      (labels === undefined || !(typeof labels[0] === 'number' || labels.length === 0) || labels[0] === firsts[0])
-      ? found
-      : undefined;
+  const others = inputs.flatMap((v) => (v.shape ?? []).slice(1)).filter((d) => typeof d === 'string');
+  const best = Math.max(0, ...others.map(rankOfName));
+  if (isFixed) return best < strong && isFixedBatch(inputs, labels, p) ? found : undefined;
   const isElsewhere = inputs.some((v) => v.shape?.some((d, i) => i > 0 && typeof d === 'string' && symbols.has(d)));
   if (isElsewhere || contradicts(labels, symbols, inputs)) return undefined;
   const ranks = [...symbols].map(rankOfName);
-  const others = inputs.flatMap((v) => (v.shape ?? []).slice(1)).filter((d) => typeof d === 'string');
   // A better name elsewhere: ["seq", "batch", 4].
-  const best = Math.max(0, ...others.map(rankOfName));
   const isBetter = best > Math.min(...ranks, strong);
   if (isBetter && (best === strong || [...symbols].some(isSequence))) return undefined;
   if (ranks.length > 0 && Math.min(...ranks) > 0) return found;
@@ -109,6 +105,20 @@ function ordinary(inputs: readonly Value[], labels: Shape, p: Unplaced): Found |
   const [first] = symbols;
   if (first === undefined || labels === undefined) return found;
   return mixed(p, first, symbols)?.isCertain === true ? undefined : found;
+}
+
+/** Whether the first axes are a batch of a fixed size. */
+function isFixedBatch(inputs: readonly Value[], labels: Shape, p: Unplaced): boolean {
+  const sizes = new Set(inputs.map((v) => v.shape?.[0]));
+  const [size] = sizes;
+  if (sizes.size !== 1 || typeof size !== 'number') return false;
+  if (labels === undefined) return true;
+  const [first] = labels;
+  const isSame =
+    first === size || first === null || (typeof first === 'string' && !contradicts(labels, new Set(), inputs));
+  if (!isSame || size === 1) return isSame;
+  const list = inputs.map((input) => ({ name: 'batch' as const, input, axis: 0, length: size }));
+  return mixedAlong(p, { symbols: new Map(), axes: list, isRows: () => false })?.isCertain !== true;
 }
 
 /** Whether the labels have a dim of the inputs first that is not the first one there, or lack those. */
@@ -138,7 +148,7 @@ function named(inputs: readonly Value[], labels: Shape, p: Unplaced): Found | un
 
 /** An axis that inputs and labels share, along which entries are computed independently. */
 function shared(inputs: readonly Value[], labels: Shape, p: Unplaced): Found | undefined {
-  const own = [...new Set(labels ?? [])].filter((d) => typeof d === 'string');
+  const own = [...new Set((labels ?? []).flatMap(symbolsOf))];
   const candidates = own
     .filter((s) => inputs.some((v) => v.shape?.includes(s)) && !isTwice(inputs, new Set([s])))
     .map((symbol) => ({
@@ -159,26 +169,27 @@ function shared(inputs: readonly Value[], labels: Shape, p: Unplaced): Found | u
   return { inputs: axes, isRows: rowsTest(new Set([best.symbol])), why: explained(axes) };
 }
 
-/** A batch of a fixed size: an axis with the size of the labels' first one. */
+/** A batch of a fixed size: an axis with a size of the labels. */
 function sized(inputs: readonly Value[], labels: Shape, p: Unplaced): Found | undefined {
-  const size = labels?.find((d) => typeof d === 'number');
-  const isRows = (d: Dim): boolean => d === size;
   if (labels?.length === 0 && inputs.every((v) => v.shape?.[0] === 1))
     return { inputs: new Map(inputs.map((v) => [v, 0])), isRows: () => false, why: undefined };
-  if (size === undefined) return undefined;
-  const firsts = inputs.filter((v) => v.shape?.[0] === size);
-  // One row: other inputs belong to it as a whole.
-  if (size === 1 && firsts.length > 0) {
-    const axes = new Map(inputs.map((v): [Value, BatchAxis] => [v, v.shape?.[0] === 1 ? 0 : null]));
-    return { inputs: axes, isRows, why: explained(axes) };
+  for (const size of new Set(labels)) {
+    const axes = typeof size === 'number' ? axesOfSize(inputs, size, p) : undefined;
+    if (axes !== undefined) return { inputs: axes, isRows: (d) => d === size, why: explained(axes) ?? 'all first' };
   }
+  return undefined;
+}
+
+function axesOfSize(inputs: readonly Value[], size: number, p: Unplaced): Map<Value, BatchAxis> | undefined {
+  // One row: other inputs belong to it as a whole.
+  if (size === 1 && inputs.some((v) => v.shape?.[0] === 1))
+    return new Map(inputs.map((v) => [v, v.shape?.[0] === 1 ? 0 : null]));
   const places = inputs.map((v) => v.shape?.flatMap((d, axis) => (d === size ? [axis] : [])) ?? []);
   if (places.some((axes) => axes.length !== 1)) return undefined;
-  const axes = new Map(inputs.map((v, i): [Value, BatchAxis] => [v, places[i]?.[0] ?? 0]));
   const list = inputs.map((input, i) => ({ name: 'batch' as const, input, axis: places[i]?.[0] ?? 0, length: size }));
-  if (size > 1 && mixedAlong(p, { symbols: new Map(), axes: list, isRows: () => false }) !== undefined)
+  if (size > 1 && mixedAlong(p, { symbols: new Map(), axes: list, isRows: () => false })?.isCertain === true)
     return undefined;
-  return { inputs: axes, isRows, why: explained(axes) };
+  return new Map(list.map(({ input, axis }) => [input, axis]));
 }
 
 /** First axes without a name, where labels tell nothing. */

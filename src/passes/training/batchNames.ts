@@ -6,10 +6,13 @@ import { wordsOf } from '../normalize/bind/names.ts';
 export const strong = 2;
 const batchNames: ReadonlySet<string> = new Set('n b bs nb rows samples examples instances'.split(' '));
 const sequenceNames: ReadonlySet<string> = new Set(
-  'seq seqlen sequence sequences time times timesteps timestep steps step frame frames length len lengths tokens token t l s'.split(
+  'seq seqlen sequence sequences time times timesteps timestep steps step frame frames length len lengths tokens token'.split(
     ' ',
   ),
 );
+
+/** Alone: torch names any axis `s0`, `s1`. */
+const sequenceLetters: ReadonlySet<string> = new Set('t l s'.split(' '));
 
 /** 2 for a batch, 1 for a letter or a word that often is one, else 0. */
 export function rankOfName(name: Dim): number {
@@ -21,4 +24,5 @@ export function rankOfName(name: Dim): number {
 }
 
 /** Whether an axis has the name of a sequence. */
-export const isSequence = (name: string): boolean => wordsOf(name).some((w) => sequenceNames.has(w));
+export const isSequence = (name: string): boolean =>
+  sequenceLetters.has(name.toLowerCase()) || wordsOf(name).some((w) => sequenceNames.has(w));

@@ -89,6 +89,10 @@ function withRows(
         v.shape?.map((old, i) => (i === axis ? d : old)),
       );
   }
+  // Declared sizes of results contain the number that was replaced.
+  if (axes.some(({ input, axis }) => typeof input.shape?.[axis] === 'number'))
+    for (const v of model.graph.nodes.flatMap((n) => n.outputs))
+      if (v.dtype !== undefined && v.tensor === undefined) v.type = tensorType(v.dtype, undefined);
   inferShapes(model.graph);
   return model;
 }
@@ -134,7 +138,10 @@ function mixedIn(
       if (count !== 1)
         return reasonFor(
           count === 0 ? 'reduces over the batch' : 'has no known batch axis',
-          count === 0 && v.shape?.every((d) => d !== null) === true,
+          // Scores between all pairs of rows, as in attention over them. The result of a recurrent operator may have
+          // the size of its initial state.
+          (kindOf(node) === 'matmul' || (count === 0 && kindOf(node) !== 'recurrent')) &&
+            v.shape?.every((d) => d !== null) === true,
         );
       // The axis has a multiple of the rows, not a fraction of them.
       if (divExact(v.shape?.find(hasRows) ?? null, rows) === null) return reasonFor('mixes rows');
