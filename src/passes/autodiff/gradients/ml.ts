@@ -6,10 +6,14 @@ import { asInt64 } from '../../common/dimArithmetic.ts';
 import { decompose, grad, stop } from '../rules.ts';
 import type { G } from './attend.ts';
 
-grad('ai.onnx.ml.Scaler', ({ attrs: { scale = [] }, dy, g }) => {
+// The result is float32 whatever the type of the features.
+grad('ai.onnx.ml.Scaler', ({ inputs: [x], attrs: { scale = [] }, dy, g }) => {
   const [only, ...more] = scale;
-  if (only === undefined) return [dy];
-  return [g.Mul(dy, more.length === 0 ? g.float(only) : g.constant('float32', [scale.length], scale))];
+  const dx =
+    only === undefined
+      ? dy
+      : g.Mul(dy, more.length === 0 ? g.float(only) : g.constant('float32', [scale.length], scale));
+  return [asType(g, dx, x.dtype)];
 });
 
 // Replaced elements are constants. NaN is replaced by value, not by comparison.
