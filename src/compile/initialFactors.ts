@@ -36,7 +36,7 @@ function magnitudeOf({ products }: Candidate, layer: Layer, { A, B, changed }: S
   const { form } = layerOp(layer.op);
   const [product] = products;
   const tensor = changed ?? product?.weight.tensor;
-  if (tensor === undefined || isPacked(product))
+  if (tensor === undefined || isOpaque(product))
     throw badOption(
       `--dora: the weight of layer "${path}" is quantized, so the norms of its columns are not known`,
       'leave --dora or the layer out',
@@ -54,7 +54,7 @@ function magnitudeOf({ products }: Candidate, layer: Layer, { A, B, changed }: S
 }
 
 /** Whether the numbers of a layer's weight are not stored as floats that can be read and changed. */
-const isPacked = (product: Product | undefined): boolean =>
+const isOpaque = (product: Product | undefined): boolean =>
   product === undefined || isQuantized(product.weight) || !canMerge(product.weight.tensor.dtype);
 
 function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: Layer): Start {
@@ -80,7 +80,7 @@ function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: La
         ? `${others}, or adapt the packed module as one layer: name it (qkv_proj, gate_up_proj) in --target`
         : others,
     );
-  if (tensor === undefined || isPacked(product))
+  if (tensor === undefined || isOpaque(product))
     throw refuse(`the weight of layer "${path}" is quantized, so the factors cannot be subtracted from it`, others);
   if (layer.scale <= 0) throw refuse(`layer "${path}" has the scale ${layer.scale}, which must be positive`, others);
   return fromWeight(init, seed, layer, tensor);

@@ -1,5 +1,7 @@
 /** Words for the labels of a package: their type and shape, what they are, and which of them do not count. */
+
 import { losses } from '../graph/choices/losses.ts';
+import { shapeText } from '../graph/shapeText.ts';
 import type { Prepared } from '../passes/index.ts';
 
 /** undefined if the loss takes no labels. */
@@ -9,7 +11,7 @@ export function labelsText(choice: Prepared['choice'], ignoreIndex: number): str
   if (type === undefined) return undefined;
   const axis = classAxis < 0 ? classAxis + (shape?.length ?? 0) : classAxis;
   const dims = over === 'classes' ? shape?.filter((_, i) => i !== axis) : shape;
-  const form = dims === undefined ? 'of any shape' : `[${dims.map((d) => d ?? '?').join(', ')}]`;
+  const form = dims === undefined ? 'of any shape' : shapeText(dims);
   return `${type === 'output' ? (dtype ?? 'float32') : type} ${form}: ${contentOf(choice, ignoreIndex)}`;
 }
 

@@ -6,10 +6,6 @@
  */
 export const irVersions = { oldest: 1, newest: 13, read: 14 } as const;
 
-/** The IR version to write: at least `least`, and one that the runtime loads. */
-export const writtenIrVersion = (source: number, least: number): number =>
-  Math.min(irVersions.newest, Math.max(source, least));
-
 /** Opsets of ai.onnx. 7 is the first with today's broadcasting. */
 export const opsets = { oldest: 7, newest: 26 } as const;
 

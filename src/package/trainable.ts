@@ -6,7 +6,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { lossUnreached } from '../errors.ts';
 import { type Manifest, readManifest } from '../formats/manifest.ts';
-import { type Graph, readsOf, type Value } from '../graph/model.ts';
+import { ancestorsOf } from '../graph/ancestors.ts';
+import type { Graph } from '../graph/model.ts';
 import { parseFile } from '../parser/index.ts';
 
 /** Throws LOSS_UNREACHED. Anything else that is wrong with the package is left to the training. */
@@ -25,14 +26,7 @@ export function checkTrainable(directory: string): void {
 /** Whether the next parameters depend on an input that is not the state's. */
 function readsData(graph: Graph, { params, m, v, step, lossScale, lr }: Manifest['state']): boolean {
   const own = new Set([params, m, v ?? [], step, lossScale ?? []].flat());
-  const seen = new Set<Value>();
-  const todo = graph.outputs.filter((o) => o.name === params[1]);
-  if (todo.length === 0) return true;
-  for (let at = todo.pop(); at !== undefined; at = todo.pop()) {
-    if (seen.has(at)) continue;
-    seen.add(at);
-    if (at.producer !== undefined) todo.push(...readsOf(at.producer));
-    else if (graph.inputs.includes(at) && !own.has(at.name) && at.name !== lr) return true;
-  }
-  return false;
+  const next = graph.outputs.filter((o) => o.name === params[1]);
+  const read = ancestorsOf(next);
+  return next.length === 0 || graph.inputs.some((v) => read.has(v) && !own.has(v.name) && v.name !== lr);
 }

@@ -103,3 +103,10 @@ export interface LayerKind {
   /** The branch is a MatMul over the last axis of x: training computes it as an `Adapted` node without a base. */
   readonly overLastAxis?: boolean;
 }
+
+/** The branch of a layer that multiplies the last axis of x by a matrix. */
+export const overLastAxis = {
+  drops: true,
+  branch: ({ g, x, a, b, wide }: BranchSite): Value => g.MatMul(g.MatMul(wide(x), a), b),
+  overLastAxis: true,
+} as const satisfies Partial<LayerKind>;

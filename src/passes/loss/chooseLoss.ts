@@ -4,6 +4,7 @@ import { badLoss, didYouMean, lossUnreached, notTaken } from '../../errors.ts';
 import { type LossKind, losses, takersOf } from '../../graph/choices/losses.ts';
 import { layerOp } from '../../graph/layers.ts';
 import { type Graph, type Node, producersOf, type Value } from '../../graph/model.ts';
+import { shapeText } from '../../graph/shapeText.ts';
 import { isFloat } from '../../graph/tensor.ts';
 import { isAdapted } from '../dialect/adapted.ts';
 import { isJoined } from '../dialect/joined.ts';
@@ -173,14 +174,14 @@ function automatic(
     if (found !== undefined) return ofTokens(found, pick, value);
   }
   if (isLogits && (shape?.length === 2 || shape?.length === 3) && several)
-    return pick('cross-entropy', value, `"${value.name}" is named like logits, ${shapeText(value)}`);
+    return pick('cross-entropy', value, `"${value.name}" is named like logits, ${shapeOf(value)}`);
   if (isLogits && shape !== undefined && shape.length > 3) return ofPixels(value, options, pick);
   const vector = noClasses.find((n) => n.names.test(value.name))?.what;
   if (vector !== undefined)
-    return pick('mse', value, `"${value.name}" (${shapeText(value)}) is named like ${vector}, not like classes`);
+    return pick('mse', value, `"${value.name}" (${shapeOf(value)}) is named like ${vector}, not like classes`);
   if (shape?.length === 2 && typeof classes === 'number' && classes > 1 && fromLayer(value))
-    return pick('cross-entropy', value, `"${value.name}" is ${shapeText(value)} and comes from a weighted layer`);
-  return pick('mse', value, `"${value.name}" (${shapeText(value)}) looks like neither logits nor probabilities`);
+    return pick('cross-entropy', value, `"${value.name}" is ${shapeOf(value)} and comes from a weighted layer`);
+  return pick('mse', value, `"${value.name}" (${shapeOf(value)}) looks like neither logits nor probabilities`);
 }
 
 type Picker = (kind: LossKind, tensor: Value, why: string, classAxis?: number) => ChosenLoss;
@@ -196,7 +197,7 @@ function ofTokens({ tokens, labels, why, warning }: SequenceLoss, pick: Picker, 
 /** Logits [batch, classes, height, width]: a segmentation; with one class each element is a binary one. */
 function ofPixels(value: Value, { given = [], classAxis }: LossChoiceOptions, pick: Picker): ChosenLoss {
   const axis = given.includes('classAxis') ? classAxis : classAxisOf(value);
-  const name = `"${value.name}" is named like logits, ${shapeText(value)}`;
+  const name = `"${value.name}" is named like logits, ${shapeOf(value)}`;
   return value.shape?.at(axis) === 1
     ? pick('bce', value, `${name}, with one class per position`)
     : pick('cross-entropy', value, `${name}, with the classes on axis ${axis}: a segmentation`, axis);
@@ -212,8 +213,7 @@ const noClasses = [
   { names: /(^|[^a-z])(b?box(es)?|coord(s|inates)?|offsets?|landmarks?|keypoints?)$/i, what: 'coordinates' },
 ];
 
-const shapeText = (v: Value): string =>
-  v.shape === undefined ? 'of unknown rank' : `[${v.shape.map((d) => d ?? '?').join(', ')}]`;
+const shapeOf = ({ shape }: Value): string => (shape === undefined ? 'of unknown rank' : shapeText(shape));
 
 function named(graph: Graph, name: string): Value {
   const found = graph.outputs.find((o) => o.name === name);

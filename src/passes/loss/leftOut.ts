@@ -1,5 +1,6 @@
 /** Outputs that a loss on another output leaves untrained. */
-import { capturedBy, type Graph, type Value } from '../../graph/model.ts';
+import { ancestorsOf } from '../../graph/ancestors.ts';
+import type { Graph, Value } from '../../graph/model.ts';
 import { isFloat } from '../../graph/tensor.ts';
 import { isPresent } from '../normalize/bind/names.ts';
 
@@ -8,23 +9,11 @@ import { isPresent } from '../normalize/bind/names.ts';
  * computed from it, such as probabilities.
  */
 export function leftOut(graph: Graph, output: Value, tensor: Value, reached: ReadonlySet<Value>): string[] {
-  const before = ancestorsOf(tensor);
+  const before = ancestorsOf([tensor]);
   return graph.outputs
     .filter((o) => o !== output && reached.has(o) && o.dtype !== undefined && isFloat(o.dtype) && !isPresent(o.name))
-    .filter((o) => !before.has(o) && !ancestorsOf(o).has(tensor))
+    .filter((o) => !before.has(o) && !ancestorsOf([o]).has(tensor))
     .map((o) => o.name);
-}
-
-function ancestorsOf(value: Value): Set<Value> {
-  const found = new Set<Value>();
-  const todo = [value];
-  for (let v = todo.pop(); v !== undefined; v = todo.pop()) {
-    if (found.has(v)) continue;
-    found.add(v);
-    if (v.producer === undefined) continue;
-    for (const x of [...v.producer.inputs, ...capturedBy(v.producer)]) if (x !== undefined) todo.push(x);
-  }
-  return found;
 }
 
 /** A sentence for the user, if there are any. */

@@ -6,12 +6,10 @@
  * The branch computes in float32 whatever the base's type; base and branch are summed in the wider type of both and
  * cast back, as in PEFT.
  */
-
 import { type Builder, createBuilder } from '../../graph/builder.ts';
 import type { Graph, Model, Node } from '../../graph/model.ts';
 import { uniqueNames, Value } from '../../graph/model.ts';
 import { type DataType, dataTypeFromNumber, dataTypeNumber, tensorOf } from '../../graph/tensor.ts';
-import { writtenIrVersion } from '../../graph/versions.ts';
 import { adaptedForm, isAdapted } from '../dialect/adapted.ts';
 import { branchForm, isBranch } from '../dialect/branch.ts';
 import { dropDetached } from '../dialect/detach.ts';
@@ -45,7 +43,7 @@ export function lowerModelGraph(model: Model): void {
     uniqueNames(graph);
   }
   // A, B and scalars are initializers that are not inputs: they exist since IR 4.
-  model.irVersion = writtenIrVersion(model.irVersion, 4);
+  model.irVersion = Math.max(model.irVersion, 4);
 }
 
 interface Site {

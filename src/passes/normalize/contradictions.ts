@@ -2,9 +2,11 @@
  * Models whose types or shapes contradict each other. ONNX Runtime loads some of them, because it infers less from the
  * declared inputs, and fails when they run; the graphs of a package would not load. Only dims that are numbers count.
  */
+
 import { badModel } from '../../errors.ts';
 import type { Dim, Model, Node } from '../../graph/model.ts';
 import { attrsOf, factsOf } from '../../graph/operators.ts';
+import { shapeText } from '../../graph/shapeText.ts';
 import { isAdapted } from '../dialect/adapted.ts';
 import { attrsOf as dialectAttrs, layerOf } from '../dialect/nodes.ts';
 import { wrongTypes } from './operandTypes.ts';
@@ -14,30 +16,15 @@ type Shape = readonly Dim[] | undefined;
 /** Throws BAD_MODEL at the first node whose operands do not fit. */
 export function checkOperands(model: Model): void {
   for (const node of model.graph.allNodes()) {
-    const wrong = wrongTypes(node) ?? typesOf(node) ?? shapesOf(node);
+    const wrong = wrongTypes(node) ?? shapesOf(node);
     const op = isAdapted(node) ? layerOf(node).op : node.op;
     if (wrong !== undefined) throw badModel(`${op} "${node.label}" ${wrong}`, { node: node.label });
   }
 }
 
-const text = (shape: Shape): string => `[${(shape ?? []).map((d) => d ?? '?').join(', ')}]`;
+const text = (shape: Shape): string => shapeText(shape ?? []);
 const differ = (a: Dim | undefined, b: Dim | undefined): boolean =>
   typeof a === 'number' && typeof b === 'number' && a !== b;
-
-/** Operators whose operands have one type; of those that broadcast, Pow and Where are exceptions. */
-const typed = new Set(['MatMul', 'Gemm', 'Conv', 'ConvTranspose', 'Concat']);
-
-function typesOf(node: Node): string | undefined {
-  if (node.domain !== '') return undefined;
-  const same = typed.has(node.op) || (factsOf(node)?.broadcasts === true && node.op !== 'Pow');
-  if (!same) return undefined;
-  const operands = node.op === 'Where' ? node.inputs.slice(1) : node.inputs;
-  const [first, ...rest] = operands.flatMap((v) => (v?.dtype === undefined ? [] : [v]));
-  const other = rest.find((v) => v.dtype !== first?.dtype);
-  return other === undefined
-    ? undefined
-    : `has operands of different types: "${first?.name}" of type ${first?.dtype} and "${other.name}" of type ${other.dtype}`;
-}
 
 function shapesOf(node: Node): string | undefined {
   if (isAdapted(node)) return adapted(node);

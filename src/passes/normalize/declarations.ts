@@ -3,7 +3,9 @@
  * inference. Exporters leave lengths of their example behind: torch declares [batch, 5, 8] after an LSTM over `seq`
  * steps. ONNX Runtime ignores such a declaration; here it would be written into gradients.
  */
-import type { Dim, Graph, Node, TensorType, Value, ValueType } from '../../graph/model.ts';
+
+import type { Graph, Node, TensorType, Value, ValueType } from '../../graph/model.ts';
+import { shapeText } from '../../graph/shapeText.ts';
 import { symbolsOf } from '../shapes/dims.ts';
 import { refine, sameType } from '../shapes/types.ts';
 
@@ -34,7 +36,7 @@ export function declarationChecker(
       // The type of a body's value is compared in every pass over the body.
       if (!reported.has(v))
         report(
-          `the model declares "${v.name}" as ${shapeText(known.shape)}, but it is ${shapeText(inferred.shape)}: the declaration is ignored`,
+          `the model declares "${v.name}" as ${shapeText(known.shape ?? [])}, but it is ${shapeText(inferred.shape ?? [])}: the declaration is ignored`,
         );
       reported.add(v);
     } else v.type = refine(withoutExamples(known, examples), inferred);
@@ -96,5 +98,3 @@ const withoutExamples = (known: TensorType, examples: ReadonlySet<number>): Tens
   known.shape?.some((d) => typeof d === 'number' && examples.has(d)) === true
     ? { ...known, shape: known.shape.map((d) => (typeof d === 'number' && examples.has(d) ? null : d)) }
     : known;
-
-const shapeText = (shape: readonly Dim[] | undefined): string => `[${(shape ?? []).map((d) => d ?? '?').join(', ')}]`;

@@ -2,11 +2,10 @@
  * Brings a model into the one form that shape rules, gradient rules and losses expect: one opset, no functions,
  * constants as initializers, shape arithmetic folded. The source model itself is never changed: callers pass a copy.
  */
-
 import { opsetTooLow, unsupportedVersion } from '../../errors.ts';
 import type { Model, Node } from '../../graph/model.ts';
 import { opKey } from '../../graph/operators.ts';
-import { opsets, writtenIrVersion } from '../../graph/versions.ts';
+import { opsets } from '../../graph/versions.ts';
 import { type OnPass, type PassContext, runStage, type Stage } from '../common/pass.ts';
 import { inferNode, inferShapes } from '../shapes/index.ts';
 import { removeDead, removeEmptyParts, removeIdentities } from './cleanup.ts';
@@ -107,7 +106,7 @@ export const normalization: Stage<NormalizeContext> = {
         c.versions = new Map();
         standardize(model);
         model.opsets.set('', to);
-        model.irVersion = writtenIrVersion(model.irVersion, irVersionOf(to));
+        model.irVersion = Math.max(model.irVersion, irVersionOf(to));
         settle(model);
       },
     },

@@ -1,5 +1,6 @@
 /** Element types that an operator does not take: ONNX Runtime refuses such a model when it loads it. */
 import type { Node, Value } from '../../graph/model.ts';
+import { factsOf } from '../../graph/operators.ts';
 import { type DataType, isFloat } from '../../graph/tensor.ts';
 import { isAdapted } from '../dialect/adapted.ts';
 
@@ -36,8 +37,11 @@ const special: ReadonlyMap<string, { readonly at: number; readonly types: readon
   ['Expand', { at: 1, types: ['int64'] }],
   ['Where', { at: 0, types: ['bool'] }],
 ]);
-/** Operators whose scale and bias have the type of the input. */
-const scaled = new Set(['LayerNormalization', 'InstanceNormalization', 'PRelu', 'Clip']);
+/** Operators whose operands have one type, beside those that broadcast. */
+const alike = new Set([
+  ...['MatMul', 'Gemm', 'Conv', 'ConvTranspose', 'Concat'],
+  ...['LayerNormalization', 'InstanceNormalization', 'PRelu', 'Clip'],
+]);
 
 const named = (v: Value | undefined): string => `"${v?.name}" of type ${v?.dtype}`;
 
@@ -58,7 +62,9 @@ export function wrongTypes(node: Node): string | undefined {
   const operand = one === undefined ? undefined : inputs[one.at];
   if (one !== undefined && !fits(operand, (t) => one.types.includes(t)))
     return `does not take ${named(operand)} in this place, but ${one.types.join(' or ')}`;
-  return scaled.has(op) ? differing(inputs) : undefined;
+  // The exponent of a Pow has a type of its own, and so has the condition of a Where.
+  if (!alike.has(op) && (factsOf(node)?.broadcasts !== true || op === 'Pow')) return undefined;
+  return differing(op === 'Where' ? inputs.slice(1) : inputs);
 }
 
 function differing(operands: readonly (Value | undefined)[]): string | undefined {

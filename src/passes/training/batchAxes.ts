@@ -4,9 +4,11 @@
  * exporters use any name, or none, and time-major models have the batch second. Where nothing speaks against it, the
  * batch is the first axis.
  */
+
 import { badBatchAxis, badOption, didYouMean } from '../../errors.ts';
 import { losses } from '../../graph/choices/losses.ts';
 import type { Dim, Value } from '../../graph/model.ts';
+import { shapeText } from '../../graph/shapeText.ts';
 import { symbolsOf } from '../shapes/dims.ts';
 import { isSequence, rankOfName, strong } from './batchNames.ts';
 import { type Mixing, mixedAlong } from './fixedLengths/rowIndependence.ts';
@@ -277,7 +279,7 @@ function explained(axes: ReadonlyMap<Value, BatchAxis>): string | undefined {
 const isTwice = (inputs: readonly Value[], symbols: ReadonlySet<string>): boolean =>
   inputs.some((v) => (v.shape ?? []).filter((d) => typeof d === 'string' && symbols.has(d)).length > 1);
 
-const textOf = (shape: Shape): string => `[${(shape ?? []).map((d) => d ?? '?').join(', ')}]`;
+const textOf = (shape: Shape): string => shapeText(shape ?? []);
 
 const rowsTest = (rows: ReadonlySet<string>) => (d: Dim) => symbolsOf(d).some((s) => rows.has(s));
 

@@ -4,12 +4,10 @@
  *
  * Longer than 300 lines because all passes should be readable in order in one place.
  */
-
 import { createBuilder } from '../../graph/builder.ts';
 import type { AdapterInputs } from '../../graph/choices/package.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import type { Tensor } from '../../graph/tensor.ts';
-import { writtenIrVersion } from '../../graph/versions.ts';
 import { adapt } from '../adapt/adapt.ts';
 import { type Saved, trainModulesToSave } from '../adapt/modulesToSave.ts';
 import { subtractInitial } from '../adapt/residualWeights.ts';
@@ -128,7 +126,7 @@ const lowerBranches: Pass<PassContext> = {
   run: ({ model }) => {
     lowerModelGraph(model);
     // Initializers that are not inputs exist since IR 4.
-    model.irVersion = writtenIrVersion(model.irVersion, 4);
+    model.irVersion = Math.max(model.irVersion, 4);
   },
 };
 

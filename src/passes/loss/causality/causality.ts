@@ -2,6 +2,7 @@
  * Decides by data dependence whether a token's logits depend on later tokens: the masks of every attention between the
  * tokens and the logits are evaluated for a short row.
  */
+import { ancestorsOf } from '../../../graph/ancestors.ts';
 import type { Graph, Value } from '../../../graph/model.ts';
 import { isMaskName, isPositionName, isTypeName } from '../../normalize/bind/names.ts';
 import { dependentsOf, type Mixer, mixersBefore } from './mixers.ts';
@@ -45,12 +46,6 @@ function verdict(mixers: readonly Mixer[]): Omit<Causality, 'crossed'> {
 
 /** The input that a cross-attention reads in addition to the tokens. */
 function sourceOf(inputs: readonly Value[], { node }: Mixer): string | undefined {
-  const behind = new Set<Value>();
-  const todo: Value[] = node.inputs.filter((v) => v !== undefined);
-  for (let v = todo.pop(); v !== undefined; v = todo.pop()) {
-    if (behind.has(v)) continue;
-    behind.add(v);
-    for (const x of v.producer?.inputs ?? []) if (x !== undefined) todo.push(x);
-  }
+  const behind = ancestorsOf(node.inputs.filter((v) => v !== undefined));
   return inputs.find((v) => behind.has(v))?.name;
 }

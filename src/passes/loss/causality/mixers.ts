@@ -2,6 +2,7 @@
  * Operators that combine tokens of a row, and whether a token gets anything from later ones: attention in plain and in
  * fused operators, recurrent layers, convolutions over the tokens and cumulative sums.
  */
+import { ancestorsOf } from '../../../graph/ancestors.ts';
 import { capturedBy, type Graph, type Node, type Value } from '../../../graph/model.ts';
 import { attrsOf, opKey } from '../../../graph/operators.ts';
 import { isFloat } from '../../../graph/tensor.ts';
@@ -251,15 +252,9 @@ const hints: ReadonlyMap<string, Recognizer> = new Map([
 
 /** The operators before `output` that combine tokens, in the order of the graph. */
 export function mixersBefore(graph: Graph, output: Value, s: Sources): Mixer[] {
-  const needed = new Set<Node>();
-  const todo = output.producer === undefined ? [] : [output.producer];
-  for (let n = todo.pop(); n !== undefined; n = todo.pop()) {
-    if (needed.has(n)) continue;
-    needed.add(n);
-    for (const v of [...n.inputs, ...capturedBy(n)]) if (v?.producer !== undefined) todo.push(v.producer);
-  }
+  const needed = ancestorsOf([output]);
   return graph.nodes.flatMap((node): Mixer[] => {
-    if (!needed.has(node)) return [];
+    if (!node.outputs.some((v) => needed.has(v))) return [];
     const key = opKey(node);
     const recognize = attentions.get(key) ?? hints.get(key);
     const way = recognize === undefined ? 'none' : recognize(node, s);

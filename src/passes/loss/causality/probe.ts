@@ -8,7 +8,7 @@ import { elementCount, isFloat, numbersOf } from '../../../graph/tensor.ts';
 import { isMaskName, isPositionName, ofAnotherPart } from '../../normalize/bind/names.ts';
 import { axisIn } from '../../normalize/fold/evaluator.ts';
 import { evaluate } from '../../shapes/dims.ts';
-import { filled, gathered, known, listOf, type Partly, unknown } from './partly.ts';
+import { filled, gathered, known, listOf, most, type Partly, unknown } from './partly.ts';
 import { partlyArithmetic } from './partlyArithmetic.ts';
 import { partlyMovement } from './partlyMovement.ts';
 
@@ -17,8 +17,6 @@ const operators = new Map([...partlyArithmetic, ...partlyMovement].map(([op, run
 /** Tokens in the probed row, where the model leaves the length open, and the length of everything else that is open. */
 const row = 7;
 const other = 5;
-/** Larger constants are weights, or masks for sequences longer than 2048. */
-const mostRead = 2 ** 22;
 /** Chains of operators that are followed: those of masks are shorter. */
 const mostDeep = 400;
 
@@ -87,7 +85,7 @@ export class Probe {
 
   #compute(v: Value): Partly | undefined {
     const { producer: node, tensor } = v;
-    if (tensor !== undefined) return elementCount(tensor.dims) > mostRead ? undefined : constantOf(v);
+    if (tensor !== undefined) return elementCount(tensor.dims) > most ? undefined : constantOf(v);
     if (node === undefined) return this.#input(v);
     const [x] = node.inputs;
     if (node.domain !== '' || x === undefined || this.#depth > mostDeep) return undefined;

@@ -3,8 +3,10 @@
  * of axes. A cache that grows is empty before the first token; one of fixed size is overwritten in place and starts
  * with zeros.
  */
+
 import type { Dim, Node, Use, Value } from '../../../graph/model.ts';
 import { attrsOf, kindOf } from '../../../graph/operators.ts';
+import { shapeText } from '../../../graph/shapeText.ts';
 import { numbersIn } from '../../shapes/elements.ts';
 import { axisIn } from '../../shapes/rule.ts';
 import { pastInputs } from '../pastInputs.ts';
@@ -51,7 +53,7 @@ export function layoutOf(v: Value, batch: ReadonlySet<Dim>): Layout | Unclear {
   const length = shape[axis];
   if (typeof length !== 'number' || length === 0) return { grows: axis, dims };
   if (seen.some((w) => w.kind === 'either')) return { grows: undefined, writes: axis, dims };
-  return `${length} earlier tokens are fixed in its shape [${shape.map((d) => d ?? '?').join(', ')}]`;
+  return `${length} earlier tokens are fixed in its shape ${shapeText(shape)}`;
 }
 
 /** The only open axis that does not count rows, or the usual one: keys and values are [batch, heads, length, size]. */

@@ -1,6 +1,8 @@
 /** A cache before the first token. */
+
 import { cacheUnclear } from '../../../errors.ts';
 import type { Dim, Value } from '../../../graph/model.ts';
+import { shapeText } from '../../../graph/shapeText.ts';
 import type { Length } from '../../common/dimArithmetic.ts';
 import { layoutOf } from './caches.ts';
 import { type Filled, full, type Ground, lengthsOf } from './ground.ts';
@@ -16,7 +18,7 @@ export function atStart(v: Value, ground: Ground): Filled {
   const made = (list: readonly (Length | undefined)[], text: string): Filled => {
     const known = list.map((l, i) => {
       if (l !== undefined) return l;
-      throw unclear(`axis ${i} of [${shape.map((d) => d ?? '?').join(', ')}] is not known`);
+      throw unclear(`axis ${i} of ${shapeText(shape)} is not known`);
     });
     return { value: full(g, dtype, 0, known), text };
   };

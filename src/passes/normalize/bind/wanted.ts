@@ -1,6 +1,8 @@
 /** The values of `--bind`. */
+
 import { badOption } from '../../../errors.ts';
 import type { Value } from '../../../graph/model.ts';
+import { shapeText } from '../../../graph/shapeText.ts';
 import { isFloat, numbersOf, type Tensor, tensorOf } from '../../../graph/tensor.ts';
 import { allKnown, type Filled, full, type Ground, lengthsOf } from './ground.ts';
 
@@ -19,7 +21,8 @@ export function asWanted(v: Value, binding: Exclude<Binding, 'input'>, ground: G
   if (typeof binding === 'object') return fromTensor(v, binding, ground, fail);
   const lengths = lengthsOf(v, ground);
   if (binding === 'empty') {
-    if (lengths.every((l) => l !== undefined)) throw fail(`[${shapeText(v)}] has no open axis that could be 0`);
+    if (lengths.every((l) => l !== undefined))
+      throw fail(`${shapeText(v.shape ?? [])} has no open axis that could be 0`);
     return {
       value: full(
         g,
@@ -32,11 +35,11 @@ export function asWanted(v: Value, binding: Exclude<Binding, 'input'>, ground: G
   }
   const known = allKnown(lengths);
   if (known === undefined)
-    throw fail(`the dims of [${shapeText(v)}] are not those of another input; give a FILE, or "empty" for dim 0`);
+    throw fail(
+      `the dims of ${shapeText(v.shape ?? [])} are not those of another input; give a FILE, or "empty" for dim 0`,
+    );
   return { value: full(g, dtype, binding === 'zeros' ? 0 : 1, known), text: binding };
 }
-
-const shapeText = (v: Value): string => (v.shape ?? []).map((d) => d ?? '?').join(', ');
 
 function fromTensor(
   v: Value,
@@ -46,7 +49,8 @@ function fromTensor(
 ): Filled {
   const { g, symbols } = ground;
   const shape = v.shape ?? [];
-  const wrong = (): Error => fail(`"${file}" has the shape [${tensor.dims.join(', ')}], not [${shapeText(v)}]`);
+  const wrong = (): Error =>
+    fail(`"${file}" has the shape [${tensor.dims.join(', ')}], not ${shapeText(v.shape ?? [])}`);
   if (tensor.dims.length !== shape.length) throw wrong();
   const lengths = lengthsOf(v, ground);
   const repeated = tensor.dims.map((n, i) => {

@@ -4,7 +4,7 @@
  */
 import { attrsOf } from '../../../graph/operators.ts';
 import { putBranch } from '../../dialect/branch.ts';
-import type { LayerKind } from '../../dialect/layerKind.ts';
+import { type LayerKind, overLastAxis } from '../../dialect/layerKind.ts';
 
 export const matMulBnb4: LayerKind = {
   op: 'MatMulBnb4',
@@ -20,8 +20,6 @@ export const matMulBnb4: LayerKind = {
     if (transB === 0) return 'its packed weight is not transposed (transB = 0)';
     return { side: 'right', weight: traced.view, in: K, out: N, layout: 'out_in', dtype: absmax?.dtype };
   },
-  drops: true,
   mark: putBranch(0),
-  branch: ({ g, x, a, b, wide }) => g.MatMul(g.MatMul(wide(x), a), b),
-  overLastAxis: true,
+  ...overLastAxis,
 };

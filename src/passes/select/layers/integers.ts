@@ -6,13 +6,7 @@
 import type { Node, Value } from '../../../graph/model.ts';
 import type { Traced } from '../../common/constantOperand.ts';
 import { type BranchPlace, putBranch } from '../../dialect/branch.ts';
-import type { Found, LayerKind } from '../../dialect/layerKind.ts';
-
-const shared = {
-  drops: true,
-  branch: ({ g, x, a, b, wide }) => g.MatMul(g.MatMul(wide(x), a), b),
-  overLastAxis: true,
-} as const satisfies Partial<LayerKind>;
+import { type Found, type LayerKind, overLastAxis } from '../../dialect/layerKind.ts';
 
 /** The constant matrix [in, out] that is the second operand, or the reason why there is none. */
 function matrix(node: Node, traceConstant: (operand: Value) => Traced, dtype: Found['dtype']): Found | string {
@@ -57,7 +51,7 @@ export const matMulInteger: LayerKind = {
     return scaled(node) === undefined ? 'its result is not scaled by a Cast and a Mul' : found;
   },
   mark: putBranch((node): BranchPlace => ({ x: unquantized(node.inputs[0]), end: scaled(node) ?? node })),
-  ...shared,
+  ...overLastAxis,
 };
 
 export const matMulIntegerToFloat: LayerKind = {
@@ -70,7 +64,7 @@ export const matMulIntegerToFloat: LayerKind = {
     return unquantized(node.inputs[0]) === undefined ? 'its activation is not quantized in the graph' : found;
   },
   mark: putBranch((node): BranchPlace => ({ x: unquantized(node.inputs[0]), end: node })),
-  ...shared,
+  ...overLastAxis,
 };
 
 export const dynamicQuantizeMatMul: LayerKind = {
@@ -79,7 +73,7 @@ export const dynamicQuantizeMatMul: LayerKind = {
   layerOp: 'DynamicQuantizeMatMul',
   find: (node, traceConstant) => matrix(node, traceConstant, node.inputs[2]?.dtype ?? 'float32'),
   mark: putBranch(0),
-  ...shared,
+  ...overLastAxis,
 };
 
 /** Operators whose operands and results are all integers: a float branch has no place beside them. */

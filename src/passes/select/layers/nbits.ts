@@ -5,7 +5,7 @@
 
 import { attrsOf } from '../../../graph/operators.ts';
 import { putBranch } from '../../dialect/branch.ts';
-import type { LayerKind } from '../../dialect/layerKind.ts';
+import { type LayerKind, overLastAxis } from '../../dialect/layerKind.ts';
 
 export const matMulNBits: LayerKind = {
   op: 'MatMulNBits',
@@ -20,8 +20,6 @@ export const matMulNBits: LayerKind = {
     if (traced.kind === 'unusable') return traced.reason;
     return { side: 'right', weight: traced.view, in: K, out: N, layout: 'out_in', dtype: scales?.dtype };
   },
-  drops: true,
   mark: putBranch(0),
-  branch: ({ g, x, a, b, wide }) => g.MatMul(g.MatMul(wide(x), a), b),
-  overLastAxis: true,
+  ...overLastAxis,
 };

@@ -5,15 +5,8 @@ import { dataTypeNumber } from '../../../graph/tensor.ts';
 import { floatOf, type Traced, typeOf, type WeightView } from '../../common/constantOperand.ts';
 import { internalDomain } from '../../common/internalDomain.ts';
 import { putBranch } from '../../dialect/branch.ts';
-import type { BranchSite, Found, LayerKind, Marked } from '../../dialect/layerKind.ts';
+import { type Found, type LayerKind, type Marked, overLastAxis } from '../../dialect/layerKind.ts';
 import { attrEntries } from '../../dialect/nodes.ts';
-
-/** The branch of a part of a packed weight; that of a whole one is in the Adapted node. */
-const ofPart = {
-  drops: true,
-  branch: ({ g, x, a, b, wide }: BranchSite): Value => g.MatMul(g.MatMul(wide(x), a), b),
-  overLastAxis: true,
-} as const;
 
 export const matMul: LayerKind = {
   op: 'MatMul',
@@ -21,7 +14,8 @@ export const matMul: LayerKind = {
   layerOp: 'MatMul',
   find: (node, traceConstant) => findMatrix(node, traceConstant, { transA: 0, transB: 0 }),
   mark,
-  ...ofPart,
+  // A part of a packed weight has a branch of its own; that of a whole one is in the Adapted node.
+  ...overLastAxis,
 };
 export const gemm: LayerKind = {
   op: 'Gemm',
@@ -29,7 +23,7 @@ export const gemm: LayerKind = {
   layerOp: 'Gemm',
   find: (node, traceConstant) => findMatrix(node, traceConstant, attrsOf(node, 'Gemm')),
   mark,
-  ...ofPart,
+  ...overLastAxis,
 };
 
 /** The operands that a MatMul transposes: 1 or 0. */

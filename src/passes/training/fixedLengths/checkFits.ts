@@ -2,9 +2,11 @@
  * Checks that a model accepts the given dims: an error of the first training step in ONNX Runtime is reported by the
  * compile.
  */
+
 import { badOption } from '../../../errors.ts';
 import type { Graph, Node, Value } from '../../../graph/model.ts';
 import { attrsOf, factsOf } from '../../../graph/operators.ts';
+import { shapeText } from '../../../graph/shapeText.ts';
 import { ample, broadcast, numbersIn, smallOf } from '../../normalize/fold/small.ts';
 import { axisIn } from '../../shapes/rule.ts';
 
@@ -25,9 +27,7 @@ function whyNot(node: Node): string | undefined {
     const shapes = node.inputs.flatMap((v) => (v?.shape === undefined ? [] : [v.shape]));
     // An open dim fits every other.
     const known = shapes.map((s) => s.map((d) => (typeof d === 'number' ? d : 1)));
-    return broadcast(known) !== undefined
-      ? undefined
-      : `gets ${shapes.map((s) => `[${s.map((d) => d ?? '?').join(', ')}]`).join(' and ')}`;
+    return broadcast(known) !== undefined ? undefined : `gets ${shapes.map(shapeText).join(' and ')}`;
   }
   return node.op === 'Gather' ? beyond(node) : undefined;
 }

@@ -3,8 +3,10 @@
  * use any name for the sequence, or none, so the position decides: the first axis beside the batch of the tokens (or of
  * another input with a sequence per row).
  */
+
 import { badOption, didYouMean } from '../../../errors.ts';
 import type { Dim, Value } from '../../../graph/model.ts';
+import { shapeText } from '../../../graph/shapeText.ts';
 import { isMaskName, isPositionName, isTypeName, ofAnotherPart } from '../../normalize/bind/names.ts';
 
 /** Numbers for dims that a model leaves open. */
@@ -160,4 +162,4 @@ function checkLength(option: string, length: number): void {
 
 /** `"ids" [batch, 128]`. */
 const shapesOf = (inputs: readonly Value[]): string =>
-  inputs.map((v) => `"${v.name}" [${(v.shape ?? []).map((d) => d ?? '?').join(', ')}]`).join(', ');
+  inputs.map((v) => `"${v.name}" ${shapeText(v.shape ?? [])}`).join(', ');
