@@ -386,6 +386,17 @@ export const badData = define(
   (reason: string, file?: string, hint?: string) => ({ message: reason, file, hint }),
 );
 
+export const badTokenizer = define(
+  'BAD_TOKENIZER',
+  'A tokenizer file is malformed, or has a part that is not supported.',
+  'save the tokenizer again with transformers: AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER), which writes tokenizer.json; or --tokenizer none, and rows of token ids',
+  (reason: string, file?: string, hint?: string) => ({
+    message: `not a tokenizer that can be used: ${reason}`,
+    file,
+    hint,
+  }),
+);
+
 export const providerMissing = define(
   'PROVIDER_MISSING',
   'The chosen execution provider cannot start on this machine.',

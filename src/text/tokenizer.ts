@@ -1,0 +1,142 @@
+/** A tokenizer of Hugging Face's files, with the ids of the Rust library. */
+
+import { type AddedToken, splitter } from './addedTokens.ts';
+import type { TokenizersLibrary } from './library.ts';
+import { modelOf } from './models.ts';
+import { normalizerOf } from './normalizers.ts';
+import { addedTo, assembled, plain, templateOf } from './postProcess.ts';
+import { preTokenizerOf } from './preTokenizers.ts';
+import type { Pattern, TokenizerConfig, TokenizerFile } from './schema.ts';
+import { cut, pairLengths, type Side } from './truncate.ts';
+
+export interface EncodeOptions {
+  /** The most tokens of a row, special ones included; none by default. */
+  readonly maxLength?: number | undefined;
+  /** Adds the special tokens of the post-processor. Default true. */
+  readonly addsSpecial?: boolean | undefined;
+}
+
+export interface Encoding {
+  readonly ids: readonly number[];
+  /** The token type ids. */
+  readonly types: readonly number[];
+}
+
+/** An encoding of words, with the word of each token. */
+export interface WordEncoding extends Encoding {
+  /** The index of the word; undefined for special tokens. */
+  readonly words: readonly (number | undefined)[];
+}
+
+/** A token of the configuration by its text and id. */
+export interface NamedToken {
+  readonly text: string;
+  readonly id: number;
+}
+
+export interface TextTokenizer {
+  encode(text: string, options?: EncodeOptions & { readonly pair?: string | undefined }): Encoding;
+  /** Words that are split already, as `is_split_into_words` of transformers. */
+  encodeWords(words: readonly string[], options?: EncodeOptions): WordEncoding;
+  /** The text of tokens. Default: with special tokens. */
+  decode(ids: readonly number[], skipsSpecial?: boolean): string;
+  /** The text of one token as the vocabulary has it. */
+  tokenText(id: number): string | undefined;
+  readonly pad: NamedToken | undefined;
+  readonly eos: NamedToken | undefined;
+  readonly bos: NamedToken | undefined;
+  /** `model_max_length`, if it is a limit. */
+  readonly maxLength: number | undefined;
+  readonly paddingSide: Side;
+  /** The highest id plus 1. */
+  readonly size: number;
+}
+
+/** Greater values of model_max_length mean that there is no limit. */
+const mostLength = 1e9;
+
+/**
+ * @param library @huggingface/tokenizers: its BPE, WordPiece, decoders and translation of regular expressions are used.
+ * Errors: RangeError, or an error of the library, for parts that are not supported.
+ */
+export function tokenizerOf(file: TokenizerFile, config: TokenizerConfig, library: TokenizersLibrary): TextTokenizer {
+  const compile = patternCompiler(library);
+  const normalize = file.normalizer ? normalizerOf(file.normalizer, compile) : undefined;
+  const split = file.pre_tokenizer ? preTokenizerOf(file.pre_tokenizer, compile) : (text: string) => [text];
+  const model = modelOf(file.model, library);
+  const template = file.post_processor ? templateOf(file.post_processor) : plain;
+  const side = config.truncation_side ?? 'right';
+
+  // Tokens that are looked for in the text itself, and those in the normalized text.
+  const [inText, inNormalized] = [new Map<string, AddedToken>(), new Map<string, AddedToken>()];
+  for (const token of file.added_tokens) {
+    if (token.normalized && normalize !== undefined) inNormalized.set(normalize(token.content), token);
+    else inText.set(token.content, token);
+  }
+  const sectionsOf = splitter(inText);
+  const normalizedSectionsOf = splitter(inNormalized);
+
+  const bare = (text: string): readonly number[] =>
+    sectionsOf(text).flatMap((section) => {
+      if (section.token !== undefined) return [section.token.id];
+      const normalized = normalize === undefined ? section.text : normalize(section.text);
+      return normalizedSectionsOf(normalized).flatMap(({ text: part, start, token }) => {
+        if (token !== undefined) return [token.id];
+        if (part === '') return [];
+        return model.encode(split(part, section.start + start === 0));
+      });
+    });
+
+  const ids = new Map([...model.ids, ...file.added_tokens.map(({ content, id }): [string, number] => [content, id])]);
+  const texts = new Map(Array.from(ids, ([text, id]) => [id, text]));
+  const special = new Set(file.added_tokens.filter((token) => token.special).map(({ id }) => id));
+  const named = (text: string | null | undefined): NamedToken | undefined => {
+    const id = typeof text === 'string' ? ids.get(text) : undefined;
+    return typeof text === 'string' && id !== undefined ? { text, id } : undefined;
+  };
+  const most = config.model_max_length ?? undefined;
+  let decoder: InstanceType<TokenizersLibrary['Tokenizer']> | undefined;
+
+  return {
+    encode(text, { pair, maxLength, addsSpecial = true } = {}) {
+      const parts = addsSpecial ? template : plain;
+      const used = pair === undefined ? parts.single : parts.pair;
+      const [first, second] = [bare(text), pair === undefined ? [] : bare(pair)];
+      const free = maxLength === undefined ? Number.POSITIVE_INFINITY : Math.max(0, maxLength - addedTo(used));
+      const [one, two] =
+        pair === undefined ? [Math.min(first.length, free), 0] : pairLengths(first.length, second.length, free);
+      const { tokens, types } = assembled(used, cut(first, one, side), cut(second, two, side), (id) => id);
+      return { ids: tokens, types };
+    },
+    encodeWords(words, { maxLength, addsSpecial = true } = {}) {
+      const { single } = addsSpecial ? template : plain;
+      const pieces = words.flatMap((word, i) => bare(word).map((id) => ({ id, word: i })));
+      const free = maxLength === undefined ? pieces.length : Math.max(0, maxLength - addedTo(single));
+      const make = (id: number): { id: number; word: number | undefined } => ({ id, word: undefined });
+      const { tokens, types } = assembled<ReturnType<typeof make>>(single, cut(pieces, free, side), [], make);
+      return { ids: tokens.map(({ id }) => id), words: tokens.map(({ word }) => word), types };
+    },
+    decode(given, skipsSpecial = false) {
+      const kept = given.filter((id) => texts.has(id) && !(skipsSpecial && special.has(id)));
+      decoder ??= new library.Tokenizer(file, config);
+      return kept.length === 0 ? '' : decoder.decode(kept, { clean_up_tokenization_spaces: false });
+    },
+    tokenText: (id) => texts.get(id),
+    pad: named(config.pad_token),
+    eos: named(config.eos_token),
+    bos: named(config.bos_token),
+    maxLength: most !== undefined && most < mostLength ? most : undefined,
+    paddingSide: config.padding_side ?? 'right',
+    size: [...texts.keys()].reduce((most, id) => Math.max(most, id), -1) + 1,
+  };
+}
+
+/** Patterns as regular expressions of JavaScript; the library translates those of Oniguruma. */
+function patternCompiler(library: TokenizersLibrary): (pattern: Pattern) => RegExp {
+  return (pattern) => {
+    if ('String' in pattern) return new RegExp(pattern.String.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu');
+    const { pattern: compiled } = new library.SplitPreTokenizer({ type: 'Split', pattern, behavior: 'Isolated' });
+    if (compiled === null) throw new RangeError(`the regular expression ${pattern.Regex} is not supported`);
+    return compiled;
+  };
+}
