@@ -132,6 +132,11 @@ export const selectionOptions = {
   labelSmoothing: number(ofLoss('labelSmoothing')),
   classWeights: text(ofLoss('classWeights')),
   labels: list({ ...ofLoss('labels'), default: 'names in config.json' }),
+  tokenizer: text({
+    describe: 'folder with tokenizer.json, for rows of text; none: no tokenizer',
+    default: 'beside the model or in the folder above',
+    group: training,
+  }),
   ...recordOf(lossParamNames, (name) => number(paramHelp(name))),
   bind: textTable({
     describe:

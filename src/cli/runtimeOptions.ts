@@ -17,6 +17,18 @@ export const runtimeOptions = {
 export const dataOptions = {
   data: required({ describe: 'data file: .jsonl, .json, .npz, .safetensors, .csv, .tsv or .parquet' }),
   labelColumn: text({ describe: 'name of the column with the labels', default: 'labels or label' }),
+  textColumn: text({
+    describe: 'name of the column with texts, where the package has a tokenizer',
+    default: 'text or sentence',
+  }),
+  textPairColumn: text({
+    describe: 'name of the column with the second text of a pair',
+    default: 'text_pair or sentence2',
+  }),
+  completionOnly: flag({
+    describe: 'count the tokens of "completion" only; --no-completion-only counts those of "prompt" too',
+    default: 'true',
+  }),
   batchSize: integer({ describe: 'rows of a batch', default: '8, or what the package has fixed' }),
   maxLength: integer({ describe: 'positions of a row; longer rows are cut' }),
   allowNan: flag({ describe: 'accept NaN, null and empty cells in inputs, for models that handle NaN' }),

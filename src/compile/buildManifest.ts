@@ -42,6 +42,8 @@ export interface ManifestInputs {
   readonly compiled: Compiled;
   readonly options: ResolvedOptions;
   readonly labels: LabelSources;
+  /** The folder of the package with the tokenizer. */
+  readonly tokenizer?: string | undefined;
   readonly skeleton: { readonly sha256: string; readonly splices: readonly ManifestSplice[] };
 }
 
@@ -55,6 +57,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
     format: m.format,
     version: m.version,
     source: sourceSection(m),
+    tokenizer: m.tokenizer,
     precision: compiled.stored && precisionOf(compiled.stored, options, m.weightsFile),
     for: prepared && options.for,
     fixed: fixedSection(prepared, open),

@@ -33,6 +33,7 @@ import { initialParams } from './initialFactors.ts';
 import { labelSources } from './labelNames.ts';
 import { modelFamily } from './modelFamily.ts';
 import { type CompileOptions, halfTypeOf, type ResolvedOptions, resolveOptions } from './options.ts';
+import { copyTokenizer, tokenizerFolder, tokenizerSource } from './tokenizerFiles.ts';
 
 export interface CompileResult {
   /** The package directory (for a dry run, where it would be written). */
@@ -69,6 +70,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
     marker: manifestName,
   };
   if (!resolved.dryRun) checkFolderTarget(dir, target);
+  const tokenizer = await tokenizerSource(resolved.tokenizer, file);
   const { model, source } = parseFile(file);
   try {
     const times: PassTime[] = [];
@@ -77,6 +79,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
       source,
       options: resolved,
       family: modelFamily(file),
+      tokenizer,
       onPass: listener(resolved, times),
       manifest: {
         file: basename(file),
@@ -88,6 +91,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
         model,
         options: resolved,
         labels: labelSources(resolved.labels, file),
+        tokenizer: tokenizer && tokenizerFolder,
       },
     };
     const made = resolved.dryRun ? dryRun(job) : await createFolder(dir, target, (folder) => writePackage(folder, job));
@@ -105,6 +109,8 @@ interface Job {
   readonly source: ModelSource;
   readonly options: ResolvedOptions;
   readonly family: string | undefined;
+  /** The folder with the tokenizer's files. */
+  readonly tokenizer: string | undefined;
   readonly onPass: OnPass;
   /** The fields of the manifest that are known before the compile. */
   readonly manifest: Omit<ManifestInputs, 'compiled' | 'skeleton' | 'weightsFile'>;
@@ -131,7 +137,7 @@ function dryRun({ model, options, family, onPass, manifest: known }: Job): Made 
 /** All files of a package, into a new folder. */
 async function writePackage(
   folder: string,
-  { model, source, options, family, onPass, manifest: known }: Job,
+  { model, source, options, family, tokenizer, onPass, manifest: known }: Job,
 ): Promise<Made> {
   // Files of exact weights would be most of a package that rounds them, so it refers to the source instead.
   const copied = (stored: Stored | undefined) => (stored === undefined ? source.externalFiles : []);
@@ -153,6 +159,7 @@ async function writePackage(
     const manifest = buildManifest({ ...known, compiled, skeleton, weightsFile: plan.file?.name });
     mkdirSync(join(folder, adapterFolder));
     writePeft(join(folder, adapterFolder), peftContent(manifest, initialParams(compiled)));
+    if (tokenizer !== undefined) copyTokenizer(tokenizer, folder);
     writeFileSync(join(folder, manifestName), manifestText(manifest));
     await writeWeights(plan, folder, started);
     return { compiled, manifest, files };

@@ -80,6 +80,11 @@ const schema = z.strictObject({
   classWeights: z.array(finite.refine((x) => x >= 0, 'must not be negative')).optional(),
   /** The number of classes, their names, or a file with them; absent: the names in the model's config.json. */
   labels: z.union([z.int().positive(), z.string().min(1), names.min(1)]).optional(),
+  /**
+   * A folder with Hugging Face's tokenizer files, or its tokenizer.json; none; absent: beside the model, or in the folder
+   * above it.
+   */
+  tokenizer: z.string().min(1).optional(),
   /** Parameters of the loss; absent: its own defaults. */
   ...recordOf(lossParamNames, (name) => parameter(lossesWith(name).map((l) => l.param))),
   /**

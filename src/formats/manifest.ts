@@ -70,6 +70,8 @@ const schema = z.object({
   /** Absent if all weights are unchanged. */
   precision: precision.optional(),
   graphs: z.object(recordOf(graphKinds, () => fileName.optional())),
+  /** The folder of the package with Hugging Face's tokenizer files. */
+  tokenizer: fileName.optional(),
   /** The execution provider that the training graphs are made for; `portable`: any. */
   for: z.enum(keysOf(targets)).optional(),
   /** Dims that are fixed in train, train_k and grad and open in the model: `inputs` and `labels` show which. */

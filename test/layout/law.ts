@@ -34,7 +34,17 @@ export const order: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ['dialect'],
     ['common'],
   ],
-  'src/runtime': [['index'], ['train'], ['runFolder'], ['evaluate'], ['batches'], ['worker'], ['data'], ['session']],
+  'src/runtime': [
+    ['index'],
+    ['train'],
+    ['runFolder'],
+    ['evaluate'],
+    ['batches'],
+    ['worker'],
+    ['text'],
+    ['data'],
+    ['session'],
+  ],
 };
 
 /** Rooms that other rooms enter through their index.ts only. */

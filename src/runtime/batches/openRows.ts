@@ -15,6 +15,7 @@ import { noLabel } from '../../graph/ignoredLabel.ts';
 import {
   type BatchOptions,
   batch,
+  type DataSpec,
   type Dataset,
   type FieldSpec,
   type LabelRule,
@@ -22,6 +23,8 @@ import {
   type PlainRow,
   rowsDataset,
 } from '../data/index.ts';
+import type { TextOptions } from '../text/openText.ts';
+import { type TextDataset, type TextPackage, textData } from '../text/textData.ts';
 import type { Engine } from '../worker/engine.ts';
 
 /** A data file by its name, rows in memory, or an open dataset. */
@@ -38,6 +41,12 @@ export interface RowOptions {
   readonly allowNan?: boolean | undefined;
   /** The padding of short rows, by input; 0 by default, the ignore index for labels. */
   readonly pad?: Readonly<Record<string, number>> | undefined;
+  /** The column of texts, instead of `text` or `sentence`, for packages with a tokenizer. */
+  readonly textColumn?: string | undefined;
+  /** The column of the second texts of pairs, instead of `text_pair` or `sentence2`. */
+  readonly textPairColumn?: string | undefined;
+  /** Counts only the tokens of `completion`, not those of `prompt`. Default true. */
+  readonly completionOnly?: boolean | undefined;
   /** Called with notices for the user that are not errors, such as columns of the data that are left out. */
   readonly onNotice?: ((text: string) => void) | undefined;
 }
@@ -80,8 +89,7 @@ export async function openRows(
     ),
     fill: undefined,
   };
-  const batchOptions = {
-    pad: options.pad,
+  const usual = {
     maxLength: options.maxLength,
     ignoreIndex: manifest.loss?.ignoreIndex,
     // Gradients that are fed instead of labels are 0 for padding.
@@ -102,12 +110,18 @@ export async function openRows(
   };
   const given = {
     labelColumn: options.labelColumn,
+    textColumn: options.textColumn,
+    textPairColumn: options.textPairColumn,
+    completionOnly: options.completionOnly,
+    maxLength: options.maxLength,
     allowNan: options.allowNan,
     ignoreIndex: manifest.loss?.ignoreIndex,
     unread: [...manifest.inputs.filter((v) => !read.includes(v)), ...(manifest.bound ?? [])].map((v) => v.name),
     onNotice: options.onNotice,
   };
-  const dataset = await open(data, spec, given);
+  const textPackage = { directory: engine.directory, manifest, inputs: read };
+  const { dataset, pad } = await open(data, textPackage, spec, given);
+  const batchOptions = { ...usual, pad: { ...pad, ...options.pad } };
   try {
     // Checks pad values and lengths before the rows are used.
     batch(dataset, [0], batchOptions);
@@ -143,12 +157,18 @@ function labelRule({ loss, labels }: Manifest): LabelRule | undefined {
   return share === true ? { kind: 'share' } : undefined;
 }
 
+/** Opens data, with the padding of token ids where rows are text. */
 async function open(
   data: Data,
-  ...how: [spec: Parameters<typeof openData>[1], options: Parameters<typeof openData>[2]]
-): Promise<Dataset> {
-  if (typeof data === 'string') return openData(data, ...how);
-  return isDataset(data) ? data : rowsDataset(data, ...how);
+  textPackage: TextPackage,
+  spec: DataSpec,
+  options: TextOptions,
+): Promise<Pick<TextDataset, 'dataset'> & Partial<TextDataset>> {
+  if (typeof data !== 'string' && isDataset(data)) return { dataset: data };
+  const rows = typeof data === 'string' ? data : Array.from(data);
+  const text = await textData(rows, textPackage, spec, options);
+  if (text !== undefined) return text;
+  return { dataset: typeof rows === 'string' ? await openData(rows, spec, options) : rowsDataset(rows, spec, options) };
 }
 
 function isDataset(data: Exclude<Data, string>): data is Dataset {

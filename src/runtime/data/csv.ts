@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { badData } from '../../errors.ts';
 import { isMissing } from './cells.ts';
-import { type CellReader, cellReader, checkedText, csvForm } from './csvForm.ts';
+import { type CellReader, type CsvForm, cellReader, checkedText, csvForm } from './csvForm.ts';
 import {
   checkedValue,
   checkSymbols,
@@ -25,23 +25,35 @@ import { unnamedIndex } from './stray.ts';
 export async function openCsv(file: string, fields: readonly Field[], options: DataOptions): Promise<Dataset> {
   const form = csvForm(file, options.onNotice); // also throws for an invalid path; a stream would end the process
   const cells = cellReader(file, form, options.onNotice);
+  let rows: PackedRows | undefined;
+  let table: Table | undefined;
+  for await (const { record, line } of csvRecords(file, form)) {
+    if (table === undefined) {
+      const header = record.map((name) => name.trim());
+      const placements = placementsOf({ file, header, index: unnamedIndex(header) }, fields, options);
+      table = { file, header, placements, fields, cells };
+      rows = packedRows(placements.map(({ field }) => field));
+    } else rows?.add(parseRow(record, line, table));
+  }
+  if (rows === undefined) throw badData('the file is empty; its first line must name the columns', file);
+  cells.finish();
+  return rows.dataset(file, fields);
+}
+
+/** The records of a file, the header first. Errors: BAD_DATA, also for text that is not UTF-8. */
+export async function* csvRecords(
+  file: string,
+  { delimiter, from }: CsvForm,
+): AsyncGenerator<{ readonly record: readonly string[]; readonly line: number }> {
   const source = createReadStream(file);
-  const { delimiter, from } = form;
   const limits = { max_record_size: 2 ** 24 };
   const parser = parse({ bom: true, info: true, skip_empty_lines: true, delimiter, from_line: from, ...limits });
   const text = Readable.from(checkedText(source, file));
   text.on('error', (error) => parser.destroy(error));
-  let rows: PackedRows | undefined;
-  let table: Table | undefined;
   try {
     for await (const item of text.pipe(parser)) {
       const { record, info }: { record: readonly string[]; info: { lines: number } } = item;
-      if (table === undefined) {
-        const header = record.map((name) => name.trim());
-        const placements = placementsOf({ file, header, index: unnamedIndex(header) }, fields, options);
-        table = { file, header, placements, fields, cells };
-        rows = packedRows(placements.map(({ field }) => field));
-      } else rows?.add(parseRow(record, info.lines, table));
+      yield { record, line: info.lines };
     }
   } catch (error) {
     if (error instanceof CsvError) throw badData(error.message, file);
@@ -49,9 +61,6 @@ export async function openCsv(file: string, fields: readonly Field[], options: D
   } finally {
     source.destroy();
   }
-  if (rows === undefined) throw badData('the file is empty; its first line must name the columns', file);
-  cells.finish();
-  return rows.dataset(file, fields);
 }
 
 interface Table {

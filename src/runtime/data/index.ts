@@ -27,13 +27,16 @@ const readers: Readonly<Record<string, Reader>> = {
   '.parquet': openParquet,
 };
 
+/** The extension of a data file. Errors: BAD_DATA for an unknown one, and for content of another kind; FILE_NOT_FOUND. */
+export const dataExtension = (file: string): string => extensionOf(file, Object.keys(readers));
+
 /**
  * Opens a data file for the manifest's inputs and labels. Every value is checked before this returns, so that training
  * does not stop in the middle. Errors: FILE_NOT_FOUND; BAD_DATA for an unknown format, a missing column, a malformed row
  * (by its line), a file without rows.
  */
 export async function openData(file: string, spec: DataSpec, options: DataOptions = {}): Promise<Dataset> {
-  const reader = readers[extensionOf(file, Object.keys(readers))] ?? openJsonl;
+  const reader = readers[dataExtension(file)] ?? openJsonl;
   const fields = fieldsOf(spec, options);
   const dataset = await reader(file, fields, options);
   try {

@@ -9,7 +9,7 @@ import { readRow } from './rowsDataset.ts';
 import { type NameCheck, nameCheck } from './stray.ts';
 
 /** The limit of a line, which is converted to a string and parsed as a whole. */
-const maxLineBytes = 2 ** 28;
+export const maxLineBytes = 2 ** 28;
 
 /**
  * Reads and checks every line once. Converted rows are kept up to `cacheBytes`; for the others only their offset in the
@@ -59,8 +59,8 @@ export function openJsonl(file: string, fields: readonly Field[], options: DataO
   }
 }
 
-/** undefined for a blank line. */
-function parseObject(bytes: Uint8Array, line: number, file: string): object | undefined {
+/** undefined for a blank line. Errors: BAD_DATA. */
+export function parseObject(bytes: Uint8Array, line: number, file: string): object | undefined {
   const json = parseJson(bytes, line, file);
   if (json === undefined) return undefined;
   if (typeof json !== 'object' || json === null || Array.isArray(json))

@@ -9,11 +9,22 @@ import { packedRows } from './packed.ts';
 import { type Placement, placementsOf } from './placement.ts';
 import { nestedValue } from './rowsDataset.ts';
 
-/**
- * Reads and converts the required columns, row group by row group. Errors: FILE_NOT_FOUND; BAD_DATA, which names row
- * and column.
- */
-export async function openParquet(file: string, fields: readonly Field[], options: DataOptions): Promise<Dataset> {
+/** A Parquet file whose columns have no meaning yet. */
+export interface ParquetTable {
+  readonly header: readonly string[];
+  /** The columns that pandas stored an index in. */
+  readonly index: readonly string[];
+  /** Whether a column has lists. */
+  isList(column: number): boolean;
+  /** The rows in their order, row group by row group. @param columns all by default. */
+  rows(
+    columns?: readonly string[],
+  ): AsyncGenerator<{ readonly index: number; readonly values: ReadonlyMap<string, unknown> }>;
+  close(): void;
+}
+
+/** Opens a file and reads its schema. Errors: FILE_NOT_FOUND, BAD_DATA. */
+export async function parquetTable(file: string): Promise<ParquetTable> {
   const reader = openReader(file);
   try {
     const { parquetMetadataAsync, parquetReadObjects, parquetSchema } = await import('hyparquet');
@@ -25,24 +36,45 @@ export async function openParquet(file: string, fields: readonly Field[], option
       });
     const metadata = await readable(parquetMetadataAsync(source));
     const tree = parquetSchema(metadata).children;
-    const header = tree.map((column) => column.element.name);
-    const index = pandasIndex(metadata).map((name) => header.indexOf(name));
-    const places = placementsOf({ file, header, index, holdsAll: (i) => isList(tree[i]) }, fields, options);
+    return {
+      header: tree.map((column) => column.element.name),
+      index: pandasIndex(metadata),
+      isList: (column) => isList(tree[column]),
+      async *rows(columns) {
+        let start = 0;
+        for (const group of metadata.row_groups) {
+          const end = start + Number(group.num_rows);
+          const chosen = columns === undefined ? {} : { columns: [...columns] };
+          const part = { file: source, metadata, compressors, rowStart: start, rowEnd: end, ...chosen };
+          for (const [i, found] of (await readable(parquetReadObjects(part))).entries())
+            yield { index: start + i, values: new Map<string, unknown>(Object.entries(found)) };
+          start = end;
+        }
+      },
+      close: reader.close,
+    };
+  } catch (error) {
+    reader.close();
+    throw error;
+  }
+}
+
+/**
+ * Reads and converts the required columns, row group by row group. Errors: FILE_NOT_FOUND; BAD_DATA, which names row
+ * and column.
+ */
+export async function openParquet(file: string, fields: readonly Field[], options: DataOptions): Promise<Dataset> {
+  const table = await parquetTable(file);
+  try {
+    const { header } = table;
+    const index = table.index.map((name) => header.indexOf(name));
+    const places = placementsOf({ file, header, index, holdsAll: table.isList }, fields, options);
     const columns = [...new Set(places.flatMap((place) => place.columns))].flatMap((i) => header[i] ?? []);
     const rows = packedRows(places.map(({ field }) => field));
-    let start = 0;
-    for (const group of metadata.row_groups) {
-      const end = start + Number(group.num_rows);
-      const part = { file: source, metadata, compressors, columns, rowStart: start, rowEnd: end };
-      for (const [i, found] of (await readable(parquetReadObjects(part))).entries()) {
-        const values: ReadonlyMap<string, unknown> = new Map(Object.entries(found));
-        rows.add(rowOf(values, start + i, header, places, file));
-      }
-      start = end;
-    }
+    for await (const { index: row, values } of table.rows(columns)) rows.add(rowOf(values, row, header, places, file));
     return rows.dataset(file, fields);
   } finally {
-    reader.close();
+    table.close();
   }
 }
 

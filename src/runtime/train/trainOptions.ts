@@ -1,6 +1,7 @@
 /** Options, progress and result of a training run. */
 
 import { badOption } from '../../errors.ts';
+import { defined } from '../../formats/defined.ts';
 import { bytesOf } from '../../formats/rawTensor.ts';
 import type { Evaluation } from '../evaluate/evaluate.ts';
 import { digest, fileDigest, packageDigest } from '../runFolder/fingerprint.ts';
@@ -111,5 +112,6 @@ export async function identify(trainer: Trainer, o: TrainOptions): Promise<RunId
     maxLength: o.maxLength ?? null,
     pad: o.pad ?? {},
     labelColumn: o.labelColumn ?? null,
+    ...defined({ textColumn: o.textColumn, textPairColumn: o.textPairColumn, completionOnly: o.completionOnly }),
   };
 }
