@@ -397,6 +397,13 @@ export const badTokenizer = define(
   }),
 );
 
+export const chatTemplate = define(
+  'CHAT_TEMPLATE',
+  'The chat template of the tokenizer cannot be read, refuses a conversation, or does not show what the assistant wrote.',
+  'change the conversation to what the template takes, or the template: chat_template.jinja in the folder of the tokenizer, and compile again',
+  (reason: string, hint?: string, file?: string) => ({ message: reason, hint, file }),
+);
+
 export const providerMissing = define(
   'PROVIDER_MISSING',
   'The chosen execution provider cannot start on this machine.',

@@ -29,6 +29,7 @@ export const dataOptions = {
     describe: 'count the tokens of "completion" only; --no-completion-only counts those of "prompt" too',
     default: 'true',
   }),
+  assistantOnly: flag({ describe: "count the tokens of the assistant's turns of conversations only" }),
   batchSize: integer({ describe: 'rows of a batch', default: '8, or what the package has fixed' }),
   maxLength: integer({ describe: 'positions of a row; longer rows are cut' }),
   allowNan: flag({ describe: 'accept NaN, null and empty cells in inputs, for models that handle NaN' }),

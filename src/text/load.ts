@@ -2,9 +2,10 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { badTokenizer, fileNotFound } from '../errors.ts';
 import { reasonOf } from '../formats/files.ts';
+import { type ChatTemplate, compileChatTemplate } from './chatTemplate.ts';
 import { tokenizersLibrary } from './library.ts';
 import { tokenizerConfig, tokenizerFile } from './schema.ts';
 import { type TextTokenizer, tokenizerOf } from './tokenizer.ts';
@@ -39,6 +40,36 @@ export async function loadTokenizer(folder: string): Promise<TextTokenizer> {
   }
 }
 
+/**
+ * The chat templates of a folder, compiled; undefined if there are none. Errors: BAD_TOKENIZER, CHAT_TEMPLATE for one
+ * that cannot be read.
+ */
+export async function loadChatTemplates(
+  folder: string,
+  { specials }: TextTokenizer,
+): Promise<ChatTemplates | undefined> {
+  const file = join(folder, 'chat_template.jinja');
+  const configFile = join(folder, 'tokenizer_config.json');
+  const config = parsed(templateConfig, readOptional(configFile) ?? {}, configFile);
+  const given = statSync(file, { throwIfNoEntry: false }) === undefined ? config.chat_template : readText(file);
+  if (given === undefined || given === null) return undefined;
+  const named = typeof given === 'string' ? [{ name: 'default', template: given }] : given;
+  const compiled = new Map<string, ChatTemplate>();
+  for (const { name, template } of named) compiled.set(name, await compileChatTemplate(template, specials));
+  const usual = compiled.get('default');
+  return usual && { usual, withTools: compiled.get('tool_use') ?? usual };
+}
+
+/** The template for conversations, and the one for those with tools. */
+export interface ChatTemplates {
+  readonly usual: ChatTemplate;
+  readonly withTools: ChatTemplate;
+}
+
+const templateConfig = z.looseObject({
+  chat_template: z.union([z.string(), z.array(z.object({ name: z.string(), template: z.string() }))]).nullish(),
+});
+
 /** Entries of older files; those of tokenizer_config.json replace them. */
 function specialTokens(file: string): object {
   const given = readOptional(file);
@@ -54,17 +85,20 @@ function readOptional(file: string): unknown {
   return statSync(file, { throwIfNoEntry: false }) === undefined ? undefined : readJson(file);
 }
 
-function readJson(file: string): unknown {
-  let text: string;
+function readText(file: string): string {
   try {
     const { size } = statSync(file);
     if (size > mostBytes) throw badTokenizer(`it has ${size} bytes`, file);
-    text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(file));
+    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(file));
   } catch (error) {
     if (error instanceof TypeError) throw badTokenizer('it is not UTF-8', file);
     if (error instanceof Error && 'syscall' in error) throw fileNotFound(file, reasonOf(error));
     throw error;
   }
+}
+
+function readJson(file: string): unknown {
+  const text = readText(file);
   try {
     return JSON.parse(text);
   } catch (error) {

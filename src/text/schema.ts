@@ -86,8 +86,13 @@ const plainPostProcessor = z.discriminatedUnion('type', [
     special_tokens: z.record(z.string(), z.object({ ids: z.array(z.number()) })),
   }),
   z.object({ type: z.literal('BertProcessing'), sep: named, cls: named }),
-  z.object({ type: z.literal('RobertaProcessing'), sep: named, cls: named }),
-  z.object({ type: z.literal('ByteLevel') }),
+  z.object({
+    type: z.literal('RobertaProcessing'),
+    sep: named,
+    cls: named,
+    trim_offsets: z.boolean().default(true),
+  }),
+  z.object({ type: z.literal('ByteLevel'), trim_offsets: z.boolean().default(true) }),
 ]);
 
 const postProcessor: z.ZodType<PostProcessorConfig> = z.lazy(() =>

@@ -1,6 +1,8 @@
 /** A tokenizer of Hugging Face's files, with the ids of the Rust library. */
 
 import { type AddedToken, splitter } from './addedTokens.ts';
+import { isByteLevel, type MarkedEncoding, marked, type Segment, surfaceOf, trimsOffsets } from './align.ts';
+import type { Span } from './chatTemplate.ts';
 import type { TokenizersLibrary } from './library.ts';
 import { modelOf } from './models.ts';
 import { normalizerOf } from './normalizers.ts';
@@ -38,10 +40,17 @@ export interface TextTokenizer {
   encode(text: string, options?: EncodeOptions & { readonly pair?: string | undefined }): Encoding;
   /** Words that are split already, as `is_split_into_words` of transformers. */
   encodeWords(words: readonly string[], options?: EncodeOptions): WordEncoding;
+  /**
+   * The ids of a text without special tokens, and whether each overlaps one of the spans, which are in UTF-16 units and
+   * in their order. Undefined if a span begins or ends within a text whose tokens cannot be aligned with it.
+   */
+  encodeSpans(text: string, spans: readonly Span[]): MarkedEncoding | undefined;
   /** The text of tokens. Default: with special tokens. */
   decode(ids: readonly number[], skipsSpecial?: boolean): string;
   /** The text of one token as the vocabulary has it. */
   tokenText(id: number): string | undefined;
+  /** Special tokens by their names in the configuration, such as `bos_token`, for templates. */
+  readonly specials: Readonly<Record<string, string>>;
   readonly pad: NamedToken | undefined;
   readonly eos: NamedToken | undefined;
   readonly bos: NamedToken | undefined;
@@ -65,6 +74,7 @@ export function tokenizerOf(file: TokenizerFile, config: TokenizerConfig, librar
   const split = file.pre_tokenizer ? preTokenizerOf(file.pre_tokenizer, compile) : (text: string) => [text];
   const model = modelOf(file.model, library);
   const template = file.post_processor ? templateOf(file.post_processor) : plain;
+  const byteLevel = file.pre_tokenizer ? isByteLevel(file.pre_tokenizer) : false;
   const side = config.truncation_side ?? 'right';
 
   // Tokens that are looked for in the text itself, and those in the normalized text.
@@ -76,16 +86,18 @@ export function tokenizerOf(file: TokenizerFile, config: TokenizerConfig, librar
   const sectionsOf = splitter(inText);
   const normalizedSectionsOf = splitter(inNormalized);
 
-  const bare = (text: string): readonly number[] =>
-    sectionsOf(text).flatMap((section) => {
-      if (section.token !== undefined) return [section.token.id];
-      const normalized = normalize === undefined ? section.text : normalize(section.text);
-      return normalizedSectionsOf(normalized).flatMap(({ text: part, start, token }) => {
-        if (token !== undefined) return [token.id];
+  const normalized = (text: string): string => (normalize === undefined ? text : normalize(text));
+  const segmentsOf = (text: string): readonly Segment[] =>
+    sectionsOf(text).flatMap((section): Segment[] => {
+      const { text: source, start: at } = section;
+      if (section.token !== undefined) return [{ source, at, start: 0, ids: [section.token.id] }];
+      return normalizedSectionsOf(normalized(source)).flatMap(({ text: part, start, token }): Segment[] => {
+        if (token !== undefined) return [{ source, at, start, text: part, isAdded: true, ids: [token.id] }];
         if (part === '') return [];
-        return model.encode(split(part, section.start + start === 0));
+        return [{ source, at, start, text: part, ids: model.encode(split(part, at + start === 0)) }];
       });
     });
+  const bare = (text: string): readonly number[] => segmentsOf(text).flatMap(({ ids: own }) => own);
 
   const ids = new Map([...model.ids, ...file.added_tokens.map(({ content, id }): [string, number] => [content, id])]);
   const texts = new Map(Array.from(ids, ([text, id]) => [id, text]));
@@ -116,12 +128,17 @@ export function tokenizerOf(file: TokenizerFile, config: TokenizerConfig, librar
       const { tokens, types } = assembled<ReturnType<typeof make>>(single, cut(pieces, free, side), [], make);
       return { ids: tokens.map(({ id }) => id), words: tokens.map(({ word }) => word), types };
     },
+    encodeSpans(text, spans) {
+      const how = { normalized, surface: surfaceOf(texts, byteLevel), trims: trimsOffsets(file.post_processor) };
+      return marked(segmentsOf(text), spans, how);
+    },
     decode(given, skipsSpecial = false) {
       const kept = given.filter((id) => texts.has(id) && !(skipsSpecial && special.has(id)));
       decoder ??= new library.Tokenizer(file, config);
       return kept.length === 0 ? '' : decoder.decode(kept, { clean_up_tokenization_spaces: false });
     },
     tokenText: (id) => texts.get(id),
+    specials: specialTexts(config),
     pad: named(config.pad_token),
     eos: named(config.eos_token),
     bos: named(config.bos_token),
@@ -129,6 +146,13 @@ export function tokenizerOf(file: TokenizerFile, config: TokenizerConfig, librar
     paddingSide: config.padding_side ?? 'right',
     size: [...texts.keys()].reduce((most, id) => Math.max(most, id), -1) + 1,
   };
+}
+
+function specialTexts(config: TokenizerConfig): Record<string, string> {
+  const entries = Object.entries(config).filter(
+    (entry): entry is [string, string] => entry[0].endsWith('_token') && typeof entry[1] === 'string',
+  );
+  return Object.fromEntries(entries);
 }
 
 /** Patterns as regular expressions of JavaScript; the library translates those of Oniguruma. */

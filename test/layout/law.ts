@@ -65,6 +65,7 @@ export const homes: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['runtime'],
   vega: ['runtime'],
   '@huggingface/tokenizers': ['text'],
+  '@huggingface/jinja': ['text'],
   flatbuffers: ['adapter'],
   'ml-matrix': ['adapter'],
   yargs: ['cli'],

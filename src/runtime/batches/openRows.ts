@@ -47,6 +47,8 @@ export interface RowOptions {
   readonly textPairColumn?: string | undefined;
   /** Counts only the tokens of `completion`, not those of `prompt`. Default true. */
   readonly completionOnly?: boolean | undefined;
+  /** Counts only the tokens of the assistant's turns in `messages`. Default false. */
+  readonly assistantOnly?: boolean | undefined;
   /** Called with notices for the user that are not errors, such as columns of the data that are left out. */
   readonly onNotice?: ((text: string) => void) | undefined;
 }
@@ -113,6 +115,7 @@ export async function openRows(
     textColumn: options.textColumn,
     textPairColumn: options.textPairColumn,
     completionOnly: options.completionOnly,
+    assistantOnly: options.assistantOnly,
     maxLength: options.maxLength,
     allowNan: options.allowNan,
     ignoreIndex: manifest.loss?.ignoreIndex,

@@ -1,8 +1,9 @@
 /** Rows of text as a dataset of token ids. */
 
-import { badData } from '../../errors.ts';
+import { badData, type LoraifyError } from '../../errors.ts';
 import type { Manifest } from '../../formats/manifest.ts';
 import type { NumericArray } from '../../formats/rawTensor.ts';
+import type { ChatTemplates } from '../../text/load.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 import { convert } from '../data/convert.ts';
 import {
@@ -20,8 +21,10 @@ import {
 import { completed } from '../data/missing.ts';
 import { packedRows } from '../data/packed.ts';
 import { checkIndices } from '../data/tableRange.ts';
+import type { ColumnOptions } from './columns.ts';
+import { type Conversion, type CountOptions, textRow } from './conversion.ts';
 import type { SourceRow } from './sourceRows.ts';
-import { type ColumnOptions, type Conversion, type Task, type TextInputs, textRow } from './task.ts';
+import type { Task, TextInputs } from './task.ts';
 import { tokenStore } from './tokenStore.ts';
 
 export interface TextSource {
@@ -30,13 +33,12 @@ export interface TextSource {
   readonly task: Task;
   readonly inputs: TextInputs;
   readonly tokenizer: TextTokenizer;
+  readonly templates: ChatTemplates | undefined;
 }
 
-export interface TextOptions extends ColumnOptions, DataOptions {
+export interface TextOptions extends ColumnOptions, CountOptions, DataOptions {
   /** The most tokens of a row. */
   readonly maxLength?: number | undefined;
-  /** Counts only the tokens of completions. Default true. */
-  readonly completionOnly?: boolean | undefined;
 }
 
 /**
@@ -61,6 +63,7 @@ export async function openText(
   const how: Conversion = {
     task,
     tokenizer,
+    templates: source.templates,
     options,
     maxLength: longestRow(ids, tokenizer, options.maxLength),
     ignoreIndex: options.ignoreIndex ?? manifest.loss?.ignoreIndex ?? -100,
@@ -72,7 +75,7 @@ export async function openText(
   let leftOut = 0;
   try {
     for await (const { where, columns } of source.rows) {
-      const fail = (reason: string): Error => badData(`${where}: ${reason}`, file);
+      const fail = (reason: string): LoraifyError => badData(`${where}: ${reason}`, file);
       const row = textRow(columns, how, fail);
       if (row.ids.length === 0) throw fail('the text has no tokens');
       if (ids.range !== undefined) checkIds(ids, row.ids, tokenizer, fail);

@@ -3,14 +3,15 @@
 import { join } from 'node:path';
 import { badData } from '../../errors.ts';
 import type { InputInfo, Manifest } from '../../formats/manifest.ts';
-import { loadTokenizer } from '../../text/load.ts';
+import { type ChatTemplates, loadChatTemplates, loadTokenizer } from '../../text/load.ts';
 import type { TextTokenizer } from '../../text/tokenizer.ts';
 import type { DataSpec, Dataset } from '../data/dataset.ts';
 import { dataExtension } from '../data/index.ts';
 import type { PlainRow } from '../data/rowsDataset.ts';
+import { isTextFile } from './columns.ts';
 import { openText, type TextOptions } from './openText.ts';
 import { type SourceRow, sourceColumns, sourceRows } from './sourceRows.ts';
-import { isTextFile, taskOf, textInputs } from './task.ts';
+import { taskOf, textInputs } from './task.ts';
 
 /** A package whose rows may be text. */
 export interface TextPackage {
@@ -61,8 +62,8 @@ export async function textData(
       'give rows of token ids and labels; loraify inspect PACKAGE shows their names and shapes',
     );
   const rows = typeof data === 'string' ? (sourceRows(data, extension) ?? []) : plainRows(data);
-  const tokenizer = await packageTokenizer(join(directory, manifest.tokenizer));
-  const dataset = await openText({ file, rows, task, inputs, tokenizer }, spec, manifest, options);
+  const { tokenizer, templates } = await packageTokenizer(join(directory, manifest.tokenizer));
+  const dataset = await openText({ file, rows, task, inputs, tokenizer, templates }, spec, manifest, options);
   const padding = tokenizer.pad ?? tokenizer.eos;
   return { dataset, pad: padding === undefined ? {} : { [inputs.ids.name]: padding.id } };
 }
@@ -72,12 +73,22 @@ function* plainRows(rows: readonly PlainRow[]): Generator<SourceRow> {
     yield { where: `row ${i}`, columns: new Map<string, unknown>(Object.entries(row)) };
 }
 
-/** Tokenizers that were loaded: training and evaluation data share one. */
-const loaded = new Map<string, Promise<TextTokenizer>>();
+interface Loaded {
+  readonly tokenizer: TextTokenizer;
+  readonly templates: ChatTemplates | undefined;
+}
 
-function packageTokenizer(folder: string): Promise<TextTokenizer> {
-  const found = loaded.get(folder) ?? loadTokenizer(folder);
+/** Tokenizers that were loaded: training and evaluation data share one. */
+const loaded = new Map<string, Promise<Loaded>>();
+
+function packageTokenizer(folder: string): Promise<Loaded> {
+  const found = loaded.get(folder) ?? load(folder);
   loaded.clear();
   loaded.set(folder, found);
   return found;
+}
+
+async function load(folder: string): Promise<Loaded> {
+  const tokenizer = await loadTokenizer(folder);
+  return { tokenizer, templates: await loadChatTemplates(folder, tokenizer) };
 }

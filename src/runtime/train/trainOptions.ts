@@ -112,6 +112,11 @@ export async function identify(trainer: Trainer, o: TrainOptions): Promise<RunId
     maxLength: o.maxLength ?? null,
     pad: o.pad ?? {},
     labelColumn: o.labelColumn ?? null,
-    ...defined({ textColumn: o.textColumn, textPairColumn: o.textPairColumn, completionOnly: o.completionOnly }),
+    ...defined({
+      textColumn: o.textColumn,
+      textPairColumn: o.textPairColumn,
+      completionOnly: o.completionOnly,
+      assistantOnly: o.assistantOnly,
+    }),
   };
 }
