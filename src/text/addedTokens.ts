@@ -18,7 +18,7 @@ export interface AddedToken {
 /** A part of a text: an added token, or a text between them. */
 export interface Section {
   readonly text: string;
-  /** Where it begins in the text, in UTF-16 units. */
+  /** Its start in the text, in UTF-16 units. */
   readonly start: number;
   readonly token?: AddedToken | undefined;
 }

@@ -2,19 +2,7 @@
 
 import type { Span } from './chatTemplate.ts';
 import type { PostProcessorConfig, PreTokenizerConfig } from './schema.ts';
-
-/** A part of a text that was tokenized alone. */
-export interface Segment {
-  /** The section of the text between added tokens, and where it begins. */
-  readonly source: string;
-  readonly at: number;
-  /** The part of the normalized section, and where it begins there; absent for a token that was found in the text. */
-  readonly text?: string;
-  readonly start: number;
-  /** The part is an added token. */
-  readonly isAdded?: boolean;
-  readonly ids: readonly number[];
-}
+import type { Segment } from './segments.ts';
 
 export interface MarkedEncoding {
   readonly ids: readonly number[];
@@ -57,7 +45,7 @@ function marksOf(segment: Segment, spans: readonly Span[], how: Alignment): read
   if (text === undefined) return ids.map(() => true);
   const local = near.map((span) => ({
     start: placeIn(source, Math.max(0, span.start - at), how),
-    end: placeIn(source, Math.min(source.length, span.end - at), how),
+    end: span.end - at > source.length ? Number.POSITIVE_INFINITY : placeIn(source, span.end - at, how),
   }));
   if (local.some((span) => span.start === undefined || span.end === undefined)) return undefined;
   const within = local
@@ -69,14 +57,16 @@ function marksOf(segment: Segment, spans: readonly Span[], how: Alignment): read
   return overlapping(text, ids, within, how);
 }
 
-/** A place of a section in its normalized form; undefined if the form of what stands before depends on what follows. */
+/** A place of a section in its normalized form; undefined if the form of the text before it depends on the rest. */
 function placeIn(source: string, place: number, { normalized }: Alignment): number | undefined {
   if (place === 0) return 0;
   const whole = normalized(source);
   if (whole === source) return place;
   if (place === source.length) return whole.length;
   const before = normalized(source.slice(0, place));
-  return whole.startsWith(before) ? before.length : undefined;
+  // A normalizer may put a prefix in front of every text.
+  const prefix = normalized('a').length - 1;
+  return before + normalized(source.slice(place)).slice(prefix) === whole ? before.length : undefined;
 }
 
 function overlapping(
@@ -95,7 +85,7 @@ function overlapping(
   if (extra !== 0 && extra !== 1) return undefined;
   const inBytes = spans.map((span) => ({
     start: byteLength(plain.slice(0, Math.max(0, span.start))),
-    end: byteLength(plain.slice(0, span.end)),
+    end: span.end > plain.length ? Number.POSITIVE_INFINITY : byteLength(plain.slice(0, span.end)),
   }));
   let done = -extra;
   return known.map(({ bytes, leading }) => {

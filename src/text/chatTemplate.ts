@@ -2,6 +2,7 @@
 
 import type { Template } from '@huggingface/jinja';
 import { chatTemplate } from '../errors.ts';
+import { stripFunctions, withStrips } from './jinjaStrips.ts';
 
 /** A turn: role, content, and whatever else the template reads. */
 export type Message = Readonly<Record<string, unknown>>;
@@ -52,17 +53,27 @@ export async function compileChatTemplate(
 ): Promise<ChatTemplate> {
   const { Template } = await import('@huggingface/jinja');
   const marksTurns = /\{%[-+]?\s*generation\s*[-+]?%\}/.test(source);
-  const compiled = attempt('cannot be read', () => new Template(marksTurns ? marked(source) : source));
-  const render = ({ messages, tools }: Conversation, addsGenerationPrompt = false): Rendered =>
-    spansOf(
+  const compiled = attempt('cannot be read', () => new Template(withStrips(marksTurns ? marked(source) : source)));
+  const readsParts = /\[\s*['"]type['"]\s*\]|\.type\b/.test(source);
+  const render = ({ messages, tools }: Conversation, addsGenerationPrompt = false): Rendered => {
+    const parts = readsParts ? -1 : messages.findIndex(({ content }) => Array.isArray(content));
+    // Without a loop over the parts, a template would write their source text.
+    if (parts >= 0)
+      throw chatTemplate(
+        `turn ${parts + 1} has a list of parts for its content, which the chat template does not read`,
+        'give the content of each turn as one text',
+      );
+    return spansOf(
       rendered(compiled, {
         ...specials,
+        ...stripFunctions,
         messages: messages.map(withReasoning),
         tools: tools ?? null,
         documents: null,
         add_generation_prompt: addsGenerationPrompt,
       }),
     );
+  };
   return {
     marksTurns,
     render,
@@ -126,7 +137,7 @@ function withReasoning(message: Message): Message {
   return found === undefined ? message : { thinking: found, ...message, reasoning_content: found };
 }
 
-/** What each of the assistant's turns adds behind the prompt for it. Errors: CHAT_TEMPLATE. */
+/** The text that each of the assistant's turns adds behind the prompt for it. Errors: CHAT_TEMPLATE. */
 function turnSpans({ messages, tools }: Conversation, text: string, render: ChatTemplate['render']): Span[] {
   return messages.flatMap((message, i): Span[] => {
     if (message.role !== 'assistant') return [];

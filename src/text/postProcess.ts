@@ -13,7 +13,7 @@ export type Part =
   | { readonly ids: readonly number[]; readonly type: number }
   | { readonly sequence: 'A' | 'B'; readonly type: number };
 
-/** What stands around one sequence, and around two. */
+/** The tokens around one sequence, and around two. */
 export interface Template {
   readonly single: readonly Part[];
   readonly pair: readonly Part[];

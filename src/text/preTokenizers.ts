@@ -72,7 +72,7 @@ interface Piece {
   readonly isMatch: boolean;
 }
 
-/** The pieces of a text between matches and of matches, joined as the behaviour says; none is empty. */
+/** The pieces of a text between matches and of matches, joined by the behaviour; none is empty. */
 function split(text: string, pattern: RegExp, behavior: Behavior, invert: boolean): string[] {
   const pieces: Piece[] = [];
   let done = 0;

@@ -5,7 +5,7 @@ import { z } from 'zod';
 const pattern = z.union([z.object({ String: z.string() }), z.object({ Regex: z.string() })]);
 export type Pattern = z.infer<typeof pattern>;
 
-/** What happens to the matches of a split. */
+/** The use of the matches of a split. */
 export const behaviors = ['Removed', 'Isolated', 'MergedWithPrevious', 'MergedWithNext', 'Contiguous'] as const;
 export type Behavior = (typeof behaviors)[number];
 const behavior = z.enum(behaviors);

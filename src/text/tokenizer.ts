@@ -1,14 +1,11 @@
 /** A tokenizer of Hugging Face's files, with the ids of the Rust library. */
 
-import { type AddedToken, splitter } from './addedTokens.ts';
-import { isByteLevel, type MarkedEncoding, marked, type Segment, surfaceOf, trimsOffsets } from './align.ts';
+import { isByteLevel, type MarkedEncoding, marked, surfaceOf, trimsOffsets } from './align.ts';
 import type { Span } from './chatTemplate.ts';
 import type { TokenizersLibrary } from './library.ts';
-import { modelOf } from './models.ts';
-import { normalizerOf } from './normalizers.ts';
-import { addedTo, assembled, plain, templateOf } from './postProcess.ts';
-import { preTokenizerOf } from './preTokenizers.ts';
-import type { Pattern, TokenizerConfig, TokenizerFile } from './schema.ts';
+import { addedTo, assembled, plain, type Template, templateOf } from './postProcess.ts';
+import type { TokenizerConfig, TokenizerFile } from './schema.ts';
+import { type Segmenter, segmenter } from './segments.ts';
 import { cut, pairLengths, type Side } from './truncate.ts';
 
 export interface EncodeOptions {
@@ -69,38 +66,11 @@ const mostLength = 1e9;
  * Errors: RangeError, or an error of the library, for parts that are not supported.
  */
 export function tokenizerOf(file: TokenizerFile, config: TokenizerConfig, library: TokenizersLibrary): TextTokenizer {
-  const compile = patternCompiler(library);
-  const normalize = file.normalizer ? normalizerOf(file.normalizer, compile) : undefined;
-  const split = file.pre_tokenizer ? preTokenizerOf(file.pre_tokenizer, compile) : (text: string) => [text];
-  const model = modelOf(file.model, library);
-  const template = file.post_processor ? templateOf(file.post_processor) : plain;
+  const pieces = segmenter(file, library);
+  const encoder = encoderOf(pieces, file.post_processor ? templateOf(file.post_processor) : plain, config);
+  const { ids, texts, normalized } = pieces;
   const byteLevel = file.pre_tokenizer ? isByteLevel(file.pre_tokenizer) : false;
-  const side = config.truncation_side ?? 'right';
-
-  // Tokens that are looked for in the text itself, and those in the normalized text.
-  const [inText, inNormalized] = [new Map<string, AddedToken>(), new Map<string, AddedToken>()];
-  for (const token of file.added_tokens) {
-    if (token.normalized && normalize !== undefined) inNormalized.set(normalize(token.content), token);
-    else inText.set(token.content, token);
-  }
-  const sectionsOf = splitter(inText);
-  const normalizedSectionsOf = splitter(inNormalized);
-
-  const normalized = (text: string): string => (normalize === undefined ? text : normalize(text));
-  const segmentsOf = (text: string): readonly Segment[] =>
-    sectionsOf(text).flatMap((section): Segment[] => {
-      const { text: source, start: at } = section;
-      if (section.token !== undefined) return [{ source, at, start: 0, ids: [section.token.id] }];
-      return normalizedSectionsOf(normalized(source)).flatMap(({ text: part, start, token }): Segment[] => {
-        if (token !== undefined) return [{ source, at, start, text: part, isAdded: true, ids: [token.id] }];
-        if (part === '') return [];
-        return [{ source, at, start, text: part, ids: model.encode(split(part, at + start === 0)) }];
-      });
-    });
-  const bare = (text: string): readonly number[] => segmentsOf(text).flatMap(({ ids: own }) => own);
-
-  const ids = new Map([...model.ids, ...file.added_tokens.map(({ content, id }): [string, number] => [content, id])]);
-  const texts = new Map(Array.from(ids, ([text, id]) => [id, text]));
+  const alignment = { normalized, surface: surfaceOf(texts, byteLevel), trims: trimsOffsets(file.post_processor) };
   const special = new Set(file.added_tokens.filter((token) => token.special).map(({ id }) => id));
   const named = (text: string | null | undefined): NamedToken | undefined => {
     const id = typeof text === 'string' ? ids.get(text) : undefined;
@@ -108,7 +78,32 @@ export function tokenizerOf(file: TokenizerFile, config: TokenizerConfig, librar
   };
   const most = config.model_max_length ?? undefined;
   let decoder: InstanceType<TokenizersLibrary['Tokenizer']> | undefined;
+  return {
+    ...encoder,
+    encodeSpans: (text, spans) => marked(pieces.segments(text), spans, alignment),
+    decode(given, skipsSpecial = false) {
+      const kept = given.filter((id) => texts.has(id) && !(skipsSpecial && special.has(id)));
+      decoder ??= new library.Tokenizer(file, config);
+      return kept.length === 0 ? '' : decoder.decode(kept, { clean_up_tokenization_spaces: false });
+    },
+    tokenText: (id) => texts.get(id),
+    specials: specialTexts(config),
+    pad: named(config.pad_token),
+    eos: named(config.eos_token),
+    bos: named(config.bos_token),
+    maxLength: most !== undefined && most < mostLength ? most : undefined,
+    paddingSide: config.padding_side ?? 'right',
+    size: [...texts.keys()].reduce((highest, id) => Math.max(highest, id), -1) + 1,
+  };
+}
 
+function encoderOf(
+  { segments }: Segmenter,
+  template: Template,
+  { truncation_side: given }: TokenizerConfig,
+): Pick<TextTokenizer, 'encode' | 'encodeWords'> {
+  const side = given ?? 'right';
+  const bare = (text: string): readonly number[] => segments(text).flatMap(({ ids }) => ids);
   return {
     encode(text, { pair, maxLength, addsSpecial = true } = {}) {
       const parts = addsSpecial ? template : plain;
@@ -128,23 +123,6 @@ export function tokenizerOf(file: TokenizerFile, config: TokenizerConfig, librar
       const { tokens, types } = assembled<ReturnType<typeof make>>(single, cut(pieces, free, side), [], make);
       return { ids: tokens.map(({ id }) => id), words: tokens.map(({ word }) => word), types };
     },
-    encodeSpans(text, spans) {
-      const how = { normalized, surface: surfaceOf(texts, byteLevel), trims: trimsOffsets(file.post_processor) };
-      return marked(segmentsOf(text), spans, how);
-    },
-    decode(given, skipsSpecial = false) {
-      const kept = given.filter((id) => texts.has(id) && !(skipsSpecial && special.has(id)));
-      decoder ??= new library.Tokenizer(file, config);
-      return kept.length === 0 ? '' : decoder.decode(kept, { clean_up_tokenization_spaces: false });
-    },
-    tokenText: (id) => texts.get(id),
-    specials: specialTexts(config),
-    pad: named(config.pad_token),
-    eos: named(config.eos_token),
-    bos: named(config.bos_token),
-    maxLength: most !== undefined && most < mostLength ? most : undefined,
-    paddingSide: config.padding_side ?? 'right',
-    size: [...texts.keys()].reduce((most, id) => Math.max(most, id), -1) + 1,
   };
 }
 
@@ -153,14 +131,4 @@ function specialTexts(config: TokenizerConfig): Record<string, string> {
     (entry): entry is [string, string] => entry[0].endsWith('_token') && typeof entry[1] === 'string',
   );
   return Object.fromEntries(entries);
-}
-
-/** Patterns as regular expressions of JavaScript; the library translates those of Oniguruma. */
-function patternCompiler(library: TokenizersLibrary): (pattern: Pattern) => RegExp {
-  return (pattern) => {
-    if ('String' in pattern) return new RegExp(pattern.String.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu');
-    const { pattern: compiled } = new library.SplitPreTokenizer({ type: 'Split', pattern, behavior: 'Isolated' });
-    if (compiled === null) throw new RangeError(`the regular expression ${pattern.Regex} is not supported`);
-    return compiled;
-  };
 }

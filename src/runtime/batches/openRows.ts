@@ -111,16 +111,9 @@ export async function openRows(
     labels: labels && { ...labels, ...shapes(labels), rule: labelRule(manifest) },
   };
   const given = {
-    labelColumn: options.labelColumn,
-    textColumn: options.textColumn,
-    textPairColumn: options.textPairColumn,
-    completionOnly: options.completionOnly,
-    assistantOnly: options.assistantOnly,
-    maxLength: options.maxLength,
-    allowNan: options.allowNan,
+    ...options,
     ignoreIndex: manifest.loss?.ignoreIndex,
     unread: [...manifest.inputs.filter((v) => !read.includes(v)), ...(manifest.bound ?? [])].map((v) => v.name),
-    onNotice: options.onNotice,
   };
   const textPackage = { directory: engine.directory, manifest, inputs: read };
   const { dataset, pad } = await open(data, textPackage, spec, given);

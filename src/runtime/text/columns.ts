@@ -41,7 +41,7 @@ export function textIn(columns: ReadonlyMap<string, unknown>, name: string, fail
   if (value === undefined) throw fail(`there is no column "${name}"`);
   if (typeof value !== 'string') throw fail(`"${name}" is ${kindText(value)}, not a text`);
   if (value.trim() === '' && !isEmptyFine) throw fail(`"${name}" is empty`);
-  if (/\p{Surrogate}/u.test(value)) throw fail(`"${name}" has half of a surrogate pair, which is no text`);
+  if (/\p{Surrogate}/u.test(value)) throw fail(`"${name}" has half of a surrogate pair, which UTF-8 cannot hold`);
   return value;
 }
 

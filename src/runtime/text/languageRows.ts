@@ -3,7 +3,7 @@
 import { chatTemplate, LoraifyError } from '../../errors.ts';
 import type { ChatTemplate, Conversation, Message } from '../../text/chatTemplate.ts';
 import { columnNames, type Fail, findColumn, kindText, listIn, missing, textIn } from './columns.ts';
-import type { Conversion, TextRow } from './conversion.ts';
+import type { Conversion, TextRow } from './textRow.ts';
 
 type Columns = ReadonlyMap<string, unknown>;
 

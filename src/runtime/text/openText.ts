@@ -22,10 +22,11 @@ import { completed } from '../data/missing.ts';
 import { packedRows } from '../data/packed.ts';
 import { checkIndices } from '../data/tableRange.ts';
 import type { ColumnOptions } from './columns.ts';
-import { type Conversion, type CountOptions, textRow } from './conversion.ts';
+import { textRow } from './conversion.ts';
 import type { SourceRow } from './sourceRows.ts';
 import type { Task, TextInputs } from './task.ts';
-import { tokenStore } from './tokenStore.ts';
+import type { Conversion, CountOptions } from './textRow.ts';
+import { type TokenStore, tokenStore } from './tokenStore.ts';
 
 export interface TextSource {
   readonly file: string;
@@ -53,7 +54,8 @@ export async function openText(
 ): Promise<Dataset> {
   const { file, task, inputs, tokenizer } = source;
   const fields = fieldsOf(spec, options);
-  const { ids, types, tags, labels, absent } = places(fields, inputs, task);
+  const where = places(fields, inputs, task);
+  const { ids, tags, labels, absent } = where;
   if (absent !== undefined)
     throw badData(
       `the model reads "${absent.name}" too, which text does not give`,
@@ -71,48 +73,60 @@ export async function openText(
     width: Number(labels?.shape[0] ?? 1),
   };
   const tokens = tokenStore();
-  const ends = packedRows(labels === undefined ? [] : [labels]);
-  let leftOut = 0;
   try {
-    for await (const { where, columns } of source.rows) {
-      const fail = (reason: string): LoraifyError => badData(`${where}: ${reason}`, file);
-      const row = textRow(columns, how, fail);
-      if (row.ids.length === 0) throw fail('the text has no tokens');
-      if (ids.range !== undefined) checkIds(ids, row.ids, tokenizer, fail);
-      checkShape(ids, [row.ids.length], fail);
-      // Nothing is predicted from the last token, and nothing predicts the first.
-      const counts = task.kind === 'language-model' ? row.tags?.slice(1) : row.tags;
-      if (tags !== undefined && counts?.some((tag) => tag !== how.ignoreIndex) !== true) {
-        leftOut += 1;
-        continue;
-      }
-      tokens.add([
-        ...row.ids,
-        ...(types === undefined ? [] : row.types),
-        ...(tags === undefined ? [] : (row.tags ?? [])),
-      ]);
-      if (labels !== undefined) ends.add(new Map([[labels.name, labelsValue(labels, row.labels ?? [], fail)]]));
-    }
+    const labelRows = await readRows(source, where, how, tokens, fields);
     finishLabels(fields, file);
-    if (tokens.rows === 0)
-      throw badData(
-        leftOut === 0
-          ? 'the file has no rows'
-          : `no token of the ${leftOut} rows counts in ${how.maxLength ?? 'their'} tokens`,
-        file,
-        leftOut === 0 ? undefined : 'raise --max-length, so that completions are not cut off',
-      );
+    return completed(textDataset(file, fields, where, tokens, labelRows), how.ignoreIndex);
   } catch (error) {
     tokens.close();
     throw error;
   }
+}
+
+/** Tokenizes all rows. Returns the labels of rows. */
+async function readRows(
+  { file, task, tokenizer, rows }: TextSource,
+  { ids, types, tags, labels }: Places,
+  how: Conversion & { readonly options: TextOptions },
+  tokens: TokenStore,
+  fields: readonly Field[],
+): Promise<Dataset> {
+  const ends = packedRows(labels === undefined ? [] : [labels]);
+  let leftOut = 0;
+  for await (const { where, columns } of rows) {
+    const fail = (reason: string): LoraifyError => badData(`${where}: ${reason}`, file);
+    const row = textRow(columns, how, fail);
+    if (row.ids.length === 0) throw fail('the text has no tokens');
+    checkIds(ids, row.ids, tokenizer, fail);
+    checkShape(ids, [row.ids.length], fail);
+    // The first token of a language model is not predicted.
+    const counts = task.kind === 'language-model' ? row.tags?.slice(1) : row.tags;
+    if (tags !== undefined && counts?.some((tag) => tag !== how.ignoreIndex) !== true) {
+      leftOut += 1;
+      continue;
+    }
+    const ofTypes = types === undefined ? [] : row.types;
+    tokens.add([...row.ids, ...ofTypes, ...(tags === undefined ? [] : (row.tags ?? []))]);
+    if (labels !== undefined) ends.add(new Map([[labels.name, labelsValue(labels, row.labels ?? [], fail)]]));
+  }
+  if (tokens.rows === 0 && leftOut === 0) throw badData('the file has no rows', file);
+  const within = how.maxLength === undefined ? '' : ` within ${how.maxLength} tokens`;
+  if (tokens.rows === 0)
+    throw badData(`none of the ${leftOut} rows has a token that counts${within}`, file, 'raise --max-length');
   if (leftOut > 0)
-    options.onNotice?.(
-      `${file}: ${leftOut} rows have no token that counts within ${how.maxLength} tokens: they are left out`,
-    );
-  const labelRows = ends.dataset(file, fields);
+    how.options.onNotice?.(`${file}: ${leftOut} rows have no token that counts${within}: they are left out`);
+  return ends.dataset(file, fields);
+}
+
+function textDataset(
+  file: string,
+  fields: readonly Field[],
+  { ids, types, tags, labels }: Places,
+  tokens: TokenStore,
+  labelRows: Dataset,
+): Dataset {
   const parts = [ids, types, tags].filter((field) => field !== undefined);
-  const dataset: Dataset = {
+  return {
     file,
     rows: tokens.rows,
     fields,
@@ -121,17 +135,15 @@ export async function openText(
         throw badData(`there is no row ${index}`, file);
       const all = tokens.at(index);
       const length = all.length / parts.length;
-      const row = new Map<string, RowValue>(
-        parts.map((field, i) => [
-          field.name,
-          { shape: [length], data: elements(field, all.subarray(i * length, (i + 1) * length)) },
-        ]),
-      );
-      return labels === undefined ? row : new Map([...row, ...labelRows.row(index)]);
+      const entryOf = (field: Field, i: number): [string, RowValue] => [
+        field.name,
+        { shape: [length], data: elements(field, all.subarray(i * length, (i + 1) * length)) },
+      ];
+      const row = parts.map(entryOf);
+      return new Map(labels === undefined ? row : [...row, ...labelRows.row(index)]);
     },
-    close: tokens.close,
+    close: () => tokens.close(),
   };
-  return completed(dataset, how.ignoreIndex);
 }
 
 interface Places {

@@ -1,4 +1,4 @@
-/** What rows of text mean for a package: its task, the columns that the task has, and the ids and labels of a row. */
+/** The task of a package whose rows are text, and the inputs that text fills. */
 
 import { type InputInfo, type Manifest, openShape } from '../../formats/manifest.ts';
 import { losses } from '../../graph/choices/losses.ts';
