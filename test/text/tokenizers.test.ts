@@ -1,16 +1,15 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { loadTokenizer } from '../../src/text/load.ts';
 import { temporaryFolder } from '../support/temporaryFolder.ts';
+import { recordedTokenizer, writeTokenizer } from '../support/textTokenizers.ts';
 
 const folder = 'fixtures/text';
 const texts = z.array(z.string()).parse(JSON.parse(readFileSync(join(folder, 'texts.json'), 'utf8')));
 const ids = z.array(z.number());
 const recorded = z.object({
-  files: z.record(z.string(), z.string()),
   /** The ids of every text. */
   texts: z.array(ids),
   /** Those of every fourth text in ten tokens. */
@@ -25,14 +24,11 @@ const recorded = z.object({
 
 const scratch = temporaryFolder();
 
-describe.each(readdirSync(folder).filter((name) => name.endsWith('.gz')))('%s', (name) => {
-  const expected = recorded.parse(JSON.parse(gunzipSync(readFileSync(join(folder, name))).toString('utf8')));
-  const open = () => {
-    const own = join(scratch, name);
-    mkdirSync(own, { recursive: true });
-    for (const [file, text] of Object.entries(expected.files)) writeFileSync(join(own, file), text);
-    return loadTokenizer(own);
-  };
+const kinds = readdirSync(folder).flatMap((name) => /^(.*)\.json\.gz$/.exec(name)?.[1] ?? []);
+
+describe.each(kinds)('%s', (kind) => {
+  const expected = recorded.parse(recordedTokenizer(kind));
+  const open = () => loadTokenizer(writeTokenizer(scratch, kind));
 
   test('the ids of 1,000 texts', async () => {
     const { encode } = await open();

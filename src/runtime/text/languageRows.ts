@@ -32,54 +32,65 @@ function counted(ids: readonly number[], counts: (i: number) => boolean, how: Co
 /** A prompt and its completion, which begins where the ids of the prompt and of the whole part. */
 function promptRow(columns: Columns, how: Conversion, fail: Fail): TextRow {
   if (!columns.has('completion')) throw missing(columns, how.task, 'completions ("completion")', fail);
-  const { tokenizer, options } = how;
   const isChat = Array.isArray(columns.get('prompt')) || Array.isArray(columns.get('completion'));
-  const [start, whole] = isChat ? promptedConversation(columns, how, fail) : promptedText(columns, how, fail);
-  if (options.completionOnly === false) return counted(whole, () => true, how);
-  const parting = whole.findIndex((id, i) => id !== start[i]);
-  if (parting < 0) throw fail(`"completion" adds no token to "prompt" (${tokenizer.size} tokens)`);
-  return counted(whole, (i) => i >= parting, how);
+  const { start, whole, isMarked } = (isChat ? promptedConversation : promptedText)(columns, how, fail);
+  const parting = how.options.completionOnly === false ? 0 : whole.findIndex((id, i) => id !== start[i]);
+  if (parting < 0) throw fail('"completion" adds no token to "prompt"');
+  return counted(whole, (i) => i >= parting && isMarked?.[i] !== false, how);
 }
 
-type PromptAndWhole = readonly [prompt: readonly number[], whole: readonly number[]];
+/** The ids of a prompt alone, and of the prompt with its completion. */
+interface Prompted {
+  readonly start: readonly number[];
+  readonly whole: readonly number[];
+  /** The tokens that the assistant wrote, if only these count. */
+  readonly isMarked?: readonly boolean[] | undefined;
+}
 
-function promptedText(columns: Columns, how: Conversion, fail: Fail): PromptAndWhole {
+function promptedText(columns: Columns, how: Conversion, fail: Fail): Prompted {
   const prompt = textIn(columns, 'prompt', fail, true);
   const completion = ended(textIn(columns, 'completion', fail), how);
   const { tokenizer } = how;
-  return [tokenizer.encode(prompt).ids, tokenizer.encode(prompt + completion).ids];
+  return { start: tokenizer.encode(prompt).ids, whole: tokenizer.encode(prompt + completion).ids };
 }
 
 /** The prompt is rendered with the prompt for the assistant's turn. */
-function promptedConversation(columns: Columns, how: Conversion, fail: Fail): PromptAndWhole {
-  const [prompt, completion] = [messagesIn(columns, 'prompt', fail), messagesIn(columns, 'completion', fail)];
+function promptedConversation(columns: Columns, how: Conversion, fail: Fail): Prompted {
+  const prompt = messagesIn(columns, 'prompt', fail);
   const tools = toolsIn(columns, fail);
-  const template = templateFor(tools, how);
-  const ids = (text: string): readonly number[] => how.tokenizer.encode(text, { addsSpecial: false }).ids;
-  return inRow(fail, () => [
-    ids(template.render({ messages: prompt, tools }, true).text),
-    ids(template.render({ messages: [...prompt, ...completion], tools }).text),
-  ]);
+  const conversation = { messages: [...prompt, ...messagesIn(columns, 'completion', fail)], tools };
+  const { text } = inRow(fail, () => templateFor(tools, how).render({ messages: prompt, tools }, true));
+  const { ids, isMarked } = rendered(conversation, how, fail);
+  return { start: how.tokenizer.encode(text, { addsSpecial: false }).ids, whole: ids, isMarked };
 }
 
 function conversationRow(columns: Columns, how: Conversion, fail: Fail): TextRow {
-  const conversation: Conversation = { messages: messagesIn(columns, 'messages', fail), tools: toolsIn(columns, fail) };
+  const conversation = { messages: messagesIn(columns, 'messages', fail), tools: toolsIn(columns, fail) };
+  const { ids, isMarked } = rendered(conversation, how, fail);
+  return counted(ids, (i) => isMarked?.[i] !== false, how);
+}
+
+/** A conversation as ids, and which of them the assistant wrote if only these count. */
+function rendered(
+  conversation: Conversation,
+  how: Conversion,
+  fail: Fail,
+): { readonly ids: readonly number[]; readonly isMarked?: readonly boolean[] } {
   const template = templateFor(conversation.tools, how);
   const { tokenizer, options } = how;
   if (options.assistantOnly !== true) {
     const { text } = inRow(fail, () => template.render(conversation));
-    return counted(tokenizer.encode(text, { addsSpecial: false }).ids, () => true, how);
+    return { ids: tokenizer.encode(text, { addsSpecial: false }).ids };
   }
   const { text, spans } = inRow(fail, () => template.renderTurns(conversation));
   const marked = tokenizer.encodeSpans(text, spans);
-  if (marked === undefined)
-    throw inRow(fail, () =>
-      chatTemplate(
-        "the assistant's turns begin or end inside a token that cannot be aligned with its text",
-        'leave out --assistant-only, so that all tokens count',
-      ),
+  if (marked !== undefined) return marked;
+  return inRow(fail, () => {
+    throw chatTemplate(
+      "the assistant's turns begin or end inside a token that cannot be aligned with its text",
+      'leave out --assistant-only, so that all tokens count',
     );
-  return counted(marked.ids, (i) => marked.isMarked[i] === true, how);
+  });
 }
 
 /** Runs an action of a template; its errors name the row. */

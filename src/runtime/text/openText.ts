@@ -18,6 +18,7 @@ import {
   type Row,
   type RowValue,
 } from '../data/dataset.ts';
+import { type ClassReader, classReader } from '../data/labels.ts';
 import { completed } from '../data/missing.ts';
 import { packedRows } from '../data/packed.ts';
 import { checkIndices } from '../data/tableRange.ts';
@@ -69,7 +70,7 @@ export async function openText(
     options,
     maxLength: longestRow(ids, tokenizer, options.maxLength),
     ignoreIndex: options.ignoreIndex ?? manifest.loss?.ignoreIndex ?? -100,
-    classes: (labels ?? tags)?.classes,
+    classes: (labels ?? tags)?.classes ?? namesReader(manifest),
     width: Number(labels?.shape[0] ?? 1),
   };
   const tokens = tokenStore();
@@ -196,9 +197,15 @@ function checkIds(
   );
 }
 
+/** The classes of labels that are lists of names. */
+function namesReader({ labels }: Manifest): ClassReader | undefined {
+  return labels?.names && classReader({ kind: 'class', names: labels.names, ignoreIndex: -1 });
+}
+
+/** @param values class numbers instead of names. */
 function labelsValue(field: Field, values: readonly unknown[], fail: (reason: string) => Error): RowValue {
   const shape = field.shape.map((dim) => (typeof dim === 'number' ? dim : values.length));
-  return checkedValue(field, shape, values, (reason) => fail(`"${field.name}": ${reason}`));
+  return checkedValue({ ...field, classes: undefined }, shape, values, (reason) => fail(`"${field.name}": ${reason}`));
 }
 
 /** Integers as elements of a field. */
