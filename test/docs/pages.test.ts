@@ -43,7 +43,7 @@ describe('files', () => {
   const isFile = /^(?:[\w.-]+\/)+(?:[\w.-]+\.(?:ts|mjs|py|md|json|onnx|csv))?$|^[\w-]+\.(?:ts|mjs|py)$/;
   const known = tracked.map((file) => `/${file}`);
   /** What a command or the build makes, and files of other projects. */
-  const made = /^(?:dist|loraify|demo\.run|digits\.run|adapter|checkpoints|onnxruntime|node_modules)\//;
+  const made = /^(?:dist|loraify|demo\.run|digits\.run|adapter|tokenizer|checkpoints|onnxruntime|node_modules)\//;
 
   it.each(each.filter(([, p]) => isPlain(p)))('that %s names exist', (_, { spans }) => {
     const names = spans.filter((span) => isFile.test(span) && !made.test(span));
