@@ -1,6 +1,7 @@
 /** Numbers and tables for people. */
 
 import Table from 'cli-table3';
+import { type MetricName, metricNames, metrics } from '../graph/choices/metrics.ts';
 import type { Evaluation, NodePlacement } from '../index.ts';
 
 /**
@@ -48,12 +49,12 @@ export function placementText({ graph, nodes, onCpu, copies }: NodePlacement): s
 
 /** The metrics of an evaluation that its loss has. */
 export function metricsText(found: Evaluation): string[] {
-  const { accuracy, f1, perplexity, mae, r2 } = found;
-  return [
-    ...(accuracy === undefined ? [] : [`accuracy ${(100 * accuracy).toFixed(2)} %`]),
-    ...(f1 === undefined ? [] : [`F1 ${short(f1)}`]),
-    ...(perplexity === undefined ? [] : [`perplexity ${short(perplexity)}`]),
-    ...(mae === undefined ? [] : [`MAE ${short(mae)}`]),
-    ...(r2 === undefined ? [] : [`R2 ${short(r2)}`]),
-  ];
+  return metricNames.flatMap((name) => {
+    const value = found[name];
+    return value === undefined || name === 'loss' ? [] : [`${metrics[name].label} ${metricValue(name, value)}`];
+  });
 }
+
+/** A value of a metric with its unit. */
+export const metricValue = (name: MetricName, value: number): string =>
+  metrics[name].isShare === true ? `${(100 * value).toFixed(2)} %` : short(value);

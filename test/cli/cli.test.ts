@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readNpz } from '../../src/formats/npz.ts';
+import type { TrainResult } from '../../src/index.ts';
 import { digits, digitsModel, writeJsonl } from '../support/digits.ts';
 import { bin, type Finished, loraify } from '../support/runCli.ts';
 import { temporaryFolder } from '../support/temporaryFolder.ts';
@@ -213,6 +214,55 @@ describe('results', () => {
       `"${process.execPath}" "${bin}" print "${digitsModel}" --full | head -1`,
     ]);
     expect(stderr.toString()).toBe('');
+  });
+});
+
+describe('the end of a run', () => {
+  const train = ['train', 'digits.lora', '--data', 'train.jsonl', '--eval-data', 'test.jsonl', '--batch-size', '16'];
+  const end = async (name: string, ...options: readonly string[]) => {
+    const people = await loraify([...train, ...options, '-o', name], { cwd });
+    const json = await loraify([...train, ...options, '-o', `${name} json`, '--json', '--quiet'], { cwd });
+    expect([people.status, json.status]).toEqual([0, 0]);
+    const { result }: { result: TrainResult } = JSON.parse(json.stdout.trimEnd().split('\n').at(-1) ?? '');
+    return { lines: people.stdout.trimEnd().split('\n'), stderr: people.stderr, result };
+  };
+
+  it('is a before and after where an evaluation beats the source model', async () => {
+    const { lines, result } = await end('better', '--lr', '0.01', '--steps', '20');
+    expect(lines.at(-1)).toMatch(
+      /^accuracy [\d.]+ % -> [\d.]+ %, F1 [\d.]+ -> [\d.]+, loss [\d.]+ -> [\d.]+ \(step \d+ of 20, [\d.]+ s\)$/,
+    );
+    expect(lines.at(-2)).toMatch(/^next: loraify merge /);
+    expect(result).toMatchObject({ improved: true, metric: 'loss', start: { step: 0 }, end: { step: 20 } });
+    expect(result.best?.loss).toBeLessThan(result.start?.loss ?? 0);
+  });
+
+  it.each([
+    ['ruined', ['--lr', '10', '--steps', '20'], /the loss has grown from|the gradient was 0/],
+    ['unchanged', ['--lr', '0', '--steps', '4'], /^/],
+  ])('is a sentence about a run that is %s', async (name, options, alarm) => {
+    const { lines, stderr, result } = await end(name, ...options);
+    expect(lines.at(-1)).toMatch(
+      /^no evaluation was better than the source model \(loss [\d.]+, accuracy [\d.]+ %, F1 [\d.]+\): try a lower --learning-rate$/,
+    );
+    expect(lines.join('\n')).not.toContain('next:');
+    expect(stderr).toMatch(alarm);
+    expect(stderr).not.toContain('the best so far');
+    expect(result).toMatchObject({ improved: false, best: { step: 0 } });
+    // The start is what the run keeps, and its best trained adapter is in a checkpoint.
+    const kept = readFileSync(join(cwd, name, 'adapter/adapter_model.safetensors'));
+    expect(kept.equals(readFileSync(join(cwd, 'digits.lora/adapter/adapter_model.safetensors')))).toBe(true);
+    expect(existsSync(join(cwd, name, 'checkpoints', `step-${result.steps}`))).toBe(true);
+  });
+
+  it('has nothing to compare without evaluation data', async () => {
+    const run = await loraify(
+      ['train', 'digits.lora', '--data', 'train.jsonl', '--steps', '2', '-o', 'blind', '--json'],
+      { cwd },
+    );
+    expect(JSON.parse(run.stdout.trimEnd().split('\n').at(-1) ?? '').result).toMatchObject({ improved: null });
+    const wrong = await loraify([...train, '--metric', 'mae', '-o', 'wrong'], { cwd });
+    expect(wrong.stderr).toMatch(/error\[BAD_OPTION\]: --metric mae is not a metric of the loss cross-entropy/);
   });
 });
 

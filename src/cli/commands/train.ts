@@ -1,8 +1,9 @@
 import type { z } from 'zod';
+import { metricNames, metrics } from '../../graph/choices/metrics.ts';
 import { schedules } from '../../graph/choices/package.ts';
 import type { TrainEvent, TrainOptions, TrainResult } from '../../index.ts';
 import { command } from '../command.ts';
-import { placementText, plural, short } from '../format.ts';
+import { count, metricValue, placementText, plural, short } from '../format.ts';
 import { onInterrupt } from '../interrupt.ts';
 import { choice, flag, integer, number, text } from '../options.ts';
 import { trainProgress } from '../progress.ts';
@@ -31,6 +32,10 @@ const trainOptions = {
   evalEvery: integer({ describe: 'steps between evaluations', default: 'an epoch' }),
   saveEvery: integer({ describe: 'steps between checkpoints', default: '500, and every ten minutes' }),
   keep: integer({ describe: 'checkpoints to keep, beside the best one', default: '5' }),
+  metric: choice(metrics, {
+    describe: 'metric that decides which adapter is the best, and --patience',
+    default: 'loss',
+  }),
   patience: integer({ describe: 'stop after this many evaluations without a better one' }),
   out: text({ alias: 'o', describe: 'run folder', default: '<package>.run' }),
   resume: flag({ describe: 'continue from the last checkpoint of the run folder' }),
@@ -62,7 +67,7 @@ export const trainCommand = command({
       const result = await train(directory, { ...options, signal: stop.signal, onEvent });
       progress.end();
       if (out.json) out.line(JSON.stringify({ result }));
-      else out.line(summary(directory, result));
+      else out.line(summary(directory, result, options.adapter !== undefined));
       return result.stopped === 'interrupted' ? 130 : 0;
     } finally {
       progress.end();
@@ -71,13 +76,33 @@ export const trainCommand = command({
   },
 });
 
-function summary(directory: string, r: TrainResult): string {
-  const evaluated = r.evalLoss === undefined ? '' : `, best evaluation ${short(r.evalLoss)} at step ${r.bestStep}`;
+function summary(directory: string, r: TrainResult, hasAdapter: boolean): string {
   const loss = r.loss === undefined ? '' : `, loss ${short(r.loss)}`;
-  const head = `${plural(r.steps, 'step')} (${short(r.epochs)} ${r.epochs === 1 ? 'epoch' : 'epochs'}) on ${r.provider}${loss}${evaluated}`;
+  const head = `${plural(r.steps, 'step')} (${short(r.epochs)} ${r.epochs === 1 ? 'epoch' : 'epochs'}) on ${r.provider}${loss}`;
   const placed = r.placement === undefined ? '' : `\n${placementText(r.placement)}`;
   if (r.stopped === 'interrupted')
     return `interrupted after ${head}${placed}\nwrote ${r.checkpoint}; the same command with --resume goes on`;
   const early = r.stopped === 'patience' ? '\nstopped early: no better evaluation (--patience)' : '';
-  return `${head}${placed}${early}\nwrote ${r.adapter}\nnext: loraify merge ${directory} --adapter ${r.adapter} -o merged.onnx`;
+  const next = r.improved === false ? '' : `\nnext: loraify merge ${directory} --adapter ${r.adapter} -o merged.onnx`;
+  return `${head}${placed}${early}\nwrote ${r.adapter}${next}${outcome(r, hasAdapter)}`;
+}
+
+/** Before and after: the last line. */
+function outcome({ improved, start, best, end, steps, seconds }: TrainResult, hasAdapter: boolean): string {
+  if (start === undefined || best === undefined || end === undefined) return '';
+  const names = metricNames.filter((name) => name !== 'loss' && start[name] !== undefined);
+  const took = `${short(seconds < 10 ? Number(seconds.toFixed(1)) : Math.round(seconds))} s`;
+  if (improved === false) {
+    const values = (['loss', ...names] as const).flatMap((name) =>
+      start[name] === undefined ? [] : [`${metrics[name].label} ${metricValue(name, start[name])}`],
+    );
+    const what = hasAdapter ? 'adapter that it started from' : 'source model';
+    return `\nno evaluation was better than the ${what} (${values.join(', ')}): try a lower --learning-rate`;
+  }
+  const changes = ([...names, 'loss'] as const).flatMap((name) => {
+    const [from, to] = [start[name], best[name]];
+    if (from === undefined || to === undefined) return [];
+    return [`${metrics[name].label} ${metricValue(name, from)} -> ${metricValue(name, to)}`];
+  });
+  return `\n${changes.join(', ')} (step ${count(best.step)} of ${count(steps)}, ${took})`;
 }

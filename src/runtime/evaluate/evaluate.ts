@@ -16,8 +16,10 @@ export interface Evaluation {
   readonly weight: number;
   /** The number of rows. */
   readonly examples: number;
-  /** Share of labels with the highest score: cross-entropy and causal-lm. bce: share of rows that are correct. */
+  /** Share of labels with the highest score: cross-entropy. bce: share of rows that are correct. */
   readonly accuracy?: number;
+  /** Share of counted tokens that have the highest score: causal-lm. */
+  readonly token_accuracy?: number;
   /** The mean F1 of the classes (cross-entropy), or of the labels (bce). */
   readonly f1?: number;
   /** exp(loss): causal-lm. */
@@ -71,10 +73,9 @@ export async function evaluate(engine: Engine, dataset: Dataset, options: Evalua
     options.onProgress?.(examples);
   }
   const isScore = output?.isScore === true;
-  const classMetrics = {
-    accuracy: isScore ? scored.value : winners.correct / winners.total,
-    ...(row?.metrics === 'tokens' ? {} : { f1: isScore ? scored.f1 : winners.f1 }),
-  };
+  const right = isScore ? scored.value : winners.correct / winners.total;
+  const classMetrics =
+    row?.metrics === 'tokens' ? { token_accuracy: right } : { accuracy: right, f1: isScore ? scored.f1 : winners.f1 };
   return {
     loss: mean.value,
     weight: mean.weight,

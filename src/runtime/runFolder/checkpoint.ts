@@ -11,6 +11,7 @@ import { readWhole, writeFolderAtomic, writing } from '../../formats/files.ts';
 import type { Manifest } from '../../formats/manifest.ts';
 import { bytesOf, type RawTensor, toFloat32 } from '../../formats/rawTensor.ts';
 import { encodeSafetensors, parseSafetensors } from '../../formats/safetensors.ts';
+import { metricNames } from '../../graph/choices/metrics.ts';
 import type { TrainingState } from '../worker/protocol.ts';
 import { digest } from './fingerprint.ts';
 
@@ -31,16 +32,23 @@ export interface AdapterFile {
   readonly chunks: readonly Uint8Array[];
 }
 
-const bestSchema = z.object({ step: z.int(), loss: z.number() });
+/** An evaluation, by its metrics; infinite and absent numbers are left out. */
+const judgedSchema = z.object({
+  step: z.int().nonnegative(),
+  metrics: z.partialRecord(z.enum(metricNames), z.number()),
+});
 
 const progressSchema = z.object({
   /** Optimizer steps done. */
   step: z.int().nonnegative(),
   epoch: z.number(),
-  /** The best evaluation so far; its adapter is in the checkpoint of that step. */
-  best: bestSchema.optional(),
-  /** The loss of the evaluation before the first step. */
-  baseline: z.number().optional(),
+  /** The best evaluation so far, that before the first step included; its adapter is in the checkpoint of that step. */
+  best: judgedSchema.optional(),
+  /** The best evaluation of a trained adapter. */
+  trained: judgedSchema.optional(),
+  /** The evaluation before the first step, and the last one. */
+  start: judgedSchema.optional(),
+  end: judgedSchema.optional(),
   /** The number of evaluations since the best one. */
   waited: z.int().nonnegative(),
   /** The identity of the run: package, data and options. */
@@ -54,7 +62,7 @@ const stateSchema = progressSchema.extend({
   self: z.string(),
 });
 
-export type Best = z.infer<typeof bestSchema>;
+export type Judged = z.infer<typeof judgedSchema>;
 export type Progress = z.infer<typeof progressSchema>;
 
 export interface Checkpoint {
@@ -111,7 +119,7 @@ export function lastCheckpoint(run: string, manifest: Manifest, adapters: Adapte
       if (checkpoint.progress.step !== step) throw badCheckpoint(`it is of step ${checkpoint.progress.step}`);
       const lostBest = damageOfBest(run, checkpoint.progress, manifest, adapters);
       if (lostBest === undefined) return { checkpoint, passedOver };
-      const progress = { ...checkpoint.progress, best: undefined, waited: 0 };
+      const progress = { ...checkpoint.progress, best: undefined, trained: undefined, waited: 0 };
       withoutBest ??= { checkpoint: { ...checkpoint, progress }, passedOver: [...passedOver], lostBest };
       passedOver.push({ directory, reason: lostBest });
     } catch (error) {
@@ -153,14 +161,15 @@ export function setAside({ passedOver }: LastCheckpoint): void {
 }
 
 /**
- * Removes all checkpoints except the last `keep` and that of the best evaluation, and the leftovers of killed
+ * Removes all checkpoints except the last `keep` and those of the best evaluations, and the leftovers of killed
  * processes. Errors: WRITE_FAILED.
  */
-export function prune(run: string, keep: number, best: Best | undefined): void {
+export function prune(run: string, keep: number, { best, trained }: Pick<Progress, 'best' | 'trained'>): void {
   const steps = checkpointSteps(run);
-  const extra = steps.slice(0, -keep).filter((step) => step !== best?.step);
-  // The checkpoint from before the first step is kept only until there is another.
-  if (steps.length > 1 && steps[0] === 0 && !extra.includes(0)) extra.push(0);
+  const kept = new Set([best?.step, trained?.step]);
+  const extra = steps.slice(0, -keep).filter((step) => !kept.has(step));
+  // The checkpoint from before the first step is kept until there is another, or while it is the best.
+  if (steps.length > 1 && steps[0] === 0 && !kept.has(0) && !extra.includes(0)) extra.push(0);
   for (const step of extra) {
     // A partly removed checkpoint must never be visible under its name.
     const gone = join(folderOf(run), `.step-${step}.${process.pid}.old`);

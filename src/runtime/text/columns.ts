@@ -24,6 +24,12 @@ export const isTextFile = (columns: ReadonlySet<string>, { textColumn }: ColumnO
   (textColumn !== undefined && columns.has(textColumn)) ||
   [...columnNames.text, ...columnNames.words, 'messages', 'prompt'].some((name) => columns.has(name));
 
+/** Whether there are columns beside those of text: a text may describe a row of numbers. */
+export function hasOtherColumns(columns: ReadonlySet<string>): boolean {
+  const known = new Set<string>([...Object.values(columnNames).flat(), 'messages', 'prompt', 'completion', 'tools']);
+  return [...columns].some((column) => !known.has(column));
+}
+
 /** Makes an error of a row from a reason. */
 export type Fail = (reason: string) => LoraifyError;
 

@@ -8,7 +8,7 @@ import type { TextTokenizer } from '../../text/tokenizer.ts';
 import type { DataSpec, Dataset } from '../data/dataset.ts';
 import { dataExtension } from '../data/index.ts';
 import type { PlainRow } from '../data/rowsDataset.ts';
-import { isTextFile } from './columns.ts';
+import { hasOtherColumns, isTextFile } from './columns.ts';
 import { openText, type TextOptions } from './openText.ts';
 import { type SourceRow, sourceColumns, sourceRows } from './sourceRows.ts';
 import { taskOf, textInputs } from './task.ts';
@@ -48,6 +48,7 @@ export async function textData(
         ? undefined
         : new Set(Object.keys(data[0] ?? {}));
   if (columns === undefined || columns.has(inputs.ids.name) || !isTextFile(columns, options)) return undefined;
+  if (manifest.tokenizer === undefined && hasOtherColumns(columns)) return undefined;
   if (manifest.tokenizer === undefined)
     throw badData(
       `there is no "${inputs.ids.name}", and text needs a tokenizer, which the package lacks`,

@@ -1,29 +1,20 @@
 /** A training run with its outputs: log, checkpoints, the final adapter. */
 
-import { basename, join, resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { badCheckpoint, LoraifyError } from '../../errors.ts';
 import { defined } from '../../formats/defined.ts';
-import { writeFolderAtomic } from '../../formats/files.ts';
-import {
-  type AdapterFormat,
-  type Best,
-  checkpointPath,
-  checkpointSteps,
-  lastCheckpoint,
-  type Progress,
-  prune,
-  readCheckpoint,
-  setAside,
-  writeCheckpoint,
-} from '../runFolder/checkpoint.ts';
-import { beginRun, type ClaimedRun, checkSameRun, claimRun, identityHash, tidy } from '../runFolder/index.ts';
+import { type AdapterFormat, checkpointPath, type Progress } from '../runFolder/checkpoint.ts';
+import { beginRun, checkSameRun, claimRun, identityHash, tidy } from '../runFolder/index.ts';
 import { type Log, openLog } from '../runFolder/log.ts';
 import { openPlot } from '../runFolder/lossPlot.ts';
 import type { NodePlacement } from '../session/nodePlacement.ts';
+import { alarms } from './alarms.ts';
+import { afterEvaluation, checkedMetric, isImproved, judged, summarized } from './outcome.ts';
 import { evaluationLine, logLine, type PlottedLog, plotted } from './runLog.ts';
 import type { Step } from './runPlan.ts';
-import { type Fit, openTrainer, type PreparedEvaluation, type Trainer } from './trainer.ts';
-import { checkCounts, identify, type TrainEvent, type TrainOptions, type TrainResult } from './trainOptions.ts';
+import { draw, keepAdapter, type Parts, save, takeUp } from './saving.ts';
+import { openTrainer } from './trainer.ts';
+import { checkCounts, identify, type TrainOptions, type TrainResult } from './trainOptions.ts';
 import { unreachedNotice } from './unreached.ts';
 
 /**
@@ -34,11 +25,13 @@ import { unreachedNotice } from './unreached.ts';
 export async function train(directory: string, options: TrainOptions, adapters: AdapterFormat): Promise<TrainResult> {
   const { out, resume = false, force = false, onEvent: tell = () => {} } = options;
   checkCounts(options);
+  const began = performance.now();
   const claimed = claimRun(out, { resume, force });
   const closing: (() => void | Promise<void>)[] = [claimed.release];
   try {
     const trainer = await openTrainer(directory, options, adapters);
     closing.push(trainer.close);
+    const metric = checkedMetric(trainer.manifest, options.metric);
     for (const { name, reason } of trainer.passedOver) {
       tell({ kind: 'notice', text: `execution provider "${name}" cannot start: ${reason}` });
     }
@@ -60,25 +53,13 @@ export async function train(directory: string, options: TrainOptions, adapters: 
       checkSameRun(out, of);
       tidy(out);
     } else beginRun(out, of);
-    const parts: Parts = { trainer, fit, evaluation, adapters, options, claimed, tell, warnings, id: identityHash(of) };
+    const signs = alarms(trainer.manifest);
+    const what = { trainer, fit, evaluation, adapters, options, claimed, tell, warnings, alarms: signs, metric, began };
+    const parts: Parts = { ...what, id: identityHash(of) };
     return await run(parts, isResumed ? await takeUp(parts) : undefined);
   } finally {
     for (const close of closing.reverse()) await close();
   }
-}
-
-/** The parts of a run. */
-interface Parts {
-  readonly trainer: Trainer;
-  readonly fit: Fit;
-  readonly evaluation: PreparedEvaluation | undefined;
-  readonly adapters: AdapterFormat;
-  readonly options: TrainOptions;
-  readonly claimed: ClaimedRun;
-  readonly tell: (event: TrainEvent) => void;
-  readonly warnings: readonly string[];
-  /** The identity of the run, for its checkpoints. */
-  readonly id: string;
 }
 
 /** Without --save-every, slow steps are saved after this time, so that an interruption costs minutes, not hours. */
@@ -180,20 +161,22 @@ function whyStop({ fit, options: { signal, patience } }: Parts, { step, waited }
   return patience !== undefined && waited >= patience ? 'patience' : 'done';
 }
 
-function reportStep({ tell }: Parts, step: Step, log: PlottedLog): void {
+function reportStep(parts: Parts, step: Step, log: PlottedLog): void {
+  const { tell } = parts;
   const line = logLine(step);
   log.write(line);
   tell({ kind: 'step', step, line });
   if (step.skipped === true) tell({ kind: 'notice', text: skipNotice(step) });
+  warn(parts, parts.alarms.step(step));
 }
 
 function resultOf(
-  { trainer, warnings, options: { out } }: Parts,
+  { trainer, warnings, metric, began, options: { out } }: Parts,
   end: RunEnd,
   adapter: string | undefined,
 ): TrainResult {
   const { progress, stopped, last, placement } = end;
-  const { best, baseline, step, epoch } = progress;
+  const { best, start, end: latest, step, epoch } = progress;
   return defined({
     run: out,
     adapter,
@@ -204,95 +187,38 @@ function resultOf(
     steps: step,
     epochs: epoch,
     loss: last?.loss,
-    baselineLoss: baseline,
-    evalLoss: best?.loss,
-    bestStep: best?.step,
+    metric,
+    improved: isImproved(progress, metric),
+    start: summarized(start),
+    best: summarized(best),
+    end: summarized(latest),
+    seconds: (performance.now() - began) / 1000,
     warnings: warnings.length === 0 ? undefined : warnings,
   });
-}
-
-/**
- * Loads the state of the last good checkpoint into the trainer; undefined for a run that was interrupted before its
- * first one. Errors: BAD_CHECKPOINT.
- */
-async function takeUp({ trainer, adapters, options, tell, id }: Parts): Promise<Progress | undefined> {
-  if (checkpointSteps(options.out).length === 0) {
-    tell({ kind: 'notice', text: 'the run was interrupted before its first checkpoint: it starts from the beginning' });
-    return undefined;
-  }
-  const found = lastCheckpoint(options.out, trainer.manifest, adapters);
-  const { progress, directory, state } = found.checkpoint;
-  if (progress.run !== id) throw badCheckpoint(`${directory} belongs to another run`, directory);
-  for (const { directory: at, reason } of found.passedOver) {
-    tell({ kind: 'notice', text: `skipped a damaged checkpoint, now ${at}.damaged: ${reason}` });
-  }
-  if (found.lostBest !== undefined) {
-    tell({
-      kind: 'notice',
-      text: `the best adapter so far is lost, so only later evaluations count: ${found.lostBest}`,
-    });
-  }
-  if (found.passedOver.length > 0) tell({ kind: 'notice', text: `resuming from ${directory}` });
-  setAside(found);
-  await trainer.setState(state);
-  return progress;
-}
-
-/** Saves a checkpoint. Errors: WRITE_FAILED, RUN_LOCKED. */
-async function save(parts: Parts, progress: Progress, log: PlottedLog, last = false): Promise<void> {
-  const { trainer, adapters, options, claimed, tell } = parts;
-  claimed.lock.check();
-  // The log must never lag behind the checkpoint: its lines are not written again.
-  log.flush();
-  const { out, keep = 5 } = options;
-  const directory = writeCheckpoint(out, trainer.manifest, await trainer.getState(), progress, adapters);
-  try {
-    prune(out, keep, progress.best);
-  } catch (error) {
-    tell({
-      kind: 'notice',
-      text: `an old checkpoint could not be removed: ${error instanceof Error ? error.message : error}`,
-    });
-  }
-  tell({ kind: 'checkpoint', step: progress.step, directory });
-  await draw(parts, log, last);
-}
-
-async function draw({ claimed, tell }: Parts, log: PlottedLog, last: boolean): Promise<void> {
-  claimed.lock.check();
-  const why = await log.plot.draw(last);
-  if (why !== undefined) tell({ kind: 'notice', text: why });
 }
 
 const titleOf = ({ trainer: { manifest }, options }: Parts): string =>
   `${basename(resolve(options.out))}: ${manifest.loss?.kind ?? 'loss'}`;
 
-/** The evaluation of the first state is a baseline; only trained states can be the best. */
-async function evaluateNow({ evaluation, tell }: Parts, progress: Progress, log: Log): Promise<Progress> {
+/** Evaluates the current state. The one before the first step takes part in the choice of the best. */
+async function evaluateNow(parts: Parts, progress: Progress, log: Log): Promise<Progress> {
+  const { evaluation, metric, tell } = parts;
   if (evaluation === undefined) return progress;
-  const { step, best } = progress;
+  const { step } = progress;
   const found = await evaluation.run();
-  const { loss } = found;
-  const isBest = step > 0 && Number.isFinite(loss) && (best === undefined || loss < best.loss);
+  const after = afterEvaluation(progress, judged(step, found), metric);
   const line = evaluationLine(step, found);
   log.write(line);
-  tell({ kind: 'evaluation', step, evaluation: found, best: isBest, line });
-  if (step === 0) return Number.isFinite(loss) ? { ...progress, baseline: loss } : progress;
-  return isBest ? { ...progress, best: { step, loss }, waited: 0 } : { ...progress, waited: progress.waited + 1 };
+  tell({ kind: 'evaluation', step, evaluation: found, best: step > 0 && after.best?.step === step, line });
+  warn(parts, parts.alarms.evaluation(step, found));
+  return after;
+}
+
+/** Tells doubts, and keeps them for the result. */
+function warn({ tell, warnings }: Parts, texts: readonly string[]): void {
+  warnings.push(...texts);
+  for (const text of texts) tell({ kind: 'notice', text });
 }
 
 const skipNotice = ({ step, lossScale = 1 }: Step): string =>
   `step ${step} was skipped: at loss scale ${lossScale} its gradient overflows float16, so the scale is now ${lossScale / 2}`;
-
-/** Writes adapter/: the best on the evaluation data, else the last. Errors: WRITE_FAILED, BAD_CHECKPOINT. */
-async function keepAdapter({ trainer, adapters, options, claimed }: Parts, best: Best | undefined): Promise<string> {
-  const { manifest } = trainer;
-  const state =
-    best === undefined
-      ? await trainer.getState()
-      : readCheckpoint(checkpointPath(options.out, best.step), manifest, adapters).state;
-  const target = join(options.out, 'adapter');
-  claimed.lock.check();
-  writeFolderAtomic(target, adapters.files(manifest, state.params));
-  return target;
-}

@@ -3,10 +3,13 @@
 import { badOption } from '../../errors.ts';
 import { defined } from '../../formats/defined.ts';
 import { bytesOf } from '../../formats/rawTensor.ts';
+import { keysOf } from '../../graph/choices/choice.ts';
+import type { MetricName } from '../../graph/choices/metrics.ts';
 import type { Evaluation } from '../evaluate/evaluate.ts';
 import { digest, fileDigest, packageDigest } from '../runFolder/fingerprint.ts';
 import type { RunIdentity } from '../runFolder/index.ts';
 import type { NodePlacement } from '../session/nodePlacement.ts';
+import type { JudgedEvaluation } from './outcome.ts';
 import type { Step } from './runPlan.ts';
 import type { FitOptions, Trainer, TrainerOptions } from './trainer.ts';
 
@@ -27,6 +30,8 @@ export interface TrainOptions extends TrainerOptions, FitOptions {
   readonly saveEvery?: number | undefined;
   /** Checkpoints to keep: the last ones; that of the best evaluation is kept in addition. Default 5. */
   readonly keep?: number | undefined;
+  /** The metric that decides which adapter is the best, and patience. Default loss. */
+  readonly metric?: MetricName | undefined;
   /** Stops after this many evaluations in a row that are no better than the best. */
   readonly patience?: number | undefined;
   /** When aborted, the run stops after the current step and writes a checkpoint. */
@@ -71,23 +76,40 @@ export interface TrainResult {
   readonly epochs: number;
   /** The loss of the last step that this process took. */
   readonly loss?: number;
-  /** The loss of the evaluation before the first step. */
-  readonly baselineLoss?: number;
-  /** The evaluation loss of the adapter that was kept, and its step. */
-  readonly evalLoss?: number;
-  readonly bestStep?: number;
+  /** The metric that decided which evaluation is the best. */
+  readonly metric: MetricName;
+  /** Whether an evaluation after a step beats that before the first one; null without evaluations to compare. */
+  readonly improved: boolean | null;
+  /** The evaluation before the first step. */
+  readonly start?: JudgedEvaluation;
+  /** The best evaluation, that before the first step included: the adapter in `adapter/`. */
+  readonly best?: JudgedEvaluation;
+  /** The last evaluation. */
+  readonly end?: JudgedEvaluation;
+  /** Seconds that this process took. */
+  readonly seconds: number;
   /** Doubts about the data and the package, for the user. */
   readonly warnings?: readonly string[];
 }
 
 /** Checks the counts. Errors: BAD_OPTION. */
-export function checkCounts({ evalEvery, saveEvery, keep, patience, evalData, resume, force }: TrainOptions): void {
+export function checkCounts({
+  evalEvery,
+  saveEvery,
+  keep,
+  patience,
+  metric,
+  evalData,
+  resume,
+  force,
+}: TrainOptions): void {
   for (const [name, value] of Object.entries({ 'eval-every': evalEvery, 'save-every': saveEvery, keep, patience })) {
     if (value !== undefined && !(Number.isSafeInteger(value) && value > 0)) {
       throw badOption(`--${name} must be a positive integer, not ${value}`);
     }
   }
-  const needing = evalEvery !== undefined ? 'eval-every' : patience !== undefined ? 'patience' : undefined;
+  const given = { 'eval-every': evalEvery, patience, metric };
+  const needing = keysOf(given).find((name) => given[name] !== undefined);
   if (evalData === undefined && needing !== undefined) throw badOption(`--${needing} needs --eval-data`);
   if (resume === true && force === true) throw badOption('use either --resume or --force, not both');
 }
@@ -112,6 +134,7 @@ export async function identify(trainer: Trainer, o: TrainOptions): Promise<RunId
     maxLength: o.maxLength ?? null,
     pad: o.pad ?? {},
     labelColumn: o.labelColumn ?? null,
+    ...(o.metric === undefined ? {} : { metric: o.metric }),
     ...defined({
       textColumn: o.textColumn,
       textPairColumn: o.textPairColumn,

@@ -69,12 +69,13 @@ describe('checkpoints', () => {
   it('are kept to the last N and the best', async () => {
     // At this learning rate the loss is lowest in the first steps.
     const { result } = await run('best', { keep: 1, learningRate: 0.3, schedule: 'constant', evalData, evalEvery: 1 });
-    expect(result.bestStep).toBeLessThan(12);
-    expect(checkpoints('best')).toEqual([`step-${result.bestStep}`, 'step-12'].toSorted());
+    expect(result.best?.step).toBeLessThan(12);
+    expect(checkpoints('best')).toEqual([`step-${result.best?.step}`, 'step-12'].toSorted());
     expect(readFileSync(at('best/adapter/adapter_model.safetensors'))).toEqual(
-      readFileSync(at(`best/checkpoints/step-${result.bestStep}/adapter_model.safetensors`)),
+      readFileSync(at(`best/checkpoints/step-${result.best?.step}/adapter_model.safetensors`)),
     );
-    expect(result.baselineLoss).toBeGreaterThan(result.evalLoss ?? Number.NaN);
+    expect(result.start?.loss).toBeGreaterThan(result.best?.loss ?? Number.NaN);
+    expect(result.improved).toBe(true);
   });
 
   // Every file of the last checkpoint, every way to lose it: the one before it is used, and that is said.
@@ -119,7 +120,7 @@ describe('checkpoints', () => {
     // At this learning rate the loss is lowest after 7 steps, and before that after 6.
     const options = { learningRate: 0.1, schedule: 'constant', evalData, evalEvery: 1, keep: 9 } as const;
     const { result } = await run('lost best', options);
-    const best = result.bestStep ?? 0;
+    const best = result.best?.step ?? 0;
     expect(best).toBeGreaterThan(1);
     expect(best).toBeLessThan(12);
     const uncut = bytes('lost best');
@@ -131,7 +132,7 @@ describe('checkpoints', () => {
     await run('lost best', { ...options, resume: true, signal: stop.signal, onEvent });
     expect(steps('lost best')).toEqual(all.slice(0, best + 1));
     const again = await run('lost best', { ...options, resume: true });
-    expect(again.result).toMatchObject({ bestStep: best, evalLoss: result.evalLoss });
+    expect(again.result).toMatchObject({ best: { step: best, loss: result.best?.loss } });
     expect(bytes('lost best')).toEqual(uncut);
     expect(steps('lost best')).toEqual(all);
   });
@@ -139,11 +140,11 @@ describe('checkpoints', () => {
   it('without their best one, and with none from before it, are gone on from: the best is lost, and that is said', async () => {
     // Here the loss is lowest after the first step.
     const options = { learningRate: 0.3, schedule: 'constant', evalData, evalEvery: 1 } as const;
-    expect((await run('no best', options)).result.bestStep).toBe(1);
+    expect((await run('no best', options)).result.best?.step).toBe(1);
     rmSync(at('no best/checkpoints/step-1'), { recursive: true });
     const { result, notices } = await run('no best', { ...options, steps: 13, resume: true });
     expect(notices).toEqual([expect.stringMatching(/best adapter so far is lost.*step-1:/)]);
-    expect(result).toMatchObject({ steps: 13, bestStep: 13 });
+    expect(result).toMatchObject({ steps: 13, best: { step: 13 } });
   });
 
   it('none of which is whole are named', async () => {

@@ -237,7 +237,7 @@ describe('evaluation during training', () => {
     const evaluations = log('patient').filter((line) => line.eval_loss !== undefined);
     const best = evaluations.slice(1).toSorted((a, b) => (a.eval_loss ?? 0) - (b.eval_loss ?? 0))[0];
     expect(evaluations[0]).toMatchObject({ step: 0, accuracy: expect.any(Number) });
-    expect(result).toMatchObject({ stopped: 'patience', bestStep: best?.step, evalLoss: best?.eval_loss });
+    expect(result).toMatchObject({ stopped: 'patience', best: { step: best?.step, loss: best?.eval_loss } });
     expect(result.steps).toBe((best?.step ?? 0) + 3);
     expect((await evaluate(dir, { data: evalData, adapter: result.adapter, batchSize: 16 })).loss).toBe(
       best?.eval_loss,
