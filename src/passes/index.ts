@@ -54,10 +54,11 @@ export {
   reasonOf,
   reportGradients,
 } from './training/gradientReport.ts';
+export { lengthLimits } from './training/lengthLimits.ts';
 export { type OperatorState, operatorStates } from './training/operatorStates.ts';
 export type { OptimizerOptions } from './training/optimizer.ts';
 export { type AdaptContext, adaptation, modelGraph, type ServeContext, serving, stages } from './training/pipeline.ts';
 export { prepare } from './training/prepare.ts';
 export type { Prepared, TrainingGraph } from './training/prepared.ts';
 export { type StateLayout, stateLayout } from './training/stateLayout.ts';
-export { type TableRange, tableRanges } from './training/tableRanges.ts';
+export { tableRanges } from './training/tableRanges.ts';

@@ -1,7 +1,7 @@
 /** Losses that compare element by element: means over all elements that count; the labels have the output's shape. */
 import { badLoss } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
-import { noLabel } from '../../graph/ignoredLabel.ts';
+import { noLabel } from '../../graph/choices/losses.ts';
 import { tensorType, Value } from '../../graph/model.ts';
 import type { LossFormula, LossSite } from './formula.ts';
 

@@ -4,7 +4,7 @@ import { badData, badOption, didYouMean } from '../../errors.ts';
 import { elementCount, type NumericArray } from '../../formats/rawTensor.ts';
 import { convert, type ElementType, newArray } from './convert.ts';
 import type { Dataset, Field, Row, RowValue } from './dataset.ts';
-import { beyond } from './tableRange.ts';
+import { beyond } from './tables.ts';
 
 export interface BatchOptions {
   /** The padding of short rows, by name; 0 for other inputs. */
@@ -178,9 +178,9 @@ function checkOptions(fields: readonly Field[], { pad, maxLength }: BatchOptions
       throw badOption(`there is no input "${name}" to pad${near}`);
     }
   }
-  for (const { name, range } of fields) {
+  for (const { name, tables = [] } of fields) {
     const value = pad?.[name];
-    const reason = range === undefined || value === undefined ? undefined : beyond(range, value);
+    const reason = value === undefined ? undefined : tables.map((t) => beyond(t, value)).find((r) => r !== undefined);
     if (reason !== undefined) throw badOption(`--pad ${name}=${value}: ${reason}`);
   }
   if (maxLength !== undefined && !(Number.isInteger(maxLength) && maxLength > 0)) {

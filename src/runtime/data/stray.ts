@@ -78,7 +78,7 @@ export function nameCheck(
   options: DataOptions,
 ): NameCheck {
   const columns = new Set(fields.flatMap((field) => field.columns));
-  const absent = fields.filter((field) => !there.includes(field));
+  const absent = fields.filter(({ name }) => !there.some((field) => field.name === name));
   const labels = fields.find((field) => field.isLabels);
   const unread = new Set([...(options.unread ?? []), ...labelNames]);
   const seen = new Set<string>();

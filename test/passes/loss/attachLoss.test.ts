@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { createBuilder } from '../../../src/graph/builder.ts';
 import type { LossKind } from '../../../src/graph/choices/losses.ts';
-import { noLabel } from '../../../src/graph/ignoredLabel.ts';
+import { noLabel } from '../../../src/graph/choices/losses.ts';
 import { type Dim, Graph, tensorType, Value } from '../../../src/graph/model.ts';
 import type { Target } from '../../../src/passes/common/target.ts';
 import { attachLoss, type LossOptions } from '../../../src/passes/loss/attachLoss.ts';
