@@ -5,11 +5,12 @@ import { resolveOptions } from '../../../src/compile/options.ts';
 import type { LengthLimit, TableRange } from '../../../src/graph/tables.ts';
 import { parseText } from '../../../src/parser/index.ts';
 import { lengthLimits, tableRanges } from '../../../src/passes/index.ts';
+import { coded } from '../../support/coded.ts';
 
 const zeros = (count: number): string => new Array<string>(count).fill('0').join(', ');
 
 /** Embeddings E (11 entries), and what `nodes` compute from the ids as `p`, in front of a layer. */
-function tables(nodes: string, inputs = 'int64[N,S] input_ids', domains = '"" : 17'): Found {
+function tables(nodes: string, { inputs = 'int64[N,S] input_ids', domains = '"" : 17', seq }: Given = {}): Found {
   const text = `<ir_version: 8, opset_import: [${domains}]>
 g (${inputs}) => (float[N,S,3] y)
 <float[11,4] E = {${zeros(44)}}, float[8,4] P = {${zeros(32)}}, float[1,8,4] P3 = {${zeros(32)}},
@@ -20,13 +21,18 @@ g (${inputs}) => (float[N,S,3] y)
   ${nodes}
   y = MatMul (h, W)
 }`;
-  const { prepared } = compileModel(parseText(text), resolveOptions({ rank: 2, loss: 'mse', emit: ['eval'] }));
+  const { prepared } = compileModel(parseText(text), resolveOptions({ rank: 2, loss: 'mse', emit: ['eval'], seq }));
   if (prepared === undefined) throw new Error('nothing is prepared');
   const { graph } = prepared.model;
   return {
     limits: Object.fromEntries(lengthLimits(graph, prepared.bindings.absent)),
     ranges: Object.fromEntries(tableRanges(graph)),
   };
+}
+interface Given {
+  readonly inputs?: string;
+  readonly domains?: string;
+  readonly seq?: number;
 }
 interface Found {
   readonly limits: Readonly<Record<string, readonly LengthLimit[]>>;
@@ -53,12 +59,16 @@ describe('the length of a row', () => {
     const nodes = `${embedded} ${flags} c = CumSum (f, i1) m = Mul (c, f) r = Add (m, i1) p = Gather (P, r)`;
     const { limits } = tables(`${nodes} h = Add (e, p)`);
     expect(limits).toEqual({ input_ids: [{ table: 'P', axis: 1, most: 6, except: 1 }] });
+    expect(() => tables(`${nodes} h = Add (e, p)`, { seq: 7 })).toThrow(
+      expect.toSatisfy(coded('BAD_OPTION', '--seq 7 does not fit the model: it has positions for 6 (table "P")')),
+    );
+    expect(tables(`${nodes} h = Add (e, p)`, { seq: 6 }).ranges).toHaveProperty('input_ids');
   });
 
   it('positions that count a mask, which data may lack', () => {
     const nodes = `${embedded} c = CumSum (attention_mask, i1) m = Mul (c, attention_mask) r = Sub (m, i1)
       q = Add (r, i2) p = Gather (P, q) h = Add (e, p)`;
-    const { limits } = tables(nodes, 'int64[N,S] input_ids, int64[N,S] attention_mask');
+    const { limits } = tables(nodes, { inputs: 'int64[N,S] input_ids, int64[N,S] attention_mask' });
     expect(limits).toEqual({
       attention_mask: [{ table: 'P', axis: 1, most: 6, except: 0 }],
       input_ids: [{ table: 'P', axis: 1, most: 6, unless: 'attention_mask' }],
@@ -67,7 +77,7 @@ describe('the length of a row', () => {
 
   it('positions that are an input, which data may lack', () => {
     const nodes = `${embedded} p = Gather (P, position_ids) h = Add (e, p)`;
-    const { limits } = tables(nodes, 'int64[N,S] input_ids, int64[N,S] position_ids');
+    const { limits } = tables(nodes, { inputs: 'int64[N,S] input_ids, int64[N,S] position_ids' });
     expect(limits).toEqual({ input_ids: [{ table: 'P', axis: 1, most: 8, unless: 'position_ids' }] });
   });
 
@@ -85,7 +95,7 @@ describe('the length of a row', () => {
 });
 
 describe('ids of a table', () => {
-  const ids = 'int64[N,2,S] input_ids';
+  const ids = { inputs: 'int64[N,2,S] input_ids' };
   it.each([
     ['Split', 'a, b = Split <axis = 1> (input_ids, halves) x = Squeeze (a, v1) z = Squeeze (b, v1)'],
     ['Gather', 'x = Gather <axis = 1> (input_ids, i0) z = Gather <axis = 1> (input_ids, i1)'],
@@ -117,8 +127,7 @@ describe('ids of a table', () => {
     const { ranges, limits } = tables(
       `one = ConstantOfShape <value = int64[1] {1}> (v4) g = Cast <to = 1> (one)
        h, mi = com.microsoft.EmbedLayerNormalization (input_ids, token_type_ids, E, P, E, g, g)`,
-      'int32[N,S] input_ids, int32[N,S] token_type_ids',
-      '"" : 17, "com.microsoft" : 1',
+      { inputs: 'int32[N,S] input_ids, int32[N,S] token_type_ids', domains: '"" : 17, "com.microsoft" : 1' },
     );
     expect(ranges).toEqual({
       input_ids: [{ table: 'E', entries: 11, least: 0 }],
