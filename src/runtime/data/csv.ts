@@ -10,7 +10,7 @@ import { isMissing } from './cells.ts';
 import { type CellReader, cellReader, checkedText, csvForm } from './csvForm.ts';
 import {
   checkedValue,
-  checkSymbols,
+  checkRow,
   type DataOptions,
   type Dataset,
   type Field,
@@ -79,7 +79,7 @@ function parseRow(record: readonly string[], line: number, { file, header, place
     });
     row.set(field.name, checkedValue(field, shape, values, fail));
   }
-  checkSymbols(fields, row, (reason) => badData(`line ${line}: ${reason}`, file));
+  checkRow(fields, row, (reason) => badData(`line ${line}: ${reason}`, file));
   return row;
 }
 
