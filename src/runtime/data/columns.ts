@@ -15,8 +15,8 @@ import { openSafetensors } from '../../formats/safetensors.ts';
 import { convert, type ElementType } from './convert.ts';
 import {
   checkElements,
-  checkRow,
   checkShape,
+  checkSymbols,
   columnOf,
   type DataOptions,
   type Dataset,
@@ -122,7 +122,7 @@ function columnsDataset({ file, fields, names, column, close }: Columns, options
   });
   const count = rows?.count ?? Math.min(readers.length, 1);
   const shapes = new Map(readers.map(({ name, shape }) => [name, { shape }]));
-  checkRow(fields, shapes, (reason) => badData(reason, file));
+  checkSymbols(fields, shapes, (reason) => badData(reason, file));
   // Checks all values now, so that an error does not appear hours later in the middle of an epoch.
   for (const { read } of readers) {
     for (let i = 0; i < count; i++) read(i).check();

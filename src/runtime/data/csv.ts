@@ -10,7 +10,7 @@ import { isMissing } from './cells.ts';
 import { type CellReader, cellReader, checkedText, csvForm } from './csvForm.ts';
 import {
   checkedValue,
-  checkRow,
+  checkSymbols,
   type DataOptions,
   type Dataset,
   type Field,
@@ -79,7 +79,7 @@ function parseRow(record: readonly string[], line: number, { file, header, place
     });
     row.set(field.name, checkedValue(field, shape, values, fail));
   }
-  checkRow(fields, row, (reason) => badData(`line ${line}: ${reason}`, file));
+  checkSymbols(fields, row, (reason) => badData(`line ${line}: ${reason}`, file));
   return row;
 }
 

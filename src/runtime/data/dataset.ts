@@ -271,23 +271,12 @@ export function checkShape(
   return shape;
 }
 
-/**
- * Checks that a row is not empty, and that axes with one symbol have the same size within it, for example the tokens
- * and their mask.
- */
-export function checkRow(
+/** Checks that axes with one symbol have the same size within a row, for example the tokens and their mask. */
+export function checkSymbols(
   fields: readonly Field[],
   row: ReadonlyMap<string, Pick<RowValue, 'shape'>>,
   fail: (reason: string) => Error,
 ): void {
-  const inputs = fields.flatMap(({ name, isLabels }) => {
-    const shape = isLabels ? undefined : row.get(name)?.shape;
-    return shape === undefined ? [] : [{ name, isEmpty: shape.includes(0) }];
-  });
-  const [first] = inputs;
-  // A batch of such rows has nothing to compute a loss from, and beside others a row would be nothing but padding.
-  if (first !== undefined && inputs.every(({ isEmpty }) => isEmpty))
-    throw fail(`"${first.name}" is empty: a row needs at least one entry`);
   const seen = new Map<string, { length: number; name: string }>();
   for (const field of fields) {
     const shape = row.get(field.name)?.shape;

@@ -4,7 +4,7 @@ import type { AsyncBuffer, FileMetaData, SchemaTree } from 'hyparquet';
 import { z } from 'zod';
 import { badData } from '../../errors.ts';
 import { type FileReader, openReader } from '../../formats/files.ts';
-import { checkedValue, checkRow, type DataOptions, type Dataset, type Field, type RowValue } from './dataset.ts';
+import { checkedValue, checkSymbols, type DataOptions, type Dataset, type Field, type RowValue } from './dataset.ts';
 import { packedRows } from './packed.ts';
 import { type Placement, placementsOf } from './placement.ts';
 import { nestedValue } from './rowsDataset.ts';
@@ -99,7 +99,7 @@ function rowOf(
       row.set(field.name, checkedValue(field, shape, cells, failAt));
     }
   }
-  checkRow(
+  checkSymbols(
     places.map((place) => place.field),
     row,
     fail,

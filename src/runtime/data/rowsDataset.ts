@@ -4,8 +4,8 @@ import { types } from 'node:util';
 import { badData } from '../../errors.ts';
 import {
   checkedValue,
-  checkRow,
   checkShape,
+  checkSymbols,
   columnOf,
   type DataOptions,
   type DataSpec,
@@ -64,7 +64,7 @@ export function readRow(object: object, fields: readonly Field[], where: string,
     const column = columnOf(field, names, where, file);
     row.set(field.name, nestedValue(field, columns.get(column), column, fail));
   }
-  checkRow(fields, row, fail);
+  checkSymbols(fields, row, fail);
   return row;
 }
 

@@ -331,7 +331,7 @@ describe('batch', () => {
       labels: { type: 'int64', dims: [2, 3], data: BigInt64Array.of(8n, -100n, -100n, 4n, 5n, 6n) },
     });
     expect(batch(dataset, [1]).input_ids?.dims).toEqual([1, 1]);
-    expect(batch(dataset, [2]).input_ids?.dims).toEqual([1, 0]);
+    expect(batch(dataset, [2]).input_ids?.dims).toEqual([1, 1]);
     dataset.close();
   });
 
@@ -345,6 +345,27 @@ describe('batch', () => {
     expect(() => batch(dataset, [0, 1], { pad: { input_ids: 0.5 } })).toThrow(option('"input_ids"', '0.5'));
     expect(() => batch(dataset, [0], { maxLength: 0 })).toThrow(option('0'));
     dataset.close();
+  });
+
+  it('gives rows that are all empty one entry of padding, which does not count', () => {
+    const spec: DataSpec = {
+      inputs: [{ name: 'input_ids', type: 'int64', shape: ['N', 'S'] }],
+      labels: { name: 'labels', type: 'int64', shape: ['N', 'S'] },
+    };
+    const empty = { input_ids: [], labels: [] };
+    const read = rowsDataset([empty, empty, { input_ids: [5], labels: [6] }], spec);
+    const alone = batch(read, [0, 1], { pad: { input_ids: 3 } });
+    expect(alone.input_ids).toEqual({ type: 'int64', dims: [2, 1], data: BigInt64Array.of(3n, 3n) });
+    expect(alone.labels?.data).toEqual(BigInt64Array.of(-100n, -100n));
+    expect(batch(read, [0, 2], { pad: { input_ids: 3 } }).input_ids?.data).toEqual(BigInt64Array.of(3n, 5n));
+  });
+
+  it('keeps an input without entries beside one that has some', () => {
+    const boxes = { name: 'boxes', type: 'float32', shape: ['N', 'K', 4] };
+    const read = rowsDataset([{ x: [1], boxes: [] }], {
+      inputs: [{ name: 'x', type: 'float32', shape: ['N', 'S'] }, boxes],
+    });
+    expect(batch(read, [0]).boxes?.dims).toEqual([1, 0, 4]);
   });
 
   it('stacks several ragged axes', async () => {

@@ -1,4 +1,4 @@
-/** Rows that the model cannot compute: ids or lengths that its tables have no entries for, and empty ones. */
+/** Rows with ids or lengths that tables of the model have no entries for. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -56,22 +56,6 @@ describe('the length of a row', () => {
     const [input] = ids({ ...positions, axis: 0 }).inputs;
     const spec = input === undefined ? [] : [{ ...input, shape: ['S', 'N'], batchAxis: 1 }];
     expect(() => rowsDataset(one(1, 2, 3, 4), { inputs: spec })).toThrow(bad(truncate(3), 'positions for 3'));
-  });
-});
-
-describe('a row without entries', () => {
-  it.each(['jsonl', 'npz'])('is refused in .%s', async (extension) => {
-    const file = join(folder, `none.${extension}`);
-    const column = { dtype: 'I64', shape: [2, 0], data: new Uint8Array() } as const;
-    if (extension === 'npz') writeNpz(file, new Map([['input_ids', column]]));
-    else writeFileSync(file, '{"input_ids": [1]}\n{"input_ids": []}\n');
-    await expect(openData(file, ids())).rejects.toThrow('"input_ids" is empty: a row needs at least one entry');
-  });
-
-  it('is taken if another input has some', () => {
-    const { inputs } = ids();
-    const spec = { inputs: [...inputs, { name: 'boxes', type: 'float32', shape: ['N', 'K', 4] }] };
-    expect(rowsDataset([{ input_ids: [1], boxes: [] }], spec).rows).toBe(1);
   });
 });
 
