@@ -45,6 +45,7 @@ export { foldedFrom } from './select/foldedUses.ts';
 export { peftNames } from './select/loraNames.ts';
 export { findParameters, type Parameter, parametersOf } from './select/parameters.ts';
 export { namedPaths, patternValue, selector, unmatched } from './select/selection.ts';
+export { labelShape } from './training/batchAxes.ts';
 export { buildTraining } from './training/build.ts';
 export { type FixedLengths, fixLengths, lengthCalled } from './training/fixedLengths/index.ts';
 export {

@@ -8,6 +8,7 @@ import { tensorType, Value } from '../../graph/model.ts';
 import { asType, isHalf } from '../common/computeType.ts';
 import type { Target } from '../common/target.ts';
 import type { ChosenLoss } from './chooseLoss.ts';
+import { axesMerged } from './flattened.ts';
 import { focal, sigmoidFocal } from './focal.ts';
 import type { Attached, LossFormula, LossOptions } from './formula.ts';
 import { crossEntropy, overClasses } from './overClasses.ts';
@@ -48,10 +49,11 @@ export function attachLoss(
   labelName: string,
   target: Target = 'portable',
 ): Attached {
-  const { kind } = choice;
+  const { kind, tensor, value = tensor } = choice;
   const params = lossParamsOf(kind, options.params);
+  const site = { options, params, labelName, target, merged: axesMerged(value) };
   return g.within({ origin: 'loss', rule: `loss/${kind}` }, () =>
-    formulas[kind](g, { choice: { ...choice, tensor: computedOn(g, choice) }, options, params, labelName, target }),
+    formulas[kind](g, { ...site, choice: { ...choice, tensor: computedOn(g, choice) } }),
   );
 }
 

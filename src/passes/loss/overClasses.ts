@@ -5,6 +5,7 @@ import { losses } from '../../graph/choices/losses.ts';
 import { tensorType, Value } from '../../graph/model.ts';
 import { gradTools } from '../common/shapeTools.ts';
 import { takesFused } from '../common/target.ts';
+import { separated } from './flattened.ts';
 import type { LossFormula, LossSite } from './formula.ts';
 
 /**
@@ -132,7 +133,7 @@ function given(g: Builder, z: Value, index: Value): Distribution {
 
 function rowsOf(
   g: Builder,
-  { choice, options, labelName }: LossSite,
+  { choice, options, labelName, merged }: LossSite,
 ): ClassRows & { readonly labels: Value; readonly back: (v: Value) => Value } {
   const { tensor, kind, form } = choice;
   const shift = losses[kind].shift === true;
@@ -147,7 +148,7 @@ function rowsOf(
   if (shift && (rank !== 3 || axis !== 2))
     throw badLoss(`${kind} needs logits [N, S, C], but "${tensor.name}" has rank ${rank}`);
   const labelShape = (tensor.shape ?? []).filter((_, i) => i !== axis);
-  const labels = new Value(labelName, tensorType('int64', labelShape));
+  const labels = new Value(labelName, tensorType('int64', axis === 0 ? labelShape : separated(labelShape, merged)));
 
   const last = axis === rank - 1;
   const perm = [...Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis), axis];

@@ -9,7 +9,8 @@ import { badBatchAxis, badOption, didYouMean } from '../../errors.ts';
 import { losses } from '../../graph/choices/losses.ts';
 import type { Dim, Value } from '../../graph/model.ts';
 import { shapeText } from '../../graph/shapeText.ts';
-import { symbolsOf } from '../shapes/dims.ts';
+import { separated } from '../loss/flattened.ts';
+import { divExact, symbolsOf } from '../shapes/dims.ts';
 import { isSequence, rankOfName, strong } from './batchNames.ts';
 import { type Mixing, mixedAlong } from './fixedLengths/rowIndependence.ts';
 import type { BatchAxes, BatchAxis, Unplaced } from './prepared.ts';
@@ -50,13 +51,14 @@ export function findBatchAxes(p: Unplaced): BatchAxes {
   };
 }
 
-/** The labels' shape: that of the loss's tensor, without the classes. */
-export function labelShape({ choice: { kind, shape, classAxis } }: Unplaced): Shape {
+/** The labels' shape: that of the loss's tensor, without the classes, and with merged axes separate. */
+export function labelShape({ choice: { kind, shape, classAxis, merged } }: Pick<Unplaced, 'choice'>): Shape {
   const { over } = losses[kind];
   if (over === 'model') return undefined;
-  if (over !== 'classes') return shape;
-  const at = shape === undefined ? 0 : classAxis < 0 ? shape.length + classAxis : classAxis;
-  return shape?.filter((_, i) => i !== at);
+  const at =
+    over !== 'classes' || shape === undefined ? undefined : classAxis < 0 ? shape.length + classAxis : classAxis;
+  const own = shape?.filter((_, i) => i !== at);
+  return own && separated(own, at === 0 ? undefined : merged);
 }
 
 function axisOf(shape: Shape, isRows: (d: Dim) => boolean, isOrdinary: boolean): BatchAxis {
@@ -76,12 +78,24 @@ function labelAxis(labels: Shape, found: Found, p: Unplaced): BatchAxis {
       `the labels of "${tensor}" ${textOf(labels)} have no batch axis, but inputs have one (${found.why})`,
       'choose an output with one entry per row (--loss-output), or train one row a run with --batch-axis NAME=none for each input',
     );
+  const several = severalPerRow(labels?.[axis ?? 0] ?? null, found);
+  if (several !== undefined && losses[kind].over !== 'caller')
+    throw badBatchAxis(
+      `the labels of "${tensor}" ${textOf(labels)} have several entries for each of "${several}", in an order that is not known`,
+      'export the model with the axes of the output separate, or train one row a run with --batch-axis NAME=none for each input',
+    );
   if (axis !== null && axis > 0 && losses[kind].shift === true)
     throw badBatchAxis(
       `the labels of "${tensor}" ${textOf(labels)} have the batch as axis ${axis}, and ${kind} shifts them along that axis`,
       'choose --loss cross-entropy and give the tokens that follow as labels, or export the model with the batch first',
     );
   return axis;
+}
+
+/** The symbol of the rows that a dim is a multiple of. */
+function severalPerRow(d: Dim, { inputs }: Found): string | undefined {
+  const rows = [...inputs].map(([v, axis]) => (axis === null ? null : (v.shape?.[axis] ?? null)));
+  return rows.filter((s) => typeof s === 'string').find((s) => d !== s && divExact(d, s) !== null && !rows.includes(d));
 }
 
 /** The first axis of every input and of the labels, if they agree and nothing speaks against it. */

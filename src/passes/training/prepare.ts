@@ -7,6 +7,7 @@ import type { Model, Value } from '../../graph/model.ts';
 import { runStage } from '../common/pass.ts';
 import { isDropout } from '../dialect/dropout.ts';
 import { type ChosenLoss, chooseLoss } from '../loss/chooseLoss.ts';
+import { axesMerged } from '../loss/flattened.ts';
 import { classLabels } from '../loss/hardOutputs.ts';
 import { needsLossScale } from '../loss/lossScale.ts';
 import { type Bindings, bindInputs } from '../normalize/bind/index.ts';
@@ -55,6 +56,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
       reason: chosen.reason,
       classAxis: chosen.classAxis,
       shape: (chosen.value ?? chosen.tensor).shape,
+      merged: losses[chosen.kind].over === 'caller' ? undefined : axesMerged(chosen.value ?? chosen.tensor),
       dtype: chosen.tensor.dtype,
       classes: classesOf(chosen),
       threshold: thresholdOf(chosen),
