@@ -45,7 +45,6 @@ export { foldedFrom } from './select/foldedUses.ts';
 export { peftNames } from './select/loraNames.ts';
 export { findParameters, type Parameter, parametersOf } from './select/parameters.ts';
 export { namedPaths, patternValue, selector, unmatched } from './select/selection.ts';
-export { labelShape } from './training/batchAxes.ts';
 export { buildTraining } from './training/build.ts';
 export { type FixedLengths, fixLengths, lengthCalled } from './training/fixedLengths/index.ts';
 export {
@@ -55,6 +54,7 @@ export {
   reasonOf,
   reportGradients,
 } from './training/gradientReport.ts';
+export { labelShape } from './training/labelAxis.ts';
 export { lengthLimits } from './training/lengthLimits.ts';
 export { type OperatorState, operatorStates } from './training/operatorStates.ts';
 export type { OptimizerOptions } from './training/optimizer.ts';

@@ -194,6 +194,7 @@ function classWeights(
   name: string,
 ): Value | undefined {
   if (weights === undefined) return undefined;
+  if (weights.every((w) => w === 0)) throw badLoss(`all class weights of "${name}" are 0, so that no label counts`);
   if (classes !== undefined && classes !== weights.length)
     throw badLoss(`${weights.length} class weights for the ${classes} classes of "${name}"`);
   return g.constant('float32', [weights.length], weights);

@@ -5,24 +5,13 @@
  * batch is the first axis.
  */
 
-import { badBatchAxis, badOption, didYouMean } from '../../errors.ts';
-import { losses } from '../../graph/choices/losses.ts';
+import { badOption, didYouMean } from '../../errors.ts';
 import type { Dim, Value } from '../../graph/model.ts';
-import { shapeText } from '../../graph/shapeText.ts';
-import { separated } from '../loss/flattened.ts';
-import { divExact, symbolsOf } from '../shapes/dims.ts';
+import { symbolsOf } from '../shapes/dims.ts';
 import { isSequence, rankOfName, strong } from './batchNames.ts';
 import { type Mixing, mixedAlong } from './fixedLengths/rowIndependence.ts';
+import { axisOf, type Found, labelAxis, labelShape, numberOf, type Shape, textOf } from './labelAxis.ts';
 import type { BatchAxes, BatchAxis, Unplaced } from './prepared.ts';
-
-type Shape = readonly Dim[] | undefined;
-
-/** The inputs' axes and the reason for them; no axis at all where the model has no batch axis. */
-interface Found {
-  readonly inputs: ReadonlyMap<Value, BatchAxis>;
-  readonly isRows: (d: Dim) => boolean;
-  readonly why: string | undefined;
-}
 
 /** Errors: BATCH_AXIS if the labels have no axis of rows while inputs have one. */
 export function findBatchAxes(p: Unplaced): BatchAxes {
@@ -49,53 +38,6 @@ export function findBatchAxes(p: Unplaced): BatchAxes {
     labels: isWithout ? null : labelAxis(labels, found, p),
     outputs: new Map(found.why === undefined ? [] : outputs),
   };
-}
-
-/** The labels' shape: that of the loss's tensor, without the classes, and with merged axes separate. */
-export function labelShape({ choice: { kind, shape, classAxis, merged } }: Pick<Unplaced, 'choice'>): Shape {
-  const { over } = losses[kind];
-  if (over === 'model') return undefined;
-  const at =
-    over !== 'classes' || shape === undefined ? undefined : classAxis < 0 ? shape.length + classAxis : classAxis;
-  const own = shape?.filter((_, i) => i !== at);
-  return own && separated(own, at === 0 ? undefined : merged);
-}
-
-function axisOf(shape: Shape, isRows: (d: Dim) => boolean, isOrdinary: boolean): BatchAxis {
-  if (shape === undefined || isOrdinary) return 0;
-  const at = shape.findIndex(isRows);
-  if (at >= 0) return at;
-  // An unknown axis, or one whose size was traced, may count rows.
-  return shape[0] === null || typeof shape[0] === 'number' ? 0 : null;
-}
-
-function labelAxis(labels: Shape, found: Found, p: Unplaced): BatchAxis {
-  const { kind, tensor } = p.choice;
-  const asked = p.options.batchAxis.labels;
-  const axis = asked === undefined ? axisOf(labels, found.isRows, found.why === undefined) : numberOf(asked);
-  if (axis === null && losses[kind].over !== 'model')
-    throw badBatchAxis(
-      `the labels of "${tensor}" ${textOf(labels)} have no batch axis, but inputs have one (${found.why})`,
-      'choose an output with one entry per row (--loss-output), or train one row a run with --batch-axis NAME=none for each input',
-    );
-  const several = severalPerRow(labels?.[axis ?? 0] ?? null, found);
-  if (several !== undefined && losses[kind].over !== 'caller')
-    throw badBatchAxis(
-      `the labels of "${tensor}" ${textOf(labels)} have several entries for each of "${several}", in an order that is not known`,
-      'export the model with the axes of the output separate, or train one row a run with --batch-axis NAME=none for each input',
-    );
-  if (axis !== null && axis > 0 && losses[kind].shift === true)
-    throw badBatchAxis(
-      `the labels of "${tensor}" ${textOf(labels)} have the batch as axis ${axis}, and ${kind} shifts them along that axis`,
-      'choose --loss cross-entropy and give the tokens that follow as labels, or export the model with the batch first',
-    );
-  return axis;
-}
-
-/** The symbol of the rows that a dim is a multiple of. */
-function severalPerRow(d: Dim, { inputs }: Found): string | undefined {
-  const rows = [...inputs].map(([v, axis]) => (axis === null ? null : (v.shape?.[axis] ?? null)));
-  return rows.filter((s) => typeof s === 'string').find((s) => d !== s && divExact(d, s) !== null && !rows.includes(d));
 }
 
 /** The first axis of every input and of the labels, if they agree and nothing speaks against it. */
@@ -249,9 +191,6 @@ function given(inputs: readonly Value[], labels: Shape, found: Found, { options 
   return { inputs: axes, isRows, why: explained(axes) ?? 'by --batch-axis' };
 }
 
-const numberOf = (value: string | undefined): BatchAxis =>
-  value === undefined || value === 'none' ? null : Number(value);
-
 /** No batch axis: each row is a run of its own. */
 function none(inputs: readonly Value[]): Found {
   const shapes = inputs.map((v) => `"${v.name}" ${textOf(v.shape)}`).join(', ');
@@ -292,8 +231,6 @@ function explained(axes: ReadonlyMap<Value, BatchAxis>): string | undefined {
 /** Whether an input has an axis twice, as a matrix of relations between the entries: those are not rows. */
 const isTwice = (inputs: readonly Value[], symbols: ReadonlySet<string>): boolean =>
   inputs.some((v) => (v.shape ?? []).filter((d) => typeof d === 'string' && symbols.has(d)).length > 1);
-
-const textOf = (shape: Shape): string => shapeText(shape ?? []);
 
 const rowsTest = (rows: ReadonlySet<string>) => (d: Dim) => symbolsOf(d).some((s) => rows.has(s));
 

@@ -5,7 +5,7 @@ import type { NumericArray } from '../../formats/rawTensor.ts';
 import type { LengthLimit, TableRange } from '../../graph/tables.ts';
 import { convert, type ElementType, type FailAt, isElementType } from './convert.ts';
 import { at, type ClassReader, classReader, type LabelRule, labelShape, oneHotReason } from './labels.ts';
-import { checkIndices, checkLength, truncates } from './tables.ts';
+import { checkIndices, checkLength, rangesOfRows, truncates, withoutAxis } from './tables.ts';
 
 export type { LabelRule } from './labels.ts';
 
@@ -121,7 +121,6 @@ export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
     const allowNan = options.allowNan === true && !isLabels;
     const isOwn = (_: unknown, axis: number): boolean => axis !== batchAxis;
     const shapes = { shape: shape.filter(isOwn), fixed: fixed?.filter(isOwn) };
-    const ofRow = (axis: number): number => (batchAxis !== null && batchAxis < axis ? axis - 1 : axis);
     return {
       name,
       type,
@@ -132,10 +131,8 @@ export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
       columns,
       longest,
       isCut,
-      tables: tables
-        ?.filter(({ part }) => part === undefined || part.axis !== batchAxis)
-        .map((t) => (t.part === undefined ? t : { ...t, part: { ...t.part, axis: ofRow(t.part.axis) } })),
-      lengths: lengths?.filter((l) => l.axis !== batchAxis).map((l) => ({ ...l, axis: ofRow(l.axis) })),
+      tables: tables && rangesOfRows(tables, batchAxis),
+      lengths: lengths && withoutAxis(lengths, batchAxis),
       ...(known ? { missing } : {}),
     };
   };
@@ -188,10 +185,7 @@ export function finishLabels(fields: readonly Field[], file: string): void {
   for (const { classes } of fields) classes?.finish(file);
 }
 
-/**
- * Refuses NaN, labels that the loss does not accept, and what tables of the model have no entries for. `data` are
- * elements of the field's type.
- */
+/** Refuses NaN, labels that the loss does not accept, and what tables have no entries for. */
 export function checkElements(field: Field, { shape, data }: RowValue, fail: FailAt): void {
   const { type, rule, allowNan, isLabels, tables = [], lengths = [] } = field;
   if (!allowNan && type.startsWith('float')) {

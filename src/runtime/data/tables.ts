@@ -3,6 +3,18 @@ import type { NumericArray } from '../../formats/rawTensor.ts';
 import type { LengthLimit, TableRange } from '../../graph/tables.ts';
 import type { FailAt } from './convert.ts';
 
+/** The same for the axes of a row; what is along the axis of rows is left out. */
+export function withoutAxis<T extends { readonly axis: number }>(list: readonly T[], batchAxis: number | null): T[] {
+  const isBefore = (axis: number): boolean => batchAxis !== null && batchAxis < axis;
+  return list.flatMap((t) => (t.axis === batchAxis ? [] : [{ ...t, axis: t.axis - Number(isBefore(t.axis)) }]));
+}
+
+export const rangesOfRows = (ranges: readonly TableRange[], batchAxis: number | null): TableRange[] =>
+  ranges.flatMap((range) => {
+    const { part } = range;
+    return part === undefined ? [range] : withoutAxis([part], batchAxis).map((p) => ({ ...range, part: p }));
+  });
+
 /** Refuses indices beyond a table. @param shape that of the row. */
 export function checkIndices(range: TableRange, shape: readonly number[], data: NumericArray, fail: FailAt): void {
   const isIndex = indicesOf(range, shape);

@@ -89,10 +89,16 @@ describe('NaN', () => {
     expect(rowsDataset([{ x: [Number.NEGATIVE_INFINITY, 1] }], half).rows).toBe(1);
   });
 
-  it('is never a label', () => {
-    const labels = { name: 'labels', type: 'float32', shape: ['N'] };
-    const rows = [{ x: [1, 2], labels: Number.NaN }];
-    expect(() => rowsDataset(rows, { ...spec, labels }, { allowNan: true })).toThrow(bad('"labels": NaN'));
+  it.each([
+    ['NaN', Number.NaN, 'NaN or null'],
+    ['infinity', Number.POSITIVE_INFINITY, 'an infinite label'],
+    ['minus infinity', Number.NEGATIVE_INFINITY, 'an infinite label'],
+  ])('%s is never a label', (_, label, reason) => {
+    const rows = [{ x: [1, 2], labels: label }];
+    for (const type of ['float32', 'float16', 'float64']) {
+      const labels = { name: 'labels', type, shape: ['N'] };
+      expect(() => rowsDataset(rows, { ...spec, labels }, { allowNan: true })).toThrow(bad(`"labels": ${reason}`));
+    }
   });
 
   it('comes into a .csv only as `nan`, and only where it is let in', async () => {
