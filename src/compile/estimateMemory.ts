@@ -64,7 +64,7 @@ export interface InspectedMemory {
 /** A package, or what a compile would make one of. */
 interface Inspected {
   readonly file: string;
-  /** Of a package. */
+  /** The manifest of a package. */
   readonly manifest: Manifest | undefined;
   readonly training: Prepared | LoraifyError | undefined;
   readonly parameters: number;

@@ -131,8 +131,8 @@ function isSafetensors({ bytes, head }: Content): boolean {
 const tensorFlow = /saved_model_main_op|saver_filename|serving_default|VarHandleOp|StatefulPartitionedCall|Placeholder/;
 
 /**
- * The kind of a file that does not hold a protobuf. `broken`: it could not be read as the format that was expected, so weaker signs
- * count too.
+ * The kind of a file that does not hold a protobuf. `broken`: it could not be read as the format that was expected, so
+ * weaker signs count too.
  */
 export function fileKind(source: ByteSource, broken = false): FileKind | undefined {
   const bytes = source.read(0, Math.min(headBytes, source.size)).slice();

@@ -1,4 +1,4 @@
-/** What tables of a model, such as embeddings, demand from the inputs that index them. */
+/** Tables of a model, such as embeddings: the indices and lengths that they have entries for. */
 
 /** The indices that a table accepts: from `least` to below `entries`. */
 export interface TableRange {

@@ -40,7 +40,8 @@ const formulas = {
 } satisfies Record<LossKind, LossFormula>;
 
 /**
- * Builds the loss on `choice.tensor`, or on what `choice.build` makes. The label input is named `labelName`. Throws BAD_LOSS if shapes do not allow it.
+ * Builds the loss on `choice.tensor`, or on what `choice.build` makes. The label input is named `labelName`. Throws
+ * BAD_LOSS if shapes do not allow it.
  */
 export function attachLoss(
   g: Builder,

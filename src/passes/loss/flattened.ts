@@ -6,7 +6,9 @@ import { isBranch } from '../dialect/branch.ts';
 import { product } from '../shapes/dims.ts';
 import { axisOf } from './classAxis.ts';
 
-/** The axes that the first axis of a value merges, in their order; undefined if it is one axis, or that is not known. */
+/**
+ * The axes that the first axis of a value merges, in their order; undefined if it is one axis, or that is not known.
+ */
 export function axesMerged(value: Value): readonly Dim[] | undefined {
   for (let v: Value | undefined = value; v?.producer !== undefined; ) {
     const rows: Dim = v.shape?.[0] ?? null;

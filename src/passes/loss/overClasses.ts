@@ -120,8 +120,8 @@ function distribution(g: Builder, { choice, target }: LossSite, z: Value, index:
 }
 
 /**
- * The distribution whose logarithms z are, as torch.nn.functional.nll_loss takes them: the loss does not normalize them,
- * so its derivative has no term in p.
+ * The distribution whose logarithms z are, as torch.nn.functional.nll_loss takes them: the loss does not normalize
+ * them, so its derivative has no term in p.
  */
 function given(g: Builder, z: Value, index: Value): Distribution {
   const exp = g.Mul(g.Exp(z), g.float(0));

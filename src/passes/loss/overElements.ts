@@ -38,8 +38,8 @@ export const huber: ElementFormula = (g, { d, one }) => {
 };
 
 /**
- * max(z, 0) - z·y + log(1 + exp(-|z|)), which no logit overflows. With a weight w of the label 1, as torch's pos_weight:
- * (1-y)·z + (1 + (w-1)·y)·(log(1 + exp(-|z|)) + max(-z, 0)).
+ * max(z, 0) - z·y + log(1 + exp(-|z|)), which no logit overflows. With a weight w of the label 1, as torch's
+ * pos_weight: (1-y)·z + (1 + (w-1)·y)·(log(1 + exp(-|z|)) + max(-z, 0)).
  */
 export const binaryCrossEntropy: ElementFormula = (g, e) => {
   const { z, labels, counted, one, positive } = e;

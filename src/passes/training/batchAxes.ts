@@ -166,7 +166,9 @@ function unnamed(inputs: readonly Value[], labels: Shape, p: Unplaced): Found | 
   return { inputs: axes, isRows: rowsTest(own), why: explained(axes) };
 }
 
-/** The axes found, replaced by those that the user gave. Errors: BAD_OPTION for an input or an axis that does not exist. */
+/**
+ * The axes found, replaced by those that the user gave. Errors: BAD_OPTION for an input or an axis that does not exist.
+ */
 function given(inputs: readonly Value[], labels: Shape, found: Found, { options }: Unplaced): Found {
   const { labels: _, ...asked } = options.batchAxis;
   const names = inputs.map((v) => v.name);

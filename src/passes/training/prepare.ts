@@ -3,6 +3,7 @@
  */
 import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel } from '../../graph/clone.ts';
+import { unreachedWarning } from '../../graph/layers.ts';
 import type { Model, Value } from '../../graph/model.ts';
 import { runStage } from '../common/pass.ts';
 import { isDropout } from '../dialect/dropout.ts';
@@ -19,7 +20,7 @@ import { buildGrad } from './build.ts';
 import { finalNames } from './names.ts';
 import { canonicalization, joining, type PrepareContext } from './pipeline.ts';
 import type { Prepared, TrainingOptions, Unplaced } from './prepared.ts';
-import { reachedByLayers, unreachedFrom, unreachedWarning } from './reach.ts';
+import { reachedByLayers, unreachedFrom } from './reach.ts';
 import type { StateLayout } from './stateLayout.ts';
 
 /** `adapted` is not changed. Throws if normalization, shape inference or the loss does not allow training. */

@@ -46,7 +46,8 @@ export function batch(
     });
     return { field, values };
   });
-  // Rows that are all empty get one entry of padding, as beside a longer row: operators refuse tensors without elements.
+  // Rows that are all empty get one entry of padding, as beside a longer row: operators refuse tensors without
+  // elements.
   const isEmpty = columns.every(({ field, values }) => field.isLabels || values.every((v) => v.shape.includes(0)));
   const tensors = columns.map(({ field, values }) => {
     const stacked = stack(field, values, { ...options, least: Number(isEmpty) });

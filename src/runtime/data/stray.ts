@@ -1,4 +1,6 @@
-/** Columns of a data file that are not inputs: an index, leftovers, misspelt names. None is taken or lost in silence. */
+/**
+ * Columns of a data file that are not inputs: an index, leftovers, misspelt names. None is taken or lost in silence.
+ */
 
 import { badData, editDistance } from '../../errors.ts';
 import { listed } from './cells.ts';

@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { badCheckpoint, LoraifyError } from '../../errors.ts';
 import { defined } from '../../formats/defined.ts';
 import { writeFolderAtomic } from '../../formats/files.ts';
+import { unreachedWarning } from '../../graph/layers.ts';
 import {
   type AdapterFormat,
   type Best,
@@ -24,7 +25,6 @@ import { evaluationLine, logLine, type PlottedLog, plotted } from './runLog.ts';
 import type { Step } from './runPlan.ts';
 import { type Fit, openTrainer, type PreparedEvaluation, type Trainer } from './trainer.ts';
 import { checkCounts, identify, type TrainEvent, type TrainOptions, type TrainResult } from './trainOptions.ts';
-import { unreachedNotice } from './unreached.ts';
 
 /**
  * Trains an adapter in a run folder. A run that is interrupted at any moment and resumed gives the numbers of an
@@ -46,7 +46,9 @@ export async function train(directory: string, options: TrainOptions, adapters: 
     const onNotice = (text: string): void => tell({ kind: 'notice', text });
     const fit = await trainer.prepareFit(options.data, { ...options, onNotice });
     closing.push(fit.close);
-    const warnings = [...unreachedNotice(trainer.manifest), ...fit.notices];
+    const { loss, layers } = trainer.manifest;
+    const unreached = unreachedWarning(loss?.output ?? '', loss?.unreached ?? [], layers.length);
+    const warnings = [...(unreached === undefined ? [] : [unreached]), ...fit.notices];
     const evaluation =
       options.evalData === undefined
         ? undefined
