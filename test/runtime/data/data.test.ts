@@ -1,4 +1,3 @@
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeNpz } from '../../../src/formats/npz.ts';
@@ -8,26 +7,18 @@ import {
   batch,
   type DataSpec,
   type Dataset,
-  type FieldSpec,
   openData,
   rowLengths,
   rowsDataset,
 } from '../../../src/runtime/data/index.ts';
 import { coded } from '../../support/coded.ts';
+import { bad, dataFiles, field } from '../../support/dataFiles.ts';
 import { describeShared, sharedPath } from '../../support/sharedMaterial.ts';
-import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
-const folder = temporaryFolder();
-let count = 0;
-const file = (extension: string, content: string | Uint8Array): string => {
-  const path = join(folder, `${count++}${extension}`);
-  writeFileSync(path, content);
-  return path;
-};
+const { folder, place, file } = dataFiles();
 const jsonl = (...rows: unknown[]): string =>
   file('.jsonl', rows.map((row) => (typeof row === 'string' ? row : JSON.stringify(row))).join('\n'));
 
-const field = (name: string, type: string, ...shape: FieldSpec['shape']): FieldSpec => ({ name, type, shape });
 const text: DataSpec = {
   inputs: [field('input_ids', 'int64', 'N', 'S'), field('attention_mask', 'int64', 'N', 'S')],
   labels: field('labels', 'int64', 'N'),
@@ -36,7 +27,6 @@ const points: DataSpec = { inputs: [field('x', 'float32', 'N', 2)], labels: fiel
 
 const plain = (dataset: Dataset, index: number) =>
   Object.fromEntries([...dataset.row(index)].map(([name, { shape, data }]) => [name, [shape, [...data]]]));
-const bad = (...fragments: string[]) => expect.toSatisfy(coded('BAD_DATA', ...fragments));
 const tensor = (dtype: RawDtype, shape: number[], values: NumericArray): RawTensor => ({
   dtype,
   shape,
@@ -180,7 +170,7 @@ describe('conversion', () => {
 
 describe.each(['npz', 'safetensors'] as const)('%s', (format) => {
   const write = (arrays: Record<string, RawTensor>): string => {
-    const path = join(folder, `${count++}.${format}`);
+    const path = place(`.${format}`);
     if (format === 'npz') writeNpz(path, Object.entries(arrays));
     else writeSafetensors(path, Object.entries(arrays));
     return path;

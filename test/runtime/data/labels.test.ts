@@ -8,12 +8,11 @@ import { bytesOf } from '../../../src/formats/rawTensor.ts';
 import { writeSafetensors } from '../../../src/formats/safetensors.ts';
 import { evaluate, Trainer } from '../../../src/index.ts';
 import { type DataSpec, type LabelRule, openData, rowsDataset } from '../../../src/runtime/data/index.ts';
-import { coded } from '../../support/coded.ts';
+import { bad } from '../../support/dataFiles.ts';
 import { compileDigits, digits, writeJsonl } from '../../support/digits.ts';
 import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
-const bad = (...fragments: string[]) => expect.toSatisfy(coded('BAD_DATA', ...fragments));
 const labelled = (rule: LabelRule, type = 'int64', ...shape: (number | string)[]): DataSpec => ({
   inputs: [{ name: 'x', type: 'float32', shape: ['N', 1] }],
   labels: { name: 'labels', type, shape: ['N', ...shape], rule },
