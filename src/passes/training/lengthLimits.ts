@@ -68,7 +68,8 @@ const ofOnes = (unless: string, limits: readonly LengthLimit[] = []): LengthLimi
 
 /** The demand as a limit of one of the input's axes: its length differs from the demanded one by a constant. */
 function limitOf(input: Value, { table, length, most, counted }: Demand): LengthLimit | undefined {
-  if (counted !== undefined && counted.input !== input) return undefined;
+  // The elements of a row are counted, which is a vector.
+  if (counted !== undefined && (counted.input !== input || input.shape?.length !== 2)) return undefined;
   for (const [axis, d] of (input.shape ?? []).entries()) {
     const more = typeof d === 'string' ? sub(length, d) : null;
     if (typeof more !== 'number' || most - more < 1) continue;
@@ -149,7 +150,7 @@ function infer(v: Value, follow: Follow): readonly Top[] | undefined {
     case 'Max':
       return together(node.inputs.map(follow));
     case 'Where':
-      return a !== undefined && countedBy(a) !== undefined ? together([follow(b), follow(node.inputs[2])]) : undefined;
+      return masked(together([follow(b), follow(node.inputs[2])]), a);
     case 'Concat':
       return together(node.inputs.map(follow));
     case 'Cast':
@@ -178,9 +179,9 @@ const shifted = (
 const together = (parts: readonly (readonly Top[] | undefined)[]): readonly Top[] | undefined =>
   parts.some((p) => p === undefined) ? undefined : parts.flatMap((p) => p ?? []);
 
-/** Positions of what is not counted are 0: the largest is unchanged if the last element that counts remains. */
+/** Positions of what is not counted are replaced: the largest is unchanged, because the last that counts remains. */
 function masked(tops: readonly Top[] | undefined, mask: Value | undefined): readonly Top[] | undefined {
-  const by = mask === undefined ? undefined : countedBy(mask);
+  const by = mask === undefined ? undefined : (countedBy(mask) ?? countedUnless(mask));
   const isSame = (t: Top): boolean => by?.input === t.counted?.input && by?.except === t.counted?.except;
   return by !== undefined && tops?.every(isSame) === true ? tops : undefined;
 }
@@ -218,8 +219,13 @@ function countedBy(v: Value): Counted | undefined {
   const [x] = node.inputs;
   if (x === undefined || node.domain !== '') return undefined;
   if (node.op === 'Cast' || node.op === 'Identity') return countedBy(x);
-  if (node.op !== 'Not' || x.producer?.op !== 'Equal') return undefined;
-  const [ids, pad] = x.producer.inputs;
+  return node.op === 'Not' ? countedUnless(x) : undefined;
+}
+
+/** The elements of an input that flags are 0 for. */
+function countedUnless({ producer }: Value): Counted | undefined {
+  if (producer?.op !== 'Equal' || producer.domain !== '') return undefined;
+  const [ids, pad] = producer.inputs;
   const except = constant(pad);
   const input = ids && inputBehind(ids);
   return input === undefined || except === undefined ? undefined : { input, except };

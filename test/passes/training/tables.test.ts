@@ -75,6 +75,16 @@ describe('the length of a row', () => {
     });
   });
 
+  it.each([
+    ['the mask that is counted', 'attention_mask', [{ table: 'P', axis: 1, most: 8, except: 0 }]],
+    ['other elements', 'input_ids', undefined],
+  ])('positions that are replaced where a condition on %s holds', (_, on, limit) => {
+    const nodes = `${embedded} c = CumSum (attention_mask, i1) r = Sub (c, i1) z = Equal (${on}, i0)
+      w = Where (z, i1, r) p = Gather (P, w) h = Add (e, p)`;
+    const { limits } = tables(nodes, { inputs: 'int64[N,S] input_ids, int64[N,S] attention_mask' });
+    expect(limits.attention_mask).toEqual(limit);
+  });
+
   it('positions that are an input, which data may lack', () => {
     const nodes = `${embedded} p = Gather (P, position_ids) h = Add (e, p)`;
     const { limits } = tables(nodes, { inputs: 'int64[N,S] input_ids, int64[N,S] position_ids' });
