@@ -1,5 +1,6 @@
 /** Opens an adapter to start from: a PEFT directory, or a file with kohya's keys. */
 import { statSync } from 'node:fs';
+import { suffixes } from '../formats/peftPattern.ts';
 import type { RawTensor } from '../formats/rawTensor.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
 import type { KnownLayer } from './known.ts';
@@ -73,11 +74,6 @@ function modulesOf(paths: readonly string[]): OpenedAdapter['modules'] {
   const known = new Set(paths);
   const tails = new Set(paths.flatMap(suffixes));
   return { has: (path) => known.has(path) || tails.has(path) || suffixes(path).some((s) => known.has(s)) };
-}
-
-function suffixes(path: string): string[] {
-  const parts = path.split('.');
-  return parts.slice(1).map((_, i) => parts.slice(i + 1).join('.'));
 }
 
 /** Opens an adapter. Errors: those of readPeft, and ADAPTER_MISMATCH if a file's layers are not those of the model. */

@@ -23,7 +23,10 @@ export interface PeftAdapter extends PeftConfig {
 /** Wrappers around the PEFT model, whose segments state_dict() puts before its keys. */
 const outside = /^(?:(?:module|_orig_mod|_fsdp_wrapped_module)\.)+(?=base_model\.)/;
 
-/** The tensors under PEFT's keys: without wrappers around the PEFT model, and with the prefix that its inner model lacks. */
+/**
+ * The tensors under PEFT's keys: without wrappers around the PEFT model, and with the prefix that its inner model
+ * lacks.
+ */
 function unwrapped(source: SafetensorsFile, file: string): ExtrasSource {
   const keys = [...source.tensors.keys()];
   const inner = !keys.some((key) => key.replace(outside, '').startsWith(peftPrefix));

@@ -8,6 +8,7 @@ import type { ExternalFile } from '../parser/index.ts';
 import {
   buildTraining,
   computesIn,
+  lengthLimits,
   lossScaling,
   narrowsActivations,
   type Prepared,
@@ -126,7 +127,9 @@ function inputsSection(
   const others = (graphs.get('eval')?.graph.inputs ?? []).filter((v) => own.has(v.name) && !names.has(v.name));
   const inputs = [...first, ...others];
   const bindings = prepared?.bindings;
-  const ranges = prepared && tableRanges(prepared.model.graph);
+  const source = prepared?.fixed?.open ?? prepared;
+  const ranges = source && tableRanges(source.model.graph);
+  const limits = source && lengthLimits(source.model.graph, source.bindings.absent);
   return inputs
     .filter((v) => own.has(v.name))
     .map((v) =>
@@ -136,7 +139,8 @@ function inputsSection(
         open: openShape(v, open),
         missing: bindings?.absent.get(v.name),
         longest: v.name === bindings?.tokens ? bindings.longest : undefined,
-        range: ranges?.get(v.name),
+        tables: ranges?.get(v.name)?.slice(),
+        lengths: limits?.get(v.name)?.slice(),
       }),
     );
 }

@@ -1,18 +1,24 @@
 /** Estimates the peak memory of a training step without compiling or running anything, for `inspect --memory`. */
-import { badOption, didYouMean } from '../errors.ts';
-import type { Graph, Node, Value } from '../graph/model.ts';
+import { join } from 'node:path';
+import { badOption, badPackage, didYouMean, LoraifyError } from '../errors.ts';
+import { batchAxisOf, type Manifest } from '../formats/manifest.ts';
+import { type Graph, type Model, type Node, tensorType, Value } from '../graph/model.ts';
 import { isUnpacked } from '../graph/packing.ts';
+import { parseFile } from '../parser/index.ts';
 import {
+  type BatchAxes,
   buildTraining,
   bytesOfValues,
   fedTo,
   forwardOf,
   type Held,
+  inferShapes,
   lengthCalled,
   lengthsNeeded,
   type Prepared,
   packedBytes,
   peakOf,
+  type Target,
   weightBytes,
 } from '../passes/index.ts';
 import { longestRun } from '../runtime/index.ts';
@@ -55,27 +61,100 @@ export interface InspectedMemory {
   readonly unknown: readonly string[];
 }
 
+/** A package, or what a compile would make one of. */
+interface Inspected {
+  readonly file: string;
+  /** The manifest of a package. */
+  readonly manifest: Manifest | undefined;
+  readonly training: Prepared | LoraifyError | undefined;
+  readonly parameters: number;
+}
+
 /**
+ * The memory of a step of a package as it was compiled, or as it would be; the reason if it is not known.
  * @param asked numbers for the model's symbols; `batch` and `seq` also stand for the first and the second axis of its
  * inputs, `steps` for the optimizer steps of one run. Errors: BAD_OPTION for an unknown symbol, or one without a
- * number; NO_GRADIENT.
+ * number.
  */
-export function memoryOf(
-  prepared: Prepared,
+export function inspectedMemory(
+  { file, manifest, training, parameters }: Inspected,
   asked: Readonly<Record<string, number>>,
-  parameters: number,
-): InspectedMemory {
-  const { target } = prepared.options;
+): InspectedMemory | { readonly reason: string } {
+  try {
+    if (manifest !== undefined) return estimated(ofPackage(file, manifest), asked);
+    if (training === undefined) return { reason: 'no layer is chosen' };
+    if (training instanceof LoraifyError) throw training;
+    return estimated(ofPrepared(training, parameters), asked);
+  } catch (error) {
+    if (!(error instanceof LoraifyError) || error.code === 'BAD_OPTION') throw error;
+    return { reason: `${error.code}: ${error.message}` };
+  }
+}
+
+/** The graphs of which the memory is estimated. */
+interface Estimated {
+  readonly target: Target;
+  readonly parameters: number;
+  /** Builds or opens a graph, with inferred shapes. */
+  readonly graphOf: (kind: InspectedMemory['graph']) => Model;
+  /** The model's inputs, the one with the tokens, and the batch axes that are not the first. */
+  readonly inputs: readonly Value[];
+  readonly tokens: string | undefined;
+  readonly rows: BatchAxes['inputs'];
+  /** Names of the inputs with the state. */
+  readonly state: readonly string[];
+  /** Dims that are fixed and therefore no longer symbols. */
+  readonly fixed: Readonly<Record<string, number>>;
+}
+
+function ofPrepared(prepared: Prepared, parameters: number): Estimated {
+  const { model, options, bindings, batch, names, fixed } = prepared;
+  const { lora_params, lora_m, lora_v, lora_step, lora_loss_scale } = names;
+  return {
+    target: options.target,
+    parameters,
+    graphOf: (kind) => buildTraining(prepared, kind),
+    inputs: model.graph.inputs,
+    tokens: bindings.tokens,
+    rows: batch.inputs,
+    state: [lora_params, lora_m, lora_v, lora_step, lora_loss_scale],
+    fixed: numbersOf(fixed),
+  };
+}
+
+function ofPackage(dir: string, manifest: Manifest): Estimated {
+  const { params, m, v, step, lossScale } = manifest.state;
+  return {
+    target: manifest.for ?? 'portable',
+    parameters: manifest.counts.total,
+    graphOf: (kind) => {
+      const file = manifest.graphs[kind];
+      if (file === undefined) throw badPackage(`the package has no ${kind} graph; compile with --emit all`, dir);
+      const { model, source } = parseFile(join(dir, file));
+      source.close();
+      inferShapes(model.graph);
+      return model;
+    },
+    inputs: manifest.inputs.map(({ name, shape }) => new Value(name, tensorType(undefined, shape))),
+    tokens: manifest.loss?.tokens?.input,
+    rows: new Map(manifest.inputs.map((input) => [input.name, batchAxisOf(input)])),
+    state: [params, m, v, step, lossScale].flatMap((pair) => pair?.[0] ?? []),
+    fixed: numbersOf(manifest.fixed),
+  };
+}
+
+function estimated(of: Estimated, asked: Readonly<Record<string, number>>): InspectedMemory {
+  const { target, parameters } = of;
   const { steps = target === 'cuda' ? longestRun : 1, ...numbers } = asked;
   for (const [name, n] of Object.entries({ ...numbers, steps }))
     if (!Number.isSafeInteger(n) || n < 1) throw badOption(`--memory ${name}=${n}: a dim must be a positive integer`);
-  const named = lengthsOf(prepared, numbers);
+  const named = lengthsOf(of, numbers);
   const graph = steps > 1 ? 'train_k' : 'train';
-  const model = buildTraining(prepared, graph);
+  const model = of.graphOf(graph);
   const lengths = new Map([...named, ['K', steps] as const]);
 
   const peak = peakOf(model.graph, lengths);
-  const isState = stateTest(model.graph, prepared);
+  const isState = stateTest(model.graph, of.state);
   const state = peak.held.filter(({ value }) => isState(value));
   const activations = peak.held.filter(({ value }) => !isState(value));
   const fed = fedTo(model.graph);
@@ -91,7 +170,7 @@ export function memoryOf(
   };
   return {
     graph,
-    lengths: { ...fixedNumbers(prepared), ...Object.fromEntries(named) },
+    lengths: { ...of.fixed, ...Object.fromEntries(named) },
     steps,
     ...parts,
     kept: bytesOfHeld(activations.filter(keptTest(model.graph))),
@@ -106,14 +185,12 @@ const bytesOfHeld = (held: readonly Held[]): number => held.reduce((n, h) => n +
 
 /** The numbers by symbol. */
 function lengthsOf(
-  { model: { graph }, bindings, batch }: Prepared,
+  { inputs, tokens, rows }: Estimated,
   numbers: Readonly<Record<string, number>>,
 ): Map<string, number> {
-  const needed = lengthsNeeded(graph);
+  const needed = lengthsNeeded(inputs);
   const placed = (name: string): number | string | undefined =>
-    name === 'batch' || name === 'seq'
-      ? (lengthCalled(name, graph.inputs, bindings.tokens, batch.inputs) ?? undefined)
-      : undefined;
+    name === 'batch' || name === 'seq' ? (lengthCalled(name, inputs, tokens, rows) ?? undefined) : undefined;
   const lengths = new Map<string, number>();
   for (const [name, n] of Object.entries(numbers)) {
     const symbol = needed.has(name) ? name : placed(name);
@@ -138,16 +215,13 @@ function lengthsOf(
   return lengths;
 }
 
-/** Dims that are fixed and therefore no longer symbols. */
-function fixedNumbers({ fixed }: Prepared): Record<string, number> {
-  if (fixed === undefined) return {};
-  const given = Object.entries({ batch: fixed.batch, seq: fixed.seq, ...fixed.dims });
+function numbersOf(fixed: Manifest['fixed'] | Prepared['fixed']): Record<string, number> {
+  const given = Object.entries({ batch: fixed?.batch, seq: fixed?.seq, ...fixed?.dims });
   return Object.fromEntries(given.flatMap(([name, n]) => (n === undefined ? [] : [[name, n]])));
 }
 
 /** Whether a value is the trainable state, or the updated state. */
-function stateTest(graph: Graph, { names }: Prepared): (v: Value) => boolean {
-  const own = [names.lora_params, names.lora_m, names.lora_v, names.lora_step, names.lora_loss_scale];
+function stateTest(graph: Graph, own: readonly string[]): (v: Value) => boolean {
   const state = new Set<Value>([
     ...graph.inputs.filter((v) => own.includes(v.name)),
     ...graph.outputs.filter((v) => own.some((name) => v.name === `${name}_next`)),

@@ -30,7 +30,7 @@ import {
 import { boundOf, precisionOf } from './buildManifest.ts';
 import type { Selection } from './compiled.ts';
 import { adaptModel, select } from './compileModel.ts';
-import { type InspectedMemory, memoryOf } from './estimateMemory.ts';
+import { type InspectedMemory, inspectedMemory } from './estimateMemory.ts';
 import { existingOf, treatExistingLora, withoutKept } from './existingLora.ts';
 import { labelsText } from './labelsText.ts';
 import { parameterCount } from './manifestLayers.ts';
@@ -127,10 +127,10 @@ export interface Inspection {
 export async function inspect(file: string, options: InspectOptions = {}): Promise<Inspection> {
   const { grad = false, why = false, memory, ...rest } = options;
   const resolved = resolveOptions(rest);
-  const { model, source, copies } = openModel(file);
+  const { model, source, manifest } = openModel(file);
   try {
     const adapter = resolved.adapter === undefined ? undefined : openAdapter(resolved.adapter);
-    joinCopies(model, copies === undefined ? findCopies(model) : namedCopies(model, copies));
+    joinCopies(model, manifest === undefined ? findCopies(model) : namedCopies(model, manifest.copies ?? []));
     const notes: string[] = [];
     const existing = treatExistingLora(model, resolved, (text) => notes.push(text));
     const found = withoutKept(findCandidates(model, adapter?.modules, namingOf(resolved, modelFamily(file))), existing);
@@ -168,7 +168,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       warnings: [...notes, ...selection.warnings, ...nothing, ...notesOf(training)],
       nearMisses: misses?.list,
       gradient: grad ? gradientOf(training, selection) : undefined,
-      memory: memory && memoryOfTraining(training, memory, total + trainable),
+      memory: memory && inspectedMemory({ file, manifest, training, parameters: total + trainable }, memory),
     });
   } finally {
     source.close();
@@ -249,21 +249,6 @@ function lossOf(training: Prepared | LoraifyError | undefined, { ignoreIndex }: 
     reason,
     labels: labelsText(training.choice, ignoreIndex),
   });
-}
-
-function memoryOfTraining(
-  training: Prepared | LoraifyError | undefined,
-  lengths: Readonly<Record<string, number>>,
-  parameters: number,
-): NonNullable<Inspection['memory']> {
-  if (training === undefined) return { reason: 'no layer is chosen' };
-  try {
-    if (training instanceof LoraifyError) throw training;
-    return memoryOf(training, lengths, parameters);
-  } catch (error) {
-    if (!(error instanceof LoraifyError) || error.code === 'BAD_OPTION') throw error;
-    return { reason: `${error.code}: ${error.message}` };
-  }
 }
 
 function gradientOf(training: Prepared | LoraifyError | undefined, { chosen }: Selection): InspectedGradient {

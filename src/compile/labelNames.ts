@@ -115,7 +115,9 @@ function inOrder(value: unknown): unknown[] {
   return Object.keys(value).map((_, i) => field(value, String(i)));
 }
 
-/** The names of a config.json, unless they are the ones that transformers makes up. Nothing for a file without names. */
+/**
+ * The names of a config.json, unless they are the ones that transformers makes up. Nothing for a file without names.
+ */
 function configLabels(model: string): ClassLabels | undefined {
   const folder = dirname(resolve(model));
   for (const file of [join(folder, 'config.json'), join(dirname(folder), 'config.json')]) {

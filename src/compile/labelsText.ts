@@ -2,15 +2,14 @@
 
 import { losses } from '../graph/choices/losses.ts';
 import { shapeText } from '../graph/shapeText.ts';
-import type { Prepared } from '../passes/index.ts';
+import { labelShape, type Prepared } from '../passes/index.ts';
 
 /** undefined if the loss takes no labels. */
 export function labelsText(choice: Prepared['choice'], ignoreIndex: number): string | undefined {
-  const { kind, shape, dtype, classAxis } = choice;
-  const { labels: type, over } = losses[kind];
+  const { kind, dtype } = choice;
+  const { labels: type } = losses[kind];
   if (type === undefined) return undefined;
-  const axis = classAxis < 0 ? classAxis + (shape?.length ?? 0) : classAxis;
-  const dims = over === 'classes' ? shape?.filter((_, i) => i !== axis) : shape;
+  const dims = labelShape({ choice });
   const form = dims === undefined ? 'of any shape' : shapeText(dims);
   return `${type === 'output' ? (dtype ?? 'float32') : type} ${form}: ${contentOf(choice, ignoreIndex)}`;
 }

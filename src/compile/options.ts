@@ -77,7 +77,10 @@ const schema = z.strictObject({
     .refine((x) => x >= 0 && x <= 1, 'must be between 0 and 1')
     .default(lossOptions.labelSmoothing.default),
   /** One weight per class. On the command line a JSON file. */
-  classWeights: z.array(finite.refine((x) => x >= 0, 'must not be negative')).optional(),
+  classWeights: z
+    .array(finite.refine((x) => x >= 0, 'must not be negative'))
+    .min(1)
+    .optional(),
   /** The number of classes, their names, or a file with them; absent: the names in the model's config.json. */
   labels: z.union([z.int().positive(), z.string().min(1), names.min(1)]).optional(),
   /**

@@ -28,9 +28,9 @@ export function bypassBranch(source: ModelSource, change: Changes, { sum, keep, 
   }
 }
 
-function placeOf(source: ModelSource, item: Tensor | Node): Place {
+export function placeOf(source: ModelSource, item: Tensor | Node): Place {
   const place = source.placeOf(item);
-  if (place === undefined) throw new Error('a branch refers to a tensor or node that is not part of this source');
+  if (place === undefined) throw new Error('an edit refers to a tensor or node that is not part of this source');
   return place;
 }
 

@@ -18,7 +18,6 @@ import {
   type ModelSource,
   maxFileBytes,
   type Piece,
-  type Place,
   pieceBytes,
   rawField,
   replacement,
@@ -29,7 +28,7 @@ import {
   walkFields,
 } from '../proto/index.ts';
 import { irVersionField } from './irVersion.ts';
-import { type Bypass, bypassBranch } from './mergeBypass.ts';
+import { type Bypass, bypassBranch, placeOf } from './mergeBypass.ts';
 import { type DataFilePlan, grouped, planDataFile } from './mergeData.ts';
 import { canMerge, columnsOf, type Delta, mergedBlocks } from './mergeMath.ts';
 import { moveExternal, type RawBytes, replaceElements } from './mergeTensor.ts';
@@ -72,7 +71,8 @@ export interface Merged {
 /**
  * Writes the merged model to `path`, and its external data to `path`.data: all data that were external, and tensors
  * that would make the file larger than 2 GiB. The edits' tensors and nodes are those of the model that was parsed from
- * `source`. The bypassed branches are left out. Not atomic: see createFile. Errors: NOT_MERGEABLE, MERGE_MISMATCH, WRITE_FAILED.
+ * `source`. The bypassed branches are left out. Not atomic: see createFile. Errors: NOT_MERGEABLE, MERGE_MISMATCH,
+ * WRITE_FAILED.
  */
 export function mergeWeights(
   source: ModelSource,
@@ -137,12 +137,6 @@ function check(source: ModelSource, change: WeightChange): void {
       layer,
       `its weight has ${elements} elements, the adapter is for ${delta.in} x ${delta.out} (A ${A.length}, B ${B.length})`,
     );
-}
-
-function placeOf(source: ModelSource, item: Tensor | Node): Place {
-  const place = source.placeOf(item);
-  if (place === undefined) throw new Error('an edit refers to a tensor or node that is not part of this source');
-  return place;
 }
 
 function merged(tensor: Tensor, edits: readonly WeightChange[]): RawBytes {

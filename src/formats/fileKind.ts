@@ -3,6 +3,7 @@
  * signatures that a model or a safetensors file cannot begin with.
  */
 import type { ByteSource } from '../graph/tensor.ts';
+import { signatures } from './signatures.ts';
 
 export interface FileKind {
   /** `a git-lfs pointer`. */
@@ -25,10 +26,6 @@ interface Content {
 const headBytes = 4096;
 const tailBytes = 64 << 10;
 
-const starts =
-  (...codes: readonly number[]) =>
-  ({ bytes }: Content): boolean =>
-    codes.every((c, i) => bytes[i] === c);
 const at =
   (offset: number, text: string) =>
   ({ head }: Content): boolean =>
@@ -41,7 +38,7 @@ const zip =
   (pattern: RegExp) =>
   (file: Content): boolean =>
     isZip(file) && (pattern.test(file.tail) || pattern.test(file.head));
-const isZip = starts(0x50, 0x4b, 0x03, 0x04);
+const isZip = at(0, signatures.zip);
 
 const fromTorch = 'export the model in Python with torch.onnx.export(model, args, "model.onnx", dynamo=True)';
 const fromTensorFlow = 'convert it with tf2onnx (python -m tf2onnx.convert), and give the .onnx file';
@@ -49,7 +46,7 @@ const unpack = 'unpack it and give the file inside';
 const fromHub = 'give the .onnx file; optimum-cli export onnx makes one from a model of the Hugging Face Hub';
 
 /** In the order in which they are tried. */
-const signatures: readonly Signature[] = [
+const kinds: readonly Signature[] = [
   {
     name: 'a git-lfs pointer, not the file itself',
     cure: 'run git lfs pull in its repository, or download the file itself',
@@ -83,7 +80,7 @@ const signatures: readonly Signature[] = [
     matches: at(0, 'GGUF'),
   },
   { name: 'a safetensors file', cure: `it has weights without a graph; ${fromHub}`, matches: isSafetensors },
-  { name: 'an HDF5 file, as Keras writes it', cure: fromTensorFlow, matches: at(1, 'HDF\r\n') },
+  { name: 'an HDF5 file, as Keras writes it', cure: fromTensorFlow, matches: at(0, `${signatures.hdf5}\r\n`) },
   {
     name: 'a Keras model',
     cure: 'export it in Python with model.export("model.onnx", format="onnx")',
@@ -94,11 +91,11 @@ const signatures: readonly Signature[] = [
   { name: 'a file of torch.save', cure: fromTorch, matches: zip(/\/data\.pkl|\/byteorder/) },
   { name: 'an npz file', cure: 'give the .onnx file; data go to --data', matches: zip(/\.npyPK|\.npy/) },
   { name: 'a ZIP archive', cure: unpack, matches: isZip },
-  { name: 'a gzip archive', cure: unpack, matches: starts(0x1f, 0x8b) },
-  { name: 'an xz archive', cure: unpack, matches: starts(0xfd, 0x37, 0x7a, 0x58, 0x5a) },
-  { name: 'a zstd archive', cure: unpack, matches: starts(0x28, 0xb5, 0x2f, 0xfd) },
-  { name: 'a bzip2 archive', cure: unpack, matches: begins(/^BZh[1-9]1AY/) },
-  { name: 'a 7z archive', cure: unpack, matches: starts(0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c) },
+  { name: 'a gzip archive', cure: unpack, matches: at(0, signatures.gzip) },
+  { name: 'an xz archive', cure: unpack, matches: at(0, signatures.xz) },
+  { name: 'a zstd archive', cure: unpack, matches: at(0, signatures.zstd) },
+  { name: 'a bzip2 archive', cure: unpack, matches: begins(new RegExp(`^${signatures.bzip2}[1-9]1AY`)) },
+  { name: 'a 7z archive', cure: unpack, matches: at(0, '7z\xbc\xaf\x27\x1c') },
   { name: 'a tar archive', cure: unpack, matches: at(257, 'ustar') },
   {
     name: 'a file of torch.save',
@@ -110,7 +107,7 @@ const signatures: readonly Signature[] = [
     cure: 'export its model: skl2onnx for scikit-learn, torch.onnx.export for PyTorch',
     matches: ({ bytes }) => isPickle(bytes),
   },
-  { name: 'a Parquet file', cure: 'give the .onnx file; data go to --data', matches: at(0, 'PAR1') },
+  { name: 'a Parquet file', cure: 'give the .onnx file; data go to --data', matches: at(0, signatures.parquet) },
   { name: 'a PNG, JPEG or PDF file', cure: fromHub, matches: begins(/^(.PNG\r\n|\u00ff\u00d8\u00ff|%PDF-)/) },
   { name: 'a program', cure: fromHub, matches: begins(/^(.ELF|#!)/) },
 ];
@@ -131,15 +128,16 @@ function isSafetensors({ bytes, head }: Content): boolean {
 const tensorFlow = /saved_model_main_op|saver_filename|serving_default|VarHandleOp|StatefulPartitionedCall|Placeholder/;
 
 /**
- * The kind of a file that does not hold a protobuf. `broken`: it could not be read as the format that was expected, so weaker signs
- * count too.
+ * The kind of a file that does not hold a protobuf. `broken`: it could not be read as the format that was expected, so
+ * weaker signs count too.
  */
 export function fileKind(source: ByteSource, broken = false): FileKind | undefined {
   const bytes = source.read(0, Math.min(headBytes, source.size)).slice();
   const from = Math.max(0, source.size - tailBytes);
-  const tail = isZip({ bytes, head: '', tail: '' }) ? binary(source.read(from, source.size - from)) : '';
-  const file: Content = { bytes, head: binary(bytes), tail };
-  const found = signatures.find((s) => s.matches(file));
+  const head = binary(bytes);
+  const tail = isZip({ bytes, head, tail: '' }) ? binary(source.read(from, source.size - from)) : '';
+  const file: Content = { bytes, head, tail };
+  const found = kinds.find((s) => s.matches(file));
   if (found !== undefined) return { name: found.name, cure: found.cure };
   if (!broken) return undefined;
   if (tensorFlow.test(binary(source.read(0, Math.min(tailBytes, source.size)))))

@@ -130,8 +130,8 @@ const schema = z.object({
       labelSmoothing: z.number(),
       classWeights: z.array(z.number()).optional(),
       /**
-       * Elements of the output above it are the prediction 1, for binary labels; absent: 0 where the loss is attached to
-       * the output itself, else 0.5.
+       * Elements of the output above it are the prediction 1, for binary labels; absent: 0 where the loss is attached
+       * to the output itself, else 0.5.
        */
       threshold: z.number().optional(),
       /** The numbers that an output of predicted classes has for them; empty if not known; absent: 0, 1, 2, …. */

@@ -1,5 +1,6 @@
 /** The fields of loraify.json that describe inputs, labels, and dims that are fixed in the training graphs. */
 import { z } from 'zod';
+import type { LengthLimit, TableRange } from '../graph/tables.ts';
 
 const count = z.int().nonnegative();
 /** A size, a symbol, or null for an unknown dim. */
@@ -13,8 +14,21 @@ const missing = z.object({
   value: z.enum(['ones', 'positions', 'zeros', 'copy']),
   like: z.string(),
 });
-/** The table that every element of an input is an index of: from `least` to below `entries`. */
-const table = z.object({ table: z.string(), entries: count, least: z.int() });
+/** A table that elements of an input are indices of. */
+const tableRange: z.ZodType<TableRange> = z.object({
+  table: z.string(),
+  entries: count,
+  least: z.int(),
+  part: z.object({ axis: count, from: z.int(), to: z.int().optional() }).optional(),
+});
+/** The length of a row for which a table has entries. */
+const lengthLimit: z.ZodType<LengthLimit> = z.object({
+  table: z.string(),
+  axis: count,
+  most: count,
+  except: z.number().optional(),
+  unless: z.string().optional(),
+});
 /** The axis that counts the rows of a batch; null: none, so that the value is the same for all of them. */
 const batchAxis = z.union([count, z.null()]);
 export const inputInfo = valueInfo.extend({
@@ -25,7 +39,8 @@ export const inputInfo = valueInfo.extend({
   missing: missing.optional(),
   /** The maximum number of tokens in a row, which is the size of the model's caches. */
   longest: count.optional(),
-  range: table.optional(),
+  tables: z.array(tableRange).optional(),
+  lengths: z.array(lengthLimit).optional(),
 });
 
 /** Outputs whose batch axis is not the first. */

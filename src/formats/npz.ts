@@ -19,8 +19,8 @@ const freeBytes = 2 ** 30;
 /**
  * Reads the arrays of an .npz file, under their names without `.npy`, in the order of the file.
  * @param wanted selects the names to read; the others cost nothing.
- * @param texts receives the arrays of strings, which are errors without it. Errors: FILE_NOT_FOUND; BAD_DATA for a file that is
- * not a zip file or above 2 GiB, a zip bomb, or an array that parseNpy refuses.
+ * @param texts receives the arrays of strings, which are errors without it. Errors: FILE_NOT_FOUND; BAD_DATA for a file
+ * that is not a zip file or above 2 GiB, a zip bomb, or an array that parseNpy refuses.
  */
 export function readNpz(
   file: string,

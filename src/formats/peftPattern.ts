@@ -84,3 +84,10 @@ export function only<T>(
   const near = items.filter((c) => nameOf(c).endsWith(separator + name) || name.endsWith(separator + nameOf(c)));
   return near.length === 1 ? near[0] : undefined;
 }
+
+/** The suffixes of a path, one after each dot. */
+export function suffixes(path: string): string[] {
+  const found: string[] = [];
+  for (let dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) found.push(path.slice(dot + 1));
+  return found;
+}

@@ -121,3 +121,10 @@ export const sizeOf = (shape: readonly number[]): number => shape.reduce((n, d) 
  */
 export const weightText = (l: Pick<Factors, 'form' | 'in' | 'out' | 'kernel'>): string =>
   `${l.form === 'embedding' ? 'an embedding ' : ''}[${l.in}, ${l.out}]${l.kernel === undefined ? '' : ` with kernel ${l.kernel.join('x')}`}`;
+
+/** A sentence about the layers that no gradient of a loss reaches, if there are any. */
+export function unreachedWarning(output: string, paths: readonly string[], layers: number): string | undefined {
+  if (paths.length === 0) return undefined;
+  const shown = paths.length > 6 ? [...paths.slice(0, 5), `… ${paths.length - 5} more`] : paths;
+  return `the loss on output "${output}" has no gradient for ${paths.length} of ${layers} adapted layers, which stay as they are: ${shown.join(', ')}`;
+}

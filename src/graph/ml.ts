@@ -1,7 +1,7 @@
 /**
  * The table of the operators of ai.onnx.ml, which scikit-learn models are exported to: a part of the operator table
- * (operators.ts), keyed by domain and name. They work on rows of features, [N, C]; the values of maps and of labels pass
- * no gradient.
+ * (operators.ts), keyed by domain and name. They work on rows of features, [N, C]; the values of maps and of labels
+ * pass no gradient.
  *
  * Facts: https://github.com/onnx/onnx/blob/main/docs/Operators-ml.md.
  */

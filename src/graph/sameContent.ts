@@ -6,19 +6,23 @@ export function sameBytes(a: Iterable<Uint8Array>, b: Iterable<Uint8Array>): boo
   const [left, right] = [a[Symbol.iterator](), b[Symbol.iterator]()];
   let [x, y] = [new Uint8Array(), new Uint8Array()];
   for (;;) {
-    for (let next = x.length > 0 ? undefined : left.next(); next?.done === false && x.length === 0; next = left.next())
-      x = next.value.slice();
-    for (
-      let next = y.length > 0 ? undefined : right.next();
-      next?.done === false && y.length === 0;
-      next = right.next()
-    )
-      y = next.value.slice();
+    [x, y] = [filled(x, left), filled(y, right)];
     const n = Math.min(x.length, y.length);
     if (n === 0) return x.length === y.length;
     if (Buffer.compare(x.subarray(0, n), y.subarray(0, n)) !== 0) return false;
     [x, y] = [x.subarray(n), y.subarray(n)];
   }
+}
+
+/** The bytes that are left of a piece, else the next piece that is not empty; empty at the end. */
+function filled(left: Uint8Array<ArrayBuffer>, pieces: Iterator<Uint8Array>): Uint8Array<ArrayBuffer> {
+  let piece = left;
+  while (piece.length === 0) {
+    const next = pieces.next();
+    if (next.done === true) break;
+    piece = next.value.slice();
+  }
+  return piece;
 }
 
 /** Whether two tensors have the same type, dims and bytes. */

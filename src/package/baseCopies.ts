@@ -1,7 +1,7 @@
 /**
  * Copies of base weights in a PEFT directory. PEFT saves the embedding and the head beside an adapter if they are among
- * its targets, or if the vocabulary was resized. A copy of the model's weight changes nothing; another weight means that
- * the adapter belongs to another base.
+ * its targets, or if the vocabulary was resized. A copy of the model's weight changes nothing; another weight means
+ * that the adapter belongs to another base.
  */
 import type { BaseCopy } from '../adapter/index.ts';
 import { adapterMismatch, didYouMean } from '../errors.ts';

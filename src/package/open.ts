@@ -39,11 +39,11 @@ export async function openPackage(dir: string): Promise<OpenedPackage> {
   return { dir, manifest: readManifest(dir) };
 }
 
-/** An ONNX file, or the source inside a package, with the copies of weights that its manifest lists. */
-export function openModel(file: string): Parsed & { readonly copies?: NonNullable<Manifest['copies']> } {
+/** An ONNX file, or the source inside a package, with its manifest. */
+export function openModel(file: string): Parsed & { readonly manifest?: Manifest } {
   if (!existsSync(join(file, manifestName))) return parseFile(file);
   const manifest = readManifest(file);
-  return { ...openSource(file, manifest), copies: manifest.copies ?? [] };
+  return { ...openSource(file, manifest), manifest };
 }
 
 /**

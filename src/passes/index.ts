@@ -45,6 +45,7 @@ export { foldedFrom } from './select/foldedUses.ts';
 export { peftNames } from './select/loraNames.ts';
 export { findParameters, type Parameter, parametersOf } from './select/parameters.ts';
 export { namedPaths, patternValue, selector, unmatched } from './select/selection.ts';
+export { inferShapes } from './shapes/index.ts';
 export { buildTraining } from './training/build.ts';
 export { type FixedLengths, fixLengths, lengthCalled } from './training/fixedLengths/index.ts';
 export {
@@ -54,10 +55,12 @@ export {
   reasonOf,
   reportGradients,
 } from './training/gradientReport.ts';
+export { labelShape } from './training/labelAxis.ts';
+export { lengthLimits } from './training/lengthLimits.ts';
 export { type OperatorState, operatorStates } from './training/operatorStates.ts';
 export type { OptimizerOptions } from './training/optimizer.ts';
 export { type AdaptContext, adaptation, modelGraph, type ServeContext, serving, stages } from './training/pipeline.ts';
 export { prepare } from './training/prepare.ts';
-export type { Prepared, TrainingGraph } from './training/prepared.ts';
+export type { BatchAxes, Prepared, TrainingGraph } from './training/prepared.ts';
 export { type StateLayout, stateLayout } from './training/stateLayout.ts';
-export { type TableRange, tableRanges } from './training/tableRanges.ts';
+export { tableRanges } from './training/tableRanges.ts';

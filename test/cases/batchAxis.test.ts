@@ -23,15 +23,6 @@ const evaluated = async (cwd: string, data: string, size: number): Promise<z.inf
   metrics.parse(JSON.parse(await ran(cwd, ['eval', 'p', '--data', data, '--batch-size', `${size}`, '--json'])));
 
 describe('rows of time-major models', () => {
-  it.each([2, 6])('are laid along the axis called batch, %i in a batch', async (size) => {
-    const cwd = caseFolder('time-major-batch');
-    await ran(cwd, ['model.onnx', '-r', '2', '-o', 'p']);
-    expect(readManifest(join(cwd, 'p')).inputs).toMatchObject([{ name: 'x', batchAxis: 1 }]);
-    const { loss, accuracy } = await evaluated(cwd, 'rows.jsonl', size);
-    expect(loss).toBeCloseTo(1.1754, 4);
-    expect(accuracy).toBe(0.5);
-  });
-
   // As many rows as steps: exchanged axes would fit.
   it.each(Object.keys(expected))('%s has the loss of PyTorch', async (name) => {
     const cwd = caseFolder('time-major-torch');

@@ -10,6 +10,7 @@ import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
 import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const scratch = temporaryFolder();
+const decoder = join(import.meta.dirname, '../../fixtures/exports/gpt2.ts/model.onnx');
 const digits = join(import.meta.dirname, '../../fixtures/demo/digits.onnx');
 
 async function estimate(file: string, options: Parameters<typeof inspect>[1]): Promise<InspectedMemory> {
@@ -132,6 +133,26 @@ describe('inspect with memory', () => {
     const single = await estimate(digits, { for: 'cuda', memory: { batch: 8, steps: 1 } });
     expect(found.batch).toBeGreaterThan(15 * single.batch);
     expect(found.state).toBeGreaterThan(single.state);
+  });
+
+  it.each([
+    ['open lengths', {}, { batch: 4, seq: 16 }],
+    ['open lengths, several steps', {}, { batch: 4, seq: 16, steps: 3 }],
+    ['fixed lengths', { batch: 4, seq: 16 }, { batch: 4 }],
+    ['fixed lengths, several steps', { batch: 4, seq: 16 }, { steps: 3 }],
+  ])('of a package is that of its graphs: %s', async (name, fixed, memory) => {
+    const options = { rank: 2, ...fixed };
+    const { dir } = await compile(decoder, { ...options, out: join(scratch, name) });
+    // Other options of inspect are for another compile.
+    expect(await estimate(dir, { memory })).toEqual(await estimate(decoder, { ...options, memory }));
+  });
+
+  it('of a package refuses lengths that it has not, and is not known without the graph', async () => {
+    const { dir } = await compile(decoder, { batch: 4, seq: 16, emit: ['grad'], out: join(scratch, 'grad') });
+    const failure = await inspect(dir, { memory: { batch: 8 } }).catch((error: LoraifyError) => error);
+    expect(failure).toMatchObject({ code: 'BAD_OPTION', message: expect.stringContaining('fixes that dim to 4') });
+    const { memory } = await inspect(dir, { memory: { steps: 1 } });
+    expect(memory).toEqual({ reason: 'BAD_PACKAGE: the package has no train graph; compile with --emit all' });
   });
 
   it.each([

@@ -6,3 +6,9 @@ export function coded(code: string, ...fragments: readonly string[]): (error: un
     error.code === code &&
     fragments.every((fragment) => error.message.includes(fragment));
 }
+
+/** For expect(...).toThrow: the same with this hint. */
+export const hinted =
+  (code: string, hint: string, ...fragments: readonly string[]): ((error: unknown) => boolean) =>
+  (error) =>
+    coded(code, ...fragments)(error) && error instanceof Error && 'hint' in error && error.hint === hint;

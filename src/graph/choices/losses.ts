@@ -180,3 +180,9 @@ export const lossParamsOf = (kind: LossKind, given: LossParams = {}): Record<str
 /** The losses that take an option or a parameter. */
 export const takersOf = (name: string): LossKind[] =>
   lossKinds.filter((k) => losses[k].takes.some((o) => o === name) || Object.hasOwn(losses[k].params ?? {}, name));
+
+/**
+ * The float label of an ignored element, in graphs with fixed shapes: the largest float32, so that one comparison finds
+ * it on every provider. It pads rows and batches, as the ignore index does for class labels.
+ */
+export const noLabel = 3.4028234663852886e38;

@@ -1,6 +1,6 @@
 /**
- * GroupQueryAttention in the form that ONNX Runtime's CPU provider loads and runs without a cache. Release 1.30 infers a
- * width of 0 for a packed query whose width it does not know, and then refuses the graph; it has no CPU kernel that
+ * GroupQueryAttention in the form that ONNX Runtime's CPU provider loads and runs without a cache. Release 1.30 infers
+ * a width of 0 for a packed query whose width it does not know, and then refuses the graph; it has no CPU kernel that
  * normalizes queries and keys, and none for a cache that is a window but is not there. In a training graph the operator
  * therefore has separate queries, keys and values, and normalizations are nodes of their own.
  */

@@ -8,6 +8,7 @@ import { tensorType, Value } from '../../graph/model.ts';
 import { asType, isHalf } from '../common/computeType.ts';
 import type { Target } from '../common/target.ts';
 import type { ChosenLoss } from './chooseLoss.ts';
+import { axesMerged } from './flattened.ts';
 import { focal, sigmoidFocal } from './focal.ts';
 import type { Attached, LossFormula, LossOptions } from './formula.ts';
 import { crossEntropy, overClasses } from './overClasses.ts';
@@ -39,7 +40,8 @@ const formulas = {
 } satisfies Record<LossKind, LossFormula>;
 
 /**
- * Builds the loss on `choice.tensor`, or on what `choice.build` makes. The label input is named `labelName`. Throws BAD_LOSS if shapes do not allow it.
+ * Builds the loss on `choice.tensor`, or on what `choice.build` makes. The label input is named `labelName`. Throws
+ * BAD_LOSS if shapes do not allow it.
  */
 export function attachLoss(
   g: Builder,
@@ -48,10 +50,11 @@ export function attachLoss(
   labelName: string,
   target: Target = 'portable',
 ): Attached {
-  const { kind } = choice;
+  const { kind, tensor, value = tensor } = choice;
   const params = lossParamsOf(kind, options.params);
+  const site = { options, params, labelName, target, merged: axesMerged(value) };
   return g.within({ origin: 'loss', rule: `loss/${kind}` }, () =>
-    formulas[kind](g, { choice: { ...choice, tensor: computedOn(g, choice) }, options, params, labelName, target }),
+    formulas[kind](g, { ...site, choice: { ...choice, tensor: computedOn(g, choice) } }),
   );
 }
 

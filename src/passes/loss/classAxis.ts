@@ -15,7 +15,9 @@ export interface Kept {
   readonly axis: number | undefined;
 }
 
-/** The axis of the node's output that is `axis` of its first input, with all of its elements; undefined: there is none. */
+/**
+ * The axis of the node's output that is `axis` of its first input, with all of its elements; undefined: there is none.
+ */
 export function axisAfter(node: Node, output: Value, axis: number): number | undefined {
   const kept = keptAfter(node, output, axis);
   return kept?.picked === undefined ? kept?.axis : undefined;

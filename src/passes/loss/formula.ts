@@ -1,7 +1,7 @@
 /** The input and the result of a loss formula. */
 import type { Builder } from '../../graph/builder.ts';
 import type { LossParams } from '../../graph/choices/losses.ts';
-import type { Value } from '../../graph/model.ts';
+import type { Dim, Value } from '../../graph/model.ts';
 import type { Target } from '../common/target.ts';
 import type { ChosenLoss } from './chooseLoss.ts';
 
@@ -36,6 +36,8 @@ export interface LossSite {
   /** Values of the loss's parameters. */
   readonly params: Readonly<Record<string, number>>;
   readonly labelName: string;
+  /** The axes that the tensor's first axis merges: labels have them separate. */
+  readonly merged: readonly Dim[] | undefined;
   readonly target: Target;
 }
 

@@ -85,8 +85,8 @@ const keeping = new Set(['Cast', 'Identity', 'Squeeze', 'Unsqueeze', 'Reshape', 
 const isTable = ({ inputs: [x] }: Node): boolean => x !== undefined && constantTensor(x) !== undefined;
 
 /**
- * The output that has these scores: the value itself, a copy of it, or a float output of the same shape that is computed
- * from it, such as normalized scores.
+ * The output that has these scores: the value itself, a copy of it, or a float output of the same shape that is
+ * computed from it, such as normalized scores.
  */
 export function scoresOutput(graph: Graph, value: Value): Value | undefined {
   const outputs = graph.outputs.filter((o) => isScored(o) && o.dtype !== undefined);

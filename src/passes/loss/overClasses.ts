@@ -5,6 +5,7 @@ import { losses } from '../../graph/choices/losses.ts';
 import { tensorType, Value } from '../../graph/model.ts';
 import { gradTools } from '../common/shapeTools.ts';
 import { takesFused } from '../common/target.ts';
+import { separated } from './flattened.ts';
 import type { LossFormula, LossSite } from './formula.ts';
 
 /**
@@ -119,8 +120,8 @@ function distribution(g: Builder, { choice, target }: LossSite, z: Value, index:
 }
 
 /**
- * The distribution whose logarithms z are, as torch.nn.functional.nll_loss takes them: the loss does not normalize them,
- * so its derivative has no term in p.
+ * The distribution whose logarithms z are, as torch.nn.functional.nll_loss takes them: the loss does not normalize
+ * them, so its derivative has no term in p.
  */
 function given(g: Builder, z: Value, index: Value): Distribution {
   const exp = g.Mul(g.Exp(z), g.float(0));
@@ -132,7 +133,7 @@ function given(g: Builder, z: Value, index: Value): Distribution {
 
 function rowsOf(
   g: Builder,
-  { choice, options, labelName }: LossSite,
+  { choice, options, labelName, merged }: LossSite,
 ): ClassRows & { readonly labels: Value; readonly back: (v: Value) => Value } {
   const { tensor, kind, form } = choice;
   const shift = losses[kind].shift === true;
@@ -147,7 +148,7 @@ function rowsOf(
   if (shift && (rank !== 3 || axis !== 2))
     throw badLoss(`${kind} needs logits [N, S, C], but "${tensor.name}" has rank ${rank}`);
   const labelShape = (tensor.shape ?? []).filter((_, i) => i !== axis);
-  const labels = new Value(labelName, tensorType('int64', labelShape));
+  const labels = new Value(labelName, tensorType('int64', axis === 0 ? labelShape : separated(labelShape, merged)));
 
   const last = axis === rank - 1;
   const perm = [...Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis), axis];
@@ -193,6 +194,7 @@ function classWeights(
   name: string,
 ): Value | undefined {
   if (weights === undefined) return undefined;
+  if (weights.every((w) => w === 0)) throw badLoss(`all class weights of "${name}" are 0, so that no label counts`);
   if (classes !== undefined && classes !== weights.length)
     throw badLoss(`${weights.length} class weights for the ${classes} classes of "${name}"`);
   return g.constant('float32', [weights.length], weights);

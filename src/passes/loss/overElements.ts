@@ -1,8 +1,11 @@
 /** Losses that compare element by element: means over all elements that count; the labels have the output's shape. */
 import { badLoss } from '../../errors.ts';
 import type { Builder } from '../../graph/builder.ts';
-import { noLabel } from '../../graph/ignoredLabel.ts';
+import { noLabel } from '../../graph/choices/losses.ts';
 import { tensorType, Value } from '../../graph/model.ts';
+import { shapeText } from '../../graph/shapeText.ts';
+import { isStatic } from '../shapes/dims.ts';
+import { separated } from './flattened.ts';
 import type { LossFormula, LossSite } from './formula.ts';
 
 /** The elements of a float32 output and their labels. */
@@ -35,8 +38,8 @@ export const huber: ElementFormula = (g, { d, one }) => {
 };
 
 /**
- * max(z, 0) - z·y + log(1 + exp(-|z|)), which no logit overflows. With a weight w of the label 1, as torch's pos_weight:
- * (1-y)·z + (1 + (w-1)·y)·(log(1 + exp(-|z|)) + max(-z, 0)).
+ * max(z, 0) - z·y + log(1 + exp(-|z|)), which no logit overflows. With a weight w of the label 1, as torch's
+ * pos_weight: (1-y)·z + (1 + (w-1)·y)·(log(1 + exp(-|z|)) + max(-z, 0)).
  */
 export const binaryCrossEntropy: ElementFormula = (g, e) => {
   const { z, labels, counted, one, positive } = e;
@@ -68,8 +71,9 @@ const leastSpread = 1e-12;
 
 export const overElements =
   (formula: ElementFormula): LossFormula =>
-  (g, { choice: { tensor, form }, options, params, labelName }) => {
-    const given = new Value(labelName, tensorType('float32', tensor.shape));
+  (g, { choice: { tensor, form }, options, params, labelName, merged }) => {
+    const input = new Value(labelName, tensorType('float32', tensor.shape && separated(tensor.shape, merged)));
+    const given = merged === undefined ? input : reshaped(g, input, tensor);
     const z = tensor.dtype === 'float32' ? tensor : g.Cast(tensor, { to: 1 });
     const counts = options.partly === true ? g.Less(given, g.float(noLabel)) : undefined;
     const counted = (v: Value): Value => (counts === undefined ? v : g.Where(counts, v, g.float(0)));
@@ -82,8 +86,15 @@ export const overElements =
     const weight = countOf(g, z, counts);
     const total = g.Max([weight, one]);
     const loss = g.Div(g.ReduceSum(each, undefined, { keepdims: 0 }), total);
-    return { loss, weight, labels: given, seed: [tensor, g.Div(dz, total)] };
+    return { loss, weight, labels: input, seed: [tensor, g.Div(dz, total)] };
   };
+
+/** Labels in the shape of the output. */
+function reshaped(g: Builder, labels: Value, { name, shape = [] }: Value): Value {
+  const rest = shape.slice(1);
+  if (!isStatic(rest)) throw badLoss(`"${name}" ${shapeText(shape)} merges axes, and others are open`);
+  return g.Reshape(labels, g.ints([-1, ...rest]));
+}
 
 /** y·(1-e) + e/2: the share e of each label is spread over 0 and 1 (tf.keras.losses.BinaryCrossentropy). */
 const smoothed = (g: Builder, labels: Value, e: number): Value =>

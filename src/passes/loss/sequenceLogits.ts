@@ -8,6 +8,7 @@ import { isFloat } from '../../graph/tensor.ts';
 import { tokensOf } from '../normalize/bind/ground.ts';
 import { wordsOf } from '../normalize/bind/names.ts';
 import { type Causality, causalityOf } from './causality/causality.ts';
+import { axesMerged, separated } from './flattened.ts';
 
 /**
  * The labels of a language model: `tokens`, its own, which the loss shifts; `next`, the tokens that follow, shifted in
@@ -33,9 +34,10 @@ const manyClasses = 1000;
  * have been inferred.
  */
 export function sequenceLoss(graph: Graph, logits: Value, cached: boolean): SequenceLoss | undefined {
-  const [, length, classes] = logits.shape ?? [];
+  const shape = separated(logits.shape ?? [], axesMerged(logits));
+  const [, length, classes] = shape;
   const tokens = tokenInput(graph, length);
-  if (logits.shape?.length !== 3 || tokens === undefined) return undefined;
+  if (shape.length !== 3 || tokens === undefined) return undefined;
   const table = tableOf(tokens, classes);
   if (table === undefined && tokens.dtype !== undefined && !isFloat(tokens.dtype) && !cached) return undefined;
   const causality = causalityOf(graph, tokens, logits);

@@ -138,10 +138,10 @@ export function packedBytes({ graph }: Model): number {
   return total;
 }
 
-/** The symbols in the shapes of a graph's inputs, which must be given as numbers. */
-export function lengthsNeeded(graph: Graph): Set<string> {
+/** The symbols in the shapes of inputs, which must be given as numbers. */
+export function lengthsNeeded(inputs: readonly Value[]): Set<string> {
   const needed = new Set<string>();
-  for (const v of graph.inputs) for (const d of v.shape ?? []) for (const s of symbolsOf(d)) needed.add(s);
+  for (const v of inputs) for (const d of v.shape ?? []) for (const s of symbolsOf(d)) needed.add(s);
   return needed;
 }
 

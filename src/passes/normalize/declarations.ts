@@ -77,7 +77,9 @@ function takeDeclared(graph: Graph): ReadonlyMap<Value, ValueType> {
   return declared;
 }
 
-/** Whether a declared shape differs from an inferred one where that is a number, or follows from the inputs' lengths. */
+/**
+ * Whether a declared shape differs from an inferred one where that is a number, or follows from the inputs' lengths.
+ */
 function contradicts(known: TensorType, inferred: TensorType, symbols: ReadonlySet<string>): boolean {
   const [a, b] = [known.shape, inferred.shape];
   if (a === undefined || b === undefined) return false;

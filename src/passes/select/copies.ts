@@ -147,7 +147,9 @@ function sameOrigin(first: Product, p: Product, pathOf: PathOf): boolean {
   return left.length === right.length && calls && !isUniform(first.weight.tensor);
 }
 
-/** Whether the weight of `p` repeats that of `first`: false if directly, true if transposed, undefined if it does not. */
+/**
+ * Whether the weight of `p` repeats that of `first`: false if directly, true if transposed, undefined if it does not.
+ */
 function repeats(first: Product, p: Product): boolean | undefined {
   const [a, b] = [first.weight, p.weight];
   if (first.in !== p.in || first.out !== p.out || first.kernel?.join() !== p.kernel?.join()) return undefined;

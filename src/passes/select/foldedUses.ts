@@ -1,7 +1,7 @@
 /**
  * Uses of a layer that an exporter computed at export time. torch's exporter records the parameters that a folded
- * constant came from (pkg.onnxscript.optimizer.folded_from): a weight that is part of a constant other than a layer's weight means that
- * the layer was applied to constants, and that no branch can be placed at that use.
+ * constant came from (pkg.onnxscript.optimizer.folded_from): a weight that is part of a constant other than a layer's
+ * weight means that the layer was applied to constants, and that no branch can be placed at that use.
  */
 import { type Graph, graphsOf, type Model, type Value } from '../../graph/model.ts';
 import { pythonList } from './pythonList.ts';

@@ -4,7 +4,7 @@
  */
 
 import { badOption } from '../../errors.ts';
-import { patternTable } from '../../formats/peftPattern.ts';
+import { patternTable, suffixes } from '../../formats/peftPattern.ts';
 import { fullMatcher, prefixMatcher } from '../../formats/pythonRegex.ts';
 
 export interface SelectionOptions {
@@ -105,13 +105,6 @@ function matcher(
     if (expressions.some((match) => match(path))) return 'rule';
     return allLinear ? inner(path) : undefined;
   };
-}
-
-/** The suffixes of a path, one after each dot. */
-function suffixes(path: string): string[] {
-  const found: string[] = [];
-  for (let dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) found.push(path.slice(dot + 1));
-  return found;
 }
 
 /** The first numbered segment, or the one after the first layers_pattern that matches. */

@@ -227,11 +227,12 @@ function argsOf(name: Extreme, d: Dim): readonly Dim[] {
 export const min = (a: Dim, b: Dim): Dim => extreme('min', a, b);
 export const max = (a: Dim, b: Dim): Dim => extreme('max', a, b);
 
-/** True if `a` is `min(n, b)` with a known n > 0: the part of a table of n rows that a sequence of b uses. */
-function cutFrom(a: Dim, b: Dim): boolean {
-  if (typeof a !== 'string') return false;
-  const f = functions.get(a);
-  return f?.name === 'min' && f.args.includes(b) && f.args.every((d) => d === b || (typeof d === 'number' && d > 0));
+/** n if `a` is `min(n, b)` with a known n > 0: the part of a table of n rows that a sequence of b uses. */
+export function cutFrom(a: Dim, b: Dim): number | undefined {
+  const f = typeof a === 'string' ? functions.get(a) : undefined;
+  if (f?.name !== 'min' || f.args.length !== 2 || !f.args.includes(b)) return undefined;
+  const n = f.args.find((d) => typeof d === 'number');
+  return typeof n === 'number' && n > 0 ? n : undefined;
 }
 
 /** The dim of two axes that broadcast. Shapes that the model would refuse at run time are not considered. */
@@ -241,8 +242,8 @@ export function broadcastDim(a: Dim, b: Dim): Dim {
   if (typeof a === 'number') return typeof b === 'number' ? null : a;
   if (typeof b === 'number') return b;
   // min(n, S) is S, or 1 beside 1, or does not broadcast with S at all.
-  if (cutFrom(a, b)) return b;
-  return cutFrom(b, a) ? a : null;
+  if (cutFrom(a, b) !== undefined) return b;
+  return cutFrom(b, a) === undefined ? null : a;
 }
 
 /** The shape that all shapes broadcast to, undefined if a rank is unknown. */

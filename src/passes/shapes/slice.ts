@@ -34,7 +34,9 @@ export function sliceLength(d: Dim, start: Dim, end: Dim, step: Dim): Dim {
   }
   if (step < 0) return reversed(d, start, end) ? ceilDiv(d, -step) : null;
   const [from, to] = [resolve(start, d), resolve(end, d)];
-  const length = sub(to, from);
+  // min(8, S+2) - 2 is min(6, S), which is not negative.
+  const isCut = typeof from === 'number' && typeof end === 'string' && isNonNegative(end);
+  const length = isCut ? min(sub(end, from), sub(d, from)) : sub(to, from);
   if (length === null) return null;
   return ceilDiv(isNonNegative(length) || length === sub(d, 1) ? length : max(length, 0), step);
 }

@@ -5,23 +5,13 @@
  * batch is the first axis.
  */
 
-import { badBatchAxis, badOption, didYouMean } from '../../errors.ts';
-import { losses } from '../../graph/choices/losses.ts';
+import { badOption, didYouMean } from '../../errors.ts';
 import type { Dim, Value } from '../../graph/model.ts';
-import { shapeText } from '../../graph/shapeText.ts';
 import { symbolsOf } from '../shapes/dims.ts';
 import { isSequence, rankOfName, strong } from './batchNames.ts';
 import { type Mixing, mixedAlong } from './fixedLengths/rowIndependence.ts';
+import { axisOf, type Found, labelAxis, labelShape, numberOf, type Shape, textOf } from './labelAxis.ts';
 import type { BatchAxes, BatchAxis, Unplaced } from './prepared.ts';
-
-type Shape = readonly Dim[] | undefined;
-
-/** The inputs' axes and the reason for them; no axis at all where the model has no batch axis. */
-interface Found {
-  readonly inputs: ReadonlyMap<Value, BatchAxis>;
-  readonly isRows: (d: Dim) => boolean;
-  readonly why: string | undefined;
-}
 
 /** Errors: BATCH_AXIS if the labels have no axis of rows while inputs have one. */
 export function findBatchAxes(p: Unplaced): BatchAxes {
@@ -48,40 +38,6 @@ export function findBatchAxes(p: Unplaced): BatchAxes {
     labels: isWithout ? null : labelAxis(labels, found, p),
     outputs: new Map(found.why === undefined ? [] : outputs),
   };
-}
-
-/** The labels' shape: that of the loss's tensor, without the classes. */
-export function labelShape({ choice: { kind, shape, classAxis } }: Unplaced): Shape {
-  const { over } = losses[kind];
-  if (over === 'model') return undefined;
-  if (over !== 'classes') return shape;
-  const at = shape === undefined ? 0 : classAxis < 0 ? shape.length + classAxis : classAxis;
-  return shape?.filter((_, i) => i !== at);
-}
-
-function axisOf(shape: Shape, isRows: (d: Dim) => boolean, isOrdinary: boolean): BatchAxis {
-  if (shape === undefined || isOrdinary) return 0;
-  const at = shape.findIndex(isRows);
-  if (at >= 0) return at;
-  // An unknown axis, or one whose size was traced, may count rows.
-  return shape[0] === null || typeof shape[0] === 'number' ? 0 : null;
-}
-
-function labelAxis(labels: Shape, found: Found, p: Unplaced): BatchAxis {
-  const { kind, tensor } = p.choice;
-  const asked = p.options.batchAxis.labels;
-  const axis = asked === undefined ? axisOf(labels, found.isRows, found.why === undefined) : numberOf(asked);
-  if (axis === null && losses[kind].over !== 'model')
-    throw badBatchAxis(
-      `the labels of "${tensor}" ${textOf(labels)} have no batch axis, but inputs have one (${found.why})`,
-      'choose an output with one entry per row (--loss-output), or train one row a run with --batch-axis NAME=none for each input',
-    );
-  if (axis !== null && axis > 0 && losses[kind].shift === true)
-    throw badBatchAxis(
-      `the labels of "${tensor}" ${textOf(labels)} have the batch as axis ${axis}, and ${kind} shifts them along that axis`,
-      'choose --loss cross-entropy and give the tokens that follow as labels, or export the model with the batch first',
-    );
-  return axis;
 }
 
 /** The first axis of every input and of the labels, if they agree and nothing speaks against it. */
@@ -210,7 +166,9 @@ function unnamed(inputs: readonly Value[], labels: Shape, p: Unplaced): Found | 
   return { inputs: axes, isRows: rowsTest(own), why: explained(axes) };
 }
 
-/** The axes found, replaced by those that the user gave. Errors: BAD_OPTION for an input or an axis that does not exist. */
+/**
+ * The axes found, replaced by those that the user gave. Errors: BAD_OPTION for an input or an axis that does not exist.
+ */
 function given(inputs: readonly Value[], labels: Shape, found: Found, { options }: Unplaced): Found {
   const { labels: _, ...asked } = options.batchAxis;
   const names = inputs.map((v) => v.name);
@@ -234,9 +192,6 @@ function given(inputs: readonly Value[], labels: Shape, found: Found, { options 
   const isRows = (d: Dim): boolean => d !== null && (dims.has(d) || symbolsOf(d).some((s) => dims.has(s)));
   return { inputs: axes, isRows, why: explained(axes) ?? 'by --batch-axis' };
 }
-
-const numberOf = (value: string | undefined): BatchAxis =>
-  value === undefined || value === 'none' ? null : Number(value);
 
 /** No batch axis: each row is a run of its own. */
 function none(inputs: readonly Value[]): Found {
@@ -278,8 +233,6 @@ function explained(axes: ReadonlyMap<Value, BatchAxis>): string | undefined {
 /** Whether an input has an axis twice, as a matrix of relations between the entries: those are not rows. */
 const isTwice = (inputs: readonly Value[], symbols: ReadonlySet<string>): boolean =>
   inputs.some((v) => (v.shape ?? []).filter((d) => typeof d === 'string' && symbols.has(d)).length > 1);
-
-const textOf = (shape: Shape): string => shapeText(shape ?? []);
 
 const rowsTest = (rows: ReadonlySet<string>) => (d: Dim) => symbolsOf(d).some((s) => rows.has(s));
 

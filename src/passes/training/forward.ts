@@ -113,8 +113,8 @@ export const lossName = (p: Prepared): string =>
   losses[p.choice.kind].over === 'caller' ? p.choice.output : p.names.loss;
 
 /**
- * eval.onnx: `loss`, `weight`, and the model's outputs under their own names. A ZipMap, whose maps JavaScript cannot read,
- * is left out: its output is the tensor that it makes maps of.
+ * eval.onnx: `loss`, `weight`, and the model's outputs under their own names. A ZipMap, whose maps JavaScript cannot
+ * read, is left out: its output is the tensor that it makes maps of.
  */
 export function evaluate(c: ForwardContext): void {
   const { prepared: p, g } = c;

@@ -3,10 +3,12 @@
  */
 import { losses } from '../../graph/choices/losses.ts';
 import { cloneModel } from '../../graph/clone.ts';
+import { unreachedWarning } from '../../graph/layers.ts';
 import type { Model, Value } from '../../graph/model.ts';
 import { runStage } from '../common/pass.ts';
 import { isDropout } from '../dialect/dropout.ts';
 import { type ChosenLoss, chooseLoss } from '../loss/chooseLoss.ts';
+import { axesMerged } from '../loss/flattened.ts';
 import { classLabels } from '../loss/hardOutputs.ts';
 import { needsLossScale } from '../loss/lossScale.ts';
 import { type Bindings, bindInputs } from '../normalize/bind/index.ts';
@@ -18,7 +20,7 @@ import { buildGrad } from './build.ts';
 import { finalNames } from './names.ts';
 import { canonicalization, joining, type PrepareContext } from './pipeline.ts';
 import type { Prepared, TrainingOptions, Unplaced } from './prepared.ts';
-import { reachedByLayers, unreachedFrom, unreachedWarning } from './reach.ts';
+import { reachedByLayers, unreachedFrom } from './reach.ts';
 import type { StateLayout } from './stateLayout.ts';
 
 /** `adapted` is not changed. Throws if normalization, shape inference or the loss does not allow training. */
@@ -55,6 +57,7 @@ export function prepare(adapted: Model, layout: StateLayout, options: TrainingOp
       reason: chosen.reason,
       classAxis: chosen.classAxis,
       shape: (chosen.value ?? chosen.tensor).shape,
+      merged: losses[chosen.kind].over === 'caller' ? undefined : axesMerged(chosen.value ?? chosen.tensor),
       dtype: chosen.tensor.dtype,
       classes: classesOf(chosen),
       threshold: thresholdOf(chosen),

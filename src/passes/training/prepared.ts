@@ -73,6 +73,8 @@ export interface Prepared {
     /** The shape and type of the tensor. */
     readonly shape: readonly Dim[] | undefined;
     readonly dtype: DataType | undefined;
+    /** The axes that the tensor's first axis merges: labels have them separate. */
+    readonly merged: readonly Dim[] | undefined;
     /** The dim of that axis, if it is known. */
     readonly classes: number | undefined;
     /** Elements of the output above it are the prediction 1, where `output` and `tensor` do not imply it. */

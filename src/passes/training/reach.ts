@@ -35,10 +35,3 @@ export function unreachedFrom(tensor: Value, active: ReadonlySet<Value>, layout:
     ...layout.saved.filter((s) => !isIn([s.name])).map((s) => s.name),
   ];
 }
-
-/** A sentence for the user, if there are any. */
-export function unreachedWarning(output: string, paths: readonly string[], layers: number): string | undefined {
-  if (paths.length === 0) return undefined;
-  const shown = paths.length > 6 ? [...paths.slice(0, 5), `… ${paths.length - 5} more`] : paths;
-  return `the loss on output "${output}" has no gradient for ${paths.length} of ${layers} adapted layers, which stay as they are: ${shown.join(', ')}`;
-}

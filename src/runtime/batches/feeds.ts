@@ -2,8 +2,7 @@
 
 import type { Manifest } from '../../formats/manifest.ts';
 import type { NumericArray } from '../../formats/rawTensor.ts';
-import { losses } from '../../graph/choices/losses.ts';
-import { noLabel } from '../../graph/ignoredLabel.ts';
+import { losses, noLabel } from '../../graph/choices/losses.ts';
 import { newArray } from '../data/convert.ts';
 import type { BatchTensor } from '../data/index.ts';
 import type { Feeds } from '../worker/protocol.ts';

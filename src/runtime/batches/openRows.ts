@@ -10,8 +10,7 @@ import {
   reportsLoss,
 } from '../../formats/manifest.ts';
 import { graphs } from '../../graph/choices/compile.ts';
-import { losses } from '../../graph/choices/losses.ts';
-import { noLabel } from '../../graph/ignoredLabel.ts';
+import { losses, noLabel } from '../../graph/choices/losses.ts';
 import {
   type BatchOptions,
   batch,
@@ -100,14 +99,17 @@ export async function openRows(
   };
   // A longer row is allowed if it is truncated anyway.
   const most = options.maxLength ?? Number.POSITIVE_INFINITY;
-  const isCut = (v: InputInfo): boolean => v.longest !== undefined && most <= v.longest;
+  const limits = ({ longest = 0, lengths }: InputInfo): Pick<FieldSpec, 'longest' | 'lengths'> => ({
+    longest: most <= longest || longest === 0 ? undefined : longest,
+    lengths: lengths?.filter((l) => most > l.most),
+  });
   const shapes = ({ shape, open, batchAxis = 0 }: InputInfo): Pick<FieldSpec, 'shape' | 'fixed' | 'isCut'> => {
     if (open === undefined) return { shape };
     const own = shape.filter((d, i) => i !== batchAxis && d !== open[i]);
     return takesSteps ? { shape: open, fixed: shape, isCut: own.every((d) => most <= Number(d)) } : { shape: open };
   };
   const spec = {
-    inputs: read.map((v) => ({ ...(isCut(v) ? { ...v, longest: undefined } : v), ...shapes(v) })),
+    inputs: read.map((v) => ({ ...v, ...limits(v), ...shapes(v) })),
     labels: labels && { ...labels, ...shapes(labels), rule: labelRule(manifest) },
   };
   const given = {

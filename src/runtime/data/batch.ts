@@ -4,7 +4,7 @@ import { badData, badOption, didYouMean } from '../../errors.ts';
 import { elementCount, type NumericArray } from '../../formats/rawTensor.ts';
 import { convert, type ElementType, newArray } from './convert.ts';
 import type { Dataset, Field, Row, RowValue } from './dataset.ts';
-import { beyond } from './tableRange.ts';
+import { beyond } from './tables.ts';
 
 export interface BatchOptions {
   /** The padding of short rows, by name; 0 for other inputs. */
@@ -38,16 +38,22 @@ export function batch(
 ): Record<string, BatchTensor> {
   checkOptions(dataset.fields, options);
   const rows: Row[] = Array.from(indices, (index) => dataset.row(index));
-  const tensors: Record<string, BatchTensor> = {};
-  for (const field of dataset.fields) {
+  const columns = dataset.fields.map((field) => {
     const values = rows.map((row) => {
       const value = row.get(field.name);
       if (value === undefined) throw badData(`a row lacks "${field.name}"`, dataset.file);
       return value;
     });
-    tensors[field.name] = placed(field, stack(field, values, options), dataset.file);
-  }
-  return tensors;
+    return { field, values };
+  });
+  // Rows that are all empty get one entry of padding, as beside a longer row: operators refuse tensors without
+  // elements.
+  const isEmpty = columns.every(({ field, values }) => field.isLabels || values.every((v) => v.shape.includes(0)));
+  const tensors = columns.map(({ field, values }) => {
+    const stacked = stack(field, values, { ...options, least: Number(isEmpty) });
+    return [field.name, placed(field, stacked, dataset.file)];
+  });
+  return Object.fromEntries(tensors);
 }
 
 /**
@@ -67,13 +73,18 @@ export function rowLengths(dataset: Dataset, { maxLength }: BatchOptions = {}): 
   return lengths;
 }
 
-function stack(field: Field, given: readonly RowValue[], options: BatchOptions): BatchTensor {
+/** @param least the size that an open axis has at least. */
+function stack(
+  field: Field,
+  given: readonly RowValue[],
+  { least, ...options }: BatchOptions & { readonly least: number },
+): BatchTensor {
   const values = given.map((value) => cut(field, value, options.maxLength));
   const shape = field.shape.map((dim, axis) => {
     const fixed = field.fixed?.[axis];
     if (typeof dim === 'number') return dim;
     if (typeof fixed === 'number') return fixed;
-    const longest = values.reduce((most, value) => Math.max(most, value.shape[axis] ?? 0), 0);
+    const longest = values.reduce((most, value) => Math.max(most, value.shape[axis] ?? 0), least);
     return Math.min(longest, options.maxLength ?? longest);
   });
   const size = shape.reduce((a, b) => a * b, 1);
@@ -178,9 +189,9 @@ function checkOptions(fields: readonly Field[], { pad, maxLength }: BatchOptions
       throw badOption(`there is no input "${name}" to pad${near}`);
     }
   }
-  for (const { name, range } of fields) {
+  for (const { name, tables = [] } of fields) {
     const value = pad?.[name];
-    const reason = range === undefined || value === undefined ? undefined : beyond(range, value);
+    const reason = value === undefined ? undefined : tables.map((t) => beyond(t, value)).find((r) => r !== undefined);
     if (reason !== undefined) throw badOption(`--pad ${name}=${value}: ${reason}`);
   }
   if (maxLength !== undefined && !(Number.isInteger(maxLength) && maxLength > 0)) {

@@ -92,7 +92,7 @@ interface Columns {
 
 function columnsDataset({ file, fields, names, column, close }: Columns, options: DataOptions): Dataset {
   let rows: { count: number; name: string } | undefined;
-  const there = fieldsThere(fields, (name) => names.has(name));
+  const there = fieldsThere(fields, ({ columns }) => columns.some((name) => names.has(name)));
   const check = nameCheck(file, fields, there, options);
   check.check(names, 'the file');
   check.finish();
@@ -104,7 +104,7 @@ function columnsDataset({ file, fields, names, column, close }: Columns, options
     const [count, rest] = isOnce ? [undefined, shape] : [shape[0], shape.slice(1)];
     if (count === undefined && !isOnce)
       throw badData(`"${name}" is a scalar; its first axis must count the rows`, file);
-    const rowShape = checkShape(field, rest, (reason) => badData(`each row of ${reason}`, file));
+    const rowShape = checkShape(field, rest, (reason, hint) => badData(`each row of ${reason}`, file, hint));
     if (count !== undefined) rows ??= { count, name };
     if (count !== undefined && rows?.count !== count) {
       throw badData(`"${rows?.name}" has ${rows?.count} rows, but "${name}" has ${count}`, file);
@@ -112,11 +112,11 @@ function columnsDataset({ file, fields, names, column, close }: Columns, options
     const size = elementCount(rest) ?? 0;
     const read = (index: number): RowValue & { check(): void } => {
       const values = readElements(isOnce ? 0 : index * size, size);
-      const fail = (reason: string, i?: number): Error =>
-        badData(`row ${index} of ${elementName(name, rest, i)}: ${reason}`, file);
+      const fail = (reason: string, i?: number, hint?: string): Error =>
+        badData(`row ${index} of ${elementName(name, rest, i)}: ${reason}`, file, hint);
       const isReady = ArrayBuffer.isView(values) && isSame(dtype, field.type) && field.classes?.hasNames !== true;
       const data = isReady ? values : convert(field.type, labelValues(field, values, fail), fail);
-      return { shape: rowShape, data, check: () => checkElements(field, data, fail) };
+      return { shape: rowShape, data, check: () => checkElements(field, { shape: rowShape, data }, fail) };
     };
     return { name: field.name, shape: rowShape, read };
   });

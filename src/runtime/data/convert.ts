@@ -51,8 +51,8 @@ export function newArray(type: ElementType, length: number): NumericArray {
   return new arrays[type](length);
 }
 
-/** Makes an error from a reason and the index of the element concerned. */
-export type FailAt = (reason: string, index?: number) => Error;
+/** Makes an error from a reason, the index of the element concerned, and a hint. */
+export type FailAt = (reason: string, index?: number, hint?: string) => Error;
 
 /**
  * The values as elements of `type`. Booleans count as 0 and 1, null as NaN in float types.

@@ -76,7 +76,7 @@ function parseRow(record: readonly string[], line: number, { file, header, place
   for (const { field, columns, shape = [] } of placements) {
     const where = (i?: number): string =>
       `line ${line}, column "${i === undefined ? field.name : header[columns[i] ?? -1]}"`;
-    const fail = (reason: string, i?: number): Error => badData(`${where(i)}: ${reason}`, file);
+    const fail = (reason: string, i?: number, hint?: string): Error => badData(`${where(i)}: ${reason}`, file, hint);
     const values = columns.map((column, i) => {
       const cell = record[column] ?? '';
       const value = field.classes?.has(cell.trim()) ? cell.trim() : cells.read(cell, () => where(i));

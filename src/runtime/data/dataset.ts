@@ -2,9 +2,10 @@
 
 import { badData, didYouMean } from '../../errors.ts';
 import type { NumericArray } from '../../formats/rawTensor.ts';
+import type { LengthLimit, TableRange } from '../../graph/tables.ts';
 import { convert, type ElementType, type FailAt, isElementType } from './convert.ts';
 import { at, type ClassReader, classReader, type LabelRule, labelShape, oneHotReason } from './labels.ts';
-import { checkIndices, type TableRange } from './tableRange.ts';
+import { checkIndices, checkLength, rangesOfRows, truncates, withoutAxis } from './tables.ts';
 
 export type { LabelRule } from './labels.ts';
 
@@ -20,8 +21,10 @@ export interface FieldSpec {
   readonly fixed?: FieldSpec['shape'] | undefined;
   /** The default value if the data lack it. */
   readonly missing?: Missing | undefined;
-  /** The table that its elements are indices of. */
-  readonly range?: TableRange | undefined;
+  /** The tables that its elements are indices of. */
+  readonly tables?: readonly TableRange[] | undefined;
+  /** The lengths for which tables of the model have entries. */
+  readonly lengths?: readonly LengthLimit[] | undefined;
   /** The maximum number of entries of a row. */
   readonly longest?: number | undefined;
   /** Entries beyond a fixed size are truncated. */
@@ -68,8 +71,9 @@ export interface Field {
   readonly columns: readonly string[];
   /** The default value if none of these columns is present. */
   readonly missing?: Missing | undefined;
-  /** The table that its elements are indices of. */
-  readonly range?: TableRange | undefined;
+  /** The tables that its elements are indices of, and lengths that tables have entries for; axes are those of a row. */
+  readonly tables?: readonly TableRange[] | undefined;
+  readonly lengths?: readonly LengthLimit[] | undefined;
   /** The maximum number of entries along its first axis. */
   readonly longest?: number | undefined;
   /** Entries beyond a fixed size are truncated. */
@@ -104,7 +108,7 @@ export interface Dataset {
 export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
   const { inputs, labels } = spec;
   const field = (
-    { name, type, shape, batchAxis = 0, fixed, missing, longest, isCut, range }: FieldSpec,
+    { name, type, shape, batchAxis = 0, fixed, missing, longest, isCut, tables, lengths }: FieldSpec,
     columns: readonly string[],
     isLabels: boolean,
   ): Field => {
@@ -127,7 +131,8 @@ export function fieldsOf(spec: DataSpec, options: DataOptions): Field[] {
       columns,
       longest,
       isCut,
-      range,
+      tables: tables && rangesOfRows(tables, batchAxis),
+      lengths: lengths && withoutAxis(lengths, batchAxis),
       ...(known ? { missing } : {}),
     };
   };
@@ -164,7 +169,7 @@ export function checkedValue(
   fail: FailAt,
 ): RowValue {
   const data = convert(field.type, labelValues(field, values, fail), fail);
-  checkElements(field, data, fail);
+  checkElements(field, { shape, data }, fail);
   return { shape, data };
 }
 
@@ -180,9 +185,9 @@ export function finishLabels(fields: readonly Field[], file: string): void {
   for (const { classes } of fields) classes?.finish(file);
 }
 
-/** Refuses NaN, and labels that the loss does not accept. `data` are elements of the field's type. */
-export function checkElements(field: Field, data: NumericArray, fail: FailAt): void {
-  const { type, rule, allowNan, isLabels, range } = field;
+/** Refuses NaN, labels that the loss does not accept, and what tables have no entries for. */
+export function checkElements(field: Field, { shape, data }: RowValue, fail: FailAt): void {
+  const { type, rule, allowNan, isLabels, tables = [], lengths = [] } = field;
   if (!allowNan && type.startsWith('float')) {
     const [isNan, isInfinite] = type === 'float16' ? halfTests : floatTests;
     for (let i = 0; i < data.length; i++) {
@@ -192,7 +197,8 @@ export function checkElements(field: Field, data: NumericArray, fail: FailAt): v
       if (isLabels && isInfinite(value)) throw fail('an infinite label makes the loss infinite', i);
     }
   }
-  if (range !== undefined) checkIndices(range, data, fail);
+  for (const limit of lengths) checkLength(limit, shape, data, fail);
+  for (const range of tables) checkIndices(range, shape, data, fail);
   if (rule === undefined) return;
   for (let i = 0; i < data.length; i++) {
     const label = Number(data[i]);
@@ -230,7 +236,11 @@ export function elementName(name: string, shape: readonly number[], index: numbe
  * Checks one value's shape against its field, and returns it: that of labels without or with their axes of size 1.
  * `fail` makes the error from a reason.
  */
-export function checkShape(field: Field, given: readonly number[], fail: (reason: string) => Error): readonly number[] {
+export function checkShape(
+  field: Field,
+  given: readonly number[],
+  fail: (reason: string, hint?: string) => Error,
+): readonly number[] {
   const isEqual =
     given.length === field.shape.length &&
     field.shape.every((dim, axis) => typeof dim !== 'number' || dim === given[axis]);
@@ -243,12 +253,14 @@ export function checkShape(field: Field, given: readonly number[], fail: (reason
   const [length = 0] = shape;
   if (field.longest !== undefined && length > field.longest)
     throw fail(
-      `"${field.name}" has ${length} entries, but the model's caches hold ${field.longest}; --max-length ${field.longest} truncates`,
+      `"${field.name}" has ${length} entries, but the model's caches hold ${field.longest}`,
+      truncates(field.longest),
     );
   for (const [axis, most] of (field.isCut === true ? [] : (field.fixed ?? [])).entries())
     if (typeof most === 'number' && (shape[axis] ?? 0) > most)
       throw fail(
-        `"${field.name}" has ${shape[axis]} entries, but the package is compiled for ${most}; --max-length ${most} truncates`,
+        `"${field.name}" has ${shape[axis]} entries, but the package is compiled for ${most}`,
+        truncates(most),
       );
   return shape;
 }

@@ -4,6 +4,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { badData } from '../../errors.ts';
 import { openReader } from '../../formats/files.ts';
+import { signatures } from '../../formats/signatures.ts';
 import { listed } from './cells.ts';
 
 interface Kind {
@@ -22,22 +23,22 @@ const text = ['.csv', '.tsv', '.json', '.jsonl'];
 const kinds: readonly Kind[] = [
   {
     what: 'a zip archive, such as an Excel workbook or an .npz file',
-    starts: ['PK\x03\x04', 'PK\x05\x06'],
+    starts: [signatures.zip, 'PK\x05\x06'],
     extensions: ['.npz'],
     hint: `give it its own extension (.npz), or unpack it; for an Excel workbook ${workbook}`,
   },
   { what: 'an Excel workbook', starts: ['\xd0\xcf\x11\xe0'], hint: workbook },
-  { what: 'a gzip file', starts: ['\x1f\x8b'], hint: 'unpack it first: gunzip FILE' },
-  { what: 'a zstd file', starts: ['\x28\xb5\x2f\xfd'], hint: 'unpack it first: unzstd FILE' },
-  { what: 'a bzip2 file', starts: ['BZh'], hint: 'unpack it first: bunzip2 FILE' },
-  { what: 'an xz file', starts: ['\xfd7zXZ'], hint: 'unpack it first: unxz FILE' },
-  { what: 'a Parquet file', starts: ['PAR1'], extensions: ['.parquet'], hint: 'name it .parquet' },
+  { what: 'a gzip file', starts: [signatures.gzip], hint: 'unpack it first: gunzip FILE' },
+  { what: 'a zstd file', starts: [signatures.zstd], hint: 'unpack it first: unzstd FILE' },
+  { what: 'a bzip2 file', starts: [signatures.bzip2], hint: 'unpack it first: bunzip2 FILE' },
+  { what: 'an xz file', starts: [signatures.xz], hint: 'unpack it first: unxz FILE' },
+  { what: 'a Parquet file', starts: [signatures.parquet], extensions: ['.parquet'], hint: 'name it .parquet' },
   {
     what: 'a single NumPy array (.npy)',
     starts: ['\x93NUMPY'],
     hint: 'save all inputs and the labels in one file: numpy.savez("data.npz", INPUT=..., labels=...)',
   },
-  { what: 'an HDF5 file', starts: ['\x89HDF'], hint: 'save the arrays with numpy.savez' },
+  { what: 'an HDF5 file', starts: [signatures.hdf5], hint: 'save the arrays with numpy.savez' },
   {
     what: 'an Arrow or Feather file',
     starts: ['ARROW1', '\xff\xff\xff\xff'],

@@ -32,8 +32,8 @@ export const dataExtension = (file: string): string => extensionOf(file, Object.
 
 /**
  * Opens a data file for the manifest's inputs and labels. Every value is checked before this returns, so that training
- * does not stop in the middle. Errors: FILE_NOT_FOUND; BAD_DATA for an unknown format, a missing column, a malformed row
- * (by its line), a file without rows.
+ * does not stop in the middle. Errors: FILE_NOT_FOUND; BAD_DATA for an unknown format, a missing column, a malformed
+ * row (by its line), a file without rows.
  */
 export async function openData(file: string, spec: DataSpec, options: DataOptions = {}): Promise<Dataset> {
   const reader = readers[dataExtension(file)] ?? openJsonl;

@@ -27,7 +27,7 @@ export function openJsonl(file: string, fields: readonly Field[], options: DataO
     const parse = (bytes: Uint8Array, line: number): Row | undefined => {
       const object = parseObject(bytes, line, file);
       if (object === undefined) return undefined;
-      there ??= fieldsThere(fields, (column) => Object.hasOwn(object, column));
+      there ??= fieldsThere(fields, ({ columns }) => columns.some((column) => Object.hasOwn(object, column)));
       names ??= nameCheck(file, fields, there, options);
       names.check(Object.keys(object), `line ${line}`);
       return readRow(object, there, `line ${line}`, file);

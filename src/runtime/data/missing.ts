@@ -1,11 +1,14 @@
 /** Inputs that a data file lacks and that follow from another one: masks, positions, the labels of a language model. */
 
+import type { LengthLimit } from '../../graph/tables.ts';
 import { convert } from './convert.ts';
 import type { Dataset, Field, Missing, RowValue } from './dataset.ts';
 
-/** The fields with a column, and those that have no default. */
-export function fieldsThere(fields: readonly Field[], has: (column: string) => boolean): Field[] {
-  return fields.filter((field) => field.missing === undefined || field.columns.some(has));
+/** The fields that a file has, and those without a default; with the limits that hold beside the others. */
+export function fieldsThere(fields: readonly Field[], has: (field: Field) => boolean): Field[] {
+  const there = fields.filter((field) => field.missing === undefined || has(field));
+  const applies = ({ unless }: LengthLimit): boolean => !there.some(({ name }) => name === unless);
+  return there.map((f) => (f.lengths?.every(applies) === false ? { ...f, lengths: f.lengths.filter(applies) } : f));
 }
 
 /** The dataset with every field in every row. @param ignoreIndex the label of a masked token. */

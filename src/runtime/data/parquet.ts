@@ -118,7 +118,7 @@ function rowOf(
   places: readonly Placement[],
   file: string,
 ): ReadonlyMap<string, RowValue> {
-  const fail = (reason: string): Error => badData(`row ${index}: ${reason}`, file);
+  const fail = (reason: string, hint?: string): Error => badData(`row ${index}: ${reason}`, file, hint);
   const row = new Map<string, RowValue>();
   for (const { field, columns, shape } of places) {
     const names = columns.map((column) => header[column] ?? '');
@@ -126,8 +126,8 @@ function rowOf(
     if (shape === undefined) row.set(field.name, nestedValue(field, values.get(first), first, fail));
     else {
       const cells = names.map((name) => values.get(name));
-      const failAt = (reason: string, i?: number): Error =>
-        fail(`column "${i === undefined ? field.name : names[i]}": ${reason}`);
+      const failAt = (reason: string, i?: number, hint?: string): Error =>
+        fail(`column "${i === undefined ? field.name : names[i]}": ${reason}`, hint);
       row.set(field.name, checkedValue(field, shape, cells, failAt));
     }
   }

@@ -5,6 +5,7 @@ import { elementCount } from '../../formats/rawTensor.ts';
 import { listed } from './cells.ts';
 import { columnOf, type DataOptions, type Field } from './dataset.ts';
 import { oneHotReason } from './labels.ts';
+import { fieldsThere } from './missing.ts';
 import { checkHeader, checkSpread, fixedSizes, sizeText } from './spread.ts';
 import { checkSpelling, isIndexName, labelNames, nameCheck } from './stray.ts';
 
@@ -39,7 +40,7 @@ export function placementsOf(table: Table, fields: readonly Field[], options: Da
   // columnOf throws here, because there is no such column.
   const get = (field: Field): readonly number[] =>
     find(field) ?? [header.indexOf(columnOf(field, names, 'the header', file))];
-  const there = fields.filter((field) => field.missing === undefined || find(field) !== undefined);
+  const there = fieldsThere(fields, (field) => find(field) !== undefined);
   const inputs = there.filter((field) => !field.isLabels);
   const only = inputs.length === 1 ? inputs[0] : undefined;
   const own = only && find(only);
@@ -84,7 +85,7 @@ function spreadColumns(
   options: DataOptions,
 ): number[] {
   const { labelColumn, unread = [], onNotice } = options;
-  const absent = fields.filter((field) => !there.includes(field));
+  const absent = fields.filter(({ name }) => !there.some((field) => field.name === name));
   const leftOut: string[] = [];
   const others = [...header.keys()].filter((i) => {
     const name = header[i] ?? '';

@@ -32,7 +32,7 @@ export function rowsDataset(rows: Iterable<PlainRow>, spec: DataSpec, options: D
   let there: readonly Field[] | undefined;
   let names: NameCheck | undefined;
   const kept = Array.from(rows, (row, i) => {
-    there ??= fieldsThere(fields, (column) => Object.hasOwn(row, column));
+    there ??= fieldsThere(fields, ({ columns }) => columns.some((column) => Object.hasOwn(row, column)));
     names ??= nameCheck(name, fields, there, options);
     names.check(Object.keys(row), `row ${i}`);
     return readRow(row, there, `row ${i}`, name);
@@ -56,7 +56,7 @@ export function rowsDataset(rows: Iterable<PlainRow>, spec: DataSpec, options: D
 
 /** Checks one row. @param where the row's name for messages: `line 3`. Errors: BAD_DATA. */
 export function readRow(object: object, fields: readonly Field[], where: string, file: string): Row {
-  const fail = (reason: string): Error => badData(`${where}: ${reason}`, file);
+  const fail = (reason: string, hint?: string): Error => badData(`${where}: ${reason}`, file, hint);
   const columns = new Map<string, unknown>(Object.entries(object));
   const names = new Set(columns.keys());
   const row = new Map<string, RowValue>();
@@ -69,13 +69,20 @@ export function readRow(object: object, fields: readonly Field[], where: string,
 }
 
 /** Checks a nested array and converts it to the value of a field. @param fail makes the error of the row. */
-export function nestedValue(field: Field, value: unknown, column: string, fail: (reason: string) => Error): RowValue {
+export function nestedValue(
+  field: Field,
+  value: unknown,
+  column: string,
+  fail: (reason: string, hint?: string) => Error,
+): RowValue {
   const named = (reason: string): Error => fail(`"${column}": ${reason}`);
   // Labels may have more or fewer axes of size 1 than the field.
   const depth = (field.isLabels ? depthOf(value) : undefined) ?? field.shape.length;
   const { shape: given, values } = flatten(value, field, depth, named);
   const shape = checkShape(field, given, fail);
-  return checkedValue(field, shape, values, (reason, i) => fail(`${elementName(column, given, i)}: ${reason}`));
+  return checkedValue(field, shape, values, (reason, i, hint) =>
+    fail(`${elementName(column, given, i)}: ${reason}`, hint),
+  );
 }
 
 /** The number of nested arrays around the first leaf; undefined if one of them is empty. */

@@ -1,4 +1,6 @@
-/** The columns of a table that fill the only input in their order, and the refusal of those that do not belong to it. */
+/**
+ * The columns of a table that fill the only input in their order, and the refusal of those that do not belong to it.
+ */
 
 import { badData } from '../../errors.ts';
 import { elementCount } from '../../formats/rawTensor.ts';

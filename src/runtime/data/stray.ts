@@ -1,4 +1,6 @@
-/** Columns of a data file that are not inputs: an index, leftovers, misspelt names. None is taken or lost in silence. */
+/**
+ * Columns of a data file that are not inputs: an index, leftovers, misspelt names. None is taken or lost in silence.
+ */
 
 import { badData, editDistance } from '../../errors.ts';
 import { listed } from './cells.ts';
@@ -78,7 +80,7 @@ export function nameCheck(
   options: DataOptions,
 ): NameCheck {
   const columns = new Set(fields.flatMap((field) => field.columns));
-  const absent = fields.filter((field) => !there.includes(field));
+  const absent = fields.filter(({ name }) => !there.some((field) => field.name === name));
   const labels = fields.find((field) => field.isLabels);
   const unread = new Set([...(options.unread ?? []), ...labelNames]);
   const seen = new Set<string>();

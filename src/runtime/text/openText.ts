@@ -21,7 +21,7 @@ import {
 import { type ClassReader, classReader } from '../data/labels.ts';
 import { completed } from '../data/missing.ts';
 import { packedRows } from '../data/packed.ts';
-import { checkIndices } from '../data/tableRange.ts';
+import { checkIndices } from '../data/tables.ts';
 import type { ColumnOptions } from './columns.ts';
 import { textRow } from './conversion.ts';
 import type { SourceRow } from './sourceRows.ts';
@@ -68,7 +68,7 @@ export async function openText(
     tokenizer,
     templates: source.templates,
     options,
-    maxLength: longestRow(ids, tokenizer, options.maxLength),
+    maxLength: longestRow(ids, fields, tokenizer, options.maxLength),
     ignoreIndex: options.ignoreIndex ?? manifest.loss?.ignoreIndex ?? -100,
     classes: (labels ?? tags)?.classes ?? namesReader(manifest),
     width: Number(labels?.shape[0] ?? 1),
@@ -172,29 +172,32 @@ function places(fields: readonly Field[], inputs: TextInputs, { kind }: Task): P
 
 /** The lesser of the limits of the option, the tokenizer and the model. */
 function longestRow(
-  { longest, fixed, isCut }: Field,
+  ids: Field,
+  fields: readonly Field[],
   tokenizer: TextTokenizer,
-  given: number | undefined,
+  given?: number,
 ): number | undefined {
+  const { longest, fixed, isCut } = ids;
   const [own] = fixed ?? [];
-  const limits = [given, tokenizer.maxLength, longest, typeof own === 'number' && isCut !== true ? own : undefined];
-  const known = limits.filter((limit) => limit !== undefined);
+  const ofTables = fields.flatMap((field) => (field.isLabels ? [] : (field.lengths ?? []))).map(({ most }) => most);
+  const ofGraphs = typeof own === 'number' && isCut !== true ? own : undefined;
+  const known = [given, tokenizer.maxLength, longest, ofGraphs, ...ofTables].filter((limit) => limit !== undefined);
   return known.length === 0 ? undefined : Math.min(...known);
 }
 
 /** Errors: BAD_DATA for an id beyond the table that the model reads, with its token. */
 function checkIds(
-  { name, range }: Field,
+  { name, tables = [] }: Field,
   ids: readonly number[],
   tokenizer: TextTokenizer,
   fail: (reason: string) => Error,
 ): void {
-  if (range === undefined) return;
-  checkIndices(range, Int32Array.from(ids), (reason, i = 0) =>
-    fail(
-      `"${name}"[${i}], the token "${tokenizer.tokenText(ids[i] ?? 0) ?? ''}": ${reason}; the tokenizer is another model's`,
-    ),
-  );
+  for (const range of tables)
+    checkIndices(range, [ids.length], Int32Array.from(ids), (reason, i = 0) =>
+      fail(
+        `"${name}"[${i}], the token "${tokenizer.tokenText(ids[i] ?? 0) ?? ''}": ${reason}; the tokenizer is another model's`,
+      ),
+    );
 }
 
 /** The classes of labels that are lists of names. */

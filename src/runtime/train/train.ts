@@ -3,6 +3,7 @@
 import { basename, resolve } from 'node:path';
 import { badCheckpoint, LoraifyError } from '../../errors.ts';
 import { defined } from '../../formats/defined.ts';
+import { unreachedWarning } from '../../graph/layers.ts';
 import { type AdapterFormat, checkpointPath, type Progress } from '../runFolder/checkpoint.ts';
 import { beginRun, checkSameRun, claimRun, identityHash, tidy } from '../runFolder/index.ts';
 import { type Log, openLog } from '../runFolder/log.ts';
@@ -15,7 +16,6 @@ import type { Step } from './runPlan.ts';
 import { draw, keepAdapter, type Parts, save, takeUp } from './saving.ts';
 import { openTrainer } from './trainer.ts';
 import { checkCounts, identify, type TrainOptions, type TrainResult } from './trainOptions.ts';
-import { unreachedNotice } from './unreached.ts';
 
 /**
  * Trains an adapter in a run folder. A run that is interrupted at any moment and resumed gives the numbers of an
@@ -39,7 +39,9 @@ export async function train(directory: string, options: TrainOptions, adapters: 
     const onNotice = (text: string): void => tell({ kind: 'notice', text });
     const fit = await trainer.prepareFit(options.data, { ...options, onNotice });
     closing.push(fit.close);
-    const warnings = [...unreachedNotice(trainer.manifest), ...fit.notices];
+    const { loss, layers } = trainer.manifest;
+    const unreached = unreachedWarning(loss?.output ?? '', loss?.unreached ?? [], layers.length);
+    const warnings = [...(unreached === undefined ? [] : [unreached]), ...fit.notices];
     const evaluation =
       options.evalData === undefined
         ? undefined

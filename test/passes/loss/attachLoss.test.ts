@@ -1,12 +1,14 @@
 /** Losses against the formulas written out in float64, and the gradients that they start with against differences of those. */
 import { describe, expect, it } from 'vitest';
+import { resolveOptions } from '../../../src/compile/options.ts';
 import { createBuilder } from '../../../src/graph/builder.ts';
 import type { LossKind } from '../../../src/graph/choices/losses.ts';
-import { noLabel } from '../../../src/graph/ignoredLabel.ts';
+import { noLabel } from '../../../src/graph/choices/losses.ts';
 import { type Dim, Graph, tensorType, Value } from '../../../src/graph/model.ts';
 import type { Target } from '../../../src/passes/common/target.ts';
 import { attachLoss, type LossOptions } from '../../../src/passes/loss/attachLoss.ts';
 import { inferNode } from '../../../src/passes/shapes/index.ts';
+import { coded } from '../../support/coded.ts';
 import { type Data, modelOf, normal, numbers, ortTensor, random, session } from '../../support/gradients/harness.ts';
 
 interface Case {
@@ -218,5 +220,29 @@ describe('losses', () => {
     expect(made.labels).toMatchObject({ name: 'd_z', dtype: 'float32', shape: [2, 3] });
     expect(made.weight.tensor?.dims).toEqual([]);
     expect(g.float(1)).toBe(made.weight);
+  });
+});
+
+describe('class weights', () => {
+  it.each([[[1, -1]], [[1, Number.NaN]], [[Number.POSITIVE_INFINITY]], [[]]])(
+    '%j are refused as an option',
+    (weights) => {
+      expect(() => resolveOptions({ classWeights: weights })).toThrow(
+        expect.toSatisfy(coded('BAD_OPTION', 'classWeights')),
+      );
+    },
+  );
+
+  const attached = (kind: LossKind, weights: readonly number[]): unknown => {
+    const tensor = new Value('z', tensorType('float32', [4, 3]));
+    const choice = { kind, output: tensor, tensor, classAxis: 1, reason: '' };
+    const options = { ignoreIndex: -100, labelSmoothing: 0, classWeights: weights };
+    return attachLoss(createBuilder(inferNode, []), choice, options, 'labels');
+  };
+
+  it.each(['cross-entropy', 'focal'] as const)('that are all 0 are refused with %s', (kind) => {
+    const refused = coded('BAD_LOSS', 'all class weights of "z" are 0');
+    expect(() => attached(kind, [0, 0, 0])).toThrow(expect.toSatisfy(refused));
+    expect(attached(kind, [0, 0, 1])).toHaveProperty('loss');
   });
 });

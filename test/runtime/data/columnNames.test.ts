@@ -1,29 +1,13 @@
 /** Columns of a file that are not inputs: dropped where the file shows it, refused by name, or left out with a notice. */
 
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeNpz } from '../../../src/formats/npz.ts';
 import { bytesOf, type RawTensor } from '../../../src/formats/rawTensor.ts';
 import { writeSafetensors } from '../../../src/formats/safetensors.ts';
-import {
-  type DataOptions,
-  type DataSpec,
-  type FieldSpec,
-  openData,
-  rowsDataset,
-} from '../../../src/runtime/data/index.ts';
-import { coded } from '../../support/coded.ts';
-import { temporaryFolder } from '../../support/temporaryFolder.ts';
+import { type DataOptions, type DataSpec, openData, rowsDataset } from '../../../src/runtime/data/index.ts';
+import { bad, dataFiles, field } from '../../support/dataFiles.ts';
 
-const folder = temporaryFolder();
-let count = 0;
-const file = (extension: string, content: string): string => {
-  const path = join(folder, `${count++}${extension}`);
-  writeFileSync(path, content);
-  return path;
-};
-const field = (name: string, type: string, ...shape: FieldSpec['shape']): FieldSpec => ({ name, type, shape });
+const { place, file } = dataFiles();
 const labels = field('labels', 'int64', 'N');
 const fixed: DataSpec = { inputs: [field('x', 'float32', 'N', 2)], labels };
 const open: DataSpec = { inputs: [field('ids', 'int64', 'N', 'S')], labels };
@@ -34,7 +18,6 @@ const masked: DataSpec = {
   ],
   labels: { ...field('labels', 'int64', 'N', 'S'), missing: { value: 'copy', like: 'input_ids' } },
 };
-const bad = (...fragments: string[]) => expect.toSatisfy(coded('BAD_DATA', ...fragments));
 
 async function read(path: string, spec: DataSpec, options: DataOptions = {}) {
   const notices: string[] = [];
@@ -126,7 +109,7 @@ const formats: Readonly<Record<string, (rows: Readonly<Record<string, readonly n
   jsonl: (row) => file('.jsonl', JSON.stringify(row)),
   json: (row) => file('.json', JSON.stringify([row])),
   npz: (row) => {
-    const path = join(folder, `${count++}.npz`);
+    const path = place(`.npz`);
     writeNpz(
       path,
       Object.entries(row).map(([name, values]) => [name, tensor(values, [1, values.length])]),
@@ -134,7 +117,7 @@ const formats: Readonly<Record<string, (rows: Readonly<Record<string, readonly n
     return path;
   },
   safetensors: (row) => {
-    const path = join(folder, `${count++}.safetensors`);
+    const path = place(`.safetensors`);
     writeSafetensors(
       path,
       Object.entries(row).map(([name, values]) => [name, tensor(values, [1, values.length])]),

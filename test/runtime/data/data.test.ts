@@ -1,4 +1,3 @@
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeNpz } from '../../../src/formats/npz.ts';
@@ -8,26 +7,18 @@ import {
   batch,
   type DataSpec,
   type Dataset,
-  type FieldSpec,
   openData,
   rowLengths,
   rowsDataset,
 } from '../../../src/runtime/data/index.ts';
 import { coded } from '../../support/coded.ts';
+import { bad, dataFiles, field } from '../../support/dataFiles.ts';
 import { describeShared, sharedPath } from '../../support/sharedMaterial.ts';
-import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
-const folder = temporaryFolder();
-let count = 0;
-const file = (extension: string, content: string | Uint8Array): string => {
-  const path = join(folder, `${count++}${extension}`);
-  writeFileSync(path, content);
-  return path;
-};
+const { folder, place, file } = dataFiles();
 const jsonl = (...rows: unknown[]): string =>
   file('.jsonl', rows.map((row) => (typeof row === 'string' ? row : JSON.stringify(row))).join('\n'));
 
-const field = (name: string, type: string, ...shape: FieldSpec['shape']): FieldSpec => ({ name, type, shape });
 const text: DataSpec = {
   inputs: [field('input_ids', 'int64', 'N', 'S'), field('attention_mask', 'int64', 'N', 'S')],
   labels: field('labels', 'int64', 'N'),
@@ -36,7 +27,6 @@ const points: DataSpec = { inputs: [field('x', 'float32', 'N', 2)], labels: fiel
 
 const plain = (dataset: Dataset, index: number) =>
   Object.fromEntries([...dataset.row(index)].map(([name, { shape, data }]) => [name, [shape, [...data]]]));
-const bad = (...fragments: string[]) => expect.toSatisfy(coded('BAD_DATA', ...fragments));
 const tensor = (dtype: RawDtype, shape: number[], values: NumericArray): RawTensor => ({
   dtype,
   shape,
@@ -180,7 +170,7 @@ describe('conversion', () => {
 
 describe.each(['npz', 'safetensors'] as const)('%s', (format) => {
   const write = (arrays: Record<string, RawTensor>): string => {
-    const path = join(folder, `${count++}.${format}`);
+    const path = place(`.${format}`);
     if (format === 'npz') writeNpz(path, Object.entries(arrays));
     else writeSafetensors(path, Object.entries(arrays));
     return path;
@@ -331,7 +321,7 @@ describe('batch', () => {
       labels: { type: 'int64', dims: [2, 3], data: BigInt64Array.of(8n, -100n, -100n, 4n, 5n, 6n) },
     });
     expect(batch(dataset, [1]).input_ids?.dims).toEqual([1, 1]);
-    expect(batch(dataset, [2]).input_ids?.dims).toEqual([1, 0]);
+    expect(batch(dataset, [2]).input_ids?.dims).toEqual([1, 1]);
     dataset.close();
   });
 
@@ -345,6 +335,27 @@ describe('batch', () => {
     expect(() => batch(dataset, [0, 1], { pad: { input_ids: 0.5 } })).toThrow(option('"input_ids"', '0.5'));
     expect(() => batch(dataset, [0], { maxLength: 0 })).toThrow(option('0'));
     dataset.close();
+  });
+
+  it('gives rows that are all empty one entry of padding, which does not count', () => {
+    const spec: DataSpec = {
+      inputs: [{ name: 'input_ids', type: 'int64', shape: ['N', 'S'] }],
+      labels: { name: 'labels', type: 'int64', shape: ['N', 'S'] },
+    };
+    const empty = { input_ids: [], labels: [] };
+    const read = rowsDataset([empty, empty, { input_ids: [5], labels: [6] }], spec);
+    const alone = batch(read, [0, 1], { pad: { input_ids: 3 } });
+    expect(alone.input_ids).toEqual({ type: 'int64', dims: [2, 1], data: BigInt64Array.of(3n, 3n) });
+    expect(alone.labels?.data).toEqual(BigInt64Array.of(-100n, -100n));
+    expect(batch(read, [0, 2], { pad: { input_ids: 3 } }).input_ids?.data).toEqual(BigInt64Array.of(3n, 5n));
+  });
+
+  it('keeps an input without entries beside one that has some', () => {
+    const boxes = { name: 'boxes', type: 'float32', shape: ['N', 'K', 4] };
+    const read = rowsDataset([{ x: [1], boxes: [] }], {
+      inputs: [{ name: 'x', type: 'float32', shape: ['N', 'S'] }, boxes],
+    });
+    expect(batch(read, [0]).boxes?.dims).toEqual([1, 0, 4]);
   });
 
   it('stacks several ragged axes', async () => {

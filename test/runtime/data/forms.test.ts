@@ -1,7 +1,3 @@
-/** Forms of text: delimiters, decimals, encodings, NaN, JSON in several layouts, names of classes. */
-
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
   type DataOptions,
@@ -10,18 +6,9 @@ import {
   openData,
   rowsDataset,
 } from '../../../src/runtime/data/index.ts';
-import { coded } from '../../support/coded.ts';
-import { temporaryFolder } from '../../support/temporaryFolder.ts';
+import { bad, dataFiles, field } from '../../support/dataFiles.ts';
 
-const folder = temporaryFolder();
-let count = 0;
-const file = (extension: string, content: string | Uint8Array): string => {
-  const path = join(folder, `${count++}${extension}`);
-  writeFileSync(path, content);
-  return path;
-};
-const field = (name: string, type: string, ...shape: FieldSpec['shape']): FieldSpec => ({ name, type, shape });
-const bad = (...fragments: string[]) => expect.toSatisfy(coded('BAD_DATA', ...fragments));
+const { file } = dataFiles();
 const points: DataSpec = { inputs: [field('x', 'float32', 'N', 2)], labels: field('labels', 'int64', 'N') };
 const classes = (names?: readonly string[], ...shape: FieldSpec['shape']): DataSpec => ({
   inputs: points.inputs,

@@ -8,12 +8,11 @@ import { bytesOf } from '../../../src/formats/rawTensor.ts';
 import { writeSafetensors } from '../../../src/formats/safetensors.ts';
 import { evaluate, Trainer } from '../../../src/index.ts';
 import { type DataSpec, type LabelRule, openData, rowsDataset } from '../../../src/runtime/data/index.ts';
-import { coded } from '../../support/coded.ts';
+import { bad } from '../../support/dataFiles.ts';
 import { compileDigits, digits, writeJsonl } from '../../support/digits.ts';
 import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
-const bad = (...fragments: string[]) => expect.toSatisfy(coded('BAD_DATA', ...fragments));
 const labelled = (rule: LabelRule, type = 'int64', ...shape: (number | string)[]): DataSpec => ({
   inputs: [{ name: 'x', type: 'float32', shape: ['N', 1] }],
   labels: { name: 'labels', type, shape: ['N', ...shape], rule },
@@ -89,10 +88,16 @@ describe('NaN', () => {
     expect(rowsDataset([{ x: [Number.NEGATIVE_INFINITY, 1] }], half).rows).toBe(1);
   });
 
-  it('is never a label', () => {
-    const labels = { name: 'labels', type: 'float32', shape: ['N'] };
-    const rows = [{ x: [1, 2], labels: Number.NaN }];
-    expect(() => rowsDataset(rows, { ...spec, labels }, { allowNan: true })).toThrow(bad('"labels": NaN'));
+  it.each([
+    ['NaN', Number.NaN, 'NaN or null'],
+    ['infinity', Number.POSITIVE_INFINITY, 'an infinite label'],
+    ['minus infinity', Number.NEGATIVE_INFINITY, 'an infinite label'],
+  ])('%s is never a label', (_, label, reason) => {
+    const rows = [{ x: [1, 2], labels: label }];
+    for (const type of ['float32', 'float16', 'float64']) {
+      const labels = { name: 'labels', type, shape: ['N'] };
+      expect(() => rowsDataset(rows, { ...spec, labels }, { allowNan: true })).toThrow(bad(`"labels": ${reason}`));
+    }
   });
 
   it('comes into a .csv only as `nan`, and only where it is let in', async () => {

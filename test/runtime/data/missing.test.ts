@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { writeNpz } from '../../../src/formats/npz.ts';
 import { bytesOf } from '../../../src/formats/rawTensor.ts';
 import { batch, type DataSpec, type Dataset, openData, rowsDataset } from '../../../src/runtime/data/index.ts';
-import { coded } from '../../support/coded.ts';
+import { coded, hinted } from '../../support/coded.ts';
 import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
 const folder = temporaryFolder();
@@ -109,7 +109,7 @@ describe('is refused', () => {
 
   it('more tokens than the caches hold', () => {
     expect(() => rowsDataset([{ input_ids: [1, 2, 3, 4, 5] }], spec)).toThrow(
-      bad('5 entries', 'hold 4', '--max-length 4'),
+      expect.toSatisfy(hinted('BAD_DATA', 'use --max-length 4, which truncates longer rows', '5 entries', 'hold 4')),
     );
   });
 });

@@ -236,10 +236,17 @@ describe('bad rows are refused with their place', () => {
 
   it('beyond the table of the model, with the token', async () => {
     const range = { table: 'wte', entries: 300, least: 0 };
-    const manifest = { ...languageModel, inputs: [{ ...tokens, range }] };
+    const manifest = { ...languageModel, inputs: [{ ...tokens, tables: [range] }] };
     await expect(open(manifest, 'gpt2', [{ text: 'All human beings' }])).rejects.toEqual(
       bad('"wte"', "another model's"),
     );
+  });
+
+  it('by truncation where the table of positions ends', async () => {
+    const lengths = [{ table: 'wpe', axis: 1, most: 6 }];
+    const manifest = { ...languageModel, inputs: [{ ...tokens, lengths }] };
+    const [row] = await read(manifest, 'gpt2', [{ text: 'All human beings are born free and equal' }]);
+    expect(row?.ids).toHaveLength(6);
   });
 
   it('where nothing is left to learn from', async () => {

@@ -1,7 +1,7 @@
 /**
  * Mixtures of experts (Shazeer et al. 2017; Fedus et al. 2021), as ONNX Runtime's CPU kernels (1.30) compute them. The
- * body is dense: a Scan runs every expert on every token, and an expert that a token was not routed to has the weight 0.
- * The weights of one expert at a time are read, and unpacked if they are integers.
+ * body is dense: a Scan runs every expert on every token, and an expert that a token was not routed to has the weight
+ * 0. The weights of one expert at a time are read, and unpacked if they are integers.
  * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MoE
  */
 import { noGradient } from '../../../errors.ts';

@@ -50,7 +50,10 @@ export function cacheKind(name: string): CacheKind | undefined {
   return past && words.every((w) => bare.has(w) || isNumber(w)) ? 'keys and values' : undefined;
 }
 
-/** Words that data does not have in its name: keys belong to attention, a cache and the states of these operators to a model. */
+/**
+ * Words that data does not have in its name: keys belong to attention, a cache and the states of these operators to a
+ * model.
+ */
 const certain = set('key keys k kv kvs cache caches cached kvcache conv ssm recurrent mamba');
 
 /**

@@ -9,6 +9,23 @@ import { attrsOf, factsOf } from '../../../graph/operators.ts';
 import { shapeText } from '../../../graph/shapeText.ts';
 import { ample, broadcast, numbersIn, smallOf } from '../../normalize/fold/small.ts';
 import { axisIn } from '../../shapes/rule.ts';
+import { lengthLimits } from '../lengthLimits.ts';
+import type { Prepared } from '../prepared.ts';
+import type { Resolved } from './resolveLengths.ts';
+
+/** Refuses rows for which a table of the open graph has no entries. Throws BAD_OPTION. */
+export function checkLengths({ model: { graph }, bindings }: Prepared, { symbols }: Resolved, option: string): void {
+  const limits = lengthLimits(graph, bindings.absent);
+  for (const input of graph.inputs)
+    for (const { axis, most, table, unless } of limits.get(input.name) ?? []) {
+      const length = unless === undefined ? symbols.get(String(input.shape?.[axis])) : undefined;
+      if (length !== undefined && length > most)
+        throw badOption(
+          `${option} does not fit the model: it has positions for ${most} (table "${table}")`,
+          'give smaller lengths',
+        );
+    }
+}
 
 /** @param option the option as given by the user. Throws BAD_OPTION, which names the node. */
 export function checkFits(graph: Graph, option: string): void {

@@ -10,7 +10,7 @@ import { isMaskName } from '../../normalize/bind/names.ts';
 import { buildGrad } from '../build.ts';
 import { fixing } from '../pipeline.ts';
 import type { Prepared } from '../prepared.ts';
-import { checkFits } from './checkFits.ts';
+import { checkFits, checkLengths } from './checkFits.ts';
 import { type FixedLengths, resolveLengths } from './resolveLengths.ts';
 import { rowsMixed } from './rowIndependence.ts';
 import type { FixContext } from './substitute.ts';
@@ -30,6 +30,7 @@ export function fixLengths(prepared: Prepared, wanted: FixedLengths): Prepared {
   runStage(fixing, c, options.onPass);
   const { model } = c;
   checkFits(model.graph, optionOf(wanted));
+  checkLengths(prepared, resolved, optionOf(wanted));
   const mixed = batch === undefined ? undefined : rowsMixed(prepared, resolved, model.graph, batch);
   const notes = [...prepared.notes, ...unmasked(prepared, seq)];
   let gradient: Model | undefined;

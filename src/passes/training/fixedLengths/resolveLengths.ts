@@ -1,7 +1,7 @@
 /**
- * Resolves the dims of a model's inputs that `batch` and `seq` refer to. The batch is the axis that counts rows. Exporters
- * use any name for the sequence, or none, so the position decides: the first axis beside the batch of the tokens (or of
- * another input with a sequence per row).
+ * Resolves the dims of a model's inputs that `batch` and `seq` refer to. The batch is the axis that counts rows.
+ * Exporters use any name for the sequence, or none, so the position decides: the first axis beside the batch of the
+ * tokens (or of another input with a sequence per row).
  */
 
 import { badOption, didYouMean } from '../../../errors.ts';

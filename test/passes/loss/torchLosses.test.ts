@@ -1,4 +1,4 @@
-/** Focal losses and their gradients against PyTorch's (fixtures/losses/make.py), and their way through options and evaluation. */
+/** Losses and their gradients against PyTorch's (fixtures/losses/make.py). */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -10,33 +10,37 @@ import { inferNode } from '../../../src/passes/shapes/index.ts';
 import { modelOf, numbers, ortTensor, session } from '../../support/gradients/harness.ts';
 
 const numberList = z.array(z.number());
-const cases = z
-  .array(
-    z.object({
-      is: z.string(),
-      kind: z.enum(['focal', 'sigmoid-focal']),
-      dims: numberList,
-      z: numberList,
-      labels: z.object({ dims: numberList, values: numberList }),
-      params: z.object({ gamma: z.number().optional(), focalAlpha: z.number().optional() }),
-      ignoreIndex: z.number().default(-100),
-      classWeights: numberList.optional(),
-      loss: z.number(),
-      weight: z.number(),
-      gradient: numberList,
-    }),
-  )
-  .parse(JSON.parse(readFileSync(join(import.meta.dirname, '../../../fixtures/losses/focal.json'), 'utf8')));
+const casesOf = z.array(
+  z.object({
+    is: z.string(),
+    kind: z.enum(['focal', 'sigmoid-focal', 'bce', 'cross-entropy']),
+    form: z.enum(['logits', 'probabilities', 'log-probabilities']).default('logits'),
+    dims: numberList,
+    z: numberList,
+    labels: z.object({ dims: numberList, values: numberList }),
+    params: z.object({ gamma: z.number().optional(), focalAlpha: z.number().optional() }),
+    ignoreIndex: z.number().default(-100),
+    labelSmoothing: z.number().default(0),
+    classWeights: numberList.optional(),
+    loss: z.number(),
+    weight: z.number(),
+    gradient: numberList,
+  }),
+);
+const folder = join(import.meta.dirname, '../../../fixtures/losses');
+const cases = ['focal.json', 'weighted.json'].flatMap((file) =>
+  casesOf.parse(JSON.parse(readFileSync(join(folder, file), 'utf8'))),
+);
 
-describe.each(['portable', 'cpu'] as const)('focal losses for %s', (target) => {
+describe.each(['portable', 'cpu'] as const)('losses for %s', (target) => {
   it.each(cases.map((c) => [c.is, c] as const))('%s', async (_, c) => {
     const graph = new Graph('loss');
     const g = createBuilder(inferNode, graph.inputs);
     const tensor = new Value('z', tensorType('float32', c.dims));
     graph.inputs.push(tensor);
-    const choice = { kind: c.kind, output: tensor, tensor, classAxis: 1, reason: '' };
-    const { ignoreIndex, classWeights, params } = c;
-    const made = attachLoss(g, choice, { ignoreIndex, labelSmoothing: 0, classWeights, params }, 'labels', target);
+    const choice = { kind: c.kind, output: tensor, tensor, classAxis: 1, reason: '', form: c.form };
+    const { ignoreIndex, labelSmoothing, classWeights, params } = c;
+    const made = attachLoss(g, choice, { ignoreIndex, labelSmoothing, classWeights, params }, 'labels', target);
     if (made.labels !== undefined) graph.inputs.push(made.labels);
     const outputs = [made.loss, made.weight, made.seed[1]].map((v) => g.Identity(v));
     graph.outputs.push(...outputs);
@@ -44,7 +48,7 @@ describe.each(['portable', 'cpu'] as const)('focal losses for %s', (target) => {
     const running = await session(modelOf(graph, 18));
     const got = await running.run({
       z: ortTensor({ type: 'float32', dims: c.dims, values: c.z }),
-      labels: ortTensor({ type: c.kind === 'focal' ? 'int64' : 'float32', ...c.labels }),
+      labels: ortTensor({ type: ['focal', 'cross-entropy'].includes(c.kind) ? 'int64' : 'float32', ...c.labels }),
     });
     await running.release();
     const [loss = [], weight = [], gradient = []] = outputs.map((v) => {
