@@ -318,7 +318,17 @@ export const badAdapter = define(
   'BAD_ADAPTER',
   'A PEFT adapter directory or an adapter file cannot be read or written: a file is missing or malformed, or a tensor is inconsistent.',
   'a PEFT directory has adapter_config.json and adapter_model.safetensors, as save_pretrained writes them; loraify export writes adapter files',
-  (reason: string, file?: string) => ({ message: reason, file }),
+  (reason: string, file?: string, hint?: string) => ({ message: reason, file, hint }),
+);
+
+export const untrained = define(
+  'UNTRAINED',
+  'A merge without --adapter found no run of the package, and the adapter of the package itself is not trained.',
+  'train first: loraify train PACKAGE --data FILE; or name an adapter: --adapter DIR (--adapter start writes the unchanged source)',
+  (packageDir: string) => ({
+    message: `no run of "${packageDir}" is beside it, and its own adapter is not trained: the merged model would be the source`,
+    file: packageDir,
+  }),
 );
 
 export const adapterMismatch = define(
@@ -346,7 +356,7 @@ export const badPackage = define(
   'BAD_PACKAGE',
   'The folder is not a loraify package, or one of its files is missing or was changed.',
   'compile the model again: loraify model.onnx -o DIR',
-  (reason: string, file?: string) => ({ message: reason, file }),
+  (reason: string, file?: string, hint?: string) => ({ message: reason, file, hint }),
 );
 
 export const badSafetensors = define(

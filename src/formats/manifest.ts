@@ -13,6 +13,7 @@ import { factorShapes, sizeOf } from '../graph/layers.ts';
 import { readWhole } from './files.ts';
 import { dims, fixed, inputInfo, labelsInfo, outputInfo } from './manifestInputs.ts';
 import { copy, layer, saved } from './manifestLayer.ts';
+import { kindTexts, type PathKind, pathKind } from './pathKinds.ts';
 
 export { batchAxisOf, type InputInfo, type LabelsInfo, openShape, type ValueInfo } from './manifestInputs.ts';
 export { type ManifestLayer, type ManifestSaved, peftParameter, peftPath } from './manifestLayer.ts';
@@ -202,11 +203,21 @@ export function readManifest(directory: string): Manifest {
   try {
     bytes = readWhole(file, maxBytes, (size) => badPackage(`a manifest of ${size} bytes is too large`, file));
   } catch (error) {
+    const kind = pathKind(directory);
+    if (kind !== undefined && kind !== 'package')
+      throw badPackage(`"${directory}" is ${kindTexts[kind]}, not a package`, directory, packageHints[kind](directory));
     const reason = error instanceof Error ? error.message : String(error);
     throw badPackage(`"${directory}" is not a package: ${reason}`, file);
   }
   return parseManifest(new TextDecoder().decode(bytes), file);
 }
+
+/** The command that was meant, where something else is in the place of a package. */
+const packageHints: Readonly<Record<Exclude<PathKind, 'package'>, (path: string) => string>> = {
+  model: (path) => `compile it first: loraify ${path}; the package is the folder that this writes`,
+  run: (path) => `give the package that the run trained; its adapter is chosen with --adapter ${path}`,
+  adapter: (path) => `give the package, and the adapter with --adapter ${path}`,
+};
 
 /** Does the same as readManifest for the manifest's text. */
 export function parseManifest(text: string, file?: string): Manifest {

@@ -28,6 +28,7 @@ import {
   serving,
 } from '../passes/index.ts';
 import { adapterLayers, adapterSaved, adapterSources, knownPaths } from './adapters.ts';
+import { chosenAdapter } from './chosenAdapter.ts';
 import type { ExportOptions, ExportResult, ServeOptions } from './exportOptions.ts';
 import { typedTensor } from './modulesToSave.ts';
 import { checkRounded, likeCompile, openSource, packageCandidates, packageParameters } from './open.ts';
@@ -54,25 +55,31 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
   if (!isModel && options.source !== undefined) throw badOption(`--source is for --format onnx, not ${format}`);
   const manifest = readManifest(packageDir);
   servable(manifest, options);
+  // A model whose adapter is an input has no adapter inside.
+  const isInside = !isModel || (options.inputs ?? 'baked') === 'baked';
+  const chosen =
+    isInside || options.adapter !== undefined ? chosenAdapter(packageDir, manifest, options.adapter) : undefined;
+  const what = { ...options, adapter: chosen?.adapter };
+  const notices = chosen?.notices ?? [];
   const adapter = {
-    layers: adapterLayers(packageDir, manifest, options),
-    saved: adapterSaved(packageDir, manifest, options),
+    layers: adapterLayers(packageDir, manifest, what),
+    saved: adapterSaved(packageDir, manifest, what),
   };
   const { layers } = adapter;
-  const target = { force: options.force ?? false, protect: [packageDir, ...adapterSources(packageDir, options)] };
+  const target = { force: options.force ?? false, protect: [packageDir, ...adapterSources(packageDir, what)] };
   const common = { format, out, layers: layers.size };
   switch (format) {
     case 'peft': {
       const marked = { ...target, marker: 'adapter_config.json' };
       await createFolder(out, marked, (folder) => writePeft(folder, peftOf(manifest, adapter)));
-      return { ...common, warnings: unresolved(packageDir, manifest) };
+      return { ...common, warnings: [...notices, ...unresolved(packageDir, manifest)] };
     }
     case 'onnx_adapter':
       await createFile(out, target, (file) => writeOnnxAdapter(file, named(manifest, adapter)));
-      return { ...common, warnings: [] };
+      return { ...common, warnings: notices };
     case 'safetensors':
       await createFile(out, target, (file) => writeNamedSafetensors(file, named(manifest, adapter)));
-      return { ...common, warnings: [] };
+      return { ...common, warnings: notices };
     case 'onnx': {
       const inputs = options.inputs ?? 'baked';
       const made = await createFile(out, target, (file) =>
@@ -86,7 +93,7 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
       const warnings = given
         ? ['the adapter is not in the model: its tensors are inputs; --format onnx_adapter writes them']
         : [];
-      return { ...common, ...made, inputs, warnings };
+      return { ...common, ...made, inputs, warnings: [...notices, ...warnings] };
     }
   }
 }

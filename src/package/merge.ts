@@ -13,6 +13,7 @@ import { irVersions } from '../graph/versions.ts';
 import { fileSource, parseFile } from '../parser/index.ts';
 import { compareModels } from '../runtime/index.ts';
 import { type AdapterOptions, adapterLayers, adapterSaved, adapterSources, withStart } from './adapters.ts';
+import { chosenAdapter } from './chosenAdapter.ts';
 import { type MergedLayers, planMerge, type SavedValues } from './mergePlan.ts';
 import { typedTensor } from './modulesToSave.ts';
 import { checkRounded, openSource, sourceFiles } from './open.ts';
@@ -55,18 +56,23 @@ const tolerance = 1e-3;
  * operators read too is unchanged for them, and the layer's nodes get a copy. Memory does not depend on the weights.
  * Several adapters are combined first, see AdapterOptions; their ranks need not be the package's.
  *
- * Errors: BAD_PACKAGE, SOURCE_NEEDED, ADAPTER_MISMATCH, NOT_MERGEABLE, MERGE_MISMATCH, TARGET_EXISTS, WRITE_FAILED.
+ * Without `adapter`, it is that of the only run beside the package. Errors: BAD_PACKAGE, BAD_OPTION for several runs,
+ * UNTRAINED for none, SOURCE_NEEDED, ADAPTER_MISMATCH, NOT_MERGEABLE, MERGE_MISMATCH, TARGET_EXISTS, WRITE_FAILED.
  */
 export async function merge(packageDir: string, options: MergeOptions): Promise<MergeResult> {
   const manifest = readManifest(packageDir);
-  const adapter = adapterLayers(packageDir, manifest, options);
-  const saved = adapterSaved(packageDir, manifest, options);
+  const chosen = chosenAdapter(packageDir, manifest, options.adapter, true);
+  const what = { ...options, adapter: chosen.adapter };
+  const adapter = adapterLayers(packageDir, manifest, what);
+  const saved = adapterSaved(packageDir, manifest, what);
   const { model, source } = openSource(packageDir, manifest, options.source);
-  const warnings: string[] = [];
+  const warnings: string[] = [...chosen.notices];
+  if (chosen.notices.length === 0 && changesNothing(adapter, saved))
+    warnings.push('the adapter changes nothing: B is 0 in every layer, as before training');
   try {
     checkRounded(packageDir, manifest, model);
     const { edits, unties, bypasses, layers } = planMerge(model, manifest, adapter, saved);
-    const protect = [packageDir, ...adapterSources(packageDir, options), ...sourceFiles(manifest, source)];
+    const protect = [packageDir, ...adapterSources(packageDir, what), ...sourceFiles(manifest, source)];
     const target = { force: options.force ?? false, protect };
     return await createFile(options.out, target, async (path) => {
       const { dataFile } = mergeWeights(source, edits, unties, path, bypasses);
@@ -114,6 +120,11 @@ async function loadable<T>(
     rmSync(copy, { force: true });
   }
 }
+
+/** Whether all branches are 0. Magnitudes and full weights may differ from the source's in any case. */
+const changesNothing = (layers: MergedLayers, saved: SavedValues): boolean =>
+  saved.size === 0 &&
+  [...layers.values()].every(({ B, magnitude }) => magnitude === undefined && B.every((value) => value === 0));
 
 /** The relative difference to model.onnx with this adapter. */
 async function verified(

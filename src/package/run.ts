@@ -8,7 +8,7 @@ import { peftFiles, readPeft } from '../adapter/index.ts';
 import { checkFileTarget, createFile } from '../emit/index.ts';
 import { adapterMismatch, badOption } from '../errors.ts';
 import { writeFileAtomic } from '../formats/files.ts';
-import { peftParameter, peftPath } from '../formats/manifest.ts';
+import { peftParameter, peftPath, readManifest } from '../formats/manifest.ts';
 import { writeNpz } from '../formats/npz.ts';
 import type { Combination } from '../graph/choices/package.ts';
 import { sizeOf } from '../graph/layers.ts';
@@ -26,6 +26,7 @@ import {
   train as trainRun,
 } from '../runtime/index.ts';
 import { adapterParams, peftContent } from './adapters.ts';
+import { chosenAdapter } from './chosenAdapter.ts';
 import { storedValues } from './modulesToSave.ts';
 import { stateVector } from './stateVector.ts';
 import { checkTrainable } from './trainable.ts';
@@ -96,12 +97,19 @@ export async function evaluate(
   directory: string,
   options: EvaluateOptions,
 ): Promise<Evaluation & { readonly provider: string }> {
-  const trainer = await openTrainer(directory, options, peftAnd(options.combination));
+  const trainer = await openWith(directory, options);
   try {
     return { ...(await trainer.evaluate(options.data, options)), provider: trainer.provider };
   } finally {
     await trainer.close();
   }
+}
+
+/** Opens a package with the adapter of the options, else that of its only run. */
+async function openWith(directory: string, options: EvaluateOptions): Promise<TrainerType> {
+  const { adapter, notices } = chosenAdapter(directory, readManifest(directory), options.adapter);
+  for (const text of notices) options.onNotice?.(text);
+  return openTrainer(directory, { ...options, adapter }, peftAnd(options.combination));
 }
 
 export interface PredictOptions extends EvaluateOptions {
@@ -134,7 +142,7 @@ export async function predict(directory: string, options: PredictOptions): Promi
     sameKind: (path: string) => extname(path).toLowerCase() === extension,
   };
   checkFileTarget(out, target);
-  const trainer = await openTrainer(directory, options, peftAnd(options.combination));
+  const trainer = await openWith(directory, options);
   try {
     const prediction = await trainer.predict(data, options);
     await createFile(out, target, (file) => {

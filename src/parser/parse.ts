@@ -3,6 +3,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { badProtobuf, fileNotFound, LoraifyError } from '../errors.ts';
 import { fileKind } from '../formats/fileKind.ts';
+import { kindTexts, type PathKind, pathKind } from '../formats/pathKinds.ts';
 import type { Model, Node } from '../graph/model.ts';
 import type { ByteSource, Tensor } from '../graph/tensor.ts';
 import type { ModelSource, Place } from '../proto/index.ts';
@@ -42,11 +43,21 @@ function modelFile(path: string): FileSource {
   try {
     return fileSource(path);
   } catch (error) {
+    const kind = pathKind(path);
+    if (kind !== undefined) throw fileNotFound(path, `it is ${kindTexts[kind]}, not a model`, modelHints[kind](path));
     const models = statSync(path, { throwIfNoEntry: false })?.isDirectory() === true ? modelsIn(path) : [];
     if (models.length === 0) throw error;
     throw fileNotFound(path, 'it is a folder', `give a file in it: ${models.join(', ')}`);
   }
 }
+
+/** The command that was meant, where something else is in the place of a model. */
+const modelHints: Readonly<Record<PathKind, (path: string) => string>> = {
+  package: (path) => `train it: loraify train ${path} --data FILE; its source is inside: loraify inspect ${path}`,
+  run: (path) => `its adapter is used with the package: loraify merge PACKAGE --adapter ${path} -o FILE.onnx`,
+  adapter: (path) => `compile a model with it: loraify MODEL.onnx --adapter ${path}`,
+  model: () => 'check the path and the permissions',
+};
 
 /** The first ONNX files of a folder, and of its folder `onnx`, where the Hub has them. */
 const modelsIn = (folder: string): string[] =>

@@ -6,6 +6,7 @@ export type { Evaluation } from './evaluate/evaluate.ts';
 export type { Prediction } from './evaluate/predict.ts';
 export { predictionArrays, predictionLines } from './evaluate/predictionFiles.ts';
 export type { AdapterFile, AdapterFormat } from './runFolder/checkpoint.ts';
+export { runsOf } from './runFolder/finished.ts';
 export { type Comparison, compareModels } from './session/compare.ts';
 export { type DoctorReport, doctor } from './session/doctor.ts';
 export type { NodePlacement } from './session/nodePlacement.ts';

@@ -11,7 +11,7 @@ import { logName } from './log.ts';
 
 export const runFileName = 'run.json';
 
-const schema = z.object({
+export const runSchema = z.object({
   format: z.literal('loraify-run/1'),
   /** Fingerprints of the package, the initial parameters and the data, and the options that change numbers. */
   of: z.record(z.string(), z.unknown()),
@@ -132,7 +132,7 @@ export function checkSameRun(folder: string, of: RunIdentity): void {
   } catch {
     json = undefined;
   }
-  const parsed = schema.safeParse(json);
+  const parsed = runSchema.safeParse(json);
   if (!parsed.success) throw badCheckpoint(`${runFileName} is malformed`, file);
   const before = parsed.data.of;
   const show = (value: unknown): string => JSON.stringify(value) ?? 'nothing';
