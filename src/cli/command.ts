@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { didYouMean, fileNotFound } from '../errors.ts';
 import { camel, kebab, type OptionMeta, optionMeta } from './options.ts';
-import { type Output, UsageError } from './output.ts';
+import { helpPage, type Output, UsageError } from './output.ts';
 
 // A command checks a handful of things once: functions made for that would cost more than they gain.
 z.config({ jitless: true });
@@ -12,6 +12,8 @@ export interface CommandDefinition<S extends z.ZodRawShape> {
   /** As yargs has it: `train <package>`; several where the first name may be left out. */
   readonly usage: string | readonly string[];
   readonly describe: string;
+  /** Two command lines of the command, for its help. */
+  readonly examples: readonly string[];
   readonly options: S;
   /** Returns the exit status where it is not 0. */
   run(options: z.output<z.ZodObject<S>>, out: Output): Promise<number | undefined>;
@@ -25,13 +27,14 @@ export interface CommandOption extends OptionMeta {
 export interface Command {
   readonly usage: string | readonly string[];
   readonly describe: string;
+  readonly examples: readonly string[];
   readonly options: readonly CommandOption[];
   /** @param given parsed flags by camelCase name, without defaults. */
   execute(given: Readonly<Record<string, unknown>>, out: Output): Promise<number | undefined>;
 }
 
 export function command<S extends z.ZodRawShape>(definition: CommandDefinition<S>): Command {
-  const { usage, describe, options, run } = definition;
+  const { usage, describe, examples, options, run } = definition;
   const metas = Object.entries(options).map(([name, schema]) => {
     const meta = schema instanceof z.ZodType ? optionMeta.get(schema) : undefined;
     if (meta === undefined) throw new Error(`option ${name} has no help`);
@@ -41,9 +44,11 @@ export function command<S extends z.ZodRawShape>(definition: CommandDefinition<S
     ...metas.map(([name]) => [name, name] as const),
     ...metas.flatMap(([name, { alias }]) => (alias === undefined ? [] : [[alias, name] as const])),
   ]);
+  const first = typeof usage === 'string' ? usage : (usage[0] ?? '');
   return {
     usage,
     describe,
+    examples,
     options: metas.map(([name, meta]) => ({ name, ...meta })),
     async execute(given, out) {
       const config = typeof given.config === 'string' ? await configValues(given.config, keys) : {};
@@ -51,7 +56,7 @@ export function command<S extends z.ZodRawShape>(definition: CommandDefinition<S
       const parsed = z.object(options).safeParse(values);
       if (!parsed.success) {
         const [issue] = parsed.error.issues;
-        throw new UsageError(`--${kebab(String(issue?.path[0] ?? ''))} ${issue?.message}`);
+        throw new UsageError(`--${kebab(String(issue?.path[0] ?? ''))} ${issue?.message}`, helpPage(first));
       }
       return run(parsed.data, out);
     },

@@ -8,8 +8,11 @@ export const usageOf = ({ usage }: Command): string => (typeof usage === 'string
 export const nameOf = (command: Command): string => usageOf(command).split(' ')[0] ?? '';
 
 /** The description of an option, then a line for each of its values. */
-export const describeOption = ({ describe, values = [] }: CommandOption): string =>
-  [describe, ...values.map(({ name, help }) => `- ${name}: ${help}`)].join('\n');
+export const describeOption = ({ describe, isRequired, positional, values = [] }: CommandOption): string =>
+  [
+    isRequired === true && positional !== true ? `${describe} (required)` : describe,
+    ...values.map(({ name, help }) => `- ${name}: ${help}`),
+  ].join('\n');
 
 export const yargsOption = (option: CommandOption): Options => ({
   type: option.type,

@@ -7,7 +7,8 @@ import { commands, globalOptions } from './commands/index.ts';
 import { describeOption, overview, yargsOption } from './help.ts';
 import { watchInterrupts } from './interrupt.ts';
 import { kebab } from './options.ts';
-import { createOutput, report, UsageError } from './output.ts';
+import { createOutput, report } from './output.ts';
+import { wrongUsage } from './wrongUsage.ts';
 
 /** Runs one command. @returns 0 done, 1 an error with a code, 2 wrong usage, 130 interrupted. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -39,15 +40,18 @@ export async function main(args: readonly string[]): Promise<number> {
     .wrap(Math.min(120, process.stdout.columns ?? 100))
     .fail((message, error) => {
       // yargs has its own errors for wrong usage; others come from the command.
-      throw error instanceof Error && error.name !== 'YError' ? error : new UsageError(message);
+      throw error instanceof Error && error.name !== 'YError'
+        ? error
+        : wrongUsage(message, args, commands, globalOptions);
     });
-  for (const { usage, describe, options, execute } of commands) {
+  for (const { usage, describe, examples, options, execute } of commands) {
     parser.command(
       usage,
       describe,
       (y) => {
         for (const option of options.filter((o) => o.positional === true))
           y.positional(kebab(option.name), { type: 'string', describe: describeOption(option) });
+        for (const example of examples) y.example(example, '');
         const flags = options.filter((o) => o.positional !== true);
         return y.options(Object.fromEntries(flags.map((o) => [kebab(o.name), yargsOption(o)])));
       },

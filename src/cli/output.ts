@@ -17,7 +17,18 @@ export interface Output {
 }
 
 /** A mistake on the command line: exit status 2. */
-export class UsageError extends Error {}
+export class UsageError extends Error {
+  readonly hint: string;
+
+  /** @param hint the page of help that shows the right usage. */
+  constructor(message: string, hint = 'see loraify --help') {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+/** The hint at the page of help of a command, by its usage. */
+export const helpPage = (usage: string): string => `see loraify ${usage.split(' ')[0]} --help`;
 
 const colour = (stream: NodeJS.WriteStream): boolean => stream.isTTY === true && !process.env.NO_COLOR;
 
@@ -55,7 +66,7 @@ export function report(error: unknown): number {
   }
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof UsageError) {
-    stderr.write(`${paint('red', 'error')}: ${message}\n${paint('cyan', 'hint')}: see loraify --help\n`);
+    stderr.write(`${paint('red', 'error')}: ${message}\n${paint('cyan', 'hint')}: ${error.hint}\n`);
     return 2;
   }
   const trace = process.env.LORAIFY_TRACE && error instanceof Error ? `\n${error.stack}` : '';

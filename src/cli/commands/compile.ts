@@ -9,6 +9,10 @@ import { required } from '../options.ts';
 export const compileCommand = command({
   usage: ['compile <model>', '$0'],
   describe: 'LoRA branches and training graphs -> a package directory',
+  examples: [
+    'loraify model.onnx -r 8 -a 16',
+    'loraify onnx/model.onnx --target q_proj,v_proj --loss causal-lm -o model.lora',
+  ],
   options: { model: required({ positional: true, describe: 'ONNX file' }), ...compileOptions },
   async run({ model, ...options }, out) {
     const { compile } = await import('../../index.ts');

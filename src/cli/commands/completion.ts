@@ -14,6 +14,7 @@ export const completionCommand = (tables: () => Tables): Command =>
   command({
     usage: 'completion [shell]',
     describe: 'print a completion script for bash or zsh',
+    examples: ['loraify completion bash > loraify.bash', 'loraify completion zsh > _loraify'],
     options: { shell: choice(shells, { positional: true, describe: 'shell to complete in', default: 'bash' }) },
     async run({ shell = 'bash' }, out) {
       const script = `${shell === 'zsh' ? zshHead : ''}${completionScript(tables())}`;

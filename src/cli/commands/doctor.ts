@@ -4,6 +4,7 @@ import { bytes, plural, table } from '../format.ts';
 export const doctorCommand = command({
   usage: 'doctor',
   describe: 'list versions and execution providers, and how to get more',
+  examples: ['loraify doctor', 'loraify doctor --json'],
   options: {},
   async run(_, out) {
     const { doctor, version } = await import('../../index.ts');

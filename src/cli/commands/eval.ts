@@ -5,6 +5,10 @@ import { adapterOptions, dataOptions, packageArgument, runtimeOptions } from '..
 export const evalCommand = command({
   usage: 'eval <package>',
   describe: 'loss and metrics of an adapter on a data file',
+  examples: [
+    'loraify eval model.lora --data test.jsonl',
+    'loraify eval model.lora --data test.jsonl --adapter model.run',
+  ],
   options: { ...packageArgument, ...dataOptions, ...adapterOptions, ...runtimeOptions },
   async run({ package: directory, ...options }, out) {
     const { evaluate } = await import('../../index.ts');

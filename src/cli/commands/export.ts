@@ -17,6 +17,10 @@ const exportOptions = {
 export const exportCommand = command({
   usage: 'export <package>',
   describe: 'write an adapter for another tool, or a model to serve',
+  examples: [
+    'loraify export model.lora --format peft -o adapter',
+    'loraify export model.lora --format onnx --inputs optional -o served.onnx',
+  ],
   options: {
     ...packageArgument,
     ...exportOptions,

@@ -8,6 +8,7 @@ import { flag, table as numberTable, required } from '../options.ts';
 export const inspectCommand = command({
   usage: 'inspect <model>',
   describe: 'list the weighted layers and which of them are adapted',
+  examples: ['loraify inspect model.onnx', 'loraify inspect model.lora --memory'],
   options: {
     model: required({ positional: true, describe: 'ONNX file or package' }),
     grad: flag({

@@ -6,6 +6,7 @@ import { adapterOptions, outputFile, packageArgument, sourceOption } from '../ru
 export const mergeCommand = command({
   usage: 'merge <package>',
   describe: 'fold an adapter into the weights of the source model',
+  examples: ['loraify merge model.lora -o tuned.onnx', 'loraify merge model.lora --adapter a=0.7,b=0.3 -o mixed.onnx'],
   options: {
     ...packageArgument,
     ...adapterOptions,

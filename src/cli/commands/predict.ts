@@ -5,6 +5,10 @@ import { adapterOptions, dataOptions, outputFile, packageArgument, runtimeOption
 export const predictCommand = command({
   usage: 'predict <package>',
   describe: "write the model's outputs for each row of a data file",
+  examples: [
+    'loraify predict model.lora --data rows.jsonl -o out.jsonl',
+    'loraify predict model.lora --data rows.npz --adapter model.run -o out.npz',
+  ],
   options: { ...packageArgument, ...dataOptions, ...adapterOptions, ...outputFile, ...runtimeOptions },
   async run({ package: directory, ...options }, out) {
     const { predict } = await import('../../index.ts');

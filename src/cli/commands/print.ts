@@ -4,6 +4,7 @@ import { flag, required } from '../options.ts';
 export const printCommand = command({
   usage: 'print <model>',
   describe: "print a model in ONNX's textual syntax",
+  examples: ['loraify print model.onnx', 'loraify print model.onnx --full'],
   options: {
     model: required({ positional: true, describe: 'ONNX file or package' }),
     full: flag({ describe: 'tensors above 64 elements too' }),

@@ -7,45 +7,64 @@ import { count, metricValue, placementText, plural, short } from '../format.ts';
 import { onInterrupt } from '../interrupt.ts';
 import { choice, flag, integer, number, text } from '../options.ts';
 import { trainProgress } from '../progress.ts';
-import { dataOptions, packageArgument, runtimeOptions } from '../runtimeOptions.ts';
+import { dataOptions, groups, packageArgument, runtimeOptions } from '../runtimeOptions.ts';
 
 const trainOptions = {
   ...dataOptions,
-  epochs: number({ describe: 'passes over the data', default: '1' }),
-  steps: integer({ describe: 'total number of optimizer steps, instead of --epochs' }),
-  learningRate: number({ alias: 'lr', describe: 'learning rate at its peak', default: '1e-4' }),
-  schedule: choice(schedules, { describe: 'course of the learning rate after the warm-up', default: 'constant' }),
-  warmup: number({ describe: 'warm-up: a fraction of the steps below 1, else a number of steps', default: '0' }),
+  epochs: number({ describe: 'passes over the data', default: '1', group: groups.length }),
+  steps: integer({ describe: 'total number of optimizer steps, instead of --epochs', group: groups.length }),
+  learningRate: number({ alias: 'lr', describe: 'learning rate at its peak', default: '1e-4', group: groups.length }),
+  schedule: choice(schedules, {
+    describe: 'course of the learning rate after the warm-up',
+    default: 'constant',
+    group: groups.length,
+  }),
+  warmup: number({
+    describe: 'warm-up: a fraction of the steps below 1, else a number of steps',
+    default: '0',
+    group: groups.length,
+  }),
   shuffle: flag({
     describe: 'shuffle the rows of each epoch; --no-shuffle keeps the order of the file',
     default: 'true',
+    group: groups.data,
   }),
-  groupByLength: flag({ describe: 'form batches of rows of similar lengths, for less padding' }),
-  seed: integer({ describe: 'seed of the shuffling', default: '0' }),
-  gradAccum: integer({ describe: 'batches per optimizer step', default: '1' }),
+  groupByLength: flag({ describe: 'form batches of rows of similar lengths, for less padding', group: groups.data }),
+  seed: integer({ describe: 'seed of the shuffling', default: '0', group: groups.length }),
+  gradAccum: integer({ describe: 'batches per optimizer step', default: '1', group: groups.length }),
   stepsPerRun: integer({
     describe: 'optimizer steps in one call of ONNX Runtime',
     default: '1; up to 16 on CUDA',
+    group: groups.runtime,
   }),
-  adapter: text({ describe: 'PEFT directory to start from', default: "the package's own" }),
-  evalData: text({ describe: 'data file to evaluate on' }),
-  evalEvery: integer({ describe: 'steps between evaluations', default: 'an epoch' }),
-  saveEvery: integer({ describe: 'steps between checkpoints', default: '500, and every ten minutes' }),
-  keep: integer({ describe: 'checkpoints to keep, beside the best one', default: '5' }),
+  adapter: text({ describe: 'PEFT directory to start from', default: "the package's own", group: groups.adapter }),
+  evalData: text({ describe: 'data file to evaluate on', group: groups.evaluation }),
+  evalEvery: integer({ describe: 'steps between evaluations', default: 'an epoch', group: groups.evaluation }),
+  saveEvery: integer({
+    describe: 'steps between checkpoints',
+    default: '500, and every ten minutes',
+    group: groups.output,
+  }),
+  keep: integer({ describe: 'checkpoints to keep, beside the best one', default: '5', group: groups.output }),
   metric: choice(metrics, {
     describe: 'metric that decides which adapter is the best, and --patience',
     default: 'loss',
+    group: groups.evaluation,
   }),
-  patience: integer({ describe: 'stop after this many evaluations without a better one' }),
-  out: text({ alias: 'o', describe: 'run folder', default: '<package>.run' }),
-  resume: flag({ describe: 'continue from the last checkpoint of the run folder' }),
-  force: flag({ describe: 'replace an existing run folder' }),
+  patience: integer({ describe: 'stop after this many evaluations without a better one', group: groups.evaluation }),
+  out: text({ alias: 'o', describe: 'run folder', default: '<package>.run', group: groups.output }),
+  resume: flag({ describe: 'continue from the last checkpoint of the run folder', group: groups.output }),
+  force: flag({ describe: 'replace an existing run folder', group: groups.output }),
   ...runtimeOptions,
 } satisfies Readonly<Record<Exclude<keyof TrainOptions, 'signal' | 'onEvent' | 'onNotice'>, z.ZodType>>;
 
 export const trainCommand = command({
   usage: 'train <package>',
   describe: 'train the adapter on ONNX Runtime',
+  examples: [
+    'loraify train model.lora --data train.jsonl --epochs 3',
+    'loraify train model.lora --data train.csv --eval-data test.csv --lr 2e-4 --schedule cosine -o model.run',
+  ],
   options: {
     ...packageArgument,
     ...trainOptions,
