@@ -38,7 +38,7 @@ function inOwnWords(message: string, command: Command | undefined): string {
   return `${nameOf(command)} needs ${missing.join(' and ')}`;
 }
 
-/** Whether the first argument is meant as a command: it is no file, and what follows it is not expected. */
+/** Whether the first argument is meant as a command: it is not a file, and the arguments behind it are not expected. */
 function isCommandLike(first: string, unknown: readonly string[]): boolean {
   return !existsSync(first) && !/[./\\]/.test(first) && unknown.every((name) => !name.startsWith('-'));
 }

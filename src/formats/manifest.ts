@@ -212,7 +212,7 @@ export function readManifest(directory: string): Manifest {
   return parseManifest(new TextDecoder().decode(bytes), file);
 }
 
-/** The command that was meant, where something else is in the place of a package. */
+/** The command that was meant, if a path is not that of a package. */
 const packageHints: Readonly<Record<Exclude<PathKind, 'package'>, (path: string) => string>> = {
   model: (path) => `compile it first: loraify ${path}; the package is the folder that this writes`,
   run: (path) => `give the package that the run trained; its adapter is chosen with --adapter ${path}`,

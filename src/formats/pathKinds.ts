@@ -1,4 +1,4 @@
-/** What a path holds, by what marks it, for messages about a path in the wrong place. */
+/** The kind of a path, by its marker, for messages about a path in the wrong place. */
 
 import { existsSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';

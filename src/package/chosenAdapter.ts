@@ -18,7 +18,7 @@ export interface ChosenAdapter {
 }
 
 /**
- * @param isMerge a merge of an adapter that is not trained changes nothing, and is refused unless it is asked for.
+ * @param isMerge an adapter that is not trained changes nothing: a merge of it is refused unless `start` selects it.
  * Errors: BAD_OPTION if there are several runs, BAD_ADAPTER for a run without an adapter, UNTRAINED.
  */
 export function chosenAdapter(
@@ -53,7 +53,7 @@ export function chosenAdapter(
 /** Whether the package was compiled with an adapter, so that its start is trained. */
 const isGiven = ({ lora }: Manifest): boolean => lora.peft !== undefined || lora.existing?.use === 'train';
 
-/** A run folder stands for its adapter. Errors: BAD_ADAPTER. */
+/** The adapter of a run, if the path is that of a run folder. Errors: BAD_ADAPTER. */
 function inRun(path: string): string {
   switch (pathKind(path)) {
     case 'run':
@@ -61,7 +61,7 @@ function inRun(path: string): string {
       throw badAdapter(
         `"${path}" is a run that has not ended: it keeps no adapter yet`,
         path,
-        `train with --resume -o ${path} goes on; --adapter ${join(path, 'checkpoints', 'step-N')} takes a checkpoint`,
+        `train with --resume -o ${path} continues it; --adapter ${join(path, 'checkpoints', 'step-N')} takes a checkpoint`,
       );
     case 'package':
       throw badAdapter(

@@ -51,7 +51,7 @@ function modelFile(path: string): FileSource {
   }
 }
 
-/** The command that was meant, where something else is in the place of a model. */
+/** The command that was meant, if a path is not that of a model. */
 const modelHints: Readonly<Record<PathKind, (path: string) => string>> = {
   package: (path) => `train it: loraify train ${path} --data FILE; its source is inside: loraify inspect ${path}`,
   run: (path) => `its adapter is used with the package: loraify merge PACKAGE --adapter ${path} -o FILE.onnx`,
