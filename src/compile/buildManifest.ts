@@ -3,6 +3,7 @@ import { defined } from '../formats/defined.ts';
 import type { InputInfo, LabelsInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
 import { optimizers } from '../graph/choices/compile.ts';
 import { losses, lossParamsOf } from '../graph/choices/losses.ts';
+import type { FamilyName } from '../graph/families.ts';
 import type { Dim, Model, Value } from '../graph/model.ts';
 import type { ExternalFile } from '../parser/index.ts';
 import {
@@ -42,6 +43,7 @@ export interface ManifestInputs {
   readonly compiled: Compiled;
   readonly options: ResolvedOptions;
   readonly labels: LabelSources;
+  readonly family: FamilyName | undefined;
   readonly skeleton: { readonly sha256: string; readonly splices: readonly ManifestSplice[] };
 }
 
@@ -77,8 +79,9 @@ export function buildManifest(m: ManifestInputs): Manifest {
   });
 }
 
-const sourceSection = ({ file, bytes, path, data, model, compiled, skeleton }: ManifestInputs): Manifest['source'] =>
-  defined({
+function sourceSection(m: ManifestInputs): Manifest['source'] {
+  const { file, bytes, path, data, model, compiled, family, skeleton } = m;
+  return defined({
     file,
     bytes,
     sha256: skeleton.sha256,
@@ -88,7 +91,9 @@ const sourceSection = ({ file, bytes, path, data, model, compiled, skeleton }: M
       ? Object.fromEntries(data.flatMap((f) => f.aliases.map((alias) => [alias, f.location])))
       : undefined,
     path: compiled.stored && path,
+    family,
   });
+}
 
 /** The final name of what training graphs add; without training graphs the usual one. */
 const nameIn = (prepared: Prepared | undefined, key: keyof Prepared['names']): string => prepared?.names[key] ?? key;

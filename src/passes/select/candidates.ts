@@ -1,5 +1,5 @@
 /** Collects weights that may become layers, each with all nodes that read it. */
-import { layerOp } from '../../graph/layers.ts';
+import { layerOp, packedNames } from '../../graph/layers.ts';
 import type { Layer, Model, Value } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Product, Skipped } from '../dialect/layerKind.ts';
@@ -8,7 +8,7 @@ import { findProducts } from './findProducts.ts';
 import { foldedFrom } from './foldedUses.ts';
 import { layerOpOf } from './layers/index.ts';
 import { type ModulePath, modulePath, uniquePaths, wholePath } from './modulePaths.ts';
-import { packedNames, partsOf } from './packedWeights.ts';
+import { partsOf } from './packedWeights.ts';
 import { type ParameterNames, parameterNames } from './parameterNames.ts';
 
 /** A weight with all nodes that read it: a layer if it is selected. */
@@ -124,7 +124,7 @@ function unpacked(product: Product, naming: Naming): readonly Product[] {
   const parts = partsOf(product, packedNames(path));
   if (parts.length === 0 || known.has(path) || known.has(builder?.path(path) ?? path)) return [product];
   const areKnown = parts.some((part) => known.has(modulePath(part, naming).path));
-  return areKnown || builder?.unpacks === true ? parts : [product];
+  return areKnown || builder?.unpacks(builder.path(path)) === true ? parts : [product];
 }
 
 /**

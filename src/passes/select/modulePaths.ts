@@ -1,6 +1,7 @@
 /**
  * Module paths: the names by which PEFT users know layers, recovered from what each exporter leaves in the file
- * (TorchScript: node names; the torch exporter: metadata; optimizers: initializer names).
+ * (TorchScript: node names; the torch exporter: metadata; optimizers: initializer names; simplifiers, which drop node
+ * names and metadata: the names of biases).
  */
 import type { Node, Value } from '../../graph/model.ts';
 import type { Part, Product } from '../dialect/layerKind.ts';
@@ -9,7 +10,7 @@ import { moduleOfBias, type ParameterNames } from './parameterNames.ts';
 import { pythonList } from './pythonList.ts';
 import { pathOfScopes } from './torchScopes.ts';
 
-export type PathSource = 'folded_from' | 'initializer' | 'name_scopes' | 'node name' | 'fallback';
+export type PathSource = 'folded_from' | 'initializer' | 'name_scopes' | 'node name' | 'bias' | 'fallback';
 
 export interface ModulePath {
   readonly path: string;
@@ -26,8 +27,8 @@ interface Naming {
 }
 
 /**
- * The module path of a weight's reader: the first found of folded_from, initializer name, name_scopes, node name, any
- * other name. `preferNode`: the node's own name first, because several modules share the weight.
+ * The module path of a weight's reader: the first found of folded_from, initializer name, name_scopes, node name, the
+ * bias that is added, any other name. `preferNode`: the node's own name first, because several modules share the weight.
  */
 export function modulePath(product: Product, naming: Naming): ModulePath {
   const { part } = product;
@@ -52,7 +53,10 @@ export function wholePath(product: Product, { preferNode = false, names }: Namin
   const byNode = named('name_scopes', fromScopes(node)) ?? named('node name', byName());
   const late =
     named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name));
-  return byWeight ?? byNode ?? late ?? { path: fallback(product), from: 'fallback' };
+  const bias = moduleOfBias(node);
+  // A parameter that a module shares with the one inside it is named after either.
+  const byBias = named('bias', bias === undefined || names.holds(bias) ? undefined : bias);
+  return byWeight ?? byNode ?? byBias ?? late ?? { path: fallback(product), from: 'fallback' };
 }
 
 /**

@@ -8,16 +8,6 @@ import { numbersOf } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
 import type { Product } from '../dialect/layerKind.ts';
 
-/** The modules of a packed one, by its name. */
-const packings: ReadonlyMap<string, readonly string[]> = new Map([
-  ['qkv_proj', ['q_proj', 'k_proj', 'v_proj']],
-  ['gate_up_proj', ['gate_proj', 'up_proj']],
-]);
-
-/** The names of the modules whose weights the module of this path packs. */
-export const packedNames = (path: string): readonly string[] =>
-  packings.get(path.slice(path.lastIndexOf('.') + 1)) ?? [];
-
 /** A product for each part, in the order of columns; nothing if the graph does not read the parts separately. */
 export function partsOf(product: Product, names: readonly string[]): readonly Product[] {
   const { node, side, out } = product;

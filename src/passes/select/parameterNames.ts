@@ -7,6 +7,8 @@ import { graphsOf, type Model, type Node } from '../../graph/model.ts';
 export interface ParameterNames {
   /** Whether a module of this path, or one inside it, has a parameter. */
   has(path: string): boolean;
+  /** Whether a module of this path has others with parameters inside. */
+  holds(path: string): boolean;
   /** The paths of such modules that end in these segments and have others before them. */
   endingIn(path: string): readonly string[];
 }
@@ -23,20 +25,51 @@ export function parameterNames(model: Model): ParameterNames {
     const last = lastOf(path);
     byLast.set(last, [...(byLast.get(last) ?? []), path]);
   }
+  const holders = new Set([...known].map((path) => path.slice(0, Math.max(0, path.lastIndexOf('.')))));
   return {
     has: (path) => known.has(path),
+    holds: (path) => holders.has(path),
     endingIn: (path) => (byLast.get(lastOf(path)) ?? []).filter((k) => k.endsWith(`.${path}`)),
   };
 }
 
 const lastOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 
+/** The operand of a layer's node that is added to its result. */
+const ownBias: ReadonlyMap<string, number> = new Map([
+  ['Conv', 2],
+  ['DynamicQuantizeMatMul', 4],
+  ['FusedConv', 2],
+  ['FusedGemm', 2],
+  ['Gemm', 2],
+  ['MatMulIntegerToFloat', 6],
+  ['MatMulNBits', 5],
+]);
+
+/** The operand that a fused operator adds to the result of the layer before it. */
+const addedBias: ReadonlyMap<string, number> = new Map([
+  ['BiasGelu', 1],
+  ['FastGelu', 1],
+  ['SkipLayerNormalization', 4],
+  ['SkipSimplifiedLayerNormalization', 3],
+]);
+
 /** The module whose bias is added to a node's result: `a.b` for the parameter `a.b.bias`. */
 export function moduleOfBias(node: Node): string | undefined {
-  const own = node.op === 'Gemm' || node.op === 'Conv' ? node.inputs[2] : undefined;
-  const [use, ...more] = node.outputs[0]?.uses ?? [];
-  const sum = more.length === 0 && use?.node.op === 'Add' ? use.node : undefined;
-  const added = sum?.inputs.find((v) => v?.tensor !== undefined && v.name.endsWith('.bias'));
-  const name = own?.name ?? added?.name;
-  return name?.endsWith('.bias') === true ? name.slice(0, -'.bias'.length) : undefined;
+  const name = node.inputs[ownBias.get(node.op) ?? Number.NaN]?.name;
+  if (name !== undefined) return withoutBias(name);
+  for (let y = node.outputs[0]; ; ) {
+    const [use, ...more] = y?.uses ?? [];
+    if (use === undefined || more.length > 0) return undefined;
+    const { node: reader } = use;
+    if (reader.op === 'Add') return withoutBias(reader.inputs.find((v) => v?.tensor !== undefined)?.name);
+    const at = addedBias.get(reader.op);
+    if (at !== undefined) return withoutBias(reader.inputs[at]?.name);
+    // The result of integers is scaled first.
+    if (node.op !== 'MatMulInteger' || (reader.op !== 'Cast' && reader.op !== 'Mul')) return undefined;
+    y = reader.outputs[0];
+  }
 }
+
+const withoutBias = (name: string | undefined): string | undefined =>
+  name?.endsWith('.bias') === true ? name.slice(0, -'.bias'.length) : undefined;
