@@ -50,6 +50,8 @@ CHOICES = {
 
 # Fields without a usable default.
 NEEDED = {"esm": {"vocab_size": 33}, "dpt": {"backbone_config": None, "is_hybrid": False}, "nemotron": {"num_key_value_heads": 8}}
+# Mappings to classes that are parts of models.
+NO_HEADS = ("BACKBONE", "TEXT_ENCODING", "FOR_IMAGE_MAPPING", "CONFIG")
 # Numbers of equal modules.
 FEWER = ("num_experts", "num_local_experts")
 
@@ -57,7 +59,7 @@ FEWER = ("num_experts", "num_local_experts")
 def classes(family: str) -> list[type[nn.Module]]:
     found: dict[str, None] = {}
     for name, mapping in vars(modeling_auto).items():
-        if name.endswith("MAPPING_NAMES"):
+        if name.endswith("MAPPING_NAMES") and not any(kind in name for kind in NO_HEADS):
             given = mapping.get(family, ())
             found.update(dict.fromkeys([given] if isinstance(given, str) else given))
     known = [getattr(transformers, name, None) for name in found]
@@ -86,12 +88,14 @@ def configurations(family: str) -> list[transformers.PretrainedConfig]:
     return made
 
 
-def modules_of(cls: type[nn.Module], config: transformers.PretrainedConfig) -> tuple[set[str], str]:
+def modules_of(cls: type[nn.Module], config: transformers.PretrainedConfig) -> tuple[set[str], str, bool]:
+    """The paths of modules, the name of the body, and whether the model has one of that name."""
     with torch.device("meta"):
         model = cls(copy.deepcopy(config))
     paths = [path for path, m in model.named_modules() if isinstance(m, LAYERS)]
     numbered = {re.sub(r"(?<![^.])\d+(?![^.])", "*", path) for path in paths}
-    return numbered, getattr(model, "base_model_prefix", "")
+    body = getattr(model, "base_model_prefix", "")
+    return numbered, body, body != "" and hasattr(model, body)
 
 
 def modules_by_place(family: str) -> dict[str, set[str]] | None:
@@ -105,7 +109,7 @@ def modules_by_place(family: str) -> dict[str, set[str]] | None:
     for cls in classes(family):
         for config in configurations(family):
             try:
-                paths, body = modules_of(cls, config)
+                paths, body, has_body = modules_of(cls, config)
             except Exception:  # noqa: BLE001: a flag that this class does not take
                 continue
             built += 1
@@ -113,7 +117,7 @@ def modules_by_place(family: str) -> dict[str, set[str]] | None:
             if inside:
                 bodies.add(body)
                 outer |= {p for p in paths if not p.startswith(f"{body}.")}
-            elif cls.__name__ not in base:
+            elif cls.__name__ not in base and not has_body:
                 bodies.add("-")
             inner |= inside or paths
     if built == 0:

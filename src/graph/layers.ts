@@ -38,11 +38,11 @@ export const layerOp = (op: string): LayerOp => ops.get(op) ?? table.MatMul;
 /** The operators that are adapted by default, for messages. */
 export const defaultOps: readonly string[] = [...ops].flatMap(([op, o]) => (o.byDefault ? [op] : []));
 
-/** The modules whose weights Attention concatenates, in BERT's names and in those of decoders. */
+/** The modules whose weights Attention concatenates: BERT's names, and those of other families. */
 export const packedModules = [
-  { name: 'query', alias: 'q_proj' },
-  { name: 'key', alias: 'k_proj' },
-  { name: 'value', alias: 'v_proj' },
+  { name: 'query', aliases: ['q_proj', 'q_lin', 'query_proj', 'q'] },
+  { name: 'key', aliases: ['k_proj', 'k_lin', 'key_proj', 'k'] },
+  { name: 'value', aliases: ['v_proj', 'v_lin', 'value_proj', 'v'] },
 ] as const;
 
 /** The modules of a packed one, in the order of its columns, by its name. */

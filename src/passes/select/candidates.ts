@@ -1,4 +1,5 @@
 /** Collects weights that may become layers, each with all nodes that read it. */
+import { type Family, familyOf } from '../../graph/families.ts';
 import { layerOp, packedNames } from '../../graph/layers.ts';
 import type { Layer, Model, Value } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
@@ -8,7 +9,7 @@ import { findProducts } from './findProducts.ts';
 import { foldedFrom } from './foldedUses.ts';
 import { layerOpOf } from './layers/index.ts';
 import { type ModulePath, modulePath, uniquePaths, wholePath } from './modulePaths.ts';
-import { partsOf } from './packedWeights.ts';
+import { joinedParts, partsOf } from './packedWeights.ts';
 import { type ParameterNames, parameterNames } from './parameterNames.ts';
 
 /** A weight with all nodes that read it: a layer if it is selected. */
@@ -58,7 +59,12 @@ export function findCandidates(
 ): Candidates {
   const { products: whole, skipped } = findProducts(model);
   const known = { has: (path: string) => separate.has(path) || targets.has(path) };
-  const naming = { known, names: parameterNames(model), builder: builderNames(model, known, family) };
+  const naming = {
+    known,
+    names: parameterNames(model),
+    builder: builderNames(model, known, family),
+    family: familyOf(family),
+  };
   const products = whole.flatMap((p) => unpacked(p, naming));
   const groups = new Map<string, Product[]>();
   const refused: (Skipped & { readonly stored: Value })[] = [];
@@ -112,15 +118,18 @@ interface Naming {
   readonly known: Modules;
   readonly names: ParameterNames;
   readonly builder: BuilderNames | undefined;
+  readonly family: Family | undefined;
 }
 
 /**
- * The parts of a packed weight if they are known modules, or if the model builder packed them and the whole is not a
- * known module; else the product itself.
+ * The parts of a packed weight if they are known modules, if the model builder packed them and the whole is not a known
+ * module, or if a simplifier joined them; else the product itself.
  */
 function unpacked(product: Product, naming: Naming): readonly Product[] {
   const { known, builder } = naming;
-  const { path } = wholePath(product, naming);
+  const { path, from } = wholePath(product, naming);
+  const joined = from === 'fallback' ? joinedParts(product) : [];
+  if (joined.length > 0) return joined;
   const parts = partsOf(product, packedNames(path));
   if (parts.length === 0 || known.has(path) || known.has(builder?.path(path) ?? path)) return [product];
   const areKnown = parts.some((part) => known.has(modulePath(part, naming).path));
@@ -136,7 +145,7 @@ function weightKeys(): (p: Product) => string {
   return ({ node, weight: { stored }, part }) => {
     const serial = serials.get(stored) ?? serials.size;
     serials.set(stored, serial);
-    return `${serial}:${layerOp(layerOpOf(node)).form}:${part?.name ?? ''}`;
+    return `${serial}:${layerOp(layerOpOf(node)).form}:${part?.path ?? part?.name ?? ''}`;
   };
 }
 

@@ -2,13 +2,19 @@
  * The names of parameters that a file kept. TorchScript renames the weights of Linear layers, because it transposes
  * them, but not biases, norms and embeddings; those are named as in torch.
  */
-import { graphsOf, type Model, type Node } from '../../graph/model.ts';
+import { graphsOf, type Model, type Node, type Value } from '../../graph/model.ts';
+import { isTransposeOf } from '../../graph/sameContent.ts';
+import type { Tensor } from '../../graph/tensor.ts';
 
 export interface ParameterNames {
   /** Whether a module of this path, or one inside it, has a parameter. */
   has(path: string): boolean;
   /** Whether a module of this path has others with parameters inside. */
   holds(path: string): boolean;
+  /** A value that the file declares and no longer has: a weight before it was quantized. */
+  declared(name: string): Value | undefined;
+  /** The module beside the body, such as `lm_head`, whose weight is the transpose of a matrix. */
+  headOf(matrix: Tensor): string | undefined;
   /** The paths of such modules that end in these segments and have others before them. */
   endingIn(path: string): readonly string[];
 }
@@ -20,6 +26,8 @@ export function parameterNames(model: Model): ParameterNames {
       if (/^[A-Za-z_]\w*(?:\.\w+)+$/.test(name))
         for (let dot = name.lastIndexOf('.'); dot > 0; dot = name.lastIndexOf('.', dot - 1))
           known.add(name.slice(0, dot));
+  const strays = new Map(graphsOf(model).flatMap((g) => g.strayInfo.map((v) => [v.name, v])));
+  const heads = graphsOf(model).flatMap((g) => g.initializers.filter((v) => /^[A-Za-z_]\w*\.weight$/.test(v.name)));
   const byLast = new Map<string, string[]>();
   for (const path of known) {
     const last = lastOf(path);
@@ -28,6 +36,9 @@ export function parameterNames(model: Model): ParameterNames {
   const holders = new Set([...known].map((path) => path.slice(0, Math.max(0, path.lastIndexOf('.')))));
   return {
     has: (path) => known.has(path),
+    declared: (name) => strays.get(name),
+    headOf: (matrix) =>
+      heads.find(({ tensor }) => tensor !== undefined && isTransposeOf(matrix, tensor))?.name.replace(/\.weight$/, ''),
     holds: (path) => holders.has(path),
     endingIn: (path) => (byLast.get(lastOf(path)) ?? []).filter((k) => k.endsWith(`.${path}`)),
   };
@@ -57,18 +68,19 @@ const addedBias: ReadonlyMap<string, number> = new Map([
 /** The module whose bias is added to a node's result: `a.b` for the parameter `a.b.bias`. */
 export function moduleOfBias(node: Node): string | undefined {
   const name = node.inputs[ownBias.get(node.op) ?? Number.NaN]?.name;
-  if (name !== undefined) return withoutBias(name);
-  for (let y = node.outputs[0]; ; ) {
-    const [use, ...more] = y?.uses ?? [];
-    if (use === undefined || more.length > 0) return undefined;
-    const { node: reader } = use;
-    if (reader.op === 'Add') return withoutBias(reader.inputs.find((v) => v?.tensor !== undefined)?.name);
-    const at = addedBias.get(reader.op);
-    if (at !== undefined) return withoutBias(reader.inputs[at]?.name);
-    // The result of integers is scaled first.
-    if (node.op !== 'MatMulInteger' || (reader.op !== 'Cast' && reader.op !== 'Mul')) return undefined;
-    y = reader.outputs[0];
-  }
+  // The result of integers is scaled first.
+  return name === undefined ? biasBehind(node.outputs[0], node.op === 'MatMulInteger') : withoutBias(name);
+}
+
+/** The module whose bias is added to a value. @param scaled whether it is cast and multiplied before. */
+export function biasBehind(value: Value | undefined, scaled = false): string | undefined {
+  const [use, ...more] = value?.uses ?? [];
+  if (use === undefined || more.length > 0) return undefined;
+  const { op, inputs, outputs } = use.node;
+  if (op === 'Add') return withoutBias(inputs.find((v) => v?.tensor !== undefined)?.name);
+  const at = addedBias.get(op);
+  if (at !== undefined) return withoutBias(inputs[at]?.name);
+  return scaled && (op === 'Cast' || op === 'Mul') ? biasBehind(outputs[0], scaled) : undefined;
 }
 
 const withoutBias = (name: string | undefined): string | undefined =>
