@@ -55,7 +55,7 @@ def transformers(source: Path, target: Path, name: str) -> None:
     kinds = {"gpt2": "gpt2", "t5": "t5", "bart": "bart", "vit": "vit", "swin": "swin", "phi": "phi", "whisper": "bart"}
     # No kind for llama and its like: theirs has the same fusions.
     kind = next((k for n, k in kinds.items() if name.startswith(n)), "bert")
-    optimize_model(str(source), kind, num_heads=4, hidden_size=32, opt_level=0, use_gpu=False).save_model_to_file(str(target))
+    optimize_model(str(source), kind, num_heads=0, hidden_size=0, opt_level=0, use_gpu=False).save_model_to_file(str(target))
 
 
 def quantize_dynamic(source: Path, target: Path, _: str) -> None:

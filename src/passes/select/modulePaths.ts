@@ -58,7 +58,8 @@ export function wholePath(product: Product, { preferNode = false, names }: Namin
   const bias = moduleOfBias(node);
   // A parameter that a module shares with the one inside it is named after either.
   const byBias = named('bias', bias === undefined || names.holds(bias) ? undefined : bias);
-  const late = (): ModulePath | undefined => weightName() ?? named('initializer', names.headOf(weight.tensor));
+  const late = (): ModulePath | undefined =>
+    weightName() ?? named('initializer', node.op === 'Gather' ? undefined : names.tiedHead(product));
   return byWeight ?? byNode ?? byBias ?? late() ?? { path: fallback(product), from: 'fallback' };
 }
 

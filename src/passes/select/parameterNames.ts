@@ -2,9 +2,8 @@
  * The names of parameters that a file kept. TorchScript renames the weights of Linear layers, because it transposes
  * them, but not biases, norms and embeddings; those are named as in torch.
  */
+import type { Lengths } from '../../graph/layers.ts';
 import { graphsOf, type Model, type Node, type Value } from '../../graph/model.ts';
-import { isTransposeOf } from '../../graph/sameContent.ts';
-import type { Tensor } from '../../graph/tensor.ts';
 
 export interface ParameterNames {
   /** Whether a module of this path, or one inside it, has a parameter. */
@@ -13,8 +12,8 @@ export interface ParameterNames {
   holds(path: string): boolean;
   /** A value that the file declares and no longer has: a weight before it was quantized. */
   declared(name: string): Value | undefined;
-  /** The module beside the body, such as `lm_head`, whose weight is the transpose of a matrix. */
-  headOf(matrix: Tensor): string | undefined;
+  /** The module beside the body, such as `lm_head`, whose weight of this size only embeddings read: it is tied. */
+  tiedHead(size: Pick<Lengths, 'in' | 'out'>): string | undefined;
   /** The paths of such modules that end in these segments and have others before them. */
   endingIn(path: string): readonly string[];
 }
@@ -27,7 +26,11 @@ export function parameterNames(model: Model): ParameterNames {
         for (let dot = name.lastIndexOf('.'); dot > 0; dot = name.lastIndexOf('.', dot - 1))
           known.add(name.slice(0, dot));
   const strays = new Map(graphsOf(model).flatMap((g) => g.strayInfo.map((v) => [v.name, v])));
-  const heads = graphsOf(model).flatMap((g) => g.initializers.filter((v) => /^[A-Za-z_]\w*\.weight$/.test(v.name)));
+  const heads = graphsOf(model).flatMap((g) =>
+    g.initializers.filter(
+      (v) => /^[A-Za-z_]\w*\.weight$/.test(v.name) && [...v.uses].every((u) => u.node.op === 'Gather'),
+    ),
+  );
   const byLast = new Map<string, string[]>();
   for (const path of known) {
     const last = lastOf(path);
@@ -37,8 +40,8 @@ export function parameterNames(model: Model): ParameterNames {
   return {
     has: (path) => known.has(path),
     declared: (name) => strays.get(name),
-    headOf: (matrix) =>
-      heads.find(({ tensor }) => tensor !== undefined && isTransposeOf(matrix, tensor))?.name.replace(/\.weight$/, ''),
+    tiedHead: (size) =>
+      heads.find((v) => v.tensor?.dims.join() === `${size.out},${size.in}`)?.name.replace(/\.weight$/, ''),
     holds: (path) => holders.has(path),
     endingIn: (path) => (byLast.get(lastOf(path)) ?? []).filter((k) => k.endsWith(`.${path}`)),
   };
