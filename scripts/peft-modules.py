@@ -50,6 +50,12 @@ CHOICES = {
 
 # Fields without a usable default.
 NEEDED = {"esm": {"vocab_size": 33}, "dpt": {"backbone_config": None, "is_hybrid": False}, "nemotron": {"num_key_value_heads": 8}}
+# Modules whose weights are read without a call: PEFT refuses them, or its branch is never computed.
+REFUSED = {
+    "falcon_mamba": ("conv1d", "dt_proj", "out_proj"),
+    "mamba": ("conv1d", "dt_proj", "out_proj"),
+    "wavlm": ("k_proj", "out_proj", "q_proj", "v_proj"),
+}
 # Mappings to classes that are parts of models.
 NO_HEADS = ("BACKBONE", "TEXT_ENCODING", "FOR_IMAGE_MAPPING", "CONFIG")
 # Numbers of equal modules.
@@ -110,6 +116,7 @@ def modules_by_place(family: str) -> dict[str, set[str]] | None:
         for config in configurations(family):
             try:
                 paths, body, has_body = modules_of(cls, config)
+                paths = {p for p in paths if p.rpartition(".")[2] not in REFUSED.get(family, ())}
             except Exception:  # noqa: BLE001: a flag that this class does not take
                 continue
             built += 1

@@ -1,6 +1,6 @@
 """Exports the models of zoo.py and records what PyTorch + PEFT compute on them.
 
-    python make.py FOLDER [--exporter ts,dynamo,optimum,optimum-past] [--only 'bert,timm_*'] [--jobs 2]
+    python make.py FOLDER [--exporter ts,dynamo,optimum,optimum-past,builder] [--only 'bert,timm_*'] [--jobs 2]
 
 Each model and exporter gets a folder FOLDER/<name>.<exporter>/ (an export pack):
 
@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from zoo import ZOO, Subject  # noqa: E402
 
 import more  # noqa: E402, F401: adds to ZOO
+import builder_files  # noqa: E402
 import optimum_files  # noqa: E402
 
 EXAMPLE, OTHER = (2, 8), (3, 11)
@@ -119,6 +120,9 @@ def export(model: nn.Module, subject: Subject, exporter: str, file: Path) -> Non
     torch.manual_seed(1)
     if exporter.startswith("optimum"):
         optimum_files.export(copy.deepcopy(model), exporter == "optimum-past", file.parent)
+        return
+    if exporter == "builder":
+        builder_files.export(copy.deepcopy(model), file)
         return
     inputs = subject.inputs(*EXAMPLE)
     names = list(inputs)

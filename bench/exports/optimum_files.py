@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from zoo import WIDE
+
 # What Optimum calls the head of a class, by the end of the class's name.
 TASKS = {
     "ForSequenceClassification": "text-classification",
@@ -25,6 +27,8 @@ TASKS = {
     "Model": "feature-extraction",
 }
 CACHES = "-with-past"
+# The width of a head, which the model builder leaves open.
+HEAD = WIDE["head_dim"]
 
 
 def task_of(model: nn.Module, caches: bool) -> str:
@@ -66,6 +70,7 @@ def completed(inputs: dict[str, np.ndarray], wanted: list) -> dict[str, np.ndarr
         if value.name == "position_ids":
             made["position_ids"] = np.tile(np.arange(length, dtype=np.int64), (rows, 1))
         elif value.name.startswith("past_key_values"):
-            shape = [d if isinstance(d, int) else rows if "batch" in d else 0 for d in value.shape]
+            sizes = {"batch_size": rows, "kv_cache_dim": HEAD}
+            shape = [d if isinstance(d, int) else sizes.get(d, 0) for d in value.shape]
             made[value.name] = np.zeros(shape, np.float32)
     return made

@@ -70,7 +70,7 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
       const marked = { ...target, marker: 'adapter_config.json' };
       const content = peftOf(manifest, adapter, options);
       await createFolder(out, marked, (folder) => writePeft(folder, content));
-      return { ...common, warnings: nameWarnings(packageDir, manifest, content) };
+      return { ...common, warnings: peftWarnings(packageDir, manifest, content) };
     }
     case 'onnx_adapter':
       await createFile(out, target, (file) => writeOnnxAdapter(file, named(manifest, adapter)));
@@ -245,29 +245,37 @@ function peftOf(manifest: Manifest, { layers, saved: whole }: Adapter, { prefix 
   };
 }
 
-/** Names that PEFT will not find. */
-function nameWarnings(packageDir: string, manifest: Manifest, { layers, saved = [] }: PeftContent): string[] {
-  const nameless = unresolved(packageDir, manifest);
+/** What PEFT will not find, or not compute as the graphs do. */
+function peftWarnings(packageDir: string, manifest: Manifest, { layers, saved = [] }: PeftContent): string[] {
+  const { nameless, folded } = doubtful(packageDir, manifest);
   const named = [...layers.map((l) => l.path), ...saved.map((s) => moduleOf(s.parameter))];
   const { family } = manifest.source;
   const rest = [...new Set(named)].filter((path) => !nameless.includes(path));
+  const [names, constants] = [nameless, folded].map((paths) => paths.join(', '));
   return [
-    ...(nameless.length === 0
+    ...(names === ''
       ? []
-      : [`the file does not name the modules of these layers, so PEFT will not find them: ${nameless.join(', ')}`]),
+      : [`the file does not name the modules of these layers, so PEFT will not find them: ${names}`]),
+    ...(constants === ''
+      ? []
+      : [
+          `PEFT's model applies these modules to constants too, which the exporter stored without the adapter: its outputs will differ (${constants})`,
+        ]),
     ...ignoredModules(family, rest),
     ...otherRoot(family, rest),
   ];
 }
 
-/** The paths of layers whose modules the file does not name. */
-function unresolved(packageDir: string, manifest: Manifest): string[] {
+/** The paths of layers whose modules the file does not name, and of those with uses that are constants of the file. */
+function doubtful(packageDir: string, manifest: Manifest): { nameless: string[]; folded: string[] } {
   const { model, source } = openSource(packageDir, manifest);
   try {
     likeCompile(model, manifest);
-    return packageCandidates(model, manifest).flatMap(({ candidate }) =>
-      candidate.from === 'fallback' ? [candidate.path] : [],
-    );
+    const found = packageCandidates(model, manifest).map((c) => c.candidate);
+    return {
+      nameless: found.filter((c) => c.from === 'fallback').map((c) => c.path),
+      folded: found.filter((c) => c.folded !== undefined).map((c) => c.path),
+    };
   } finally {
     source.close();
   }

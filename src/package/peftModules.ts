@@ -27,7 +27,8 @@ export function ignoredModules(name: FamilyName | undefined, paths: readonly str
   const family = familyOf(name?.type);
   if (family === undefined) return [];
   const theirs = `transformers' "${family.type}"`;
-  const ignored = (some: readonly string[]): string => `PEFT ignores what is trained on ${listed(some)}`;
+  const ignored = (some: readonly string[]): string =>
+    `PEFT does not adapt ${listed(some)}, and ignores what is trained there`;
   const packed = packedModulesOf(name, paths);
   const isPart = (path: string): boolean => packed.has(packedPath(path) ?? '');
   const parts = paths.filter(isPart);

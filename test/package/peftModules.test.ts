@@ -12,12 +12,12 @@ describe('modules that PEFT ignores', () => {
     [
       { type: 'mixtral' },
       ['model.layers.0.self_attn.q_proj', 'model.layers.0.mlp.gate'],
-      [/ignores .*"model\.layers\.0\.mlp\.gate": transformers' "mixtral", .* has no such modules$/],
+      [/does not adapt "model\.layers\.0\.mlp\.gate", and .*: transformers' "mixtral", .* has no such modules$/],
     ],
     [
       bert,
       [`bert.${query}`, 'bert.encoder.layer.0.output.dense', 'encoder.layer.1.output.dense'],
-      [/"encoder\.layer\.1\.output\.dense": the other modules of .* are inside "bert"$/],
+      [/"encoder\.layer\.1\.output\.dense", .*: the other modules of .* are inside "bert"$/],
     ],
     [
       { type: 'phi3' },
