@@ -1,4 +1,4 @@
-"""Writes src/graph/familyModules.ts: the modules of transformers' models that PEFT can adapt, by model_type.
+"""Writes src/graph/families/familyModules.ts: the modules of transformers' models that PEFT can adapt, by model_type.
 
     python scripts/peft-modules.py --dump OLD.json              # in an environment with transformers 4.57
     python scripts/peft-modules.py --with OLD.json [--check]    # with transformers 5
@@ -23,7 +23,7 @@ from torch import nn
 from transformers.models.auto import modeling_auto
 from transformers.pytorch_utils import Conv1D
 
-FILE = Path(__file__).parent.parent / "src/graph/familyModules.ts"
+FILE = Path(__file__).parent.parent / "src/graph/families/familyModules.ts"
 LAYERS = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv1D)
 # Families that PEFT has defaults for or that the sweep of bench/exports exports.
 FAMILIES = """

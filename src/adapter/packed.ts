@@ -4,7 +4,7 @@
  */
 import { defined } from '../formats/defined.ts';
 import { matchingModule } from '../formats/peftPattern.ts';
-import { packedPath, partPaths } from '../graph/layers.ts';
+import { packedPath, partPaths } from '../graph/families/packedPaths.ts';
 import type { KnownLayer } from './known.ts';
 import type { PeftLayer } from './peftTensors.ts';
 

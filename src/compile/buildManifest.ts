@@ -3,7 +3,7 @@ import { defined } from '../formats/defined.ts';
 import type { InputInfo, LabelsInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
 import { optimizers } from '../graph/choices/compile.ts';
 import { losses, lossParamsOf } from '../graph/choices/losses.ts';
-import type { FamilyName } from '../graph/families.ts';
+import type { FamilyName } from '../graph/families/families.ts';
 import type { Dim, Model, Value } from '../graph/model.ts';
 import type { ExternalFile } from '../parser/index.ts';
 import {

@@ -2,14 +2,14 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { defined } from '../formats/defined.ts';
-import type { FamilyName } from '../graph/families.ts';
+import type { FamilyName } from '../graph/families/families.ts';
 
-/** A larger file is no configuration. */
+/** A larger file is not a configuration. */
 export const mostBytes = 2 ** 24;
 
 /**
  * The content of the files of these names beside a model, then of those in the folder above it, where the Hub's layout
- * has them (`onnx/model.onnx`). Undefined for a file that is no JSON.
+ * has them (`onnx/model.onnx`). Undefined for a file that is not JSON.
  */
 export function* configsBeside(model: string, names: readonly string[]): Generator<unknown> {
   const folder = dirname(resolve(model));

@@ -29,15 +29,10 @@ export function matching<T extends { readonly path: string; readonly op?: string
 ): T | undefined {
   const named = (p: string, among: readonly T[]): T | undefined => only(among, (c) => c.path, p, '.');
   const found = named(path, candidates);
-  const [, holder, last] = /^(.*\.)?([^.]+)$/.exec(path) ?? [];
-  const names = packedModules.map((m): readonly string[] => [m.name, ...m.aliases]).find((m) => m.includes(last ?? ''));
-  if (found !== undefined || names === undefined) return found;
+  const [, holder = '', last = ''] = /^(.*\.)?([^.]+)$/.exec(path) ?? [];
   const packed = candidates.filter((c) => c.op === 'Attention');
-  for (const name of names) {
-    const other = name === last ? undefined : named(`${holder ?? ''}${name}`, packed);
-    if (other !== undefined) return other;
-  }
-  return undefined;
+  const names = packedModules.find((m) => m.includes(last)) ?? [];
+  return found ?? names.flatMap((name) => named(holder + name, packed) ?? [])[0];
 }
 
 /**

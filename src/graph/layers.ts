@@ -38,33 +38,12 @@ export const layerOp = (op: string): LayerOp => ops.get(op) ?? table.MatMul;
 /** The operators that are adapted by default, for messages. */
 export const defaultOps: readonly string[] = [...ops].flatMap(([op, o]) => (o.byDefault ? [op] : []));
 
-/** The modules whose weights Attention concatenates: BERT's names, and those of other families. */
-export const packedModules = [
-  { name: 'query', aliases: ['q_proj', 'q_lin', 'query_proj', 'q'] },
-  { name: 'key', aliases: ['k_proj', 'k_lin', 'key_proj', 'k'] },
-  { name: 'value', aliases: ['v_proj', 'v_lin', 'value_proj', 'v'] },
-] as const;
-
-/** The modules of a packed one, in the order of its columns, by its name. */
-const packings: ReadonlyMap<string, readonly string[]> = new Map([
-  ['qkv_proj', ['q_proj', 'k_proj', 'v_proj']],
-  ['gate_up_proj', ['gate_proj', 'up_proj']],
-]);
-
-/** The names of the modules whose weights the module of this path packs. */
-export const packedNames = (path: string): readonly string[] =>
-  packings.get(path.slice(path.lastIndexOf('.') + 1)) ?? [];
-
-/** The path of the module that packs this one with others, if there is such a module. */
-export function packedPath(path: string): string | undefined {
-  const name = path.slice(path.lastIndexOf('.') + 1);
-  const [packed] = [...packings].find(([, parts]) => parts.includes(name)) ?? [];
-  return packed && path.slice(0, path.length - name.length) + packed;
-}
-
-/** The paths of the modules that the module of this path packs. */
-export const partPaths = (path: string): string[] =>
-  packedNames(path).map((name) => path.slice(0, path.lastIndexOf('.') + 1) + name);
+/** The names of the modules whose weights Attention concatenates: BERT's, those of decoders, and DistilBERT's. */
+export const packedModules: readonly (readonly [string, ...string[]])[] = [
+  ['query', 'q_proj', 'q_lin'],
+  ['key', 'k_proj', 'k_lin'],
+  ['value', 'v_proj', 'v_lin'],
+];
 
 export interface Lengths {
   readonly in: number;

@@ -245,7 +245,7 @@ function peftOf(manifest: Manifest, { layers, saved: whole }: Adapter, { prefix 
   };
 }
 
-/** What PEFT will not find, or not compute as the graphs do. */
+/** Sentences about layers that PEFT will not find, or not compute as the graphs do. */
 function peftWarnings(packageDir: string, manifest: Manifest, { layers, saved = [] }: PeftContent): string[] {
   const { nameless, folded } = doubtful(packageDir, manifest);
   const named = [...layers.map((l) => l.path), ...saved.map((s) => moduleOf(s.parameter))];

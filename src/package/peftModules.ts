@@ -1,10 +1,10 @@
 /**
- * Names of modules in PEFT's files against the family that a config.json names. PEFT says nothing about a tensor whose
- * module it does not find: the adapter loads, and that part of it is not there.
+ * Names of modules in PEFT's files against the family that a config.json names. PEFT ignores a tensor whose module it
+ * does not find: the adapter loads, and that part of it is missing.
  */
 import { type Manifest, peftParameter, peftPath } from '../formats/manifest.ts';
-import { type Family, type FamilyName, familyOf, placed, rootOf } from '../graph/families.ts';
-import { packedPath } from '../graph/layers.ts';
+import { type Family, type FamilyName, familyOf, placed, rootOf } from '../graph/families/families.ts';
+import { packedPath } from '../graph/families/packedPaths.ts';
 
 /** The module paths in a package's initial adapter. */
 export function moduleNames({ layers, saved = [] }: Pick<Manifest, 'layers' | 'saved'>): string[] {
@@ -22,7 +22,7 @@ export function packedModulesOf(name: FamilyName | undefined, paths: Iterable<st
   return new Set(packed.filter(isOwn));
 }
 
-/** What PEFT would not find of these modules in a model of the family, in sentences. */
+/** Sentences about those of these modules that PEFT would not find in a model of the family. */
 export function ignoredModules(name: FamilyName | undefined, paths: readonly string[]): string[] {
   const family = familyOf(name?.type);
   if (family === undefined) return [];
@@ -52,8 +52,8 @@ export function ignoredModules(name: FamilyName | undefined, paths: readonly str
 }
 
 /**
- * Where the names begin otherwise than in the class that the config.json names: the base model was exported, or a
- * module around it.
+ * A sentence about names that begin otherwise than in the class that the config.json names: the base model was exported,
+ * or a module around it.
  */
 export function otherRoot(name: FamilyName | undefined, paths: readonly string[]): string[] {
   const family = familyOf(name?.type);

@@ -11,7 +11,7 @@ const exportOptions = {
   ...sourceOption,
   format: choice(exportFormats, { describe: 'format to write', default: 'peft' }),
   prefix: text({
-    describe: "with --format peft: what stands before the names of the body's modules (bert, model), or none",
+    describe: "with --format peft: the beginning of the names of the body's modules (bert, model), or none",
   }),
   inputs: choice(adapterInputs, { describe: 'with --format onnx: form of the adapter in the model', default: 'baked' }),
   strength: flag({ describe: 'with --format onnx: a scalar input lora_strength that all branches are multiplied by' }),

@@ -2,7 +2,7 @@
  * Module names of onnxruntime-genai's model builder. It has one name for the attention of all models, `attn`, and one
  * for the output projection; transformers, whose names PEFT uses, has others, which depend on the family.
  */
-import { familyOf, rootOf } from '../../graph/families.ts';
+import { familyOf, rootOf } from '../../graph/families/families.ts';
 import type { Model, Node } from '../../graph/model.ts';
 
 /** Names of modules. */

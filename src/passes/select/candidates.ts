@@ -1,6 +1,7 @@
 /** Collects weights that may become layers, each with all nodes that read it. */
-import { type Family, familyOf } from '../../graph/families.ts';
-import { layerOp, packedNames } from '../../graph/layers.ts';
+import { type Family, familyOf } from '../../graph/families/families.ts';
+import { packedNames } from '../../graph/families/packedPaths.ts';
+import { layerOp } from '../../graph/layers.ts';
 import type { Layer, Model, Value } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Product, Skipped } from '../dialect/layerKind.ts';

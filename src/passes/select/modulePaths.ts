@@ -3,7 +3,7 @@
  * (TorchScript: node names; the torch exporter: metadata; optimizers: initializer names; simplifiers, which drop node
  * names and metadata: the names of biases).
  */
-import { type Family, rootOf } from '../../graph/families.ts';
+import { type Family, rootOf } from '../../graph/families/families.ts';
 import type { Node, Value } from '../../graph/model.ts';
 import type { Part, Product } from '../dialect/layerKind.ts';
 import type { BuilderNames, Modules } from './builderNames.ts';
@@ -123,7 +123,7 @@ function fromFolded(chain: readonly Node[], stored: Value, names: ParameterNames
   return undefined;
 }
 
-/** What quantizers append to the name of a weight. */
+/** The suffixes that quantizers append to the name of a weight. */
 const quantized = /(?:_transposed|_quantized|_Bnb4|(?:_DQ)?_Q\d+)$/;
 
 /** `a.b.weight`, also with the suffixes of optimizers and model builders. */

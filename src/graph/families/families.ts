@@ -11,7 +11,7 @@ export interface FamilyName {
 
 export interface Family {
   readonly type: string;
-  /** What models with a head call the body; empty where its modules stand beside the head. */
+  /** The names of the body in models with a head; '' where its modules are beside the head. */
   readonly bodies: readonly string[];
   /** Whether the body has a module of this path. */
   readonly has: (path: string) => boolean;
@@ -61,7 +61,7 @@ function matcher(column: string): (path: string) => boolean {
 
 /** The names of modules, compared with those of a family. */
 export interface Placed {
-  /** What most modules of the body have before the name inside it: `bert`, `0.auto_model`, or nothing. */
+  /** The beginning that most modules of the body have: `bert`, `0.auto_model`, or nothing. */
   readonly root: string;
   /** Paths that end in no module of the family. */
   readonly unknown: readonly string[];
@@ -82,7 +82,7 @@ export function placed(family: Family, paths: readonly string[]): Placed {
   };
 }
 
-/** What stands before the name of a module of the body; undefined for other modules. */
+/** The beginning of a path before the name of a module of the body; undefined for other modules. */
 export function rootOf(family: Family, path: string): string | undefined {
   const inside = suffixOf(path, family.has);
   return inside === undefined ? undefined : path.slice(0, path.length - inside.length).replace(/\.$/, '');

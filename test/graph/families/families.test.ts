@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { familyOf, placed, rootOf } from '../../src/graph/families.ts';
-import { familyModules } from '../../src/graph/familyModules.ts';
+import { familyOf, placed, rootOf } from '../../../src/graph/families/families.ts';
+import { familyModules } from '../../../src/graph/families/familyModules.ts';
 
 const lines = familyModules.trim().split('\n');
 
