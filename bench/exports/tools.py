@@ -95,7 +95,7 @@ TOOLS: dict[str, tuple[Callable[[Path, Path, str], None], float | None]] = {
     "ort": (basic, 1e-3),
     "transformers": (transformers, 1e-3),
     "dynamic": (quantize_dynamic, 0.5),
-    "nbits": (nbits, 0.1),
+    "nbits": (nbits, 0.15),
     "qdq": (qdq, 0.7),
     "float16": (float16, 5e-2),
 }

@@ -60,12 +60,7 @@ export function findCandidates(
 ): Candidates {
   const { products: whole, skipped } = findProducts(model);
   const known = { has: (path: string) => separate.has(path) || targets.has(path) };
-  const naming = {
-    known,
-    names: parameterNames(model),
-    builder: builderNames(model, known, family),
-    family: familyOf(family),
-  };
+  const naming = namingOf(model, known, family);
   const products = whole.flatMap((p) => unpacked(p, naming));
   const groups = new Map<string, Product[]>();
   const refused: (Skipped & { readonly stored: Value })[] = [];
@@ -114,6 +109,13 @@ export function findCandidates(
   );
   return { candidates, skipped: [...skipped, ...refused.map(({ stored, ...rest }) => rest)], apart: refused };
 }
+
+const namingOf = (model: Model, known: Modules, type: string | undefined): Naming => ({
+  known,
+  names: parameterNames(model),
+  builder: builderNames(model, known, type),
+  family: familyOf(type),
+});
 
 interface Naming {
   readonly known: Modules;
