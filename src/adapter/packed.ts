@@ -61,10 +61,12 @@ function sideBySide(parts: readonly PeftLayer[]): PeftLayer {
   const [rank, out] = [share ? first.rank : sum((p) => p.rank), sum((p) => p.out)];
   const A = new Float32Array(first.in * rank);
   const B = new Float32Array(rank * out);
+  // A part of scale 0 could not carry the scale of the others.
+  const { scale, alpha, rank: own } = parts.find((p) => p.scale !== 0) ?? first;
   let [row, column] = [0, 0];
   for (const part of parts) {
     for (let i = 0; i < part.in; i++) A.set(part.A.subarray(i * part.rank, (i + 1) * part.rank), i * rank + row);
-    const factor = part.scale / first.scale;
+    const factor = part.scale === scale ? 1 : part.scale / scale;
     for (let r = 0; r < part.rank; r++) {
       const values = part.B.subarray(r * part.out, (r + 1) * part.out);
       B.set(factor === 1 ? values : values.map((x) => x * factor), (row + r) * out + column);
@@ -77,7 +79,8 @@ function sideBySide(parts: readonly PeftLayer[]): PeftLayer {
     ...first,
     out,
     rank,
-    alpha: (first.alpha * rank) / first.rank,
+    alpha: (alpha * rank) / own,
+    scale,
     A,
     B,
     ...defined({
