@@ -12,7 +12,7 @@ export interface ParameterNames {
   holds(path: string): boolean;
   /** A value that the file declares and no longer has: a weight before it was quantized. */
   declared(name: string): Value | undefined;
-  /** The module beside the body, such as `lm_head`, whose weight of this size only embeddings read: it is tied. */
+  /** The head (`lm_head`) whose weight of this size only embeddings read, because it is tied to theirs. */
   tiedHead(size: Pick<Lengths, 'in' | 'out'>): string | undefined;
   /** The paths of such modules that end in these segments and have others before them. */
   endingIn(path: string): readonly string[];
@@ -26,10 +26,9 @@ export function parameterNames(model: Model): ParameterNames {
         for (let dot = name.lastIndexOf('.'); dot > 0; dot = name.lastIndexOf('.', dot - 1))
           known.add(name.slice(0, dot));
   const strays = new Map(graphsOf(model).flatMap((g) => g.strayInfo.map((v) => [v.name, v])));
+  const isTable = ({ uses }: Value): boolean => uses.size > 0 && [...uses].every((u) => u.node.op === 'Gather');
   const heads = graphsOf(model).flatMap((g) =>
-    g.initializers.filter(
-      (v) => /^[A-Za-z_]\w*\.weight$/.test(v.name) && [...v.uses].every((u) => u.node.op === 'Gather'),
-    ),
+    g.initializers.filter((v) => /^\w*head\.weight$/.test(v.name) && isTable(v)),
   );
   const byLast = new Map<string, string[]>();
   for (const path of known) {
