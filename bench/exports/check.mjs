@@ -61,7 +61,7 @@ const only = (session, feeds) =>
 /** Loss and gradient of a package against the pack's. */
 async function gradient(dir, manifest, batch, initial, theirs) {
   const session = await sessionOf(dir, manifest.graphs.grad);
-  const out = await session.run(only(session, { ...batch, lora_params: vector(initial) }));
+  const out = await session.run(only(session, { ...batch, lora_params: vector(initial), lora_loss_scale: scalar(1) }));
   const ours = out.lora_grad.data;
   const want = flat(manifest, theirs);
   await session.release();
@@ -96,7 +96,7 @@ async function check(folder, expected, scratch) {
   // A compile without options.
   const plain = await compile(model, {
     ...common,
-    ...(expected.convolutions ? { target: expected.paths } : {}),
+    ...(expected.convolutions || expected.packed ? { target: expected.paths } : {}),
     out: join(scratch, 'plain.lora'),
   });
   const found = new Set(plain.manifest.layers.map((l) => l.path));
@@ -129,10 +129,12 @@ async function check(folder, expected, scratch) {
   const batch = Object.fromEntries([...readNpz(join(folder, 'batch.npz'))].map(([k, t]) => [k, tensorOf(t)]));
   const result = await gradient(out, manifest, batch, initial, theirs);
   const compare = ({ loss, error, worst }, name) => {
-    if (!(Math.abs(loss - expected.value) <= 1e-4 * Math.abs(expected.value)))
+    // Files that a tool rounded have a wider tolerance.
+    const wider = expected.tolerance / 1e-4;
+    if (!(Math.abs(loss - expected.value) <= 1e-4 * Math.max(1, wider / 10) * Math.abs(expected.value)))
       wrong.push(`${name}loss ${loss} for ${expected.value}`);
     if (!(error <= expected.tolerance)) wrong.push(`${name}gradient ${error.toExponential(1)}`);
-    if (!(worst <= 2e-3)) wrong.push(`${name}worst layer ${worst.toExponential(1)}`);
+    if (!(worst <= 2e-3 * Math.max(1, wider / 10))) wrong.push(`${name}worst layer ${worst.toExponential(1)}`);
   };
   compare(result, '');
   if (!options.fast) {

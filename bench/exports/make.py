@@ -1,6 +1,6 @@
 """Exports the models of zoo.py and records what PyTorch + PEFT compute on them.
 
-    python make.py FOLDER [--exporter ts,dynamo] [--only 'bert,timm_*'] [--jobs 2]
+    python make.py FOLDER [--exporter ts,dynamo,optimum,optimum-past,builder] [--only 'bert,timm_*'] [--jobs 2]
 
 Each model and exporter gets a folder FOLDER/<name>.<exporter>/ (an export pack):
 
@@ -11,7 +11,8 @@ Each model and exporter gets a folder FOLDER/<name>.<exporter>/ (an export pack)
     expected.json       loss, layer paths, the loss that `auto` should choose, versions; `unusable` where the file is not
                         what PyTorch computes (the exporter failed, or ONNX Runtime differs)
 
-Needs: torch, transformers, peft, timm, torchvision, onnx, onnxscript, onnxruntime, safetensors, numpy.
+Needs: torch, transformers, peft, timm, torchvision, onnx, onnxscript, onnxruntime, safetensors, numpy; for Optimum's
+exports optimum-onnx and the transformers that it asks for (4.57).
 """
 
 import argparse
@@ -30,6 +31,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,6 +39,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from zoo import ZOO, Subject  # noqa: E402
 
 import more  # noqa: E402, F401: adds to ZOO
+import builder_files  # noqa: E402
+import optimum_files  # noqa: E402
 
 EXAMPLE, OTHER = (2, 8), (3, 11)
 LABELS = {
@@ -59,8 +63,7 @@ def loss_of(kind: str, y: Tensor, labels: Tensor) -> Tensor:
 
 
 def is_layer(m: nn.Module, convolutions: bool) -> bool:
-    linear = ("Linear", "Conv1D", "NonDynamicallyQuantizableLinear")
-    return type(m).__name__ in linear or (convolutions and isinstance(m, nn.Conv2d) and m.groups == 1)
+    return isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D" or (convolutions and isinstance(m, nn.Conv2d) and m.groups == 1)
 
 
 def called_layers(model: nn.Module, inputs: dict[str, Tensor], outputs: list[str], convolutions: bool) -> list[str]:
@@ -113,9 +116,14 @@ def flat_outputs(model: nn.Module, names: list[str], outputs: list[str]) -> None
     model.__class__ = type(type(model).__name__, (type(model),), {"forward": scope["forward"]})
 
 
-def export(model: nn.Module, subject: Subject, exporter: str, file: Path) -> list[str]:
-    """Writes the file; returns the names of its inputs."""
+def export(model: nn.Module, subject: Subject, exporter: str, file: Path) -> None:
     torch.manual_seed(1)
+    if exporter.startswith("optimum"):
+        optimum_files.export(copy.deepcopy(model), exporter == "optimum-past", file.parent)
+        return
+    if exporter == "builder":
+        builder_files.export(copy.deepcopy(model), file)
+        return
     inputs = subject.inputs(*EXAMPLE)
     names = list(inputs)
     model = copy.deepcopy(model)
@@ -138,7 +146,6 @@ def export(model: nn.Module, subject: Subject, exporter: str, file: Path) -> lis
             model, (), str(file), kwargs=inputs, dynamo=True, input_names=names, output_names=subject.outputs,
             dynamic_shapes=shapes, external_data=False, verbose=False,
         )
-    return names
 
 
 def strip_traces(file: Path) -> None:
@@ -151,14 +158,14 @@ def strip_traces(file: Path) -> None:
     onnx.save(model, file)
 
 
-def run(file: Path, inputs: dict[str, Tensor]) -> dict[str, np.ndarray]:
+def run(file: Path, inputs: dict[str, Tensor]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The outputs of a file, and what it was fed."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    wanted = {i.name for i in session.get_inputs()}
-    values = session.run(None, {k: v.numpy() for k, v in inputs.items() if k in wanted})
-    return dict(zip([o.name for o in session.get_outputs()], values))
+    feeds = optimum_files.completed({k: v.numpy() for k, v in inputs.items()}, session.get_inputs())
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds))), feeds
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -178,7 +185,7 @@ def make(name: str, exporter: str, folder: Path) -> dict[str, object]:
         for p in model.parameters():
             p.add_(torch.randn(p.shape, generator=generator) * 0.05)
     shared = {"name": name, "exporter": exporter, "loss": subject.loss, "output": subject.output, "auto": subject.auto or subject.loss,
-              "tolerance": subject.tolerance, "convolutions": subject.convolutions, "versions": {"torch": torch.__version__, "peft": peft.__version__}}
+              "tolerance": subject.tolerance, "convolutions": subject.convolutions, "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__}}
     try:
         export(model, subject, exporter, folder / "model.onnx")
     except Exception as error:  # noqa: BLE001: whatever an exporter raises makes the file unusable
@@ -190,7 +197,8 @@ def make(name: str, exporter: str, folder: Path) -> dict[str, object]:
         with torch.no_grad():
             want = output_of(model(**inputs), subject)
         try:
-            far = distance(run(folder / "model.onnx", inputs)[subject.output], want.numpy())
+            computed, feeds = run(folder / "model.onnx", inputs)
+            far = distance(computed[subject.output], want.numpy())
         except Exception as error:  # noqa: BLE001
             far, reason = float("inf"), str(error)
         else:
@@ -199,7 +207,7 @@ def make(name: str, exporter: str, folder: Path) -> dict[str, object]:
             break
     else:
         return {**shared, "unusable": reason[:300]}
-    paths = called_layers(model, inputs, subject.outputs, subject.convolutions)
+    paths = called_layers(model, inputs, [o for o in subject.outputs if o in computed], subject.convolutions)
     if getattr(getattr(model, "config", None), "model_type", "") in ("mamba", "falcon_mamba"):
         # PEFT refuses this module: its weight is read by a kernel.
         paths = [p for p in paths if not p.endswith("out_proj")]
@@ -214,6 +222,10 @@ def make(name: str, exporter: str, folder: Path) -> dict[str, object]:
     y = output_of(tuned(**inputs), subject)
     torch.manual_seed(4)
     labels = LABELS[subject.loss](y.detach())
+    mask = inputs.get("attention_mask")
+    if mask is not None and labels.shape == mask.shape and not labels.is_floating_point():
+        # What a file computes at padding depends on the positions that it gives it.
+        labels = labels.masked_fill(mask == 0, -100)
     loss = loss_of(subject.loss, y, labels)
     loss.backward()
     grads = {k.replace(".default", ""): p.grad for k, p in tuned.named_parameters() if "lora_" in k and p.grad is not None}
@@ -224,7 +236,7 @@ def make(name: str, exporter: str, folder: Path) -> dict[str, object]:
         tuned.save_pretrained(folder / "adapter", save_embedding_layers=False)
     for extra in ("README.md",):
         (folder / "adapter" / extra).unlink(missing_ok=True)
-    np.savez(folder / "batch.npz", labels=labels.numpy(), **{k: v.numpy() for k, v in inputs.items()})
+    np.savez(folder / "batch.npz", labels=labels.numpy(), **{k: v for k, v in feeds.items() if not k.startswith("past_key_values")})
     return {**shared, "value": loss.item(), "paths": paths, "shape": list(size)}
 
 

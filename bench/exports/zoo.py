@@ -13,6 +13,8 @@ import transformers as hf
 from torch import Tensor, nn
 
 VOCAB = 100
+# With WIDE=1 in the environment, the attention operators of ONNX Runtime take the heads of decoders.
+WIDE = {"hidden_size": 64, "head_dim": 16}
 # What configurations call the number of layers; ONE_LAYER=1 in the environment makes each of them 1.
 COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
 
@@ -61,7 +63,8 @@ def text(*more: str) -> Callable[[int, int], dict[str, Tensor]]:
 
 def build(model: str, config: str, options: dict[str, object]) -> nn.Module:
     one = {k: 1 for k in COUNTS if isinstance(options.get(k), int) and os.environ.get("ONE_LAYER") == "1"}
-    made = getattr(hf, config)(**{**options, **one, "attn_implementation": "eager"})
+    wide = {k: v for k, v in WIDE.items() if k in options and os.environ.get("WIDE") == "1"}
+    made = getattr(hf, config)(**{**options, **one, **wide, "attn_implementation": "eager"})
     made.use_cache = False
     # The grouped matrix products of mixtures of experts have no ONNX form; the loop over experts has.
     made._experts_implementation = "eager"

@@ -3,6 +3,7 @@
 export { beside, combine, type Weighted } from './combine.ts';
 export { changesBase, initialFactors, setsBoth } from './init.ts';
 export { type AdapterSettings, type OpenedAdapter, openAdapter, openKohya } from './open.ts';
+export { packedLayers, unpackedLayers } from './packed.ts';
 export { effectiveScale, type PeftConfig, parsePeftConfig, type Scaled } from './peftConfig.ts';
 export type { BaseCopy } from './peftExtras.ts';
 export { type PeftAdapter, readPeft } from './peftRead.ts';

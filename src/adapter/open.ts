@@ -5,6 +5,7 @@ import type { RawTensor } from '../formats/rawTensor.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
 import type { KnownLayer } from './known.ts';
 import { isKohya, kohyaLayers } from './kohya.ts';
+import { unpackedLayers } from './packed.ts';
 import type { BaseCopy } from './peftExtras.ts';
 import { readPeft } from './peftRead.ts';
 import type { PeftLayer } from './peftTensors.ts';
@@ -89,6 +90,6 @@ export function openAdapter(path: string): OpenedAdapter {
     saved,
     modulesToSave,
     copies,
-    layersFor: () => ({ layers: tensors, warnings: [] }),
+    layersFor: (known) => ({ layers: unpackedLayers(tensors, known), warnings: [] }),
   };
 }

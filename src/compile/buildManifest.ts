@@ -3,6 +3,7 @@ import { defined } from '../formats/defined.ts';
 import type { InputInfo, LabelsInfo, Manifest, ManifestSplice, ValueInfo } from '../formats/manifest.ts';
 import { optimizers } from '../graph/choices/compile.ts';
 import { losses, lossParamsOf } from '../graph/choices/losses.ts';
+import type { FamilyName } from '../graph/families/families.ts';
 import type { Dim, Model, Value } from '../graph/model.ts';
 import type { ExternalFile } from '../parser/index.ts';
 import {
@@ -45,6 +46,7 @@ export interface ManifestInputs {
   readonly labels: LabelSources;
   /** The folder of the package with the tokenizer. */
   readonly tokenizer?: string | undefined;
+  readonly family: FamilyName | undefined;
   readonly skeleton: { readonly sha256: string; readonly splices: readonly ManifestSplice[] };
 }
 
@@ -81,8 +83,9 @@ export function buildManifest(m: ManifestInputs): Manifest {
   });
 }
 
-const sourceSection = ({ file, bytes, path, data, model, compiled, skeleton }: ManifestInputs): Manifest['source'] =>
-  defined({
+function sourceSection(m: ManifestInputs): Manifest['source'] {
+  const { file, bytes, path, data, model, compiled, family, skeleton } = m;
+  return defined({
     file,
     bytes,
     sha256: skeleton.sha256,
@@ -92,7 +95,9 @@ const sourceSection = ({ file, bytes, path, data, model, compiled, skeleton }: M
       ? Object.fromEntries(data.flatMap((f) => f.aliases.map((alias) => [alias, f.location])))
       : undefined,
     path: compiled.stored && path,
+    family,
   });
+}
 
 /** The final name of what training graphs add; without training graphs the usual one. */
 const nameIn = (prepared: Prepared | undefined, key: keyof Prepared['names']): string => prepared?.names[key] ?? key;

@@ -48,7 +48,7 @@ export function compileModel(
   if (selection.chosen.length === 0) throw nothingSelected(selection, options.target);
   const layers = selection.chosen.map((c) => c.layer);
   const decomposed = selection.chosen.find((c) => c.magnitude !== undefined);
-  const packed = selection.chosen.find((c) => c.candidate.products.some((p) => p.part?.alias !== undefined));
+  const packed = selection.chosen.find((c) => c.candidate.products.some((p) => p.part?.aliases !== undefined));
   const dropout = dropoutOf(options, adapter, decomposed?.candidate.path, packed?.candidate.path);
   const adapted = adaptModel(model, selection, whole, options, onPass);
   const { saved, stored } = adapted;

@@ -22,6 +22,7 @@ import {
 import { type Manifest, manifestFormat, manifestName, manifestText } from '../formats/manifest.ts';
 import type { Model } from '../graph/model.ts';
 import { adapterFolder, peftContent } from '../package/adapters.ts';
+import { ignoredModules, moduleNames } from '../package/peftModules.ts';
 import { type ModelSource, parseFile } from '../parser/index.ts';
 import type { OnPass, Stored } from '../passes/index.ts';
 import { version } from '../version.ts';
@@ -31,7 +32,7 @@ import { compileModel } from './compileModel.ts';
 import { dumper } from './dump.ts';
 import { initialParams } from './initialFactors.ts';
 import { labelSources } from './labelNames.ts';
-import { modelFamily } from './modelFamily.ts';
+import { modelFamily } from './modelConfig.ts';
 import { type CompileOptions, halfTypeOf, type ResolvedOptions, resolveOptions } from './options.ts';
 import { copyTokenizer, tokenizerFolder, tokenizerSource } from './tokenizerFiles.ts';
 
@@ -74,11 +75,11 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
   const { model, source } = parseFile(file);
   try {
     const times: PassTime[] = [];
+    const family = modelFamily(file);
     const job: Job = {
       model,
       source,
       options: resolved,
-      family: modelFamily(file),
       tokenizer,
       onPass: listener(resolved, times),
       manifest: {
@@ -92,12 +93,13 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
         options: resolved,
         labels: labelSources(resolved.labels, file),
         tokenizer: tokenizer && tokenizerFolder,
+        family,
       },
     };
     const made = resolved.dryRun ? dryRun(job) : await createFolder(dir, target, (folder) => writePackage(folder, job));
-    const { compiled, manifest, files } = made;
+    const { manifest, files } = made;
     const timings = resolved.timings ? { timings: times } : {};
-    return { dir, manifest, warnings: warningsOf(compiled, resolved), files, ...timings };
+    return { dir, manifest, warnings: warningsOf(made, resolved), files, ...timings };
   } finally {
     source.close();
   }
@@ -108,7 +110,6 @@ interface Job {
   readonly model: Model;
   readonly source: ModelSource;
   readonly options: ResolvedOptions;
-  readonly family: string | undefined;
   /** The folder with the tokenizer's files. */
   readonly tokenizer: string | undefined;
   readonly onPass: OnPass;
@@ -128,8 +129,8 @@ function listener({ dump: folder }: ResolvedOptions, times: PassTime[]): OnPass 
   };
 }
 
-function dryRun({ model, options, family, onPass, manifest: known }: Job): Made {
-  const compiled = compileModel(model, options, { onPass, family });
+function dryRun({ model, options, onPass, manifest: known }: Job): Made {
+  const compiled = compileModel(model, options, { onPass, family: known.family?.type });
   const skeleton = { sha256: '0'.repeat(64), splices: [] };
   return { compiled, manifest: buildManifest({ ...known, compiled, skeleton }), files: {} };
 }
@@ -137,7 +138,7 @@ function dryRun({ model, options, family, onPass, manifest: known }: Job): Made 
 /** All files of a package, into a new folder. */
 async function writePackage(
   folder: string,
-  { model, source, options, family, tokenizer, onPass, manifest: known }: Job,
+  { model, source, options, tokenizer, onPass, manifest: known }: Job,
 ): Promise<Made> {
   // Files of exact weights would be most of a package that rounds them, so it refers to the source instead.
   const copied = (stored: Stored | undefined) => (stored === undefined ? source.externalFiles : []);
@@ -148,7 +149,7 @@ async function writePackage(
     const onModel = (made: Model, stored: Stored | undefined): void => {
       started = startWeights(planWeights([made], copied(stored)), folder);
     };
-    const compiled = compileModel(model, options, { onPass, onModel, family });
+    const compiled = compileModel(model, options, { onPass, onModel, family: known.family?.type });
     const plan = planWeights([...compiled.graphs.values()], copied(compiled.stored));
     for (const [name, graph] of compiled.graphs) {
       const bytes = encodeModel(graph, plan.placements);
@@ -170,11 +171,14 @@ async function writePackage(
 
 const defaultOut = (file: string): string => `${basename(file).replace(/\.onnx$/, '')}.lora`;
 
-function warningsOf({ selection, prepared, stored }: Compiled, options: ResolvedOptions): string[] {
+function warningsOf({ compiled, manifest }: Made, options: ResolvedOptions): string[] {
+  const { selection, prepared, stored } = compiled;
   const type = halfTypeOf(options);
   const same =
     type === undefined || stored !== undefined
       ? []
       : [`--precision ${options.precision} changes nothing: the weights are ${type} already`];
-  return [...selection.warnings, ...same, ...(prepared?.notes ?? []), ...(prepared?.warnings ?? [])];
+  // The names of an adapter that is given are those that PEFT wrote.
+  const names = options.adapter === undefined ? ignoredModules(manifest.source.family, moduleNames(manifest)) : [];
+  return [...selection.warnings, ...names, ...same, ...(prepared?.notes ?? []), ...(prepared?.warnings ?? [])];
 }

@@ -76,7 +76,7 @@ function factorsOf({ init, seed }: StartOptions, candidate: Candidate, layer: La
   if (product?.part !== undefined)
     throw refuse(
       `the weight of layer "${path}" is packed with those of other modules, so it cannot be changed alone`,
-      product.part.alias === undefined
+      product.part.aliases === undefined
         ? `${others}, or adapt the packed module as one layer: name it (qkv_proj, gate_up_proj) in --target`
         : others,
     );

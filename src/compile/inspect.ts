@@ -34,7 +34,7 @@ import { type InspectedMemory, inspectedMemory } from './estimateMemory.ts';
 import { existingOf, treatExistingLora, withoutKept } from './existingLora.ts';
 import { labelsText } from './labelsText.ts';
 import { parameterCount } from './manifestLayers.ts';
-import { modelFamily } from './modelFamily.ts';
+import { modelFamily } from './modelConfig.ts';
 import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { fixedLengths, namingOf, trainingOptions } from './passOptions.ts';
@@ -133,7 +133,10 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
     joinCopies(model, manifest === undefined ? findCopies(model) : namedCopies(model, manifest.copies ?? []));
     const notes: string[] = [];
     const existing = treatExistingLora(model, resolved, (text) => notes.push(text));
-    const found = withoutKept(findCandidates(model, adapter?.modules, namingOf(resolved, modelFamily(file))), existing);
+    const found = withoutKept(
+      findCandidates(model, adapter?.modules, namingOf(resolved, modelFamily(file)?.type)),
+      existing,
+    );
     const whole = chooseModulesToSave(model, found.candidates, resolved, adapter, existing);
     const selection = select(model, found, resolved, adapter, whole, existing);
     const layers = selection.chosen.map((c) => c.layer);

@@ -1,11 +1,12 @@
 /** `--labels`: the names of the classes, or their number; without it, the names in the model's config.json. */
 
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { dirname, extname, join, resolve } from 'node:path';
+import { readFileSync, statSync } from 'node:fs';
+import { extname } from 'node:path';
 import { badOption, fileNotFound } from '../errors.ts';
 import { reasonOf } from '../formats/files.ts';
 import { takersOf } from '../graph/choices/losses.ts';
 import type { Prepared } from '../passes/index.ts';
+import { configsBeside, fieldOf, mostBytes } from './modelConfig.ts';
 
 /** The classes in their order. */
 export interface ClassLabels {
@@ -20,9 +21,6 @@ export interface LabelSources {
   /** The names in the config.json of the model. */
   readonly config?: ClassLabels | undefined;
 }
-
-/** More names, or a larger file, are not those of classes. */
-const mostBytes = 2 ** 24;
 
 /**
  * The names for a model file: of the option, and of the config.json beside the model or in the folder above it. Errors:
@@ -95,45 +93,34 @@ function fromFile(file: string): ClassLabels {
 
 /** The names in a JSON list, an id2label, or a config with one; undefined for anything else. */
 function jsonNames(text: string): string[] | undefined {
-  let json: unknown;
   try {
-    json = JSON.parse(text);
+    return namesIn(JSON.parse(text));
   } catch {
     return undefined;
   }
-  const found = field(json, 'id2label') ?? json;
+}
+
+function namesIn(json: unknown): string[] | undefined {
+  const found = fieldOf(json, 'id2label') ?? json;
   const names: unknown[] = Array.isArray(found) ? found : inOrder(found);
   return names.length > 0 && names.every((name) => typeof name === 'string') ? names : undefined;
 }
 
-const field = (value: unknown, name: string): unknown =>
-  typeof value === 'object' && value !== null ? new Map<string, unknown>(Object.entries(value)).get(name) : undefined;
-
 /** The values of the keys 0 .. n - 1; an undefined one for each that is missing. */
 function inOrder(value: unknown): unknown[] {
   if (typeof value !== 'object' || value === null) return [];
-  return Object.keys(value).map((_, i) => field(value, String(i)));
+  return Object.keys(value).map((_, i) => fieldOf(value, String(i)));
 }
 
 /**
  * The names of a config.json, unless they are the ones that transformers makes up. Nothing for a file without names.
  */
 function configLabels(model: string): ClassLabels | undefined {
-  const folder = dirname(resolve(model));
-  for (const file of [join(folder, 'config.json'), join(dirname(folder), 'config.json')]) {
-    if (!existsSync(file) || !statSync(file).isFile() || statSync(file).size > mostBytes) continue;
-    let text = '';
-    try {
-      text = readFileSync(file, 'utf8');
-    } catch {
-      continue;
-    }
-    const names = text.includes('id2label') ? jsonNames(text) : undefined;
-    // A number in the data is an index; names such as "1" for class 0 would make it unclear.
-    const isUnclear = (name: string, i: number): boolean => !Number.isNaN(Number(name)) && name !== String(i);
-    const isMadeUp = names?.some((name, i) => /^LABEL_\d+$/.test(name) || isUnclear(name, i)) ?? true;
-    if (names === undefined || isMadeUp || new Set(names).size < names.length || names.includes('')) return undefined;
-    return { count: names.length, names };
-  }
-  return undefined;
+  const [config] = configsBeside(model, ['config.json']);
+  const names = fieldOf(config, 'id2label') === undefined ? undefined : namesIn(config);
+  // A number in the data is an index; names such as "1" for class 0 would make it unclear.
+  const isUnclear = (name: string, i: number): boolean => !Number.isNaN(Number(name)) && name !== String(i);
+  const isMadeUp = names?.some((name, i) => /^LABEL_\d+$/.test(name) || isUnclear(name, i)) ?? true;
+  if (names === undefined || isMadeUp || new Set(names).size < names.length || names.includes('')) return undefined;
+  return { count: names.length, names };
 }

@@ -117,6 +117,7 @@ export function selectFromAdapter(
     throw adapterMismatch(
       `the model has no layer for ${missing.slice(0, 5).join('; ')}${missing.length > 5 ? ` and ${missing.length - 5} more` : ''}`,
       file,
+      candidates.some((c) => c.from === 'fallback') ? unnamed : undefined,
     );
   const left = new Map<string, string>();
   const chosen = candidates.flatMap((candidate): Chosen[] => {
@@ -173,6 +174,9 @@ function checkAllUses(
     );
   }
 }
+
+const unnamed =
+  'the file does not name the modules of its layers (loraify inspect shows them): simplifiers and optimizers drop names, so compile the file as the exporter wrote it, and optimize the merged model';
 
 /** The reason why only a part of a layer's uses can get a branch. */
 const foldedText = (constant: string, path: string): string =>

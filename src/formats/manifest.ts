@@ -67,6 +67,8 @@ const schema = z.object({
     renamed: z.record(z.string(), filePath).optional(),
     /** The path of the source relative to the package's folder, if a merge needs it. */
     path: z.string().optional(),
+    /** The model's type and class in the config.json beside the source or in the folder above it. */
+    family: z.object({ type: z.string(), architecture: z.string().optional() }).optional(),
   }),
   /** Absent if all weights are unchanged. */
   precision: precision.optional(),

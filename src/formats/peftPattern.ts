@@ -21,7 +21,7 @@ export function patternTable<T>(patterns: ReadonlyMap<string, T>, what: string):
 
 /**
  * The layer with this path, or the only one of which one path is the other's suffix (exports add or drop a wrapper). A
- * part of a packed weight matches both names that such modules have.
+ * part of a packed weight matches all names that such modules have.
  */
 export function matching<T extends { readonly path: string; readonly op?: string }>(
   candidates: readonly T[],
@@ -29,14 +29,10 @@ export function matching<T extends { readonly path: string; readonly op?: string
 ): T | undefined {
   const named = (p: string, among: readonly T[]): T | undefined => only(among, (c) => c.path, p, '.');
   const found = named(path, candidates);
-  const [, holder, last] = /^(.*\.)?([^.]+)$/.exec(path) ?? [];
-  const module = packedModules.find((m) => m.name === last || m.alias === last);
-  if (found !== undefined || module === undefined) return found;
-  const other = `${holder ?? ''}${module.name === last ? module.alias : module.name}`;
-  return named(
-    other,
-    candidates.filter((c) => c.op === 'Attention'),
-  );
+  const [, holder = '', last = ''] = /^(.*\.)?([^.]+)$/.exec(path) ?? [];
+  const packed = candidates.filter((c) => c.op === 'Attention');
+  const names = packedModules.find((m) => m.includes(last)) ?? [];
+  return found ?? names.flatMap((name) => named(holder + name, packed) ?? [])[0];
 }
 
 /**

@@ -38,12 +38,12 @@ export const layerOp = (op: string): LayerOp => ops.get(op) ?? table.MatMul;
 /** The operators that are adapted by default, for messages. */
 export const defaultOps: readonly string[] = [...ops].flatMap(([op, o]) => (o.byDefault ? [op] : []));
 
-/** The modules whose weights Attention concatenates, in BERT's names and in those of decoders. */
-export const packedModules = [
-  { name: 'query', alias: 'q_proj' },
-  { name: 'key', alias: 'k_proj' },
-  { name: 'value', alias: 'v_proj' },
-] as const;
+/** The names of the modules whose weights Attention concatenates: BERT's, those of decoders, and DistilBERT's. */
+export const packedModules: readonly (readonly [string, ...string[]])[] = [
+  ['query', 'q_proj', 'q_lin'],
+  ['key', 'k_proj', 'k_lin'],
+  ['value', 'v_proj', 'v_lin'],
+];
 
 export interface Lengths {
   readonly in: number;

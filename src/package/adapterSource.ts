@@ -12,6 +12,7 @@ import {
   readPeft,
   readPortable,
   toFloats,
+  unpackedLayers,
 } from '../adapter/index.ts';
 import { adapterMismatch, didYouMean } from '../errors.ts';
 import { defined } from '../formats/defined.ts';
@@ -34,7 +35,8 @@ export interface Source {
 export function layersIn(manifest: Manifest, source: string): Source {
   if (statSync(source, { throwIfNoEntry: false })?.isFile() !== true) {
     const { tensors, changedBase, saved, copies } = readPeft(source, manifest.lora.init);
-    const layers = new Map([...tensors].map(([path, layer]) => [path, { ...layer, module: path }]));
+    const named = new Map([...tensors].map(([path, layer]) => [path, { ...layer, module: path }]));
+    const layers = unpackedLayers(named, manifest.layers);
     return { layers, saved, copies, onSource: changedBase === undefined };
   }
   const kohya = openKohya(source);

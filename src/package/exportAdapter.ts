@@ -5,6 +5,7 @@ import {
   type PeftContent,
   type PeftLayer,
   type PortableTensor,
+  packedLayers,
   writeNamedSafetensors,
   writeOnnxAdapter,
   writePeft,
@@ -32,6 +33,7 @@ import { chosenAdapter } from './chosenAdapter.ts';
 import type { ExportOptions, ExportResult, ServeOptions } from './exportOptions.ts';
 import { typedTensor } from './modulesToSave.ts';
 import { checkRounded, likeCompile, openSource, packageCandidates, packageParameters } from './open.ts';
+import { ignoredModules, moduleOf, otherRoot, packedModulesOf, withPrefix } from './peftModules.ts';
 import { servable } from './servable.ts';
 import { stateVector, timesFactor } from './stateVector.ts';
 
@@ -52,6 +54,8 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
   const { isModel } = exportFormats[format];
   if (!isModel && (options.inputs !== undefined || options.strength === true))
     throw badOption(`--${options.inputs === undefined ? 'strength' : 'inputs'} is for --format onnx, not ${format}`);
+  if (format !== 'peft' && options.prefix !== undefined)
+    throw badOption(`--prefix is for --format peft, not ${format}`);
   if (!isModel && options.source !== undefined) throw badOption(`--source is for --format onnx, not ${format}`);
   const manifest = readManifest(packageDir);
   servable(manifest, options);
@@ -71,8 +75,9 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
   switch (format) {
     case 'peft': {
       const marked = { ...target, marker: 'adapter_config.json' };
-      await createFolder(out, marked, (folder) => writePeft(folder, peftOf(manifest, adapter)));
-      return { ...common, warnings: [...notices, ...unresolved(packageDir, manifest)] };
+      const content = peftOf(manifest, adapter, options);
+      await createFolder(out, marked, (folder) => writePeft(folder, content));
+      return { ...common, warnings: [...notices, ...peftWarnings(packageDir, manifest, content)] };
     }
     case 'onnx_adapter':
       await createFile(out, target, (file) => writeOnnxAdapter(file, named(manifest, adapter)));
@@ -201,7 +206,10 @@ function servedLayer(layer: ManifestLayer, { rank }: PeftLayer): Layer {
 }
 
 /** The adapter with its own ranks and alphas. */
-function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter): PeftContent {
+function peftOf(manifest: Manifest, { layers, saved: whole }: Adapter, { prefix }: ExportOptions): PeftContent {
+  const { family } = manifest.source;
+  const adapter = packedLayers(layers, packedModulesOf(family, layers.keys()));
+  const rename = withPrefix(prefix, family);
   const all = [...adapter.values()];
   const agrees = (scaleOf: (l: PeftLayer) => number): boolean => all.every((l) => l.scale === scaleOf(l));
   const standard = agrees((l) => l.alpha / l.rank);
@@ -213,26 +221,29 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
     return { offset };
   };
   const known = new Map(manifest.layers.map((l) => [l.path, l]));
-  const layers = [...adapter].map(([path, l]) => {
+  const placed = [...adapter].map(([path, l]) => {
     const places = defined({ A: place(l.A), B: place(l.B), magnitude: l.magnitude && place(l.magnitude) });
     const alpha = standard || rslora ? l.alpha : l.scale * l.rank;
     const { in: inputs, out, kernel, rank } = l;
     const own = known.get(path);
     const name = l.module ?? (own === undefined ? path : peftPath(own));
-    return [{ path: name, op: own?.op ?? '', in: inputs, out, kernel, rank, alpha, ...places }, l] as const;
+    return [{ path: rename(name), op: own?.op ?? '', in: inputs, out, kernel, rank, alpha, ...places }, l] as const;
   });
   const saved = (manifest.saved ?? []).map((s) => {
     const values = whole.get(s.name) ?? new Float32Array(0);
-    return [{ ...s, parameter: peftParameter(s), ...place(values) }, values] as const;
+    const parameter = peftParameter(s);
+    const module = moduleOf(parameter);
+    const named = rename(module) + parameter.slice(module.length);
+    return [{ ...s, parameter: named, ...place(values) }, values] as const;
   });
   const { dropout, peft: otherFields, modulesToSave } = manifest.lora;
   // As a branch on the source's weights, it is plain LoRA.
   const init = changesBase(manifest.lora.init) ? 'kaiming' : manifest.lora.init;
   return {
-    layers: layers.map(([layer]) => layer),
-    params: stateVector(size, layers, saved),
+    layers: placed.map(([layer]) => layer),
+    params: stateVector(size, placed, saved),
     scaling: rslora ? 'rslora' : 'standard',
-    knownPaths: knownPaths(manifest),
+    knownPaths: knownPaths(manifest).map(rename),
     dropout,
     init,
     otherFields,
@@ -241,16 +252,37 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
   };
 }
 
-/** Layers that PEFT will not find under their names. */
-function unresolved(packageDir: string, manifest: Manifest): string[] {
+/** Sentences about layers that PEFT will not find, or not compute as the graphs do. */
+function peftWarnings(packageDir: string, manifest: Manifest, { layers, saved = [] }: PeftContent): string[] {
+  const { nameless, folded } = doubtful(packageDir, manifest);
+  const named = [...layers.map((l) => l.path), ...saved.map((s) => moduleOf(s.parameter))];
+  const { family } = manifest.source;
+  const rest = [...new Set(named)].filter((path) => !nameless.includes(path));
+  const [names, constants] = [nameless, folded].map((paths) => paths.join(', '));
+  return [
+    ...(names === ''
+      ? []
+      : [`the file does not name the modules of these layers, so PEFT will not find them: ${names}`]),
+    ...(constants === ''
+      ? []
+      : [
+          `PEFT's model applies these modules to constants too, which the exporter stored without the adapter: its outputs will differ (${constants})`,
+        ]),
+    ...ignoredModules(family, rest),
+    ...otherRoot(family, rest),
+  ];
+}
+
+/** The paths of layers whose modules the file does not name, and of those with uses that are constants of the file. */
+function doubtful(packageDir: string, manifest: Manifest): { nameless: string[]; folded: string[] } {
   const { model, source } = openSource(packageDir, manifest);
   try {
     likeCompile(model, manifest);
-    const paths = packageCandidates(model, manifest).flatMap(({ candidate }) =>
-      candidate.from === 'fallback' ? [candidate.path] : [],
-    );
-    if (paths.length === 0) return [];
-    return [`the file does not name the modules of these layers, so PEFT will not find them: ${paths.join(', ')}`];
+    const found = packageCandidates(model, manifest).map((c) => c.candidate);
+    return {
+      nameless: found.filter((c) => c.from === 'fallback').map((c) => c.path),
+      folded: found.filter((c) => c.folded !== undefined).map((c) => c.path),
+    };
   } finally {
     source.close();
   }

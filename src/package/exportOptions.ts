@@ -12,6 +12,8 @@ export interface ExportOptions extends AdapterOptions {
   /** A directory for `peft`, else a file. */
   readonly out: string;
   readonly force?: boolean | undefined;
+  /** For `peft`: the beginning of the names of the body's modules, such as `bert`; `none`: nothing. */
+  readonly prefix?: string | undefined;
   /** For `onnx`: the source, for a package with rounded weights; absent: its recorded path. */
   readonly source?: string | undefined;
   /** For `onnx`: the form of the adapter; default `baked`. */

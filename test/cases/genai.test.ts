@@ -4,14 +4,8 @@ import { join } from 'node:path';
 import ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { compile, evaluate, exportAdapter, predict, train } from '../../src/index.ts';
 import { caseFolder } from '../support/caseFolder.ts';
-import { loraify } from '../support/runCli.ts';
-
-async function succeeds(args: readonly string[], cwd: string): Promise<string> {
-  const { status, stdout, stderr } = await loraify(args, { cwd });
-  expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' });
-  return stdout + stderr;
-}
 
 /** Sessions on the bundled runtime. */
 async function loads(...files: readonly string[]): Promise<void> {
@@ -20,24 +14,23 @@ async function loads(...files: readonly string[]): Promise<void> {
 const graphsOf = (folder: string): string[] =>
   ['model', 'eval', 'grad', 'train', 'train_k', 'update'].map((graph) => join(folder, `${graph}.onnx`));
 
-const lossOf = (text: string): number => Number(/loss ([\d.]+)/.exec(text)?.[1]);
-
 describe('a packed query behind int4 weights', () => {
-  const rows = ['--data', 'rows.jsonl', '--quiet'];
   it.each([
-    ['of any length', [], '40'],
-    ['of fixed lengths', ['--batch', '2', '--seq', '10'], '120'],
-    ['for CPU', ['--for', 'cpu'], '40'],
-  ])('trains, evaluates and predicts %s', async (_, options, steps) => {
+    ['of any length', {}, 40],
+    ['of fixed lengths', { batch: 2, seq: 10 }, 80],
+    ['for CPU', { for: 'cpu' }, 40],
+  ] as const)('trains, evaluates and predicts %s', async (_, options, steps) => {
     const cwd = caseFolder('genai-int4-packed-qkv');
-    await succeeds(['model.onnx', '-r', '4', '--quiet', '-o', 'p', ...options], cwd);
-    await loads(...graphsOf(join(cwd, 'p')));
-    expect(lossOf(await succeeds(['eval', 'p', ...rows], cwd))).toBeCloseTo(4.8718, 3);
-    await succeeds(['train', 'p', '--steps', steps, '--lr', '0.01', '-o', 'run', ...rows], cwd);
-    expect(lossOf(await succeeds(['eval', 'p', '--adapter', 'run/adapter', ...rows], cwd))).toBeLessThan(1);
-    await succeeds(['predict', 'p', '--adapter', 'run/adapter', ...rows, '-o', 'out.jsonl'], cwd);
-    await succeeds(['export', 'p', '--adapter', 'run/adapter', '--format', 'onnx', '-o', 'served.onnx'], cwd);
-    await loads(join(cwd, 'served.onnx'));
+    const at = (name: string): string => join(cwd, name);
+    const [data, adapter] = [at('rows.jsonl'), at('run/adapter')];
+    await compile(at('model.onnx'), { rank: 4, out: at('p'), ...options });
+    await loads(...graphsOf(at('p')));
+    expect((await evaluate(at('p'), { data })).loss).toBeCloseTo(4.8718, 3);
+    await train(at('p'), { data, steps, learningRate: 0.01, out: at('run') });
+    expect((await evaluate(at('p'), { data, adapter })).loss).toBeLessThan(1);
+    await predict(at('p'), { data, adapter, out: at('out.jsonl') });
+    await exportAdapter(at('p'), { adapter, format: 'onnx', out: at('served.onnx') });
+    await loads(at('served.onnx'));
   });
 });
 
@@ -45,13 +38,14 @@ it.each(['genai-moe', 'genai-qwen3-cuda-qk-norm', 'genai-sliding-window'])(
   '%s compiles into graphs that load and train',
   async (name) => {
     const cwd = caseFolder(name);
-    await succeeds(['model.onnx', '-r', '2', '--loss', 'causal-lm', '--quiet', '-o', 'p'], cwd);
-    await loads(...graphsOf(join(cwd, 'p')));
-    await writeFile(join(cwd, 'rows.jsonl'), '{"input_ids": [1, 2, 3, 4, 5, 6, 7, 8]}\n{"input_ids": [9, 8, 7]}\n');
-    const data = ['--data', 'rows.jsonl', '--quiet'];
-    const before = lossOf(await succeeds(['eval', 'p', ...data], cwd));
-    await succeeds(['train', 'p', '--steps', '30', '--lr', '0.02', '-o', 'run', ...data], cwd);
-    expect(lossOf(await succeeds(['eval', 'p', '--adapter', 'run/adapter', ...data], cwd))).toBeLessThan(before - 0.5);
+    const [out, data, run] = [join(cwd, 'p'), join(cwd, 'rows.jsonl'), join(cwd, 'run')];
+    await compile(join(cwd, 'model.onnx'), { rank: 2, loss: 'causal-lm', out });
+    await loads(...graphsOf(out));
+    await writeFile(data, '{"input_ids": [1, 2, 3, 4, 5, 6, 7, 8]}\n{"input_ids": [9, 8, 7]}\n');
+    const before = (await evaluate(out, { data })).loss;
+    await train(out, { data, steps: 30, learningRate: 0.02, out: run });
+    const { loss } = await evaluate(out, { data, adapter: join(run, 'adapter') });
+    expect(loss).toBeLessThan(Number(before) - 0.5);
   },
 );
 
@@ -88,7 +82,7 @@ describe('the gradient is that of torch', () => {
     ['qwen3', 5e-3],
   ])('%s', async (name, tolerance) => {
     const cwd = join(caseFolder('genai-reference'), name);
-    await succeeds(['model.onnx', '-r', '2', '-a', '4', '--loss', 'causal-lm', '--quiet', '-o', 'p'], cwd);
+    await compile(join(cwd, 'model.onnx'), { rank: 2, alpha: 4, loss: 'causal-lm', out: join(cwd, 'p') });
     const read = async (file: string): Promise<unknown> => JSON.parse(await readFile(join(cwd, file), 'utf8'));
     const wanted = reference.parse(await read('reference.json'));
     const places = placesOf(wanted, manifest.parse(await read('p/loraify.json')));

@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { readPeft } from '../../src/adapter/index.ts';
 import { openSafetensors } from '../../src/formats/safetensors.ts';
 import { caseFolder } from '../support/caseFolder.ts';
 import { loraify } from '../support/runCli.ts';
@@ -67,6 +68,39 @@ describe('genai-qkv-path: packed projections of the model builder', () => {
     await writeFile(join(cwd, 'config.json'), '{"model_type": "phi3"}');
     await run(['model.onnx', '-r', '2', '-o', 'x.lora', '--emit', 'model', '--quiet'], cwd);
     expect((await layersOf(join(cwd, 'x.lora')))[0]?.path).toBe(`${attention}.qkv_proj`);
+  });
+
+  it('gate and up of a family that packs them are one module in PEFT, and come in as one', async () => {
+    const cwd = caseFolder('genai-qkv-path');
+    await writeFile(join(cwd, 'config.json'), '{"model_type": "phi3", "architectures": ["Phi3ForCausalLM"]}');
+    const compiled = await loraify(['model.onnx', '-r', '2', '-o', 'x.lora', '--emit', 'model'], { cwd });
+    expect(compiled.stderr).toMatch(/mlp\.gate_proj".* are parts of ".*mlp\.gate_up_proj" in transformers' "phi3"/);
+    const exported = await loraify(['export', 'x.lora', '-o', 'packed'], { cwd });
+    expect({ status: exported.status, stderr: exported.stderr }).toEqual({ status: 0, stderr: '' });
+    const paths = (folder: string): string[] => [...readPeft(join(cwd, folder)).tensors.keys()];
+    const layer = 'model.layers.0';
+    const names = [
+      ...['qkv_proj', 'o_proj'].map((n) => `self_attn.${n}`),
+      ...['gate_up_proj', 'down_proj'].map((n) => `mlp.${n}`),
+    ];
+    expect(paths('packed').sort()).toEqual(['lm_head', ...names.map((n) => `${layer}.${n}`)].sort());
+    expect(readPeft(join(cwd, 'packed')).tensors.get(`${layer}.mlp.gate_up_proj`)?.rank).toBe(4);
+    await run(['model.onnx', '--adapter', 'packed', '-o', 'y.lora', '--emit', 'model', '--quiet'], cwd);
+    await run(['export', 'y.lora', '--adapter', 'packed', '-o', 'back'], cwd);
+    expect(readPeft(join(cwd, 'back')).tensors).toEqual(readPeft(join(cwd, 'packed')).tensors);
+  });
+
+  it('modules that the family of the config.json lacks are named, and --prefix changes the beginning', async () => {
+    const cwd = caseFolder('genai-qkv-path');
+    await writeFile(join(cwd, 'config.json'), '{"model_type": "mixtral"}');
+    const compiled = await loraify(['model.onnx', '-r', '2', '-o', 'x.lora', '--emit', 'model'], { cwd });
+    expect(compiled.stderr).toMatch(/PEFT does not adapt "model\.layers\.0\.mlp\.gate_proj", .* and ignores/);
+    const exported = await loraify(['export', 'x.lora', '--prefix', 'base', '-o', 'peft'], { cwd });
+    expect(exported.stderr).toMatch(/PEFT does not adapt/);
+    expect(exported.stderr).toMatch(/the names begin with "base\.", .*: --prefix model gives those of its models/);
+    expect([...readPeft(join(cwd, 'peft')).tensors.keys()]).toContain('base.layers.0.self_attn.q_proj');
+    const refused = await loraify(['export', 'x.lora', '--prefix', 'a', '--format', 'onnx', '-o', 'a.onnx'], { cwd });
+    expect([refused.status, refused.stderr]).toEqual([1, expect.stringMatching(/--prefix is for --format peft/)]);
   });
 
   it('a merge changes the columns of the parts', async () => {

@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { InferenceSession, type Tensor } from 'onnxruntime-node';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readPeft } from '../../src/adapter/index.ts';
+import { writeModelFile } from '../../src/emit/index.ts';
 import { compile, exportAdapter, inspect, merge } from '../../src/index.ts';
+import { parseText } from '../../src/parser/index.ts';
 import { distance } from '../support/executeGraphs.ts';
 import { readPack } from '../support/parityPack.ts';
 import { describeShared, sharedPath } from '../support/sharedMaterial.ts';
@@ -132,4 +134,20 @@ describeShared('shared packs', ['parity'], () => {
   describe.each(['mlp_classifier', 'bert_cls', 'gpt2_lm', 'llama_lm'])('%s', (name) =>
     packTests(name, sharedPath('parity', name)),
   );
+});
+
+it('a merge whose outputs hold no floats is not called verified', async () => {
+  const file = join(scratch, 'classes.onnx');
+  const model = parseText(`<ir_version: 8, opset_import: ["" : 17]>
+main (float[N,2] x) => (int64[N] y) <float[2,3] W = {0.1, -0.2, 0.3, 0.4, 0.5, -0.6}>
+{
+  [fc] z = MatMul (x, W)
+  y = ArgMax <axis = 1, keepdims = 0> (z)
+}`);
+  await writeModelFile(model, file, { external: false });
+  const dir = join(scratch, 'classes.lora');
+  await compile(file, { out: dir, rank: 2, emit: ['model'] });
+  const { error, warnings } = await merge(dir, { out: join(scratch, 'classes-merged.onnx') });
+  expect(error).toBeUndefined();
+  expect(warnings).toEqual(['not verified: none of its outputs has floats to compare']);
 });

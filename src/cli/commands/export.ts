@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { adapterInputs, exportFormats } from '../../graph/choices/package.ts';
 import type { ExportOptions } from '../../index.ts';
 import { command } from '../command.ts';
-import { choice, flag } from '../options.ts';
+import { choice, flag, text } from '../options.ts';
 import { adapterOptions, outputFile, packageArgument, sourceOption } from '../runtimeOptions.ts';
 
 const exportOptions = {
@@ -10,6 +10,9 @@ const exportOptions = {
   ...outputFile,
   ...sourceOption,
   format: choice(exportFormats, { describe: 'format to write', default: 'peft' }),
+  prefix: text({
+    describe: "with --format peft: the beginning of the names of the body's modules (bert, model), or none",
+  }),
   inputs: choice(adapterInputs, { describe: 'with --format onnx: form of the adapter in the model', default: 'baked' }),
   strength: flag({ describe: 'with --format onnx: a scalar input lora_strength that all branches are multiplied by' }),
 } satisfies Readonly<Record<keyof ExportOptions, z.ZodType>>;

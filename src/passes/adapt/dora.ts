@@ -48,7 +48,9 @@ export function decompose(node: Node, marked: Marked, trained: Trained, opset: n
   if (reason !== undefined)
     throw badOption(
       `layer "${layer.path}" cannot be decomposed: ${reason}`,
-      product.part?.alias === undefined && product.part !== undefined ? wholeInstead : 'leave --dora or the layer out',
+      product.part?.aliases === undefined && product.part !== undefined
+        ? wholeInstead
+        : 'leave --dora or the layer out',
     );
   const [y] = node.outputs;
   const { graph } = node;

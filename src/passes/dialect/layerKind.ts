@@ -29,8 +29,10 @@ export interface Found {
 export interface Part {
   /** The module's own name, appended to the path of its parent. */
   readonly name: string;
+  /** Its path, where the whole weight belongs to no module. */
+  readonly path?: string | undefined;
   /** Other names that models give such a module; absent for a part of a packed module, whose siblings are named. */
-  readonly alias?: string;
+  readonly aliases?: readonly string[];
   /** The first column. */
   readonly from: number;
   /** The number of columns of the whole weight. */

@@ -1,4 +1,6 @@
 /** Collects weights that may become layers, each with all nodes that read it. */
+import { type Family, familyOf } from '../../graph/families/families.ts';
+import { packedNames } from '../../graph/families/packedPaths.ts';
 import { layerOp } from '../../graph/layers.ts';
 import type { Layer, Model, Value } from '../../graph/model.ts';
 import type { Tensor } from '../../graph/tensor.ts';
@@ -8,7 +10,7 @@ import { findProducts } from './findProducts.ts';
 import { foldedFrom } from './foldedUses.ts';
 import { layerOpOf } from './layers/index.ts';
 import { type ModulePath, modulePath, uniquePaths, wholePath } from './modulePaths.ts';
-import { packedNames, partsOf } from './packedWeights.ts';
+import { joinedParts, partsOf } from './packedWeights.ts';
 import { type ParameterNames, parameterNames } from './parameterNames.ts';
 
 /** A weight with all nodes that read it: a layer if it is selected. */
@@ -58,7 +60,7 @@ export function findCandidates(
 ): Candidates {
   const { products: whole, skipped } = findProducts(model);
   const known = { has: (path: string) => separate.has(path) || targets.has(path) };
-  const naming = { known, names: parameterNames(model), builder: builderNames(model, known, family) };
+  const naming = namingOf(model, known, family);
   const products = whole.flatMap((p) => unpacked(p, naming));
   const groups = new Map<string, Product[]>();
   const refused: (Skipped & { readonly stored: Value })[] = [];
@@ -108,23 +110,33 @@ export function findCandidates(
   return { candidates, skipped: [...skipped, ...refused.map(({ stored, ...rest }) => rest)], apart: refused };
 }
 
+const namingOf = (model: Model, known: Modules, type: string | undefined): Naming => ({
+  known,
+  names: parameterNames(model),
+  builder: builderNames(model, known, type),
+  family: familyOf(type),
+});
+
 interface Naming {
   readonly known: Modules;
   readonly names: ParameterNames;
   readonly builder: BuilderNames | undefined;
+  readonly family: Family | undefined;
 }
 
 /**
- * The parts of a packed weight if they are known modules, or if the model builder packed them and the whole is not a
- * known module; else the product itself.
+ * The parts of a packed weight if they are known modules, if the model builder packed them and the whole is not a known
+ * module, or if a simplifier joined them; else the product itself.
  */
 function unpacked(product: Product, naming: Naming): readonly Product[] {
   const { known, builder } = naming;
-  const { path } = wholePath(product, naming);
+  const { path, from } = wholePath(product, naming);
+  const joined = from === 'fallback' ? joinedParts(product) : [];
+  if (joined.length > 0) return joined;
   const parts = partsOf(product, packedNames(path));
   if (parts.length === 0 || known.has(path) || known.has(builder?.path(path) ?? path)) return [product];
   const areKnown = parts.some((part) => known.has(modulePath(part, naming).path));
-  return areKnown || builder?.unpacks === true ? parts : [product];
+  return areKnown || builder?.unpacks(builder.path(path)) === true ? parts : [product];
 }
 
 /**
@@ -136,7 +148,7 @@ function weightKeys(): (p: Product) => string {
   return ({ node, weight: { stored }, part }) => {
     const serial = serials.get(stored) ?? serials.size;
     serials.set(stored, serial);
-    return `${serial}:${layerOp(layerOpOf(node)).form}:${part?.name ?? ''}`;
+    return `${serial}:${layerOp(layerOpOf(node)).form}:${part?.path ?? part?.name ?? ''}`;
   };
 }
 

@@ -1,7 +1,9 @@
 /**
  * Module paths: the names by which PEFT users know layers, recovered from what each exporter leaves in the file
- * (TorchScript: node names; the torch exporter: metadata; optimizers: initializer names).
+ * (TorchScript: node names; the torch exporter: metadata; optimizers: initializer names; simplifiers, which drop node
+ * names and metadata: the names of biases).
  */
+import { type Family, rootOf } from '../../graph/families/families.ts';
 import type { Node, Value } from '../../graph/model.ts';
 import type { Part, Product } from '../dialect/layerKind.ts';
 import type { BuilderNames, Modules } from './builderNames.ts';
@@ -9,7 +11,7 @@ import { moduleOfBias, type ParameterNames } from './parameterNames.ts';
 import { pythonList } from './pythonList.ts';
 import { pathOfScopes } from './torchScopes.ts';
 
-export type PathSource = 'folded_from' | 'initializer' | 'name_scopes' | 'node name' | 'fallback';
+export type PathSource = 'folded_from' | 'initializer' | 'name_scopes' | 'node name' | 'bias' | 'fallback';
 
 export interface ModulePath {
   readonly path: string;
@@ -23,15 +25,18 @@ interface Naming {
   /** The names of the file's parameters. */
   readonly names: ParameterNames;
   readonly builder?: BuilderNames | undefined;
+  /** The family that the config.json names. */
+  readonly family?: Family | undefined;
 }
 
 /**
- * The module path of a weight's reader: the first found of folded_from, initializer name, name_scopes, node name, any
- * other name. `preferNode`: the node's own name first, because several modules share the weight.
+ * The module path of a weight's reader: the first found of folded_from, initializer name, name_scopes, node name, the
+ * bias that is added, any other name. `preferNode`: the node's own name first, because several modules share the weight.
  */
 export function modulePath(product: Product, naming: Naming): ModulePath {
   const { part } = product;
-  if (part?.alias !== undefined) return partPath(product, part, naming.known, naming.names);
+  if (part?.aliases !== undefined) return partPath(product, part, naming);
+  if (part?.path !== undefined) return { path: part.path, from: 'bias' };
   const { path, from } = wholePath(product, naming);
   const own = part === undefined ? path : path.replace(/[^.]*$/, part.name);
   return { path: naming.builder?.path(own) ?? own, from };
@@ -45,26 +50,24 @@ export function wholePath(product: Product, { preferNode = false, names }: Namin
   // The initializer of a matrix that an embedding also reads is named after the embedding, so the node's name is
   // better.
   const shared = preferNode || (node.op !== 'Gather' && [...stored.uses].some((u) => u.node.op === 'Gather'));
-  const byWeight = shared
-    ? undefined
-    : (named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name)));
+  const weightName = (): ModulePath | undefined =>
+    named('folded_from', fromFolded(weight.chain, stored, names)) ?? named('initializer', fromInitializer(stored.name));
+  const byWeight = shared ? undefined : weightName();
   const byName = (): string | undefined => fromNodeName(node.name, prefix, names, moduleOfBias(node));
   const byNode = named('name_scopes', fromScopes(node)) ?? named('node name', byName());
-  const late =
-    named('folded_from', fromFolded(weight.chain, stored)) ?? named('initializer', fromInitializer(stored.name));
-  return byWeight ?? byNode ?? late ?? { path: fallback(product), from: 'fallback' };
+  const bias = moduleOfBias(node);
+  // A parameter that a module shares with the one inside it is named after either.
+  const byBias = named('bias', bias === undefined || names.holds(bias) ? undefined : bias);
+  const late = (): ModulePath | undefined =>
+    weightName() ?? named('initializer', node.op === 'Gather' ? undefined : names.tiedHead(product));
+  return byWeight ?? byNode ?? byBias ?? late() ?? { path: fallback(product), from: 'fallback' };
 }
 
 /**
  * A module whose weight is packed with others. Optimizers remove it from the file and generate meaningless names for
  * node and weight (`Attention_0_qkv_weight`), but the result of the node keeps the name from the exporter.
  */
-function partPath(
-  product: Product,
-  { name, alias }: Part,
-  known: Modules | undefined,
-  names: ParameterNames,
-): ModulePath {
+function partPath(product: Product, { name, aliases = [] }: Part, { known, family, names }: Naming): ModulePath {
   const { node, weight, calls } = product;
   const prefix = calls.flatMap((c) => scopesIn(c.node.name));
   const whole = named('initializer', fromPacked(weight.stored.name)) ??
@@ -74,8 +77,10 @@ function partPath(
       path: fallback(product),
       from: 'fallback',
     };
-  const [usual, other] = [`${whole.path}.${name}`, `${whole.path}.${alias ?? name}`];
-  return { path: known?.has(other) === true && !known.has(usual) ? other : usual, from: whole.from };
+  const possible = [name, ...aliases].map((n) => `${whole.path}.${n}`);
+  const isOwn = (path: string): boolean => family !== undefined && rootOf(family, path) !== undefined;
+  const path = possible.find((p) => known?.has(p) === true) ?? possible.find(isOwn) ?? `${whole.path}.${name}`;
+  return { path, from: whole.from };
 }
 
 /** `a.b.qkv_weight`, `a.b.qkv.weight`, `a.b.in_proj_weight` -> `a.b` */
@@ -107,8 +112,9 @@ export function uniquePaths(paths: readonly string[], first: readonly boolean[] 
 }
 
 /** The torch exporter's optimizer records the parameters that a folded constant came from. */
-function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
-  const values = [stored, ...chain.flatMap((n) => n.outputs)];
+function fromFolded(chain: readonly Node[], stored: Value, names: ParameterNames): string | undefined {
+  const before = names.declared(stored.name.replace(quantized, ''));
+  const values = [stored, ...chain.flatMap((n) => n.outputs), ...(before === undefined ? [] : [before])];
   for (const v of values) {
     const list = pythonList(v.metadata.get('pkg.onnxscript.optimizer.folded_from'));
     const weight = list.find((s) => s.endsWith('.weight'));
@@ -117,12 +123,12 @@ function fromFolded(chain: readonly Node[], stored: Value): string | undefined {
   return undefined;
 }
 
+/** The suffixes that quantizers append to the name of a weight. */
+const quantized = /(?:_transposed|_quantized|_Bnb4|(?:_DQ)?_Q\d+)$/;
+
 /** `a.b.weight`, also with the suffixes of optimizers and model builders. */
 function fromInitializer(name: string): string | undefined {
-  const hit =
-    /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight(?:_transposed|_quantized|_Bnb4|(?:_DQ)?_Q\d+)?$/.exec(
-      name,
-    );
+  const hit = /^((?:[A-Za-z_]\w*|\d+)(?:\.\w+)*?)(?:\.MatMul(?:NBits)?)?\.q?weight$/.exec(name.replace(quantized, ''));
   return dropWrapper(hit?.[1]);
 }
 
@@ -141,7 +147,11 @@ export const scopesOf = (node: Node): string[] =>
 /** `/model/layers.0/self_attn/q_proj/MatMul` -> model, layers.0, self_attn, q_proj. */
 function scopesIn(name: string): string[] {
   const [first = ''] = name.split(';');
-  const segments = first.split('/').filter((s) => s !== '');
+  // ONNX Runtime's optimizer appends the name of the fusion: `/lm_head/MatMul/MatMulScaleFusion/`.
+  const segments = first
+    .replace(/\/\w*Fusion\/?$/, '')
+    .split('/')
+    .filter((s) => s !== '');
   segments.pop();
   // Keras exports a dense layer on 3-D input as a Tensordot with its own scope.
   if (segments.length > 1 && segments.at(-1) === 'Tensordot') segments.pop();

@@ -7,16 +7,7 @@ import { attrsOf } from '../../graph/operators.ts';
 import { numbersOf } from '../../graph/tensor.ts';
 import { constantTensor } from '../common/constantOperand.ts';
 import type { Product } from '../dialect/layerKind.ts';
-
-/** The modules of a packed one, by its name. */
-const packings: ReadonlyMap<string, readonly string[]> = new Map([
-  ['qkv_proj', ['q_proj', 'k_proj', 'v_proj']],
-  ['gate_up_proj', ['gate_proj', 'up_proj']],
-]);
-
-/** The names of the modules whose weights the module of this path packs. */
-export const packedNames = (path: string): readonly string[] =>
-  packings.get(path.slice(path.lastIndexOf('.') + 1)) ?? [];
+import { biasBehind } from './parameterNames.ts';
 
 /** A product for each part, in the order of columns; nothing if the graph does not read the parts separately. */
 export function partsOf(product: Product, names: readonly string[]): readonly Product[] {
@@ -30,6 +21,22 @@ export function partsOf(product: Product, names: readonly string[]): readonly Pr
     from += width;
     return { ...product, out: width, part };
   });
+}
+
+/**
+ * The parts of a weight that a simplifier joined from those of several modules that read one value: what each gets of
+ * the result is split off, and its bias is added.
+ */
+export function joinedParts(product: Product): readonly Product[] {
+  const [use, ...more] = product.node.outputs[0]?.uses ?? [];
+  if (use?.node.op !== 'Split' || more.length > 0) return [];
+  const paths = use.node.outputs.map((part) => biasBehind(part));
+  const parts = partsOf(
+    product,
+    paths.map((path) => path?.replace(/^.*\./, '') ?? ''),
+  );
+  if (new Set(paths).size < paths.length || paths.includes(undefined)) return [];
+  return parts.map((p, i) => ({ ...p, ...(p.part && { part: { ...p.part, path: paths[i] } }) }));
 }
 
 /** Whether the branch, which is added to the result, reads the activation and has the weight's own factor. */

@@ -6,15 +6,18 @@ import { onnxRuntime, ortReason } from './session.ts';
 
 export interface Comparison {
   /**
-   * Largest ||a - b|| / ||b|| over the float outputs; undefined if the reference did not run on the generated inputs.
+   * Largest ||a - b|| / ||b|| over the float outputs; undefined if the reference did not run on the generated inputs,
+   * or has no such outputs.
    */
   readonly error: number | undefined;
-  /** The reason why it did not run. */
+  /** The reason why nothing was compared. */
   readonly reason?: string;
 }
 
-/** Values of symbolic dims, tried in order: models differ in what they accept. */
-const lengths = [4, 1, 8] as const;
+/** Values of symbolic dims, tried in order: models differ in what they accept. Detectors halve images five times. */
+const lengths = [4, 1, 8, 32] as const;
+/** Elements of an input; with more of them, a length is not tried. */
+const mostElements = 2 ** 24;
 
 /**
  * Runs `candidate` (a file) and `reference` (a model's bytes, whose external data are in `folder`) on the CPU with
@@ -41,11 +44,12 @@ export async function compareModels(
     });
   } catch (error) {
     // For example a type without kernels: ONNX Runtime does not load the source either.
-    return { error: undefined, reason: ortReason(error) };
+    return { error: undefined, reason: notRun(ortReason(error)) };
   }
   try {
     for (const length of lengths) {
       const feeds = madeUp(ort.Tensor, base, length);
+      if (feeds === undefined) continue;
       let expected: InferenceSession.ReturnType;
       try {
         expected = await base.run(feeds);
@@ -55,7 +59,8 @@ export async function compareModels(
       }
       const other = await ort.InferenceSession.create(candidate, { ...common, extra: { session } });
       try {
-        return { error: worst(await other.run(feeds), expected) };
+        const error = worst(await other.run(feeds), expected);
+        return error === undefined ? { error, reason: 'none of its outputs has floats to compare' } : { error };
       } finally {
         await other.release();
       }
@@ -63,16 +68,19 @@ export async function compareModels(
   } finally {
     await base.release();
   }
-  return { error: undefined, reason };
+  return { error: undefined, reason: notRun(reason) };
 }
 
-function madeUp(make: typeof Tensor, session: InferenceSession, length: number): Record<string, Tensor> {
+const notRun = (reason: string): string => `the model did not run on generated inputs (${reason})`;
+
+function madeUp(make: typeof Tensor, session: InferenceSession, length: number): Record<string, Tensor> | undefined {
   const random = stream(0, `compare ${length}`);
   const feeds: Record<string, Tensor> = {};
   for (const meta of session.inputMetadata) {
     if (!meta.isTensor) continue;
     const dims = meta.shape.map((d) => (typeof d === 'number' && d > 0 ? d : length));
     const size = dims.reduce((n, d) => n * d, 1);
+    if (size > mostElements) return undefined;
     const integers = (): number[] => Array.from({ length: size }, () => random.integer(2));
     const floats = (): number[] => Array.from({ length: size }, () => random.normal());
     if (meta.type === 'int64') feeds[meta.name] = new make('int64', BigInt64Array.from(integers(), BigInt), dims);
@@ -103,11 +111,12 @@ function floatsOf(tensor: Tensor | undefined): ArrayLike<number> | undefined {
   );
 }
 
-function worst(ours: InferenceSession.ReturnType, theirs: InferenceSession.ReturnType): number {
-  let most = 0;
+/** Undefined if no output has floats. */
+function worst(ours: InferenceSession.ReturnType, theirs: InferenceSession.ReturnType): number | undefined {
+  let most: number | undefined;
   for (const [name, b] of Object.entries(theirs)) {
     const [ys, xs] = [floatsOf(b), floatsOf(ours[name])];
-    if (ys === undefined) continue;
+    if (ys === undefined || ys.length === 0) continue;
     if (xs?.length !== ys.length) return Number.NaN;
     let [difference, norm] = [0, 0];
     for (let i = 0; i < ys.length; i++) {
@@ -118,7 +127,7 @@ function worst(ours: InferenceSession.ReturnType, theirs: InferenceSession.Retur
     }
     const error = difference === 0 ? 0 : Math.sqrt(difference / norm);
     if (Number.isNaN(error)) return Number.NaN;
-    most = Math.max(most, error);
+    most = Math.max(most ?? 0, error);
   }
   return most;
 }

@@ -39,7 +39,7 @@ describeShared('module paths of real models', ['parity', 'models'], () => {
 
   it.each([
     ['enc_bert_toy_pytorch11_ir4', 34, 'bert.encoder.layer.0.attention.self.query', 'initializer', 'in_out', [32, 32]],
-    ['aud_fsmn_vad_offline', 12, 'MatMul_0', 'fallback', 'in_out', [400, 140]],
+    ['aud_fsmn_vad_offline', 12, 'encoder.in_linear1.linear', 'bias', 'in_out', [400, 140]],
     ['txt_magika_v1', 4, 'model.dense', 'node name', 'in_out', [257, 128]],
     ['mlp_hand_keypoint', 3, 'sequential.dense', 'node name', 'in_out', [42, 20]],
     ['cnn_mnist_cntk_ir3', 1, 'Times212', 'fallback', 'in_out', [256, 10]],

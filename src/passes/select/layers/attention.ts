@@ -29,9 +29,9 @@ function find(node: Node, traceConstant: (operand: Value) => Traced): readonly F
   if (widths.length !== 3 || !widths.every(Number.isInteger) || widths.reduce((n, d) => n + d, 0) !== of)
     return `the ${of} columns of its weight are not queries, keys and values of ${widths.join(', ')}`;
   let from = 0;
-  return packedModules.map((name, i): Found => {
+  return packedModules.map(([name, ...aliases], i): Found => {
     const out = widths[i] ?? 0;
-    const part = { ...name, from, of };
+    const part = { name, aliases, from, of };
     from += out;
     return { side: 'right', weight: view, in: inputs, out, layout: 'in_out', dtype: typeOf(view), part };
   });
