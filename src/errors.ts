@@ -204,6 +204,20 @@ export const textUnsupported = define(
 
 // ---------------------------------------------------------------- compile
 
+export const sourceRefused = define(
+  'SOURCE_REFUSED',
+  'ONNX Runtime does not load the model itself, so nothing that is made of it would run.',
+  'mend the model or export it again; --no-verify writes the package all the same',
+  (file: string, reason: string) => ({ message: `ONNX Runtime refuses the model: ${reason}`, file }),
+);
+
+export const graphRefused = define(
+  'GRAPH_REFUSED',
+  'ONNX Runtime loads the model, but not a graph that the compile made of it: a defect of loraify, or a limit of ONNX Runtime.',
+  'please report it with the model; --no-verify writes the package all the same',
+  (graph: string, reason: string, file: string) => ({ message: `ONNX Runtime refuses ${graph}: ${reason}`, file }),
+);
+
 export const noLayers = define(
   'NO_LAYERS',
   'The model has no MatMul or Gemm with a constant weight, plain or quantized, that could be adapted, and no other layer was selected.',

@@ -193,6 +193,7 @@ export const compileOptions = {
   }),
   out: text({ alias: 'o', describe: 'package directory', default: '<model>.lora' }),
   force: flag({ describe: 'replace an existing package' }),
+  verify: flag({ describe: '--no-verify: do not open the package in ONNX Runtime', default: 'true' }),
   dryRun: flag({ describe: 'show what would be done, write nothing' }),
   dump: text({ describe: 'folder for the text of the model after every pass' }),
   timings: flag({ describe: 'show how long each pass took' }),

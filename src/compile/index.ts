@@ -27,6 +27,7 @@ import { type ModelSource, parseFile } from '../parser/index.ts';
 import type { OnPass, Stored } from '../passes/index.ts';
 import { version } from '../version.ts';
 import { buildManifest, type ManifestInputs } from './buildManifest.ts';
+import { checkLoads } from './checkLoads.ts';
 import type { Compiled } from './compiled.ts';
 import { compileModel } from './compileModel.ts';
 import { dumper } from './dump.ts';
@@ -59,7 +60,7 @@ export interface PassTime {
  * the weights once, the initial adapter and a manifest. The package appears only if everything could be built.
  *
  * Errors: those of parsing, NO_LAYERS, NO_TARGETS, NO_GRADIENT, BAD_LOSS, BAD_OPTION, ADAPTER_MISMATCH, TARGET_EXISTS,
- * WRITE_FAILED.
+ * WRITE_FAILED, SOURCE_REFUSED and GRAPH_REFUSED unless `verify` is false.
  */
 export async function compile(file: string, options: CompileOptions = {}): Promise<CompileResult> {
   const resolved = resolveOptions(options);
@@ -96,7 +97,9 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
         family,
       },
     };
-    const made = resolved.dryRun ? dryRun(job) : await createFolder(dir, target, (folder) => writePackage(folder, job));
+    const made = resolved.dryRun
+      ? dryRun(job)
+      : await createFolder(dir, target, (folder) => writeVerified(folder, file, job));
     const { manifest, files } = made;
     const timings = resolved.timings ? { timings: times } : {};
     return { dir, manifest, warnings: warningsOf(made, resolved), files, ...timings };
@@ -133,6 +136,13 @@ function dryRun({ model, options, onPass, manifest: known }: Job): Made {
   const compiled = compileModel(model, options, { onPass, family: known.family?.type });
   const skeleton = { sha256: '0'.repeat(64), splices: [] };
   return { compiled, manifest: buildManifest({ ...known, compiled, skeleton }), files: {} };
+}
+
+/** Writes a package that ONNX Runtime loads. Errors: SOURCE_REFUSED, GRAPH_REFUSED. */
+async function writeVerified(folder: string, file: string, job: Job): Promise<Made> {
+  const made = await writePackage(folder, job);
+  if (job.options.verify) await checkLoads(folder, made.manifest, file);
+  return made;
 }
 
 /** All files of a package, into a new folder. */

@@ -123,6 +123,8 @@ const schema = z.strictObject({
   out: z.string().optional(),
   /** Replaces an existing package. */
   force: z.boolean().default(false),
+  /** Opens a graph of the package in ONNX Runtime before the package appears. */
+  verify: z.boolean().default(true),
   /** Reports what would be done without writing it. */
   dryRun: z.boolean().default(false),
   /** Writes the text of the model after every pass that ran into this folder, as NNN-STAGE-PASS.onnx.txt. */

@@ -9,6 +9,7 @@ export type { AdapterFile, AdapterFormat } from './runFolder/checkpoint.ts';
 export { runsOf } from './runFolder/finished.ts';
 export { type Comparison, compareModels } from './session/compare.ts';
 export { type DoctorReport, doctor } from './session/doctor.ts';
+export { refusal } from './session/loads.ts';
 export type { NodePlacement } from './session/nodePlacement.ts';
 export { longestRun } from './train/runLength.ts';
 export type { Step } from './train/runPlan.ts';
