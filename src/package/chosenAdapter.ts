@@ -2,11 +2,12 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { changesBase } from '../adapter/index.ts';
 import { badAdapter, badOption, untrained } from '../errors.ts';
 import type { Manifest } from '../formats/manifest.ts';
 import { pathKind } from '../formats/pathKinds.ts';
 import { runsOf } from '../runtime/index.ts';
-import { type AdapterChoice, adapterFolder } from './adapters.ts';
+import { type AdapterChoice, adapterFolder, adapterLayers } from './adapters.ts';
 
 /** The name of the package's own adapter, from before training. */
 const start = 'start';
@@ -30,7 +31,8 @@ export function chosenAdapter(
   const own = join(packageDir, adapterFolder);
   const changesNothing =
     'the adapter is the start of the package, which is not trained: the merged model is the source';
-  if (given === start) return { adapter: own, notices: isMerge && !isGiven(manifest) ? [changesNothing] : [] };
+  if (given === start)
+    return { adapter: own, notices: isMerge && !isGiven(packageDir, manifest) ? [changesNothing] : [] };
   if (typeof given === 'string') return { adapter: inRun(given), notices: [] };
   if (given !== undefined) {
     const entries = Object.entries(given).map(([name, strength]) => [name === start ? own : inRun(name), strength]);
@@ -45,13 +47,20 @@ export function chosenAdapter(
       `"${packageDir}" has ${runs.length} runs: ${runs.join(', ')}`,
       `choose one: --adapter ${only}; --adapter ${start} takes the adapter from before training`,
     );
-  if (isMerge && !isGiven(manifest)) throw untrained(packageDir);
-  const from = isGiven(manifest) ? 'the adapter that the package was compiled with' : 'the start of the package';
+  if (isMerge && !isGiven(packageDir, manifest)) throw untrained(packageDir);
+  const from = isGiven(packageDir, manifest)
+    ? 'the adapter that the package was compiled with'
+    : 'the start of the package';
   return { adapter: own, notices: [`there is no run of this package beside it: using ${from}`] };
 }
 
-/** Whether the package was compiled with an adapter, so that its start is trained. */
-const isGiven = ({ lora }: Manifest): boolean => lora.peft !== undefined || lora.existing?.use === 'train';
+/** Whether the package was compiled with a trained adapter, so that its start changes the source. */
+function isGiven(packageDir: string, manifest: Manifest): boolean {
+  if (changesBase(manifest.lora.init)) return false;
+  if (manifest.lora.peft !== undefined) return true;
+  const layers = adapterLayers(packageDir, manifest, {});
+  return [...layers.values()].some(({ B }) => B.some((value) => value !== 0));
+}
 
 /** The adapter of a run, if the path is that of a run folder. Errors: BAD_ADAPTER. */
 function inRun(path: string): string {

@@ -28,7 +28,7 @@ async function compiled(cwd: string, model: string): Promise<readonly string[] |
   for (const graph of ['model', 'train', 'eval', 'grad'])
     await InferenceSession.create(join(dir, `${graph}.onnx`), { logSeverityLevel: 4 });
   // The merge reads the source from the package, under the names that it uses, and verifies the result.
-  const merged = await loraify(['merge', 'p', '-o', 'm.onnx', '--json'], { cwd });
+  const merged = await loraify(['merge', 'p', '--adapter', 'start', '-o', 'm.onnx', '--json'], { cwd });
   expect(merged).toMatchObject({ status: 0 });
   expect(JSON.parse(merged.stdout)).toMatchObject({ error: 0, warnings: [] });
   const { data: files } = readManifest(dir).source;

@@ -13,7 +13,7 @@ async function works(model: string, out: string): Promise<void> {
   const { manifest } = await compile(model, { rank: 2, out });
   for (const file of Object.values(manifest.graphs).filter((f) => f !== undefined))
     await (await InferenceSession.create(join(out, file), { logSeverityLevel: 4 })).release();
-  const { error } = await merge(out, { out: `${out}.onnx` });
+  const { error } = await merge(out, { adapter: 'start', out: `${out}.onnx` });
   expect(error).toBeLessThan(1e-5);
 }
 

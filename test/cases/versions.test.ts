@@ -28,7 +28,7 @@ async function merged(cwd: string, model: string): Promise<{ error: number; warn
   });
   for (const graph of ['model', 'train', 'train_k', 'eval', 'grad', 'update'])
     await InferenceSession.create(join(cwd, 'p', `${graph}.onnx`), { logSeverityLevel: 4 });
-  const { status, stdout } = await loraify(['merge', 'p', '-o', 'm.onnx', '--json'], { cwd });
+  const { status, stdout } = await loraify(['merge', 'p', '--adapter', 'start', '-o', 'm.onnx', '--json'], { cwd });
   expect(status).toBe(0);
   return JSON.parse(stdout);
 }

@@ -183,7 +183,9 @@ describe('results', () => {
     const row: number[] = JSON.parse(first).logits;
     expect(Float32Array.from(row)).toEqual(new Float32Array(logits?.data.slice(0, 40).buffer ?? []));
 
-    const merged = await loraify(['merge', 'digits.lora', '-o', 'merged.onnx', '--json'], { cwd });
+    const merge = ['merge', 'digits.lora', '-o', 'merged.onnx', '--json'];
+    expect((await loraify(merge, { cwd })).stderr).toContain('error[UNTRAINED]');
+    const merged = await loraify([...merge, '--adapter', 'start'], { cwd });
     expect(JSON.parse(merged.stdout)).toMatchObject({ file: 'merged.onnx', layers: 3, error: expect.any(Number) });
     // B is 0 at the start: the merge changes nothing.
     expect(readFileSync(at('merged.onnx'))).toEqual(readFileSync(digitsModel));

@@ -91,7 +91,7 @@ describe.each(['pissa', 'olora', 'pissa_niter_2'] as const)('--init %s', (init) 
 
   it('leaves the source where nothing was learnt: merged, exported, served', async () => {
     const merged = join(folder, `${init}.untrained.onnx`);
-    const result = await merge(dir, { out: merged });
+    const result = await merge(dir, { adapter: 'start', out: merged });
     expect(result.error).toBeLessThan(1e-5);
     // What A·B - A·B leaves in float64 is far below half a unit of float32.
     expect(readFileSync(merged).equals(readFileSync(digitsModel))).toBe(true);
@@ -180,7 +180,7 @@ describe('a weight that others read', () => {
     expect([...(made.get('fc.weight') ?? [])]).toEqual([0.5, -1, 0.25, 2, 1.5, -0.75]);
     expect([...made.keys()].filter((n) => n.startsWith('fc.weight'))).toHaveLength(2);
     const merged = join(folder, 'tied.merged.onnx');
-    await merge(out, { out: merged });
+    await merge(out, { adapter: 'start', out: merged });
     expect([...(weightsOf(merged).get('fc.weight') ?? [])]).toEqual([0.5, -1, 0.25, 2, 1.5, -0.75]);
   });
 

@@ -162,7 +162,7 @@ describe('a packed weight', () => {
     writeFileSync(one, encodeModel(parseText(joined('enc.self.qkv_weight'))));
     const { manifest } = await compile(one, { out, rank: 2, target: ['query', 'head'], precision: 'bf16' });
     expect(manifest.precision).toMatchObject({ weights: 1, bytes: 2 * values * 3 });
-    const { error } = await merge(out, { out: join(scratch, 'exact.merged.onnx') });
+    const { error } = await merge(out, { adapter: 'start', out: join(scratch, 'exact.merged.onnx') });
     // bfloat16 rounds the one weight to 2^-9 of it.
     expect(error).toBeLessThan(1e-2);
   });
@@ -172,7 +172,9 @@ describe('a packed weight', () => {
     const source = joined('enc.self.qkv_weight', 'unread = ReduceMean ("enc.self.qkv_weight")');
     writeFileSync(one, encodeModel(parseText(source)));
     await compile(one, { out, rank: 2, target: ['query'], emit: ['model'] });
-    await expect(merge(out, { out: join(scratch, 'merged.onnx') })).rejects.toMatchObject({ code: 'NOT_MERGEABLE' });
+    await expect(merge(out, { adapter: 'start', out: join(scratch, 'merged.onnx') })).rejects.toMatchObject({
+      code: 'NOT_MERGEABLE',
+    });
   });
 });
 

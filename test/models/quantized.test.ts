@@ -116,7 +116,7 @@ describe('packed weights', () => {
   });
 
   it('are not merged', async () => {
-    await expect(merge(dir, { out: join(folder, 'packed.merged.onnx') })).rejects.toSatisfy(
+    await expect(merge(dir, { adapter: 'start', out: join(folder, 'packed.merged.onnx') })).rejects.toSatisfy(
       coded('NOT_MERGEABLE', '"layers.0.fc"', 'quantized (uint8)'),
     );
   });
@@ -155,7 +155,7 @@ describeShared('quantized models', 'models', () => {
     );
     const list = await losses(dir, feeds, 50, 0.02);
     expect((list.at(-1) ?? Number.NaN) / (list[0] ?? 0), list.join(' ')).toBeLessThan(0.5);
-    const merged = merge(dir, { out: join(folder, 'conv.onnx') });
+    const merged = merge(dir, { adapter: 'start', out: join(folder, 'conv.onnx') });
     await expect(merged).rejects.toSatisfy(coded('NOT_MERGEABLE', '"Conv0"'));
   });
 

@@ -96,7 +96,7 @@ describe('own pack', () => {
     const dir = join(scratch, 'zero.lora');
     await compile(join(own, 'base.onnx'), { out: dir });
     const out = join(scratch, 'zero.onnx');
-    await merge(dir, { out });
+    await merge(dir, { adapter: 'start', out });
     expect(readFileSync(out).equals(readFileSync(join(own, 'base.onnx')))).toBe(true);
   });
 });
@@ -147,7 +147,7 @@ main (float[N,2] x) => (int64[N] y) <float[2,3] W = {0.1, -0.2, 0.3, 0.4, 0.5, -
   await writeModelFile(model, file, { external: false });
   const dir = join(scratch, 'classes.lora');
   await compile(file, { out: dir, rank: 2, emit: ['model'] });
-  const { error, warnings } = await merge(dir, { out: join(scratch, 'classes-merged.onnx') });
+  const { error, warnings } = await merge(dir, { adapter: 'start', out: join(scratch, 'classes-merged.onnx') });
   expect(error).toBeUndefined();
   expect(warnings).toEqual(['not verified: none of its outputs has floats to compare']);
 });

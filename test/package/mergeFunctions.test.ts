@@ -43,7 +43,7 @@ async function merged(
   });
   source.close();
   writeSafetensors(adapter, tensors);
-  const { error } = await merge(dir, { out });
+  const { error } = await merge(dir, { adapter: 'start', out });
   const x = new Tensor('float32', Float32Array.of(1, 2, 3, -1, 0.5, 2), [2, 3]);
   const [before, after] = await Promise.all(
     [file, out].map(async (f) =>
