@@ -81,7 +81,7 @@ describe('a model without a batch axis', () => {
     const one = await json([...run, '--batch-size', '6'], cwd);
     const other = await json([...run, '--batch-size', '1', '--grad-accum', '6'], cwd);
     expect(Object(one.result).loss).toBe(Object(other.result).loss);
-    const start = await json(['eval', 'p', '--data', 'rows.npz'], cwd);
+    const start = await json(['eval', 'p', '--adapter', 'start', '--data', 'rows.npz'], cwd);
     expect(start).toMatchObject({ examples: 6, weight: 360 });
     expect(Object(one.result).loss).toBeLessThan(Number(start.loss));
   });

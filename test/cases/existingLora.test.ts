@@ -58,7 +58,7 @@ describe('training on', () => {
       // The gradient of modules_to_save is in torch's too.
       expect(norm).toBeCloseTo(expected[name]?.gradient ?? Number.NaN, 4);
       expect(distance(await outputOf(join(cwd, 'x.lora/model.onnx'), batch, 'logits'), logits)).toBeLessThan(1e-5);
-      await fine(['export', 'x.lora', '--format', 'peft', '-o', 'back'], cwd);
+      await fine(['export', 'x.lora', '--adapter', 'start', '--format', 'peft', '-o', 'back'], cwd);
       const [theirs, ours] = [readPeft(join(cwd, `${name}.adapter`)), readPeft(join(cwd, 'back'))];
       expect([...ours.tensors.keys()].sort()).toEqual([...theirs.tensors.keys()].sort());
       expect([...ours.saved.keys()].sort()).toEqual([...theirs.saved.keys()].sort());
@@ -67,7 +67,7 @@ describe('training on', () => {
         expect([o?.A, o?.B], path).toEqual([t.A, t.B]);
         expect(o?.scale).toBeCloseTo(t.scale, 5);
       }
-      await fine(['merge', 'x.lora', '-o', 'merged.onnx'], cwd);
+      await fine(['merge', 'x.lora', '--adapter', 'start', '-o', 'merged.onnx'], cwd);
       expect(distance(await outputOf(join(cwd, 'merged.onnx'), batch, 'logits'), logits)).toBeLessThan(1e-5);
       expect(nodesOf(join(cwd, 'merged.onnx'))).toBeLessThan(nodesOf(join(cwd, `${name}.onnx`)));
       const { stdout } = await fine(['inspect', 'merged.onnx', '-r', '1', '--json'], cwd);
@@ -100,7 +100,7 @@ describe('other uses', () => {
       );
       expect(skipped.map((s) => s.reason)).toContain('part of the LoRA on "blocks.0.up", which is kept');
       expect(distance(await outputOf(join(cwd, 'x.lora/model.onnx'), batch, 'logits'), logits)).toBeLessThan(1e-5);
-      await fine(['merge', 'x.lora', '-o', 'merged.onnx'], cwd);
+      await fine(['merge', 'x.lora', '--adapter', 'start', '-o', 'merged.onnx', '--quiet'], cwd);
       expect(distance(await outputOf(join(cwd, 'merged.onnx'), batch, 'logits'), logits)).toBeLessThan(1e-5);
     },
   );

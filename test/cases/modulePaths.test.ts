@@ -40,7 +40,7 @@ describe('genai-qkv-path: packed projections of the model builder', () => {
       [`${attention}.o_proj`, undefined],
       ['model.layers.0.mlp.gate_proj', undefined],
     ]);
-    await run(['export', 'x.lora', '--format', 'peft', '-o', 'back'], cwd);
+    await run(['export', 'x.lora', '--adapter', 'start', '--format', 'peft', '-o', 'back'], cwd);
     const weights = 'adapter_model.safetensors';
     const [given, back] = [join(cwd, 'adapter', weights), join(cwd, 'back', weights)].map(openSafetensors);
     expect([...(back?.tensors.keys() ?? [])].sort()).toEqual([...(given?.tensors.keys() ?? [])].sort());
@@ -75,7 +75,7 @@ describe('genai-qkv-path: packed projections of the model builder', () => {
     await writeFile(join(cwd, 'config.json'), '{"model_type": "phi3", "architectures": ["Phi3ForCausalLM"]}');
     const compiled = await loraify(['model.onnx', '-r', '2', '-o', 'x.lora', '--emit', 'model'], { cwd });
     expect(compiled.stderr).toMatch(/mlp\.gate_proj".* are parts of ".*mlp\.gate_up_proj" in transformers' "phi3"/);
-    const exported = await loraify(['export', 'x.lora', '-o', 'packed'], { cwd });
+    const exported = await loraify(['export', 'x.lora', '--adapter', 'start', '-o', 'packed'], { cwd });
     expect({ status: exported.status, stderr: exported.stderr }).toEqual({ status: 0, stderr: '' });
     const paths = (folder: string): string[] => [...readPeft(join(cwd, folder)).tensors.keys()];
     const layer = 'model.layers.0';
@@ -95,7 +95,9 @@ describe('genai-qkv-path: packed projections of the model builder', () => {
     await writeFile(join(cwd, 'config.json'), '{"model_type": "mixtral"}');
     const compiled = await loraify(['model.onnx', '-r', '2', '-o', 'x.lora', '--emit', 'model'], { cwd });
     expect(compiled.stderr).toMatch(/PEFT does not adapt "model\.layers\.0\.mlp\.gate_proj", .* and ignores/);
-    const exported = await loraify(['export', 'x.lora', '--prefix', 'base', '-o', 'peft'], { cwd });
+    const exported = await loraify(['export', 'x.lora', '--adapter', 'start', '--prefix', 'base', '-o', 'peft'], {
+      cwd,
+    });
     expect(exported.stderr).toMatch(/PEFT does not adapt/);
     expect(exported.stderr).toMatch(/the names begin with "base\.", .*: --prefix model gives those of its models/);
     expect([...readPeft(join(cwd, 'peft')).tensors.keys()]).toContain('base.layers.0.self_attn.q_proj');
@@ -114,7 +116,7 @@ describe('genai-qkv-path: packed projections of the model builder', () => {
     const loss = async (...args: string[]): Promise<string> =>
       /loss [\d.]+/.exec(await run(['eval', ...args, ...data], cwd))?.[0] ?? '';
     const adapted = await loss('x.lora', '--adapter', 'run/adapter');
-    expect(adapted).not.toBe(await loss('x.lora'));
+    expect(adapted).not.toBe(await loss('x.lora', '--adapter', 'start'));
     expect(await loss('m.lora')).toBe(adapted);
   });
 });

@@ -45,9 +45,13 @@ describe('adapters of a decoder behind another wrapper', () => {
     expect(loss).toBeCloseTo(expected[like]?.loss ?? Number.NaN, 5);
     expect(norm).toBeCloseTo(expected[like]?.gradient ?? Number.NaN, 4);
     expect(keysOf(join(cwd, 'x.lora/adapter'))).toEqual(expected[like]?.keys);
-    expect((await loraify(['export', 'x.lora', '--format', 'peft', '-o', 'back'], { cwd })).status).toBe(0);
+    expect(
+      (await loraify(['export', 'x.lora', '--adapter', 'start', '--format', 'peft', '-o', 'back'], { cwd })).status,
+    ).toBe(0);
     expect(keysOf(join(cwd, 'back'))).toEqual(expected[like]?.keys);
-    const { status: merged, stdout } = await loraify(['merge', 'x.lora', '-o', 'm.onnx'], { cwd });
+    const { status: merged, stdout } = await loraify(['merge', 'x.lora', '--adapter', 'start', '-o', 'm.onnx'], {
+      cwd,
+    });
     expect({ merged, stdout }).toMatchObject({ merged: 0, stdout: expect.stringContaining('equal to base + adapter') });
   });
 

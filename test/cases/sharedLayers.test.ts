@@ -58,7 +58,7 @@ describe('shared-layer-folded-twice', () => {
       { weight: 'val_6', of: 'val_0' },
       { weight: 'val_8', of: 'val_2' },
     ]);
-    const { status } = await loraify(['merge', 'x.lora', '-o', 'merged.onnx'], { cwd });
+    const { status } = await loraify(['merge', 'x.lora', '--adapter', 'start', '-o', 'merged.onnx'], { cwd });
     expect(status).toBe(0);
     const [before, after] = [tensorsOf(join(cwd, 'model.onnx')), tensorsOf(join(cwd, 'merged.onnx'))];
     for (const [copy, of] of [
@@ -80,7 +80,7 @@ describe('shared-layer-folded-twice', () => {
       ['ffn.bias', [48]],
     ]);
     expect(gradient.some((g) => g !== 0)).toBe(true);
-    expect((await loraify(['merge', 'x.lora', '-o', 'merged.onnx'], { cwd })).status).toBe(0);
+    expect((await loraify(['merge', 'x.lora', '--adapter', 'start', '-o', 'merged.onnx'], { cwd })).status).toBe(0);
   });
 
   it('refuses an adapter if another use of its module has another weight', async () => {
@@ -124,14 +124,14 @@ describe('other writers of copies', () => {
         const torch = raw instanceof Float32Array ? transposed(raw, columns, rows) : new Float32Array();
         expect(distance(gradient.slice(offset, offset + rows * columns), torch), l.path).toBeLessThan(1e-5);
       }
-    const { status, stdout } = await loraify(['merge', 'x.lora', '-o', 'merged.onnx'], { cwd });
+    const { status, stdout } = await loraify(['merge', 'x.lora', '--adapter', 'start', '-o', 'merged.onnx'], { cwd });
     expect({ status, stdout }).toMatchObject({ status: 0, stdout: expect.stringContaining('equal to base + adapter') });
   });
 
   it('merges the transposed copy of a weight as its transpose', async () => {
     const cwd = caseFolder('shared-layer-variants');
     await compiled(cwd, 'layouts.onnx', 'layouts.adapter');
-    expect((await loraify(['merge', 'x.lora', '-o', 'merged.onnx'], { cwd })).status).toBe(0);
+    expect((await loraify(['merge', 'x.lora', '--adapter', 'start', '-o', 'merged.onnx'], { cwd })).status).toBe(0);
     const { model, source } = parseFile(join(cwd, 'merged.onnx'));
     const [a, b] = ['val_0', 'proj.weight'].map((n) => model.graph.initializers.find((v) => v.name === n)?.tensor);
     if (a === undefined || b === undefined) throw new Error('a weight is missing');

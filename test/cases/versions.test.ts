@@ -21,6 +21,8 @@ async function outputs(model: string | Uint8Array): Promise<number[]> {
   return Array.from(y?.data as Float32Array);
 }
 
+const isStart = expect.stringContaining('the adapter is the start of the package');
+
 /** Compiles and merges a model in `cwd`; returns what the merge printed. */
 async function merged(cwd: string, model: string): Promise<{ error: number; warnings: readonly string[] }> {
   expect(await loraify([model, '-r', '2', '--loss', 'mse', '--quiet', '-o', 'p'], { cwd })).toMatchObject({
@@ -39,7 +41,7 @@ describe('what-onnx-runtime-loads', () => {
     it(model, async () => {
       const cwd = caseFolder('what-onnx-runtime-loads');
       const expected = await outputs(join(cwd, model));
-      expect(await merged(cwd, model)).toMatchObject({ error: 0, warnings: [] });
+      expect(await merged(cwd, model)).toMatchObject({ error: 0, warnings: [isStart] });
       expect(await outputs(join(cwd, 'm.onnx'))).toEqual(expected);
       expect(await outputs(join(cwd, 'p/model.onnx'))).toEqual(expected);
     });
@@ -48,7 +50,7 @@ describe('what-onnx-runtime-loads', () => {
 it('ir-version-14: read; graphs are written for ONNX Runtime, and a merge keeps the version and is verified', async () => {
   const cwd = caseFolder('ir-version-14');
   const { error, warnings } = await merged(cwd, 'model.onnx');
-  expect([error, warnings]).toEqual([0, [expect.stringContaining('IR version 14, as its source')]]);
+  expect([error, warnings]).toEqual([0, [isStart, expect.stringContaining('IR version 14, as its source')]]);
   expect(readdirSync(cwd)).not.toContain('m.onnx.verified');
   const own = readFileSync(join(cwd, 'm.onnx'));
   expect(own.subarray(0, 2)).toEqual(Buffer.from([8, 14]));

@@ -27,7 +27,9 @@ export const separated = (shape: readonly Dim[], axes: readonly Dim[] | undefine
 
 function merged(from: readonly Dim[], rows: Dim): readonly Dim[] | undefined {
   const count = from.findIndex((_, i) => product(from.slice(0, i + 1)) === rows) + 1;
-  return count < 2 ? undefined : from.slice(0, count);
+  // An axis of size 1 adds nothing: [1, N] is N rows.
+  const axes = from.slice(0, count).filter((d) => d !== 1);
+  return axes.length < 2 ? undefined : axes;
 }
 
 /** Whether row i of the result is computed from row i of an input. */

@@ -16,8 +16,14 @@ export function runsOf(packageDir: string, manifest: Manifest): string[] {
   });
   if (runs.length === 0) return [];
   const own = packageDigest(packageDir, manifest);
-  const names = runs.filter(({ digest }) => digest === own).map(({ folder }) => relative('', folder));
+  const names = runs.filter(({ digest }) => digest === own).map(({ folder }) => shortened(folder));
   return [...new Set(names)].sort();
+}
+
+/** A path below the working directory relative to it. */
+function shortened(path: string): string {
+  const short = relative('', path);
+  return short.startsWith('..') ? path : short;
 }
 
 function childFolders(folder: string): string[] {

@@ -3,8 +3,8 @@
 import { onnxRuntime, ortReason } from './session.ts';
 
 /**
- * ONNX Runtime's reason for refusing a file; undefined if it loads. An operator without a kernel on the CPU is no
- * reason: another provider may have one. Errors: RUNTIME_FAILED if ONNX Runtime itself cannot be loaded.
+ * ONNX Runtime's reason for refusing a file; undefined if it loads. Operators without a kernel on
+ * the CPU do not count: another provider may have one. Errors: RUNTIME_FAILED if ONNX Runtime itself cannot be loaded.
  */
 export async function refusal(file: string): Promise<string | undefined> {
   const { InferenceSession } = await onnxRuntime();

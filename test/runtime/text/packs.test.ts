@@ -42,7 +42,7 @@ describeShared('sft_messages', 'textpacks/sft_messages', () => {
     const losses = lines.map((line) => z.object({ loss: z.number() }).parse(JSON.parse(line)).loss);
     expect(losses).toHaveLength(10);
     for (const [i, loss] of losses.entries()) expect(Math.abs(loss / (expected.losses[i] ?? 0) - 1)).toBeLessThan(1e-5);
-    const before = await evaluate(dir, { ...how, data: pack('eval.jsonl') });
+    const before = await evaluate(dir, { ...how, data: pack('eval.jsonl'), adapter: 'start' });
     const after = await evaluate(dir, { ...how, data: pack('eval.jsonl'), adapter });
     for (const [found, wanted] of [[before, expected.eval.before] as const, [after, expected.eval.after] as const]) {
       expect(found.examples).toBe(wanted.examples);
