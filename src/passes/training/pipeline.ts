@@ -6,6 +6,7 @@
  */
 import { createBuilder } from '../../graph/builder.ts';
 import type { AdapterInputs } from '../../graph/choices/package.ts';
+import type { Value } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import { adapt } from '../adapt/adapt.ts';
@@ -24,6 +25,9 @@ import type { Condition, Pass, PassContext, Stage } from '../common/pass.ts';
 import type { NearMisses } from '../common/patternSearch.ts';
 import { type Target, takesFused } from '../common/target.ts';
 import { withoutDropout } from '../dialect/dropout.ts';
+import { addHead } from '../head/addHead.ts';
+import type { HeadPlan } from '../head/plan.ts';
+import { removeUnread } from '../head/removeUnread.ts';
 import { lowerDropout, masksFirst } from '../lower/dropoutMask.ts';
 import { exposeAdapters } from '../lower/exposeAdapters.ts';
 import { lowerModelGraph } from '../lower/modelGraph.ts';
@@ -57,6 +61,38 @@ import { evaluate, type ForwardContext, type GraphContext } from './forward.ts';
 import { differentiate, trimInterface } from './gradientGraph.ts';
 import { type ScanContext, scanSteps, stepBody } from './scanGraph.ts';
 import { addOptimizer, optimizerAlone, type StepContext, type UpdateContext } from './stepGraph.ts';
+
+// ---------------------------------------------------------------- the source with a head
+
+/** The source and the head that it gets. */
+export interface HeadContext extends PassContext {
+  readonly plan: HeadPlan;
+  /** The value that the head's output takes the place of. */
+  replaced: Value | undefined;
+}
+
+export const heading: Stage<HeadContext> = {
+  name: 'head',
+  makes: 'the source with the head of --head: it is what is compiled, kept in the package and merged',
+  tidies: false,
+  dialect: false,
+  passes: [
+    {
+      name: 'add-head',
+      why: 'pooling and a new Linear take the place of an output; runs before layers are selected, so that the head is a module like any other',
+      run: (c) => {
+        c.replaced = addHead(c.model, c.plan);
+      },
+    },
+    {
+      name: 'remove-unread',
+      why: 'a classifier that the head replaces is no layer any more; everything else of the source stays',
+      run: ({ model, replaced }) => {
+        if (replaced !== undefined) removeUnread(model.graph, replaced);
+      },
+    },
+  ],
+};
 
 // ---------------------------------------------------------------- the adapted model
 
@@ -619,6 +655,7 @@ export const update: Stage<UpdateContext> = {
 
 /** All stages in the order of a compile, as printed in the documentation. */
 export const stages = [
+  heading,
   adaptation,
   modelGraph,
   normalization,
