@@ -29,6 +29,7 @@ import { buildManifest, type ManifestInputs } from './buildManifest.ts';
 import type { Compiled } from './compiled.ts';
 import { compileModel } from './compileModel.ts';
 import { dumper } from './dump.ts';
+import { openHead } from './head.ts';
 import { initialParams } from './initialFactors.ts';
 import { labelSources } from './labelNames.ts';
 import { modelFamily } from './modelFamily.ts';
@@ -69,15 +70,19 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
     marker: manifestName,
   };
   if (!resolved.dryRun) checkFolderTarget(dir, target);
-  const { model, source } = parseFile(file);
+  const times: PassTime[] = [];
+  const onPass = listener(resolved, times);
+  const family = modelFamily(file);
+  const labels = labelSources(resolved.labels, file);
+  const headed = openHead(parseFile(file), resolved, labels, { family, onPass });
+  const { model, source } = headed.parsed;
   try {
-    const times: PassTime[] = [];
     const job: Job = {
       model,
       source,
-      options: resolved,
-      family: modelFamily(file),
-      onPass: listener(resolved, times),
+      options: headed.options,
+      family,
+      onPass,
       manifest: {
         file: basename(file),
         bytes: source.bytes.size,
@@ -86,14 +91,15 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
         format: manifestFormat,
         version,
         model,
-        options: resolved,
-        labels: labelSources(resolved.labels, file),
+        options: headed.options,
+        labels,
       },
     };
     const made = resolved.dryRun ? dryRun(job) : await createFolder(dir, target, (folder) => writePackage(folder, job));
     const { compiled, manifest, files } = made;
     const timings = resolved.timings ? { timings: times } : {};
-    return { dir, manifest, warnings: warningsOf(compiled, resolved), files, ...timings };
+    const warnings = [...headed.warnings, ...warningsOf(compiled, resolved)];
+    return { dir, manifest, warnings, files, ...timings };
   } finally {
     source.close();
   }

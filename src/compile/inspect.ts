@@ -3,7 +3,7 @@
  * chosen, and how each operator between both would be differentiated.
  */
 import { openAdapter } from '../adapter/index.ts';
-import { LoraifyError } from '../errors.ts';
+import { badOption, LoraifyError } from '../errors.ts';
 import { defined } from '../formats/defined.ts';
 import type { Manifest } from '../formats/manifest.ts';
 import { factorShapes, layerOp, sizeOf } from '../graph/layers.ts';
@@ -27,11 +27,13 @@ import {
   type Stored,
   stateLayout,
 } from '../passes/index.ts';
-import { boundOf, precisionOf } from './buildManifest.ts';
+import { boundOf, headSection, precisionOf } from './buildManifest.ts';
 import type { Selection } from './compiled.ts';
 import { adaptModel, select } from './compileModel.ts';
 import { type InspectedMemory, memoryOf } from './estimateMemory.ts';
 import { existingOf, treatExistingLora, withoutKept } from './existingLora.ts';
+import { openHead } from './head.ts';
+import { labelSources } from './labelNames.ts';
 import { labelsText } from './labelsText.ts';
 import { parameterCount } from './manifestLayers.ts';
 import { modelFamily } from './modelFamily.ts';
@@ -110,6 +112,8 @@ export interface Inspection {
   };
   /** LoRA that the model already has: its modules, and what a compile does with it. */
   readonly existing?: NonNullable<Manifest['lora']['existing']>;
+  /** The head of --head, or of the package. */
+  readonly head?: NonNullable<Manifest['head']>;
   readonly warnings: readonly string[];
   /** Present with `grad`. */
   readonly gradient?: InspectedGradient;
@@ -126,14 +130,20 @@ export interface Inspection {
  */
 export async function inspect(file: string, options: InspectOptions = {}): Promise<Inspection> {
   const { grad = false, why = false, memory, ...rest } = options;
-  const resolved = resolveOptions(rest);
-  const { model, source, copies } = openModel(file);
+  const asked = resolveOptions(rest);
+  const { copies, head, ...parsed } = openModel(file);
+  if (head !== undefined && asked.head !== undefined)
+    throw badOption('--head: the source of this package has its head already', 'inspect the model file instead');
+  const family = modelFamily(file);
+  const headed = openHead(parsed, asked, labelSources(asked.labels, file), { family });
+  const resolved = head === undefined ? headed.options : { ...asked, headPlan: head };
+  const { model, source } = headed.parsed;
   try {
     const adapter = resolved.adapter === undefined ? undefined : openAdapter(resolved.adapter);
     joinCopies(model, copies === undefined ? findCopies(model) : namedCopies(model, copies));
     const notes: string[] = [];
     const existing = treatExistingLora(model, resolved, (text) => notes.push(text));
-    const found = withoutKept(findCandidates(model, adapter?.modules, namingOf(resolved, modelFamily(file))), existing);
+    const found = withoutKept(findCandidates(model, adapter?.modules, namingOf(resolved, family)), existing);
     const whole = chooseModulesToSave(model, found.candidates, resolved, adapter, existing);
     const selection = select(model, found, resolved, adapter, whole, existing);
     const layers = selection.chosen.map((c) => c.layer);
@@ -165,7 +175,8 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       bound: training === undefined || training instanceof LoraifyError ? [] : boundOf(training),
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
       existing: existingOf(existing),
-      warnings: [...notes, ...selection.warnings, ...nothing, ...notesOf(training)],
+      head: headSection(resolved.headPlan),
+      warnings: [...headed.warnings, ...notes, ...selection.warnings, ...nothing, ...notesOf(training)],
       nearMisses: misses?.list,
       gradient: grad ? gradientOf(training, selection) : undefined,
       memory: memory && memoryOfTraining(training, memory, total + trainable),

@@ -1,4 +1,4 @@
-/** modules_to_save: the selection by options or an adapter, and the weights from the adapter. */
+/** modules_to_save: the selection by options, by a head or an adapter, and the weights from the adapter. */
 
 import type { OpenedAdapter } from '../adapter/index.ts';
 import { adapterMismatch, badOption, didYouMean } from '../errors.ts';
@@ -26,6 +26,25 @@ export interface ModulesToSave {
  * model's.
  */
 export function chooseModulesToSave(
+  model: Model,
+  candidates: readonly Candidate[],
+  options: Pick<ResolvedOptions, 'modulesToSave' | 'adapter' | 'headPlan'>,
+  adapter: OpenedAdapter | undefined,
+  existing: TreatedLora,
+): ModulesToSave {
+  const chosen = withoutHead(model, candidates, options, adapter, existing);
+  const { linear } = options.headPlan ?? {};
+  if (linear === undefined) return chosen;
+  const head = findParameters(model, candidates).filter((p) => p.module === linear.path);
+  const paths = new Set(chosen.parameters.map((p) => p.path));
+  return {
+    ...chosen,
+    parameters: [...chosen.parameters, ...head.filter((p) => !paths.has(p.path))],
+    patterns: [...new Set([...chosen.patterns, linear.path])],
+  };
+}
+
+function withoutHead(
   model: Model,
   candidates: readonly Candidate[],
   { modulesToSave, adapter: file }: Pick<ResolvedOptions, 'modulesToSave' | 'adapter'>,

@@ -17,9 +17,11 @@ import {
   scalings,
   targets,
 } from '../graph/choices/compile.ts';
+import { headKinds, poolingKinds } from '../graph/choices/heads.ts';
 import { type LossParam, lossChoices, lossesWith, lossOptions, lossParamNames } from '../graph/choices/losses.ts';
 import type { HalfType } from '../graph/rounding.ts';
-import { refuseOthers } from '../passes/index.ts';
+import { type HeadPlan, refuseOthers } from '../passes/index.ts';
+import { checkHead } from './head.ts';
 
 export const emittable = graphKinds;
 export type Emittable = GraphKind;
@@ -78,6 +80,16 @@ const schema = z.strictObject({
     .default(lossOptions.labelSmoothing.default),
   /** One weight per class. On the command line a JSON file. */
   classWeights: z.array(finite.refine((x) => x >= 0, 'must not be negative')).optional(),
+  /** A new head on the model's features: see docs/guide/heads.md. */
+  head: z.enum(headKinds).optional(),
+  /** Absent: by the kind of model. */
+  pooling: z.enum(poolingKinds).optional(),
+  /** The value that the head reads; absent: the hidden states. */
+  headInput: z.string().min(1).optional(),
+  /** The outputs of an embedding's Linear; absent: it has none. */
+  headSize: z.int().positive().optional(),
+  /** Whether an embedding has length 1; absent: it has. */
+  normalize: z.boolean().optional(),
   /** The number of classes, their names, or a file with them; absent: the names in the model's config.json. */
   labels: z.union([z.int().positive(), z.string().min(1), names.min(1)]).optional(),
   /** Parameters of the loss; absent: its own defaults. */
@@ -129,6 +141,8 @@ export type CompileOptions = z.input<typeof schema>;
 export interface ResolvedOptions extends z.output<typeof schema> {
   /** The options and parameters of losses that the caller set; the loss must accept each of them. */
   readonly lossGiven: readonly string[];
+  /** The head that was put on the source. */
+  readonly headPlan?: HeadPlan;
 }
 
 /** Fills in defaults. Throws BAD_OPTION, which names the option. */
@@ -139,7 +153,10 @@ export function resolveOptions(options: CompileOptions): ResolvedOptions {
     const { adapter, init, loss, optimizer } = result.data;
     if (adapter !== undefined && setsBoth(init))
       throw badOption(`--init ${init} and --adapter both set the initial A and B: use one`, 'leave one of them out');
-    const lossGiven = [...keysOf(lossOptions), ...lossParamNames].filter((name) => name in defined);
+    checkHead(result.data, Object.keys(defined));
+    // The classes of a head are those of --labels, whatever its loss.
+    const ofHead = (name: string): boolean => name === 'labels' && result.data.head !== undefined;
+    const lossGiven = [...keysOf(lossOptions), ...lossParamNames].filter((name) => name in defined && !ofHead(name));
     if (loss !== 'auto') refuseOthers(loss, lossGiven);
     const other = keysOf(optimizerOptions).find((o) => o in defined && !optimizers[optimizer].takes.includes(o));
     if (other !== undefined) throw notTaken(other, `--optimizer ${optimizer}`, optimizersWith(other));

@@ -8,6 +8,7 @@ import {
   type Change,
   type Changes,
   changes,
+  decodeMessage,
   encodeMessage,
   fieldBytes,
   insertion,
@@ -64,6 +65,11 @@ export function editedBytes(source: ModelSource, before: GraphParts, model: Mode
       .filter((v) => isInner(v, graph))
       .map((v) => fieldBytes(field.valueInfo, encodeMessage('ValueInfoProto', encodeValueInfo(v)))),
   ];
+  const gone = [
+    ...before.nodes.filter((n) => !nodes.has(n)).flatMap((n) => n.outputs),
+    ...before.initializers.filter((v) => !initializers.has(v)),
+  ];
+  change.change(graphPlace, withoutInfo(new Set(gone.map((v) => v.name))));
   graph.outputs.forEach((v, i) => {
     if (v !== before.outputs[i]) change.change(graphPlace, withOutput(i, v));
   });
@@ -88,6 +94,20 @@ const withOutput =
     if (found === undefined) throw new Error(`the graph has no output ${nth}`);
     const bytes = fieldBytes(field.output, encodeMessage('ValueInfoProto', encodeValueInfo(v)));
     return [replacement(found.at, found.end, bytes)];
+  };
+
+/** Removes the declarations of values that are no longer there: new ones may have their names. */
+const withoutInfo =
+  (names: ReadonlySet<string>): Change =>
+  (cursor, from, end) => {
+    const infos: { at: number; from: number; end: number }[] = [];
+    walkFields(cursor, from, end, (f) => {
+      if (f.number === field.valueInfo && f.wireType === 2) infos.push({ at: f.at, from: f.from, end: f.end });
+    });
+    return infos.flatMap((info) => {
+      const { name } = decodeMessage('ValueInfoProto', cursor.source.read(info.from, info.end - info.from));
+      return names.has(name) ? [replacement(info.at, info.end, new Uint8Array(0))] : [];
+    });
   };
 
 function raiseIrVersion(bytes: ByteSource, change: Changes, version: number): void {

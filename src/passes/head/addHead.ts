@@ -2,6 +2,7 @@
  * Puts a head on a model: pooling, one Linear, normalization, in operators of the source's own opset. It computes in
  * float32, whatever the model does, so that its weights are trained and stored without rounding.
  */
+import { badModel } from '../../errors.ts';
 import { createBuilder } from '../../graph/builder.ts';
 import {
   type Graph,
@@ -24,14 +25,12 @@ const deviation = 0.02;
 /** The least norm that a vector is divided by, as in torch.nn.functional.normalize. */
 const leastNorm = 1e-12;
 
-/** The result of the head takes the place of the output that the plan names, which is returned. In place. */
-export function addHead(model: Model, plan: HeadPlan): Value {
+/** The head reads an output of the graph, and its result takes the place of that output. In place. */
+export function addHead(model: Model, plan: HeadPlan): void {
   const { graph } = model;
-  const at = graph.outputs.findIndex((o) => o.name === plan.replaced);
-  const before = graph.outputs[at];
-  const input = valueNamed(graph, plan.input);
-  if (before === undefined || input === undefined)
-    throw new Error(`the model has no output "${plan.replaced}" or no value "${plan.input}"`);
+  const at = graph.outputs.findIndex((o) => o.name === plan.input);
+  const input = graph.outputs[at];
+  if (input === undefined) throw badModel(`it has no output "${plan.input}" for a head to read`);
   const nodes: Node[] = [];
   const builder = createBuilder((node) => {
     nodes.push(node);
@@ -45,14 +44,13 @@ export function addHead(model: Model, plan: HeadPlan): Value {
   const result = plan.normalize ? builder.within({ origin: 'normalize' }, () => unit(mapped)) : mapped;
   // A head that computes nothing, such as an embedding that the model has already, is a copy.
   const last = result.producer === undefined || result === input ? builder.Identity(result) : result;
-  settle(model, nodes, last, before, plan.output);
+  settle(model, nodes, last, plan.output);
   last.type = tensorType('float32', [...plan.dims, linear?.size ?? plan.width]);
   graph.outputs[at] = last;
   // Its type was declared as that of an output.
-  before.declared = true;
+  input.declared = true;
   // Initializers that are not inputs exist since IR 4.
   model.irVersion = Math.max(model.irVersion, 4);
-  return before;
 
   function product(x: Value, of: HeadLinear): Value {
     const { weight, bias } = initial(of, plan.width);
@@ -79,11 +77,9 @@ function initial({ path, size, bias, seed }: HeadLinear, width: number): { weigh
 }
 
 /** The nodes and their constants join the graph under names that the model does not use. */
-function settle({ graph, functions }: Model, nodes: readonly Node[], result: Value, before: Value, name: string): void {
+function settle({ graph, functions }: Model, nodes: readonly Node[], result: Value, name: string): void {
   const free = nameGiver(namesIn(graphsOf({ graph, functions })));
   const freeNode = nameGiver(new Set(graph.allNodes().map((n) => n.name)));
-  // The value that had the name is not read any more, and is removed next.
-  if (before.name === name) before.name = free(`${name}.replaced`);
   const constants = new Set<Value>();
   for (const node of nodes) {
     for (const v of node.inputs) if (v?.tensor !== undefined && !graph.initializers.includes(v)) constants.add(v);

@@ -1,15 +1,15 @@
 /** The description of a head. It determines the nodes and the initial weights that a model gets. */
 import type { HeadKind, Pooling } from '../../graph/choices/heads.ts';
 import type { Dim } from '../../graph/model.ts';
-import type { DataType } from '../../graph/tensor.ts';
 
 export interface HeadPlan {
   readonly kind: HeadKind;
-  /** The value that the head reads, with its type, its rank and the number of its features. */
+  /** The value that the head reads, with its rank and the number of its features. */
   readonly input: string;
-  readonly type: DataType;
   readonly rank: number;
   readonly width: number;
+  /** The value is not float32, in which the head computes. */
+  readonly cast?: boolean | undefined;
   /** Dims of the result in front of its features. */
   readonly dims: readonly Dim[];
   /** The name of the head's output, and the output of the source whose place it takes. */

@@ -1,11 +1,13 @@
 /** Decides everything about a head from the model and what was asked for. */
 import { badOption } from '../../errors.ts';
-import { ancestorsOf } from '../../graph/ancestors.ts';
 import { type HeadKind, heads, type Pooling } from '../../graph/choices/heads.ts';
+import { cloneModel } from '../../graph/clone.ts';
 import { headFamily } from '../../graph/families.ts';
 import { freshName, graphsOf, type Model, namesIn, type Value } from '../../graph/model.ts';
 import { shapeText } from '../../graph/shapeText.ts';
+import { isFloat } from '../../graph/tensor.ts';
 import { chooseInput, classesOf, type HeadPlace } from './chooseInput.ts';
+import { cutBehind } from './cutBehind.ts';
 import { described, factsOf, isDecoder, maskOf, type SourceFacts, typeOf } from './facts.ts';
 import type { HeadLinear, HeadPlan } from './plan.ts';
 
@@ -38,6 +40,8 @@ export function planHead(source: Model, request: HeadRequest): PlannedHead {
   const place = chooseInput(source, facts, request.input);
   const states = described(facts, place.value);
   const { rank, width, shape } = formOf(place.value, states, kind);
+  if (!isFloat(typeOf(facts, place.value)))
+    throw badOption(`--head: "${place.value.name}", which the head would read, is ${typeOf(facts, place.value)}`, nameIt);
   const decoder = decides(facts, place.value, request.family);
   const pooling = poolingOf(facts, rank, decoder, request);
   const mask = pooling === undefined || pooling.kind === 'cls' || rank !== 3 ? undefined : maskOf(facts, place.value);
@@ -46,16 +50,16 @@ export function planHead(source: Model, request: HeadRequest): PlannedHead {
     throw tooOld('last', opset, newerThan.last);
   if (pooling?.kind === 'max' && typeof mask === 'object' && opset < newerThan.max)
     throw tooOld('max', opset, newerThan.max);
-  const linear = linearOf(source, place, decoder.is, request);
-  const output = outputName(source, place, heads[kind].output);
+  const names = namesLeft(source, place);
+  const linear = linearOf(names, place, decoder.is, request);
   const plan: HeadPlan = {
     kind,
     input: place.value.name,
-    type: typeOf(facts, place.value),
     rank,
     width,
+    cast: typeOf(facts, place.value) === 'float32' ? undefined : true,
     dims: resultDims(place, shape, facts, pooling !== undefined || rank === 2),
-    output,
+    output: freshName(heads[kind].output, names),
     replaced: place.output.name,
     pooling: pooling?.kind,
     ...(typeof mask === 'object' ? { mask: mask.name, cached: mask.cached ? true : undefined } : {}),
@@ -77,6 +81,8 @@ const tooOld = (pooling: Pooling, opset: number, needed: number): Error =>
     'choose another --pooling, or convert the model (onnx.version_converter)',
   );
 
+const nameIt = 'name the hidden states or the features with --head-input';
+
 interface StatesForm {
   readonly rank: number;
   readonly width: number;
@@ -85,17 +91,16 @@ interface StatesForm {
 
 function formOf(value: Value, { shape }: Value, kind: HeadKind): StatesForm {
   const what = `"${value.name}", which the head would read,`;
-  const hint = 'name the hidden states or the features with --head-input';
-  if (shape === undefined) throw badOption(`--head: ${what} has an unknown rank`, hint);
+  if (shape === undefined) throw badOption(`--head: ${what} has an unknown rank`, nameIt);
   const rank = shape.length;
   const width = rank === 4 ? shape[1] : shape.at(-1);
   const text = shapeText(shape);
   if (rank < 2 || rank > 4)
-    throw badOption(`--head: ${what} is ${text}, not [N, S, width], [N, width] or [N, C, H, W]`, hint);
+    throw badOption(`--head: ${what} is ${text}, not [N, S, width], [N, width] or [N, C, H, W]`, nameIt);
   if (typeof width !== 'number' || width < 1)
-    throw badOption(`--head: ${what} is ${text}, whose number of features is not known`, hint);
+    throw badOption(`--head: ${what} is ${text}, whose number of features is not known`, nameIt);
   if (!heads[kind].pools && rank !== 3)
-    throw badOption(`--head ${kind}: ${what} is ${text}, and has no positions [N, S, width]`, hint);
+    throw badOption(`--head ${kind}: ${what} is ${text}, and has no positions [N, S, width]`, nameIt);
   return { rank, width, shape };
 }
 
@@ -148,7 +153,7 @@ function poolingOf(
 }
 
 function linearOf(
-  source: Model,
+  names: ReadonlySet<string>,
   place: HeadPlace,
   decoder: boolean,
   { kind, classes, size, seed, saved }: HeadRequest,
@@ -162,18 +167,16 @@ function linearOf(
     );
   if (wanted === undefined) return undefined;
   if (saved !== undefined) return { ...saved, size: wanted, seed };
-  const names = namesIn(graphsOf(source));
   const taken = { has: (path: string) => [...names].some((n) => n.startsWith(`${path}.`)) };
   return { path: freshName(decoder ? 'score' : 'classifier', taken), size: wanted, bias: !decoder, seed };
 }
 
-/** The name itself, unless a value that stays has it. */
-function outputName({ graph, functions }: Model, { output, value }: HeadPlace, name: string): string {
-  const names = namesIn(graphsOf({ graph, functions }));
-  for (const v of graph.strayInfo) names.add(v.name);
-  const others = graph.outputs.filter((o) => o !== output);
-  if (output.name === name && !ancestorsOf([...others, value]).has(output)) names.delete(name);
-  return freshName(name, names);
+/** The names of all values that are left when the source ends at the value that the head reads. */
+function namesLeft(source: Model, { value, output }: HeadPlace): Set<string> {
+  const { model, map } = cloneModel(source);
+  const [from, to] = [map.values.get(value), map.values.get(output)];
+  if (from !== undefined && to !== undefined) cutBehind(model.graph, from, to);
+  return namesIn(graphsOf(model));
 }
 
 /** The dims in front of the features, by the names that the source's own interface has for them. */

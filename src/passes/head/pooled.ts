@@ -14,8 +14,8 @@ const end = 2 ** 31 - 1;
 
 /** float32 [N, width], or [N, S, width] without a pooling. */
 export function pooled(g: HeadTools, states: Value, plan: HeadPlan, mask?: Value): Value {
-  const { pooling, rank, cached, type } = plan;
-  const wide = (v: Value): Value => (type === 'float32' ? v : g.b.Cast(v, { to: dataTypeNumber('float32') }));
+  const { pooling, rank, cached, cast } = plan;
+  const wide = (v: Value): Value => (cast === true ? g.b.Cast(v, { to: dataTypeNumber('float32') }) : v);
   if (pooling === undefined) return wide(states);
   if (rank === 4) return map(g, wide(states), pooling);
   const tokens = mask && (cached === true ? withoutCache(g, mask, states) : mask);

@@ -6,7 +6,6 @@
  */
 import { createBuilder } from '../../graph/builder.ts';
 import type { AdapterInputs } from '../../graph/choices/package.ts';
-import type { Value } from '../../graph/model.ts';
 import type { HalfType } from '../../graph/rounding.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import { adapt } from '../adapt/adapt.ts';
@@ -25,9 +24,9 @@ import type { Condition, Pass, PassContext, Stage } from '../common/pass.ts';
 import type { NearMisses } from '../common/patternSearch.ts';
 import { type Target, takesFused } from '../common/target.ts';
 import { withoutDropout } from '../dialect/dropout.ts';
-import { addHead } from '../head/addHead.ts';
+import { addHead, valueNamed } from '../head/addHead.ts';
+import { cutBehind } from '../head/cutBehind.ts';
 import type { HeadPlan } from '../head/plan.ts';
-import { removeUnread } from '../head/removeUnread.ts';
 import { lowerDropout, masksFirst } from '../lower/dropoutMask.ts';
 import { exposeAdapters } from '../lower/exposeAdapters.ts';
 import { lowerModelGraph } from '../lower/modelGraph.ts';
@@ -67,8 +66,6 @@ import { addOptimizer, optimizerAlone, type StepContext, type UpdateContext } fr
 /** The source and the head that it gets. */
 export interface HeadContext extends PassContext {
   readonly plan: HeadPlan;
-  /** The value that the head's output takes the place of. */
-  replaced: Value | undefined;
 }
 
 export const heading: Stage<HeadContext> = {
@@ -78,17 +75,19 @@ export const heading: Stage<HeadContext> = {
   dialect: false,
   passes: [
     {
-      name: 'add-head',
-      why: 'pooling and a new Linear take the place of an output; runs before layers are selected, so that the head is a module like any other',
-      run: (c) => {
-        c.replaced = addHead(c.model, c.plan);
+      name: 'cut-behind',
+      why: 'a classifier that the head replaces is no layer any more: the value that the head reads becomes the output',
+      run: ({ model: { graph }, plan }) => {
+        const replaced = graph.outputs.find((o) => o.name === plan.replaced);
+        const value = valueNamed(graph, plan.input);
+        if (value !== undefined && replaced !== undefined) cutBehind(graph, value, replaced);
       },
     },
     {
-      name: 'remove-unread',
-      why: 'a classifier that the head replaces is no layer any more; everything else of the source stays',
-      run: ({ model, replaced }) => {
-        if (replaced !== undefined) removeUnread(model.graph, replaced);
+      name: 'add-head',
+      why: 'pooling and a new Linear take the place of the output; runs before layers are selected, so that the head is a module like any other',
+      run: ({ model, plan }) => {
+        addHead(model, plan);
       },
     },
   ],

@@ -1,9 +1,14 @@
-/** Removes what only the output that a head replaced has needed: the rest of the source stays as it is. */
+/** Cuts a model off behind the value that a head reads: the rest of the source stays as it is. */
 import { ancestorsOf } from '../../graph/ancestors.ts';
 import { capturedBy, type Graph, type Node, type Value } from '../../graph/model.ts';
 
-/** @param replaced the value that was an output. In place. */
-export function removeUnread(graph: Graph, replaced: Value): void {
+/** The value becomes an output in the place of another one, and what only that one has needed is removed. In place. */
+export function cutBehind(graph: Graph, value: Value, replaced: Value): void {
+  const at = graph.outputs.indexOf(replaced);
+  if (at < 0 || value === replaced) return;
+  graph.outputs[at] = value;
+  // Its type was declared as that of an output.
+  replaced.declared = true;
   const behind = ancestorsOf([replaced]);
   const kept = new Set<Value>(graph.outputs);
   for (const body of graph.bodies()) for (const g of body.allGraphs()) for (const v of g.outputs) kept.add(v);
