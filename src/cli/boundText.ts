@@ -19,7 +19,15 @@ export const existingLine = ({ use, modules }: NonNullable<Manifest['lora']['exi
   `LoRA on ${shortList(modules)} ${uses[use]}`;
 
 /** A head: its form, what it reads, and its output. */
-export function headLine({ kind, pooling, linear, normalize, width, output, why }: NonNullable<Manifest['head']>): string {
+export function headLine({
+  kind,
+  pooling,
+  linear,
+  normalize,
+  width,
+  output,
+  why,
+}: NonNullable<Manifest['head']>): string {
   const parts = [
     ...(pooling === undefined ? [] : [`${pooling} pooling`]),
     ...(linear === undefined ? [] : [`a new Linear ${width} -> ${linear.size} ("${linear.path}")`]),

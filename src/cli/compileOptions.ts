@@ -138,7 +138,11 @@ export const selectionOptions = {
     group: head,
   }),
   headSize: integer({ describe: 'outputs of a Linear in an embedding head', default: 'no Linear', group: head }),
-  normalize: flag({ describe: '--no-normalize: leave the length of an embedding as it is', default: 'true', group: head }),
+  normalize: flag({
+    describe: '--no-normalize: leave the length of an embedding as it is',
+    default: 'true',
+    group: head,
+  }),
   loss: choice(lossChoices, {
     describe: 'loss to train on',
     default: 'auto',

@@ -1,7 +1,15 @@
 /** `--head`: opens the source with its head, and gives the options that follow from the head their values. */
 import { type OpenedAdapter, openAdapter } from '../adapter/index.ts';
 import { badOption, notTaken } from '../errors.ts';
-import { type HeadKind, type HeadOption, headOptions, heads, headsOfClasses, headsOfLoss, headsWith } from '../graph/choices/heads.ts';
+import {
+  type HeadKind,
+  type HeadOption,
+  headOptions,
+  heads,
+  headsOfClasses,
+  headsOfLoss,
+  headsWith,
+} from '../graph/choices/heads.ts';
 import { type LossKind, losses } from '../graph/choices/losses.ts';
 import { withHead } from '../package/headedSource.ts';
 import type { Parsed } from '../parser/index.ts';
@@ -82,7 +90,8 @@ export function openHead(
 }
 
 function checkClasses({ kind, linear }: HeadPlan, loss: HeadOptions['loss']): void {
-  if (loss === 'auto' || heads[kind].outputs !== 'classes' || losses[loss].over !== 'classes' || linear?.size !== 1) return;
+  if (loss === 'auto' || heads[kind].outputs !== 'classes' || losses[loss].over !== 'classes' || linear?.size !== 1)
+    return;
   throw badOption(
     `--head ${kind} with one class has nothing to choose from`,
     'use --loss bce for yes or no, or --head regression for a number',

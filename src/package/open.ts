@@ -91,7 +91,10 @@ function findSource(
 }
 
 /** The file with the package's head, if it is the source of the package. */
-function sourceAt(place: string, { source: { bytes: size, sha256 }, head, splices = [] }: Manifest): Parsed | undefined {
+function sourceAt(
+  place: string,
+  { source: { bytes: size, sha256 }, head, splices = [] }: Manifest,
+): Parsed | undefined {
   const isOurs = (bytes: ByteSource): boolean => bytes.size === size && isSourceOf(bytes, { sha256, splices });
   if (head === undefined) {
     const bytes = fileSource(place);

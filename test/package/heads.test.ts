@@ -35,6 +35,9 @@ function tensorsOf(file: string): Map<string, Float32Array> {
   }
 }
 
+/** A case of each form of the head. */
+const merged = ['bert-mean', 'bert-tokens', 'bert-embedding', 'own-replaced', 'llama-score', 'conv-max'];
+
 /** Keys without the wrappers that a class of transformers puts around the body. */
 const bare = (key: string): string => key.replace(/^base_model\.model\.(?:(?:bert|vit)\.)?/, '');
 
@@ -46,7 +49,7 @@ describe.each(cases)('head %s', (name) => {
   const batch = join(folder, 'batch.npz');
 
   it("has PyTorch's loss and gradients of the first step", async () => {
-    await compile(file, { ...options, adapter: join(folder, 'init'), out: dir });
+    await compile(file, { ...options, adapter: join(folder, 'init'), emit: ['model', 'grad'], out: dir });
     const found = await packageGradient(dir, batch);
     expect(Math.abs(found.loss / loss - 1)).toBeLessThan(1e-6);
     const written = temporaryFolder();
@@ -65,7 +68,7 @@ describe.each(cases)('head %s', (name) => {
     expect(distance(Float32Array.from(a), Float32Array.from(b))).toBeLessThan(1e-6);
   });
 
-  it('computes the same after a merge, with the head in the file', async () => {
+  it.runIf(merged.includes(name))('computes the same after a merge, with the head in the file', async () => {
     const out = join(temporaryFolder(), 'merged.onnx');
     const { error = 1 } = await merge(dir, { out });
     expect(error).toBeLessThan(1e-5);

@@ -1,6 +1,15 @@
 import { setFlagsFromString } from 'node:v8';
 import type { CompileResult } from '../../index.ts';
-import { batchLine, boundLines, dataLine, existingLine, headLine, labelsLine, lengthsLine, precisionLine } from '../boundText.ts';
+import {
+  batchLine,
+  boundLines,
+  dataLine,
+  existingLine,
+  headLine,
+  labelsLine,
+  lengthsLine,
+  precisionLine,
+} from '../boundText.ts';
 import { command } from '../command.ts';
 import { compileOptions, libraryOptions } from '../compileOptions.ts';
 import { bytes, count, percent, plural, table } from '../format.ts';

@@ -41,7 +41,10 @@ export function planHead(source: Model, request: HeadRequest): PlannedHead {
   const states = described(facts, place.value);
   const { rank, width, shape } = formOf(place.value, states, kind);
   if (!isFloat(typeOf(facts, place.value)))
-    throw badOption(`--head: "${place.value.name}", which the head would read, is ${typeOf(facts, place.value)}`, nameIt);
+    throw badOption(
+      `--head: "${place.value.name}", which the head would read, is ${typeOf(facts, place.value)}`,
+      nameIt,
+    );
   const decoder = decides(facts, place.value, request.family);
   const pooling = poolingOf(facts, rank, decoder, request);
   const mask = pooling === undefined || pooling.kind === 'cls' || rank !== 3 ? undefined : maskOf(facts, place.value);
