@@ -91,15 +91,12 @@ function poolRows(states: Tensor, mask: Tensor | undefined, { pooling, rank, wid
     const counted = all.filter((p) => isToken(row, p)).map((p) => at(row, p));
     const over = (f: (xs: number[]) => number): number[] =>
       Array.from({ length: width }, (_, i) => f(counted.map((x) => x[i] ?? Number.NaN)));
-    switch (pooling) {
-      case 'cls':
-        return at(row, 0);
-      case 'last':
-        return counted.at(-1) ?? [];
-      case 'mean':
-        return over((xs) => xs.reduce((a, b) => a + b, 0) / xs.length);
-      case 'max':
-        return over((xs) => Math.max(...xs));
-    }
+    const by = {
+      cls: () => at(row, 0),
+      last: () => counted.at(-1) ?? [],
+      mean: () => over((xs) => xs.reduce((a, b) => a + b, 0) / xs.length),
+      max: () => over((xs) => Math.max(...xs)),
+    };
+    return by[pooling]();
   });
 }

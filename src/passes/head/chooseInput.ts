@@ -10,10 +10,12 @@ import type { Product } from '../dialect/layerKind.ts';
 import { isPresent } from '../normalize/bind/names.ts';
 import { findProducts } from '../select/findProducts.ts';
 import { layerOpOf } from '../select/layers/index.ts';
-import { described, type SourceFacts } from './facts.ts';
+import type { SourceFacts } from './facts.ts';
 
 export interface HeadPlace {
   readonly value: Value;
+  /** What an exporter has joined to rows right before the last layer: `value` is [N·S, width] of it. */
+  readonly unjoined?: Value | undefined;
   /** The output of the model. */
   readonly output: Value;
   /** The last weighted layer before the output, which the head replaces. */
@@ -25,7 +27,7 @@ export interface HeadPlace {
 const stateNames = ['last_hidden_state', 'hidden_states', 'token_embeddings'];
 
 /** Errors: BAD_OPTION if the features of the model cannot be told, or `given` is not a value of it. */
-export function chooseInput(model: Model, facts: SourceFacts, given: string | undefined): HeadPlace {
+export function chooseInput(model: Model, given: string | undefined): HeadPlace {
   const { graph } = model;
   if (given !== undefined) return named(graph, given);
   for (const name of stateNames) {
@@ -34,19 +36,19 @@ export function chooseInput(model: Model, facts: SourceFacts, given: string | un
   }
   const products = findProducts(model).products.filter((p) => p.graph === graph && p.calls.length === 0);
   const byNode = new Map(products.map((p) => [p.node, p]));
-  const outputs = graph.outputs.filter((o) => isNumbers(o, facts));
+  // A predicted class comes after scores that are an output too.
+  const outputs = [true, false].flatMap((float) => graph.outputs.filter((o) => isComputed(o) && isScores(o) === float));
   const walks = outputs.map((output) => ({ output, ...lastLayer(output, byNode) }));
   const hit = walks.find((w) => w.layer !== undefined && layerOp(layerOpOf(w.layer.node)).form !== 'embedding');
   if (hit?.layer !== undefined) {
-    const value = rowsOf(hit.layer, facts);
     return {
-      value,
+      ...readBy(hit.layer),
       output: hit.output,
       layer: hit.layer,
       why: `the input of "${hit.layer.node.label}", the last weighted layer before "${hit.output.name}", which it replaces`,
     };
   }
-  const [first] = walks;
+  const first = walks.find(({ output }) => isScores(output));
   if (first === undefined || first.scores || /logit|prob|score/i.test(first.output.name))
     throw badOption(
       `--head: the features of the model cannot be told${first === undefined ? '' : `: "${first.output.name}" has scores, but not from a weighted layer`}`,
@@ -73,19 +75,19 @@ function named(graph: Graph, name: string): HeadPlace {
   return { value, output, why: `"${name}", as requested` };
 }
 
-/** Whether an output can be features or scores: floating point, and no cache. */
-const isNumbers = (o: Value, facts: SourceFacts): boolean =>
-  !isPresent(o.name) && isFloat(described(facts, o).dtype ?? o.dtype ?? 'float32') && o.producer !== undefined;
+/** Whether an output is computed, and no cache. */
+const isComputed = (o: Value): boolean => !isPresent(o.name) && o.producer !== undefined;
+const isScores = (o: Value): boolean => isFloat(o.dtype ?? 'float32');
 
 /** Operators that follow the last layer of a model: its activation, and what only changes the form of the result. */
 const behind: ReadonlySet<string> = new Set(
   'Identity Cast Squeeze Unsqueeze Reshape Flatten Tanh QuantizeLinear DequantizeLinear'.split(' '),
 );
-const scoring: ReadonlySet<string> = new Set('Softmax LogSoftmax Sigmoid'.split(' '));
+const scoring: ReadonlySet<string> = new Set('Softmax LogSoftmax Sigmoid ArgMax'.split(' '));
 /** The same with a constant: a bias, a temperature. */
 const withConstant: ReadonlySet<string> = new Set('Add Sub Mul Div'.split(' '));
 
-/** The layer whose result, but for such operators, is the output; `scores`: a Softmax or Sigmoid was on the way. */
+/** The layer whose result, but for such operators, is the output; `scores`: a Softmax or the like was on the way. */
 function lastLayer(output: Value, layers: ReadonlyMap<Node, Product>): { layer?: Product; scores: boolean } {
   let scores = false;
   for (let v: Value | undefined = output; v !== undefined; ) {
@@ -106,16 +108,21 @@ function lastLayer(output: Value, layers: ReadonlyMap<Node, Product>): { layer?:
 
 const isConstant = (v: Value | undefined): boolean => v !== undefined && constantTensor(v) !== undefined;
 
-/** What a layer reads; with its axes, where an exporter has joined rows and positions right before the layer. */
-function rowsOf({ node, side }: Product, facts: SourceFacts): Value {
-  const x = node.inputs[side === 'right' ? 0 : 1];
-  if (x === undefined) throw new Error(`"${node.label}" reads nothing`);
-  const [before] = x.producer?.inputs ?? [];
-  const isJoined =
-    x.producer !== undefined && before !== undefined && ['Reshape', 'Flatten'].includes(opKey(x.producer));
-  if (!isJoined) return x;
-  const [from, to] = [described(facts, before).shape, described(facts, x).shape];
-  return from?.length === 3 && to?.length === 2 && from[2] === to[1] ? before : x;
+/** What a layer reads. */
+function readBy({ node, side }: Product): Pick<HeadPlace, 'value' | 'unjoined'> {
+  const value = node.inputs[side === 'right' ? 0 : 1];
+  if (value === undefined) throw new Error(`"${node.label}" reads nothing`);
+  const before = value.producer;
+  const isView = before !== undefined && ['Reshape', 'Flatten'].includes(opKey(before));
+  return { value, unjoined: isView ? before.inputs[0] : undefined };
+}
+
+/** The value with a row and its positions apart. */
+export function separateRows(place: HeadPlace, facts: SourceFacts): Value {
+  const { value, unjoined } = place;
+  if (unjoined === undefined) return value;
+  const [from, to] = [facts.of(unjoined).shape, facts.of(value).shape];
+  return from?.length === 3 && to?.length === 2 && from[2] === to[1] ? unjoined : value;
 }
 
 /** The number of classes that a replaced layer has, if its node says it. */

@@ -8,7 +8,6 @@ import { cachesAmong } from '../normalize/bind/isCache.ts';
 import { isMaskName, ofAnotherPart } from '../normalize/bind/names.ts';
 import { normalize } from '../normalize/index.ts';
 import { inferShapes } from '../shapes/index.ts';
-import { valueNamed } from './addHead.ts';
 
 export interface SourceFacts {
   /** A normalized copy of the source with inferred shapes. */
@@ -16,25 +15,31 @@ export interface SourceFacts {
   readonly tokens: Value | undefined;
   /** The source has a key/value cache. */
   readonly cached: boolean;
+  /** A value of the source as the copy has it. */
+  of(value: Value): Value;
 }
 
-export function factsOf(source: Model): SourceFacts {
-  const { model } = cloneModel(source);
+/** @param values the values of the source that the facts are wanted of. */
+export function factsOf(source: Model, values: readonly Value[]): SourceFacts {
+  const { model, map } = cloneModel(source);
+  const at = new Map<Value, number>();
+  for (const value of new Set(values)) {
+    const copy = map.values.get(value);
+    // What is no output may be folded away.
+    if (copy !== undefined) at.set(value, model.graph.outputs.push(copy) - 1);
+  }
   normalize(model);
   inferShapes(model.graph);
   const { graph } = model;
-  return { graph, tokens: tokensOf(graph.inputs), cached: cachesAmong(graph.inputs, graph).length > 0 };
+  const of = (value: Value): Value => {
+    const found = graph.outputs[at.get(value) ?? -1];
+    return found?.shape === undefined ? value : found;
+  };
+  return { graph, tokens: tokensOf(graph.inputs), cached: cachesAmong(graph.inputs, graph).length > 0, of };
 }
 
-/** The value in the copy; the source's own declaration where the copy has lost its name. */
-export const described = ({ graph }: SourceFacts, value: Value): Value => {
-  const found = valueNamed(graph, value.name);
-  return found?.shape === undefined ? value : found;
-};
-
 /** The element type: float32 where nothing says it. */
-export const typeOf = (facts: SourceFacts, value: Value): DataType =>
-  described(facts, value).dtype ?? value.dtype ?? 'float32';
+export const typeOf = (facts: SourceFacts, value: Value): DataType => facts.of(value).dtype ?? value.dtype ?? 'float32';
 
 /** Whether a token depends on earlier ones only, with the reason for the user; undefined: it could not be decided. */
 export function isDecoder(
@@ -43,7 +48,7 @@ export function isDecoder(
 ): { readonly is: boolean; readonly why: string } | undefined {
   const { graph, tokens, cached } = facts;
   if (cached) return { is: true, why: 'the model has a key/value cache' };
-  const value = described(facts, states);
+  const value = facts.of(states);
   if (tokens === undefined || value.producer === undefined) return undefined;
   const { causal, why } = causalityOf(graph, tokens, value);
   return causal === undefined ? undefined : { is: causal, why };
@@ -60,7 +65,7 @@ export interface StatesMask {
 export function maskOf(facts: SourceFacts, states: Value): StatesMask | string | undefined {
   const { graph, tokens, cached } = facts;
   const masks = graph.inputs.filter((v) => isMaskName(v.name) && v.shape?.length === 2 && !ofAnotherPart(v.name));
-  const length = described(facts, states).shape?.[1];
+  const length = facts.of(states).shape?.[1];
   const same = masks.find((v) => length !== undefined && length !== null && v.shape?.[1] === length);
   if (same !== undefined) return { name: same.name, cached: false };
   const [first] = masks;

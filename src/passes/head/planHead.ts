@@ -6,9 +6,9 @@ import { headFamily } from '../../graph/families.ts';
 import { freshName, graphsOf, type Model, namesIn, type Value } from '../../graph/model.ts';
 import { shapeText } from '../../graph/shapeText.ts';
 import { isFloat } from '../../graph/tensor.ts';
-import { chooseInput, classesOf, type HeadPlace } from './chooseInput.ts';
+import { chooseInput, classesOf, type HeadPlace, separateRows } from './chooseInput.ts';
 import { cutBehind } from './cutBehind.ts';
-import { described, factsOf, isDecoder, maskOf, type SourceFacts, typeOf } from './facts.ts';
+import { factsOf, isDecoder, maskOf, type SourceFacts, typeOf } from './facts.ts';
 import type { HeadLinear, HeadPlan } from './plan.ts';
 
 export interface HeadRequest {
@@ -36,9 +36,10 @@ export interface PlannedHead {
 /** `source` is not changed. Errors: BAD_OPTION if the model has no place for such a head. */
 export function planHead(source: Model, request: HeadRequest): PlannedHead {
   const { kind, normalize } = request;
-  const facts = factsOf(source);
-  const place = chooseInput(source, facts, request.input);
-  const states = described(facts, place.value);
+  const found = chooseInput(source, request.input);
+  const facts = factsOf(source, [found.value, ...(found.unjoined === undefined ? [] : [found.unjoined])]);
+  const place = { ...found, value: separateRows(found, facts) };
+  const states = facts.of(place.value);
   const { rank, width, shape } = formOf(place.value, states, kind);
   if (!isFloat(typeOf(facts, place.value)))
     throw badOption(
