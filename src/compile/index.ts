@@ -22,6 +22,7 @@ import {
 import { type Manifest, manifestFormat, manifestName, manifestText } from '../formats/manifest.ts';
 import type { Model } from '../graph/model.ts';
 import { adapterFolder, peftContent } from '../package/adapters.ts';
+import { writeConfig } from '../package/configFile.ts';
 import { type ModelSource, parseFile } from '../parser/index.ts';
 import type { OnPass, Stored } from '../passes/index.ts';
 import { version } from '../version.ts';
@@ -32,7 +33,7 @@ import { dumper } from './dump.ts';
 import { openHead } from './head.ts';
 import { initialParams } from './initialFactors.ts';
 import { labelSources } from './labelNames.ts';
-import { modelFamily } from './modelFamily.ts';
+import { modelConfig, modelFamily } from './modelFamily.ts';
 import { type CompileOptions, halfTypeOf, type ResolvedOptions, resolveOptions } from './options.ts';
 
 export interface CompileResult {
@@ -82,6 +83,8 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
       source,
       options: headed.options,
       family,
+      // What a new head or --labels say of the classes belongs into the configuration of a model made from the package.
+      config: resolved.head === undefined && labels.given === undefined ? undefined : (modelConfig(file) ?? {}),
       onPass,
       manifest: {
         file: basename(file),
@@ -111,6 +114,8 @@ interface Job {
   readonly source: ModelSource;
   readonly options: ResolvedOptions;
   readonly family: string | undefined;
+  /** The config.json beside the source, if the package gets one. */
+  readonly config: Record<string, unknown> | undefined;
   readonly onPass: OnPass;
   /** The fields of the manifest that are known before the compile. */
   readonly manifest: Omit<ManifestInputs, 'compiled' | 'skeleton' | 'weightsFile'>;
@@ -137,7 +142,7 @@ function dryRun({ model, options, family, onPass, manifest: known }: Job): Made 
 /** All files of a package, into a new folder. */
 async function writePackage(
   folder: string,
-  { model, source, options, family, onPass, manifest: known }: Job,
+  { model, source, options, family, config, onPass, manifest: known }: Job,
 ): Promise<Made> {
   // Files of exact weights would be most of a package that rounds them, so it refers to the source instead.
   const copied = (stored: Stored | undefined) => (stored === undefined ? source.externalFiles : []);
@@ -159,6 +164,7 @@ async function writePackage(
     const manifest = buildManifest({ ...known, compiled, skeleton, weightsFile: plan.file?.name });
     mkdirSync(join(folder, adapterFolder));
     writePeft(join(folder, adapterFolder), peftContent(manifest, initialParams(compiled)));
+    if (config !== undefined) writeConfig(folder, manifest, config);
     writeFileSync(join(folder, manifestName), manifestText(manifest));
     await writeWeights(plan, folder, started);
     return { compiled, manifest, files };

@@ -1,21 +1,36 @@
-/** The family of a model, as the configuration beside it names it: `llama`, `phi3`. */
+/** The configuration beside a model: the family of the model, such as `llama` or `phi3`, and the rest. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 
 /** config.json of transformers; genai_config.json of onnxruntime-genai has the type as `model.type`. */
-const names = ['config.json', 'genai_config.json'];
+const transformers = 'config.json';
+const names = [transformers, 'genai_config.json'];
 const mostBytes = 16 << 20;
 
 /** Undefined if neither file is beside the model or in the folder above it. */
 export function modelFamily(model: string): string | undefined {
-  const folder = dirname(resolve(model));
-  for (const file of [folder, dirname(folder)].flatMap((f) => names.map((name) => join(f, name)))) {
-    if (!existsSync(file) || !statSync(file).isFile() || statSync(file).size > mostBytes) continue;
-    const config = parsed(file);
+  for (const config of configs(model, names)) {
     const type = field(config, 'model_type') ?? field(field(config, 'model'), 'type');
     if (typeof type === 'string') return type;
   }
   return undefined;
+}
+
+/** The config.json of transformers beside the model or in the folder above it. */
+export function modelConfig(model: string): Record<string, unknown> | undefined {
+  const [first] = configs(model, [transformers]).filter(
+    (c) => typeof c === 'object' && c !== null && !Array.isArray(c),
+  );
+  return first === undefined ? undefined : Object.fromEntries(Object.entries(first ?? {}));
+}
+
+/** The contents of the files that are there and can be parsed, in the order of preference. */
+function configs(model: string, files: readonly string[]): unknown[] {
+  const folder = dirname(resolve(model));
+  return [folder, dirname(folder)]
+    .flatMap((f) => files.map((name) => join(f, name)))
+    .filter((f) => existsSync(f) && statSync(f).isFile() && statSync(f).size <= mostBytes)
+    .map(parsed);
 }
 
 function parsed(file: string): unknown {

@@ -26,6 +26,8 @@ export const head = z.object({
   /** Absent for an embedding without a Linear. */
   linear: z.object({ path: z.string(), size: z.int().positive(), bias: z.boolean(), seed: z.int() }).optional(),
   normalize: z.boolean(),
+  /** model_type of the config.json beside the source. */
+  family: z.string().optional(),
   /** The reasons for the choices. */
   why: z.string(),
 });

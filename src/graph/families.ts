@@ -4,55 +4,45 @@
  */
 
 export interface HeadFamily {
-  /** The path of the body in the class with a head. */
+  /** The path of the body in a class with a head. */
   readonly prefix: string;
-  /** A decoder: a token depends on earlier ones only. */
+  /** A decoder: a token depends on earlier ones only. Its class for rows has the Linear `score`, others `classifier`. */
   readonly decoder?: true;
-  /** The pooling of the class for sequences or images, where it is not `cls`, or `last` for a decoder. */
-  readonly pooling?: 'mean';
-  /**
-   * The module of the Linear in the class for sequences or images; absent: `classifier`, or `score` for a decoder. A
-   * sentence, if its head is not one Linear on the pooled states.
-   */
-  readonly row?: { readonly path: string } | { readonly other: string };
-  /** The same for the class for tokens. */
-  readonly token?: { readonly path: string } | { readonly other: string };
+  /** It takes images. */
+  readonly images?: true;
+  /** What the class for rows has before its last Linear, where that does not read pooled states. */
+  readonly row?: string;
+  /** The same for the class for tokens; or the name of its Linear, where that is not the one for rows. */
+  readonly token?: { readonly before: string } | { readonly path: string };
 }
 
-const twoLayers = 'a dense layer and tanh before the last Linear';
-const pooler = 'a pooler (a dense layer and tanh) before the Linear';
-const encoder = (prefix: string, other: string): HeadFamily => ({ prefix, row: { other } });
-const decoder = (prefix: string, token?: HeadFamily['token']): HeadFamily => ({
-  prefix,
-  decoder: true,
-  ...(token === undefined ? {} : { token }),
-});
-const likeLlama = decoder('model');
+const encoder = (prefix: string, row: string): HeadFamily => ({ prefix, row });
+const decoder = (prefix: string): HeadFamily => ({ prefix, decoder: true });
+const pooler = 'a pooler (a dense layer and tanh)';
+const dense = 'a dense layer and tanh';
+const ofLlama = 'llama mistral qwen2 qwen3 gemma gemma2 phi phi3 olmo2 opt smollm3'.split(' ');
 
 const rows: Readonly<Record<string, HeadFamily>> = {
   bert: encoder('bert', pooler),
-  roberta: encoder('roberta', twoLayers),
-  'xlm-roberta': encoder('roberta', twoLayers),
-  camembert: encoder('roberta', twoLayers),
-  electra: encoder('electra', 'a dense layer and GELU before the last Linear'),
-  distilbert: encoder('distilbert', 'a dense layer and ReLU (pre_classifier) before the last Linear'),
+  roberta: encoder('roberta', dense),
+  'xlm-roberta': encoder('roberta', dense),
+  camembert: encoder('roberta', dense),
+  electra: encoder('electra', 'a dense layer and GELU'),
+  distilbert: encoder('distilbert', 'a dense layer and ReLU (pre_classifier)'),
   albert: encoder('albert', pooler),
-  mpnet: encoder('mpnet', twoLayers),
-  'deberta-v2': encoder('deberta', 'a pooler (a dense layer and GELU) before the Linear'),
+  mpnet: encoder('mpnet', dense),
+  'deberta-v2': encoder('deberta', 'a pooler (a dense layer and GELU)'),
   modernbert: {
-    prefix: 'model',
-    row: { other: 'a dense layer, GELU and a norm (head) before the last Linear' },
-    token: { other: 'a dense layer, GELU and a norm (head) before the Linear' },
+    ...encoder('model', 'a dense layer, GELU and a norm (head)'),
+    token: { before: 'a dense layer, GELU and a norm (head)' },
   },
-  gpt2: decoder('transformer', { path: 'classifier' }),
-  llama: likeLlama,
-  mistral: likeLlama,
-  qwen2: likeLlama,
-  qwen3: likeLlama,
-  gemma: likeLlama,
-  gemma2: likeLlama,
-  phi3: likeLlama,
-  vit: { prefix: 'vit' },
+  ...Object.fromEntries(ofLlama.map((name) => [name, decoder('model')])),
+  gpt2: { ...decoder('transformer'), token: { path: 'classifier' } },
+  gpt_neo: { ...decoder('transformer'), token: { path: 'classifier' } },
+  gpt_neox: { ...decoder('gpt_neox'), token: { path: 'classifier' } },
+  bloom: { ...decoder('transformer'), token: { path: 'classifier' } },
+  falcon: { ...decoder('transformer'), token: { path: 'classifier' } },
+  vit: { prefix: 'vit', images: true },
 };
 
 /** undefined for a family that the table does not have. */

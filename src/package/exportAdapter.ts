@@ -1,5 +1,6 @@
 /** Exports adapters: as PEFT directories, as files for other programs, and as deployable models. */
 
+import { dirname } from 'node:path';
 import {
   changesBase,
   type PeftContent,
@@ -12,7 +13,7 @@ import {
 import { createFile, createFolder, writeModelFile } from '../emit/index.ts';
 import { badOption } from '../errors.ts';
 import { defined } from '../formats/defined.ts';
-import { type Manifest, type ManifestLayer, peftParameter, peftPath, readManifest } from '../formats/manifest.ts';
+import { type Manifest, type ManifestLayer, peftPath, readManifest } from '../formats/manifest.ts';
 import { bytesOf } from '../formats/rawTensor.ts';
 import { exportFormats } from '../graph/choices/package.ts';
 import { factorShapes } from '../graph/layers.ts';
@@ -28,6 +29,8 @@ import {
   serving,
 } from '../passes/index.ts';
 import { adapterLayers, adapterSaved, adapterSources, knownPaths } from './adapters.ts';
+import { type ClassNames, classNames } from './classNames.ts';
+import { carryConfig } from './configFile.ts';
 import type { ExportOptions, ExportResult, ServeOptions } from './exportOptions.ts';
 import { typedTensor } from './modulesToSave.ts';
 import { checkRounded, likeCompile, openSource, packageCandidates, packageParameters } from './open.ts';
@@ -51,6 +54,8 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
   const { isModel } = exportFormats[format];
   if (!isModel && (options.inputs !== undefined || options.strength === true))
     throw badOption(`--${options.inputs === undefined ? 'strength' : 'inputs'} is for --format onnx, not ${format}`);
+  if (format !== 'peft' && options.prefix !== undefined)
+    throw badOption(`--prefix is for --format peft, not ${format}`);
   if (!isModel && options.source !== undefined) throw badOption(`--source is for --format onnx, not ${format}`);
   const manifest = readManifest(packageDir);
   servable(manifest, options);
@@ -64,8 +69,9 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
   switch (format) {
     case 'peft': {
       const marked = { ...target, marker: 'adapter_config.json' };
-      await createFolder(out, marked, (folder) => writePeft(folder, peftOf(manifest, adapter)));
-      return { ...common, warnings: unresolved(packageDir, manifest) };
+      const names = classNames(manifest, options.prefix);
+      await createFolder(out, marked, (folder) => writePeft(folder, peftOf(manifest, adapter, names)));
+      return { ...common, warnings: [...names.warnings, ...unresolved(packageDir, manifest)] };
     }
     case 'onnx_adapter':
       await createFile(out, target, (file) => writeOnnxAdapter(file, named(manifest, adapter)));
@@ -75,18 +81,20 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
       return { ...common, warnings: [] };
     case 'onnx': {
       const inputs = options.inputs ?? 'baked';
-      const made = await createFile(out, target, (file) =>
-        writeServed(packageDir, manifest, adapter, file, {
+      const notes: string[] = [];
+      const made = await createFile(out, target, (file) => {
+        notes.push(...carryConfig(packageDir, out, dirname(file)));
+        return writeServed(packageDir, manifest, adapter, file, {
           inputs,
           strength: options.strength ?? false,
           source: options.source,
-        }),
-      );
+        });
+      });
       const given = options.adapter !== undefined && inputs !== 'baked';
       const warnings = given
         ? ['the adapter is not in the model: its tensors are inputs; --format onnx_adapter writes them']
         : [];
-      return { ...common, ...made, inputs, warnings };
+      return { ...common, ...made, inputs, warnings: [...notes, ...warnings] };
     }
   }
 }
@@ -194,7 +202,7 @@ function servedLayer(layer: ManifestLayer, { rank }: PeftLayer): Layer {
 }
 
 /** The adapter with its own ranks and alphas. */
-function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter): PeftContent {
+function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter, names: ClassNames): PeftContent {
   const all = [...adapter.values()];
   const agrees = (scaleOf: (l: PeftLayer) => number): boolean => all.every((l) => l.scale === scaleOf(l));
   const standard = agrees((l) => l.alpha / l.rank);
@@ -211,26 +219,28 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter):
     const alpha = standard || rslora ? l.alpha : l.scale * l.rank;
     const { in: inputs, out, kernel, rank } = l;
     const own = known.get(path);
-    const name = l.module ?? (own === undefined ? path : peftPath(own));
+// An adapter of other names keeps them.
+    const isOwn = own !== undefined && (l.module === undefined || l.module === peftPath(own));
+    const name = isOwn ? names.layer(own) : (l.module ?? path);
     return [{ path: name, op: own?.op ?? '', in: inputs, out, kernel, rank, alpha, ...places }, l] as const;
   });
   const saved = (manifest.saved ?? []).map((s) => {
     const values = whole.get(s.name) ?? new Float32Array(0);
-    return [{ ...s, parameter: peftParameter(s), ...place(values) }, values] as const;
+    return [{ ...s, parameter: names.saved(s), ...place(values) }, values] as const;
   });
-  const { dropout, peft: otherFields, modulesToSave } = manifest.lora;
+  const { dropout, peft: otherFields } = manifest.lora;
   // As a branch on the source's weights, it is plain LoRA.
   const init = changesBase(manifest.lora.init) ? 'kaiming' : manifest.lora.init;
   return {
     layers: layers.map(([layer]) => layer),
     params: stateVector(size, layers, saved),
     scaling: rslora ? 'rslora' : 'standard',
-    knownPaths: knownPaths(manifest),
+    knownPaths: knownPaths(manifest).map(names.known),
     dropout,
     init,
-    otherFields,
+    otherFields: names.task === undefined ? otherFields : { task_type: names.task, ...otherFields },
     saved: saved.map(([weight]) => weight),
-    modulesToSave,
+    modulesToSave: names.modulesToSave,
   };
 }
 

@@ -24,6 +24,8 @@ export interface HeadPlan {
   readonly linear?: HeadLinear | undefined;
   /** The result has length 1. */
   readonly normalize: boolean;
+  /** model_type of the config.json beside the source. */
+  readonly family?: string | undefined;
   /** The reasons for the choices, for the user. */
   readonly why: string;
 }

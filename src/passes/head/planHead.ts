@@ -69,6 +69,7 @@ export function planHead(source: Model, request: HeadRequest): PlannedHead {
     ...(typeof mask === 'object' ? { mask: mask.name, cached: mask.cached ? true : undefined } : {}),
     linear,
     normalize: heads[kind].outputs === 'size' && normalize,
+    family: request.family,
     why: [`it reads ${place.why}`, ...(pooling === undefined ? [] : [`pooling ${pooling.kind}: ${pooling.why}`])].join(
       '; ',
     ),
@@ -131,7 +132,7 @@ function poolingOf(
   { graph, tokens }: SourceFacts,
   rank: number,
   decoder: { readonly is: boolean; readonly why: string },
-  { kind, pooling: given, family }: HeadRequest,
+  { kind, pooling: given }: HeadRequest,
 ): Chosen | undefined {
   if (!heads[kind].pools) return undefined;
   if (rank === 2) {
@@ -147,8 +148,6 @@ function poolingOf(
   const pick = (chosen: Pooling, why: string): Chosen => ({ kind: chosen, why: `${why}; --pooling changes it` });
   if (rank === 4) return pick('mean', 'a map of features');
   if (decoder.is) return pick('last', `a decoder (${decoder.why})`);
-  const known = headFamily(family);
-  if (known?.pooling !== undefined) return pick(known.pooling, `as transformers' class of ${family}`);
   if (kind === 'embedding') return pick('mean', 'usual for embeddings of an encoder');
   if (tokens !== undefined) return pick('cls', 'an encoder of tokens');
   return graph.inputs.some((v) => v.shape?.length === 4)

@@ -1,0 +1,68 @@
+/** config.json of transformers, for the models that are made from a package: the source's own, with the classes. */
+import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import type { Manifest } from '../formats/manifest.ts';
+import { heads } from '../graph/choices/heads.ts';
+import { losses } from '../graph/choices/losses.ts';
+import { headFamily } from '../graph/families.ts';
+
+export const configName = 'config.json';
+
+type Config = Readonly<Record<string, unknown>>;
+
+/** Writes it into a new package; nothing for a package without a head and without names of classes. */
+export function writeConfig(folder: string, manifest: Manifest, source: Config = {}): void {
+  const fields = configFields(manifest, source);
+  if (Object.keys(fields).length === 0) return;
+  writeFileSync(join(folder, configName), `${JSON.stringify({ ...source, ...fields }, undefined, 2)}\n`);
+}
+
+/** The fields that differ from the source's. */
+function configFields({ head, labels, loss }: Manifest, source: Config): Config {
+  const size = head !== undefined && heads[head.kind].outputs !== 'size' ? head.linear?.size : undefined;
+  // transformers' own names for classes without one.
+  const made = Array.from({ length: size ?? 0 }, (_, i) => `LABEL_${i}`);
+  const names = labels?.names ?? made;
+  if (names.length === 0) return {};
+  return {
+    id2label: Object.fromEntries(names.map((name, i) => [String(i), name])),
+    label2id: Object.fromEntries(names.map((name, i) => [name, i])),
+    ...(head === undefined ? {} : ofHead(head, loss, source)),
+  };
+}
+
+function ofHead(head: NonNullable<Manifest['head']>, loss: Manifest['loss'], { architectures }: Config): Config {
+  const { kind } = head;
+  const [first]: unknown[] = Array.isArray(architectures) ? architectures : [];
+  const family = typeof first === 'string' ? /^(\w+?)(?:LMHeadModel|Model|For[A-Z]\w*)$/.exec(first)?.[1] : undefined;
+  const images = headFamily(head.family)?.images === true;
+  const suffix = !heads[kind].pools
+    ? 'ForTokenClassification'
+    : images
+      ? 'ForImageClassification'
+      : 'ForSequenceClassification';
+  const classes = loss !== undefined && losses[loss.kind].over === 'classes' ? 'single' : 'multi';
+  const problem = heads[kind].outputs === 'one' ? 'regression' : `${classes}_label_classification`;
+  return {
+    ...(family === undefined ? {} : { architectures: [`${family}${suffix}`] }),
+    ...(heads[kind].pools ? { problem_type: problem } : {}),
+  };
+}
+
+/**
+ * Copies the package's file beside a model that is built in the folder `building` and ends up at `out`. A file of the
+ * user's stays: the result then says that it lacks the classes.
+ */
+export function carryConfig(packageDir: string, out: string, building: string): string[] {
+  const own = join(packageDir, configName);
+  if (!existsSync(own)) return [];
+  const there = join(dirname(resolve(out)), configName);
+  if (!existsSync(there)) {
+    copyFileSync(own, join(building, configName));
+    return [];
+  }
+  const isSame = statSync(there).size === statSync(own).size && readFileSync(own).equals(readFileSync(there));
+  return isSame
+    ? []
+    : [`"${there}" is another config.json and stays: the classes of this model are in "${own}"`];
+}
