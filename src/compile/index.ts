@@ -32,7 +32,7 @@ import { compileModel } from './compileModel.ts';
 import { dumper } from './dump.ts';
 import { openHead } from './head.ts';
 import { initialParams } from './initialFactors.ts';
-import { labelSources } from './labelNames.ts';
+import { classLabels, labelSources } from './labelNames.ts';
 import { modelConfig, modelFamily } from './modelFamily.ts';
 import { type CompileOptions, halfTypeOf, type ResolvedOptions, resolveOptions } from './options.ts';
 
@@ -164,7 +164,10 @@ async function writePackage(
     const manifest = buildManifest({ ...known, compiled, skeleton, weightsFile: plan.file?.name });
     mkdirSync(join(folder, adapterFolder));
     writePeft(join(folder, adapterFolder), peftContent(manifest, initialParams(compiled)));
-    if (config !== undefined) writeConfig(folder, manifest, config);
+    if (config !== undefined) {
+      const { names } = classLabels(compiled.prepared, known.labels, options.headPlan) ?? {};
+      writeConfig(folder, { head: manifest.head, names, loss: options.loss }, config);
+    }
     writeFileSync(join(folder, manifestName), manifestText(manifest));
     await writeWeights(plan, folder, started);
     return { compiled, manifest, files };

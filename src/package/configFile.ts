@@ -3,26 +3,33 @@ import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from 
 import { dirname, join, resolve } from 'node:path';
 import type { Manifest } from '../formats/manifest.ts';
 import { heads } from '../graph/choices/heads.ts';
-import { losses } from '../graph/choices/losses.ts';
+import { type LossKind, losses } from '../graph/choices/losses.ts';
 import { headFamily } from '../graph/families.ts';
 
 export const configName = 'config.json';
 
 type Config = Readonly<Record<string, unknown>>;
 
-/** Writes it into a new package; nothing for a package without a head and without names of classes. */
-export function writeConfig(folder: string, manifest: Manifest, source: Config = {}): void {
-  const fields = configFields(manifest, source);
+/** What a compile was told of the classes. */
+export interface ClassesGiven {
+  readonly head?: Manifest['head'] | undefined;
+  readonly names?: readonly string[] | undefined;
+  readonly loss: LossKind | 'auto';
+}
+
+/** Writes it into a new package; nothing without a head and without names of classes. */
+export function writeConfig(folder: string, given: ClassesGiven, source: Config): void {
+  const fields = configFields(given, source);
   if (Object.keys(fields).length === 0) return;
   writeFileSync(join(folder, configName), `${JSON.stringify({ ...source, ...fields }, undefined, 2)}\n`);
 }
 
 /** The fields that differ from the source's. */
-function configFields({ head, labels, loss }: Manifest, source: Config): Config {
+function configFields({ head, names: given, loss }: ClassesGiven, source: Config): Config {
   const size = head !== undefined && heads[head.kind].outputs !== 'size' ? head.linear?.size : undefined;
   // transformers' own names for classes without one.
   const made = Array.from({ length: size ?? 0 }, (_, i) => `LABEL_${i}`);
-  const names = labels?.names ?? made;
+  const names = given ?? made;
   if (names.length === 0) return {};
   return {
     id2label: Object.fromEntries(names.map((name, i) => [String(i), name])),
@@ -31,7 +38,7 @@ function configFields({ head, labels, loss }: Manifest, source: Config): Config 
   };
 }
 
-function ofHead(head: NonNullable<Manifest['head']>, loss: Manifest['loss'], { architectures }: Config): Config {
+function ofHead(head: NonNullable<Manifest['head']>, loss: ClassesGiven['loss'], { architectures }: Config): Config {
   const { kind } = head;
   const [first]: unknown[] = Array.isArray(architectures) ? architectures : [];
   const family = typeof first === 'string' ? /^(\w+?)(?:LMHeadModel|Model|For[A-Z]\w*)$/.exec(first)?.[1] : undefined;
@@ -41,7 +48,7 @@ function ofHead(head: NonNullable<Manifest['head']>, loss: Manifest['loss'], { a
     : images
       ? 'ForImageClassification'
       : 'ForSequenceClassification';
-  const classes = loss !== undefined && losses[loss.kind].over === 'classes' ? 'single' : 'multi';
+  const classes = loss !== 'auto' && losses[loss].over === 'elements' ? 'multi' : 'single';
   const problem = heads[kind].outputs === 'one' ? 'regression' : `${classes}_label_classification`;
   return {
     ...(family === undefined ? {} : { architectures: [`${family}${suffix}`] }),
@@ -62,7 +69,5 @@ export function carryConfig(packageDir: string, out: string, building: string): 
     return [];
   }
   const isSame = statSync(there).size === statSync(own).size && readFileSync(own).equals(readFileSync(there));
-  return isSame
-    ? []
-    : [`"${there}" is another config.json and stays: the classes of this model are in "${own}"`];
+  return isSame ? [] : [`"${there}" is another config.json and stays: the classes of this model are in "${own}"`];
 }

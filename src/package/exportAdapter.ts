@@ -219,7 +219,7 @@ function peftOf(manifest: Manifest, { layers: adapter, saved: whole }: Adapter, 
     const alpha = standard || rslora ? l.alpha : l.scale * l.rank;
     const { in: inputs, out, kernel, rank } = l;
     const own = known.get(path);
-// An adapter of other names keeps them.
+    // An adapter of other names keeps them.
     const isOwn = own !== undefined && (l.module === undefined || l.module === peftPath(own));
     const name = isOwn ? names.layer(own) : (l.module ?? path);
     return [{ path: name, op: own?.op ?? '', in: inputs, out, kernel, rank, alpha, ...places }, l] as const;

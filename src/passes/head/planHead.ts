@@ -171,7 +171,9 @@ function linearOf(
   if (wanted === undefined) return undefined;
   if (saved !== undefined) return { ...saved, size: wanted, seed };
   const taken = { has: (path: string) => [...names].some((n) => n.startsWith(`${path}.`)) };
-  return { path: freshName(decoder ? 'score' : 'classifier', taken), size: wanted, bias: !decoder, seed };
+  // As in transformers: a decoder's class for sequences has no bias, its class for tokens has one.
+  const bias = !decoder || !heads[kind].pools;
+  return { path: freshName(decoder ? 'score' : 'classifier', taken), size: wanted, bias, seed };
 }
 
 /** The names of all values that are left when the source ends at the value that the head reads. */
