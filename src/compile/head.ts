@@ -1,55 +1,18 @@
 /** `--head`: opens the source with its head, and gives the options that follow from the head their values. */
 import { type OpenedAdapter, openAdapter } from '../adapter/index.ts';
-import { badOption, notTaken } from '../errors.ts';
-import {
-  type HeadKind,
-  type HeadOption,
-  headOptions,
-  heads,
-  headsOfClasses,
-  headsOfLoss,
-  headsWith,
-} from '../graph/choices/heads.ts';
-import { type LossKind, losses } from '../graph/choices/losses.ts';
+import { badOption } from '../errors.ts';
+import type { Manifest } from '../formats/manifest.ts';
+import { heads } from '../graph/choices/heads.ts';
+import { losses } from '../graph/choices/losses.ts';
 import { withHead } from '../package/headedSource.ts';
+import { openModel } from '../package/open.ts';
 import type { Parsed } from '../parser/index.ts';
 import { type HeadPlan, planHead } from '../passes/index.ts';
 import type { CompileHooks } from './compiled.ts';
-import type { LabelSources } from './labelNames.ts';
+import { type LabelSources, labelSources } from './labelNames.ts';
+import { modelFamily } from './modelFamily.ts';
+import { headModule } from './modulesToSave.ts';
 import type { ResolvedOptions } from './options.ts';
-
-/** The options of a compile that concern a head. */
-export interface HeadOptions {
-  readonly head?: HeadKind | undefined;
-  readonly loss: LossKind | 'auto';
-  readonly lossOutput?: string | undefined;
-}
-
-/** Throws BAD_OPTION for an option that the head does not take, or that is for heads only. @param given its names. */
-export function checkHead({ head, loss, lossOutput }: HeadOptions, given: readonly string[]): void {
-  const options = headOptions.filter((name) => given.includes(name));
-  if (head === undefined) {
-    const [stray] = options;
-    if (stray !== undefined) throw notTaken(stray, 'a compile without --head', headsWith(stray).map(withFlag));
-    return;
-  }
-  const other = options.find((name: HeadOption) => !headsWith(name).includes(head));
-  if (other !== undefined) throw notTaken(other, withFlag(head), headsWith(other).map(withFlag));
-  if (given.includes('labels') && !headsOfClasses.includes(head))
-    throw notTaken('labels', withFlag(head), headsOfClasses.map(withFlag));
-  if (loss !== 'auto' && !heads[head].losses.includes(loss))
-    throw badOption(
-      `--loss ${loss} does not apply to --head ${head}`,
-      `leave it out for ${heads[head].losses[0]}, or choose one of ${heads[head].losses.join(', ')}${headsOfLoss(loss).length === 0 ? '' : `; ${loss} is for ${headsOfLoss(loss).map(withFlag).join(', ')}`}`,
-    );
-  if (lossOutput !== undefined)
-    throw badOption(
-      `--loss-output ${lossOutput} does not apply to --head ${head}: the loss is on the head's output`,
-      'leave one of them out',
-    );
-}
-
-const withFlag = (head: HeadKind): string => `--head ${head}`;
 
 /** The source with its head, and the options of its compile. */
 export interface Headed {
@@ -89,7 +52,7 @@ export function openHead(
   }
 }
 
-function checkClasses({ kind, linear }: HeadPlan, loss: HeadOptions['loss']): void {
+function checkClasses({ kind, linear }: HeadPlan, loss: ResolvedOptions['loss']): void {
   if (loss === 'auto' || heads[kind].outputs !== 'classes' || losses[loss].over !== 'classes' || linear?.size !== 1)
     return;
   throw badOption(
@@ -98,10 +61,10 @@ function checkClasses({ kind, linear }: HeadPlan, loss: HeadOptions['loss']): vo
   );
 }
 
-/** The Linear whose weights an adapter brings (modules_to_save): the one module that ends like a head's. */
+/** The Linear whose weights an adapter brings (modules_to_save), if there is one. */
 function savedLinear({ saved }: OpenedAdapter): { path: string; size: number; bias: boolean } | undefined {
   const found = [...saved].flatMap(([name, { shape }]) => {
-    const path = /^((?:.*\.)?(?:classifier|score))\.weight$/.exec(name)?.[1];
+    const path = headModule(name);
     const [size] = shape;
     return path === undefined || size === undefined || shape.length !== 2
       ? []
@@ -109,3 +72,17 @@ function savedLinear({ saved }: OpenedAdapter): { path: string; size: number; bi
   });
   return found.length === 1 ? found[0] : undefined;
 }
+
+/** A model with the requested head, or the source of a package with its own. Errors: BAD_OPTION. */
+export function openInspected(file: string, asked: ResolvedOptions): Headed & Pick<Manifest, 'copies'> & FamilyOf {
+  const { copies, head, ...parsed } = openModel(file);
+  const family = modelFamily(file);
+  if (head !== undefined && asked.head !== undefined) {
+    parsed.source.close();
+    throw badOption('--head: the source of this package has its head already', 'inspect the model file instead');
+  }
+  const options = head === undefined ? asked : { ...asked, headPlan: head };
+  return { ...openHead(parsed, options, labelSources(asked.labels, file), { family }), copies, family };
+}
+
+type FamilyOf = Pick<CompileHooks, 'family'>;

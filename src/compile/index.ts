@@ -83,7 +83,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
       source,
       options: headed.options,
       family,
-      // What a new head or --labels say of the classes belongs into the configuration of a model made from the package.
+      // The classes of a new head, or of --labels, belong into the configuration of models made from the package.
       config: resolved.head === undefined && labels.given === undefined ? undefined : (modelConfig(file) ?? {}),
       onPass,
       manifest: {

@@ -3,12 +3,11 @@
  * chosen, and how each operator between both would be differentiated.
  */
 import { openAdapter } from '../adapter/index.ts';
-import { badOption, LoraifyError } from '../errors.ts';
+import { LoraifyError } from '../errors.ts';
 import { defined } from '../formats/defined.ts';
 import type { Manifest } from '../formats/manifest.ts';
 import { factorShapes, layerOp, sizeOf } from '../graph/layers.ts';
 import type { Layer, Model } from '../graph/model.ts';
-import { openModel } from '../package/open.ts';
 import {
   type Candidate,
   type Differentiated,
@@ -32,11 +31,9 @@ import type { Selection } from './compiled.ts';
 import { adaptModel, select } from './compileModel.ts';
 import { type InspectedMemory, memoryOf } from './estimateMemory.ts';
 import { existingOf, treatExistingLora, withoutKept } from './existingLora.ts';
-import { openHead } from './head.ts';
-import { labelSources } from './labelNames.ts';
+import { openInspected } from './head.ts';
 import { labelsText } from './labelsText.ts';
 import { parameterCount } from './manifestLayers.ts';
-import { modelFamily } from './modelFamily.ts';
 import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { fixedLengths, namingOf, trainingOptions } from './passOptions.ts';
@@ -130,14 +127,9 @@ export interface Inspection {
  */
 export async function inspect(file: string, options: InspectOptions = {}): Promise<Inspection> {
   const { grad = false, why = false, memory, ...rest } = options;
-  const asked = resolveOptions(rest);
-  const { copies, head, ...parsed } = openModel(file);
-  if (head !== undefined && asked.head !== undefined)
-    throw badOption('--head: the source of this package has its head already', 'inspect the model file instead');
-  const family = modelFamily(file);
-  const headed = openHead(parsed, asked, labelSources(asked.labels, file), { family });
-  const resolved = head === undefined ? headed.options : { ...asked, headPlan: head };
-  const { model, source } = headed.parsed;
+  const opened = openInspected(file, resolveOptions(rest));
+  const { options: resolved, copies, family } = opened;
+  const { model, source } = opened.parsed;
   try {
     const adapter = resolved.adapter === undefined ? undefined : openAdapter(resolved.adapter);
     joinCopies(model, copies === undefined ? findCopies(model) : namedCopies(model, copies));
@@ -176,7 +168,7 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
       existing: existingOf(existing),
       head: headSection(resolved.headPlan),
-      warnings: [...headed.warnings, ...notes, ...selection.warnings, ...nothing, ...notesOf(training)],
+      warnings: [...opened.warnings, ...notes, ...selection.warnings, ...nothing, ...notesOf(training)],
       nearMisses: misses?.list,
       gradient: grad ? gradientOf(training, selection) : undefined,
       memory: memory && memoryOfTraining(training, memory, total + trainable),

@@ -79,6 +79,10 @@ function withoutHead(
 
 const none: ModulesToSave = { parameters: [], patterns: [], names: new Map(), content: () => undefined };
 
+/** The module of a parameter that transformers has in a head; undefined for one of a body. */
+export const headModule = (parameter: string): string | undefined =>
+  /^((?:.*\.)?(?:classifier|score))\.(?:weight|bias)$/.exec(parameter)?.[1];
+
 /** The full weights of an adapter, with their content. */
 function fromAdapter(
   model: Model,
@@ -98,6 +102,9 @@ function fromAdapter(
           parameters.map((p) => p.path),
         )}`,
         file,
+        headModule(name) !== undefined
+          ? 'if it belongs to a head that the exported body lacks, --head puts one on the model'
+          : undefined,
       );
     if (parameter.path !== name) names.set(parameter.path, name);
     const { dims, dtype } = parameter.tensor;

@@ -17,11 +17,27 @@ import {
   scalings,
   targets,
 } from '../graph/choices/compile.ts';
-import { headKinds, poolingKinds } from '../graph/choices/heads.ts';
-import { type LossParam, lossChoices, lossesWith, lossOptions, lossParamNames } from '../graph/choices/losses.ts';
+import {
+  type HeadKind,
+  type HeadOption,
+  headKinds,
+  headOptions,
+  heads,
+  headsOfClasses,
+  headsOfLoss,
+  headsWith,
+  poolingKinds,
+} from '../graph/choices/heads.ts';
+import {
+  type LossKind,
+  type LossParam,
+  lossChoices,
+  lossesWith,
+  lossOptions,
+  lossParamNames,
+} from '../graph/choices/losses.ts';
 import type { HalfType } from '../graph/rounding.ts';
 import { type HeadPlan, refuseOthers } from '../passes/index.ts';
-import { checkHead } from './head.ts';
 
 export const emittable = graphKinds;
 export type Emittable = GraphKind;
@@ -173,3 +189,36 @@ export const halfTypeOf = ({ precision }: ResolvedOptions): HalfType | undefined
 /** The graphs to write. */
 export const emitted = (options: ResolvedOptions): readonly Emittable[] =>
   options.emit.includes('all') ? emittable : emittable.filter((e) => options.emit.includes(e));
+
+/** The options of a compile that concern a head. */
+interface HeadOptions {
+  readonly head?: HeadKind | undefined;
+  readonly loss: LossKind | 'auto';
+  readonly lossOutput?: string | undefined;
+}
+
+/** Throws BAD_OPTION for an option that the head does not take, or that is for heads only. @param given its names. */
+function checkHead({ head, loss, lossOutput }: HeadOptions, given: readonly string[]): void {
+  const options = headOptions.filter((name) => given.includes(name));
+  if (head === undefined) {
+    const [stray] = options;
+    if (stray !== undefined) throw notTaken(stray, 'a compile without --head', headsWith(stray).map(withFlag));
+    return;
+  }
+  const other = options.find((name: HeadOption) => !headsWith(name).includes(head));
+  if (other !== undefined) throw notTaken(other, withFlag(head), headsWith(other).map(withFlag));
+  if (given.includes('labels') && !headsOfClasses.includes(head))
+    throw notTaken('labels', withFlag(head), headsOfClasses.map(withFlag));
+  if (loss !== 'auto' && !heads[head].losses.includes(loss))
+    throw badOption(
+      `--loss ${loss} does not apply to --head ${head}`,
+      `leave it out for ${heads[head].losses[0]}, or choose one of ${heads[head].losses.join(', ')}${headsOfLoss(loss).length === 0 ? '' : `; ${loss} is for ${headsOfLoss(loss).map(withFlag).join(', ')}`}`,
+    );
+  if (lossOutput !== undefined)
+    throw badOption(
+      `--loss-output ${lossOutput} does not apply to --head ${head}: the loss is on the head's output`,
+      'leave one of them out',
+    );
+}
+
+const withFlag = (head: HeadKind): string => `--head ${head}`;

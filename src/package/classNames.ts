@@ -1,7 +1,7 @@
 /** Names under which transformers' `AutoModelFor…` classes find the layers and the head of a package. */
 import { type Manifest, type ManifestLayer, type ManifestSaved, peftParameter, peftPath } from '../formats/manifest.ts';
 import { heads } from '../graph/choices/heads.ts';
-import { headFamily } from '../graph/families.ts';
+import { headFamily } from '../passes/index.ts';
 
 export interface ClassNames {
   readonly layer: (layer: ManifestLayer) => string;

@@ -4,13 +4,13 @@ import { dirname, join, resolve } from 'node:path';
 import type { Manifest } from '../formats/manifest.ts';
 import { heads } from '../graph/choices/heads.ts';
 import { type LossKind, losses } from '../graph/choices/losses.ts';
-import { headFamily } from '../graph/families.ts';
+import { headFamily } from '../passes/index.ts';
 
 export const configName = 'config.json';
 
 type Config = Readonly<Record<string, unknown>>;
 
-/** What a compile was told of the classes. */
+/** The classes of a compile. */
 export interface ClassesGiven {
   readonly head?: Manifest['head'] | undefined;
   readonly names?: readonly string[] | undefined;
@@ -58,7 +58,7 @@ function ofHead(head: NonNullable<Manifest['head']>, loss: ClassesGiven['loss'],
 
 /**
  * Copies the package's file beside a model that is built in the folder `building` and ends up at `out`. A file of the
- * user's stays: the result then says that it lacks the classes.
+ * user's stays, with a warning.
  */
 export function carryConfig(packageDir: string, out: string, building: string): string[] {
   const own = join(packageDir, configName);

@@ -11,6 +11,7 @@ export { type Target, targets } from './common/target.ts';
 export { verify } from './common/verify.ts';
 export { isAdapted } from './dialect/adapted.ts';
 export type { Product, Skipped } from './dialect/layerKind.ts';
+export { headFamily } from './head/families.ts';
 export type { HeadPlan } from './head/plan.ts';
 export { type HeadRequest, type PlannedHead, planHead } from './head/planHead.ts';
 export { chooseLoss, refuseOthers } from './loss/chooseLoss.ts';

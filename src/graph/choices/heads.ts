@@ -1,4 +1,4 @@
-/** Heads: what a compile puts on the features of a model, in the place of one of its outputs. */
+/** Heads that a compile puts on the features of a model; each replaces one of its outputs. */
 import { type Choice, keysOf } from './choice.ts';
 import { type LossKind, losses, lossKinds } from './losses.ts';
 
@@ -7,7 +7,7 @@ export interface Head extends Choice {
   readonly output: string;
   /** One result for each row: the positions of a row are pooled. */
   readonly pools: boolean;
-  /** The outputs of its Linear: one for each class, one, or as many as --head-size says, without which it has none. */
+  /** The outputs of its Linear: one for each class, one, or --head-size of them, without which there is no Linear. */
   readonly outputs: 'classes' | 'one' | 'size';
   /** The losses that it is trained with; that of `auto` first. */
   readonly losses: readonly LossKind[];

@@ -14,7 +14,7 @@ import type { SourceFacts } from './facts.ts';
 
 export interface HeadPlace {
   readonly value: Value;
-  /** What an exporter has joined to rows right before the last layer: `value` is [N·S, width] of it. */
+  /** The value [N, S, width] that an exporter has joined to `value` [N·S, width] right before the last layer. */
   readonly unjoined?: Value | undefined;
   /** The output of the model. */
   readonly output: Value;
@@ -26,7 +26,7 @@ export interface HeadPlace {
 /** Names of outputs that are hidden states: transformers' and Optimum's, and that of sentence-transformers. */
 const stateNames = ['last_hidden_state', 'hidden_states', 'token_embeddings'];
 
-/** Errors: BAD_OPTION if the features of the model cannot be told, or `given` is not a value of it. */
+/** Errors: BAD_OPTION if the features of the model are not known, or `given` is not a value of it. */
 export function chooseInput(model: Model, given: string | undefined): HeadPlace {
   const { graph } = model;
   if (given !== undefined) return named(graph, given);
@@ -51,7 +51,7 @@ export function chooseInput(model: Model, given: string | undefined): HeadPlace 
   const first = walks.find(({ output }) => isScores(output));
   if (first === undefined || first.scores || /logit|prob|score/i.test(first.output.name))
     throw badOption(
-      `--head: the features of the model cannot be told${first === undefined ? '' : `: "${first.output.name}" has scores, but not from a weighted layer`}`,
+      `--head: the features of the model are not known${first === undefined ? '' : `: "${first.output.name}" has scores, but not from a weighted layer`}`,
       'name the value that the head reads with --head-input; loraify print lists the values',
     );
   return { value: first.output, output: first.output, why: `the output "${first.output.name}"` };
@@ -108,7 +108,7 @@ function lastLayer(output: Value, layers: ReadonlyMap<Node, Product>): { layer?:
 
 const isConstant = (v: Value | undefined): boolean => v !== undefined && constantTensor(v) !== undefined;
 
-/** What a layer reads. */
+/** The input of a layer. */
 function readBy({ node, side }: Product): Pick<HeadPlace, 'value' | 'unjoined'> {
   const value = node.inputs[side === 'right' ? 0 : 1];
   if (value === undefined) throw new Error(`"${node.label}" reads nothing`);
@@ -125,7 +125,7 @@ export function separateRows(place: HeadPlace, facts: SourceFacts): Value {
   return from?.length === 3 && to?.length === 2 && from[2] === to[1] ? unjoined : value;
 }
 
-/** The number of classes that a replaced layer has, if its node says it. */
+/** The number of classes of a replaced layer, if it is known. */
 export const classesOf = ({ layer }: HeadPlace): number | undefined =>
   layer === undefined || (opKey(layer.node) === 'Gemm' && attrsOf(layer.node, 'Gemm').transA !== 0)
     ? undefined

@@ -2,7 +2,7 @@
 import { ancestorsOf } from '../../graph/ancestors.ts';
 import { capturedBy, type Graph, type Node, type Value } from '../../graph/model.ts';
 
-/** The value becomes an output in the place of another one, and what only that one has needed is removed. In place. */
+/** The value replaces an output, and everything that only that output needed is removed. In place. */
 export function cutBehind(graph: Graph, value: Value, replaced: Value): void {
   const at = graph.outputs.indexOf(replaced);
   if (at < 0 || value === replaced) return;

@@ -25,7 +25,7 @@ export function factsOf(source: Model, values: readonly Value[]): SourceFacts {
   const at = new Map<Value, number>();
   for (const value of new Set(values)) {
     const copy = map.values.get(value);
-    // What is no output may be folded away.
+    // Folding removes values, but keeps outputs.
     if (copy !== undefined) at.set(value, model.graph.outputs.push(copy) - 1);
   }
   normalize(model);
@@ -38,7 +38,7 @@ export function factsOf(source: Model, values: readonly Value[]): SourceFacts {
   return { graph, tokens: tokensOf(graph.inputs), cached: cachesAmong(graph.inputs, graph).length > 0, of };
 }
 
-/** The element type: float32 where nothing says it. */
+/** The element type: float32 if it is not known. */
 export const typeOf = (facts: SourceFacts, value: Value): DataType => facts.of(value).dtype ?? value.dtype ?? 'float32';
 
 /** Whether a token depends on earlier ones only, with the reason for the user; undefined: it could not be decided. */

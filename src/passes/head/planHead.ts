@@ -1,14 +1,15 @@
-/** Decides everything about a head from the model and what was asked for. */
+/** Decides everything about a head from the model and the options. */
 import { badOption } from '../../errors.ts';
 import { type HeadKind, heads, type Pooling } from '../../graph/choices/heads.ts';
 import { cloneModel } from '../../graph/clone.ts';
-import { headFamily } from '../../graph/families.ts';
-import { freshName, graphsOf, type Model, namesIn, type Value } from '../../graph/model.ts';
+import { type Dim, freshName, graphsOf, type Model, namesIn, type Value } from '../../graph/model.ts';
 import { shapeText } from '../../graph/shapeText.ts';
 import { isFloat } from '../../graph/tensor.ts';
+import { rankOfName } from '../normalize/batchNames.ts';
 import { chooseInput, classesOf, type HeadPlace, separateRows } from './chooseInput.ts';
 import { cutBehind } from './cutBehind.ts';
 import { factsOf, isDecoder, maskOf, type SourceFacts, typeOf } from './facts.ts';
+import { headFamily } from './families.ts';
 import type { HeadLinear, HeadPlan } from './plan.ts';
 
 export interface HeadRequest {
@@ -39,8 +40,7 @@ export function planHead(source: Model, request: HeadRequest): PlannedHead {
   const found = chooseInput(source, request.input);
   const facts = factsOf(source, [found.value, ...(found.unjoined === undefined ? [] : [found.unjoined])]);
   const place = { ...found, value: separateRows(found, facts) };
-  const states = facts.of(place.value);
-  const { rank, width, shape } = formOf(place.value, states, kind);
+  const { rank, width, shape } = formOf(place.value, facts, kind);
   if (!isFloat(typeOf(facts, place.value)))
     throw badOption(
       `--head: "${place.value.name}", which the head would read, is ${typeOf(facts, place.value)}`,
@@ -94,7 +94,8 @@ interface StatesForm {
   readonly shape: NonNullable<Value['shape']>;
 }
 
-function formOf(value: Value, { shape }: Value, kind: HeadKind): StatesForm {
+function formOf(value: Value, facts: SourceFacts, kind: HeadKind): StatesForm {
+  const { shape } = facts.of(value);
   const what = `"${value.name}", which the head would read,`;
   if (shape === undefined) throw badOption(`--head: ${what} has an unknown rank`, nameIt);
   const rank = shape.length;
@@ -106,8 +107,21 @@ function formOf(value: Value, { shape }: Value, kind: HeadKind): StatesForm {
     throw badOption(`--head: ${what} is ${text}, whose number of features is not known`, nameIt);
   if (!heads[kind].pools && rank !== 3)
     throw badOption(`--head ${kind}: ${what} is ${text}, and has no positions [N, S, width]`, nameIt);
+  const [rows, positions = null] = shape;
+  if (
+    rank === 3 &&
+    (isSequenceFirst(facts, rows ?? null, positions) || rankOfName(positions) > rankOfName(rows ?? null))
+  )
+    throw badOption(
+      `--head: ${what} is ${text}, with the positions before the rows`,
+      'a head takes rows first: export the model batch-first, or name a value [N, S, width] with --head-input',
+    );
   return { rank, width, shape };
 }
+
+/** Whether the axes are those of the tokens, the other way around. */
+const isSequenceFirst = ({ tokens }: SourceFacts, rows: Dim, positions: Dim): boolean =>
+  typeof rows === 'string' && rows !== positions && tokens?.shape?.[0] === positions && tokens?.shape?.[1] === rows;
 
 /** Whether tokens depend on earlier ones only: by the graph, else by the family. */
 function decides(

@@ -9,7 +9,7 @@ import type { HeadTools } from './tools.ts';
 const leastCount = 1e-9;
 /** The number in place of a padded position when a maximum is taken, as in sentence-transformers. */
 const lowest = -1e9;
-/** The end of a Slice that goes to the end of its axis. */
+/** The end of a Slice up to the end of its axis. */
 const end = 2 ** 31 - 1;
 
 /** float32 [N, width], or [N, S, width] without a pooling. */

@@ -9,8 +9,8 @@ import { badBatchAxis, badOption, didYouMean } from '../../errors.ts';
 import { losses } from '../../graph/choices/losses.ts';
 import type { Dim, Value } from '../../graph/model.ts';
 import { shapeText } from '../../graph/shapeText.ts';
+import { isSequence, rankOfName, strong } from '../normalize/batchNames.ts';
 import { symbolsOf } from '../shapes/dims.ts';
-import { isSequence, rankOfName, strong } from './batchNames.ts';
 import { type Mixing, mixedAlong } from './fixedLengths/rowIndependence.ts';
 import type { BatchAxes, BatchAxis, Unplaced } from './prepared.ts';
 

@@ -77,6 +77,7 @@ export const heading: Stage<HeadContext> = {
     {
       name: 'cut-behind',
       why: 'a classifier that the head replaces is no layer any more: the value that the head reads becomes the output',
+      when: { text: 'if the head reads a value that is no output', holds: ({ plan }) => plan.input !== plan.replaced },
       run: ({ model: { graph }, plan }) => {
         const replaced = graph.outputs.find((o) => o.name === plan.replaced);
         const value = valueNamed(graph, plan.input);

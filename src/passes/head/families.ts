@@ -10,7 +10,7 @@ export interface HeadFamily {
   readonly decoder?: true;
   /** It takes images. */
   readonly images?: true;
-  /** What the class for rows has before its last Linear, where that does not read pooled states. */
+  /** The part of the class for rows before its last Linear, where that does not read pooled states. */
   readonly row?: string;
   /** The same for the class for tokens; or the name of its Linear, where that is not the one for rows. */
   readonly token?: { readonly before: string } | { readonly path: string };
