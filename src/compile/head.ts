@@ -10,7 +10,7 @@ import type { Parsed } from '../parser/index.ts';
 import { type HeadPlan, planHead } from '../passes/index.ts';
 import type { CompileHooks } from './compiled.ts';
 import { type LabelSources, labelSources } from './labelNames.ts';
-import { modelFamily } from './modelFamily.ts';
+import { modelFamily, modelPooling } from './modelFamily.ts';
 import { headModule } from './modulesToSave.ts';
 import type { ResolvedOptions } from './options.ts';
 
@@ -26,7 +26,7 @@ export function openHead(
   parsed: Parsed,
   options: ResolvedOptions,
   labels: LabelSources,
-  { family, onPass }: Pick<CompileHooks, 'family' | 'onPass'>,
+  { file, family, onPass }: Pick<CompileHooks, 'family' | 'onPass'> & { readonly file: string },
 ): Headed {
   const { head: kind } = options;
   if (kind === undefined) return { parsed, options, warnings: [] };
@@ -36,6 +36,7 @@ export function openHead(
       kind,
       input: options.headInput,
       pooling: options.pooling,
+      usual: modelPooling(file),
       classes: labels.given?.count ?? labels.config?.count,
       size: options.headSize,
       normalize: options.normalize ?? true,
@@ -82,7 +83,7 @@ export function openInspected(file: string, asked: ResolvedOptions): Headed & Pi
     throw badOption('--head: the source of this package has its head already', 'inspect the model file instead');
   }
   const options = head === undefined ? asked : { ...asked, headPlan: head };
-  return { ...openHead(parsed, options, labelSources(asked.labels, file), { family }), copies, family };
+  return { ...openHead(parsed, options, labelSources(asked.labels, file), { file, family }), copies, family };
 }
 
 type FamilyOf = Pick<CompileHooks, 'family'>;

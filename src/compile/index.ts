@@ -75,7 +75,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
   const onPass = listener(resolved, times);
   const family = modelFamily(file);
   const labels = labelSources(resolved.labels, file);
-  const headed = openHead(parseFile(file), resolved, labels, { family, onPass });
+  const headed = openHead(parseFile(file), resolved, labels, { file, family, onPass });
   const { model, source } = headed.parsed;
   try {
     const job: Job = {

@@ -1,6 +1,7 @@
 /** The configuration beside a model: the family of the model, such as `llama` or `phi3`, and the rest. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { type Pooling, poolingKinds } from '../graph/choices/heads.ts';
 
 /** config.json of transformers; genai_config.json of onnxruntime-genai has the type as `model.type`. */
 const transformers = 'config.json';
@@ -23,6 +24,20 @@ export function modelConfig(model: string): Record<string, unknown> | undefined 
   );
   return first === undefined ? undefined : Object.fromEntries(Object.entries(first ?? {}));
 }
+
+/** sentence-transformers' pooling of the model: `1_Pooling/config.json` beside the model or in the folder above it. */
+export function modelPooling(model: string): Pooling | undefined {
+  const [config] = configs(model, ['1_Pooling/config.json']);
+  return poolingKinds.find((kind) => field(config, 'pooling_mode') === kind || field(config, modes[kind]) === true);
+}
+
+/** Their names in these files; newer ones have the kind itself as `pooling_mode`. */
+const modes: Readonly<Record<Pooling, string>> = {
+  cls: 'pooling_mode_cls_token',
+  mean: 'pooling_mode_mean_tokens',
+  last: 'pooling_mode_lasttoken',
+  max: 'pooling_mode_max_tokens',
+};
 
 /** The contents of the files that are there and can be parsed, in the order of preference. */
 function configs(model: string, files: readonly string[]): unknown[] {

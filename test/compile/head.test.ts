@@ -98,6 +98,24 @@ describe('the manifest', () => {
   });
 });
 
+describe("sentence-transformers' pooling beside the model", () => {
+  it.each([{ pooling_mode_cls_token: true, pooling_mode_mean_tokens: false }, { pooling_mode: 'cls' }])(
+    'is that of an embedding, and of no other head: %o',
+    async (config) => {
+      const folder = temporaryFolder();
+      mkdirSync(join(folder, '1_Pooling'));
+      mkdirSync(join(folder, 'onnx'));
+      writeFileSync(join(folder, '1_Pooling/config.json'), JSON.stringify(config));
+      copyFileSync(model('bert'), join(folder, 'onnx/model.onnx'));
+      const headOf = async (head: 'embedding' | 'regression', pooling?: 'max') =>
+        (await inspect(join(folder, 'onnx/model.onnx'), { head, pooling })).head;
+      expect(await headOf('embedding')).toMatchObject({ pooling: 'cls', why: expect.stringContaining('1_Pooling') });
+      expect(await headOf('embedding', 'max')).toMatchObject({ pooling: 'max' });
+      expect(await headOf('regression')).toMatchObject({ why: expect.not.stringContaining('1_Pooling') });
+    },
+  );
+});
+
 describe('the same seed and another one', () => {
   it('give the same and another head', async () => {
     const weightOf = async (seed: number): Promise<Buffer> => {

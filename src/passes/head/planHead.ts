@@ -17,6 +17,8 @@ export interface HeadRequest {
   /** The value that the head reads; absent: chosen. */
   readonly input?: string | undefined;
   readonly pooling?: Pooling | undefined;
+  /** The pooling that the files beside the model have for embeddings. */
+  readonly usual?: Pooling | undefined;
   /** The number of classes; absent: that of a layer that the head replaces. */
   readonly classes?: number | undefined;
   /** The outputs of an embedding's Linear; absent: it has none. */
@@ -146,7 +148,7 @@ function poolingOf(
   { graph, tokens }: SourceFacts,
   rank: number,
   decoder: { readonly is: boolean; readonly why: string },
-  { kind, pooling: given }: HeadRequest,
+  { kind, pooling: given, usual }: HeadRequest,
 ): Chosen | undefined {
   if (!heads[kind].pools) return undefined;
   if (rank === 2) {
@@ -161,6 +163,7 @@ function poolingOf(
   if (given !== undefined) return { kind: given, why: 'as requested' };
   const pick = (chosen: Pooling, why: string): Chosen => ({ kind: chosen, why: `${why}; --pooling changes it` });
   if (rank === 4) return pick('mean', 'a map of features');
+  if (kind === 'embedding' && usual !== undefined) return pick(usual, 'as in 1_Pooling/config.json');
   if (decoder.is) return pick('last', `a decoder (${decoder.why})`);
   if (kind === 'embedding') return pick('mean', 'usual for embeddings of an encoder');
   if (tokens !== undefined) return pick('cls', 'an encoder of tokens');
