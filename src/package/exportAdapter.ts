@@ -63,7 +63,7 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
     layers: adapterLayers(packageDir, manifest, options),
     saved: adapterSaved(packageDir, manifest, options),
   };
-  const { layers } = adapter;
+  const { layers, saved } = adapter;
   const target = { force: options.force ?? false, protect: [packageDir, ...adapterSources(packageDir, options)] };
   const common = { format, out, layers: layers.size };
   switch (format) {
@@ -74,8 +74,8 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
       return { ...common, warnings: [...names.warnings, ...unresolved(packageDir, manifest)] };
     }
     case 'onnx_adapter':
-      await createFile(out, target, (file) => writeOnnxAdapter(file, named(manifest, adapter)));
-      return { ...common, warnings: [] };
+      await createFile(out, target, (file) => writeOnnxAdapter(file, named(manifest, { layers, saved: new Map() })));
+      return { ...common, warnings: saved.size === 0 ? [] : [headInside] };
     case 'safetensors':
       await createFile(out, target, (file) => writeNamedSafetensors(file, named(manifest, adapter)));
       return { ...common, warnings: [] };
@@ -92,12 +92,18 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
       });
       const given = options.adapter !== undefined && inputs !== 'baked';
       const warnings = given
-        ? ['the adapter is not in the model: its tensors are inputs; --format onnx_adapter writes them']
+        ? [
+            'the adapter is not in the model: its tensors are inputs; --format onnx_adapter writes them',
+            ...(saved.size === 0 ? [] : [headInside]),
+          ]
         : [];
       return { ...common, ...made, inputs, warnings: [...notes, ...warnings] };
     }
   }
 }
+
+const headInside =
+  'the head is in the model that --format onnx writes with the same --adapter: only A and B can be exchanged';
 
 interface Adapter {
   readonly layers: ReadonlyMap<string, PeftLayer>;

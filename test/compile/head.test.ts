@@ -1,9 +1,13 @@
 /** `--head`: what is refused, what a package says of its head, and the other options beside one. */
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
+import { adapterFeeds, readAdapter } from '../../src/adapter/web.ts';
 import { type CompileOptions, compile, exportAdapter, inspect, LoraifyError, merge, Trainer } from '../../src/index.ts';
 import { coded } from '../support/coded.ts';
+import { distance, floats } from '../support/executeGraphs.ts';
+import { npzFeeds } from '../support/packageGradient.ts';
 import { temporaryFolder } from '../support/temporaryFolder.ts';
 
 const model = (name: string): string => join(import.meta.dirname, `../../fixtures/heads/${name}.onnx`);
@@ -95,6 +99,34 @@ describe('the manifest', () => {
     expect(head).toEqual(manifest.head);
     expect((await inspect(out)).head).toEqual(head);
     await expect(inspect(out, options)).rejects.toThrow(expect.toSatisfy(coded('BAD_OPTION', 'has its head already')));
+  });
+});
+
+describe('an export whose adapter is an input', () => {
+  it('has the trained head inside, and computes what the merge does', async () => {
+    const folder = temporaryFolder();
+    const out = join(folder, 'x.lora');
+    const adapter = join(model('bert'), '../bert-mean/init');
+    await compile(model('bert'), { head: 'classification', labels: 3, pooling: 'mean', adapter, emit: ['model'], out });
+    const files = { merged: 'merged.onnx', served: 'served.onnx', tensors: 'x.onnx_adapter' };
+    await merge(out, { out: join(folder, files.merged), verify: false });
+    const { warnings } = await exportAdapter(out, {
+      format: 'onnx',
+      inputs: 'required',
+      out: join(folder, files.served),
+    });
+    expect(warnings).toEqual([]);
+    const exported = await exportAdapter(out, { format: 'onnx_adapter', out: join(folder, files.tensors) });
+    expect(exported.warnings.join()).toMatch(/head is in the model/);
+    const batch = npzFeeds(join(model('bert'), '../bert-mean/batch.npz'));
+    const logits = async (file: string, more: Readonly<Record<string, Tensor>> = {}): Promise<Float32Array> => {
+      const session = await InferenceSession.create(join(folder, file));
+      const feeds = Object.entries({ ...batch, ...more }).filter(([name]) => session.inputNames.includes(name));
+      return floats((await session.run(Object.fromEntries(feeds))).logits);
+    };
+    const { inputMetadata } = await InferenceSession.create(join(folder, files.served));
+    const tensors = adapterFeeds(readAdapter(readFileSync(join(folder, files.tensors))), inputMetadata, { Tensor });
+    expect(distance(await logits(files.served, tensors), await logits(files.merged))).toBeLessThan(1e-6);
   });
 });
 
