@@ -1,4 +1,4 @@
-/** Lines of a summary: inputs that a compile fixed, and inputs that data files may omit. */
+/** Lines of a summary: a head, inputs that a compile fixed, and inputs that data files may omit. */
 import type { Manifest } from '../index.ts';
 import { bytes, plural } from './format.ts';
 
@@ -17,6 +17,24 @@ const uses = {
 /** LoRA that the model already has. */
 export const existingLine = ({ use, modules }: NonNullable<Manifest['lora']['existing']>): string =>
   `LoRA on ${shortList(modules)} ${uses[use]}`;
+
+/** A head: its form, what it reads, and its output. */
+export function headLine({
+  kind,
+  pooling,
+  linear,
+  normalize,
+  width,
+  output,
+  why,
+}: NonNullable<Manifest['head']>): string {
+  const parts = [
+    ...(pooling === undefined ? [] : [`${pooling} pooling`]),
+    ...(linear === undefined ? [] : [`a new Linear ${width} -> ${linear.size} ("${linear.path}")`]),
+    ...(normalize ? ['L2 normalization'] : []),
+  ];
+  return `${kind}: ${parts.length === 0 ? 'the value itself' : parts.join(', ')}; output "${output}" (${why})`;
+}
 
 function shortList(names: readonly string[]): string {
   return names.length <= 3 ? names.join(', ') : `${names[0]} … ${names.at(-1)} (${names.length})`;

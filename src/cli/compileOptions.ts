@@ -17,6 +17,7 @@ import {
   scalings,
   targets,
 } from '../graph/choices/compile.ts';
+import { heads, poolings } from '../graph/choices/heads.ts';
 import {
   type LossOption,
   type LossParamName,
@@ -44,6 +45,7 @@ import {
 } from './options.ts';
 
 const adapter = 'Adapter:';
+const head = 'Head:';
 const training = 'Training graphs:';
 
 const ofLoss = (name: LossOption): OptionHelp => {
@@ -120,6 +122,26 @@ export const selectionOptions = {
     describe: "probability that an element of a branch's input is zeroed in a training step",
     default: "the adapter's, else 0",
     group: adapter,
+  }),
+  head: choice(heads, {
+    describe: 'put a new head on the features of the model, in the place of its output, and train it in full',
+    group: head,
+  }),
+  pooling: choice(poolings, {
+    describe: 'the vector of a row that the head reads',
+    default: 'cls, mean or last by the kind of model',
+    group: head,
+  }),
+  headInput: text({
+    describe: 'the value that the head reads',
+    default: "last_hidden_state, hidden_states, else the input of the model's last weighted layer",
+    group: head,
+  }),
+  headSize: integer({ describe: 'outputs of a Linear in an embedding head', default: 'no Linear', group: head }),
+  normalize: flag({
+    describe: '--no-normalize: leave the length of an embedding as it is',
+    default: 'true',
+    group: head,
   }),
   loss: choice(lossChoices, {
     describe: 'loss to train on',

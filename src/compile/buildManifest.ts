@@ -9,6 +9,7 @@ import type { ExternalFile } from '../parser/index.ts';
 import {
   buildTraining,
   computesIn,
+  type HeadPlan,
   lengthLimits,
   lossScaling,
   narrowsActivations,
@@ -55,7 +56,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
   const { prepared } = compiled;
   const reference = compiled.graphs.get('train') ?? compiled.graphs.get('grad') ?? compiled.graphs.get('eval');
   const open = openInputs(compiled, reference);
-  const classes = classLabels(prepared, m.labels);
+  const classes = classLabels(prepared, m.labels, options.headPlan);
   return defined({
     format: m.format,
     version: m.version,
@@ -64,6 +65,7 @@ export function buildManifest(m: ManifestInputs): Manifest {
     precision: compiled.stored && precisionOf(compiled.stored, options, m.weightsFile),
     for: prepared && options.for,
     fixed: fixedSection(prepared, open),
+    head: headSection(options.headPlan),
     graphs: Object.fromEntries([...compiled.graphs.keys()].map((g) => [g, `${g}.onnx`])),
     lora: loraSection(compiled, options),
     layers: layersSection(compiled),
@@ -98,6 +100,9 @@ function sourceSection(m: ManifestInputs): Manifest['source'] {
     family,
   });
 }
+
+export const headSection = (plan: HeadPlan | undefined): Manifest['head'] =>
+  plan && defined({ ...plan, dims: [...plan.dims], linear: plan.linear && { ...plan.linear } });
 
 /** The final name of what training graphs add; without training graphs the usual one. */
 const nameIn = (prepared: Prepared | undefined, key: keyof Prepared['names']): string => prepared?.names[key] ?? key;

@@ -22,6 +22,7 @@ import {
 import { type Manifest, manifestFormat, manifestName, manifestText } from '../formats/manifest.ts';
 import type { Model } from '../graph/model.ts';
 import { adapterFolder, peftContent } from '../package/adapters.ts';
+import { writeConfig } from '../package/configFile.ts';
 import { ignoredModules, moduleNames } from '../package/peftModules.ts';
 import { type ModelSource, parseFile } from '../parser/index.ts';
 import type { OnPass, Stored } from '../passes/index.ts';
@@ -31,9 +32,10 @@ import { checkLoads } from './checkLoads.ts';
 import type { Compiled } from './compiled.ts';
 import { compileModel } from './compileModel.ts';
 import { dumper } from './dump.ts';
+import { openHead } from './head.ts';
 import { initialParams } from './initialFactors.ts';
-import { labelSources } from './labelNames.ts';
-import { modelFamily } from './modelConfig.ts';
+import { classLabels, labelSources } from './labelNames.ts';
+import { modelFamily, transformersConfig } from './modelConfig.ts';
 import { type CompileOptions, halfTypeOf, type ResolvedOptions, resolveOptions } from './options.ts';
 import { copyTokenizer, tokenizerFolder, tokenizerSource } from './tokenizerFiles.ts';
 
@@ -73,16 +75,21 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
   };
   if (!resolved.dryRun) checkFolderTarget(dir, target);
   const tokenizer = await tokenizerSource(resolved.tokenizer, file);
-  const { model, source } = parseFile(file);
+  const times: PassTime[] = [];
+  const onPass = listener(resolved, times);
+  const family = modelFamily(file);
+  const labels = labelSources(resolved.labels, file);
+  const headed = openHead(parseFile(file), resolved, labels, { file, family: family?.type, onPass });
+  const { model, source } = headed.parsed;
   try {
-    const times: PassTime[] = [];
-    const family = modelFamily(file);
     const job: Job = {
       model,
       source,
-      options: resolved,
+      options: headed.options,
       tokenizer,
-      onPass: listener(resolved, times),
+      // The classes of a new head, or of --labels, belong into the configuration of models made from the package.
+      config: resolved.head === undefined && labels.given === undefined ? undefined : (transformersConfig(file) ?? {}),
+      onPass,
       manifest: {
         file: basename(file),
         bytes: source.bytes.size,
@@ -91,8 +98,8 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
         format: manifestFormat,
         version,
         model,
-        options: resolved,
-        labels: labelSources(resolved.labels, file),
+        options: headed.options,
+        labels,
         tokenizer: tokenizer && tokenizerFolder,
         family,
       },
@@ -102,7 +109,7 @@ export async function compile(file: string, options: CompileOptions = {}): Promi
       : await createFolder(dir, target, (folder) => writeVerified(folder, file, job));
     const { manifest, files } = made;
     const timings = resolved.timings ? { timings: times } : {};
-    return { dir, manifest, warnings: warningsOf(made, resolved), files, ...timings };
+    return { dir, manifest, warnings: [...headed.warnings, ...warningsOf(made, resolved)], files, ...timings };
   } finally {
     source.close();
   }
@@ -115,6 +122,8 @@ interface Job {
   readonly options: ResolvedOptions;
   /** The folder with the tokenizer's files. */
   readonly tokenizer: string | undefined;
+  /** The config.json beside the source, if the package gets one. */
+  readonly config: Record<string, unknown> | undefined;
   readonly onPass: OnPass;
   /** The fields of the manifest that are known before the compile. */
   readonly manifest: Omit<ManifestInputs, 'compiled' | 'skeleton' | 'weightsFile'>;
@@ -148,7 +157,7 @@ async function writeVerified(folder: string, file: string, job: Job): Promise<Ma
 /** All files of a package, into a new folder. */
 async function writePackage(
   folder: string,
-  { model, source, options, tokenizer, onPass, manifest: known }: Job,
+  { model, source, options, tokenizer, config, onPass, manifest: known }: Job,
 ): Promise<Made> {
   // Files of exact weights would be most of a package that rounds them, so it refers to the source instead.
   const copied = (stored: Stored | undefined) => (stored === undefined ? source.externalFiles : []);
@@ -171,6 +180,10 @@ async function writePackage(
     mkdirSync(join(folder, adapterFolder));
     writePeft(join(folder, adapterFolder), peftContent(manifest, initialParams(compiled)));
     if (tokenizer !== undefined) copyTokenizer(tokenizer, folder);
+    if (config !== undefined) {
+      const { names } = classLabels(compiled.prepared, known.labels, options.headPlan) ?? {};
+      writeConfig(folder, { head: manifest.head, names, loss: options.loss }, config);
+    }
     writeFileSync(join(folder, manifestName), manifestText(manifest));
     await writeWeights(plan, folder, started);
     return { compiled, manifest, files };

@@ -8,7 +8,6 @@ import { defined } from '../formats/defined.ts';
 import type { Manifest } from '../formats/manifest.ts';
 import { factorShapes, layerOp, sizeOf } from '../graph/layers.ts';
 import type { Layer, Model } from '../graph/model.ts';
-import { openModel } from '../package/open.ts';
 import {
   type Candidate,
   type Differentiated,
@@ -27,14 +26,14 @@ import {
   type Stored,
   stateLayout,
 } from '../passes/index.ts';
-import { boundOf, precisionOf } from './buildManifest.ts';
+import { boundOf, headSection, precisionOf } from './buildManifest.ts';
 import type { Selection } from './compiled.ts';
 import { adaptModel, select } from './compileModel.ts';
 import { type InspectedMemory, inspectedMemory } from './estimateMemory.ts';
 import { existingOf, treatExistingLora, withoutKept } from './existingLora.ts';
+import { openInspected } from './head.ts';
 import { labelsText } from './labelsText.ts';
 import { parameterCount } from './manifestLayers.ts';
-import { modelFamily } from './modelConfig.ts';
 import { chooseModulesToSave, type ModulesToSave } from './modulesToSave.ts';
 import { type CompileOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { fixedLengths, namingOf, trainingOptions } from './passOptions.ts';
@@ -110,6 +109,8 @@ export interface Inspection {
   };
   /** LoRA that the model already has: its modules, and what a compile does with it. */
   readonly existing?: NonNullable<Manifest['lora']['existing']>;
+  /** The head of --head, or of the package. */
+  readonly head?: NonNullable<Manifest['head']>;
   readonly warnings: readonly string[];
   /** Present with `grad`. */
   readonly gradient?: InspectedGradient;
@@ -126,17 +127,15 @@ export interface Inspection {
  */
 export async function inspect(file: string, options: InspectOptions = {}): Promise<Inspection> {
   const { grad = false, why = false, memory, ...rest } = options;
-  const resolved = resolveOptions(rest);
-  const { model, source, manifest } = openModel(file);
+  const opened = openInspected(file, resolveOptions(rest));
+  const { options: resolved, manifest, family } = opened;
+  const { model, source } = opened.parsed;
   try {
     const adapter = resolved.adapter === undefined ? undefined : openAdapter(resolved.adapter);
     joinCopies(model, manifest === undefined ? findCopies(model) : namedCopies(model, manifest.copies ?? []));
     const notes: string[] = [];
     const existing = treatExistingLora(model, resolved, (text) => notes.push(text));
-    const found = withoutKept(
-      findCandidates(model, adapter?.modules, namingOf(resolved, modelFamily(file)?.type)),
-      existing,
-    );
+    const found = withoutKept(findCandidates(model, adapter?.modules, namingOf(resolved, family)), existing);
     const whole = chooseModulesToSave(model, found.candidates, resolved, adapter, existing);
     const selection = select(model, found, resolved, adapter, whole, existing);
     const layers = selection.chosen.map((c) => c.layer);
@@ -168,7 +167,8 @@ export async function inspect(file: string, options: InspectOptions = {}): Promi
       bound: training === undefined || training instanceof LoraifyError ? [] : boundOf(training),
       totals: { layers: rows.length, chosen: layers.length, trainable, total: total + trainable },
       existing: existingOf(existing),
-      warnings: [...notes, ...selection.warnings, ...nothing, ...notesOf(training)],
+      head: headSection(resolved.headPlan),
+      warnings: [...opened.warnings, ...notes, ...selection.warnings, ...nothing, ...notesOf(training)],
       nearMisses: misses?.list,
       gradient: grad ? gradientOf(training, selection) : undefined,
       memory: memory && inspectedMemory({ file, manifest, training, parameters: total + trainable }, memory),

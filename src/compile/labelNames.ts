@@ -4,8 +4,9 @@ import { readFileSync, statSync } from 'node:fs';
 import { extname } from 'node:path';
 import { badOption, fileNotFound } from '../errors.ts';
 import { reasonOf } from '../formats/files.ts';
+import { heads } from '../graph/choices/heads.ts';
 import { takersOf } from '../graph/choices/losses.ts';
-import type { Prepared } from '../passes/index.ts';
+import type { HeadPlan, Prepared } from '../passes/index.ts';
 import { configsBeside, fieldOf, mostBytes } from './modelConfig.ts';
 
 /** The classes in their order. */
@@ -30,8 +31,18 @@ export function labelSources(option: number | string | readonly string[] | undef
   return option === undefined ? { config: configLabels(model) } : { given: given(option) };
 }
 
-/** The classes for a loss. Errors: BAD_OPTION if their number is not that of the model's classes. */
-export function classLabels(prepared: Prepared | undefined, { given, config }: LabelSources): ClassLabels | undefined {
+/**
+ * The classes for a loss, or for a head. Errors: BAD_OPTION if their number is not that of the model's classes.
+ */
+export function classLabels(
+  prepared: Prepared | undefined,
+  { given, config }: LabelSources,
+  head?: HeadPlan,
+): ClassLabels | undefined {
+  if (head !== undefined) {
+    const size = heads[head.kind].outputs === 'classes' ? head.linear?.size : undefined;
+    return [given, config].find((labels) => labels !== undefined && labels.count === size);
+  }
   if (prepared === undefined || !takersOf('labels').includes(prepared.choice.kind)) return undefined;
   const { classes, tensor } = prepared.choice;
   if (given === undefined) return config?.count === classes ? config : undefined;

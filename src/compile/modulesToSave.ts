@@ -1,4 +1,4 @@
-/** modules_to_save: the selection by options or an adapter, and the weights from the adapter. */
+/** modules_to_save: the selection by options, by a head or an adapter, and the weights from the adapter. */
 
 import type { OpenedAdapter } from '../adapter/index.ts';
 import { adapterMismatch, badOption, didYouMean } from '../errors.ts';
@@ -26,6 +26,25 @@ export interface ModulesToSave {
  * model's.
  */
 export function chooseModulesToSave(
+  model: Model,
+  candidates: readonly Candidate[],
+  options: Pick<ResolvedOptions, 'modulesToSave' | 'adapter' | 'headPlan'>,
+  adapter: OpenedAdapter | undefined,
+  existing: TreatedLora,
+): ModulesToSave {
+  const chosen = withoutHead(model, candidates, options, adapter, existing);
+  const { linear } = options.headPlan ?? {};
+  if (linear === undefined) return chosen;
+  const head = findParameters(model, candidates).filter((p) => p.module === linear.path);
+  const paths = new Set(chosen.parameters.map((p) => p.path));
+  return {
+    ...chosen,
+    parameters: [...chosen.parameters, ...head.filter((p) => !paths.has(p.path))],
+    patterns: [...new Set([...chosen.patterns, linear.path])],
+  };
+}
+
+function withoutHead(
   model: Model,
   candidates: readonly Candidate[],
   { modulesToSave, adapter: file }: Pick<ResolvedOptions, 'modulesToSave' | 'adapter'>,
@@ -60,6 +79,10 @@ export function chooseModulesToSave(
 
 const none: ModulesToSave = { parameters: [], patterns: [], names: new Map(), content: () => undefined };
 
+/** The module of a parameter that transformers has in a head; undefined for one of a body. */
+export const headModule = (parameter: string): string | undefined =>
+  /^((?:.*\.)?(?:classifier|score))\.(?:weight|bias)$/.exec(parameter)?.[1];
+
 /** The full weights of an adapter, with their content. */
 function fromAdapter(
   model: Model,
@@ -79,6 +102,9 @@ function fromAdapter(
           parameters.map((p) => p.path),
         )}`,
         file,
+        headModule(name) !== undefined
+          ? 'if it belongs to a head that the exported body lacks, --head puts one on the model'
+          : undefined,
       );
     if (parameter.path !== name) names.set(parameter.path, name);
     const { dims, dtype } = parameter.tensor;

@@ -17,9 +17,27 @@ import {
   scalings,
   targets,
 } from '../graph/choices/compile.ts';
-import { type LossParam, lossChoices, lossesWith, lossOptions, lossParamNames } from '../graph/choices/losses.ts';
+import {
+  type HeadKind,
+  type HeadOption,
+  headKinds,
+  headOptions,
+  heads,
+  headsOfClasses,
+  headsOfLoss,
+  headsWith,
+  poolingKinds,
+} from '../graph/choices/heads.ts';
+import {
+  type LossKind,
+  type LossParam,
+  lossChoices,
+  lossesWith,
+  lossOptions,
+  lossParamNames,
+} from '../graph/choices/losses.ts';
 import type { HalfType } from '../graph/rounding.ts';
-import { refuseOthers } from '../passes/index.ts';
+import { type HeadPlan, refuseOthers } from '../passes/index.ts';
 
 export const emittable = graphKinds;
 export type Emittable = GraphKind;
@@ -81,6 +99,16 @@ const schema = z.strictObject({
     .array(finite.refine((x) => x >= 0, 'must not be negative'))
     .min(1)
     .optional(),
+  /** A new head on the model's features: see docs/guide/heads.md. */
+  head: z.enum(headKinds).optional(),
+  /** Absent: by the kind of model. */
+  pooling: z.enum(poolingKinds).optional(),
+  /** The value that the head reads; absent: the hidden states. */
+  headInput: z.string().min(1).optional(),
+  /** The outputs of an embedding's Linear; absent: it has none. */
+  headSize: z.int().positive().optional(),
+  /** Whether an embedding has length 1; absent: it has. */
+  normalize: z.boolean().optional(),
   /** The number of classes, their names, or a file with them; absent: the names in the model's config.json. */
   labels: z.union([z.int().positive(), z.string().min(1), names.min(1)]).optional(),
   /**
@@ -139,6 +167,8 @@ export type CompileOptions = z.input<typeof schema>;
 export interface ResolvedOptions extends z.output<typeof schema> {
   /** The options and parameters of losses that the caller set; the loss must accept each of them. */
   readonly lossGiven: readonly string[];
+  /** The head that was put on the source. */
+  readonly headPlan?: HeadPlan;
 }
 
 /** Fills in defaults. Throws BAD_OPTION, which names the option. */
@@ -149,7 +179,10 @@ export function resolveOptions(options: CompileOptions): ResolvedOptions {
     const { adapter, init, loss, optimizer } = result.data;
     if (adapter !== undefined && setsBoth(init))
       throw badOption(`--init ${init} and --adapter both set the initial A and B: use one`, 'leave one of them out');
-    const lossGiven = [...keysOf(lossOptions), ...lossParamNames].filter((name) => name in defined);
+    checkHead(result.data, Object.keys(defined));
+    // The classes of a head are those of --labels, whatever its loss.
+    const ofHead = (name: string): boolean => name === 'labels' && result.data.head !== undefined;
+    const lossGiven = [...keysOf(lossOptions), ...lossParamNames].filter((name) => name in defined && !ofHead(name));
     if (loss !== 'auto') refuseOthers(loss, lossGiven);
     const other = keysOf(optimizerOptions).find((o) => o in defined && !optimizers[optimizer].takes.includes(o));
     if (other !== undefined) throw notTaken(other, `--optimizer ${optimizer}`, optimizersWith(other));
@@ -166,3 +199,36 @@ export const halfTypeOf = ({ precision }: ResolvedOptions): HalfType | undefined
 /** The graphs to write. */
 export const emitted = (options: ResolvedOptions): readonly Emittable[] =>
   options.emit.includes('all') ? emittable : emittable.filter((e) => options.emit.includes(e));
+
+/** The options of a compile that concern a head. */
+interface HeadOptions {
+  readonly head?: HeadKind | undefined;
+  readonly loss: LossKind | 'auto';
+  readonly lossOutput?: string | undefined;
+}
+
+/** Throws BAD_OPTION for an option that the head does not take, or that is for heads only. @param given its names. */
+function checkHead({ head, loss, lossOutput }: HeadOptions, given: readonly string[]): void {
+  const options = headOptions.filter((name) => given.includes(name));
+  if (head === undefined) {
+    const [stray] = options;
+    if (stray !== undefined) throw notTaken(stray, 'a compile without --head', headsWith(stray).map(withFlag));
+    return;
+  }
+  const other = options.find((name: HeadOption) => !headsWith(name).includes(head));
+  if (other !== undefined) throw notTaken(other, withFlag(head), headsWith(other).map(withFlag));
+  if (given.includes('labels') && !headsOfClasses.includes(head))
+    throw notTaken('labels', withFlag(head), headsOfClasses.map(withFlag));
+  if (loss !== 'auto' && !heads[head].losses.includes(loss))
+    throw badOption(
+      `--loss ${loss} does not apply to --head ${head}`,
+      `leave it out for ${heads[head].losses[0]}, or choose one of ${heads[head].losses.join(', ')}${headsOfLoss(loss).length === 0 ? '' : `; ${loss} is for ${headsOfLoss(loss).map(withFlag).join(', ')}`}`,
+    );
+  if (lossOutput !== undefined)
+    throw badOption(
+      `--loss-output ${lossOutput} does not apply to --head ${head}: the loss is on the head's output`,
+      'leave one of them out',
+    );
+}
+
+const withFlag = (head: HeadKind): string => `--head ${head}`;

@@ -21,7 +21,8 @@ export function trainingOptions(
   return {
     choice: {
       loss: options.loss,
-      lossOutput: options.lossOutput,
+      lossOutput: options.headPlan?.output ?? options.lossOutput,
+      head: options.headPlan?.kind,
       classAxis: options.classAxis,
       given: options.lossGiven,
     },

@@ -64,7 +64,11 @@ function declared(graph: Graph): Value[] {
   return [...found, ...graph.strayInfo];
 }
 
-function encodeInitializer(v: Value, inputs: ReadonlySet<Value>, placements: Placements): ProtoInit<'TensorProto'> {
+export function encodeInitializer(
+  v: Value,
+  inputs: ReadonlySet<Value>,
+  placements: Placements,
+): ProtoInit<'TensorProto'> {
   if (v.tensor === undefined) throw new Error(`initializer "${v.name}" has no tensor`);
   // The metadata of a value without a ValueInfo is written with its tensor.
   const alone = !inputs.has(v) && !v.declared && v.metadata.size > 0;
@@ -72,7 +76,7 @@ function encodeInitializer(v: Value, inputs: ReadonlySet<Value>, placements: Pla
   return encodeTensor(tensor, v.name, placements.get(v.tensor));
 }
 
-function encodeNode(node: Node, placements: Placements): ProtoInit<'NodeProto'> {
+export function encodeNode(node: Node, placements: Placements): ProtoInit<'NodeProto'> {
   if (node.domain === internalDomain) throw new Error(`node "${node.label}" (${node.op}) was not lowered`);
   return {
     input: node.inputs.map((v) => v?.name ?? ''),

@@ -1,4 +1,5 @@
 /** Writes models and packages to files. */
+export { editedBytes, type GraphParts, partsOf } from './editedSource.ts';
 export { encodeModel } from './encode.ts';
 export type { Placement, Placements } from './encodeTensor.ts';
 export { copyWithIrVersion } from './irVersion.ts';

@@ -22,15 +22,18 @@ export interface Bypass {
 
 export function bypassBranch(source: ModelSource, change: Changes, { sum, keep, dead, weights }: Bypass): void {
   change.change(placeOf(source, sum), identityOf(keep));
-  for (const item of [...dead, ...weights]) {
-    const place = placeOf(source, item);
-    change.change(place.slice(0, -2), without(place.at(-2) ?? 0, place.at(-1) ?? 0));
-  }
+  for (const item of [...dead, ...weights]) removeAt(source, change, item);
+}
+
+/** Removes a node, or the initializer with a tensor. */
+export function removeAt(source: ModelSource, change: Changes, item: Tensor | Node): void {
+  const place = placeOf(source, item);
+  change.change(place.slice(0, -2), without(place.at(-2) ?? 0, place.at(-1) ?? 0));
 }
 
 export function placeOf(source: ModelSource, item: Tensor | Node): Place {
   const place = source.placeOf(item);
-  if (place === undefined) throw new Error('an edit refers to a tensor or node that is not part of this source');
+  if (place === undefined) throw new Error('a change refers to a tensor or node that is not part of this source');
   return place;
 }
 

@@ -6,9 +6,9 @@
 import { type ErrorPlace, textUnsupported } from '../errors.ts';
 import { isIdentifier, isQualified, isTypeWord, nameText, quoted, tensorTypeText } from '../formats/onnxText.ts';
 import type { Attr, FunctionDef, Graph, Model, Node, Value } from '../graph/model.ts';
-import { attrValue, typed } from './textAttr.ts';
-import { graphNotes, modelNotes, nodeNotes, provenance, valueRemark } from './textComments.ts';
-import { contentPieces } from './textTensor.ts';
+import { attrValue, typed } from './text/textAttr.ts';
+import { graphNotes, modelNotes, nodeNotes, provenance, valueRemark } from './text/textComments.ts';
+import { contentPieces } from './text/textTensor.ts';
 
 export interface PrintOptions {
   /** Prints all elements of all tensors; otherwise tensors above 64 elements are represented by a hash. */

@@ -11,6 +11,7 @@ import { type FileReader, openReader } from '../formats/files.ts';
 import type { ByteSource } from '../graph/tensor.ts';
 import type { ModelSource } from '../proto/index.ts';
 import { reason } from './outputs.ts';
+import { type Part, readParts } from './parts.ts';
 import { rangeKey, type WeightsPlan } from './weights.ts';
 
 export const skeletonName = 'source.skeleton';
@@ -82,14 +83,6 @@ export interface SplicedSource extends ByteSource {
   close(): void;
 }
 
-/** A range of the reassembled file: `length` bytes of `file` from `offset`, at `start`. */
-interface Part {
-  readonly start: number;
-  readonly length: number;
-  readonly file: Pick<FileReader, 'size' | 'read'> & { readonly absent?: true };
-  readonly offset: number;
-}
-
 /**
  * The original source file, read from a package. `absent` makes the error for a read of bytes that the package has only
  * rounded. Errors: BAD_PACKAGE if the skeleton was changed or a splice is outside the package's files.
@@ -128,7 +121,7 @@ export function splicedSource(
     return {
       name: join(folder, skeletonName),
       size: last === undefined ? 0 : last.start + last.length,
-      read: (offset, length) => read(parts, offset, length),
+      read: (offset, length) => readParts(parts, offset, length),
       close,
     };
   } catch (error) {
@@ -161,36 +154,6 @@ function layOut(
   }
   add(base, at, base.size - at);
   return parts;
-}
-
-function read(parts: readonly Part[], offset: number, length: number): Uint8Array {
-  let index = partAt(parts, offset);
-  const first = parts[index];
-  if (first !== undefined && offset + length <= first.start + first.length)
-    return first.file.read(first.offset + offset - first.start, length);
-  const out = new Uint8Array(length);
-  for (let done = 0; done < length; index++) {
-    const part = parts[index];
-    if (part === undefined) return out.subarray(0, done);
-    const skip = offset + done - part.start;
-    const size = Math.min(length - done, part.length - skip);
-    // A read-ahead over more than a weight does not need the weight: it skips those bytes.
-    if (part.file.absent !== true) out.set(part.file.read(part.offset + skip, size), done);
-    done += size;
-  }
-  return out;
-}
-
-/** The last part that begins at or before `offset`. */
-function partAt(parts: readonly Part[], offset: number): number {
-  let low = 0;
-  let high = parts.length - 1;
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2);
-    if ((parts[middle]?.start ?? 0) <= offset) low = middle;
-    else high = middle - 1;
-  }
-  return low;
 }
 
 function hashOf(file: Part['file']): string {

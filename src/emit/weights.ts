@@ -23,6 +23,7 @@ const packageNames: ReadonlySet<string> = new Set([
   ...graphKinds.map((n) => `${n}.onnx`),
   'loraify.json',
   'source.skeleton',
+  'config.json',
   'adapter',
 ]);
 

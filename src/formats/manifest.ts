@@ -11,6 +11,7 @@ import { type GraphKind, graphKinds, halfTypes, optimizers, scalings, targets } 
 import { type LossKind, losses, lossKinds } from '../graph/choices/losses.ts';
 import { factorShapes, sizeOf } from '../graph/layers.ts';
 import { readWhole } from './files.ts';
+import { head } from './manifestHead.ts';
 import { dims, fixed, inputInfo, labelsInfo, outputInfo } from './manifestInputs.ts';
 import { copy, layer, saved } from './manifestLayer.ts';
 import { kindTexts, type PathKind, pathKind } from './pathKinds.ts';
@@ -72,6 +73,8 @@ const schema = z.object({
   }),
   /** Absent if all weights are unchanged. */
   precision: precision.optional(),
+  /** The head that the source got: what is compiled, and what source.skeleton has, is the source with it. */
+  head: head.optional(),
   graphs: z.object(recordOf(graphKinds, () => fileName.optional())),
   /** The folder of the package with Hugging Face's tokenizer files. */
   tokenizer: fileName.optional(),

@@ -1,5 +1,6 @@
 /** Exports adapters: as PEFT directories, as files for other programs, and as deployable models. */
 
+import { dirname } from 'node:path';
 import {
   changesBase,
   type PeftContent,
@@ -13,7 +14,7 @@ import {
 import { createFile, createFolder, writeModelFile } from '../emit/index.ts';
 import { badOption } from '../errors.ts';
 import { defined } from '../formats/defined.ts';
-import { type Manifest, type ManifestLayer, peftParameter, peftPath, readManifest } from '../formats/manifest.ts';
+import { type Manifest, type ManifestLayer, peftPath, readManifest } from '../formats/manifest.ts';
 import { bytesOf } from '../formats/rawTensor.ts';
 import { exportFormats } from '../graph/choices/package.ts';
 import { factorShapes } from '../graph/layers.ts';
@@ -30,10 +31,12 @@ import {
 } from '../passes/index.ts';
 import { adapterLayers, adapterSaved, adapterSources, knownPaths } from './adapters.ts';
 import { chosenAdapter } from './chosenAdapter.ts';
+import { type ClassNames, classNames } from './classNames.ts';
+import { carryConfig } from './configFile.ts';
 import type { ExportOptions, ExportResult, ServeOptions } from './exportOptions.ts';
 import { typedTensor } from './modulesToSave.ts';
 import { checkRounded, likeCompile, openSource, packageCandidates, packageParameters } from './open.ts';
-import { ignoredModules, moduleOf, otherRoot, packedModulesOf, withPrefix } from './peftModules.ts';
+import { ignoredModules, moduleOf, otherRoot, packedModulesOf } from './peftModules.ts';
 import { servable } from './servable.ts';
 import { stateVector, timesFactor } from './stateVector.ts';
 
@@ -69,39 +72,49 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
     layers: adapterLayers(packageDir, manifest, what),
     saved: adapterSaved(packageDir, manifest, what),
   };
-  const { layers } = adapter;
+  const { layers, saved } = adapter;
   const target = { force: options.force ?? false, protect: [packageDir, ...adapterSources(packageDir, what)] };
   const common = { format, out, layers: layers.size };
   switch (format) {
     case 'peft': {
       const marked = { ...target, marker: 'adapter_config.json' };
-      const content = peftOf(manifest, adapter, options);
+      const names = classNames(manifest, options.prefix);
+      const content = peftOf(manifest, adapter, names);
       await createFolder(out, marked, (folder) => writePeft(folder, content));
-      return { ...common, warnings: [...notices, ...peftWarnings(packageDir, manifest, content)] };
+      const warnings = peftWarnings(packageDir, manifest, content);
+      return { ...common, warnings: [...notices, ...names.warnings, ...warnings] };
     }
     case 'onnx_adapter':
-      await createFile(out, target, (file) => writeOnnxAdapter(file, named(manifest, adapter)));
-      return { ...common, warnings: notices };
+      await createFile(out, target, (file) => writeOnnxAdapter(file, named(manifest, { layers, saved: new Map() })));
+      return { ...common, warnings: saved.size === 0 ? notices : [...notices, headInside] };
     case 'safetensors':
       await createFile(out, target, (file) => writeNamedSafetensors(file, named(manifest, adapter)));
       return { ...common, warnings: notices };
     case 'onnx': {
       const inputs = options.inputs ?? 'baked';
-      const made = await createFile(out, target, (file) =>
-        writeServed(packageDir, manifest, adapter, file, {
+      const notes: string[] = [];
+      const made = await createFile(out, target, (file) => {
+        notes.push(...carryConfig(packageDir, out, dirname(file)));
+        return writeServed(packageDir, manifest, adapter, file, {
           inputs,
           strength: options.strength ?? false,
           source: options.source,
-        }),
-      );
+        });
+      });
       const given = options.adapter !== undefined && inputs !== 'baked';
       const warnings = given
-        ? ['the adapter is not in the model: its tensors are inputs; --format onnx_adapter writes them']
+        ? [
+            'the adapter is not in the model: its tensors are inputs; --format onnx_adapter writes them',
+            ...(saved.size === 0 ? [] : [headInside]),
+          ]
         : [];
-      return { ...common, ...made, inputs, warnings: [...notices, ...warnings] };
+      return { ...common, ...made, inputs, warnings: [...notices, ...notes, ...warnings] };
     }
   }
 }
+
+const headInside =
+  'the head is in the model that --format onnx writes with the same --adapter: only A and B can be exchanged';
 
 interface Adapter {
   readonly layers: ReadonlyMap<string, PeftLayer>;
@@ -206,10 +219,8 @@ function servedLayer(layer: ManifestLayer, { rank }: PeftLayer): Layer {
 }
 
 /** The adapter with its own ranks and alphas. */
-function peftOf(manifest: Manifest, { layers, saved: whole }: Adapter, { prefix }: ExportOptions): PeftContent {
-  const { family } = manifest.source;
-  const adapter = packedLayers(layers, packedModulesOf(family, layers.keys()));
-  const rename = withPrefix(prefix, family);
+function peftOf(manifest: Manifest, { layers, saved: whole }: Adapter, names: ClassNames): PeftContent {
+  const adapter = packedLayers(layers, packedModulesOf(manifest.source.family, layers.keys()));
   const all = [...adapter.values()];
   const agrees = (scaleOf: (l: PeftLayer) => number): boolean => all.every((l) => l.scale === scaleOf(l));
   const standard = agrees((l) => l.alpha / l.rank);
@@ -226,29 +237,27 @@ function peftOf(manifest: Manifest, { layers, saved: whole }: Adapter, { prefix 
     const alpha = standard || rslora ? l.alpha : l.scale * l.rank;
     const { in: inputs, out, kernel, rank } = l;
     const own = known.get(path);
-    const name = l.module ?? (own === undefined ? path : peftPath(own));
-    return [{ path: rename(name), op: own?.op ?? '', in: inputs, out, kernel, rank, alpha, ...places }, l] as const;
+    const isOwn = own !== undefined && (l.module === undefined || l.module === peftPath(own));
+    const name = isOwn ? names.layer(own) : names.other(l.module ?? path);
+    return [{ path: name, op: own?.op ?? '', in: inputs, out, kernel, rank, alpha, ...places }, l] as const;
   });
   const saved = (manifest.saved ?? []).map((s) => {
     const values = whole.get(s.name) ?? new Float32Array(0);
-    const parameter = peftParameter(s);
-    const module = moduleOf(parameter);
-    const named = rename(module) + parameter.slice(module.length);
-    return [{ ...s, parameter: named, ...place(values) }, values] as const;
+    return [{ ...s, parameter: names.saved(s), ...place(values) }, values] as const;
   });
-  const { dropout, peft: otherFields, modulesToSave } = manifest.lora;
+  const { dropout, peft: otherFields } = manifest.lora;
   // As a branch on the source's weights, it is plain LoRA.
   const init = changesBase(manifest.lora.init) ? 'kaiming' : manifest.lora.init;
   return {
     layers: placed.map(([layer]) => layer),
     params: stateVector(size, placed, saved),
     scaling: rslora ? 'rslora' : 'standard',
-    knownPaths: knownPaths(manifest).map(rename),
+    knownPaths: knownPaths(manifest).map(names.known),
     dropout,
     init,
-    otherFields,
+    otherFields: names.task === undefined ? otherFields : { task_type: names.task, ...otherFields },
     saved: saved.map(([weight]) => weight),
-    modulesToSave,
+    modulesToSave: names.modulesToSave,
   };
 }
 

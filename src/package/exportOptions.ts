@@ -12,12 +12,15 @@ export interface ExportOptions extends AdapterOptions {
   /** A directory for `peft`, else a file. */
   readonly out: string;
   readonly force?: boolean | undefined;
-  /** For `peft`: the beginning of the names of the body's modules, such as `bert`; `none`: nothing. */
-  readonly prefix?: string | undefined;
   /** For `onnx`: the source, for a package with rounded weights; absent: its recorded path. */
   readonly source?: string | undefined;
   /** For `onnx`: the form of the adapter; default `baked`. */
   readonly inputs?: AdapterInputs | undefined;
+  /**
+   * For `peft`: the path of the body in the class that loads the adapter, such as `bert` or `model`; `none`: names as in
+   * the package; absent: that of the family in config.json, where its class has the package's head.
+   */
+  readonly prefix?: string | undefined;
   /** For `onnx`: adds a scalar input that scales all branches. */
   readonly strength?: boolean | undefined;
 }

@@ -1,6 +1,6 @@
 /** Folds an adapter into the source's weights: the same file with only those bytes changed. */
 import { rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { PeftLayer } from '../adapter/index.ts';
 import { copyWithIrVersion, createFile, encodeModel, mergeWeights, planWeights } from '../emit/index.ts';
 import { mergeMismatch } from '../errors.ts';
@@ -14,6 +14,7 @@ import { fileSource, parseFile } from '../parser/index.ts';
 import { compareModels } from '../runtime/index.ts';
 import { type AdapterOptions, adapterLayers, adapterSaved, adapterSources, withStart } from './adapters.ts';
 import { chosenAdapter } from './chosenAdapter.ts';
+import { carryConfig } from './configFile.ts';
 import { type MergedLayers, planMerge, type SavedValues } from './mergePlan.ts';
 import { typedTensor } from './modulesToSave.ts';
 import { checkRounded, openSource, sourceFiles } from './open.ts';
@@ -76,6 +77,7 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
     const target = { force: options.force ?? false, protect };
     return await createFile(options.out, target, async (path) => {
       const { dataFile } = mergeWeights(source, edits, unties, path, bypasses);
+      warnings.push(...carryConfig(packageDir, options.out, dirname(path)));
       const types = [...edits, ...unties].map((e) => e.tensor.dtype);
       // model.onnx of a package with rounded weights computes with those, the merged model with the source's.
       const { precision } = manifest;

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { changesBase } from '../adapter/index.ts';
 import { isSourceOf, printModel, splicedSource } from '../emit/index.ts';
-import { badOption, badPackage, sourceNeeded } from '../errors.ts';
+import { badOption, badPackage, LoraifyError, sourceNeeded } from '../errors.ts';
 import {
   type Manifest,
   type ManifestLayer,
@@ -13,7 +13,7 @@ import {
 } from '../formats/manifest.ts';
 import type { Model } from '../graph/model.ts';
 import { sameBytes } from '../graph/sameContent.ts';
-import { chunks, rounded } from '../graph/tensor.ts';
+import { type ByteSource, chunks, rounded } from '../graph/tensor.ts';
 import { absentData, fileSource, type Parsed, parseFile, parseSource } from '../parser/index.ts';
 import {
   type Candidate,
@@ -27,6 +27,7 @@ import {
   namedCopies,
   type Parameter,
 } from '../passes/index.ts';
+import { withHead } from './headedSource.ts';
 
 /** A compiled package. */
 export interface OpenedPackage {
@@ -60,7 +61,7 @@ export function openSource(packageDir: string, manifest: Manifest, given?: strin
     return parseSource(spliced, place, () => spliced.close());
   }
   const { found, reason } = findSource(packageDir, manifest, given);
-  if (found !== undefined) return parseFile(found);
+  if (found !== undefined) return found;
   const absent = (): Error => sourceNeeded(given ?? manifest.source.file, reason);
   if (given !== undefined) throw absent();
   const spliced = splicedSource(packageDir, skeleton, absent);
@@ -69,26 +70,50 @@ export function openSource(packageDir: string, manifest: Manifest, given?: strin
 
 /**
  * The first of `given`, the recorded path, or a file of that name beside the package or in the working directory, that
- * has the same graph.
+ * has the same graph; with the package's head.
  */
 function findSource(
   packageDir: string,
-  { source: { file, path, bytes, sha256 }, splices = [] }: Manifest,
+  manifest: Manifest,
   given: string | undefined,
-): { found?: string; reason: string } {
+): { found?: Parsed; reason: string } {
+  const { file, path } = manifest.source;
   const places = [...(path === undefined ? [] : [resolve(packageDir, path)]), resolve(packageDir, '..', file), file];
   let reason = 'it is neither at its recorded path nor beside the package';
   for (const place of given === undefined ? places : [given]) {
     if (!existsSync(place)) continue;
-    const source = fileSource(place);
-    try {
-      if (source.size === bytes && isSourceOf(source, { sha256, splices })) return { found: place, reason };
-      reason = `"${place}" is another model than the package was compiled from`;
-    } finally {
-      source.close();
-    }
+    const found = sourceAt(place, manifest);
+    if (found !== undefined) return { found, reason };
+    reason = `"${place}" is another model than the package was compiled from`;
   }
   return { reason: given === undefined || existsSync(given) ? reason : 'the file does not exist' };
+}
+
+/** The file with the package's head, if it is the source of the package. */
+function sourceAt(
+  place: string,
+  { source: { bytes: size, sha256 }, head, splices = [] }: Manifest,
+): Parsed | undefined {
+  const isOurs = (bytes: ByteSource): boolean => bytes.size === size && isSourceOf(bytes, { sha256, splices });
+  if (head === undefined) {
+    const bytes = fileSource(place);
+    try {
+      return isOurs(bytes) ? parseFile(place) : undefined;
+    } finally {
+      bytes.close();
+    }
+  }
+  let parsed: Parsed | undefined;
+  try {
+    parsed = parseFile(place);
+    parsed = withHead(parsed, head);
+    if (isOurs(parsed.source.bytes)) return parsed;
+  } catch (error) {
+    // Another model may have no place for the head.
+    if (!(error instanceof LoraifyError)) throw error;
+  }
+  parsed?.source.close();
+  return undefined;
 }
 
 /** The source's own files, unless they are the package's. */

@@ -11,6 +11,9 @@ export { type Target, targets } from './common/target.ts';
 export { verify } from './common/verify.ts';
 export { isAdapted } from './dialect/adapted.ts';
 export type { Product, Skipped } from './dialect/layerKind.ts';
+export { headFamily } from './head/families.ts';
+export type { HeadPlan } from './head/plan.ts';
+export { type HeadRequest, type PlannedHead, planHead } from './head/planHead.ts';
 export { chooseLoss, refuseOthers } from './loss/chooseLoss.ts';
 export { lossScaling } from './loss/lossScale.ts';
 export { exposeAdapters } from './lower/exposeAdapters.ts';
@@ -59,7 +62,16 @@ export { labelShape } from './training/labelAxis.ts';
 export { lengthLimits } from './training/lengthLimits.ts';
 export { type OperatorState, operatorStates } from './training/operatorStates.ts';
 export type { OptimizerOptions } from './training/optimizer.ts';
-export { type AdaptContext, adaptation, modelGraph, type ServeContext, serving, stages } from './training/pipeline.ts';
+export {
+  type AdaptContext,
+  adaptation,
+  type HeadContext,
+  heading,
+  modelGraph,
+  type ServeContext,
+  serving,
+  stages,
+} from './training/pipeline.ts';
 export { prepare } from './training/prepare.ts';
 export type { BatchAxes, Prepared, TrainingGraph } from './training/prepared.ts';
 export { type StateLayout, stateLayout } from './training/stateLayout.ts';

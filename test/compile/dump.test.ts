@@ -31,7 +31,7 @@ it.each(['portable', 'cuda', 'webgpu'] as const)(
     // Every entry without a condition ran, in the stages of this compile.
     const ran = new Set(timings.map((t) => `${t.stage}/${t.pass}`));
     const always = stages.flatMap((s) =>
-      ['fix-lengths', 'serve'].includes(s.name)
+      ['head', 'fix-lengths', 'serve'].includes(s.name)
         ? []
         : s.passes.flatMap((p) => (p.when === undefined ? [`${s.name}/${p.name}`] : [])),
     );

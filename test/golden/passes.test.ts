@@ -15,11 +15,13 @@ import { checkAdapted, checkGradient, distance, run } from '../support/executeGr
 import { checkServed } from '../support/exportForms.ts';
 import { randomFeeds } from '../support/graphFeeds.ts';
 import { inFloat32, wide } from '../support/halfTypes.ts';
+import { checkHead } from '../support/headReference.ts';
 import {
   type Around,
   around,
   compileOptions,
   hasDialect,
+  headOf,
   type PassCase,
   passCases,
   passFolders,
@@ -56,6 +58,7 @@ describe.each(cases.map((c): [string, PassCase] => [`${c.stage}/${c.pass}/${c.na
 
   it('computes what it should', () => {
     const { check } = c.options;
+    if (c.stage === 'head') return checkHead(graphs(), headOf(graphs().before, c.options));
     if (check === undefined && isComparable(graphs())) return computeTheSame(c, graphs());
     expect(isCompiled, 'ONNX Runtime runs both graphs, or the case is a compile, which is checked as a whole').toBe(
       true,

@@ -24,6 +24,7 @@ export const order: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ['memory'],
     ['lower'],
     ['autodiff'],
+    ['head'],
     ['loss'],
     ['canonicalize'],
     ['normalize'],

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { compileModel } from '../../src/compile/compileModel.ts';
 import { type CompileOptions, emittable, resolveOptions } from '../../src/compile/options.ts';
 import { createBuilder } from '../../src/graph/builder.ts';
+import { headKinds, poolingKinds } from '../../src/graph/choices/heads.ts';
 import { cloneModel } from '../../src/graph/clone.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { parseText } from '../../src/parser/index.ts';
@@ -15,8 +16,10 @@ import { internalDomain } from '../../src/passes/common/internalDomain.ts';
 import { type OnPass, type PassContext, type PassRun, runStage, type Stage } from '../../src/passes/common/pass.ts';
 import { targets } from '../../src/passes/common/target.ts';
 import { removeMarkers } from '../../src/passes/dialect/customGradient.ts';
+import type { HeadPlan } from '../../src/passes/head/plan.ts';
+import { planHead } from '../../src/passes/head/planHead.ts';
 import { inferNode, inferShapes } from '../../src/passes/shapes/index.ts';
-import { canonicalization, finishing } from '../../src/passes/training/pipeline.ts';
+import { canonicalization, finishing, heading } from '../../src/passes/training/pipeline.ts';
 import { exportForms, servedGraph } from './exportForms.ts';
 
 export const root = join(import.meta.dirname, '../../fixtures/pass');
@@ -41,6 +44,16 @@ const options = z.strictObject({
   rules: z.record(z.string(), z.array(z.string())).default({}),
   /** The graph before is run in this type, and why it cannot run in its own. */
   reference: z.strictObject({ in: z.literal('float32'), why: z.string().min(1) }).optional(),
+  /** The head of a pass of the stage `head`. */
+  head: z
+    .strictObject({
+      kind: z.enum(headKinds),
+      pooling: z.enum(poolingKinds).optional(),
+      input: z.string().optional(),
+      classes: z.number().optional(),
+      normalize: z.boolean().default(true),
+    })
+    .optional(),
   /** Options of a compile; the pass is seen in the graph named by `emit`. */
   compile: z.looseObject({}).optional(),
   emit: z.enum(emittable).optional(),
@@ -108,11 +121,17 @@ type RunAlone = (pass: string, shared: Shared, o: PassCase['options']) => Model;
 
 /** Stages whose context can be made without a compile. */
 const stagesAlone: Readonly<Record<string, RunAlone>> = {
+  head: (pass, { model }, o) => one(heading, pass, { model, plan: headOf(model, o) }),
   canonicalize: (pass, shared, { dropout }) =>
     one(canonicalization, pass, { ...shared, dropout, misses: undefined, notes: [] }),
   finish: (pass, shared, { fixed }) =>
     one(finishing, pass, { ...shared, fixed, g: createBuilder(inferNode, [...shared.model.graph.inputs]) }),
 };
+
+export function headOf(model: Model, { head }: PassCase['options']): HeadPlan {
+  if (head === undefined) throw new Error('a case of stage head needs the option "head"');
+  return planHead(model, { ...head, seed: 0 }).plan;
+}
 
 /** One pass as its stage runs it. Other passes would have removed the dialect. */
 function one<C extends PassContext>(stage: Stage<C>, name: string, c: C): Model {

@@ -1,6 +1,15 @@
 import { setFlagsFromString } from 'node:v8';
 import type { CompileResult } from '../../index.ts';
-import { batchLine, boundLines, dataLine, existingLine, labelsLine, lengthsLine, precisionLine } from '../boundText.ts';
+import {
+  batchLine,
+  boundLines,
+  dataLine,
+  existingLine,
+  headLine,
+  labelsLine,
+  lengthsLine,
+  precisionLine,
+} from '../boundText.ts';
 import { command } from '../command.ts';
 import { compileOptions, libraryOptions } from '../compileOptions.ts';
 import { bytes, count, percent, plural, table } from '../format.ts';
@@ -57,6 +66,7 @@ function summary(model: string, { dir, manifest, files }: CompileResult, isConfi
     ...(lora.existing === undefined
       ? []
       : [`  existing    ${existingLine(lora.existing)}; --existing-lora changes it`]),
+    ...(manifest.head === undefined ? [] : [`  head        ${headLine(manifest.head)}`]),
     ...(loss === undefined
       ? []
       : [`  loss        ${loss.kind} on "${loss.tensor}" (${loss.chosen}); --loss and --loss-output change it`]),

@@ -11,7 +11,9 @@ const exportOptions = {
   ...sourceOption,
   format: choice(exportFormats, { describe: 'format to write', default: 'peft' }),
   prefix: text({
-    describe: "with --format peft: the beginning of the names of the body's modules (bert, model), or none",
+    describe:
+      'with --format peft: path of the body in the class that loads the adapter, such as bert or model; none: no prefix',
+    default: 'that of the family in config.json, if its class has the head',
   }),
   inputs: choice(adapterInputs, { describe: 'with --format onnx: form of the adapter in the model', default: 'baked' }),
   strength: flag({ describe: 'with --format onnx: a scalar input lora_strength that all branches are multiplied by' }),
@@ -31,7 +33,7 @@ export const exportCommand = command({
   async run({ package: directory, format = 'peft', ...options }, out) {
     const { exportAdapter } = await import('../../index.ts');
     const result = await exportAdapter(directory, { ...options, format });
-    for (const text of result.warnings) out.warn(text);
+    for (const note of result.warnings) out.warn(note);
     const where = result.dataFile === undefined ? result.out : `${result.out} and ${result.dataFile}`;
     const strength = result.strength === undefined ? '' : `, strength in "${result.strength}"`;
     out.result(

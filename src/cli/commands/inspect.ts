@@ -1,5 +1,5 @@
 import type { InspectedGradient, InspectedMemory, Inspection } from '../../index.ts';
-import { boundLines, existingLine, precisionLine } from '../boundText.ts';
+import { boundLines, existingLine, headLine, precisionLine } from '../boundText.ts';
 import { command } from '../command.ts';
 import { compileOptions, libraryOptions, selectionOptions } from '../compileOptions.ts';
 import { bytes, count, percent, plural, table } from '../format.ts';
@@ -49,8 +49,9 @@ function page(found: Inspection): string {
     nearMisses,
     memory,
     existing,
+    head,
   } = found;
-  const head = ['path', 'operator', 'weight', 'layout', 'in x out', 'rank', 'parameters', 'name from', 'adapted'];
+  const header = ['path', 'operator', 'weight', 'layout', 'in x out', 'rank', 'parameters', 'name from', 'adapted'];
   const rows = layers.map((l) => [
     l.path,
     l.nodes.length > 1 ? `${l.op} x ${l.nodes.length}` : l.op,
@@ -65,7 +66,7 @@ function page(found: Inspection): string {
   const share = totals.total === 0 ? '' : ` (${percent(totals.trainable, totals.total)})`;
   const lines = [
     `${file}: opset ${opset}, IR version ${irVersion}`,
-    ...(layers.length === 0 ? ['no weighted operator'] : [table(head, rows)]),
+    ...(layers.length === 0 ? ['no weighted operator'] : [table(header, rows)]),
     ...(skipped.length === 0
       ? []
       : [
@@ -77,6 +78,7 @@ function page(found: Inspection): string {
         ]),
     `${count(totals.chosen)} of ${plural(totals.layers, 'layer')} adapted, ${count(totals.trainable)} of ${count(totals.total)} parameters trainable${share}`,
     ...(existing === undefined ? [] : [`existing: ${existingLine(existing)}`]),
+    ...(head === undefined ? [] : [`head: ${headLine(head)}`]),
     ...(precision === undefined ? [] : [`precision: ${precisionLine(precision)}`]),
     ...boundLines(bound).map((line) => `bound: ${line}`),
     'kind' in loss

@@ -50,6 +50,8 @@ export interface LossChoiceOptions {
   readonly loss: LossKind | 'auto';
   readonly lossOutput: string | undefined;
   readonly classAxis: number;
+  /** The head whose output the loss is on: its classes are not tokens. */
+  readonly head?: string | undefined;
   /** Options and parameters of losses that were given: the loss must take them. */
   readonly given?: readonly string[];
 }
@@ -72,11 +74,11 @@ export function chooseLoss(graph: Graph, options: LossChoiceOptions, context?: C
   const chosen =
     options.loss === 'auto'
       ? automatic(graph, output, value, options, context)
-      : explicit(options.loss, output, value, options.classAxis, axisGiven(options));
+      : requested(options.loss, output, value, options);
   refuseOthers(chosen.kind, options.given ?? [], chosen.reason);
   if (context === undefined) return chosen;
   const others = options.lossOutput === undefined ? leftOut(graph, output, chosen.tensor, context.reached) : [];
-  const { tokens, warning } = tokensFor(graph, chosen, context);
+  const { tokens, warning } = options.head === undefined ? tokensFor(graph, chosen, context) : {};
   const warnings = [...(chosen.warnings ?? []), warning, leftOutWarning(output.name, others)];
   return { ...chosen, ...(tokens === undefined ? {} : { tokens }), warnings: warnings.filter((w) => w !== undefined) };
 }
@@ -227,6 +229,11 @@ function explicit(kind: LossKind, output: Value, value: Value, classAxis: number
   const { where, ...placed } = placement(kind, value, classAxis, isGiven);
   return { kind, output, value, ...placed, reason: where === '' ? 'as requested' : `as requested, ${where}` };
 }
+
+const requested = (kind: LossKind, output: Value, value: Value, options: LossChoiceOptions): ChosenLoss => {
+  const chosen = explicit(kind, output, value, options.classAxis, axisGiven(options));
+  return options.head === undefined ? chosen : { ...chosen, reason: `for --head ${options.head}` };
+};
 
 /** The value before copies of it, and before a quantization that is undone at once. */
 function throughIdentity(v: Value): Value {

@@ -7,8 +7,8 @@
 
 import { badOption, didYouMean } from '../../errors.ts';
 import type { Dim, Value } from '../../graph/model.ts';
+import { isSequence, rankOfName, strong } from '../normalize/batchNames.ts';
 import { symbolsOf } from '../shapes/dims.ts';
-import { isSequence, rankOfName, strong } from './batchNames.ts';
 import { type Mixing, mixedAlong } from './fixedLengths/rowIndependence.ts';
 import { axisOf, type Found, labelAxis, labelShape, numberOf, type Shape, textOf } from './labelAxis.ts';
 import type { BatchAxes, BatchAxis, Unplaced } from './prepared.ts';

@@ -24,6 +24,9 @@ import type { Condition, Pass, PassContext, Stage } from '../common/pass.ts';
 import type { NearMisses } from '../common/patternSearch.ts';
 import { type Target, takesFused } from '../common/target.ts';
 import { withoutDropout } from '../dialect/dropout.ts';
+import { addHead, valueNamed } from '../head/addHead.ts';
+import { cutBehind } from '../head/cutBehind.ts';
+import type { HeadPlan } from '../head/plan.ts';
 import { lowerDropout, masksFirst } from '../lower/dropoutMask.ts';
 import { exposeAdapters } from '../lower/exposeAdapters.ts';
 import { lowerModelGraph } from '../lower/modelGraph.ts';
@@ -57,6 +60,39 @@ import { evaluate, type ForwardContext, type GraphContext } from './forward.ts';
 import { differentiate, trimInterface } from './gradientGraph.ts';
 import { type ScanContext, scanSteps, stepBody } from './scanGraph.ts';
 import { addOptimizer, optimizerAlone, type StepContext, type UpdateContext } from './stepGraph.ts';
+
+// ---------------------------------------------------------------- the source with a head
+
+/** The source and the head that it gets. */
+export interface HeadContext extends PassContext {
+  readonly plan: HeadPlan;
+}
+
+export const heading: Stage<HeadContext> = {
+  name: 'head',
+  makes: 'the source with the head of --head: it is what is compiled, kept in the package and merged',
+  tidies: false,
+  dialect: false,
+  passes: [
+    {
+      name: 'cut-behind',
+      why: 'a classifier that the head replaces is no layer any more: the value that the head reads becomes the output',
+      when: { text: 'if the head reads a value that is no output', holds: ({ plan }) => plan.input !== plan.replaced },
+      run: ({ model: { graph }, plan }) => {
+        const replaced = graph.outputs.find((o) => o.name === plan.replaced);
+        const value = valueNamed(graph, plan.input);
+        if (value !== undefined && replaced !== undefined) cutBehind(graph, value, replaced);
+      },
+    },
+    {
+      name: 'add-head',
+      why: 'pooling and a new Linear take the place of the output; runs before layers are selected, so that the head is a module like any other',
+      run: ({ model, plan }) => {
+        addHead(model, plan);
+      },
+    },
+  ],
+};
 
 // ---------------------------------------------------------------- the adapted model
 
@@ -619,6 +655,7 @@ export const update: Stage<UpdateContext> = {
 
 /** All stages in the order of a compile, as printed in the documentation. */
 export const stages = [
+  heading,
   adaptation,
   modelGraph,
   normalization,

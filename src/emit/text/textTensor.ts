@@ -1,8 +1,8 @@
 /** Tensors in ONNX's textual syntax: all elements in braces, or only a hash of them. */
 import { createHash } from 'node:crypto';
-import { type ErrorPlace, textUnsupported } from '../errors.ts';
-import { numberCodecs, quoted } from '../formats/onnxText.ts';
-import { chunks, elementCount, type Tensor } from '../graph/tensor.ts';
+import { type ErrorPlace, textUnsupported } from '../../errors.ts';
+import { numberCodecs, quoted } from '../../formats/onnxText.ts';
+import { chunks, elementCount, type Tensor } from '../../graph/tensor.ts';
 
 /** Larger tensors are elided unless the full text is requested. */
 const inlineElements = 64;

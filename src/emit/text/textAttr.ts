@@ -1,9 +1,9 @@
 /** Attribute values in ONNX's textual syntax. */
-import { type ErrorPlace, textUnsupported } from '../errors.ts';
-import { float32Text } from '../formats/floatText.ts';
-import { attrTypeName, isIdentifier, kindNames, nameText, tensorTypeText, typeText } from '../formats/onnxText.ts';
-import type { Attr, ValueType } from '../graph/model.ts';
-import type { Tensor } from '../graph/tensor.ts';
+import { type ErrorPlace, textUnsupported } from '../../errors.ts';
+import { float32Text } from '../../formats/floatText.ts';
+import { attrTypeName, isIdentifier, kindNames, nameText, tensorTypeText, typeText } from '../../formats/onnxText.ts';
+import type { Attr, ValueType } from '../../graph/model.ts';
+import type { Tensor } from '../../graph/tensor.ts';
 import { contentPieces, stringText } from './textTensor.ts';
 
 /** `: type = value` of any attribute except a graph. */

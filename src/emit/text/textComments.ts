@@ -1,6 +1,6 @@
 /** The comments of the printer: inferred types, a node's origin, metadata and doc strings. */
-import { isIdentifier, typeText } from '../formats/onnxText.ts';
-import type { Graph, Model, Node, Unknown, Value } from '../graph/model.ts';
+import { isIdentifier, typeText } from '../../formats/onnxText.ts';
+import type { Graph, Model, Node, Unknown, Value } from '../../graph/model.ts';
 
 const ruleKey = 'loraify.rule';
 const gradOfKey = 'loraify.grad_of';

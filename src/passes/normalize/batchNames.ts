@@ -1,6 +1,6 @@
 /** Names of axes, as exporters and users write them: which count rows, and which count the positions of a sequence. */
 import type { Dim } from '../../graph/model.ts';
-import { wordsOf } from '../normalize/bind/names.ts';
+import { wordsOf } from './bind/names.ts';
 
 /** The rank of a name that certainly counts rows. */
 export const strong = 2;
