@@ -24,6 +24,7 @@ import {
   type Trainer as TrainerType,
   type TrainResult,
   train as trainRun,
+  verdicts,
 } from '../runtime/index.ts';
 import { adapterParams, peftContent } from './adapters.ts';
 import { chosenAdapter } from './chosenAdapter.ts';
@@ -147,7 +148,7 @@ export async function predict(directory: string, options: PredictOptions): Promi
     const prediction = await trainer.predict(data, options);
     await createFile(out, target, (file) => {
       if (extension === '.npz') writeNpz(file, predictionArrays(prediction));
-      else writeFileAtomic(file, lineBytes(predictionLines(prediction)));
+      else writeFileAtomic(file, lineBytes(predictionLines(prediction, verdicts(trainer.manifest, prediction))));
     });
     const { rows, outputs, leftOut } = prediction;
     return { file: out, rows, outputs, leftOut, provider: trainer.provider };

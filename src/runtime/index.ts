@@ -5,6 +5,7 @@ export type { Dataset, PlainRow } from './data/index.ts';
 export type { Evaluation } from './evaluate/evaluate.ts';
 export type { Prediction } from './evaluate/predict.ts';
 export { predictionArrays, predictionLines } from './evaluate/predictionFiles.ts';
+export { verdicts } from './evaluate/verdict.ts';
 export type { AdapterFile, AdapterFormat } from './runFolder/checkpoint.ts';
 export { runsOf } from './runFolder/finished.ts';
 export { type Comparison, compareModels } from './session/compare.ts';

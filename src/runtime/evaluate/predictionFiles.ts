@@ -61,14 +61,22 @@ function copyInto(to: Uint8Array, start: number, dims: readonly number[], row: B
   }
 }
 
-/** One JSON object per row: output name -> nested array; numbers that JSON does not support are null. */
-export function* predictionLines(prediction: Prediction): Generator<string> {
+/**
+ * One JSON object per row: output name -> nested array; numbers that JSON does not support are null.
+ * @param verdict further entries of a row.
+ */
+export function* predictionLines(
+  prediction: Prediction,
+  verdict?: (index: number) => object | undefined,
+): Generator<string> {
   for (let i = 0; i < prediction.rows; i++) {
     const row = prediction.row(i);
     const parts = prediction.outputs.flatMap((name) => {
       const tensor = row[name];
       return tensor === undefined ? [] : [`${JSON.stringify(name)}:${nested(tensor)}`];
     });
+    for (const [name, value] of Object.entries(verdict?.(i) ?? {}))
+      parts.push(`${JSON.stringify(name)}:${JSON.stringify(value)}`);
     yield `{${parts.join(',')}}`;
   }
 }
