@@ -44,14 +44,21 @@ export function openHead(
       family,
       saved: adapter && savedLinear(adapter),
     });
-    const loss = options.loss === 'auto' ? (heads[kind].losses[0] ?? options.loss) : options.loss;
-    checkClasses(plan, loss);
-    return { parsed: withHead(parsed, plan, onPass), options: { ...options, loss, headPlan: plan }, warnings };
+    const planned = optionsFor(options, plan);
+    checkClasses(plan, planned.loss);
+    return { parsed: withHead(parsed, plan, onPass), options: planned, warnings };
   } catch (error) {
     parsed.source.close();
     throw error;
   }
 }
+
+/** The loss of `auto` is that of the head. */
+const optionsFor = (options: ResolvedOptions, plan: HeadPlan): ResolvedOptions => ({
+  ...options,
+  loss: options.loss === 'auto' ? (heads[plan.kind].losses[0] ?? options.loss) : options.loss,
+  headPlan: plan,
+});
 
 function checkClasses({ kind, linear }: HeadPlan, loss: ResolvedOptions['loss']): void {
   if (loss === 'auto' || heads[kind].outputs !== 'classes' || losses[loss].over !== 'classes' || linear?.size !== 1)
@@ -83,7 +90,7 @@ export function openInspected(file: string, asked: ResolvedOptions): Inspected {
     parsed.source.close();
     throw badOption('--head: the source of this package has its head already', 'inspect the model file instead');
   }
-  const options = head === undefined ? asked : { ...asked, headPlan: head };
+  const options = head === undefined ? asked : optionsFor(asked, head);
   return { ...openHead(parsed, options, labelSources(asked.labels, file), { file, family }), manifest, family };
 }
 

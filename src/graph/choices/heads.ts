@@ -71,12 +71,10 @@ const options = {
 export type HeadOption = keyof typeof options;
 export const headOptions: readonly HeadOption[] = keysOf(options);
 
+/** The heads that take an option. */
 export const headsWith = (option: HeadOption): HeadKind[] => headKinds.filter((kind) => options[option](heads[kind]));
 /** The heads with classes, which --labels names. */
 export const headsOfClasses: readonly HeadKind[] = headKinds.filter((kind) => heads[kind].outputs === 'classes');
-/** The losses whose labels are classes by name, or one number for each class. */
-export const takesNames = (kind: LossKind): boolean => ofClasses.includes(kind) && losses[kind].over !== 'caller';
 /** The heads that are trained with a loss. */
 export const headsOfLoss = (loss: LossKind): HeadKind[] =>
   headKinds.filter((kind) => heads[kind].losses.includes(loss));
-export const lossesOf = (kind: HeadKind): LossKind[] => lossKinds.filter((loss) => heads[kind].losses.includes(loss));

@@ -99,8 +99,7 @@ function lastLayer(output: Value, layers: ReadonlyMap<Node, Product>): { layer?:
     if (scoring.has(key)) scores = true;
     const [a, b]: readonly (Value | undefined)[] = node.inputs;
     if (behind.has(key) || scoring.has(key)) v = a;
-    else if (withConstant.has(key))
-      v = b !== undefined && constantTensor(b) !== undefined ? a : isConstant(a) ? b : undefined;
+    else if (withConstant.has(key)) v = isConstant(b) ? a : isConstant(a) ? b : undefined;
     else break;
   }
   return { scores };

@@ -51,11 +51,8 @@ export function planHead(source: Model, request: HeadRequest): PlannedHead {
   const decoder = decides(facts, place.value, request.family);
   const pooling = poolingOf(facts, rank, decoder, request);
   const mask = pooling === undefined || pooling.kind === 'cls' || rank !== 3 ? undefined : maskOf(facts, place.value);
-  const opset = source.opsets.get('') ?? 0;
-  if (pooling?.kind === 'last' && typeof mask === 'object' && opset < newerThan.last)
-    throw tooOld('last', opset, newerThan.last);
-  if (pooling?.kind === 'max' && typeof mask === 'object' && opset < newerThan.max)
-    throw tooOld('max', opset, newerThan.max);
+  const unit = heads[kind].outputs === 'size' && normalize;
+  checkOpset(source, pooling !== undefined && typeof mask === 'object' ? pooling.kind : undefined, unit);
   const names = namesLeft(source, place);
   const linear = linearOf(names, place, decoder.is, request);
   const plan: HeadPlan = {
@@ -70,7 +67,7 @@ export function planHead(source: Model, request: HeadRequest): PlannedHead {
     pooling: pooling?.kind,
     ...(typeof mask === 'object' ? { mask: mask.name, cached: mask.cached ? true : undefined } : {}),
     linear,
-    normalize: heads[kind].outputs === 'size' && normalize,
+    normalize: unit,
     family: request.family,
     why: [`it reads ${place.why}`, ...(pooling === undefined ? [] : [`pooling ${pooling.kind}: ${pooling.why}`])].join(
       '; ',
@@ -79,14 +76,18 @@ export function planHead(source: Model, request: HeadRequest): PlannedHead {
   return { plan, warnings: maskWarnings(facts, plan, mask) };
 }
 
-/** The versions of the standard that poolings with a mask need: ArgMax of the last index, Where. */
-const newerThan = { last: 12, max: 9 } as const;
+/** The opsets that poolings with a mask need: those of Max with a broadcast, Where, ArgMax of the last index. */
+const oldest = { cls: 0, mean: 8, max: 9, last: 12 } as const;
 
-const tooOld = (pooling: Pooling, opset: number, needed: number): Error =>
-  badOption(
-    `--pooling ${pooling} needs opset ${needed}, the model has ${opset}`,
-    'choose another --pooling, or convert the model (onnx.version_converter)',
-  );
+function checkOpset({ opsets }: Model, masked: Pooling | undefined, unit: boolean): void {
+  const opset = opsets.get('') ?? 0;
+  const needed = Math.max(masked === undefined ? 0 : oldest[masked], unit ? oldest.mean : 0);
+  if (opset < needed)
+    throw badOption(
+      `--head: ${masked === undefined ? 'the normalization' : `--pooling ${masked}`} needs opset ${needed}, the model has ${opset}`,
+      'choose another --pooling, or convert the model (onnx.version_converter)',
+    );
+}
 
 const nameIt = 'name the hidden states or the features with --head-input';
 
@@ -109,11 +110,11 @@ function formOf(value: Value, facts: SourceFacts, kind: HeadKind): StatesForm {
     throw badOption(`--head: ${what} is ${text}, whose number of features is not known`, nameIt);
   if (!heads[kind].pools && rank !== 3)
     throw badOption(`--head ${kind}: ${what} is ${text}, and has no positions [N, S, width]`, nameIt);
-  const [rows, positions = null] = shape;
-  if (
-    rank === 3 &&
-    (isSequenceFirst(facts, rows ?? null, positions) || rankOfName(positions) > rankOfName(rows ?? null))
-  )
+  const [rows = null, positions = null] = shape;
+  // The product of two symbols counts the positions of all rows.
+  if (rank === 2 && typeof rows === 'string' && rows.includes('*'))
+    throw badOption(`--head: ${what} is ${text}, and does not keep the rows of a batch apart`, nameIt);
+  if (rank === 3 && (isSequenceFirst(facts, rows, positions) || rankOfName(positions) > rankOfName(rows)))
     throw badOption(
       `--head: ${what} is ${text}, with the positions before the rows`,
       'a head takes rows first: export the model batch-first, or name a value [N, S, width] with --head-input',
