@@ -1,6 +1,6 @@
 /** Heads that a compile puts on the features of a model; each replaces one of its outputs. */
 import { type Choice, keysOf } from './choice.ts';
-import { type LossKind, losses, lossKinds } from './losses.ts';
+import type { LossKind } from './losses.ts';
 
 export interface Head extends Choice {
   /** The name of its output. */
