@@ -109,7 +109,7 @@ describe('an export whose adapter is an input', () => {
     const adapter = join(model('bert'), '../bert-mean/init');
     await compile(model('bert'), { head: 'classification', labels: 3, pooling: 'mean', adapter, emit: ['model'], out });
     const files = { merged: 'merged.onnx', served: 'served.onnx', tensors: 'x.onnx_adapter' };
-    await merge(out, { out: join(folder, files.merged), verify: false });
+    await merge(out, { adapter: 'start', out: join(folder, files.merged), verify: false });
     const { warnings } = await exportAdapter(out, {
       format: 'onnx',
       inputs: 'required',
@@ -210,7 +210,8 @@ describe('a configuration beside the model', () => {
     await compile(file, { head: 'classification', labels: ['cat', 'dog'], emit: ['model'], out });
     mkdirSync(join(folder, 'merged'));
     const read = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8'));
-    expect((await merge(out, { out: join(folder, 'merged/model.onnx') })).warnings).toEqual([]);
+    const { warnings: told } = await merge(out, { adapter: 'start', out: join(folder, 'merged/model.onnx') });
+    expect(told).toEqual([expect.stringContaining('the start of the package')]);
     expect(read(join(folder, 'merged/config.json'))).toEqual({
       ...config,
       architectures: ['ViTForImageClassification'],
@@ -218,7 +219,7 @@ describe('a configuration beside the model', () => {
       label2id: { cat: 0, dog: 1 },
       problem_type: 'single_label_classification',
     });
-    const { warnings } = await merge(out, { out: join(folder, 'merged.onnx'), verify: false });
+    const { warnings } = await merge(out, { adapter: 'start', out: join(folder, 'merged.onnx'), verify: false });
     expect(warnings.join()).toMatch(/another config\.json and stays/);
     expect(read(join(folder, 'config.json'))).toEqual(config);
     await exportAdapter(out, { format: 'onnx', out: join(folder, 'merged/baked.onnx') });
