@@ -1,10 +1,11 @@
 /** config.json of transformers, for the models that are made from a package: the source's own, with the classes. */
 import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { Manifest } from '../formats/manifest.ts';
 import { heads } from '../graph/choices/heads.ts';
 import { type LossKind, losses } from '../graph/choices/losses.ts';
 import { headFamily } from '../passes/index.ts';
+import { tokenizerFiles } from '../text/load.ts';
 
 export const configName = 'config.json';
 
@@ -57,17 +58,22 @@ function ofHead(head: NonNullable<Manifest['head']>, loss: ClassesGiven['loss'],
 }
 
 /**
- * Copies the package's file beside a model that is built in the folder `building` and ends up at `out`. A file of the
- * user's stays, with a warning.
+ * Copies config.json and the tokenizer of a package beside a model that is built in the folder `building` and ends up at
+ * `out`. A file of the user's stays, with a warning.
  */
-export function carryConfig(packageDir: string, out: string, building: string): string[] {
-  const own = join(packageDir, configName);
+export function carryConfig(packageDir: string, { tokenizer }: Manifest, out: string, building: string): string[] {
+  const files = [configName, ...(tokenizer === undefined ? [] : tokenizerFiles.map((name) => join(tokenizer, name)))];
+  return files.flatMap((file) => carried(join(packageDir, file), out, building));
+}
+
+function carried(own: string, out: string, building: string): string[] {
+  const name = basename(own);
   if (!existsSync(own)) return [];
-  const there = join(dirname(resolve(out)), configName);
+  const there = join(dirname(resolve(out)), name);
   if (!existsSync(there)) {
-    copyFileSync(own, join(building, configName));
+    copyFileSync(own, join(building, name));
     return [];
   }
   const isSame = statSync(there).size === statSync(own).size && readFileSync(own).equals(readFileSync(there));
-  return isSame ? [] : [`"${there}" is another config.json and stays: the classes of this model are in "${own}"`];
+  return isSame ? [] : [`"${there}" is another ${name} and stays: that of this model is "${own}"`];
 }

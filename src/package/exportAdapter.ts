@@ -94,7 +94,7 @@ export async function exportAdapter(packageDir: string, options: ExportOptions):
       const inputs = options.inputs ?? 'baked';
       const notes: string[] = [];
       const made = await createFile(out, target, (file) => {
-        notes.push(...carryConfig(packageDir, out, dirname(file)));
+        notes.push(...carryConfig(packageDir, manifest, out, dirname(file)));
         return writeServed(packageDir, manifest, adapter, file, {
           inputs,
           strength: options.strength ?? false,

@@ -77,7 +77,7 @@ export async function merge(packageDir: string, options: MergeOptions): Promise<
     const target = { force: options.force ?? false, protect };
     return await createFile(options.out, target, async (path) => {
       const { dataFile } = mergeWeights(source, edits, unties, path, bypasses);
-      warnings.push(...carryConfig(packageDir, options.out, dirname(path)));
+      warnings.push(...carryConfig(packageDir, manifest, options.out, dirname(path)));
       const types = [...edits, ...unties].map((e) => e.tensor.dtype);
       // model.onnx of a package with rounded weights computes with those, the merged model with the source's.
       const { precision } = manifest;

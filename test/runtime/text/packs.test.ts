@@ -4,7 +4,7 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { z } from 'zod';
-import { compile, evaluate, openPackage, train } from '../../../src/index.ts';
+import { compile, evaluate, merge, openPackage, train } from '../../../src/index.ts';
 import { describeShared, sharedPath } from '../../support/sharedMaterial.ts';
 import { temporaryFolder } from '../../support/temporaryFolder.ts';
 
@@ -49,6 +49,19 @@ describeShared('sft_messages', 'textpacks/sft_messages', () => {
       expect(found.weight).toBe(wanted.weight);
       expect(Math.abs(found.loss / wanted.loss - 1)).toBeLessThan(2e-5);
     }
+  });
+
+  it('gives the tokenizer to a merged model', async () => {
+    const { dir } = await compiled;
+    mkdirSync(join(folder, 'merged'));
+    const { warnings } = await merge(dir, { adapter: 'start', out: join(folder, 'merged/model.onnx'), verify: false });
+    expect(warnings).not.toContainEqual(expect.stringContaining('stays'));
+    for (const name of ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'])
+      expect(readFileSync(join(folder, 'merged', name)).equals(readFileSync(pack(`tok/${name}`)))).toBe(true);
+    writeFileSync(join(folder, 'merged', 'tokenizer.json'), '{}');
+    const again = await merge(dir, { adapter: 'start', out: join(folder, 'merged/other.onnx'), verify: false });
+    expect(again.warnings).toContainEqual(expect.stringMatching(/another tokenizer\.json and stays/));
+    expect(readFileSync(join(folder, 'merged', 'tokenizer.json'), 'utf8')).toBe('{}');
   });
 
   it('refuses text where the package has no tokenizer', async () => {
