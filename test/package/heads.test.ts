@@ -68,7 +68,8 @@ describe.each(cases)('head %s', (name) => {
     expect(distance(Float32Array.from(a), Float32Array.from(b))).toBeLessThan(1e-6);
   });
 
-  it.runIf(merged.includes(name))('computes the same after a merge, with the head in the file', async () => {
+  if (!merged.includes(name)) return;
+  it('computes the same after a merge, with the head in the file', async () => {
     const out = join(temporaryFolder(), 'merged.onnx');
     const { error = 1 } = await merge(dir, { adapter: 'start', out });
     expect(error).toBeLessThan(1e-5);

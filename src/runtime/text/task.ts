@@ -35,10 +35,10 @@ export type TaskKind =
   | 'language-model'
   | 'unlabelled';
 
-/** The columns of a task, each with the names that it may have. */
+/** The kind of a task, and its columns. */
 export interface Task {
   readonly kind: TaskKind;
-  /** For messages: what the columns are. */
+  /** The columns, for messages. */
   readonly takes: string;
 }
 
@@ -66,10 +66,10 @@ function kindOf(
   if (loss === undefined) return 'unlabelled';
   const { over, shift, share } = losses[loss.kind];
   if (shift === true) return 'language-model';
+  if (!withLabels) return 'unlabelled';
   const shape = labels && openShape(labels);
   const isPerToken = shape?.length === 2 && over === 'classes' && shape[1] === openShape(ids)[1];
   if (isPerToken) return 'token-classification';
-  if (!withLabels) return 'unlabelled';
   if (over === 'classes') return shape?.length === 1 ? 'classification' : undefined;
   if (over !== 'elements' || shape === undefined) return undefined;
   const [, ...rest] = shape;

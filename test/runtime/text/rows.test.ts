@@ -182,6 +182,26 @@ describe('labels of rows', () => {
   });
 });
 
+describe('rows without labels, for predictions', () => {
+  it.each([
+    ['words of a tagger', tagger, { tokens: ['All', 'human', 'beings'] }],
+    ['a text of a tagger', tagger, { text: 'All human beings' }],
+    ['a text of a classifier', classifier, { text: 'All human beings' }],
+  ])('%s', async (_, manifest, given) => {
+    const inputs = textInputs(manifest.inputs);
+    const task = inputs && taskOf(manifest, inputs.ids, false);
+    if (inputs === undefined || task === undefined) throw new Error('not a task of text');
+    const tokenizer = await loadTokenizer(writeTokenizer(join(scratch, `${count++}`), 'bert_cased'));
+    const rows = [{ where: 'row 0', columns: new Map<string, unknown>(Object.entries(given)) }];
+    const source = { file: 'rows', rows, task, inputs, tokenizer, templates: undefined };
+    const dataset = await openText(source, { inputs: manifest.inputs }, manifest, {});
+    expect(Array.from(dataset.row(0).get('input_ids')?.data ?? [], Number)).toEqual(
+      tokenizer.encode('All human beings').ids,
+    );
+    dataset.close();
+  });
+});
+
 describe('pairs', () => {
   it('are tokenized together, also with other names of columns', async () => {
     const [named, usual] = await Promise.all([
