@@ -17,32 +17,39 @@ export interface Verdict {
 /** Undefined if the loss has no classes or numbers of rows, or an output has one of these names. */
 export function verdicts(
   { loss, labels }: Manifest,
-  { outputs, row }: Prediction,
+  { outputs, row, rows }: Prediction,
 ): ((index: number) => Verdict | undefined) | undefined {
   if (loss?.output === undefined || ['label', 'score', 'scores'].some((name) => outputs.includes(name)))
     return undefined;
-  const { output, tensor, kind } = loss;
+  const { output, kind } = loss;
   const { over, shift, metrics } = losses[kind];
   if (shift === true) return undefined;
   const valuesOf = (index: number): number[] | undefined => {
     const found = row(index)[output];
     return found?.dims.length === 1 && /^float/.test(found.type) ? Array.from(numbers(found)) : undefined;
   };
-  if (over === 'classes')
+  if (over === 'classes') {
+    const all = Array.from({ length: rows }, (_, i) => valuesOf(i));
+    // Logits that are probabilities in every row by chance do not occur. Logarithms of probabilities are logits too.
+    const isProbable = all.every((values) => values === undefined || isDistribution(values));
     return (index) => {
-      const values = valuesOf(index);
+      const values = all[index];
       if (values === undefined || values.length < 2) return undefined;
-      // A loss before a Softmax has an output that is a probability already.
-      const scores = output === tensor ? softmax(values) : values;
+      const scores = isProbable ? values : softmax(values);
       const best = scores.reduce((top, score, i) => (score > (scores[top] ?? 0) ? i : top), 0);
       return { label: labels?.names?.[best] ?? best, score: scores[best] ?? Number.NaN, scores };
     };
+  }
   if (metrics !== 'regression') return undefined;
   return (index) => {
     const [score, ...others] = valuesOf(index) ?? [];
     return score === undefined || others.length > 0 ? undefined : { score };
   };
 }
+
+/** Whether values are probabilities of all classes; sums of float16 are this far from 1. */
+const isDistribution = (values: readonly number[]): boolean =>
+  values.every((x) => x >= 0 && x <= 1) && Math.abs(values.reduce((a, b) => a + b, 0) - 1) < 1e-2;
 
 function softmax(values: readonly number[]): number[] {
   const most = Math.max(...values);
